@@ -1,0 +1,1 @@
+"""Cluster definitions from XML, and the servers that give them behaviour."""

@@ -1,0 +1,1 @@
+"""Hardware: capability protocols and the backends that implement them."""

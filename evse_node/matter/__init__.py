@@ -1,0 +1,1 @@
+"""Matter Core: the protocol stack, sans-IO. Knows only itself."""

@@ -1,0 +1,1 @@
+"""The charger itself: pure functions over frozen state. Knows only units and errors."""
