@@ -1,0 +1,264 @@
+"""Cryptographic primitives.
+
+Thin functions over `hashlib`, `hmac` and `cryptography`. Public keys are 65 bytes
+(uncompressed point), private keys 32, signatures 64 (r, then s), all big-endian.
+
+Spec: Matter Core 1.3 "Cryptographic Primitives"
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Callable
+from typing import Final
+
+from cryptography.exceptions import InvalidSignature, InvalidTag
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import (
+    decode_dss_signature,
+    encode_dss_signature,
+)
+from cryptography.hazmat.primitives.ciphers.aead import AESCCM
+from cryptography.hazmat.primitives.hashes import SHA256
+
+from evse_node.errors import CryptoError, DecodeError
+from evse_node.matter import der
+
+SYMMETRIC_KEY_SIZE: Final = 16
+NONCE_SIZE: Final = 13
+TAG_SIZE: Final = 16
+PRIVATE_KEY_SIZE: Final = 32
+PUBLIC_KEY_SIZE: Final = 65
+SIGNATURE_SIZE: Final = 64
+HASH_SIZE: Final = 32
+# Order of the group that the base point of P-256 generates.
+P256_ORDER: Final = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+
+# The largest message that AES-CCM takes with a 13-byte nonce.
+_MAX_AEAD_SIZE = 0xFFFF
+_CURVE = ec.SECP256R1()
+_ECDSA = ec.ECDSA(SHA256())
+_ECDH = ec.ECDH()
+
+_OID_EC_PUBLIC_KEY = der.object_identifier("1.2.840.10045.2.1")
+_OID_P256 = der.object_identifier("1.2.840.10045.3.1.7")
+_OID_ORGANIZATION = der.object_identifier("2.5.4.10")
+# AlgorithmIdentifier of the only signature algorithm that Matter uses.
+ECDSA_WITH_SHA256: Final = der.sequence(der.object_identifier("1.2.840.10045.4.3.2"))
+
+constant_time_equal = hmac.compare_digest
+
+
+def sha256(data: bytes) -> bytes:
+    """Return the 32-byte hash of `data`.
+
+    Spec: Matter Core 1.3 "Hash function (Crypto_Hash)"
+    """
+    return hashlib.sha256(data).digest()
+
+
+def hmac_sha256(key: bytes, data: bytes) -> bytes:
+    """Return the 32-byte keyed hash of `data`.
+
+    Spec: Matter Core 1.3 "Keyed-hash message authentication code (Crypto_HMAC)"
+    """
+    return hmac.digest(key, data, "sha256")
+
+
+def hkdf_sha256(ikm: bytes, salt: bytes, info: bytes, length: int) -> bytes:
+    """Derive `length` bytes (1 to 8160) from the key `ikm`.
+
+    Spec: Matter Core 1.3 "Key derivation function (Crypto_KDF)"
+    """
+    pseudorandom_key = hmac.digest(salt or bytes(HASH_SIZE), ikm, "sha256")
+    block = output = b""
+    counter = 1
+    while len(output) < length:
+        block = hmac.digest(pseudorandom_key, block + info + bytes((counter,)), "sha256")
+        output += block
+        counter += 1
+    return output[:length]
+
+
+def pbkdf2(passcode: bytes, salt: bytes, iterations: int, length: int) -> bytes:
+    """Derive `length` bytes from a passcode, slowly.
+
+    Spec: Matter Core 1.3 "Password-Based Key Derivation Function (Crypto_PBKDF)"
+    """
+    return hashlib.pbkdf2_hmac("sha256", passcode, salt, iterations, length)
+
+
+class AeadKey:
+    """An AES-128-CCM key for one direction of a session.
+
+    `encrypt(nonce, plaintext, associated_data)` returns the ciphertext with its
+    16-byte tag at the end; the nonce has 13 bytes.
+    Spec: Matter Core 1.3 "Authenticated Encryption with Associated Data (Crypto_AEAD)"
+    """
+
+    __slots__ = ("_decrypt", "encrypt")
+
+    def __init__(self, key: bytes) -> None:
+        if len(key) != SYMMETRIC_KEY_SIZE:
+            raise CryptoError(f"symmetric key of {len(key)} bytes")
+        cipher = AESCCM(key)
+        # Bound directly: a message costs no Python call more than it must.
+        self.encrypt: Callable[[bytes, bytes, bytes | None], bytes] = cipher.encrypt
+        self._decrypt: Callable[[bytes, bytes, bytes | None], bytes] = cipher.decrypt
+
+    def decrypt(self, nonce: bytes, ciphertext: bytes, associated_data: bytes | None) -> bytes:
+        """Return the plaintext of `ciphertext`, which ends with its tag.
+
+        Raises CryptoError when the tag does not verify.
+        """
+        try:
+            return self._decrypt(nonce, ciphertext, associated_data)
+        except (InvalidTag, ValueError):
+            raise CryptoError("message does not authenticate") from None
+
+
+def aes_ctr(key: bytes, nonce: bytes, data: bytes) -> bytes:
+    """Encrypt or decrypt `data` (up to 65535 bytes) with AES-128 in counter mode.
+
+    The counter blocks are those of AES-CCM, from counter 1, so that the ciphertext
+    of CCM without its tag is the result.
+    Spec: Matter Core 1.3 "Data privacy"
+    """
+    if len(key) != SYMMETRIC_KEY_SIZE or len(nonce) != NONCE_SIZE or len(data) > _MAX_AEAD_SIZE:
+        raise CryptoError("key, nonce or data has a wrong size")
+    return AESCCM(key).encrypt(nonce, data, None)[:-TAG_SIZE]
+
+
+def _load_public_key(public_key: bytes) -> ec.EllipticCurvePublicKey:
+    if len(public_key) != PUBLIC_KEY_SIZE or public_key[0] != 4:
+        raise CryptoError("public key is not an uncompressed point of P-256")
+    try:
+        return ec.EllipticCurvePublicKey.from_encoded_point(_CURVE, public_key)
+    except ValueError:
+        raise CryptoError("public key is not on the curve") from None
+
+
+def check_public_key(public_key: bytes) -> None:
+    """Raise CryptoError unless `public_key` is an uncompressed point of P-256."""
+    _load_public_key(public_key)
+
+
+def verify_signature(public_key: bytes, message: bytes, signature: bytes) -> None:
+    """Verify an ECDSA-SHA256 signature of 64 bytes; raise CryptoError if it is not valid.
+
+    Spec: Matter Core 1.3 "Signature and verification"
+    """
+    key = _load_public_key(public_key)
+    try:
+        key.verify(signature_to_der(signature), message, _ECDSA)
+    except InvalidSignature:
+        raise CryptoError("signature does not verify") from None
+
+
+def signature_to_der(signature: bytes) -> bytes:
+    """Return a 64-byte signature as the DER structure ECDSA-Sig-Value."""
+    if len(signature) != SIGNATURE_SIZE:
+        raise CryptoError(f"signature of {len(signature)} bytes")
+    return encode_dss_signature(
+        int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big")
+    )
+
+
+def signature_from_der(encoded: bytes) -> bytes:
+    """Return the DER structure ECDSA-Sig-Value as a 64-byte signature.
+
+    Raises DecodeError for what is not DER or does not fit.
+    """
+    reader = der.Reader(encoded)
+    values = reader.enter()
+    reader.finish()
+    r, s = values.integer(), values.integer()
+    values.finish()
+    if r >> 256 or s >> 256:
+        raise DecodeError("signature value exceeds 32 bytes")
+    return r.to_bytes(32, "big") + s.to_bytes(32, "big")
+
+
+def public_key_info(public_key: bytes) -> bytes:
+    """Return a 65-byte public key as the DER structure SubjectPublicKeyInfo."""
+    return der.sequence(der.sequence(_OID_EC_PUBLIC_KEY, _OID_P256), der.bit_string(public_key))
+
+
+class KeyPair:
+    """A P-256 key pair. The key object behind it is made when it is first used."""
+
+    __slots__ = ("_key", "_private", "_public")
+
+    def __init__(self, private_key: bytes) -> None:
+        if len(private_key) != PRIVATE_KEY_SIZE:
+            raise CryptoError(f"private key of {len(private_key)} bytes")
+        if not 0 < int.from_bytes(private_key, "big") < P256_ORDER:
+            raise CryptoError("private key is out of range")
+        self._private = private_key
+        self._public: bytes | None = None
+        self._key: ec.EllipticCurvePrivateKey | None = None
+
+    @classmethod
+    def generate(cls) -> KeyPair:
+        """Make a new key pair from the operating system's randomness."""
+        key = ec.generate_private_key(_CURVE)
+        pair = cls(key.private_numbers().private_value.to_bytes(PRIVATE_KEY_SIZE, "big"))
+        pair._key = key
+        return pair
+
+    @classmethod
+    def from_private(cls, private_key: bytes) -> KeyPair:
+        """Take a private key of 32 bytes; raises CryptoError when it is out of range."""
+        return cls(private_key)
+
+    def __repr__(self) -> str:
+        # A private key must not reach a log.
+        return f"KeyPair(public_key={self.public_key.hex()})"
+
+    def _load(self) -> ec.EllipticCurvePrivateKey:
+        if self._key is None:
+            self._key = ec.derive_private_key(int.from_bytes(self._private, "big"), _CURVE)
+        return self._key
+
+    @property
+    def private_bytes(self) -> bytes:
+        """The private key, 32 bytes."""
+        return self._private
+
+    @property
+    def public_key(self) -> bytes:
+        """The public key, 65 bytes."""
+        if self._public is None:
+            numbers = self._load().public_key().public_numbers()
+            self._public = b"\x04" + numbers.x.to_bytes(32, "big") + numbers.y.to_bytes(32, "big")
+        return self._public
+
+    def sign(self, message: bytes) -> bytes:
+        """Return the ECDSA-SHA256 signature of `message`, 64 bytes."""
+        r, s = decode_dss_signature(self._load().sign(message, _ECDSA))
+        return r.to_bytes(32, "big") + s.to_bytes(32, "big")
+
+    def ecdh(self, peer_public_key: bytes) -> bytes:
+        """Return the 32-byte secret shared with the holder of the peer's key.
+
+        Raises CryptoError when the peer's key is not a point of the curve.
+        Spec: Matter Core 1.3 "ECDH"
+        """
+        return self._load().exchange(_ECDH, _load_public_key(peer_public_key))
+
+    def csr(self, organization: str = "CSR") -> bytes:
+        """Return a certificate signing request, PKCS#10 in DER, for this key.
+
+        Spec: Matter Core 1.3 "Node Operational Certificate Signing Request (NOCSR)"
+        """
+        name = der.sequence(
+            der.set_of(
+                der.sequence(_OID_ORGANIZATION, der.element(der.UTF8_STRING, organization.encode()))
+            )
+        )
+        information = der.sequence(
+            der.integer(0), name, public_key_info(self.public_key), der.explicit(0)
+        )
+        signature = self._load().sign(information, _ECDSA)
+        return der.sequence(information, ECDSA_WITH_SHA256, der.bit_string(signature))
