@@ -1,0 +1,148 @@
+"""Message counters: the next to send, and which ones have been seen.
+
+Spec: Matter Core 1.3 "Message Counters"
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+
+from evse_node.errors import SessionError
+
+WINDOW_SIZE = 32
+_WINDOW_MASK = (1 << WINDOW_SIZE) - 1
+_MODULUS_MASK = 0xFFFFFFFF
+_HALF = 0x80000000
+
+
+def initial_counter(random_bytes: Callable[[int], bytes]) -> int:
+    """Return a random first counter, 1 to 2**28. Spec: Matter Core 1.3 "Message Counter Types"."""
+    return (int.from_bytes(random_bytes(4), "little") & 0x0FFFFFFF) + 1
+
+
+class SendCounter:
+    """The counter of outgoing messages; `next` returns a value only once.
+
+    A session's counter must not roll over, because the nonce would repeat; the global
+    counter of unencrypted messages may (`rolls_over`).
+    """
+
+    __slots__ = ("_rolls_over", "_value")
+
+    def __init__(self, first: int, *, rolls_over: bool = False) -> None:
+        self._value = first
+        self._rolls_over = rolls_over
+
+    def next(self) -> int:
+        """Return the counter for one message. Raises SessionError when all are used up."""
+        value = self._value
+        if value > _MODULUS_MASK:
+            if not self._rolls_over:
+                raise SessionError("message counter is exhausted")
+            value = 0
+        self._value = value + 1
+        return value
+
+
+class ReceiveWindow:
+    """The greatest counter received and a bitmap of the 32 before it.
+
+    Bit n of `_bitmap` stands for counter `_maximum - n - 1`.
+    Spec: Matter Core 1.3 "Message Counter Processing"
+    """
+
+    __slots__ = ("_bitmap", "_maximum")
+
+    def __init__(self, maximum: int = 0, *, is_synchronized: bool = True) -> None:
+        self._maximum = maximum if is_synchronized else -1
+        self._bitmap = _WINDOW_MASK
+
+    def accept_unicast(self, counter: int) -> bool:
+        """Record an authenticated counter of a secure session; False for a duplicate."""
+        ahead = counter - self._maximum
+        if ahead == 1:
+            self._bitmap = (self._bitmap << 1 | 1) & _WINDOW_MASK
+            self._maximum = counter
+            return True
+        return self._accept(counter, ahead)
+
+    def accept_group(self, counter: int) -> bool:
+        """Record an authenticated counter of a group sender, modulo 2**32; False for a duplicate.
+
+        The first counter is trusted.
+        """
+        if self._maximum < 0:
+            self._trust(counter)
+            return True
+        ahead = (counter - self._maximum) & _MODULUS_MASK
+        return self._accept(counter, ahead if ahead < _HALF else ahead - _MODULUS_MASK - 1)
+
+    def accept_unencrypted(self, counter: int) -> bool:
+        """Record a counter that nothing authenticates; False only for one seen in the window.
+
+        One far behind is new: the peer may have restarted with another random counter.
+        """
+        if self._maximum < 0:
+            self._trust(counter)
+            return True
+        ahead = (counter - self._maximum) & _MODULUS_MASK
+        if ahead >= _HALF:
+            ahead -= _MODULUS_MASK + 1
+        if ahead < -WINDOW_SIZE:
+            self._trust(counter)
+            return True
+        return self._accept(counter, ahead)
+
+    def _trust(self, counter: int) -> None:
+        self._maximum = counter
+        self._bitmap = 0
+
+    def _accept(self, counter: int, ahead: int) -> bool:
+        if ahead > 0:
+            # The old maximum enters the bitmap at bit ahead - 1.
+            if ahead > WINDOW_SIZE:
+                self._bitmap = 0
+            else:
+                self._bitmap = (self._bitmap << ahead | 1 << (ahead - 1)) & _WINDOW_MASK
+            self._maximum = counter
+            return True
+        if ahead == 0 or ahead < -WINDOW_SIZE:
+            return False
+        bit = 1 << (-ahead - 1)
+        if self._bitmap & bit:
+            return False
+        self._bitmap |= bit
+        return True
+
+
+class GroupPeers:
+    """Receive windows of group senders, by fabric and node; the first message is trusted.
+
+    At most `capacity` senders are remembered, and the one not heard for longest is
+    forgotten, so that senders of one fabric cannot make the table grow.
+    Spec: Matter Core 1.3 "Group Peer State"
+    """
+
+    def __init__(self, capacity: int = 64) -> None:
+        self._capacity = capacity
+        self._windows: OrderedDict[tuple[int, int], ReceiveWindow] = OrderedDict()
+
+    def accept(self, fabric_index: int, node_id: int, counter: int) -> bool:
+        """Record an authenticated counter; False for a duplicate."""
+        key = (fabric_index, node_id)
+        window = self._windows.get(key)
+        if window is None:
+            if len(self._windows) >= self._capacity:
+                self._windows.popitem(last=False)
+            window = self._windows[key] = ReceiveWindow(is_synchronized=False)
+        self._windows.move_to_end(key)
+        return window.accept_group(counter)
+
+    def remove_fabric(self, fabric_index: int) -> None:
+        """Forget the senders of a fabric that is gone."""
+        for key in [key for key in self._windows if key[0] == fabric_index]:
+            del self._windows[key]
+
+    def __len__(self) -> int:
+        return len(self._windows)

@@ -1,0 +1,257 @@
+"""Frames: the message header in clear, the protocol header inside the protected part.
+
+All integers are little-endian. The ordinary secured unicast message has a header of
+exactly eight bytes (flags, session id, security flags, counter) with both flag bytes
+zero; senders and receivers treat that case with one Struct each.
+
+Spec: Matter Core 1.3 "Message Frame Format"
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from evse_node.errors import DecodeError
+
+# Message flags. The version occupies the upper four bits and must be zero.
+FLAG_SOURCE = 0x04
+DESTINATION_MASK = 0x03
+DESTINATION_NODE = 0x01
+DESTINATION_GROUP = 0x02
+_VERSION_MASK = 0xF0
+
+# Security flags.
+SECURITY_PRIVACY = 0x80
+SECURITY_CONTROL = 0x40
+SECURITY_EXTENSIONS = 0x20
+SESSION_TYPE_MASK = 0x03
+SESSION_TYPE_UNICAST = 0
+SESSION_TYPE_GROUP = 1
+
+# Exchange flags.
+EXCHANGE_INITIATOR = 0x01
+EXCHANGE_ACK = 0x02
+EXCHANGE_RELIABLE = 0x04
+EXCHANGE_SECURED_EXTENSIONS = 0x08
+EXCHANGE_VENDOR = 0x10
+
+PROTOCOL_SECURE_CHANNEL = 0x0000
+PROTOCOL_INTERACTION_MODEL = 0x0001
+
+MIC_SIZE = 16
+MAX_DATAGRAM = 1232
+"""Largest UDP payload of an IPv6 packet of 1280 bytes."""
+MAX_MESSAGE = 64 * 1024
+
+SECURED_HEADER = struct.Struct("<BHBI")
+"""Flags, session id, security flags, counter: the part that every message begins with."""
+_NONCE = struct.Struct("<BIQ")
+_PROTOCOL = struct.Struct("<BBHH")
+_PROTOCOL_WITH_ACK = struct.Struct("<BBHHI")
+_UINT16 = struct.Struct("<H")
+_UINT32 = struct.Struct("<I")
+_UINT64 = struct.Struct("<Q")
+
+MAX_PAYLOAD = MAX_DATAGRAM - SECURED_HEADER.size - _PROTOCOL_WITH_ACK.size - MIC_SIZE
+"""Largest payload of a secured unicast message with an acknowledgement in one MTU."""
+
+encode_nonce: Callable[[int, int, int], bytes] = _NONCE.pack
+"""Return the 13-byte nonce of (security flags, counter, source node id).
+
+The source node id is 0 for a session without node ids (PASE).
+Spec: Matter Core 1.3 "Nonce"
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class MessageHeader:
+    """The header in clear. `size` is its length in bytes.
+
+    At most one of `destination_node` and `destination_group` is present.
+    Spec: Matter Core 1.3 "Message Header Field Descriptions"
+    """
+
+    session_id: int
+    security_flags: int
+    counter: int
+    source_node: int | None = None
+    destination_node: int | None = None
+    destination_group: int | None = None
+    size: int = 8
+
+    @property
+    def is_group(self) -> bool:
+        """True when the session id names a group key rather than a unicast session."""
+        return self.security_flags & SESSION_TYPE_MASK == SESSION_TYPE_GROUP
+
+    def encode(self) -> bytes:
+        """Return the header's bytes, without extensions."""
+        flags = 0
+        tail = b""
+        if self.source_node is not None:
+            flags |= FLAG_SOURCE
+            tail = _UINT64.pack(self.source_node)
+        if self.destination_node is not None:
+            flags |= DESTINATION_NODE
+            tail += _UINT64.pack(self.destination_node)
+        elif self.destination_group is not None:
+            flags |= DESTINATION_GROUP
+            tail += _UINT16.pack(self.destination_group)
+        head = SECURED_HEADER.pack(flags, self.session_id, self.security_flags, self.counter)
+        return head + tail
+
+
+def decode_header(data: bytes) -> MessageHeader:
+    """Decode the message header at the start of `data`; extensions are skipped.
+
+    Raises DecodeError for an unknown version, a reserved session type or destination
+    form, a group destination in a unicast message, and truncation.
+    """
+    try:
+        flags, session_id, security, counter = SECURED_HEADER.unpack_from(data)
+        if flags & _VERSION_MASK:
+            raise DecodeError(f"message version {flags >> 4}")
+        session_type = security & SESSION_TYPE_MASK
+        if session_type > SESSION_TYPE_GROUP:
+            raise DecodeError(f"session type {session_type}")
+        position = 8
+        source: int | None = None
+        node: int | None = None
+        group: int | None = None
+        if flags & FLAG_SOURCE:
+            source = _UINT64.unpack_from(data, position)[0]
+            position += 8
+        destination = flags & DESTINATION_MASK
+        if destination == DESTINATION_NODE:
+            node = _UINT64.unpack_from(data, position)[0]
+            position += 8
+        elif destination == DESTINATION_GROUP:
+            if session_type != SESSION_TYPE_GROUP:
+                raise DecodeError("unicast message to a group")
+            group = _UINT16.unpack_from(data, position)[0]
+            position += 2
+        elif destination:
+            raise DecodeError("reserved destination form")
+        if security & SECURITY_EXTENSIONS:
+            position = _skip_extensions(data, position)
+    except struct.error:
+        raise DecodeError("message header is truncated") from None
+    return MessageHeader(session_id, security, counter, source, node, group, position)
+
+
+def _skip_extensions(data: bytes, position: int) -> int:
+    position += 2 + int(_UINT16.unpack_from(data, position)[0])
+    if position > len(data):
+        raise DecodeError("extensions run past the end")
+    return position
+
+
+def privacy_span(data: bytes) -> tuple[int, int]:
+    """Return start and end of the header fields that privacy obfuscates.
+
+    These are the counter and the node or group ids that follow it.
+    Spec: Matter Core 1.3 "Privacy Processing of Outgoing Messages"
+    """
+    flags = data[0]
+    end = 16 if flags & FLAG_SOURCE else 8
+    destination = flags & DESTINATION_MASK
+    if destination == DESTINATION_NODE:
+        end += 8
+    elif destination == DESTINATION_GROUP:
+        end += 2
+    return 4, end
+
+
+def apply_privacy(data: bytes, key: bytes, ctr: Callable[[bytes, bytes, bytes], bytes]) -> bytes:
+    """Obfuscate, or make clear again, the header of an encrypted message.
+
+    `key` is the 16-byte privacy key and `ctr` AES-CTR of (key, nonce, data). The nonce
+    is the session id, big-endian, and the last eleven bytes of the integrity code.
+    Raises DecodeError for a message too short to have both.
+    Spec: Matter Core 1.3 "Privacy Processing of Encrypted Messages"
+    """
+    if len(data) < 8:
+        raise DecodeError("message header is truncated")
+    start, end = privacy_span(data)
+    if len(data) < end + MIC_SIZE:
+        raise DecodeError("message is truncated")
+    nonce = bytes((data[2], data[1])) + data[-11:]
+    return data[:start] + ctr(key, nonce, data[start:end]) + data[end:]
+
+
+@dataclass(slots=True)
+class Message:
+    """One message of an exchange, as decoded from the protected part.
+
+    `protocol_id` has the vendor id in its upper 16 bits. `acknowledged` is the counter
+    that the peer acknowledges, if any. `counter` is the message's own.
+    Spec: Matter Core 1.3 "Protocol Header Field Descriptions"
+    """
+
+    flags: int
+    opcode: int
+    exchange_id: int
+    protocol_id: int
+    payload: bytes
+    counter: int = 0
+    acknowledged: int | None = None
+
+    @property
+    def is_from_initiator(self) -> bool:
+        """True when the sender opened the exchange."""
+        return bool(self.flags & EXCHANGE_INITIATOR)
+
+    @property
+    def is_reliable(self) -> bool:
+        """True when the sender wants an acknowledgement."""
+        return bool(self.flags & EXCHANGE_RELIABLE)
+
+
+def decode_message(data: bytes, counter: int = 0) -> Message:
+    """Decode protocol header and payload from the decrypted part of a message.
+
+    Secured extensions are skipped. Raises DecodeError for truncation.
+    """
+    try:
+        flags, opcode, exchange_id, protocol_id = _PROTOCOL.unpack_from(data)
+        position = 6
+        acknowledged: int | None = None
+        if flags & 0x1A:
+            if flags & EXCHANGE_VENDOR:
+                protocol_id |= _UINT16.unpack_from(data, 6)[0] << 16
+                position = 8
+            if flags & EXCHANGE_ACK:
+                acknowledged = _UINT32.unpack_from(data, position)[0]
+                position += 4
+            if flags & EXCHANGE_SECURED_EXTENSIONS:
+                position = _skip_extensions(data, position)
+    except struct.error:
+        raise DecodeError("protocol header is truncated") from None
+    return Message(flags, opcode, exchange_id, protocol_id, data[position:], counter, acknowledged)
+
+
+def encode_message(
+    flags: int,
+    opcode: int,
+    exchange_id: int,
+    protocol_id: int,
+    payload: bytes,
+    acknowledged: int | None = None,
+) -> bytes:
+    """Return protocol header and payload. The flags for acknowledgement and vendor are set here."""
+    if protocol_id > 0xFFFF:
+        flags |= EXCHANGE_VENDOR
+        if acknowledged is not None:
+            flags |= EXCHANGE_ACK
+        head = struct.pack("<BBHI", flags, opcode, exchange_id, protocol_id)
+        return head + (b"" if acknowledged is None else _UINT32.pack(acknowledged)) + payload
+    if acknowledged is None:
+        return _PROTOCOL.pack(flags, opcode, exchange_id, protocol_id) + payload
+    return (
+        _PROTOCOL_WITH_ACK.pack(
+            flags | EXCHANGE_ACK, opcode, exchange_id, protocol_id, acknowledged
+        )
+        + payload
+    )

@@ -1,0 +1,36 @@
+"""The message reliability protocol's numbers: when to send again, when to give up.
+
+Spec: Matter Core 1.3 "Message Reliability Protocol (MRP)"
+"""
+
+from __future__ import annotations
+
+BACKOFF_BASE = 1.6
+BACKOFF_JITTER = 0.25
+BACKOFF_MARGIN = 1.1
+BACKOFF_THRESHOLD = 1
+MAX_TRANSMISSIONS = 5
+STANDALONE_ACK_TIMEOUT_S = 0.2
+MAX_JITTER = 1.0 + BACKOFF_JITTER
+"""Factor of the longest wait, reached when the random fraction is 1."""
+
+# Waits after transmission 0, 1, ... in units of the peer's interval, without jitter.
+_FACTORS = tuple(
+    BACKOFF_MARGIN * BACKOFF_BASE ** max(0, transmission - BACKOFF_THRESHOLD)
+    for transmission in range(MAX_TRANSMISSIONS)
+)
+
+
+def backoff_s(interval_ms: int, transmission: int, fraction: float) -> float:
+    """Return how long to wait for an acknowledgement before sending again, in seconds.
+
+    `interval_ms` is the peer's active or idle interval, `transmission` how many times the
+    message was sent before this one (0 to 4), `fraction` a random number from 0 to 1.
+    Spec: Matter Core 1.3 "Retransmissions"
+    """
+    return interval_ms * 0.001 * _FACTORS[transmission] * (1.0 + BACKOFF_JITTER * fraction)
+
+
+def give_up_s(interval_ms: int) -> float:
+    """Return the longest time from the first transmission to giving up, in seconds."""
+    return interval_ms * 0.001 * sum(_FACTORS) * MAX_JITTER
