@@ -1,0 +1,217 @@
+"""The asyncio shell around the stack: one UDP socket, one timer, one turn at a time.
+
+A turn is: take what came in, let the stack think, make changes durable, and only then
+let datagrams out. So a peer never holds an answer that a power cut could undo.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import socket
+import time
+from collections.abc import Callable, Collection
+from typing import Final, Generic, Protocol, TypeAlias, TypeVar
+
+from evse_node.errors import ConfigError
+from evse_node.network import join_multicast, leave_multicast
+
+_LOGGER: Final = logging.getLogger(__name__)
+
+Address: TypeAlias = tuple[str, int, int, int]
+Event = TypeVar("Event", covariant=True)
+
+# Bounds how long the loop stays in one turn under a flood.
+_DATAGRAMS_PER_TURN: Final = 32
+_MAX_DATAGRAM: Final = 2048
+_RECEIVE_BUFFER: Final = 1 << 19
+
+
+class Stack(Protocol[Event]):
+    """The doors of a sans-IO stack, as the runtime uses them."""
+
+    def receive_datagram(self, data: bytes, address: Address, now: float) -> None:
+        """Take a datagram. Never raises."""
+
+    def handle_timer(self, now: float) -> None:
+        """Run what is due."""
+
+    def get_timer(self) -> float | None:
+        """Return when `handle_timer` wants to be called, or None."""
+
+    def datagrams_to_send(self, now: float) -> list[tuple[bytes, Address]]:
+        """Return what is to be sent, in order, once."""
+
+    def next_event(self) -> Event | None:
+        """Return the next event, or None."""
+
+
+class Durable(Protocol):
+    """A store whose changes are to outlive a power cut before an answer leaves."""
+
+    @property
+    def is_dirty(self) -> bool:
+        """Whether there is something to commit."""
+
+    def commit(self) -> None:
+        """Make all changes durable."""
+
+
+class Runtime(Generic[Event]):
+    """Runs one stack on one UDP socket in the running asyncio loop.
+
+    `on_event` gets the stack's events, one at a time, before the datagrams of the
+    same turn leave. Other parts of the node that changed something the stack may
+    want to report call `wake`; from another thread, `call` runs a function in the
+    loop first.
+    """
+
+    def __init__(
+        self,
+        stack: Stack[Event],
+        udp: socket.socket,
+        store: Durable,
+        on_event: Callable[[Event], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._stack = stack
+        self._udp = udp
+        self._store = store
+        self._on_event = on_event
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._deadline: float | None = None
+        self._is_turn_due = False
+        self._is_closed = False
+        self.send_errors = 0
+
+    @property
+    def port(self) -> int:
+        """Return the UDP port that the socket is bound to."""
+        port: int = self._udp.getsockname()[1]
+        return port
+
+    def start(self) -> None:
+        """Begin to receive, and take the first turn."""
+        self._loop.add_reader(self._udp.fileno(), self._on_readable)
+        self._finish_turn(self._clock())
+
+    def wake(self) -> None:
+        """Take a turn soon: something changed outside of the stack. Cheap when repeated."""
+        if not self._is_turn_due and not self._is_closed:
+            self._is_turn_due = True
+            self._loop.call_soon(self._on_wake)
+
+    def call(self, function: Callable[[], None]) -> None:
+        """Run `function` in the loop's thread, then take a turn. Callable from any thread."""
+
+        def run() -> None:
+            if not self._is_closed:
+                function()
+                self.wake()
+
+        # A thread of the hardware may outlive the loop by a moment.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(run)
+
+    def join(self, group: str, indexes: Collection[int]) -> None:
+        """Receive datagrams to a multicast group on these interfaces."""
+        join_multicast(self._udp, group, indexes)
+
+    def leave(self, group: str, indexes: Collection[int]) -> None:
+        """Undo `join`."""
+        leave_multicast(self._udp, group, indexes)
+
+    def flush(self) -> None:
+        """Take the turn now that `wake` would take soon."""
+        if not self._is_closed:
+            self._finish_turn(self._clock())
+
+    def close(self) -> None:
+        """Send what is left, commit, and close the socket. May be repeated."""
+        if self._is_closed:
+            return
+        self._loop.remove_reader(self._udp.fileno())
+        self._finish_turn(self._clock())
+        self._is_closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self._udp.close()
+
+    def _on_readable(self) -> None:
+        receive = self._udp.recvfrom
+        deliver = self._stack.receive_datagram
+        now = self._clock()
+        for _ in range(_DATAGRAMS_PER_TURN):
+            try:
+                data, address = receive(_MAX_DATAGRAM)
+            except BlockingIOError:
+                break
+            except OSError as error:  # an ICMP error of an earlier datagram, for instance
+                _LOGGER.debug("receiving failed: %s", error)
+                continue
+            deliver(data, address, now)
+        self._finish_turn(now)
+
+    def _on_wake(self) -> None:
+        self._is_turn_due = False
+        if not self._is_closed:
+            self._finish_turn(self._clock())
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self._deadline = None
+        now = self._clock()
+        self._stack.handle_timer(now)
+        self._finish_turn(now)
+
+    def _finish_turn(self, now: float) -> None:
+        stack = self._stack
+        while (event := stack.next_event()) is not None:
+            self._on_event(event)
+        outgoing = stack.datagrams_to_send(now)
+        if self._store.is_dirty:
+            self._store.commit()
+        for data, address in outgoing:
+            try:
+                self._udp.sendto(data, address)
+            except OSError as error:
+                # Unreachable, no buffer, interface gone: MRP sends again, or gives up.
+                self.send_errors += 1
+                _LOGGER.debug("sending to %s failed: %s", address[0], error)
+        deadline = stack.get_timer()
+        if deadline != self._deadline:
+            self._arm(deadline, now)
+
+    def _arm(self, deadline: float | None, now: float) -> None:
+        self._deadline = deadline
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if deadline is not None:
+            self._timer = self._loop.call_later(max(0.0, deadline - now), self._on_timer)
+
+
+def open_udp(port: int) -> socket.socket:
+    """Return a non-blocking UDP socket for IPv6 and IPv4, bound to `port` (0: any free one).
+
+    Raises ConfigError when the port is taken or there is no IPv6.
+    """
+    try:
+        udp = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+    except OSError as error:
+        raise ConfigError(f"port: no IPv6 on this machine ({error.strerror})") from None
+    try:
+        udp.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+        udp.bind(("::", port))
+    except OSError as error:
+        udp.close()
+        reason = "is taken" if error.errno == errno.EADDRINUSE else error.strerror
+        raise ConfigError(
+            f"port: {port} {reason}: give another one, or 0 for any free port"
+        ) from None
+    return udp
