@@ -6,6 +6,7 @@ EvseNodeError
 ├── StatusError     an interaction-model status to be sent to the peer
 ├── SessionError    a session or exchange that cannot go on
 ├── HalError        hardware that does not do what it was told
+├── StorageError    the disk cannot keep what it was given
 └── ConfigError     a setting that cannot be used (file, key, value)
 """
 
@@ -43,6 +44,10 @@ class SessionError(EvseNodeError):
 
 class HalError(EvseNodeError):
     """Hardware failed, is missing, or contradicts what it was told."""
+
+
+class StorageError(EvseNodeError):
+    """What was set cannot be made durable: disk full, read-only or broken."""
 
 
 class ConfigError(EvseNodeError):

@@ -1,0 +1,196 @@
+"""The store on disk: one SQLite file in the storage folder.
+
+All values are kept in memory as well, so that reads cost a dictionary lookup. What a turn
+of the node sets is collected and written by `commit` in one transaction, durable when it
+returns. One process at a time owns the folder.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from evse_node.errors import ConfigError, StorageError
+
+DATABASE_NAME: Final = "node.db"
+LOCK_NAME: Final = "node.lock"
+SCHEMA_VERSION: Final = 1
+# Marks the file as ours ("EVSE").
+APPLICATION_ID: Final = 0x45565345
+
+
+class SqliteStore:
+    """A `Store` whose values survive a power cut once `commit` has returned.
+
+    The folder is made with mode 0700 if it does not exist, its files with mode 0600.
+    Raises ConfigError when the folder cannot be used, is owned by another process, or
+    holds a file that is damaged or was written by a newer version.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / DATABASE_NAME
+        _make_folder(folder)
+        self._lock = _lock(folder / LOCK_NAME)
+        self._values: dict[str, bytes] = {}
+        # What the file lacks; None stands for a key to be deleted.
+        self._dirty: dict[str, bytes | None] = {}
+        try:
+            self._connection = _open(self.path)
+            self._values = _load(self._connection, self.path)
+        except BaseException:
+            os.close(self._lock)
+            raise
+
+    def get(self, key: str) -> bytes | None:
+        """Return the value, or None when there is none."""
+        return self._values.get(key)
+
+    def set(self, key: str, value: bytes) -> None:
+        """Keep `value` under `key`; durable after the next `commit`."""
+        if self._values.get(key) != value:
+            self._values[key] = self._dirty[key] = bytes(value)
+
+    def delete(self, key: str) -> None:
+        """Forget `key`; nothing happens when it does not exist."""
+        if key in self._values:
+            del self._values[key]
+            self._dirty[key] = None
+
+    def items(self, prefix: str) -> list[tuple[str, bytes]]:
+        """Return all pairs whose key starts with `prefix`, in order of the keys."""
+        return sorted(pair for pair in self._values.items() if pair[0].startswith(prefix))
+
+    @property
+    def is_dirty(self) -> bool:
+        """Whether `commit` would write anything."""
+        return bool(self._dirty)
+
+    def commit(self) -> None:
+        """Write what was set since the last commit, all of it or nothing.
+
+        Raises StorageError when the disk refuses; the changes then stay pending.
+        """
+        if not self._dirty:
+            return
+        kept = [(key, value) for key, value in self._dirty.items() if value is not None]
+        gone = [(key,) for key, value in self._dirty.items() if value is None]
+        connection = self._connection
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            if kept:
+                connection.executemany("INSERT OR REPLACE INTO entry VALUES (?, ?)", kept)
+            if gone:
+                connection.executemany("DELETE FROM entry WHERE key = ?", gone)
+            connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise StorageError(f"{self.path}: cannot be written ({error})") from None
+        self._dirty.clear()
+
+    def erase(self, keep: Iterable[str] = ()) -> None:
+        """Delete all keys but those that start with one of the prefixes in `keep`."""
+        prefixes = tuple(keep)
+        for key in list(self._values):
+            if not key.startswith(prefixes):
+                self.delete(key)
+
+    def close(self) -> None:
+        """Close the file and let other processes have it. What was not committed is lost."""
+        self._connection.close()
+        os.close(self._lock)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"storage {folder}: cannot be made ({error.strerror}); name a folder to write in"
+        ) from None
+
+
+def _lock(path: Path) -> int:
+    """Return a locked file descriptor; the lock ends with the process, however it ends."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise ConfigError(
+            f"storage {path.parent}: cannot be written ({error.strerror}); "
+            "name a folder to write in"
+        ) from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise ConfigError(
+            f"storage {path.parent}: in use by another node; give each node its own folder"
+        ) from None
+    return descriptor
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    try:
+        # SQLite gives its write-ahead log the mode of the database.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        connection = sqlite3.connect(path, isolation_level=None)
+    except (OSError, sqlite3.Error) as error:
+        raise ConfigError(f"storage {path}: cannot be opened ({error})") from None
+    try:
+        # Exclusive: the lock above leaves nobody to share with, and no shared-memory file
+        # is needed.
+        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        _check(connection, path)
+    except sqlite3.Error as error:
+        connection.close()
+        raise _damaged(path, str(error)) from None
+    except ConfigError:
+        connection.close()
+        raise
+    return connection
+
+
+def _check(connection: sqlite3.Connection, path: Path) -> None:
+    """Make the table in a new file; refuse a file that is not ours, newer or damaged."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if not tables and not version:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute(
+            "CREATE TABLE entry (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID"
+        )
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        connection.execute("COMMIT")
+        return
+    if application != APPLICATION_ID:
+        raise ConfigError(f"storage {path}: a database, but not of this program")
+    if version != SCHEMA_VERSION:
+        raise ConfigError(
+            f"storage {path}: has format {version}, this version reads {SCHEMA_VERSION}"
+        )
+    (verdict,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
+    if verdict != "ok":
+        raise _damaged(path, str(verdict))
+
+
+def _load(connection: sqlite3.Connection, path: Path) -> dict[str, bytes]:
+    try:
+        return {key: bytes(value) for key, value in connection.execute("SELECT * FROM entry")}
+    except (sqlite3.Error, TypeError) as error:
+        connection.close()
+        raise _damaged(path, str(error)) from None
+
+
+def _damaged(path: Path, reason: str) -> ConfigError:
+    return ConfigError(
+        f"storage {path}: damaged ({reason}); restore a copy, or delete it and commission anew"
+    )
