@@ -229,18 +229,23 @@ class Node:
     """All endpoints, and the two notices that clusters give.
 
     The interaction model sets the observers; clusters call `attribute_changed` after
-    the value, its encoding and the data version changed, and `event_occurred`.
+    the value, its encoding and the data version changed, the event log `event_occurred`.
     """
 
     def __init__(self) -> None:
         self.endpoints: dict[int, Endpoint] = {}
         self.attribute_observers: list[Callable[[AttributePath], None]] = []
-        self.event_observers: list[Callable[[EventRecord, bool], None]] = []
+        self.event_observers: list[Callable[[EventRecord], None]] = []
 
     def attribute_changed(self, path: AttributePath) -> None:
         """Tell the observers that an attribute has a new value (or must be reported again)."""
         for observer in self.attribute_observers:
             observer(path)
+
+    def event_occurred(self, record: EventRecord) -> None:
+        """Tell the observers that an event is in the log."""
+        for observer in self.event_observers:
+            observer(record)
 
     def cluster(self, endpoint_id: int, cluster_id: int) -> Cluster | None:
         """Return the cluster instance, or None when it does not exist."""
