@@ -28,12 +28,12 @@ from evse_node.matter.session import (
     Session,
 )
 from evse_node.matter.session_table import SessionTable
+from evse_node.matter.status_report import CLOSE_SESSION, Opcode
 from evse_node.matter.timers import Timer, Timers
 
-OPCODE_STANDALONE_ACK = 0x10
-OPCODE_STATUS_REPORT = 0x40
-# General code success, protocol secure channel, protocol code CloseSession.
-_CLOSE_SESSION = bytes.fromhex("0000000000000300")
+# Plain integers: compared with every message.
+_STANDALONE_ACK = int(Opcode.STANDALONE_ACK)
+_STATUS_REPORT = int(Opcode.STATUS_REPORT)
 
 MAX_EXCHANGES_PER_SESSION = 32
 MAX_UNSOLICITED_EXCHANGES = 256
@@ -183,7 +183,7 @@ class Exchange:
             if is_reliable:
                 self._manager.send_ack(self.session, self.id, self.is_initiator, message.counter)
             return
-        if message.opcode == OPCODE_STANDALONE_ACK and not message.protocol_id:
+        if message.opcode == _STANDALONE_ACK and not message.protocol_id:
             return
         if is_reliable:
             if self._pending_ack is not None:
@@ -396,7 +396,7 @@ class ExchangeManager:
         flags = EXCHANGE_INITIATOR if is_initiator else 0
         _, datagram = session.seal(
             encode_message(
-                flags, OPCODE_STANDALONE_ACK, exchange_id, PROTOCOL_SECURE_CHANNEL, b"", counter
+                flags, _STANDALONE_ACK, exchange_id, PROTOCOL_SECURE_CHANNEL, b"", counter
             )
         )
         self.transmit(datagram, session.address)
@@ -424,7 +424,7 @@ class ExchangeManager:
         return bool(
             message.flags & EXCHANGE_INITIATOR
             and message.protocol_id in self._responders
-            and not (message.opcode == OPCODE_STANDALONE_ACK and not message.protocol_id)
+            and not (message.opcode == _STANDALONE_ACK and not message.protocol_id)
             and not session.is_closing
             and self._count < MAX_UNSOLICITED_EXCHANGES
             and len(session.exchanges) < MAX_EXCHANGES_PER_SESSION
@@ -447,10 +447,10 @@ class ExchangeManager:
         _, datagram = session.seal(
             encode_message(
                 EXCHANGE_INITIATOR,
-                OPCODE_STATUS_REPORT,
+                _STATUS_REPORT,
                 exchange_id,
                 PROTOCOL_SECURE_CHANNEL,
-                _CLOSE_SESSION,
+                CLOSE_SESSION,
             )
         )
         self.transmit(datagram, session.address)
