@@ -1,0 +1,193 @@
+"""Conformance: which features make an element mandatory, optional or forbidden.
+
+Spec: Matter Core 1.3 "Conformance"
+"""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from dataclasses import dataclass
+from enum import Enum
+from typing import TypeAlias
+
+_NONE: frozenset[str] = frozenset()
+
+
+class Presence(Enum):
+    """What a conformance says of an element once the features are known."""
+
+    MANDATORY = "mandatory"
+    OPTIONAL = "optional"
+    PROVISIONAL = "provisional"
+    DISALLOWED = "disallowed"
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureTerm:
+    """True when the feature with this code is supported."""
+
+    code: str
+
+    def holds(self, features: Set[str], elements: Set[str]) -> bool:
+        """Tell whether the term is true."""
+        return self.code in features
+
+    def __str__(self) -> str:
+        return self.code
+
+
+@dataclass(frozen=True, slots=True)
+class ElementTerm:
+    """True when the attribute, command or event with this name is present."""
+
+    name: str
+
+    def holds(self, features: Set[str], elements: Set[str]) -> bool:
+        """Tell whether the term is true."""
+        return self.name in elements
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True, slots=True)
+class NotTerm:
+    """True when `term` is not."""
+
+    term: Term
+
+    def holds(self, features: Set[str], elements: Set[str]) -> bool:
+        """Tell whether the term is true."""
+        return not self.term.holds(features, elements)
+
+    def __str__(self) -> str:
+        return f"!{_bracketed(self.term)}"
+
+
+@dataclass(frozen=True, slots=True)
+class AndTerm:
+    """True when all `terms` are."""
+
+    terms: tuple[Term, ...]
+
+    def holds(self, features: Set[str], elements: Set[str]) -> bool:
+        """Tell whether the term is true."""
+        return all(term.holds(features, elements) for term in self.terms)
+
+    def __str__(self) -> str:
+        return " & ".join(_bracketed(term) for term in self.terms)
+
+
+@dataclass(frozen=True, slots=True)
+class OrTerm:
+    """True when at least one of `terms` is."""
+
+    terms: tuple[Term, ...]
+
+    def holds(self, features: Set[str], elements: Set[str]) -> bool:
+        """Tell whether the term is true."""
+        return any(term.holds(features, elements) for term in self.terms)
+
+    def __str__(self) -> str:
+        return " | ".join(_bracketed(term) for term in self.terms)
+
+
+Term: TypeAlias = FeatureTerm | ElementTerm | NotTerm | AndTerm | OrTerm
+
+
+def _bracketed(term: Term) -> str:
+    return f"({term})" if isinstance(term, AndTerm | OrTerm) else str(term)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Of the elements that share `group`, `minimum` must be present; with `is_more`, or more."""
+
+    group: str
+    is_more: bool = False
+    minimum: int = 1
+
+    def __str__(self) -> str:
+        count = str(self.minimum) if self.minimum != 1 else ""
+        return f".{self.group}{count}{'+' if self.is_more else ''}"
+
+
+_LETTER = {
+    Presence.MANDATORY: "M",
+    Presence.OPTIONAL: "O",
+    Presence.PROVISIONAL: "P",
+    Presence.DISALLOWED: "X",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """`presence` applies when `condition` holds (None: always)."""
+
+    presence: Presence
+    condition: Term | None = None
+    choice: Choice | None = None
+
+    def __str__(self) -> str:
+        choice = str(self.choice) if self.choice else ""
+        if self.condition is None:
+            return _LETTER[self.presence] + choice
+        if self.presence is Presence.MANDATORY:
+            return f"{self.condition}{choice}"
+        if self.presence is Presence.OPTIONAL:
+            return f"[{self.condition}]{choice}"
+        return f"{_LETTER[self.presence]}({self.condition}){choice}"
+
+
+@dataclass(frozen=True, slots=True)
+class Conformance:
+    """Rules in order: the first whose condition holds decides; without one, disallowed.
+
+    Spec: Matter Core 1.3 "Otherwise Conformance"
+    """
+
+    rules: tuple[Rule, ...]
+
+    def rule(self, features: Set[str], elements: Set[str] = _NONE) -> Rule | None:
+        """Return the rule that decides, if any."""
+        for rule in self.rules:
+            if rule.condition is None or rule.condition.holds(features, elements):
+                return rule
+        return None
+
+    def evaluate(self, features: Set[str], elements: Set[str] = _NONE) -> Presence:
+        """Return what holds with these feature codes and names of present elements."""
+        rule = self.rule(features, elements)
+        return rule.presence if rule else Presence.DISALLOWED
+
+    def choice(self, features: Set[str], elements: Set[str] = _NONE) -> Choice | None:
+        """Return the choice that the element belongs to with these features, if any."""
+        rule = self.rule(features, elements)
+        return rule.choice if rule else None
+
+    @property
+    def is_mandatory(self) -> bool:
+        """Whether the element is mandatory whatever the features are."""
+        first = self.rules[0] if self.rules else None
+        return first is not None and first == Rule(Presence.MANDATORY)
+
+    def feature_codes(self) -> frozenset[str]:
+        """Return the codes of all features that the rules look at."""
+        codes: set[str] = set()
+        pending: list[Term] = [rule.condition for rule in self.rules if rule.condition]
+        while pending:
+            term = pending.pop()
+            if isinstance(term, FeatureTerm):
+                codes.add(term.code)
+            elif isinstance(term, NotTerm):
+                pending.append(term.term)
+            elif isinstance(term, AndTerm | OrTerm):
+                pending.extend(term.terms)
+        return frozenset(codes)
+
+    def __str__(self) -> str:
+        return ", ".join(str(rule) for rule in self.rules)
+
+
+MANDATORY = Conformance((Rule(Presence.MANDATORY),))
+OPTIONAL = Conformance((Rule(Presence.OPTIONAL),))
