@@ -1,0 +1,178 @@
+"""Invoke interactions, by unicast or to a group.
+
+Spec: Matter Core 1.3 "Invoke Interaction"
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from evse_node.errors import DecodeError, StatusError
+from evse_node.matter.data_model import Cluster, CommandReply, InteractionContext
+from evse_node.matter.exchange import Exchange
+from evse_node.matter.interaction.messages import (
+    MESSAGE_END,
+    CommandItem,
+    InvokeRequest,
+    Opcode,
+    command_data_response,
+    command_status_response,
+    decode_invoke_request,
+)
+from evse_node.matter.interaction.paths import Access
+from evse_node.matter.interaction.status import Status
+from evse_node.matter.interaction.transaction import (
+    RESPONSE_TIMEOUT_S,
+    Transaction,
+    check_success,
+    send,
+    wire_status,
+)
+from evse_node.matter.message import MAX_PAYLOAD, Message
+from evse_node.matter.session import GroupSession, SecureSession
+
+_START = b"\x15\x28\x00\x36\x01"
+_END = b"\x18" + MESSAGE_END
+_MORE = b"\x18\x29\x02" + MESSAGE_END
+CAPACITY = MAX_PAYLOAD - len(_START) - len(_MORE)
+"""Bytes of InvokeResponseIBs in one message."""
+
+
+class InvokeTransaction(Transaction):
+    """Sends the remaining messages of a response that needs several."""
+
+    def __init__(self, responses: list[bytes]) -> None:
+        self._responses = responses
+
+    def send_next(self, exchange: Exchange, now: float) -> None:
+        """Send as many responses as one message holds."""
+        room = CAPACITY
+        count = 0
+        for response in self._responses:
+            room -= len(response)
+            if room < 0:
+                break
+            count += 1
+        body = b"".join(self._responses[:count])
+        del self._responses[:count]
+        end = _MORE if self._responses else _END
+        send(exchange, Opcode.INVOKE_RESPONSE, _START + body + end, now)
+        if self._responses:
+            exchange.handler = self
+            exchange.expect_response(RESPONSE_TIMEOUT_S, now)
+        else:
+            exchange.close(now)
+
+    def on_action(self, exchange: Exchange, message: Message, now: float) -> None:
+        """Take the peer's status for the message before."""
+        check_success(message)
+        self.send_next(exchange, now)
+
+
+def on_invoke_request(
+    access: Access,
+    maximum_paths: int,
+    exchange: Exchange,
+    payload: bytes,
+    is_timed: bool,
+    now: float,
+) -> None:
+    """Carry out an InvokeRequestMessage of a secure session. Raises DecodeError, StatusError."""
+    session = exchange.session
+    assert isinstance(session, SecureSession)
+    request = decode_invoke_request(payload)
+    if request.is_timed != is_timed:
+        raise StatusError(Status.TIMED_REQUEST_MISMATCH)
+    _check_items(request, maximum_paths)
+    context = InteractionContext(session.subject, now, is_timed=is_timed, session=session)
+    responses = [_response(access, session, item, context) for item in request.items]
+    if request.suppress_response:
+        exchange.close(now)
+    else:
+        InvokeTransaction(responses).send_next(exchange, now)
+
+
+def on_group_invoke_request(
+    access: Access,
+    session: GroupSession,
+    endpoints: Iterable[int],
+    payload: bytes,
+    now: float,
+) -> None:
+    """Carry out an InvokeRequestMessage that was sent to a group; there is no response."""
+    request = decode_invoke_request(payload)
+    if request.is_timed or len(request.items) != 1:
+        raise DecodeError("timed or repeated invoke to a group")
+    context = InteractionContext(session.subject, now, session=session)
+    item = request.items[0]
+    for endpoint_id in list(endpoints):
+        if item.endpoint in (None, endpoint_id):
+            try:
+                _invoke(access, session, endpoint_id, item, context)
+            except Exception as error:
+                wire_status(error)
+
+
+def _check_items(request: InvokeRequest, maximum_paths: int) -> None:
+    """Raise DecodeError for a set of commands that cannot be in one message.
+
+    Spec: Matter Core 1.3 "Incoming Invoke Request Action Processing"
+    """
+    items = request.items
+    if not 0 < len(items) <= maximum_paths:
+        raise DecodeError(f"{len(items)} commands in one request")
+    if any(item.endpoint is None for item in items):
+        raise DecodeError("command to every endpoint outside a group")
+    if len(items) > 1:
+        references = {item.reference for item in items}
+        if None in references or len(references) != len(items):
+            raise DecodeError("commands without distinct references")
+        if len({item[:3] for item in items}) != len(items):
+            raise DecodeError("command path twice in one request")
+
+
+def _response(
+    access: Access, session: SecureSession, item: CommandItem, context: InteractionContext
+) -> bytes:
+    """Carry out one command and return the InvokeResponseIB that fits its outcome."""
+    endpoint_id = item.endpoint or 0
+    cluster_id = item.cluster
+    cluster_status: int | None
+    try:
+        reply = _invoke(access, session, endpoint_id, item, context)
+    except Exception as error:
+        status, cluster_status = wire_status(error)
+    else:
+        if reply is None:
+            status, cluster_status = Status.SUCCESS, None
+        else:
+            response = command_data_response(
+                endpoint_id, cluster_id, reply.command_id, reply.payload, item.reference
+            )
+            if len(response) <= CAPACITY:
+                return response
+            status, cluster_status = Status.RESOURCE_EXHAUSTED, None
+    return command_status_response(
+        endpoint_id, cluster_id, item.command, status, cluster_status, item.reference
+    )
+
+
+def _invoke(
+    access: Access,
+    session: SecureSession | GroupSession,
+    endpoint_id: int,
+    item: CommandItem,
+    context: InteractionContext,
+) -> CommandReply | None:
+    cluster: Cluster
+    cluster, mask = access.find(session, endpoint_id, item.cluster)
+    command = cluster.commands.get(item.command)
+    if command is None:
+        raise StatusError(Status.UNSUPPORTED_COMMAND)
+    if not mask >> command.invoke_privilege & 1:
+        raise StatusError(Status.UNSUPPORTED_ACCESS)
+    if command.is_fabric_scoped and not context.subject.fabric_index:
+        raise StatusError(Status.UNSUPPORTED_ACCESS)
+    if command.is_timed and not context.is_timed:
+        raise StatusError(Status.NEEDS_TIMED_INTERACTION)
+    return cluster.invoke(item.command, item.fields, context)

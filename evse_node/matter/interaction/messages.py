@@ -1,0 +1,471 @@
+"""Interaction model messages: opcodes, decoded requests, encoded answers.
+
+Requests are decoded strictly: a member of the wrong type, a missing mandatory member
+or a path that no action allows raises DecodeError, which the peer sees as
+INVALID_ACTION. Unknown members are skipped, so later revisions may add some.
+
+Spec: Matter Core 1.3 "Action Encoding", chapter 10 "Interaction Model Encoding Specification"
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import NamedTuple
+
+from evse_node.errors import DecodeError
+from evse_node.matter.tlv import TagKey, TlvList, TlvValue, Writer, decode_struct
+
+PROTOCOL_ID = 1
+INTERACTION_MODEL_REVISION = 11
+
+# Every message is an anonymous structure that ends with its revision.
+MESSAGE_END = bytes((0x24, 0xFF, INTERACTION_MODEL_REVISION, 0x18))
+
+MAX_U8 = 0xFF
+MAX_U16 = 0xFFFF
+MAX_U32 = 0xFFFFFFFF
+MAX_U64 = 0xFFFFFFFFFFFFFFFF
+FIRST_GLOBAL_ATTRIBUTE = 0xF000
+LAST_GLOBAL_ATTRIBUTE = 0xFFFE
+
+
+class Opcode(IntEnum):
+    """Spec: Matter Core 1.3 "Interaction Model Protocol Opcodes"."""
+
+    STATUS_RESPONSE = 0x01
+    READ_REQUEST = 0x02
+    SUBSCRIBE_REQUEST = 0x03
+    SUBSCRIBE_RESPONSE = 0x04
+    REPORT_DATA = 0x05
+    WRITE_REQUEST = 0x06
+    WRITE_RESPONSE = 0x07
+    INVOKE_REQUEST = 0x08
+    INVOKE_RESPONSE = 0x09
+    TIMED_REQUEST = 0x0A
+
+
+class AttributeRequest(NamedTuple):
+    """A requested attribute path; None is a wildcard."""
+
+    endpoint: int | None
+    cluster: int | None
+    attribute: int | None
+
+
+class EventRequest(NamedTuple):
+    """A requested event path; None is a wildcard."""
+
+    endpoint: int | None
+    cluster: int | None
+    event: int | None
+    is_urgent: bool = False
+
+
+class DataVersionFilter(NamedTuple):
+    """The version of a cluster's data that the requester has already."""
+
+    endpoint: int
+    cluster: int
+    data_version: int
+
+
+@dataclass(slots=True)
+class ReadRequest:
+    """What is to be reported; `event_minimum` is the first event number of interest.
+
+    Spec: Matter Core 1.3 "ReadRequestMessage"
+    """
+
+    attributes: list[AttributeRequest] = field(default_factory=list)
+    events: list[EventRequest] = field(default_factory=list)
+    event_minimum: int = 0
+    fabric_filtered: bool = True
+    data_versions: list[DataVersionFilter] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class SubscribeRequest:
+    """A read that goes on; intervals in seconds.
+
+    Spec: Matter Core 1.3 "SubscribeRequestMessage"
+    """
+
+    keep_subscriptions: bool
+    minimum_interval_s: int
+    maximum_interval_s: int
+    read: ReadRequest
+
+
+class WriteItem(NamedTuple):
+    """One attribute value to write. `endpoint` None is every endpoint (of the group).
+
+    With `is_append` the data is one item to be added to a list. `has_list_index` is set
+    for the index of an item to be replaced, which no attribute supports.
+    """
+
+    endpoint: int | None
+    cluster: int
+    attribute: int
+    data: TlvValue
+    data_version: int | None = None
+    is_append: bool = False
+    has_list_index: bool = False
+
+
+@dataclass(slots=True)
+class WriteRequest:
+    """Spec: Matter Core 1.3 "WriteRequestMessage"."""
+
+    suppress_response: bool
+    is_timed: bool
+    items: list[WriteItem]
+    more_chunks: bool
+
+
+class CommandItem(NamedTuple):
+    """One command. `endpoint` None is every endpoint of the group; `fields` None: not given."""
+
+    endpoint: int | None
+    cluster: int
+    command: int
+    fields: TlvValue
+    reference: int | None = None
+
+
+@dataclass(slots=True)
+class InvokeRequest:
+    """Spec: Matter Core 1.3 "InvokeRequestMessage"."""
+
+    suppress_response: bool
+    is_timed: bool
+    items: list[CommandItem]
+
+
+def _unsigned(value: TlvValue, maximum: int, what: str) -> int:
+    if type(value) is not int or value > maximum:
+        raise DecodeError(f"{what} is not an unsigned integer up to {maximum:#x}")
+    return value
+
+
+def _boolean(members: dict[TagKey, TlvValue], tag: int, what: str) -> bool:
+    value = members.get(tag)
+    if not isinstance(value, bool):
+        raise DecodeError(f"{what} is missing or not a boolean")
+    return value
+
+
+def _optional_boolean(members: dict[TagKey, TlvValue], tag: int, what: str) -> bool:
+    return _boolean(members, tag, what) if tag in members else False
+
+
+def _array(members: dict[TagKey, TlvValue], tag: int, what: str) -> list[TlvValue]:
+    value = members.get(tag)
+    if not isinstance(value, list) or isinstance(value, TlvList):
+        raise DecodeError(f"{what} is missing or not an array")
+    return value
+
+
+def _optional_array(members: dict[TagKey, TlvValue], tag: int, what: str) -> list[TlvValue]:
+    return _array(members, tag, what) if tag in members else []
+
+
+def _structure(value: TlvValue, what: str) -> dict[TagKey, TlvValue]:
+    if not isinstance(value, dict):
+        raise DecodeError(f"{what} is not a structure")
+    return value
+
+
+def _path(value: TlvValue, what: str) -> dict[TagKey, TlvValue]:
+    """Return a path's members by tag. Raises DecodeError if a tag repeats or is anonymous."""
+    if not isinstance(value, TlvList):
+        raise DecodeError(f"{what} is not a list")
+    members: dict[TagKey, TlvValue] = {}
+    for tag, member in value:
+        if tag is None or tag in members:
+            raise DecodeError(f"{what} has a member twice or without tag")
+        members[tag] = member
+    return members
+
+
+def _optional_unsigned(
+    members: dict[TagKey, TlvValue], tag: int, maximum: int, what: str
+) -> int | None:
+    return _unsigned(members[tag], maximum, what) if tag in members else None
+
+
+def _attribute_path(value: TlvValue) -> tuple[AttributeRequest, dict[TagKey, TlvValue]]:
+    members = _path(value, "attribute path")
+    if members.get(0):
+        raise DecodeError("tag compression is not supported")
+    return (
+        AttributeRequest(
+            _optional_unsigned(members, 2, MAX_U16, "endpoint"),
+            _optional_unsigned(members, 3, MAX_U32, "cluster"),
+            _optional_unsigned(members, 4, MAX_U32, "attribute"),
+        ),
+        members,
+    )
+
+
+def _attribute_request(value: TlvValue) -> AttributeRequest:
+    path, members = _attribute_path(value)
+    if 5 in members:
+        raise DecodeError("a list index cannot be read")
+    if (
+        path.cluster is None
+        and path.attribute is not None
+        and not FIRST_GLOBAL_ATTRIBUTE <= path.attribute <= LAST_GLOBAL_ATTRIBUTE
+    ):
+        raise DecodeError("only a global attribute can be requested of every cluster")
+    return path
+
+
+def _event_request(value: TlvValue) -> EventRequest:
+    members = _path(value, "event path")
+    path = EventRequest(
+        _optional_unsigned(members, 1, MAX_U16, "endpoint"),
+        _optional_unsigned(members, 2, MAX_U32, "cluster"),
+        _optional_unsigned(members, 3, MAX_U32, "event"),
+        _optional_boolean(members, 4, "IsUrgent"),
+    )
+    if path.cluster is None and path.event is not None:
+        raise DecodeError("a certain event cannot be requested of every cluster")
+    return path
+
+
+def _data_version_filter(value: TlvValue) -> DataVersionFilter:
+    members = _structure(value, "data version filter")
+    path = _path(members.get(0), "cluster path")
+    return DataVersionFilter(
+        _unsigned(path.get(1), MAX_U16, "endpoint"),
+        _unsigned(path.get(2), MAX_U32, "cluster"),
+        _unsigned(members.get(1), MAX_U32, "data version"),
+    )
+
+
+def _event_minimum(value: TlvValue) -> int:
+    return _unsigned(_structure(value, "event filter").get(1), MAX_U64, "EventMin")
+
+
+def _read_parts(
+    members: dict[TagKey, TlvValue], attributes: int, events: int, filters: int, rest: int
+) -> ReadRequest:
+    """Decode what read and subscribe requests share, given the tags of the parts."""
+    return ReadRequest(
+        [_attribute_request(v) for v in _optional_array(members, attributes, "AttributeRequests")],
+        [_event_request(v) for v in _optional_array(members, events, "EventRequests")],
+        max(
+            (_event_minimum(v) for v in _optional_array(members, filters, "EventFilters")),
+            default=0,
+        ),
+        _boolean(members, rest, "FabricFiltered"),
+        [_data_version_filter(v) for v in _optional_array(members, rest + 1, "DataVersionFilters")],
+    )
+
+
+def decode_read_request(payload: bytes) -> ReadRequest:
+    """Decode a ReadRequestMessage. Raises DecodeError."""
+    return _read_parts(decode_struct(payload), 0, 1, 2, 3)
+
+
+def decode_subscribe_request(payload: bytes) -> SubscribeRequest:
+    """Decode a SubscribeRequestMessage. Raises DecodeError."""
+    members = decode_struct(payload)
+    return SubscribeRequest(
+        _boolean(members, 0, "KeepSubscriptions"),
+        _unsigned(members.get(1), MAX_U16, "MinIntervalFloor"),
+        _unsigned(members.get(2), MAX_U16, "MaxIntervalCeiling"),
+        _read_parts(members, 3, 4, 5, 7),
+    )
+
+
+def _write_item(value: TlvValue) -> WriteItem:
+    members = _structure(value, "attribute data")
+    path, path_members = _attribute_path(members.get(1))
+    if path.cluster is None or path.attribute is None:
+        raise DecodeError("a write names its cluster and attribute")
+    if 2 not in members:
+        raise DecodeError("attribute data without Data")
+    has_list_index = False
+    is_append = False
+    if 5 in path_members:
+        is_append = path_members[5] is None
+        has_list_index = not is_append
+        if has_list_index:
+            _unsigned(path_members[5], MAX_U16, "list index")
+    return WriteItem(
+        path.endpoint,
+        path.cluster,
+        path.attribute,
+        members[2],
+        _optional_unsigned(members, 0, MAX_U32, "data version"),
+        is_append,
+        has_list_index,
+    )
+
+
+def decode_write_request(payload: bytes) -> WriteRequest:
+    """Decode a WriteRequestMessage. Raises DecodeError."""
+    members = decode_struct(payload)
+    return WriteRequest(
+        _optional_boolean(members, 0, "SuppressResponse"),
+        _boolean(members, 1, "TimedRequest"),
+        [_write_item(v) for v in _array(members, 2, "WriteRequests")],
+        _optional_boolean(members, 3, "MoreChunkedMessages"),
+    )
+
+
+def _command_item(value: TlvValue) -> CommandItem:
+    members = _structure(value, "command data")
+    path = _path(members.get(0), "command path")
+    return CommandItem(
+        _optional_unsigned(path, 0, MAX_U16, "endpoint"),
+        _unsigned(path.get(1), MAX_U32, "cluster"),
+        _unsigned(path.get(2), MAX_U32, "command"),
+        members.get(1),
+        _optional_unsigned(members, 2, MAX_U16, "CommandRef"),
+    )
+
+
+def decode_invoke_request(payload: bytes) -> InvokeRequest:
+    """Decode an InvokeRequestMessage. Raises DecodeError."""
+    members = decode_struct(payload)
+    return InvokeRequest(
+        _boolean(members, 0, "SuppressResponse"),
+        _boolean(members, 1, "TimedRequest"),
+        [_command_item(v) for v in _array(members, 2, "InvokeRequests")],
+    )
+
+
+def decode_timed_request(payload: bytes) -> int:
+    """Decode a TimedRequestMessage; return its timeout in milliseconds. Raises DecodeError."""
+    return _unsigned(decode_struct(payload).get(0), MAX_U16, "Timeout")
+
+
+def decode_status_response(payload: bytes) -> int:
+    """Decode a StatusResponseMessage; return its status. Raises DecodeError."""
+    return _unsigned(decode_struct(payload).get(0), MAX_U8, "Status")
+
+
+def encode_status_response(status: int) -> bytes:
+    """Encode a StatusResponseMessage."""
+    return bytes((0x15, 0x24, 0x00, status)) + MESSAGE_END
+
+
+def encode_subscribe_response(subscription_id: int, maximum_interval_s: int) -> bytes:
+    """Encode a SubscribeResponseMessage."""
+    writer = Writer()
+    writer.start_structure()
+    writer.uint(0, subscription_id)
+    writer.uint(2, maximum_interval_s)
+    writer.raw(MESSAGE_END)
+    return writer.getvalue()
+
+
+def status_ib(tag: int, status: int, cluster_status: int | None = None) -> bytes:
+    """Encode a StatusIB with this context tag."""
+    if cluster_status is None:
+        return bytes((0x35, tag, 0x24, 0x00, status, 0x18))
+    return bytes((0x35, tag, 0x24, 0x00, status, 0x24, 0x01, cluster_status & 0xFF, 0x18))
+
+
+def attribute_path_ib(tag: int, endpoint: int, cluster: int, attribute: int) -> bytes:
+    """Encode a concrete AttributePathIB with this context tag."""
+    writer = Writer()
+    writer.start_list(tag)
+    writer.uint(2, endpoint)
+    writer.uint(3, cluster)
+    writer.uint(4, attribute)
+    writer.end()
+    return writer.getvalue()
+
+
+def attribute_status_ib(
+    endpoint: int, cluster: int, attribute: int, status: int, cluster_status: int | None = None
+) -> bytes:
+    """Encode an anonymous AttributeStatusIB, as in a WriteResponseMessage."""
+    return (
+        b"\x15"
+        + attribute_path_ib(0, endpoint, cluster, attribute)
+        + status_ib(1, status, cluster_status)
+        + b"\x18"
+    )
+
+
+def attribute_status_report(endpoint: int, cluster: int, attribute: int, status: int) -> bytes:
+    """Encode an AttributeReportIB that holds a status instead of data."""
+    return (
+        b"\x15\x35\x00"
+        + attribute_path_ib(0, endpoint, cluster, attribute)
+        + status_ib(1, status)
+        + b"\x18\x18"
+    )
+
+
+def event_path_ib(endpoint: int, cluster: int, event: int) -> bytes:
+    """Encode a concrete EventPathIB with context tag 0."""
+    writer = Writer()
+    writer.start_list(0)
+    writer.uint(1, endpoint)
+    writer.uint(2, cluster)
+    writer.uint(3, event)
+    writer.end()
+    return writer.getvalue()
+
+
+def event_status_report(endpoint: int, cluster: int, event: int, status: int) -> bytes:
+    """Encode an EventReportIB that holds a status instead of data."""
+    return (
+        b"\x15\x35\x00"
+        + event_path_ib(endpoint, cluster, event)
+        + status_ib(1, status)
+        + b"\x18\x18"
+    )
+
+
+def command_path_ib(endpoint: int, cluster: int, command: int) -> bytes:
+    """Encode a concrete CommandPathIB with context tag 0."""
+    writer = Writer()
+    writer.start_list(0)
+    writer.uint(0, endpoint)
+    writer.uint(1, cluster)
+    writer.uint(2, command)
+    writer.end()
+    return writer.getvalue()
+
+
+def command_data_response(
+    endpoint: int, cluster: int, command: int, fields: bytes, reference: int | None
+) -> bytes:
+    """Encode an InvokeResponseIB with a response command; `fields` have context tag 1."""
+    writer = Writer()
+    writer.raw(b"\x15\x35\x00")
+    writer.raw(command_path_ib(endpoint, cluster, command))
+    writer.raw(fields)
+    if reference is not None:
+        writer.uint(2, reference)
+    writer.raw(b"\x18\x18")
+    return writer.getvalue()
+
+
+def command_status_response(
+    endpoint: int,
+    cluster: int,
+    command: int,
+    status: int,
+    cluster_status: int | None,
+    reference: int | None,
+) -> bytes:
+    """Encode an InvokeResponseIB with a status."""
+    writer = Writer()
+    writer.raw(b"\x15\x35\x01")
+    writer.raw(command_path_ib(endpoint, cluster, command))
+    writer.raw(status_ib(1, status, cluster_status))
+    if reference is not None:
+        writer.uint(2, reference)
+    writer.raw(b"\x18\x18")
+    return writer.getvalue()
+
+
+STATUS_SUCCESS = encode_status_response(Status.SUCCESS)

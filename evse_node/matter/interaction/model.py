@@ -1,0 +1,166 @@
+"""The interaction model: takes messages of its protocol and answers them.
+
+Spec: Matter Core 1.3, chapter 8 "Interaction Model Specification"
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection
+
+from evse_node.errors import DecodeError, StatusError
+from evse_node.matter.data_model import Node
+from evse_node.matter.exchange import Exchange, ExchangeManager
+from evse_node.matter.interaction.event_log import EventLog
+from evse_node.matter.interaction.invoke import on_group_invoke_request, on_invoke_request
+from evse_node.matter.interaction.messages import (
+    PROTOCOL_ID,
+    Opcode,
+    decode_timed_request,
+)
+from evse_node.matter.interaction.paths import Access, AccessGrants
+from evse_node.matter.interaction.read import on_read_request
+from evse_node.matter.interaction.resumption import Connect, Resumer
+from evse_node.matter.interaction.status import Status
+from evse_node.matter.interaction.subscribe import SUBSCRIPTIONS_PER_FABRIC, Subscriptions
+from evse_node.matter.interaction.transaction import (
+    RESPONSE_TIMEOUT_S,
+    Transaction,
+    guard,
+    send_status,
+    wire_status,
+)
+from evse_node.matter.interaction.write import WriteTransaction
+from evse_node.matter.message import Message
+from evse_node.matter.session import GroupSession, SecureSession
+from evse_node.matter.store import Store
+from evse_node.matter.timers import Timers
+
+logger = logging.getLogger(__name__)
+
+
+class InteractionModel:
+    """Answers reads, writes, invokes and subscriptions of a node.
+
+    `group_endpoints(fabric_index, group_id)` names the endpoints of a group. Removed
+    fabrics are to be told with `remove_fabric`.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        exchanges: ExchangeManager,
+        access_control: AccessGrants,
+        timers: Timers,
+        event_log: EventLog,
+        store: Store,
+        *,
+        random_bytes: Callable[[int], bytes],
+        group_endpoints: Callable[[int, int], Collection[int]] = lambda fabric, group: (),
+        supported_fabrics: int = 16,
+        subscriptions_per_fabric: int = SUBSCRIPTIONS_PER_FABRIC,
+        maximum_paths_per_invoke: int = 1,
+    ) -> None:
+        self.access = Access(node, access_control)
+        self.event_log = event_log
+        self.subscriptions = Subscriptions(
+            self.access,
+            event_log,
+            exchanges,
+            timers,
+            store,
+            random_bytes,
+            fabrics=supported_fabrics,
+            per_fabric=subscriptions_per_fabric,
+        )
+        self._timers = timers
+        self._store = store
+        self._group_endpoints = group_endpoints
+        self._maximum_paths_per_invoke = maximum_paths_per_invoke
+        exchanges.register(PROTOCOL_ID, self.on_message)
+
+    def resume_subscriptions(self, connect: Connect, now: float) -> None:
+        """Go on with the subscriptions in the store; called once after start.
+
+        Not to be called before fabrics and endpoints are complete.
+        """
+        Resumer(self.subscriptions, self._store, self._timers, connect).start(now)
+
+    def remove_fabric(self, fabric_index: int) -> None:
+        """Forget what belongs to a fabric that is removed."""
+        self.subscriptions.remove_fabric(fabric_index)
+        self.event_log.remove_fabric(fabric_index)
+
+    def on_message(self, exchange: Exchange, message: Message, now: float) -> None:
+        """Take a message that opens an exchange. Never raises for what a peer sent."""
+        session = exchange.session
+        if isinstance(session, SecureSession):
+            guard(exchange, now, lambda: self._on_request(exchange, message, False, now))
+        elif isinstance(session, GroupSession):
+            try:
+                self._on_group_request(session, message, now)
+            except DecodeError as error:
+                logger.debug("group message dropped: %s", error)
+            except Exception as error:
+                wire_status(error)
+
+    def _on_request(self, exchange: Exchange, message: Message, is_timed: bool, now: float) -> None:
+        opcode = message.opcode
+        payload = message.payload
+        if opcode == Opcode.INVOKE_REQUEST:
+            on_invoke_request(
+                self.access, self._maximum_paths_per_invoke, exchange, payload, is_timed, now
+            )
+        elif opcode == Opcode.WRITE_REQUEST:
+            session = exchange.session
+            assert isinstance(session, SecureSession)
+            WriteTransaction(self.access, session, is_timed).on_request(exchange, payload, now)
+        elif is_timed:
+            raise StatusError(Status.INVALID_ACTION)
+        elif opcode == Opcode.READ_REQUEST:
+            on_read_request(self.access, self.event_log, exchange, payload, now)
+        elif opcode == Opcode.SUBSCRIBE_REQUEST:
+            self.subscriptions.on_request(exchange, payload, now)
+        elif opcode == Opcode.TIMED_REQUEST:
+            timeout_ms = decode_timed_request(payload)
+            _TimedTransaction(self._on_request).start(exchange, timeout_ms, now)
+        elif opcode == Opcode.REPORT_DATA:
+            raise StatusError(Status.INVALID_SUBSCRIPTION)
+        elif opcode == Opcode.STATUS_RESPONSE:
+            exchange.close(now)
+        else:
+            raise StatusError(Status.INVALID_ACTION)
+
+    def _on_group_request(self, session: GroupSession, message: Message, now: float) -> None:
+        subject = session.subject
+        endpoints = self._group_endpoints(subject.fabric_index, subject.node_id)
+        if message.opcode == Opcode.INVOKE_REQUEST:
+            on_group_invoke_request(self.access, session, endpoints, message.payload, now)
+        elif message.opcode == Opcode.WRITE_REQUEST:
+            transaction = WriteTransaction(self.access, session, is_timed=False)
+            transaction.on_group_request(endpoints, message.payload, now)
+
+
+class _TimedTransaction(Transaction):
+    """Waits for the write or invoke that a timed request announces.
+
+    Spec: Matter Core 1.3 "Timed Request Action"
+    """
+
+    def __init__(self, on_request: Callable[[Exchange, Message, bool, float], None]) -> None:
+        self._on_request = on_request
+        self._deadline = 0.0
+
+    def start(self, exchange: Exchange, timeout_ms: int, now: float) -> None:
+        """Invite the next action."""
+        self._deadline = now + timeout_ms / 1000
+        send_status(exchange, Status.SUCCESS, now)
+        exchange.handler = self
+        # The exchange outlives the deadline, so that a late action can be told.
+        exchange.expect_response(timeout_ms / 1000 + RESPONSE_TIMEOUT_S, now)
+
+    def on_action(self, exchange: Exchange, message: Message, now: float) -> None:
+        """Take the announced action, if it comes in time."""
+        if now > self._deadline:
+            raise StatusError(Status.TIMEOUT)
+        self._on_request(exchange, message, True, now)

@@ -1,0 +1,242 @@
+"""Paths: who may touch which, and what a wildcard stands for.
+
+Privileges are handled as bit masks, bit p for privilege p, and kept per session: the
+access control list is asked once per (endpoint, cluster) until it changes.
+
+Spec: Matter Core 1.3 "Path", "Path Expansion", "Access Control"
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from evse_node.errors import StatusError
+from evse_node.matter.data_model import (
+    AttributeEntry,
+    Cluster,
+    Endpoint,
+    EventPath,
+    Node,
+    Privilege,
+    Subject,
+)
+from evse_node.matter.interaction.messages import (
+    AttributeRequest,
+    EventRequest,
+    attribute_status_report,
+    event_status_report,
+)
+from evse_node.matter.interaction.status import Status
+from evse_node.matter.session import GroupSession, SecureSession
+
+_VIEW = 1 << Privilege.VIEW
+
+
+class AccessGrants(Protocol):
+    """The access control list, as asked here; `generation` differs after every change."""
+
+    generation: int
+
+    def granted(
+        self, subject: Subject, endpoint: int, cluster: int, device_types: tuple[int, ...]
+    ) -> int:
+        """Return the mask of privileges that the subject has on a cluster instance."""
+        ...
+
+
+class ClusterView:
+    """Attributes of one cluster instance that are to be reported together, by id."""
+
+    __slots__ = ("cluster", "endpoint_id", "entries")
+
+    def __init__(
+        self, endpoint_id: int, cluster: Cluster, entries: dict[int, AttributeEntry]
+    ) -> None:
+        self.endpoint_id = endpoint_id
+        self.cluster = cluster
+        self.entries = entries
+
+
+class Access:
+    """Privileges of sessions on the clusters of a node."""
+
+    def __init__(self, node: Node, grants: AccessGrants) -> None:
+        self.node = node
+        self.grants = grants
+        # Shared by all requesters with the same privileges: (endpoint, cluster, mask).
+        self._views: dict[tuple[int, int, int], ClusterView] = {}
+
+    def mask(self, session: SecureSession | GroupSession, endpoint_id: int, cluster_id: int) -> int:
+        """Return the privileges of a session's subject; the cluster need not exist."""
+        if isinstance(session, GroupSession):
+            return self._granted(session.subject, endpoint_id, cluster_id)
+        generation = self.grants.generation
+        if session.access_generation != generation:
+            session.access_cache = {}
+            session.access_generation = generation
+        key = (endpoint_id, cluster_id)
+        mask = session.access_cache.get(key)
+        if mask is None:
+            mask = self._granted(session.subject, endpoint_id, cluster_id)
+            # What does not exist is not kept, or a peer could fill memory with it.
+            endpoint = self.node.endpoints.get(endpoint_id)
+            if endpoint is not None and cluster_id in endpoint.clusters:
+                session.access_cache[key] = mask
+        return mask
+
+    def _granted(self, subject: Subject, endpoint_id: int, cluster_id: int) -> int:
+        endpoint = self.node.endpoints.get(endpoint_id)
+        device_types = (
+            ()
+            if endpoint is None
+            else tuple(device_type for device_type, _ in endpoint.device_types)
+        )
+        return self.grants.granted(subject, endpoint_id, cluster_id, device_types)
+
+    def find(
+        self, session: SecureSession | GroupSession, endpoint_id: int, cluster_id: int
+    ) -> tuple[Cluster, int]:
+        """Return the cluster of a concrete path and the privileges on it.
+
+        Raises StatusError when it does not exist, or, without telling whether it does,
+        when the subject may not even view it.
+        """
+        mask = self.mask(session, endpoint_id, cluster_id)
+        if not mask & _VIEW:
+            raise StatusError(Status.UNSUPPORTED_ACCESS)
+        endpoint = self.node.endpoints.get(endpoint_id)
+        if endpoint is None:
+            raise StatusError(Status.UNSUPPORTED_ENDPOINT)
+        cluster = endpoint.clusters.get(cluster_id)
+        if cluster is None:
+            raise StatusError(Status.UNSUPPORTED_CLUSTER)
+        return cluster, mask
+
+    def view(self, endpoint_id: int, cluster: Cluster, mask: int) -> ClusterView:
+        """Return all attributes of a cluster that these privileges may read."""
+        key = (endpoint_id, cluster.id, mask)
+        view = self._views.get(key)
+        if view is None or view.cluster is not cluster:
+            entries = {
+                entry.id: entry
+                for entry in cluster.attributes.values()
+                if entry.read_privilege is not None and mask >> entry.read_privilege & 1
+            }
+            view = self._views[key] = ClusterView(endpoint_id, cluster, entries)
+        return view
+
+
+@dataclass(slots=True)
+class AttributeExpansion:
+    """What attribute requests come to: data by cluster instance, and statuses to report."""
+
+    views: dict[tuple[int, int], ClusterView] = field(default_factory=dict)
+    statuses: list[bytes] = field(default_factory=list)
+
+    def add(self, view: ClusterView) -> None:
+        """Add attributes; what overlapping requests both ask for is reported once."""
+        if not view.entries:
+            return
+        key = (view.endpoint_id, view.cluster.id)
+        known = self.views.get(key)
+        if known is not None and known is not view:
+            view = ClusterView(view.endpoint_id, view.cluster, {**known.entries, **view.entries})
+        self.views[key] = view
+
+
+def expand_attributes(
+    access: Access, session: SecureSession, requests: Iterable[AttributeRequest]
+) -> AttributeExpansion:
+    """Expand requested paths. A concrete path that cannot be read becomes a status.
+
+    Spec: Matter Core 1.3 "Incoming Read Request Action Processing"
+    """
+    expansion = AttributeExpansion()
+    for request in requests:
+        endpoint_id, cluster_id, attribute_id = request
+        if endpoint_id is not None and cluster_id is not None and attribute_id is not None:
+            try:
+                cluster, mask = access.find(session, endpoint_id, cluster_id)
+                entry = cluster.attributes.get(attribute_id)
+                if entry is None:
+                    raise StatusError(Status.UNSUPPORTED_ATTRIBUTE)
+                if entry.read_privilege is None:
+                    raise StatusError(Status.UNSUPPORTED_READ)
+                if not mask >> entry.read_privilege & 1:
+                    raise StatusError(Status.UNSUPPORTED_ACCESS)
+            except StatusError as error:
+                expansion.statuses.append(
+                    attribute_status_report(endpoint_id, cluster_id, attribute_id, error.status)
+                )
+            else:
+                expansion.add(ClusterView(endpoint_id, cluster, {attribute_id: entry}))
+            continue
+        for endpoint in _endpoints(access.node, endpoint_id):
+            for cluster in _clusters(endpoint, cluster_id):
+                mask = access.mask(session, endpoint.id, cluster.id)
+                view = access.view(endpoint.id, cluster, mask)
+                if attribute_id is not None:
+                    entry = view.entries.get(attribute_id)
+                    entries = {} if entry is None else {attribute_id: entry}
+                    view = ClusterView(endpoint.id, cluster, entries)
+                expansion.add(view)
+    return expansion
+
+
+@dataclass(slots=True)
+class EventExpansion:
+    """What event requests come to: paths with their urgency, and statuses to report."""
+
+    paths: dict[EventPath, bool] = field(default_factory=dict)
+    statuses: list[bytes] = field(default_factory=list)
+
+
+def expand_events(
+    access: Access, session: SecureSession, requests: Iterable[EventRequest]
+) -> EventExpansion:
+    """Expand requested event paths, like `expand_attributes`."""
+    expansion = EventExpansion()
+    paths = expansion.paths
+    for endpoint_id, cluster_id, event_id, is_urgent in requests:
+        if endpoint_id is not None and cluster_id is not None and event_id is not None:
+            try:
+                cluster, mask = access.find(session, endpoint_id, cluster_id)
+                event = cluster.events.get(event_id)
+                if event is None:
+                    raise StatusError(Status.UNSUPPORTED_EVENT)
+                if not mask >> event.read_privilege & 1:
+                    raise StatusError(Status.UNSUPPORTED_ACCESS)
+            except StatusError as error:
+                expansion.statuses.append(
+                    event_status_report(endpoint_id, cluster_id, event_id, error.status)
+                )
+            else:
+                path = EventPath(endpoint_id, cluster_id, event_id)
+                paths[path] = is_urgent or paths.get(path, False)
+            continue
+        for endpoint in _endpoints(access.node, endpoint_id):
+            for cluster in _clusters(endpoint, cluster_id):
+                if not cluster.events:
+                    continue
+                mask = access.mask(session, endpoint.id, cluster.id)
+                for event in cluster.events.values():
+                    if event_id in (None, event.id) and mask >> event.read_privilege & 1:
+                        path = EventPath(endpoint.id, cluster.id, event.id)
+                        paths[path] = is_urgent or paths.get(path, False)
+    return expansion
+
+
+def _endpoints(node: Node, endpoint_id: int | None) -> Iterable[Endpoint]:
+    if endpoint_id is None:
+        return node.endpoints.values()
+    endpoint = node.endpoints.get(endpoint_id)
+    return () if endpoint is None else (endpoint,)
+
+
+def _clusters(endpoint: Endpoint, cluster_id: int | None) -> Iterable[Cluster]:
+    if cluster_id is None:
+        return endpoint.clusters.values()
+    cluster = endpoint.clusters.get(cluster_id)
+    return () if cluster is None else (cluster,)

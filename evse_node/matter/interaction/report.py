@@ -1,0 +1,168 @@
+"""Reports: attribute and event data cut into messages.
+
+Reports are made while messages are filled, so a value is as fresh as the message that
+carries it. Bytes are joined, not encoded: an attribute keeps its encoded value and path.
+
+Spec: Matter Core 1.3 "Report Transaction", "Chunking"
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from itertools import chain
+
+from evse_node.errors import StatusError
+from evse_node.matter.data_model import AttributeEntry, Cluster, InteractionContext
+from evse_node.matter.interaction.event_log import LoggedEvent
+from evse_node.matter.interaction.messages import (
+    MESSAGE_END,
+    attribute_status_report,
+)
+from evse_node.matter.interaction.paths import ClusterView
+from evse_node.matter.interaction.status import Status
+from evse_node.matter.message import MAX_PAYLOAD
+
+logger = logging.getLogger(__name__)
+
+# The structure, a subscription id, both arrays with their ends, the two flags, the end.
+_OVERHEAD = 1 + 6 + 2 * 3 + 2 * 2 + len(MESSAGE_END)
+CAPACITY = MAX_PAYLOAD - _OVERHEAD
+
+_DATA_START = b"\x15\x35\x01\x26\x00"
+_DATA_END = b"\x18\x18"
+# An AttributeReportIB beside the path and the value.
+_DATA_OVERHEAD = len(_DATA_START) + 4 + len(_DATA_END)
+
+
+def attribute_reports(views: Iterable[ClusterView], context: InteractionContext) -> Iterator[bytes]:
+    """Yield the AttributeReportIBs of all attributes of `views`, each fit for one message."""
+    for view in views:
+        cluster = view.cluster
+        prefix = _DATA_START + cluster.data_version.to_bytes(4, "little")
+        for entry in view.entries.values():
+            encoded = entry.encoded
+            path_ib = entry.path_ib
+            if encoded is None:
+                try:
+                    encoded = cluster.encode_attribute(entry.id, context)
+                except Exception as error:
+                    yield _failed(view, entry, error)
+                    continue
+            if len(encoded) + len(path_ib) > CAPACITY - _DATA_OVERHEAD:
+                yield from _large_reports(view, entry, prefix, context)
+            else:
+                yield prefix + path_ib + encoded + _DATA_END
+
+
+def _failed(view: ClusterView, entry: AttributeEntry, error: Exception) -> bytes:
+    if isinstance(error, StatusError):
+        status = error.status
+    else:
+        logger.exception("reading attribute %#x of cluster %#x", entry.id, view.cluster.id)
+        status = Status.FAILURE
+    return attribute_status_report(view.endpoint_id, view.cluster.id, entry.id, status)
+
+
+def _large_reports(
+    view: ClusterView, entry: AttributeEntry, prefix: bytes, context: InteractionContext
+) -> Iterator[bytes]:
+    """Report a list in parts: its first items replace the list, the others are appended."""
+    cluster: Cluster = view.cluster
+    path_ib = entry.path_ib
+    try:
+        if not entry.is_list:
+            raise StatusError(Status.RESOURCE_EXHAUSTED, reason="value exceeds a message")
+        items = list(cluster.encode_list_items(entry.id, context))
+        # The path gets a null ListIndex before its end, and the items the tag of Data.
+        append_start = prefix + path_ib[:-1] + b"\x34\x05\x18"
+        appended = [bytes((item[0] | 0x20, 2)) + item[1:] for item in items]
+        longest = max(map(len, appended), default=0)
+        if len(append_start) + longest + len(_DATA_END) > CAPACITY:
+            raise StatusError(Status.RESOURCE_EXHAUSTED, reason="list item exceeds a message")
+    except Exception as error:
+        yield _failed(view, entry, error)
+        return
+    room = CAPACITY - _DATA_OVERHEAD - len(path_ib) - 3
+    count = 0
+    for item in items:
+        room -= len(item)
+        if room < 0:
+            break
+        count += 1
+    yield prefix + path_ib + b"\x36\x02" + b"".join(items[:count]) + b"\x18" + _DATA_END
+    for data in appended[count:]:
+        yield append_start + data + _DATA_END
+
+
+class ReportStream:
+    """The messages of one report.
+
+    `next_message` may be called until `is_done`; the peer asks for each one by a status
+    of success for the one before. `subscription_id` is None in answer to a read.
+    """
+
+    def __init__(
+        self,
+        views: Iterable[ClusterView],
+        context: InteractionContext,
+        *,
+        statuses: Iterable[bytes] = (),
+        events: Iterable[LoggedEvent] = (),
+        event_statuses: Iterable[bytes] = (),
+        subscription_id: int | None = None,
+    ) -> None:
+        self._attributes = chain(attribute_reports(views, context), statuses)
+        reports = (event.report for event in events if len(event.report) <= CAPACITY)
+        self._events = chain(reports, event_statuses)
+        self._held_attribute: bytes | None = None
+        self._held_event: bytes | None = None
+        self._is_read = subscription_id is None
+        self._start = (
+            b"\x15"
+            if subscription_id is None
+            else b"\x15\x26\x00" + subscription_id.to_bytes(4, "little")
+        )
+        self.is_done = False
+
+    def next_message(self) -> bytes:
+        """Return the next ReportDataMessage, with as much as fits."""
+        parts = [self._start]
+        room = CAPACITY
+        held: bytes | None
+        room, held = _fill(parts, b"\x36\x01", self._held_attribute, self._attributes, room)
+        self._held_attribute = held
+        if held is None:
+            room, self._held_event = _fill(parts, b"\x36\x02", self._held_event, self._events, room)
+            held = self._held_event
+        if held is not None:
+            parts.append(b"\x29\x03")
+        else:
+            self.is_done = True
+            if self._is_read:
+                parts.append(b"\x29\x04")
+        parts.append(MESSAGE_END)
+        return b"".join(parts)
+
+
+def _fill(
+    parts: list[bytes], start: bytes, held: bytes | None, reports: Iterator[bytes], room: int
+) -> tuple[int, bytes | None]:
+    """Move reports into `parts` as an array; return the room left and what did not fit."""
+    first = held if held is not None else next(reports, None)
+    if first is None:
+        return room, None
+    if len(first) > room:
+        return room, first
+    parts.append(start)
+    parts.append(first)
+    room -= len(first)
+    append = parts.append
+    for report in reports:
+        room -= len(report)
+        if room < 0:
+            append(b"\x18")
+            return 0, report
+        append(report)
+    append(b"\x18")
+    return room, None

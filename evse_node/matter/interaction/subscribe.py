@@ -1,0 +1,273 @@
+"""Subscribe interactions: establishing, reporting, ending.
+
+Spec: Matter Core 1.3 "Subscribe Interaction"
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+from evse_node.errors import DecodeError, SessionError, StatusError
+from evse_node.matter.data_model import AttributePath, EventRecord
+from evse_node.matter.exchange import Exchange, ExchangeManager
+from evse_node.matter.interaction.event_log import EventLog
+from evse_node.matter.interaction.messages import (
+    Opcode,
+    decode_subscribe_request,
+    encode_subscribe_response,
+)
+from evse_node.matter.interaction.paths import Access
+from evse_node.matter.interaction.read import check_path_count, without_known
+from evse_node.matter.interaction.report import ReportStream
+from evse_node.matter.interaction.status import Status
+from evse_node.matter.interaction.subscription import State, Subscription, encode_record
+from evse_node.matter.interaction.transaction import (
+    RESPONSE_TIMEOUT_S,
+    Transaction,
+    check_success,
+    send,
+)
+from evse_node.matter.message import Message
+from evse_node.matter.session import SecureSession
+from evse_node.matter.store import Store
+from evse_node.matter.timers import Timers
+
+logger = logging.getLogger(__name__)
+
+MAX_INTERVAL_S = 3600
+"""The longest interval that this node selects by itself."""
+SUBSCRIPTIONS_PER_FABRIC = 3
+"""What each fabric is sure to get."""
+
+
+def record_key(subscription_id: int) -> str:
+    """Return the store's key for the record of a subscription."""
+    return f"sub/{subscription_id:08x}"
+
+
+class Subscriptions:
+    """All subscriptions of a node."""
+
+    def __init__(
+        self,
+        access: Access,
+        event_log: EventLog,
+        exchanges: ExchangeManager,
+        timers: Timers,
+        store: Store,
+        random_bytes: Callable[[int], bytes],
+        *,
+        fabrics: int,
+        per_fabric: int = SUBSCRIPTIONS_PER_FABRIC,
+    ) -> None:
+        self.access = access
+        self.event_log = event_log
+        self.exchanges = exchanges
+        self.timers = timers
+        self._store = store
+        self._random_bytes = random_bytes
+        self._per_fabric = per_fabric
+        self._capacity = fabrics * per_fabric
+        self._subscriptions: dict[int, Subscription] = {}
+        access.node.attribute_observers.append(self._on_attribute_changed)
+        access.node.event_observers.append(self._on_event)
+
+    def __len__(self) -> int:
+        return len(self._subscriptions)
+
+    def __iter__(self) -> Iterator[Subscription]:
+        return iter(list(self._subscriptions.values()))
+
+    # Establishing.
+
+    def on_request(self, exchange: Exchange, payload: bytes, now: float) -> None:
+        """Take a SubscribeRequestMessage. Raises DecodeError, StatusError."""
+        session = exchange.session
+        assert isinstance(session, SecureSession)
+        request = decode_subscribe_request(payload)
+        if not session.fabric_index:
+            raise StatusError(Status.UNSUPPORTED_ACCESS)
+        key = (session.fabric_index, session.peer_node_id)
+        if not request.keep_subscriptions:
+            self.end_peer(key)
+        if request.minimum_interval_s > request.maximum_interval_s:
+            raise DecodeError("minimum interval exceeds the maximum")
+        check_path_count(request.read)
+        subscription = Subscription(
+            self._new_id(),
+            key,
+            request.minimum_interval_s,
+            max(min(request.maximum_interval_s, MAX_INTERVAL_S), request.minimum_interval_s),
+            request.read,
+            self.timers,
+            self.report,
+        )
+        statuses = subscription.expand(self.access, session)
+        if subscription.is_empty:
+            raise DecodeError("nothing to subscribe to")
+        self.add(subscription)
+        views = without_known(subscription.views, request.read.data_versions)
+        stream = subscription.priming_stream(views, statuses, self.event_log, now)
+        PrimingTransaction(self, subscription, stream).send_next(exchange, now)
+
+    def _new_id(self) -> int:
+        while True:
+            subscription_id = int.from_bytes(self._random_bytes(4), "little")
+            if subscription_id and subscription_id not in self._subscriptions:
+                return subscription_id
+
+    def add(self, subscription: Subscription) -> None:
+        """Take up a subscription. Raises StatusError when there is no place for it.
+
+        A fabric that has less than its share gets the place of the oldest subscription
+        of the fabric that has most.
+        """
+        if len(self._subscriptions) >= self._capacity:
+            counts = Counter(other.fabric_index for other in self._subscriptions.values())
+            if counts[subscription.fabric_index] >= self._per_fabric:
+                raise StatusError(Status.RESOURCE_EXHAUSTED)
+            greediest = counts.most_common(1)[0][0]
+            self.end(next(s for s in self if s.fabric_index == greediest))
+        self._subscriptions[subscription.id] = subscription
+
+    def activate(self, subscription: Subscription, now: float) -> None:
+        """Keep a subscription whose first report has arrived, and start its clock."""
+        session = subscription.session
+        if session is not None and session.is_case:
+            record = encode_record(subscription, session.address)
+            self._store.set(record_key(subscription.id), record)
+        subscription.activate(now)
+
+    # Ending.
+
+    def end(self, subscription: Subscription) -> None:
+        """Forget a subscription."""
+        if self._subscriptions.pop(subscription.id, None) is not None:
+            subscription.end()
+            self._store.delete(record_key(subscription.id))
+
+    def end_peer(self, key: tuple[int, int]) -> None:
+        """End the subscriptions of a peer, given as fabric index and node id."""
+        for subscription in self:
+            if subscription.key == key:
+                self.end(subscription)
+
+    def remove_fabric(self, fabric_index: int) -> None:
+        """End the subscriptions of a fabric that is removed."""
+        for subscription in self:
+            if subscription.fabric_index == fabric_index:
+                self.end(subscription)
+
+    # Reporting.
+
+    def _on_attribute_changed(self, path: AttributePath) -> None:
+        for subscription in self._subscriptions.values():
+            subscription.on_attribute_changed(path)
+
+    def _on_event(self, record: EventRecord) -> None:
+        for subscription in self._subscriptions.values():
+            subscription.on_event(record)
+
+    def find_session(self, subscription: Subscription) -> SecureSession | None:
+        """Return the session to report on: the one in use, or another one with the peer."""
+        session = subscription.session
+        if session is not None and not session.is_closing and not session.is_defunct:
+            return session
+        return self.exchanges.sessions.find_case(*subscription.key)
+
+    def report(self, subscription: Subscription, now: float) -> None:
+        """Send what is due on a subscription, or an empty report."""
+        session = self.find_session(subscription)
+        if session is None:
+            logger.info("subscription %08x has lost its session", subscription.id)
+            self.end(subscription)
+            return
+        if session is not subscription.session:
+            subscription.expand(self.access, session)
+        self.start_report(subscription, session, now)
+
+    def start_report(self, subscription: Subscription, session: SecureSession, now: float) -> None:
+        """Open an exchange and send the first message of a report."""
+        stream = subscription.next_stream(self.access, self.event_log, now)
+        transaction = ReportTransaction(self, subscription, stream)
+        subscription.state = State.REPORTING
+        try:
+            transaction.send_next(self.exchanges.open(session, transaction), now)
+        except SessionError as error:
+            logger.info("subscription %08x cannot report: %s", subscription.id, error)
+            self.end(subscription)
+
+
+class ReportTransaction(Transaction):
+    """Sends a report of an established subscription, and ends it if that fails."""
+
+    def __init__(
+        self, subscriptions: Subscriptions, subscription: Subscription, stream: ReportStream
+    ) -> None:
+        self._subscriptions = subscriptions
+        self._subscription = subscription
+        self._stream = stream
+
+    def send_next(self, exchange: Exchange, now: float) -> None:
+        """Send the next message of the report; the peer answers each with a status."""
+        exchange.handler = self
+        exchange.expect_response(RESPONSE_TIMEOUT_S, now)
+        send(exchange, Opcode.REPORT_DATA, self._stream.next_message(), now)
+
+    def on_action(self, exchange: Exchange, message: Message, now: float) -> None:
+        """Take the peer's status for the message before.
+
+        Any other status than success, such as INVALID_SUBSCRIPTION, ends the subscription.
+        """
+        check_success(message)
+        if self._subscription.state is State.ENDED:
+            exchange.close(now)
+        elif self._stream.is_done:
+            self.finish(exchange, now)
+        else:
+            self.send_next(exchange, now)
+
+    def finish(self, exchange: Exchange, now: float) -> None:
+        """Go on with the subscription after its report has arrived."""
+        exchange.close(now)
+        self._subscription.activate(now)
+
+    def on_closed(self, exchange: Exchange, now: float, failed: bool) -> None:
+        """Report again if only the session has gone and there is another one."""
+        subscription = self._subscription
+        if (
+            not failed
+            and subscription.state is State.REPORTING
+            and self._subscriptions.find_session(subscription) is not None
+        ):
+            subscription.activate(now)
+            subscription.mark_all()
+        else:
+            self.abandoned(now)
+
+    def abandoned(self, now: float) -> None:
+        """End the subscription unless the report has arrived."""
+        if self._subscription.state in (State.PRIMING, State.REPORTING):
+            self._subscriptions.end(self._subscription)
+
+
+class PrimingTransaction(ReportTransaction):
+    """Sends the first report of a subscription, then the response that establishes it."""
+
+    def finish(self, exchange: Exchange, now: float) -> None:
+        """Establish the subscription."""
+        subscription = self._subscription
+        send(
+            exchange,
+            Opcode.SUBSCRIBE_RESPONSE,
+            encode_subscribe_response(subscription.id, subscription.maximum_interval_s),
+            now,
+        )
+        exchange.close(now)
+        self._subscriptions.activate(subscription, now)
+
+    def on_closed(self, exchange: Exchange, now: float, failed: bool) -> None:
+        """End the subscription, also when the response itself was not acknowledged."""
+        self._subscriptions.end(self._subscription)

@@ -1,0 +1,298 @@
+"""A subscription: what it covers, what changed since the last report, when to report.
+
+Spec: Matter Core 1.3 "Subscribe Interaction", "Subscription Activation"
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+
+from evse_node.errors import DecodeError
+from evse_node.matter.data_model import (
+    AttributeEntry,
+    AttributePath,
+    EventPath,
+    EventRecord,
+    InteractionContext,
+)
+from evse_node.matter.interaction.event_log import EventLog
+from evse_node.matter.interaction.messages import AttributeRequest, EventRequest, ReadRequest
+from evse_node.matter.interaction.paths import (
+    Access,
+    ClusterView,
+    expand_attributes,
+    expand_events,
+)
+from evse_node.matter.interaction.report import ReportStream
+from evse_node.matter.session import Address, SecureSession
+from evse_node.matter.timers import Timer, Timers
+from evse_node.matter.tlv import TlvList, TlvValue, decode_struct, encode
+
+MAX_KEEP_ALIVE_MARGIN_S = 2.0
+
+
+class State(Enum):
+    """Where a subscription stands; only an active one reports on its own."""
+
+    PRIMING = "priming"
+    ACTIVE = "active"
+    REPORTING = "reporting"
+    RESUMING = "resuming"
+    ENDED = "ended"
+
+
+class Subscription:
+    """One subscription. `on_due(subscription, now)` is called when a report is to be sent.
+
+    `key` is the subscriber: fabric index and node id.
+    """
+
+    def __init__(
+        self,
+        subscription_id: int,
+        key: tuple[int, int],
+        minimum_interval_s: int,
+        maximum_interval_s: int,
+        request: ReadRequest,
+        timers: Timers,
+        on_due: Callable[[Subscription, float], None],
+    ) -> None:
+        self.id = subscription_id
+        self.key = key
+        self.minimum_interval_s = minimum_interval_s
+        self.maximum_interval_s = maximum_interval_s
+        self.request = request
+        self.state = State.PRIMING
+        self.session: SecureSession | None = None
+        self._timers = timers
+        self._on_due = on_due
+        self._views: dict[tuple[int, int], ClusterView] = {}
+        self._events: dict[EventPath, bool] = {}
+        self._generation = -1
+        self._next_event = request.event_minimum
+        self._dirty: dict[tuple[int, int], dict[int, AttributeEntry]] = {}
+        self._is_due = False
+        self._reported_at = 0.0
+        self._flush_timer: Timer | None = None
+        self._keep_alive_timer: Timer | None = None
+
+    @property
+    def fabric_index(self) -> int:
+        """The subscriber's fabric."""
+        return self.key[0]
+
+    # Coverage.
+
+    def expand(self, access: Access, session: SecureSession) -> tuple[list[bytes], list[bytes]]:
+        """Expand the paths for a session; return statuses of attribute and event paths."""
+        attributes = expand_attributes(access, session, self.request.attributes)
+        events = expand_events(access, session, self.request.events)
+        self.session = session
+        self._views = attributes.views
+        self._events = events.paths
+        self._generation = access.grants.generation
+        return attributes.statuses, events.statuses
+
+    @property
+    def views(self) -> dict[tuple[int, int], ClusterView]:
+        """Everything that the subscription covers."""
+        return self._views
+
+    @property
+    def is_empty(self) -> bool:
+        """True when the subject may see nothing of what it asked for."""
+        return not (self._views or self._events)
+
+    # Changes.
+
+    def on_attribute_changed(self, path: AttributePath) -> None:
+        """Note a change, to be reported when the minimum interval is over."""
+        key = path[:2]
+        view = self._views.get(key)
+        if view is None:
+            return
+        entry = view.entries.get(path.attribute)
+        if entry is None:
+            return
+        dirty = self._dirty.get(key)
+        if dirty is None:
+            self._dirty[key] = {path.attribute: entry}
+        else:
+            dirty[path.attribute] = entry
+        self._request_report()
+
+    def on_event(self, record: EventRecord) -> None:
+        """Have an urgent event reported; others go with the next report."""
+        if self._events.get(record.path) and record.fabric_index in (0, self.fabric_index):
+            self._request_report()
+
+    def mark_all(self) -> None:
+        """Have everything reported, as after a report that did not arrive."""
+        self._dirty = {key: dict(view.entries) for key, view in self._views.items()}
+        self._request_report()
+
+    def _request_report(self) -> None:
+        self._is_due = True
+        if self.state is State.ACTIVE and self._flush_timer is None:
+            self._flush_timer = self._timers.call_at(
+                self._reported_at + self.minimum_interval_s, self._flush
+            )
+
+    # Reports.
+
+    def priming_stream(
+        self,
+        views: list[ClusterView],
+        statuses: tuple[list[bytes], list[bytes]],
+        event_log: EventLog,
+        now: float,
+    ) -> ReportStream:
+        """Return the first report, with the statuses of paths that cannot be subscribed to."""
+        return self._stream(views, event_log, now, *statuses)
+
+    def next_stream(self, access: Access, event_log: EventLog, now: float) -> ReportStream:
+        """Return the report of what changed since the last one; empty as a sign of life."""
+        session = self.session
+        assert session is not None
+        if self._generation != access.grants.generation:
+            self.expand(access, session)
+        views = []
+        for key, entries in self._dirty.items():
+            view = self._views.get(key)
+            if view is not None:
+                entries = {id_: entry for id_, entry in entries.items() if id_ in view.entries}
+                views.append(ClusterView(view.endpoint_id, view.cluster, entries))
+        return self._stream(views, event_log, now)
+
+    def _stream(
+        self,
+        views: list[ClusterView],
+        event_log: EventLog,
+        now: float,
+        statuses: list[bytes] | tuple[()] = (),
+        event_statuses: list[bytes] | tuple[()] = (),
+    ) -> ReportStream:
+        session = self.session
+        assert session is not None
+        context = InteractionContext(
+            session.subject, now, fabric_filtered=self.request.fabric_filtered, session=session
+        )
+        events = event_log.select(self._events, self._next_event, self.fabric_index)
+        self._next_event = event_log.next_number
+        self._dirty = {}
+        self._is_due = False
+        self._reported_at = now
+        return ReportStream(
+            views,
+            context,
+            statuses=statuses,
+            events=events,
+            event_statuses=event_statuses,
+            subscription_id=self.id,
+        )
+
+    # Time.
+
+    def activate(self, now: float) -> None:
+        """Begin, or go on, to wait for changes or the maximum interval."""
+        self.state = State.ACTIVE
+        if self._keep_alive_timer is None:
+            self._keep_alive_timer = self._timers.call_at(self._keep_alive_at(), self._keep_alive)
+        if self._is_due:
+            self._request_report()
+
+    def end(self) -> None:
+        """Stop for good."""
+        self.state = State.ENDED
+        for timer in (self._flush_timer, self._keep_alive_timer):
+            if timer is not None:
+                timer.cancel()
+        self._flush_timer = self._keep_alive_timer = None
+
+    def _keep_alive_at(self) -> float:
+        # Early enough for a lost datagram or two, but not before the minimum interval.
+        maximum = self.maximum_interval_s
+        margin = min(MAX_KEEP_ALIVE_MARGIN_S, maximum * 0.1)
+        return self._reported_at + max(maximum - margin, self.minimum_interval_s)
+
+    def _flush(self, now: float) -> None:
+        self._flush_timer = None
+        if self.state is State.ACTIVE and self._is_due:
+            self._on_due(self, now)
+
+    def _keep_alive(self, now: float) -> None:
+        # The timer is not moved with each report; it looks whether one was sent meanwhile.
+        self._keep_alive_timer = None
+        if self.state is State.ACTIVE and self._keep_alive_at() <= now:
+            self._on_due(self, now)
+        if self.state in (State.ACTIVE, State.REPORTING):
+            when = max(self._keep_alive_at(), now + 0.1)
+            self._keep_alive_timer = self._timers.call_at(when, self._keep_alive)
+
+
+# Records of subscriptions in the store.
+
+
+def encode_record(subscription: Subscription, address: Address) -> bytes:
+    """Encode what is needed to go on with a subscription after a restart."""
+    request = subscription.request
+    return encode(
+        {
+            0: subscription.id,
+            1: subscription.key[0],
+            2: subscription.key[1],
+            3: subscription.minimum_interval_s,
+            4: subscription.maximum_interval_s,
+            5: request.fabric_filtered,
+            6: [_encode_path(path) for path in request.attributes],
+            7: [_encode_path(path) for path in request.events],
+            8: address[0],
+            9: address[1],
+            10: address[3],
+        }
+    )
+
+
+def _encode_path(path: tuple[int | None, ...]) -> TlvValue:
+    return TlvList((tag, value) for tag, value in enumerate(path) if value is not None)
+
+
+def decode_record(
+    data: bytes, timers: Timers, on_due: Callable[[Subscription, float], None]
+) -> tuple[Subscription, Address]:
+    """Decode a record. Raises DecodeError."""
+    members = decode_struct(data)
+
+    def number(tag: int) -> int:
+        value = members.get(tag)
+        if not isinstance(value, int):
+            raise DecodeError(f"subscription record without {tag}")
+        return value
+
+    def paths(tag: int) -> list[TlvList]:
+        value = members.get(tag)
+        if not isinstance(value, list):
+            raise DecodeError(f"subscription record without {tag}")
+        return [path for path in value if isinstance(path, TlvList)]
+
+    def member(path: TlvList, tag: int) -> int | None:
+        value = path.first(tag)
+        return value if isinstance(value, int) else None
+
+    host = members.get(8)
+    if not isinstance(host, str):
+        raise DecodeError("subscription record without address")
+    request = ReadRequest(
+        [AttributeRequest(member(p, 0), member(p, 1), member(p, 2)) for p in paths(6)],
+        [
+            EventRequest(member(p, 0), member(p, 1), member(p, 2), p.first(3) is True)
+            for p in paths(7)
+        ],
+        fabric_filtered=members.get(5) is True,
+    )
+    subscription = Subscription(
+        number(0), (number(1), number(2)), number(3), number(4), request, timers, on_due
+    )
+    subscription.state = State.RESUMING
+    return subscription, (host, number(9), 0, number(10))

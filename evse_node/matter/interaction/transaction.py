@@ -1,0 +1,101 @@
+"""What all interaction transactions share: sending, and the one place for errors.
+
+Spec: Matter Core 1.3 "Transactions", "Status Response Action"
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from evse_node.errors import DecodeError, SessionError, StatusError
+from evse_node.matter.exchange import Exchange
+from evse_node.matter.interaction.messages import (
+    PROTOCOL_ID,
+    Opcode,
+    decode_status_response,
+    encode_status_response,
+)
+from evse_node.matter.interaction.status import Status
+from evse_node.matter.message import Message
+
+logger = logging.getLogger(__name__)
+
+RESPONSE_TIMEOUT_S = 30.0
+"""How long a peer may take for its next message in a transaction."""
+
+
+def send(exchange: Exchange, opcode: Opcode, payload: bytes, now: float) -> None:
+    """Send an interaction model message."""
+    exchange.send(PROTOCOL_ID, opcode, payload, now=now)
+
+
+def send_status(exchange: Exchange, status: int, now: float) -> None:
+    """Send a StatusResponseMessage."""
+    exchange.send(PROTOCOL_ID, Opcode.STATUS_RESPONSE, encode_status_response(status), now=now)
+
+
+def wire_status(error: Exception) -> tuple[int, int | None]:
+    """Return the status and cluster status that answer an exception.
+
+    What was not raised on purpose is a defect of this node: it is logged, and the peer
+    gets FAILURE.
+    """
+    if isinstance(error, StatusError):
+        return error.status, error.cluster_status
+    if isinstance(error, DecodeError):
+        return Status.INVALID_ACTION, None
+    logger.error("unexpected error in an interaction", exc_info=error)
+    return Status.FAILURE, None
+
+
+def guard(exchange: Exchange, now: float, action: Callable[[], None]) -> None:
+    """Run `action`; an exception ends the transaction with the status that answers it."""
+    try:
+        action()
+    except SessionError as error:
+        logger.debug("interaction ended: %s", error)
+        exchange.close(now)
+    except Exception as error:
+        status, _ = wire_status(error)
+        if exchange.is_open:
+            send_status(exchange, status, now)
+            exchange.close(now)
+
+
+class Transaction:
+    """The handler of an exchange in the middle of an interaction.
+
+    Subclasses take the next message in `on_action`. When they raise, the peer gets the
+    status and the exchange is closed; `abandoned` is called however it ends too early.
+    """
+
+    def on_message(self, exchange: Exchange, message: Message, now: float) -> None:
+        """Take a message of the exchange."""
+        guard(exchange, now, lambda: self.on_action(exchange, message, now))
+        if not exchange.is_open:
+            self.abandoned(now)
+
+    def on_closed(self, exchange: Exchange, now: float, failed: bool) -> None:
+        """Learn that the peer is gone."""
+        self.abandoned(now)
+
+    def on_action(self, exchange: Exchange, message: Message, now: float) -> None:
+        """Take the next action of the transaction."""
+        raise NotImplementedError
+
+    def abandoned(self, now: float) -> None:
+        """Clean up after the exchange has ended; may be called more than once."""
+
+
+def check_success(message: Message) -> None:
+    """Make sure that a message is a status of success.
+
+    Raises StatusError for another action, and SessionError when the peer reports failure,
+    which needs no answer.
+    """
+    if message.opcode != Opcode.STATUS_RESPONSE:
+        raise StatusError(Status.INVALID_ACTION)
+    status = decode_status_response(message.payload)
+    if status != Status.SUCCESS:
+        raise SessionError(f"peer answered with status {status:#x}")

@@ -1,0 +1,176 @@
+"""Write interactions, in one message or several, by unicast or to a group.
+
+Spec: Matter Core 1.3 "Write Interaction"
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from evse_node.errors import DecodeError, StatusError
+from evse_node.matter.data_model import (
+    AttributeEntry,
+    AttributePath,
+    Cluster,
+    InteractionContext,
+)
+from evse_node.matter.exchange import Exchange
+from evse_node.matter.interaction.messages import (
+    MESSAGE_END,
+    Opcode,
+    WriteItem,
+    WriteRequest,
+    attribute_status_ib,
+    decode_write_request,
+)
+from evse_node.matter.interaction.paths import Access
+from evse_node.matter.interaction.status import Status
+from evse_node.matter.interaction.transaction import (
+    RESPONSE_TIMEOUT_S,
+    Transaction,
+    send,
+    wire_status,
+)
+from evse_node.matter.message import MAX_PAYLOAD, Message
+from evse_node.matter.session import GroupSession, SecureSession
+
+
+class WriteTransaction(Transaction):
+    """Carries out write requests; stays on the exchange while more chunks are to come.
+
+    A list is written as a replacement followed by items to append. All of that counts
+    as one write of the attribute: access and data version are checked at its start
+    only, since a new access control list may take the right to write away with its
+    first entry, and the version changes with each item.
+    """
+
+    def __init__(self, access: Access, session: SecureSession | GroupSession, is_timed: bool):
+        self._access = access
+        self._session = session
+        self._is_timed = is_timed
+        self._written: AttributePath | None = None
+        self._refused: tuple[AttributePath, StatusError] | None = None
+
+    def on_action(self, exchange: Exchange, message: Message, now: float) -> None:
+        """Take a further chunk."""
+        if message.opcode != Opcode.WRITE_REQUEST:
+            raise StatusError(Status.INVALID_ACTION)
+        self.on_request(exchange, message.payload, now)
+
+    def on_request(self, exchange: Exchange, payload: bytes, now: float) -> None:
+        """Take a WriteRequestMessage. Raises DecodeError, StatusError."""
+        request = decode_write_request(payload)
+        if request.is_timed != self._is_timed:
+            raise StatusError(Status.TIMED_REQUEST_MISMATCH)
+        if request.more_chunks and request.suppress_response:
+            raise DecodeError("chunked write without responses")
+        if any(item.endpoint is None for item in request.items):
+            raise DecodeError("write to every endpoint outside a group")
+        context = InteractionContext(
+            self._session.subject, now, is_timed=self._is_timed, session=self._session
+        )
+        statuses = [self._status(item.endpoint or 0, item, context) for item in request.items]
+        if not request.suppress_response:
+            send(exchange, Opcode.WRITE_RESPONSE, _encode_response(request, statuses), now)
+        if request.more_chunks:
+            exchange.handler = self
+            exchange.expect_response(RESPONSE_TIMEOUT_S, now)
+        else:
+            exchange.close(now)
+
+    def on_group_request(self, endpoints: Iterable[int], payload: bytes, now: float) -> None:
+        """Take a WriteRequestMessage that was sent to a group; there is no response."""
+        request = decode_write_request(payload)
+        if request.is_timed or request.more_chunks:
+            raise DecodeError("timed or chunked write to a group")
+        context = InteractionContext(self._session.subject, now, session=self._session)
+        endpoints = list(endpoints)
+        for item in request.items:
+            for endpoint_id in endpoints:
+                if item.endpoint in (None, endpoint_id):
+                    self._status(endpoint_id, item, context)
+
+    def _status(
+        self, endpoint_id: int, item: WriteItem, context: InteractionContext
+    ) -> tuple[int, int | None]:
+        path = AttributePath(endpoint_id, item.cluster, item.attribute)
+        is_continued = item.is_append and path == self._written
+        self._written = None
+        try:
+            if item.is_append and self._refused is not None and self._refused[0] == path:
+                # Items must not end up in the list that they were meant to replace.
+                raise self._refused[1]
+            self._refused = None
+            try:
+                cluster, entry = self._check(path, item, context, is_continued)
+                if item.is_append:
+                    if not entry.is_list:
+                        raise StatusError(Status.INVALID_DATA_TYPE, reason="not a list")
+                    cluster.append_list_item(item.attribute, item.data, context)
+                else:
+                    cluster.write_attribute(item.attribute, item.data, context)
+            except StatusError as error:
+                if not item.is_append:
+                    self._refused = path, error
+                # A list stays the same write when one of its items is refused.
+                elif is_continued:
+                    self._written = path
+                raise
+        except Exception as error:
+            return wire_status(error)
+        self._written = path
+        return Status.SUCCESS, None
+
+    def _check(
+        self,
+        path: AttributePath,
+        item: WriteItem,
+        context: InteractionContext,
+        is_continued: bool,
+    ) -> tuple[Cluster, AttributeEntry]:
+        """Return what is to be written. Raises StatusError in the specification's order."""
+        if is_continued:
+            cluster = self._access.node.endpoints[path.endpoint].clusters[path.cluster]
+            return cluster, cluster.attributes[path.attribute]
+        cluster, mask = self._access.find(self._session, path.endpoint, path.cluster)
+        entry = cluster.attributes.get(path.attribute)
+        if entry is None:
+            raise StatusError(Status.UNSUPPORTED_ATTRIBUTE)
+        if entry.write_privilege is None or item.has_list_index:
+            raise StatusError(Status.UNSUPPORTED_WRITE)
+        if not mask >> entry.write_privilege & 1:
+            raise StatusError(Status.UNSUPPORTED_ACCESS)
+        if entry.is_timed_write and not self._is_timed:
+            raise StatusError(Status.NEEDS_TIMED_INTERACTION)
+        if entry.is_fabric_scoped and not context.subject.fabric_index:
+            raise StatusError(Status.UNSUPPORTED_ACCESS)
+        if item.data_version is not None and item.data_version != cluster.data_version:
+            raise StatusError(Status.DATA_VERSION_MISMATCH)
+        return cluster, entry
+
+
+def _encode_response(request: WriteRequest, statuses: list[tuple[int, int | None]]) -> bytes:
+    """Encode a WriteResponseMessage with a status for each item.
+
+    When that is too long for a message, items of one list that were written with success
+    share a status.
+    """
+    response = _join(request.items, statuses)
+    if len(response) > MAX_PAYLOAD:
+        items: list[WriteItem] = []
+        merged: list[tuple[int, int | None]] = []
+        for item, status in zip(request.items, statuses, strict=True):
+            if item.is_append and items and status == merged[-1] and item[:3] == items[-1][:3]:
+                continue
+            items.append(item)
+            merged.append(status)
+        response = _join(items, merged)
+    return response
+
+
+def _join(items: list[WriteItem], statuses: list[tuple[int, int | None]]) -> bytes:
+    parts = [
+        attribute_status_ib(item.endpoint or 0, item.cluster, item.attribute, *status)
+        for item, status in zip(items, statuses, strict=True)
+    ]
+    return b"\x15\x36\x00" + b"".join(parts) + b"\x18" + MESSAGE_END
