@@ -1,0 +1,145 @@
+"""The control pilot: what the vehicle says by voltage, what the charger says by duty cycle.
+
+Spec: IEC 61851-1:2017 Annex A
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Final, NamedTuple
+
+from evse_node.units import Milliamps
+
+
+class PilotState(Enum):
+    """The vehicle's state as the pilot shows it: A2, B2, C2 with PWM, A1, B1, C1 without.
+
+    Spec: IEC 61851-1:2017 Table A.4
+    """
+
+    A = "A"  # no vehicle
+    B = "B"  # vehicle connected, not ready
+    C = "C"  # vehicle ready
+    D = "D"  # vehicle ready, ventilation required
+    E = "E"  # no pilot: short circuit, no power
+    F = "F"  # charger not available
+
+    @property
+    def is_connected(self) -> bool:
+        """True when a vehicle is at the pilot (B, C, D)."""
+        return self in (PilotState.B, PilotState.C, PilotState.D)
+
+    @property
+    def is_ready(self) -> bool:
+        """True when the vehicle asks for energy (C, D)."""
+        return self in (PilotState.C, PilotState.D)
+
+
+class PilotOutput(Enum):
+    """What the charger puts on the pilot."""
+
+    X1 = "X1"  # constant +12 V: no energy offered
+    X2 = "X2"  # PWM: energy offered, the duty cycle says how much
+    F = "F"  # constant -12 V: not available
+
+
+class VoltageBand(NamedTuple):
+    """A half-open range of the pilot's positive level, in millivolts."""
+
+    low_mv: int
+    high_mv: int
+    state: PilotState
+
+
+# The boundaries lie in the middle between two nominal levels (12, 9, 6, 3, 0, -12 V), so that
+# every voltage has exactly one meaning. A board that measures better may decide by itself.
+VOLTAGE_BANDS: Final = (
+    VoltageBand(10_500, 15_000, PilotState.A),
+    VoltageBand(7_500, 10_500, PilotState.B),
+    VoltageBand(4_500, 7_500, PilotState.C),
+    VoltageBand(1_500, 4_500, PilotState.D),
+    VoltageBand(-6_000, 1_500, PilotState.E),
+    VoltageBand(-15_000, -6_000, PilotState.F),
+)
+
+NOMINAL_MV: Final = {
+    PilotState.A: 12_000,
+    PilotState.B: 9_000,
+    PilotState.C: 6_000,
+    PilotState.D: 3_000,
+    PilotState.E: 0,
+    PilotState.F: -12_000,
+}
+
+DIODE_LIMIT_MV: Final = -6_000
+"""With PWM the low level lies below this if the vehicle has its diode."""
+
+
+def pilot_state(high_mv: int) -> PilotState:
+    """Classify the pilot's positive level. What lies outside every band is E, the safe answer.
+
+    Spec: IEC 61851-1:2017 Table A.4
+    """
+    for band in VOLTAGE_BANDS:
+        if band.low_mv <= high_mv < band.high_mv:
+            return band.state
+    return PilotState.E
+
+
+def is_diode_present(low_mv: int) -> bool:
+    """Tell a vehicle from a resistor by the pilot's negative level during PWM.
+
+    Spec: IEC 61851-1:2017 Table A.4
+    """
+    return low_mv < DIODE_LIMIT_MV
+
+
+MINIMUM_OFFER_MA: Final = Milliamps(6_000)
+MAXIMUM_OFFER_MA: Final = Milliamps(80_000)
+_LINEAR_END_MA: Final = 51_000
+_STEEP_START_MA: Final = 52_500
+
+
+def offer_ma(limit_ma: int) -> Milliamps | None:
+    """Return the largest current with a duty cycle that does not exceed the limit; None under 6 A.
+
+    Between 51 and 52.5 A there is no code, so 51 A is offered.
+    Spec: IEC 61851-1:2017 Table A.7
+    """
+    if limit_ma < MINIMUM_OFFER_MA:
+        return None
+    if _LINEAR_END_MA < limit_ma < _STEEP_START_MA:
+        return Milliamps(_LINEAR_END_MA)
+    return Milliamps(min(limit_ma, MAXIMUM_OFFER_MA))
+
+
+def duty_permille(current_ma: int) -> int:
+    """Return the duty cycle in tenths of a percent for a current of 6 to 80 A, rounded down.
+
+    Raises ValueError for a current without a duty cycle.
+    Spec: IEC 61851-1:2017 Table A.7
+    """
+    if current_ma != offer_ma(current_ma):
+        raise ValueError(f"no duty cycle means {current_ma} mA")
+    if current_ma <= _LINEAR_END_MA:
+        return current_ma // 60  # D % = I / 0.6
+    return current_ma // 250 + 640  # D % = I / 2.5 + 64
+
+
+def current_from_duty(permille: int) -> Milliamps | None:
+    """Return what a vehicle may draw at a duty cycle in tenths of a percent.
+
+    0 means none. None means that the charger wants digital communication (3 to 7 %).
+    Spec: IEC 61851-1:2017 Table A.8
+    """
+    if 30 <= permille <= 70:
+        return None
+    if permille < 80 or permille > 970:
+        return Milliamps(0)
+    if permille <= 100:
+        return MINIMUM_OFFER_MA
+    if permille <= 850:
+        return Milliamps(permille * 60)
+    if permille <= 960:
+        return Milliamps((permille - 640) * 250)
+    return MAXIMUM_OFFER_MA

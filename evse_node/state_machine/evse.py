@@ -1,0 +1,340 @@
+"""The charger as a function: a state, an event and the time give the next state and its effects.
+
+An event first changes the facts (pilot, permissions, limits, faults). What that means for
+the vehicle's side of the story is one of a few inputs, and `transitions.TABLE` says what each input
+does in each state. A pair that is not in the table changes nothing. Last, `outputs.drive`
+brings the hardware in line.
+
+Spec: Matter Application Clusters 1.3 "Energy EVSE Cluster"
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from evse_node.state_machine import outputs
+from evse_node.state_machine.control_pilot import PilotOutput, PilotState
+from evse_node.state_machine.effects import (
+    BeginDiagnostics,
+    Effect,
+    FaultChanged,
+    Refused,
+    RfidRead,
+)
+from evse_node.state_machine.events import (
+    BatteryReported,
+    CableChanged,
+    ChargingHeld,
+    ClockRead,
+    ContactorReported,
+    DiagnosticsCompleted,
+    Direction,
+    Disable,
+    EnableCharging,
+    EnableDischarging,
+    Event,
+    FaultCleared,
+    FaultRaised,
+    LimitClaimed,
+    MeterRead,
+    PilotChanged,
+    Reset,
+    RfidTapped,
+    StartDiagnostics,
+    Timer,
+    TimerExpired,
+    VehicleIdentified,
+)
+from evse_node.state_machine.faults import (
+    ENDED_BY_UNPLUGGING,
+    FaultState,
+    clear_fault,
+    raise_fault,
+)
+from evse_node.state_machine.limits import LimitSource
+from evse_node.state_machine.names import State, SupplyState
+from evse_node.state_machine.state import (
+    ContactorState,
+    EvseState,
+    Permission,
+)
+from evse_node.state_machine.transitions import Input, put, weigh_power
+from evse_node.units import Milliamps
+
+
+def step(state: EvseState, event: Event, now: float) -> tuple[EvseState, tuple[Effect, ...]]:
+    """Take in one event at monotonic time `now` (seconds); return the new state and the effects."""
+    effects: list[Effect] = []
+    state = _on_event(state, event, now, effects)
+    state = outputs.drive(state, now, effects)
+    return state, tuple(effects)
+
+
+# What an event changes
+
+
+def _on_event(state: EvseState, event: Event, now: float, effects: list[Effect]) -> EvseState:
+    match event:
+        case MeterRead(reading):
+            return replace(state, meter=reading)
+        case PilotChanged(pilot):
+            return _on_pilot(state, pilot, now, effects)
+        case ContactorReported(is_closed):
+            state, fault = outputs.on_contactor(state, is_closed, now)
+            return state if fault is None else _on_fault(state, fault, now, effects)
+        case CableChanged(ampacity_ma):
+            return _on_cable(state, ampacity_ma, now, effects)
+        case FaultRaised(fault):
+            return _on_fault(state, fault, now, effects)
+        case FaultCleared(fault_or_all):
+            return _on_fault_cleared(state, fault_or_all, now, effects)
+        case EnableCharging() | EnableDischarging() | Disable() | StartDiagnostics():
+            return _on_command(state, event, now, effects)
+        case DiagnosticsCompleted():
+            return replace(state, is_diagnosing=False)
+        case LimitClaimed(source, current_ma, directions):
+            for direction in directions:
+                state = _claim(state, source, current_ma, direction)
+            return weigh_power(state, now, effects)
+        case ChargingHeld(is_held):
+            return weigh_power(replace(state, is_held=is_held), now, effects)
+        case ClockRead(epoch_s):
+            return _on_clock(state, epoch_s, now, effects)
+        case RfidTapped(uid):
+            effects.append(RfidRead(uid))
+            return state
+        case BatteryReported(percent, capacity_mwh):
+            vehicle = replace(
+                state.vehicle,
+                state_of_charge_percent=percent,
+                battery_capacity_mwh=capacity_mwh,
+            )
+            return replace(state, vehicle=vehicle)
+        case VehicleIdentified(vehicle_id):
+            return replace(state, vehicle=replace(state.vehicle, id=vehicle_id or None))
+        case Reset():
+            return _on_reset(state, now)
+        case TimerExpired(timer):
+            return _on_timer(state, timer, now, effects)
+
+
+_PILOT_FAULTS: Final = {
+    PilotState.E: FaultState.PILOT_SHORT_CIRCUIT,
+    PilotState.F: FaultState.OTHER,
+}
+
+
+def _on_pilot(state: EvseState, pilot: PilotState, now: float, effects: list[Effect]) -> EvseState:
+    if pilot is PilotState.F and state.outputs.pilot is PilotOutput.F:
+        return state  # our own signal hides the vehicle
+    before = state
+    if pilot is state.pilot:
+        return state
+    state = replace(state, pilot=pilot)
+    if pilot is not PilotState.B:
+        state = state.without_timer(Timer.WAKE_UP, Timer.WAKE_PAUSE)
+    if pilot is PilotState.A:
+        state = state.with_outputs(replace(state.outputs, is_awake=False))
+    elif state.is_vehicle_ready:
+        state = state.with_outputs(replace(state.outputs, is_awake=True))
+
+    if pilot in _PILOT_FAULTS:
+        # Power goes off with the fault. Whether the vehicle is still there cannot be seen.
+        return _on_fault(state, _PILOT_FAULTS[pilot], now, effects)
+    if before.pilot is None and state.session is not None and state.session.is_active:
+        state = _resume_session(state)
+    was_connected = state.session is not None and state.session.is_active
+    if pilot.is_connected and not was_connected:
+        state = put(state, Input.PLUGGED_IN, now, effects)
+    if not pilot.is_connected and was_connected:
+        state = put(state, Input.UNPLUGGED, now, effects)
+    elif pilot.is_ready:
+        state = put(state, Input.DEMAND, now, effects)
+        state = weigh_power(state, now, effects)  # C and D are not the same to everyone
+    elif pilot.is_connected:
+        state = put(state, Input.NO_DEMAND, now, effects)
+    if pilot is PilotState.A:
+        for fault in ENDED_BY_UNPLUGGING.intersection(state.faults):
+            state = _on_fault_cleared(state, fault, now, effects)
+    return state
+
+
+def _resume_session(state: EvseState) -> EvseState:
+    """Take the session that was running before a restart as going on: nothing to announce."""
+    if state.state is State.NOT_PLUGGED_IN:
+        return replace(state, state=State.PLUGGED_IN_NO_DEMAND)
+    return state
+
+
+def _on_cable(
+    state: EvseState, ampacity_ma: Milliamps | None, now: float, effects: list[Effect]
+) -> EvseState:
+    for direction in Direction:
+        state = _claim(state, LimitSource.CABLE, ampacity_ma, direction)
+    if ampacity_ma is None and state.outputs.contactor is not ContactorState.OPEN:
+        return _on_fault(state, FaultState.EV_DISCONNECTED, now, effects)
+    return weigh_power(state, now, effects)
+
+
+def _claim(
+    state: EvseState, source: LimitSource, current_ma: int | None, direction: Direction
+) -> EvseState:
+    limits = state.limits(direction).with_claim(source, current_ma)
+    if direction is Direction.CHARGE:
+        return replace(state, charge_limits=limits)
+    return replace(state, discharge_limits=limits)
+
+
+# Faults
+
+
+def _on_fault(state: EvseState, fault: FaultState, now: float, effects: list[Effect]) -> EvseState:
+    faults = raise_fault(state.faults, fault)
+    if faults == state.faults:
+        if fault is not FaultState.NO_ERROR:
+            effects.append(Refused(f"fault {fault.value} is present already"))
+        return state
+    if not state.faults:
+        state = state.with_timer(Timer.UNLOCK, now + state.settings.unlock_delay_s)
+        if state.state.is_transferring and state.settings.state_f_s > 0:
+            state = state.with_timer(Timer.STATE_F, now + state.settings.state_f_s)
+    state = _show_faults(state, faults, effects)
+    return put(state, Input.FAULT, now, effects)
+
+
+def _on_fault_cleared(
+    state: EvseState, fault: FaultState | None, now: float, effects: list[Effect]
+) -> EvseState:
+    lasting = _lasting_faults(state)
+    faults = clear_fault(state.faults, fault)
+    faults = tuple(kept for kept in state.faults if kept in faults or kept in lasting)
+    if faults == state.faults:
+        return state
+    state = _show_faults(state, faults, effects)
+    if faults:
+        return state
+    return put(state.without_timer(Timer.STATE_F), Input.FAULT_CLEARED, now, effects)
+
+
+def _lasting_faults(state: EvseState) -> set[FaultState]:
+    """Return the faults whose cause the machine itself still sees; nobody can clear them away."""
+    lasting = set()
+    if state.outputs.is_reported_closed and state.outputs.contactor is ContactorState.OPENING:
+        lasting.add(FaultState.CONTACT_WET_FAILURE)
+    if state.pilot in _PILOT_FAULTS:
+        lasting.add(_PILOT_FAULTS[state.pilot])
+    return lasting
+
+
+def _show_faults(
+    state: EvseState, faults: tuple[FaultState, ...], effects: list[Effect]
+) -> EvseState:
+    before = state.fault
+    state = replace(state, faults=faults)
+    if state.fault is not before:
+        session = state.session
+        session_id = session.id if session is not None and session.is_active else None
+        effects.append(FaultChanged(session_id, state.state, before, state.fault))
+    return state
+
+
+# Commands
+
+
+def _on_command(
+    state: EvseState,
+    command: EnableCharging | EnableDischarging | Disable | StartDiagnostics,
+    now: float,
+    effects: list[Effect],
+) -> EvseState:
+    supply = state.supply_state
+    if isinstance(command, StartDiagnostics):
+        if supply is not SupplyState.DISABLED:
+            effects.append(Refused(f"supply is {supply.value}, not Disabled"))
+            return state
+        effects.append(BeginDiagnostics())
+        return replace(state, is_diagnosing=True)
+    if supply in (SupplyState.DISABLED_ERROR, SupplyState.DISABLED_DIAGNOSTICS):
+        effects.append(Refused(f"supply is {supply.value}"))
+        return state
+    match command:
+        case EnableCharging(until, minimum_ma, maximum_ma):
+            state = replace(state, charging=Permission(until), minimum_charge_ma=minimum_ma)
+            state = _claim(state, LimitSource.COMMAND, maximum_ma, Direction.CHARGE)
+            return weigh_power(state, now, effects)
+        case EnableDischarging(until, maximum_ma):
+            # State PluggedInDemand stays: discharging starts with the next demand.
+            state = replace(state, discharging=Permission(until))
+            state = _claim(state, LimitSource.COMMAND, maximum_ma, Direction.DISCHARGE)
+            return weigh_power(state, now, effects)
+        case Disable():
+            return _withdraw(state, now, effects)
+
+
+def _withdraw(state: EvseState, now: float, effects: list[Effect]) -> EvseState:
+    state = replace(state, charging=None, discharging=None, minimum_charge_ma=Milliamps(0))
+    for direction in Direction:
+        state = _claim(state, LimitSource.COMMAND, 0, direction)
+    return weigh_power(state, now, effects)
+
+
+def _on_clock(state: EvseState, epoch_s: int, now: float, effects: list[Effect]) -> EvseState:
+    has_ended = [
+        direction
+        for direction, permission in (
+            (Direction.CHARGE, state.charging),
+            (Direction.DISCHARGE, state.discharging),
+        )
+        if permission is not None and permission.until is not None and permission.until <= epoch_s
+    ]
+    if not has_ended:
+        return state
+    left = replace(
+        state,
+        charging=None if Direction.CHARGE in has_ended else state.charging,
+        discharging=None if Direction.DISCHARGE in has_ended else state.discharging,
+    )
+    if left.charging is None and left.discharging is None:
+        return _withdraw(left, now, effects)
+    for direction in has_ended:
+        left = _claim(left, LimitSource.COMMAND, 0, direction)
+    if Direction.CHARGE in has_ended:
+        left = replace(left, minimum_charge_ma=Milliamps(0))
+    return weigh_power(left, now, effects)
+
+
+# The rest
+
+
+def _on_reset(state: EvseState, now: float) -> EvseState:
+    session = state.session
+    if session is not None and session.is_active:
+        session = session.ended(state.meter, now)
+    fresh = EvseState(
+        settings=state.settings,
+        pilot=PilotState.A,
+        charge_limits=state.charge_limits.with_claim(LimitSource.COMMAND, 0),
+        discharge_limits=state.discharge_limits.with_claim(LimitSource.COMMAND, 0),
+        meter=state.meter,
+        session=session,
+        outputs=state.outputs,
+    )
+    if Timer.CONTACTOR in state.timers:
+        fresh = fresh.with_timer(Timer.CONTACTOR, state.timers[Timer.CONTACTOR])
+    return fresh
+
+
+def _on_timer(state: EvseState, timer: Timer, now: float, effects: list[Effect]) -> EvseState:
+    when = state.timers.get(timer)
+    if when is None or when > now:
+        return state
+    state = state.without_timer(timer)
+    match timer:
+        case Timer.CONTACTOR:
+            state, fault = outputs.on_contactor_timeout(state)
+            return state if fault is None else _on_fault(state, fault, now, effects)
+        case Timer.WAKE_UP:
+            return outputs.on_wake_up(state, now)
+        case _:
+            return state  # its being gone is all that `drive` needs to know

@@ -1,0 +1,72 @@
+"""Claims on the current: who allows how much, and what follows from all of them.
+
+Each claim is named with its source, so that a person can be shown not only the limit
+but also who sets it. A source without a claim allows any current.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from types import MappingProxyType
+
+from evse_node.units import Milliamps
+
+
+class LimitSource(Enum):
+    """Who may limit the current, in the order in which ties are named."""
+
+    HARDWARE = "hardware"  # what the charger itself is built for
+    CIRCUIT = "circuit"  # what the installation was configured for
+    CABLE = "cable"  # what the plugged cable carries
+    COMMAND = "command"  # EnableCharging or EnableDischarging
+    USER = "user"  # UserMaximumChargeCurrent
+    TEMPERATURE = "temperature"  # derating
+    GRID = "grid"  # energy management
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A limit and the source that sets it; without a source nobody limits."""
+
+    current_ma: Milliamps
+    source: LimitSource | None
+
+
+_NO_CLAIMS: Mapping[LimitSource, Milliamps] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """All claims of one direction. `with_claim` makes a changed copy."""
+
+    claims: Mapping[LimitSource, Milliamps] = field(default_factory=lambda: _NO_CLAIMS)
+
+    def with_claim(self, source: LimitSource, current_ma: int | None) -> Limits:
+        """Set the claim of a source, or withdraw it with None. Raises ValueError below 0."""
+        if current_ma is not None and current_ma < 0:
+            raise ValueError(f"the {source.value} limit of {current_ma} mA is below 0")
+        claims = {kind: claim for kind, claim in self.claims.items() if kind is not source}
+        if current_ma is not None:
+            claims[source] = Milliamps(current_ma)
+        return replace(self, claims=MappingProxyType(claims))
+
+    def claim(self, source: LimitSource) -> Milliamps | None:
+        """Return what a source allows, or None when it does not care."""
+        return self.claims.get(source)
+
+    @property
+    def lowest(self) -> Limit:
+        """The lowest claim and its source; 0 without a source when nobody claims anything."""
+        lowest = Limit(Milliamps(0), None)
+        for source in LimitSource:
+            current_ma = self.claims.get(source)
+            if current_ma is not None and (lowest.source is None or current_ma < lowest.current_ma):
+                lowest = Limit(current_ma, source)
+        return lowest
+
+    @property
+    def current_ma(self) -> Milliamps:
+        """The lowest claim."""
+        return self.lowest.current_ma

@@ -1,0 +1,45 @@
+"""The words of the Energy EVSE cluster that the machine speaks.
+
+Members are named as everywhere in Python; their values are the names in the cluster's
+definition, by which the bridge finds the numbers.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class State(Enum):
+    """Spec: Matter Application Clusters 1.3 "StateEnum"."""
+
+    NOT_PLUGGED_IN = "NotPluggedIn"
+    PLUGGED_IN_NO_DEMAND = "PluggedInNoDemand"
+    PLUGGED_IN_DEMAND = "PluggedInDemand"
+    PLUGGED_IN_CHARGING = "PluggedInCharging"
+    PLUGGED_IN_DISCHARGING = "PluggedInDischarging"
+    SESSION_ENDING = "SessionEnding"
+    FAULT = "Fault"
+
+    @property
+    def is_transferring(self) -> bool:
+        """True while energy may flow."""
+        return self in (State.PLUGGED_IN_CHARGING, State.PLUGGED_IN_DISCHARGING)
+
+
+class SupplyState(Enum):
+    """Spec: Matter Application Clusters 1.3 "SupplyStateEnum"."""
+
+    DISABLED = "Disabled"
+    CHARGING_ENABLED = "ChargingEnabled"
+    DISCHARGING_ENABLED = "DischargingEnabled"
+    DISABLED_ERROR = "DisabledError"
+    DISABLED_DIAGNOSTICS = "DisabledDiagnostics"
+    ENABLED = "Enabled"  # revision 3 only
+
+
+class StoppedReason(Enum):
+    """Spec: Matter Application Clusters 1.3 "EnergyTransferStoppedReasonEnum"."""
+
+    EV_STOPPED = "EVStopped"
+    EVSE_STOPPED = "EVSEStopped"
+    OTHER = "Other"

@@ -1,0 +1,64 @@
+"""A charging session: from plugging in to unplugging.
+
+Spec: Matter Application Clusters 1.3 "Sessions" (Energy EVSE)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from evse_node.units import MilliwattHours
+
+_SESSION_ID_LIMIT = 1 << 32
+_NO_ENERGY = MilliwattHours(0)
+
+
+@dataclass(frozen=True, slots=True)
+class MeterReading:
+    """Totals of the energy meter, which only ever count up."""
+
+    imported_mwh: MilliwattHours = _NO_ENERGY
+    exported_mwh: MilliwattHours = _NO_ENERGY
+
+
+NO_READING = MeterReading()
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """The running session, or the last one when `is_active` is False.
+
+    `started_at` and `ended_at` are monotonic seconds. The readings are the meter's
+    at the start and, once ended, at the end; the values stay readable until the next start.
+    """
+
+    id: int
+    started_at: float
+    start: MeterReading
+    is_active: bool = True
+    ended_at: float = 0.0
+    end: MeterReading = NO_READING
+
+    def duration_s(self, now: float) -> int:
+        """Whole seconds since the start, or of the whole session once it has ended."""
+        return max(0, int((now if self.is_active else self.ended_at) - self.started_at))
+
+    def energy_charged_mwh(self, meter: MeterReading) -> MilliwattHours:
+        """Energy that went to the vehicle; a meter that was reset counts as no energy."""
+        reading = meter if self.is_active else self.end
+        return MilliwattHours(max(0, reading.imported_mwh - self.start.imported_mwh))
+
+    def energy_discharged_mwh(self, meter: MeterReading) -> MilliwattHours:
+        """Energy that came back from the vehicle."""
+        reading = meter if self.is_active else self.end
+        return MilliwattHours(max(0, reading.exported_mwh - self.start.exported_mwh))
+
+    def ended(self, meter: MeterReading, now: float) -> Session:
+        """Return the session with its values frozen."""
+        return replace(self, is_active=False, ended_at=now, end=meter)
+
+
+def next_session(last: Session | None, meter: MeterReading, now: float) -> Session:
+    """Begin a session. Ids count up from 0 and wrap at 32 bits."""
+    number = 0 if last is None else (last.id + 1) % _SESSION_ID_LIMIT
+    return Session(number, now, meter)

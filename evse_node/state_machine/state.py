@@ -1,0 +1,215 @@
+"""The charger's whole state, as one frozen value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from math import inf
+from types import MappingProxyType
+
+from evse_node.state_machine.control_pilot import (
+    MINIMUM_OFFER_MA,
+    PilotOutput,
+    PilotState,
+    offer_ma,
+)
+from evse_node.state_machine.events import Direction, Timer
+from evse_node.state_machine.faults import FaultState, shown_fault
+from evse_node.state_machine.limits import Limits, LimitSource
+from evse_node.state_machine.names import State, SupplyState
+from evse_node.state_machine.session import NO_READING, MeterReading, Session
+from evse_node.units import EpochSeconds, Milliamps, MilliwattHours
+
+_NO_CURRENT = Milliamps(0)
+
+
+@dataclass(frozen=True, slots=True)
+class EvseSettings:
+    """What does not change while the charger runs. Times are seconds.
+
+    `has_enabled_state`: the cluster's revision knows SupplyState Enabled.
+    `has_ventilation`: state D may be charged.
+    `state_f_s`: how long a fault during charging shows state F; 0 leaves it out, because
+    some old hybrids do not come back from it.
+    Spec: IEC 61851-1:2017 Table A.6
+    """
+
+    has_enabled_state: bool = False
+    has_ventilation: bool = False
+    contactor_timeout_s: float = 0.5
+    stop_grace_s: float = 6.0
+    duty_interval_s: float = 5.0
+    x1_pause_s: float = 3.0
+    state_f_s: float = 0.3
+    unlock_delay_s: float = 5.0
+    wake_up_after_s: float = 30.0
+    wake_up_s: float = 4.0
+
+
+class ContactorState(Enum):
+    """What is known of the contactor: a command is not yet a fact."""
+
+    OPEN = "open"
+    CLOSING = "closing"
+    CLOSED = "closed"
+    OPENING = "opening"
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """What the hardware was last told, and what the contactor last said.
+
+    `offered_ma` counts in X2 only. `offer_changed_at` and `withdrawn_at` are monotonic
+    seconds of the last change of duty cycle and of the last end of PWM. `is_awake` tells
+    that the vehicle has answered this offer, or was woken once.
+    """
+
+    pilot: PilotOutput = PilotOutput.X1
+    offered_ma: Milliamps = _NO_CURRENT
+    offer_changed_at: float = -inf
+    withdrawn_at: float = -inf
+    is_awake: bool = False
+    contactor: ContactorState = ContactorState.OPEN
+    is_reported_closed: bool = False
+    is_locked: bool = False
+    discharge_ma: Milliamps | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Permission:
+    """Charging or discharging is allowed, until a time or without end."""
+
+    until: EpochSeconds | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """An energy transfer that was announced and not yet ended, and the meter at its start."""
+
+    direction: Direction
+    start: MeterReading
+
+
+@dataclass(frozen=True, slots=True)
+class Vehicle:
+    """What the vehicle tells of itself; None is not known."""
+
+    state_of_charge_percent: int | None = None
+    battery_capacity_mwh: MilliwattHours | None = None
+    id: str | None = None
+
+
+UNKNOWN_VEHICLE = Vehicle()
+_INITIAL_OUTPUTS = Outputs()
+_NO_TIMERS: Mapping[Timer, float] = MappingProxyType({})
+_NOTHING_COMMANDED = Limits().with_claim(LimitSource.COMMAND, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class EvseState:
+    """All that `step` knows. `pilot` is None until the hardware reports for the first time."""
+
+    settings: EvseSettings = field(default_factory=EvseSettings)
+    state: State = State.NOT_PLUGGED_IN
+    pilot: PilotState | None = None
+    faults: tuple[FaultState, ...] = ()
+    is_diagnosing: bool = False
+    is_held: bool = False
+    charging: Permission | None = None
+    discharging: Permission | None = None
+    minimum_charge_ma: Milliamps = MINIMUM_OFFER_MA
+    charge_limits: Limits = _NOTHING_COMMANDED
+    discharge_limits: Limits = _NOTHING_COMMANDED
+    meter: MeterReading = NO_READING
+    session: Session | None = None
+    transfer: Transfer | None = None
+    vehicle: Vehicle = UNKNOWN_VEHICLE
+    outputs: Outputs = _INITIAL_OUTPUTS
+    timers: Mapping[Timer, float] = field(default_factory=lambda: _NO_TIMERS)
+
+    @property
+    def fault(self) -> FaultState:
+        """The fault that is shown."""
+        return shown_fault(self.faults)
+
+    @property
+    def supply_state(self) -> SupplyState:
+        """What follows from faults, self-test and permissions.
+
+        Without the Enabled state of revision 3, charging goes first when both are allowed.
+        Spec: Matter Application Clusters 1.3 "SupplyState Attribute"
+        """
+        if self.faults:
+            return SupplyState.DISABLED_ERROR
+        if self.is_diagnosing:
+            return SupplyState.DISABLED_DIAGNOSTICS
+        if self.charging is not None:
+            if self.discharging is not None and self.settings.has_enabled_state:
+                return SupplyState.ENABLED
+            return SupplyState.CHARGING_ENABLED
+        if self.discharging is not None:
+            return SupplyState.DISCHARGING_ENABLED
+        return SupplyState.DISABLED
+
+    @property
+    def is_vehicle_ready(self) -> bool:
+        """True when the vehicle asks for energy and may have it here (D needs ventilation)."""
+        if self.pilot is PilotState.D:
+            return self.settings.has_ventilation
+        return self.pilot is PilotState.C
+
+    def limits(self, direction: Direction) -> Limits:
+        """The claims of one direction."""
+        return self.charge_limits if direction is Direction.CHARGE else self.discharge_limits
+
+    def is_permitted(self, direction: Direction) -> bool:
+        """True when energy may flow this way as far as the charger is concerned.
+
+        Takes no fault, no self-test, a permission, no schedule that holds back, and a limit
+        that has a duty cycle.
+        """
+        permission = self.charging if direction is Direction.CHARGE else self.discharging
+        return (
+            permission is not None
+            and not self.faults
+            and not self.is_diagnosing
+            and not (self.is_held and direction is Direction.CHARGE)
+            and offer_ma(self.limits(direction).current_ma) is not None
+        )
+
+    @property
+    def permitted_direction(self) -> Direction | None:
+        """Which way energy may flow, charging first; None for neither."""
+        for direction in Direction:
+            if self.is_permitted(direction):
+                return direction
+        return None
+
+    def with_timer(self, timer: Timer, when: float) -> EvseState:
+        """Set a deadline, replacing an earlier one of the same timer."""
+        return replace(self, timers=MappingProxyType({**self.timers, timer: when}))
+
+    def without_timer(self, *timers: Timer) -> EvseState:
+        """Remove deadlines; those that are not set do not matter."""
+        if not any(timer in self.timers for timer in timers):
+            return self
+        left = {timer: when for timer, when in self.timers.items() if timer not in timers}
+        return replace(self, timers=MappingProxyType(left))
+
+    def with_outputs(self, outputs: Outputs) -> EvseState:
+        """Return the state with other outputs."""
+        return replace(self, outputs=outputs)
+
+    def with_contactor(self, contactor: ContactorState) -> EvseState:
+        """Return the state with another knowledge of the contactor."""
+        return replace(self, outputs=replace(self.outputs, contactor=contactor))
+
+
+def next_deadline(state: EvseState) -> tuple[float, Timer] | None:
+    """Return the earliest deadline and its timer, or None when none is pending."""
+    return min(
+        ((when, timer) for timer, when in state.timers.items()),
+        key=lambda pair: pair[0],
+        default=None,
+    )

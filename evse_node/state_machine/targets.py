@@ -1,0 +1,210 @@
+"""Charging targets: what a week of them may look like, and what the next one asks for.
+
+Spec: Matter Application Clusters 1.3 "SetTargets Command"
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta, tzinfo
+from enum import Enum
+from typing import Final
+
+from evse_node.errors import EvseNodeError
+from evse_node.state_machine.state import Vehicle
+from evse_node.units import (
+    MATTER_EPOCH_UNIX_S,
+    EpochSeconds,
+    MilliwattHours,
+    Milliwatts,
+)
+
+MAXIMUM_TARGETS_PER_DAY: Final = 10
+_ALL_DAYS: Final = 0x7F
+_MINUTES_PER_DAY: Final = 24 * 60
+_LEEWAY_S: Final = 15 * 60
+"""Charging is planned to end this long before the target time."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChargingTarget:
+    """Be charged so far by this minute of the day, local time. What is None was not asked for."""
+
+    minutes_past_midnight: int
+    target_soc_percent: int | None = None
+    added_energy_mwh: MilliwattHours | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChargingTargetSchedule:
+    """The targets of some days of the week. `days` has bit 0 for Sunday to bit 6 for Saturday."""
+
+    days: int
+    targets: tuple[ChargingTarget, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NextCharge:
+    """What the next target means; None is not applicable."""
+
+    start_time: EpochSeconds | None = None
+    target_time: EpochSeconds | None = None
+    required_energy_mwh: MilliwattHours | None = None
+    target_soc_percent: int | None = None
+
+
+class TargetProblem(Enum):
+    """Why a list of targets is refused."""
+
+    CONSTRAINT = "a value is out of range"
+    INCOMPLETE = "a needed value is missing"
+    EMPTY = "a target asks for nothing"
+    EXHAUSTED = "there are too many targets for a day"
+
+
+class TargetsRefusedError(EvseNodeError):
+    """A list of targets cannot be stored; `problem` is the kind of the first trouble found."""
+
+    def __init__(self, problem: TargetProblem, reason: str) -> None:
+        self.problem = problem
+        super().__init__(f"{problem.value}: {reason}")
+
+
+def check_targets(schedules: Iterable[ChargingTargetSchedule], *, has_soc: bool) -> None:
+    """Raise TargetsRefusedError unless all schedules may be stored.
+
+    With `has_soc` each target names a state of charge; without, the only one is 100 %.
+    """
+    used_days = 0
+    for schedule in schedules:
+        if not 0 < schedule.days <= _ALL_DAYS:
+            raise TargetsRefusedError(TargetProblem.CONSTRAINT, f"days 0x{schedule.days:02X}")
+        if schedule.days & used_days:
+            raise TargetsRefusedError(TargetProblem.CONSTRAINT, "a day is named twice")
+        used_days |= schedule.days
+        if len(schedule.targets) > MAXIMUM_TARGETS_PER_DAY:
+            raise TargetsRefusedError(TargetProblem.EXHAUSTED, str(len(schedule.targets)))
+        for target in schedule.targets:
+            _check_target(target, has_soc)
+
+
+def _check_target(target: ChargingTarget, has_soc: bool) -> None:
+    percent = target.target_soc_percent
+    if not 0 <= target.minutes_past_midnight < _MINUTES_PER_DAY:
+        raise TargetsRefusedError(
+            TargetProblem.CONSTRAINT, f"minute {target.minutes_past_midnight}"
+        )
+    if has_soc:
+        if percent is None:
+            raise TargetsRefusedError(TargetProblem.INCOMPLETE, "no TargetSoC")
+        if not 0 <= percent <= 100:
+            raise TargetsRefusedError(TargetProblem.CONSTRAINT, f"TargetSoC {percent}")
+    elif percent is not None and percent != 100:
+        raise TargetsRefusedError(
+            TargetProblem.CONSTRAINT, f"TargetSoC {percent} without reports of the state of charge"
+        )
+    if percent is None and target.added_energy_mwh is None:
+        raise TargetsRefusedError(TargetProblem.EMPTY, "neither TargetSoC nor AddedEnergy")
+    if target.added_energy_mwh is not None and target.added_energy_mwh < 0:
+        raise TargetsRefusedError(TargetProblem.CONSTRAINT, "AddedEnergy is below 0")
+
+
+def merge_targets(
+    stored: Sequence[ChargingTargetSchedule], new: Iterable[ChargingTargetSchedule]
+) -> tuple[ChargingTargetSchedule, ...]:
+    """Put new schedules over the stored ones: a day's targets are replaced as a whole.
+
+    A new schedule takes the place of one with the same days, else it goes to the end;
+    the others only lose the days that it names.
+    """
+    merged = list(stored)
+    for schedule in new:
+        kept: list[ChargingTargetSchedule] = []
+        is_placed = False
+        for old in merged:
+            days_left = old.days & ~schedule.days
+            if old.days == schedule.days:
+                kept.append(schedule)
+                is_placed = True
+            elif days_left:
+                kept.append(replace(old, days=days_left))
+        if not is_placed:
+            kept.append(schedule)
+        merged = kept
+    return tuple(merged)
+
+
+def find_next_target(
+    schedules: Iterable[ChargingTargetSchedule], now: EpochSeconds, zone: tzinfo | None
+) -> tuple[EpochSeconds, ChargingTarget] | None:
+    """Return the first target that is still to come today or tomorrow, and its time.
+
+    `zone` is where the minutes count; None is the system's.
+    """
+    schedules = tuple(schedules)
+    midnight = datetime.fromtimestamp(now + MATTER_EPOCH_UNIX_S, zone).replace(
+        hour=0, minute=0, second=0, microsecond=0
+    )
+    for day in (midnight, midnight + timedelta(days=1)):
+        day_bit = 1 << (day.isoweekday() % 7)
+        targets = (
+            target
+            for schedule in schedules
+            if schedule.days & day_bit
+            for target in schedule.targets
+        )
+        for target in sorted(targets, key=lambda target: target.minutes_past_midnight):
+            # A wall-clock time: whoever changes the clocks in between moves the instant, too.
+            hour, minute = divmod(target.minutes_past_midnight, 60)
+            instant = day.replace(hour=hour, minute=minute).timestamp()
+            epoch_s = EpochSeconds(int(instant) - MATTER_EPOCH_UNIX_S)
+            if epoch_s > now:
+                return epoch_s, target
+    return None
+
+
+def plan_charge(
+    target_time: EpochSeconds,
+    target: ChargingTarget,
+    *,
+    now: EpochSeconds,
+    power_mw: Milliwatts,
+    vehicle: Vehicle,
+    has_soc: bool,
+) -> NextCharge:
+    """Work out what a target needs and when charging has to start for it.
+
+    A battery of unknown size is taken as one that needs all the time there is.
+    Spec: Matter Application Clusters 1.3 "NextChargeStartTime Attribute"
+    """
+    needed_mwh: int | None
+    if target.target_soc_percent is None:
+        needed_mwh = target.added_energy_mwh
+        shown = NextCharge(target_time=target_time, required_energy_mwh=target.added_energy_mwh)
+    elif not has_soc:
+        needed_mwh = None
+        shown = NextCharge(
+            target_time=target_time,
+            required_energy_mwh=target.added_energy_mwh,
+            target_soc_percent=target.target_soc_percent,
+        )
+    elif vehicle.state_of_charge_percent is None or vehicle.battery_capacity_mwh is None:
+        needed_mwh = target.added_energy_mwh
+        shown = NextCharge(
+            target_time=target_time,
+            required_energy_mwh=target.added_energy_mwh,
+            # Without a second way to say it, the state of charge is all there is to show.
+            target_soc_percent=target.target_soc_percent if needed_mwh is None else None,
+        )
+    else:
+        missing_percent = max(0, target.target_soc_percent - vehicle.state_of_charge_percent)
+        needed_mwh = missing_percent * vehicle.battery_capacity_mwh // 100
+        shown = NextCharge(target_time=target_time, target_soc_percent=target.target_soc_percent)
+
+    if needed_mwh == 0 or power_mw <= 0:
+        return shown
+    if needed_mwh is None:
+        return replace(shown, start_time=now)
+    duration_s = needed_mwh * 3600 // power_mw + _LEEWAY_S
+    return replace(shown, start_time=EpochSeconds(max(now, target_time - duration_s)))

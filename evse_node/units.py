@@ -1,0 +1,38 @@
+"""Quantities as whole numbers of small units, and the two epochs.
+
+Everything inside the node counts in milliamps, millivolts, milliwatts and
+milliwatt-hours; floats exist only at the edge of an analogue input. Monotonic time
+is a float of seconds and called `now`; wall time has its own types below.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NewType
+
+Milliamps = NewType("Milliamps", int)
+Millivolts = NewType("Millivolts", int)
+Milliwatts = NewType("Milliwatts", int)
+MilliwattHours = NewType("MilliwattHours", int)
+Ohms = NewType("Ohms", int)
+EpochSeconds = NewType("EpochSeconds", int)
+"""Seconds since 2000-01-01 00:00 UTC. Spec: Matter Core 1.3 "Epoch Time in Seconds"."""
+UtcMilliseconds = NewType("UtcMilliseconds", int)
+"""Milliseconds since 1970-01-01 00:00 UTC."""
+
+MATTER_EPOCH_UNIX_S: Final = 946_684_800
+"""The Matter epoch, 2000-01-01 00:00 UTC, in seconds since 1970."""
+
+
+def epoch_s_from_utc_ms(utc_ms: int) -> EpochSeconds:
+    """Convert milliseconds since 1970 to whole seconds since 2000, rounding down."""
+    return EpochSeconds(utc_ms // 1000 - MATTER_EPOCH_UNIX_S)
+
+
+def utc_ms_from_epoch_s(epoch_s: int) -> UtcMilliseconds:
+    """Convert seconds since 2000 to milliseconds since 1970."""
+    return UtcMilliseconds((epoch_s + MATTER_EPOCH_UNIX_S) * 1000)
+
+
+def power_mw(voltage_mv: int, current_ma: int, phases: int = 1) -> Milliwatts:
+    """Return the active power of `phases` equal phases at power factor 1."""
+    return Milliwatts(voltage_mv * current_ma * phases // 1000)
