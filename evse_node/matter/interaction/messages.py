@@ -466,6 +466,3 @@ def command_status_response(
         writer.uint(2, reference)
     writer.raw(b"\x18\x18")
     return writer.getvalue()
-
-
-STATUS_SUCCESS = encode_status_response(Status.SUCCESS)
