@@ -1,0 +1,242 @@
+import contextlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evse_node.errors import CryptoError, DecodeError, SessionError
+from evse_node.matter import tlv
+from evse_node.matter.crypto import AeadKey
+from evse_node.matter.data_model import AuthMode, Subject
+from evse_node.matter.message import MessageHeader, decode_header
+from evse_node.matter.session import SecureSession, SessionParameters
+from evse_node.matter.session_table import SessionTable
+from evse_node.matter.tlv import Writer
+from tests.fakes import address, seeded_bytes
+from tests.vectors import messages
+
+
+def make_session(
+    local_id: int,
+    *,
+    fabric_index: int = 1,
+    peer_node_id: int = 0x22,
+    auth_mode: AuthMode = AuthMode.CASE,
+    now: float = 0.0,
+) -> SecureSession:
+    key = AeadKey(bytes.fromhex(messages.PASE_KEY))
+    return SecureSession(
+        local_id=local_id,
+        peer_id=99,
+        subject=Subject(auth_mode, fabric_index, peer_node_id),
+        encrypt_key=key,
+        decrypt_key=key,
+        attestation_challenge=bytes(16),
+        address=address(2),
+        parameters=SessionParameters(),
+        random_bytes=seeded_bytes(1),
+        now=now,
+        local_node_id=0x11,
+        peer_node_id=peer_node_id,
+    )
+
+
+def table(capacity: int = 4, unsecured_capacity: int = 4) -> SessionTable:
+    return SessionTable(seeded_bytes(2), capacity=capacity, unsecured_capacity=unsecured_capacity)
+
+
+def encode(parameters: SessionParameters) -> tlv.TlvValue:
+    writer = Writer()
+    parameters.encode(writer, None)
+    return tlv.decode(writer.getvalue())
+
+
+def test_parameters_round_trip_and_defaults() -> None:
+    parameters = SessionParameters(600, 400, 5000, 17, 11, 0x01030000, 10)
+    value = encode(parameters)
+    assert value == {1: 600, 2: 400, 3: 5000, 4: 17, 5: 11, 6: 0x01030000, 7: 10}
+    assert SessionParameters.decode(value) == parameters
+    assert SessionParameters.decode({}) == SessionParameters(500, 300, 4000, 16, 10, 0, 1)
+    assert SessionParameters.decode({2: 100, 99: "new"}).active_interval_ms == 100
+
+
+def test_parameters_are_clamped() -> None:
+    decoded = SessionParameters.decode({1: 2**60, 2: 0, 3: 2**30, 7: 0})
+    assert decoded.idle_interval_ms == 3_600_000
+    assert decoded.active_interval_ms == 1
+    assert decoded.active_threshold_ms == 65535
+    assert decoded.max_paths_per_invoke == 1
+
+
+@pytest.mark.parametrize("value", [5, [], None, {1: "500"}, {2: True}, {3: None}])
+def test_parameters_refuse(value: tlv.TlvValue) -> None:
+    with pytest.raises(DecodeError):
+        SessionParameters.decode(value)
+
+
+@given(st.binary(max_size=40))
+def test_parameters_raise_only_decode_error(raw: bytes) -> None:
+    with contextlib.suppress(DecodeError):
+        SessionParameters.decode(tlv.decode(raw))
+
+
+@pytest.mark.parametrize(("name", "header", "plain", "datagram"), messages.PASE_MESSAGES)
+def test_open_vectors(name: str, header: str, plain: str, datagram: str) -> None:
+    session = make_session(messages.PASE_SESSION_ID, auth_mode=AuthMode.PASE, peer_node_id=0)
+    raw = bytes.fromhex(datagram)
+    assert session.open(raw, 12345).hex() == plain
+    with pytest.raises(CryptoError):
+        session.open(raw[:-1] + bytes((raw[-1] ^ 6,)), 12345)
+    with pytest.raises(CryptoError):
+        session.open(raw[:10], 12345)
+
+
+def test_seal_counts_up_and_uses_the_nonce_of_the_sender() -> None:
+    sender = make_session(7)
+    receiver = make_session(99, peer_node_id=0x11)
+    first, datagram = sender.seal(b"hello!")
+    second, _ = sender.seal(b"hello!")
+    assert second == first + 1
+    header = decode_header(datagram)
+    assert header == MessageHeader(99, 0, first)
+    assert receiver.open(datagram, first) == b"hello!"
+    with pytest.raises(CryptoError):
+        make_session(99, peer_node_id=0x12).open(datagram, first)
+
+
+def test_retry_interval_depends_on_when_the_peer_was_heard() -> None:
+    session = make_session(1)
+    session.active_at = 10.0
+    assert session.retry_interval_ms(13.9) == 300
+    assert session.retry_interval_ms(14.1) == 500
+
+
+def test_fabric_index_of_a_pase_session_can_change() -> None:
+    session = make_session(1, auth_mode=AuthMode.PASE, fabric_index=0, peer_node_id=0)
+    session.access_cache[(0, 1)] = 3
+    session.fabric_index = 4
+    assert session.subject == Subject(AuthMode.PASE, 4)
+    assert session.access_cache == {}
+
+
+def test_ids_are_unique_and_never_zero() -> None:
+    sessions = SessionTable(lambda size: b"\xff" * size)
+    first = sessions.reserve_id()
+    second = sessions.reserve_id()
+    assert (first, second) == (0xFFFF, 1)
+    sessions.add(make_session(first), 0.0)
+    sessions.release_id(second)
+    sessions._next_id = 0xFFFF
+    assert sessions.reserve_id() == 1
+
+
+def test_reserving_more_ids_than_there_are() -> None:
+    sessions = table()
+    ids = {sessions.reserve_id() for _ in range(0xFFFF)}
+    assert len(ids) == 0xFFFF
+    assert 0 not in ids
+    with pytest.raises(SessionError):
+        sessions.reserve_id()
+
+
+def test_find_case_prefers_the_session_heard_last() -> None:
+    older, newer, closing, defunct, other = (
+        make_session(n, now=float(n), fabric_index=2 if n == 5 else 1) for n in range(1, 6)
+    )
+    sessions = table(capacity=5)
+    for session in (newer, older, closing, defunct, other):
+        sessions.add(session, 0.0)
+    closing.is_closing = True
+    defunct.is_defunct = True
+    assert sessions.find_case(1, 0x22) is newer
+    assert sessions.find_case(2, 0x22) is other
+    assert sessions.find_case(3, 0x22) is None
+
+
+def test_eviction_takes_from_the_fabric_with_most_sessions_the_least_recently_used() -> None:
+    sessions = table(capacity=4)
+    announced: list[int] = []
+    removed: list[int] = []
+    sessions.announce_close = lambda session, now: announced.append(session.local_id)
+    sessions.on_removed.append(lambda session, now: removed.append(session.local_id))
+    sessions.add(make_session(1, fabric_index=2, now=1.0), 0.0)
+    for local_id, used_at in ((2, 9.0), (3, 4.0), (4, 5.0)):
+        sessions.add(make_session(local_id, peer_node_id=local_id, now=used_at), 0.0)
+    sessions.add(make_session(5, fabric_index=3, now=10.0), 10.0)
+    assert removed == announced == [3]
+    assert sessions.get(3) is None
+    assert len(sessions) == 4
+    # Fabric 1 has two, the others one each.
+    sessions.add(make_session(6, fabric_index=4, now=10.0), 10.0)
+    assert removed == [3, 4]
+    # One each: the newcomer's own fabric gives way.
+    sessions.add(make_session(7, fabric_index=4, now=10.0), 10.0)
+    assert removed == [3, 4, 6]
+
+
+def test_sixteen_case_sessions_live_at_once() -> None:
+    sessions = SessionTable(seeded_bytes(3))
+    for number in range(16):
+        local_id = sessions.reserve_id()
+        sessions.add(make_session(local_id, peer_node_id=number, fabric_index=number % 5), 0.0)
+    assert len(sessions) == 16
+
+
+def test_remove_fabric_lets_the_current_session_answer() -> None:
+    sessions = table()
+    keep, other, stranger = make_session(1), make_session(2), make_session(3, fabric_index=2)
+    for session in (keep, other, stranger):
+        sessions.add(session, 0.0)
+    keep.exchanges[2] = object()  # type: ignore[assignment]
+    sessions.remove_fabric(1, 0.0, keep=keep)
+    assert list(sessions) == [keep, stranger]
+    assert keep.is_closing
+    keep.exchanges.clear()
+    sessions.expire(keep, 0.0)
+    assert list(sessions) == [stranger]
+
+
+def test_remove_pase_leaves_case() -> None:
+    sessions = table()
+    pase, case = make_session(1, auth_mode=AuthMode.PASE), make_session(2)
+    sessions.add(pase, 0.0)
+    sessions.add(case, 0.0)
+    sessions.remove_pase(0.0)
+    assert list(sessions) == [case]
+    # A second removal, and that of an impostor with the same id, do nothing.
+    sessions.remove(pase, 0.0)
+    sessions.remove(make_session(2), 0.0)
+    assert list(sessions) == [case]
+
+
+def test_unsecured_sessions_are_bounded_and_busy_ones_stay() -> None:
+    sessions = table(unsecured_capacity=2)
+    busy = sessions.accept_unsecured(1, address(1), 0.0)
+    busy.exchanges[0] = object()  # type: ignore[assignment]
+    sessions.accept_unsecured(2, address(1), 5.0)
+    sessions.accept_unsecured(3, address(1), 6.0)
+    assert sessions.find_unsecured(1, address(1)) is busy
+    assert sessions.find_unsecured(2, address(1)) is None
+    own = sessions.open_unsecured(address(4), SessionParameters(), 7.0)
+    assert sessions.find_unsecured(3, address(1)) is None
+    assert sessions.find_own_unsecured(own.ephemeral_node_id) is own
+    assert sessions.find_unsecured(1, address(2)) is None
+    own.exchanges[1] = object()  # type: ignore[assignment]
+    with pytest.raises(SessionError):
+        sessions.accept_unsecured(9, address(1), 8.0)
+    sessions.remove_unsecured(own)
+    sessions.accept_unsecured(9, address(1), 8.0)
+
+
+def test_unsecured_frames_name_the_initiator() -> None:
+    sessions = table()
+    answer = sessions.accept_unsecured(0x1234, address(1), 0.0).seal(b"abc")[1]
+    header = decode_header(answer)
+    assert (header.source_node, header.destination_node) == (None, 0x1234)
+    assert answer[header.size :] == b"abc"
+    own = sessions.open_unsecured(address(1), SessionParameters(), 0.0)
+    counter, question = own.seal(b"abc")
+    header = decode_header(question)
+    assert (header.source_node, header.destination_node) == (own.ephemeral_node_id, None)
+    # One counter for all unsecured messages of the node.
+    assert counter == decode_header(answer).counter + 1
