@@ -1,0 +1,103 @@
+"""The Secure Channel protocol of a node: who answers what opens an exchange.
+
+Spec: Matter Core 1.3 "Secure Channel Protocol"
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from evse_node.matter.case import CaseCredentials, CertificateTime
+from evse_node.matter.case_initiator import CaseCall, CaseInitiator, OnDone
+from evse_node.matter.case_responder import CaseResponder
+from evse_node.matter.exchange import Exchange, ExchangeManager
+from evse_node.matter.fabric import FabricTable
+from evse_node.matter.message import PROTOCOL_SECURE_CHANNEL, Message
+from evse_node.matter.pase import CommissioningDoor, PaseResponder
+from evse_node.matter.resumption import ResumptionStore
+from evse_node.matter.session import Address, SecureSession, SessionParameters
+from evse_node.matter.status_report import Opcode, decode_status_report
+from evse_node.matter.store import Store
+from evse_node.matter.timers import Timers
+
+logger = logging.getLogger(__name__)
+
+
+class SecureChannel:
+    """Establishes and ends sessions; registers itself with the exchange manager.
+
+    `certificate_time` tells the time for the validity of certificates, None when nothing
+    at all is known of it.
+    """
+
+    def __init__(
+        self,
+        exchanges: ExchangeManager,
+        fabrics: FabricTable,
+        door: CommissioningDoor,
+        store: Store,
+        timers: Timers,
+        parameters: SessionParameters,
+        random_bytes: Callable[[int], bytes],
+        certificate_time: Callable[[], CertificateTime | None],
+    ) -> None:
+        self._sessions = sessions = exchanges.sessions
+        self._fabrics = fabrics
+        self.resumption = ResumptionStore(store, fabrics)
+        credentials = CaseCredentials(
+            sessions, fabrics, self.resumption, parameters, random_bytes, certificate_time
+        )
+        self.pase = PaseResponder(sessions, timers, door, parameters, random_bytes)
+        self.case = CaseResponder(credentials)
+        self.initiator = CaseInitiator(credentials, exchanges)
+        self._credentials = credentials
+        # The certificate by which each fabric knows this node.
+        self._nocs = {fabric.index: fabric.noc for fabric in fabrics}
+        fabrics.on_added.append(self._on_fabric_changed)
+        fabrics.on_updated.append(self._on_fabric_changed)
+        fabrics.on_removed.append(self._on_fabric_changed)
+        exchanges.register(PROTOCOL_SECURE_CHANNEL, self.on_message)
+
+    def on_message(self, exchange: Exchange, message: Message, now: float) -> None:
+        """Take a message that opens an exchange; one that nobody waits for is ignored."""
+        opcode = message.opcode
+        if opcode == Opcode.CASE_SIGMA1:
+            self.case.on_sigma1(exchange, message, now)
+        elif opcode == Opcode.PBKDF_PARAM_REQUEST:
+            self.pase.on_request(exchange, message, now)
+        elif opcode == Opcode.STATUS_REPORT:
+            self._on_status_report(exchange, message, now)
+        else:
+            logger.debug("secure channel opcode 0x%02X opens no exchange", opcode)
+
+    def connect(
+        self,
+        fabric_index: int,
+        peer_node_id: int,
+        address: Address,
+        on_done: OnDone,
+        now: float,
+        parameters: SessionParameters | None = None,
+    ) -> CaseCall:
+        """Call a peer; see `CaseInitiator.connect`."""
+        return self.initiator.connect(fabric_index, peer_node_id, address, on_done, now, parameters)
+
+    def _on_status_report(self, exchange: Exchange, message: Message, now: float) -> None:
+        session = exchange.session
+        if not isinstance(session, SecureSession):
+            return
+        if decode_status_report(message.payload).is_close_session:
+            logger.info("peer has closed session %d", session.local_id)
+            self._sessions.remove(session, now)
+
+    def _on_fabric_changed(self, index: int) -> None:
+        fabric = self._fabrics.get(index)
+        noc = None if fabric is None else fabric.noc
+        if self._nocs.get(index) == noc:
+            return
+        if noc is None:
+            del self._nocs[index]
+        else:
+            self._nocs[index] = noc
+        self._credentials.forget_fabric(index)
