@@ -1,8 +1,8 @@
 """What a cluster is: its attributes, commands, events, types and features. Immutable.
 
 Definitions are read from XML by `evse_node.cluster.zap` and shared by all nodes of a
-process. An instance of a cluster is a `Selection`: the elements that are present with
-certain features.
+process; each compares and hashes as itself. An instance of a cluster is a `Selection`:
+the elements that are present with certain features.
 
 Spec: Matter Core 1.3 "Cluster", "Conformance", "Global Elements"
 """
@@ -66,7 +66,7 @@ class Kind(Enum):
     LIST = "list"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class EnumDefinition:
     """An enumeration; `size` in bytes, `values` by the specification's name."""
 
@@ -75,7 +75,7 @@ class EnumDefinition:
     values: Mapping[str, int]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class BitmapDefinition:
     """A bitmap; `size` in bytes, `fields` are masks by the specification's name."""
 
@@ -92,7 +92,7 @@ class BitmapDefinition:
         return mask
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class StructDefinition:
     """A structure. `fields` are in order of id, without the fabric index (field 254)."""
 
@@ -153,7 +153,7 @@ class ValueType:
         return 0 if self.maximum is None or self.maximum > 0 else self.maximum
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class FieldDefinition:
     """A field of a struct, command or event. `key` is its Python name."""
 
@@ -165,7 +165,7 @@ class FieldDefinition:
     is_fabric_sensitive: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class AttributeDefinition:
     """An attribute. `key` is its Python name.
 
@@ -195,7 +195,7 @@ class AttributeDefinition:
         return self.default if self.has_default else self.type.empty()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class CommandDefinition:
     """A command to the server, or (`is_response`) one that the server answers with.
 
@@ -217,7 +217,7 @@ class CommandDefinition:
     unchecked: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class EventDefinition:
     """An event. `key` is its Python name."""
 
@@ -231,7 +231,7 @@ class EventDefinition:
     is_fabric_sensitive: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class FeatureDefinition:
     """A feature: bit number, code ("PREF") and name ("ChargingPreferences")."""
 
@@ -241,7 +241,7 @@ class FeatureDefinition:
     conformance: Conformance
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Selection:
     """The elements that a cluster instance has, each in order of id; global attributes too."""
 
@@ -257,7 +257,7 @@ class Selection:
 _Element = TypeVar("_Element", AttributeDefinition, CommandDefinition, EventDefinition)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class ClusterDefinition:
     """A cluster. `attributes`, `commands` (to the server), `responses` and `events` are by id.
 
