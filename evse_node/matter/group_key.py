@@ -1,0 +1,154 @@
+"""Group key sets: epoch keys, and what is derived from them for one fabric.
+
+Spec: Matter Core 1.3 "Group Key Management", "Operational Group Key Derivation"
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from evse_node.errors import DecodeError, StatusError
+from evse_node.matter import stored
+from evse_node.matter.crypto import SYMMETRIC_KEY_SIZE, hkdf_sha256
+from evse_node.matter.interaction.status import Status
+from evse_node.matter.tlv import TlvValue, Writer
+
+# The key set that authenticates CASE destination ids; every fabric has it.
+IPK_KEY_SET_ID: Final = 0
+TRUST_FIRST: Final = 0
+CACHE_AND_SYNC: Final = 1
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class EpochKey:
+    """A key of 16 bytes, to be used from `start_time` on (microseconds since 2000, UTC)."""
+
+    key: bytes
+    start_time: int
+
+
+@dataclass(frozen=True, slots=True)
+class GroupKeySet:
+    """One to three epoch keys, the earliest first.
+
+    Spec: Matter Core 1.3 "GroupKeySetStruct"
+    """
+
+    id: int
+    policy: int
+    epoch_keys: tuple[EpochKey, ...]
+
+    def current(self, utc_us: int | None) -> EpochKey:
+        """Return the newest key that has started; the oldest if none has or time is unknown.
+
+        `utc_us` is microseconds since 2000, as in the keys' start times.
+        """
+        chosen = self.epoch_keys[0]
+        if utc_us is not None:
+            for epoch_key in self.epoch_keys:
+                if epoch_key.start_time <= utc_us:
+                    chosen = epoch_key
+        return chosen
+
+    def encode(self, writer: Writer, tag: int | None) -> None:
+        """Append the key set, keys included: for the store only."""
+        writer.start_structure(tag)
+        writer.uint(0, self.id)
+        writer.uint(1, self.policy)
+        writer.start_array(2)
+        for epoch_key in self.epoch_keys:
+            writer.start_structure()
+            writer.uint(0, epoch_key.start_time)
+            writer.octets(1, epoch_key.key)
+            writer.end()
+        writer.end()
+        writer.end()
+
+    @classmethod
+    def from_tlv(cls, value: TlvValue) -> GroupKeySet:
+        """Return what `encode` wrote. Raises DecodeError."""
+        members = stored.members(value)
+        epoch_keys = tuple(_decode_epoch_key(item) for item in stored.items(members.get(2)))
+        if not epoch_keys:
+            raise DecodeError("group key set without a key")
+        return cls(stored.number(members.get(0)), stored.number(members.get(1)), epoch_keys)
+
+
+def _decode_epoch_key(value: TlvValue) -> EpochKey:
+    members = stored.members(value)
+    key = stored.octets(members.get(1), SYMMETRIC_KEY_SIZE)
+    return EpochKey(key, stored.number(members.get(0)))
+
+
+def make_key_set(
+    key_set_id: int,
+    policy: int,
+    epoch_keys: tuple[bytes | None, bytes | None, bytes | None],
+    start_times: tuple[int | None, int | None, int | None],
+) -> GroupKeySet:
+    """Check the fields of a KeySetWrite command and return the key set.
+
+    Raises StatusError: INVALID_COMMAND for keys or times that are null or out of order,
+    CONSTRAINT_ERROR for a key that is not 16 bytes.
+    Spec: Matter Core 1.3 "KeySetWrite Command"
+    """
+    if policy == CACHE_AND_SYNC:
+        raise StatusError(Status.INVALID_COMMAND, reason="policy CacheAndSync is not supported")
+    if policy != TRUST_FIRST:
+        raise StatusError(Status.CONSTRAINT_ERROR, reason=f"unknown policy {policy}")
+    checked: list[EpochKey] = []
+    for number, (key, start_time) in enumerate(zip(epoch_keys, start_times, strict=True)):
+        if key is None and start_time is None and number:
+            continue
+        if key is None or start_time is None:
+            raise StatusError(
+                Status.INVALID_COMMAND, reason=f"EpochKey{number} or its start time is null"
+            )
+        if len(key) != SYMMETRIC_KEY_SIZE:
+            raise StatusError(
+                Status.CONSTRAINT_ERROR, reason=f"EpochKey{number} has {len(key)} bytes"
+            )
+        if len(checked) != number:
+            raise StatusError(
+                Status.INVALID_COMMAND, reason=f"EpochKey{number} without EpochKey{number - 1}"
+            )
+        # Nothing may start at 0, which stands for "since ever" in the key set of AddNOC.
+        if start_time <= (checked[-1].start_time if checked else 0):
+            raise StatusError(Status.INVALID_COMMAND, reason=f"EpochStartTime{number} is not later")
+        checked.append(EpochKey(key, start_time))
+    return GroupKeySet(key_set_id, policy, tuple(checked))
+
+
+def derive_operational_key(epoch_key: bytes, compressed_fabric_id: bytes) -> bytes:
+    """Return the 16-byte key that a fabric uses in place of an epoch key.
+
+    Spec: Matter Core 1.3 "Operational Group Key Derivation"
+    """
+    return hkdf_sha256(epoch_key, compressed_fabric_id, b"GroupKey v1.0", SYMMETRIC_KEY_SIZE)
+
+
+def derive_session_id(operational_key: bytes) -> int:
+    """Return the group session id that belongs to an operational group key.
+
+    Spec: Matter Core 1.3 "Group Session ID"
+    """
+    return int.from_bytes(hkdf_sha256(operational_key, b"", b"GroupKeyHash", 2), "big")
+
+
+def derive_privacy_key(operational_key: bytes) -> bytes:
+    """Return the 16-byte privacy key that belongs to an encryption key.
+
+    Spec: Matter Core 1.3 "Privacy Key"
+    """
+    return hkdf_sha256(operational_key, b"", b"PrivacyKey", SYMMETRIC_KEY_SIZE)
+
+
+def group_multicast_address(fabric_id: int, group_id: int) -> str:
+    """Return the IPv6 multicast address to which a group's messages go.
+
+    Spec: Matter Core 1.3 "IPv6 Multicast Addresses"
+    """
+    raw = bytes.fromhex("ff350040fd") + fabric_id.to_bytes(8, "big") + b"\0"
+    raw += group_id.to_bytes(2, "big")
+    return ":".join(raw[i : i + 2].hex() for i in range(0, 16, 2))
