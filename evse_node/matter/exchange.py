@@ -366,8 +366,9 @@ class ExchangeManager:
             session.exchanges[key] = exchange
             self._count += 1
             exchange.deliver_first(self._responders[message.protocol_id], message, now)
-        elif message.flags & EXCHANGE_RELIABLE and not self._is_refused(session, is_duplicate):
-            # An ephemeral exchange does nothing but acknowledge.
+        elif message.flags & EXCHANGE_RELIABLE:
+            # An ephemeral exchange does nothing but acknowledge. That includes messages
+            # beyond the limits: sent again they would be duplicates and not delivered either.
             self.send_ack(
                 session,
                 message.exchange_id,
@@ -428,13 +429,6 @@ class ExchangeManager:
             and not session.is_closing
             and self._count < MAX_UNSOLICITED_EXCHANGES
             and len(session.exchanges) < MAX_EXCHANGES_PER_SESSION
-        )
-
-    def _is_refused(self, session: Session, is_duplicate: bool) -> bool:
-        """Say whether a peer should get no acknowledgement because it may try again later."""
-        return not is_duplicate and (
-            self._count >= MAX_UNSOLICITED_EXCHANGES
-            or len(session.exchanges) >= MAX_EXCHANGES_PER_SESSION
         )
 
     def _on_session_removed(self, session: SecureSession, now: float) -> None:
