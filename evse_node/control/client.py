@@ -1,0 +1,97 @@
+"""Calls the control API of a running node; needs nothing but the standard library."""
+
+from __future__ import annotations
+
+import json
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from typing import Final
+
+from evse_node.config import HostPort
+from evse_node.control.api import JsonObject, JsonValue, is_object
+from evse_node.errors import EvseNodeError
+
+CONTROL_FILE: Final = "control.json"
+_TIMEOUT_S: Final = 10.0
+
+
+class ControlError(EvseNodeError):
+    """The node cannot be reached, or refuses."""
+
+
+def write_control_file(folder: Path, address: HostPort) -> None:
+    """Tell commands of the same user where the node of this storage folder listens."""
+    file = folder / CONTROL_FILE
+    text = json.dumps({"host": address.host, "port": address.port}) + "\n"
+    new = file.with_suffix(".new")
+    new.touch(mode=0o600)
+    new.write_text(text, encoding="utf-8")
+    new.replace(file)
+
+
+def find_node(folder: Path) -> HostPort:
+    """Return where the node of this storage folder listens.
+
+    Raises ControlError when none has told.
+    """
+    file = folder / CONTROL_FILE
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        return HostPort(str(found["host"]), int(found["port"]))
+    except FileNotFoundError:
+        raise ControlError(_not_running(folder)) from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ControlError(f"{file}: cannot be read: {error}") from None
+
+
+def _not_running(folder: Path) -> str:
+    return (
+        f"no node runs on {folder}: start one with `evse-node run`, "
+        "or name another by --storage DIR or --control HOST:PORT"
+    )
+
+
+class ControlClient:
+    """Calls one node. `folder` is only named in the error when nobody answers."""
+
+    def __init__(self, address: HostPort, folder: Path | None = None) -> None:
+        self._address = address
+        self._folder = folder
+
+    def call(self, method: str, path: str, parameters: JsonObject | None = None) -> JsonObject:
+        """Return the answer's JSON object. Raises ControlError."""
+        connection = HTTPConnection(self._address.host, self._address.port, timeout=_TIMEOUT_S)
+        body = None if parameters is None else json.dumps(parameters)
+        headers = {} if body is None else {"Content-Type": "application/json"}
+        try:
+            connection.request(method, path, body, headers)
+            response = connection.getresponse()
+            text = response.read()
+        except ConnectionRefusedError:
+            known = self._folder
+            message = f"nobody listens on {self._address}" if known is None else _not_running(known)
+            raise ControlError(message) from None
+        except (OSError, HTTPException) as error:
+            raise ControlError(f"{self._address} does not answer: {error}") from None
+        finally:
+            connection.close()
+        answer = _parse(text)
+        if answer is None:
+            raise ControlError(f"{self._address} is no evse-node (HTTP {response.status})")
+        if response.status != 200:
+            raise ControlError(_message(answer))
+        return answer
+
+
+def _parse(text: bytes) -> JsonObject | None:
+    try:
+        value: JsonValue = json.loads(text)
+    except ValueError:
+        return None
+    return value if is_object(value) else None
+
+
+def _message(answer: JsonObject) -> str:
+    error = answer.get("error")
+    message = error.get("message") if error is not None and is_object(error) else None
+    return message if isinstance(message, str) else "the node refuses"
