@@ -17,6 +17,7 @@ from chip import ChipDeviceCtrl  # noqa: E402
 from chip.ChipStack import ChipStack  # noqa: E402
 from chip.clusters import Objects as clusters  # noqa: E402, N813
 from chip.clusters.Attribute import EventReadResult, SubscriptionTransaction  # noqa: E402
+from chip.clusters.Types import NullValue  # noqa: E402
 
 sys.path.insert(0, str(Path(__file__).parent))
 from rpc import SubscribedState, serve  # noqa: E402
@@ -149,7 +150,7 @@ class ChipCoreDriver:
             NODE_ID,
             1,
             clusters.EnergyEvse.Commands.EnableCharging(
-                chargingEnabledUntil=clusters.Types.NullValue if until is None else until,
+                chargingEnabledUntil=NullValue if until is None else until,
                 minimumChargeCurrent=minimum,
                 maximumChargeCurrent=maximum,
             ),

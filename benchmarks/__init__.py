@@ -1,0 +1,1 @@
+"""Comparisons and load runs; see compare.py and fuzz.py."""
