@@ -1,0 +1,336 @@
+from __future__ import annotations
+
+import pytest
+
+from evse_node.matter.data_model import AuthMode
+from evse_node.matter.exchange import Exchange
+from evse_node.matter.fabric import FabricTable
+from evse_node.matter.message import PROTOCOL_INTERACTION_MODEL, PROTOCOL_SECURE_CHANNEL, Message
+from evse_node.matter.pase import PasscodeVerifier
+from evse_node.matter.pase_messages import PBKDFParamRequest
+from evse_node.matter.secure_channel import SecureChannel
+from evse_node.matter.session import SecureSession, SessionParameters
+from evse_node.matter.spake2p import compute_verifier
+from evse_node.matter.status_report import (
+    GeneralCode,
+    Opcode,
+    ProtocolCode,
+    decode_status_report,
+)
+from evse_node.matter.store import MemoryStore
+from tests.fake_controller import FakeController, PaseCall, Refused
+from tests.fakes import MessageHost, Network, address
+
+PASSCODE = 20202021
+SALT = b"SPAKE2P Key Salt"
+ITERATIONS = 1000
+W0, L = compute_verifier(PASSCODE, SALT, ITERATIONS)
+NODE, COMMISSIONER, OTHER = address(1), address(2), address(3)
+
+
+class Door:
+    def __init__(self) -> None:
+        self.verifier: PasscodeVerifier | None = PasscodeVerifier(W0, L, SALT, ITERATIONS)
+        self.established: list[SecureSession] = []
+        self.failures = 0
+
+    def pase_verifier(self) -> PasscodeVerifier | None:
+        return self.verifier
+
+    def on_pase_established(self, session: SecureSession, now: float) -> None:
+        self.established.append(session)
+
+    def on_pase_failed(self, now: float) -> None:
+        self.failures += 1
+
+
+class Node(MessageHost):
+    """The secure channel of a node, and an echo in place of the interaction model."""
+
+    def __init__(self, seed: int = 1) -> None:
+        super().__init__(seed)
+        self.door = Door()
+        self.store = MemoryStore()
+        self.secure_channel = SecureChannel(
+            self.exchanges,
+            FabricTable(self.store),
+            self.door,
+            self.store,
+            self.timers,
+            SessionParameters(idle_interval_ms=900),
+            self.random_bytes,
+            lambda: None,
+        )
+        self.exchanges.register(PROTOCOL_INTERACTION_MODEL, self._echo)
+
+    def _echo(self, exchange: Exchange, message: Message, now: float) -> None:
+        exchange.send(message.protocol_id, message.opcode + 1, message.payload, now=now)
+
+
+@pytest.fixture
+def network() -> Network:
+    return Network()
+
+
+@pytest.fixture
+def node(network: Network) -> Node:
+    node = Node()
+    network.attach(NODE, node)
+    return node
+
+
+@pytest.fixture
+def commissioner(network: Network, node: Node) -> FakeController:
+    return FakeController(network, COMMISSIONER, NODE)
+
+
+def assert_nothing_left(node: Node) -> None:
+    assert len(node.sessions) == 0
+    assert not node.secure_channel.pase.is_busy
+    assert len(node.exchanges) == 0
+    assert node.sessions._reserved == set()
+
+
+def test_session(network: Network, node: Node, commissioner: FakeController) -> None:
+    theirs = commissioner.pase(PASSCODE)
+    (ours,) = node.door.established
+    assert list(node.sessions) == [ours]
+    assert ours.subject.auth_mode is AuthMode.PASE
+    assert ours.fabric_index == 0
+    assert (ours.local_id, ours.peer_id) == (theirs.peer_id, theirs.local_id)
+    assert ours.attestation_challenge == theirs.attestation_challenge
+    assert len(ours.attestation_challenge) == 16
+    # Each side knows how the other wants to be talked to.
+    assert theirs.parameters.idle_interval_ms == 900
+    assert ours.parameters == commissioner.parameters
+    assert commissioner.request(PROTOCOL_INTERACTION_MODEL, 2, b"hello") == (3, b"hello")
+    assert node.door.failures == 0
+    network.run(60.0)
+    assert len(node.exchanges) == 0
+    assert len(node.timers) == 0
+
+
+def test_commissioner_that_knows_the_salt(node: Node, commissioner: FakeController) -> None:
+    commissioner.pase(PASSCODE, knows_parameters=SALT)
+    assert len(node.door.established) == 1
+
+
+def test_session_despite_a_bad_network(node: Node) -> None:
+    for seed in range(5):
+        network = Network(seed, drop=0.2, repeat=0.3, reorder=0.3)
+        node = Node(seed)
+        network.attach(NODE, node)
+        commissioner = FakeController(network, COMMISSIONER, NODE, seed=seed)
+        commissioner.pase(PASSCODE)
+        assert commissioner.request(PROTOCOL_INTERACTION_MODEL, 2, b"hello") == (3, b"hello")
+        assert len(node.sessions) == 1
+        assert node.door.failures == 0
+        assert node.layer.dropped.get("internal error") is None
+
+
+def test_wrong_passcode(network: Network, node: Node, commissioner: FakeController) -> None:
+    with pytest.raises(Refused):
+        commissioner.pase(PASSCODE + 1)
+    network.run()
+    assert node.door.failures == 1
+    assert_nothing_left(node)
+    commissioner.pase(PASSCODE)
+
+
+def test_wrong_proof(network: Network, node: Node, commissioner: FakeController) -> None:
+    def tamper(opcode: Opcode, payload: bytes) -> bytes:
+        if opcode is Opcode.PASE_PAKE3:
+            return payload[:-2] + bytes((payload[-2] ^ 1,)) + payload[-1:]
+        return payload
+
+    call = PaseCall(commissioner, PASSCODE, tamper=tamper)
+    network.run(1.0)
+    assert call.report is not None
+    assert call.report.protocol_code == ProtocolCode.INVALID_PARAMETER
+    assert node.door.failures == 1
+    assert_nothing_left(node)
+
+
+@pytest.mark.parametrize(
+    ("changed", "payload"),
+    [
+        (Opcode.PBKDF_PARAM_REQUEST, b""),
+        (Opcode.PBKDF_PARAM_REQUEST, b"\x15\x18"),
+        (Opcode.PASE_PAKE1, b"\x15\x18"),
+        (Opcode.PASE_PAKE1, bytes.fromhex("15 30 01 41 04") + b"\x01" * 64 + b"\x18"),
+        (Opcode.PASE_PAKE1, bytes.fromhex("15 30 01 41 04") + b"\x00" * 64 + b"\x18"),
+        (Opcode.PASE_PAKE3, b"\x15\x18"),
+        (Opcode.PASE_PAKE3, bytes.fromhex("15 30 01 1f") + b"\x01" * 31 + b"\x18"),
+    ],
+)
+def test_malformed_message(
+    network: Network, node: Node, commissioner: FakeController, changed: Opcode, payload: bytes
+) -> None:
+    call = PaseCall(
+        commissioner,
+        PASSCODE,
+        tamper=lambda opcode, original: payload if opcode is changed else original,
+    )
+    network.run(1.0)
+    assert call.report is not None
+    assert call.report.general_code is GeneralCode.FAILURE
+    assert call.report.protocol_code == ProtocolCode.INVALID_PARAMETER
+    assert_nothing_left(node)
+
+
+def test_other_passcode_id(network: Network, node: Node, commissioner: FakeController) -> None:
+    def tamper(opcode: Opcode, payload: bytes) -> bytes:
+        return payload.replace(b"\x24\x03\x00", b"\x24\x03\x01")
+
+    call = PaseCall(commissioner, PASSCODE, tamper=tamper)
+    network.run(1.0)
+    assert call.report is not None
+    assert call.report.protocol_code == ProtocolCode.INVALID_PARAMETER
+
+
+def test_message_out_of_turn(network: Network, node: Node, commissioner: FakeController) -> None:
+    call = PaseCall(commissioner, PASSCODE)
+    node.exchanges.register(PROTOCOL_INTERACTION_MODEL, node._echo)
+    network.run(until=lambda: Opcode.PBKDF_PARAM_RESPONSE in call.opcodes)
+    call.exchange.send(PROTOCOL_SECURE_CHANNEL, Opcode.PASE_PAKE3, b"", now=network.now)
+    network.run(1.0)
+    assert call.report is not None
+    assert call.report.protocol_code == ProtocolCode.INVALID_PARAMETER
+    assert_nothing_left(node)
+
+
+def test_closed_window_is_silent(
+    network: Network, node: Node, commissioner: FakeController
+) -> None:
+    node.door.verifier = None
+    call = PaseCall(commissioner, PASSCODE)
+    network.run(5.0)
+    assert call.opcodes == []
+    assert node.door.failures == 0
+    assert_nothing_left(node)
+
+
+def test_window_that_closes_meanwhile(
+    network: Network, node: Node, commissioner: FakeController
+) -> None:
+    call = PaseCall(commissioner, PASSCODE)
+    network.run(until=lambda: Opcode.PASE_PAKE2 in call.opcodes)
+    node.door.verifier = None
+    network.run(1.0)
+    assert call.session is None
+    assert node.door.established == []
+    assert_nothing_left(node)
+
+
+def test_only_one_commissioner_at_a_time(
+    network: Network, node: Node, commissioner: FakeController
+) -> None:
+    other = FakeController(network, OTHER, NODE, seed=5)
+    slow = PaseCall(commissioner, PASSCODE)
+    network.run(until=lambda: Opcode.PBKDF_PARAM_RESPONSE in slow.opcodes)
+    with pytest.raises(Refused) as refused:
+        other.pase(PASSCODE)
+    assert refused.value.report is not None
+    assert 0 < (refused.value.report.busy_wait_ms or 0) <= 60_000
+    network.run(1.0)
+    assert slow.session is not None
+    # And not while one has a session.
+    with pytest.raises(Refused) as refused:
+        other.pase(PASSCODE)
+    assert refused.value.report is not None
+    assert refused.value.report.busy_wait_ms == 5000
+    node.sessions.remove_pase(network.now)
+    other.pase(PASSCODE)
+
+
+def test_commissioner_that_starts_over(
+    network: Network, node: Node, commissioner: FakeController
+) -> None:
+    lost = PaseCall(commissioner, PASSCODE)
+    network.run(until=lambda: Opcode.PBKDF_PARAM_RESPONSE in lost.opcodes)
+    commissioner.pase(PASSCODE)
+    assert len(node.sessions) == 1
+    assert len(node.sessions._reserved) == 0
+
+
+def test_handshake_takes_a_minute_at_most(
+    network: Network, node: Node, commissioner: FakeController
+) -> None:
+    conversation = commissioner.open_unsecured()
+    request = PBKDFParamRequest(bytes(32), 1, 0, False).encode()
+    conversation.send(Opcode.PBKDF_PARAM_REQUEST, request, PROTOCOL_SECURE_CHANNEL)
+    start = network.now
+    assert conversation.receive().opcode == Opcode.PBKDF_PARAM_RESPONSE
+    network.run(50.0)
+    assert node.secure_channel.pase.is_busy
+    report = conversation.receive()
+    assert decode_status_report(report.payload).protocol_code == ProtocolCode.INVALID_PARAMETER
+    assert network.now - start == pytest.approx(60.0, abs=1.0)
+    assert not node.secure_channel.pase.is_busy
+    # It was no guess: nothing is counted.
+    assert node.door.failures == 0
+
+
+def test_commissioner_that_vanishes(
+    network: Network, node: Node, commissioner: FakeController
+) -> None:
+    call = PaseCall(commissioner, PASSCODE)
+    network.run(until=lambda: Opcode.PBKDF_PARAM_RESPONSE in call.opcodes)
+    network.lost = lambda data, source, to: source == COMMISSIONER
+    network.run(30.0)
+    assert_nothing_left(node)
+
+
+def test_request_over_a_secure_session_is_ignored(
+    network: Network, node: Node, commissioner: FakeController
+) -> None:
+    commissioner.pase(PASSCODE)
+    conversation = commissioner.open()
+    conversation.send(Opcode.PBKDF_PARAM_REQUEST, b"\x15\x18", PROTOCOL_SECURE_CHANNEL)
+    with pytest.raises(Refused):
+        conversation.receive(1.0)
+    assert not node.secure_channel.pase.is_busy
+
+
+def test_close_session(network: Network, node: Node, commissioner: FakeController) -> None:
+    commissioner.pase(PASSCODE)
+    assert len(node.sessions) == 1
+    commissioner.close_session()
+    assert len(node.sessions) == 0
+
+
+def test_evicted_session_is_announced(
+    network: Network, node: Node, commissioner: FakeController
+) -> None:
+    commissioner.pase(PASSCODE)
+    (ours,) = node.sessions
+    node.sessions.remove(ours, network.now, announce=True)
+    network.run()
+    assert len(commissioner.sessions) == 0
+
+
+def test_unknown_opcodes_over_a_session(
+    network: Network, node: Node, commissioner: FakeController
+) -> None:
+    commissioner.pase(PASSCODE)
+    for opcode in (0x00, 0x01, 0x24, 0x32, 0x50, 0xFF, Opcode.STATUS_REPORT, Opcode.CASE_SIGMA1):
+        conversation = commissioner.open()
+        conversation.send(opcode, b"nonsense", PROTOCOL_SECURE_CHANNEL)
+        network.run(1.0)
+        assert not conversation.messages
+    assert len(node.sessions) == 1
+    assert len(node.exchanges) == 0
+
+
+def test_secrets_are_not_logged(
+    node: Node, commissioner: FakeController, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    with pytest.raises(Refused):
+        commissioner.pase(PASSCODE + 1)
+    commissioner.pase(PASSCODE)
+    assert caplog.records
+    assert str(PASSCODE) not in caplog.text
+    assert W0.hex() not in caplog.text
+    assert W0.hex() not in repr(node.door.verifier)
+    assert repr(W0) not in repr(node.door.verifier)
