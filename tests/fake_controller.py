@@ -52,7 +52,7 @@ IM_REPORT_DATA = 0x05
 IM_SUCCESS = bytes.fromhex("15 24 00 00 24 ff 0b 18")
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """The node refused, or did not answer (`report` is None then)."""
 
     def __init__(self, report: StatusReport | None) -> None:
@@ -98,10 +98,10 @@ class Conversation:
         self.exchange.send(protocol_id, opcode, payload, reliable=reliable, now=now)
 
     def receive(self, seconds: float = 30.0) -> Message:
-        """Return the next message; raises Refused when none comes."""
+        """Return the next message; raises RefusedError when none comes."""
         self.controller.network.run(seconds, until=lambda: bool(self.messages) or self.is_over)
         if not self.messages:
-            raise Refused(None)
+            raise RefusedError(None)
         return self.messages.popleft()
 
     def close(self) -> None:
@@ -180,7 +180,7 @@ class FakeController(MessageHost):
     # Sessions.
 
     def pase(self, passcode: int, *, knows_parameters: bytes | None = None) -> SecureSession:
-        """Establish a PASE session; raises Refused.
+        """Establish a PASE session; raises RefusedError.
 
         `knows_parameters` is the salt when the commissioner has it already, with 1000
         iterations.
@@ -189,12 +189,12 @@ class FakeController(MessageHost):
         self.network.run(70.0, until=lambda: call.is_over)
         self.network.run()
         if call.session is None:
-            raise Refused(call.report)
+            raise RefusedError(call.report)
         self.session = call.session
         return call.session
 
     def case(self, node_id: int) -> SecureSession:
-        """Establish a CASE session with a node of the fabric; raises Refused."""
+        """Establish a CASE session with a node of the fabric; raises RefusedError."""
         done: list[SecureSession | None] = []
         call = self.secure_channel.connect(
             self.fabric.index,
@@ -207,7 +207,7 @@ class FakeController(MessageHost):
         self.network.run()
         session = done[0] if done else None
         if session is None:
-            raise Refused(call.report)
+            raise RefusedError(call.report)
         self.session = session
         return session
 
@@ -241,7 +241,7 @@ class FakeController(MessageHost):
     def request(
         self, protocol_id: int, opcode: int, payload: bytes, *, seconds: float = 30.0
     ) -> tuple[int, bytes]:
-        """Send one message, return opcode and payload of the answer; raises Refused."""
+        """Send one message, return opcode and payload of the answer; raises RefusedError."""
         conversation = self.open()
         conversation.send(opcode, payload, protocol_id)
         message = conversation.receive(seconds)

@@ -18,7 +18,7 @@ from evse_node.matter.status_report import (
     decode_status_report,
 )
 from evse_node.matter.store import MemoryStore
-from tests.fake_controller import FakeController, PaseCall, Refused
+from tests.fake_controller import FakeController, PaseCall, RefusedError
 from tests.fakes import MessageHost, Network, address
 
 PASSCODE = 20202021
@@ -129,7 +129,7 @@ def test_session_despite_a_bad_network(node: Node) -> None:
 
 
 def test_wrong_passcode(network: Network, node: Node, commissioner: FakeController) -> None:
-    with pytest.raises(Refused):
+    with pytest.raises(RefusedError):
         commissioner.pase(PASSCODE + 1)
     network.run()
     assert node.door.failures == 1
@@ -228,14 +228,14 @@ def test_only_one_commissioner_at_a_time(
     other = FakeController(network, OTHER, NODE, seed=5)
     slow = PaseCall(commissioner, PASSCODE)
     network.run(until=lambda: Opcode.PBKDF_PARAM_RESPONSE in slow.opcodes)
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(RefusedError) as refused:
         other.pase(PASSCODE)
     assert refused.value.report is not None
     assert 0 < (refused.value.report.busy_wait_ms or 0) <= 60_000
     network.run(1.0)
     assert slow.session is not None
     # And not while one has a session.
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(RefusedError) as refused:
         other.pase(PASSCODE)
     assert refused.value.report is not None
     assert refused.value.report.busy_wait_ms == 5000
@@ -287,7 +287,7 @@ def test_request_over_a_secure_session_is_ignored(
     commissioner.pase(PASSCODE)
     conversation = commissioner.open()
     conversation.send(Opcode.PBKDF_PARAM_REQUEST, b"\x15\x18", PROTOCOL_SECURE_CHANNEL)
-    with pytest.raises(Refused):
+    with pytest.raises(RefusedError):
         conversation.receive(1.0)
     assert not node.secure_channel.pase.is_busy
 
@@ -326,7 +326,7 @@ def test_secrets_are_not_logged(
     node: Node, commissioner: FakeController, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("DEBUG")
-    with pytest.raises(Refused):
+    with pytest.raises(RefusedError):
         commissioner.pase(PASSCODE + 1)
     commissioner.pase(PASSCODE)
     assert caplog.records
