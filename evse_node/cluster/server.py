@@ -20,26 +20,65 @@ Spec: Matter Core 1.3 "Cluster"
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar, overload
+from typing import Protocol
 
+from evse_node.cluster.binding import (
+    check_fields,
+    command,
+    handlers_of,
+    reader,
+    serves,
+    writer,
+)
+from evse_node.cluster.codec import (
+    FABRIC_INDEX,
+    FieldsCodec,
+    command_codec,
+    event_codec,
+)
+from evse_node.cluster.definition import (
+    ClusterDefinition,
+    EventDefinition,
+    Selection,
+    Value,
+)
+from evse_node.cluster.server_attribute import ServerAttribute
+from evse_node.errors import StatusError
 from evse_node.matter.data_model import (
+    AttributePath,
     Cluster,
+    CommandEntry,
     CommandReply,
+    EventEntry,
     EventPath,
     EventPriority,
     EventRecord,
     InteractionContext,
     Node,
 )
+from evse_node.matter.interaction.status import Status
+from evse_node.matter.store import Store
 from evse_node.matter.tlv import TlvValue
 
-if TYPE_CHECKING:
-    from evse_node.cluster.definition import ClusterDefinition
-    from evse_node.matter.store import Store
+__all__ = [
+    "ClusterEnvironment",
+    "ClusterServer",
+    "EventSink",
+    "Value",
+    "command",
+    "reader",
+    "serves",
+    "writer",
+]
 
-Value: TypeAlias = "None | bool | int | float | str | bytes | list[Value] | dict[str, Value]"
+logger = logging.getLogger(__name__)
+
+_FIELDS_TAG = 1
+_EVENT_DATA_TAG = 7
 
 
 class EventSink(Protocol):
@@ -68,65 +107,15 @@ class ClusterEnvironment:
     random_bytes: Callable[[int], bytes]
 
 
-_Function = TypeVar("_Function", bound=Callable[..., object])
-_Class = TypeVar("_Class", bound="type[ClusterServer]")
+@dataclass(frozen=True, slots=True)
+class _BoundCommand:
+    """A command with its handler. `nullable` are fields that are None when absent."""
 
-
-@overload
-def command(target: str) -> Callable[[_Function], _Function]: ...
-@overload
-def command(target: _Function) -> _Function: ...
-def command(target: str | _Function) -> _Function | Callable[[_Function], _Function]:
-    """Mark a method as handler of the command with its name (or of the name given).
-
-    It is called as `handler(context, *, field=value, ...)` with the command's fields in
-    snake_case; a field that the message lacks is left to the parameter's default, or is
-    None. It returns the response's fields, or None for a plain status of success, and
-    raises StatusError for any other answer.
-    """
-    return _mark("command", target)
-
-
-@overload
-def reader(target: str) -> Callable[[_Function], _Function]: ...
-@overload
-def reader(target: _Function) -> _Function: ...
-def reader(target: str | _Function) -> _Function | Callable[[_Function], _Function]:
-    """Mark `method(context) -> Value` as computing the attribute on each read.
-
-    For a fabric-scoped list it returns the items of all fabrics, each with
-    `fabric_index`; the server filters. Nothing is reported by itself: call `report`.
-    """
-    return _mark("reader", target)
-
-
-@overload
-def writer(target: str) -> Callable[[_Function], _Function]: ...
-@overload
-def writer(target: _Function) -> _Function: ...
-def writer(target: str | _Function) -> _Function | Callable[[_Function], _Function]:
-    """Mark `method(context, value) -> None` as replacing the default write of an attribute.
-
-    The value has passed the definition's checks. For a fabric-scoped list it is the
-    accessing fabric's complete new list, each item with its `fabric_index`. The method
-    stores the value (`self.set`) or raises StatusError.
-    """
-    return _mark("writer", target)
-
-
-def _mark(
-    role: str, target: str | _Function
-) -> _Function | Callable[[_Function], _Function]:
-    raise NotImplementedError
-
-
-def serves(name: str) -> Callable[[_Class], _Class]:
-    """Bind a server class to the cluster with this name of the specification.
-
-    Raises TypeError (so at import) for a handler whose element the shipped definitions
-    do not know, or whose parameters are not the command's fields.
-    """
-    raise NotImplementedError
+    handler: Callable[..., Mapping[str, Value] | None]
+    codec: FieldsCodec
+    nullable: tuple[str, ...]
+    response_id: int | None
+    response_codec: FieldsCodec | None
 
 
 class ClusterServer(Cluster):
@@ -134,14 +123,12 @@ class ClusterServer(Cluster):
 
     `features` are codes such as "PREF"; `optional` the CamelCase names of optional
     attributes, commands and events that are present; `values` the first values of
-    attributes in snake_case. An attribute without value starts with its default, null
-    or the empty list; ValueError if it has none of these. Persisted values of
-    non-volatile attributes take over in `attach`.
-    """
+    attributes in snake_case. An attribute without value starts with its default, or
+    null, zero or empty. Persisted values of non-volatile attributes take over in `attach`.
 
-    name: str
-    endpoint_id: int
-    environment: ClusterEnvironment
+    Raises ConfigError for features or names that the definition refuses, TypeError for a
+    command or write without handler.
+    """
 
     def __init__(
         self,
@@ -151,72 +138,266 @@ class ClusterServer(Cluster):
         optional: Collection[str] = (),
         values: Mapping[str, Value] = {},
     ) -> None:
-        raise NotImplementedError
+        self.definition = definition
+        self.id = definition.id
+        self.name = definition.name
+        self.revision = definition.revision
+        self.data_version = 0
+        self.endpoint_id = -1
+        self._environment: ClusterEnvironment | None = None
+        selection = definition.select(features, optional)
+        self.features = selection.features
+        self._attributes = self._bind_attributes(selection, values)
+        self._by_name = {a.key: a for a in self._attributes.values()}
+        self.attributes = {a.entry.id: a.entry for a in self._attributes.values()}
+        self._commands = self._bind_commands(selection)
+        self.commands = {
+            c.id: CommandEntry(
+                id=c.id,
+                invoke_privilege=c.invoke_privilege,
+                response_id=self._commands[c.id].response_id,
+                is_timed=c.is_timed,
+                is_fabric_scoped=c.is_fabric_scoped,
+            )
+            for c in selection.accepted_commands
+        }
+        self._events: dict[str, tuple[EventDefinition, FieldsCodec]] = {
+            e.name: (e, event_codec(e)) for e in selection.events
+        }
+        self.events = {
+            e.id: EventEntry(e.id, e.priority, e.read_privilege, e.is_fabric_sensitive)
+            for e in selection.events
+        }
+
+    def _bind_attributes(
+        self, selection: Selection, values: Mapping[str, Value]
+    ) -> dict[int, ServerAttribute]:
+        handlers = handlers_of(type(self), self.definition)
+        for name in values:
+            self.definition.attribute(name)
+        initial = dict(values) | {
+            "feature_map": selection.feature_map,
+            "cluster_revision": self.definition.revision,
+            "attribute_list": [a.id for a in selection.attributes],
+            "accepted_command_list": [c.id for c in selection.accepted_commands],
+            "generated_command_list": [c.id for c in selection.generated_commands],
+        }
+        bound: dict[int, ServerAttribute] = {}
+        for definition in selection.attributes:
+            key = definition.key
+            read = handlers.readers.get(key)
+            write = handlers.writers.get(key)
+            attribute = ServerAttribute(
+                definition,
+                None if read is None else getattr(self, read),
+                None if write is None else getattr(self, write),
+            )
+            if attribute.reader and definition.write_privilege is not None and write is None:
+                raise TypeError(f"{type(self).__name__}: {key} has a reader but no writer")
+            if attribute.reader is None:
+                attribute.store(
+                    deepcopy(initial[key]) if key in initial else definition.initial_value()
+                )
+            bound[definition.id] = attribute
+        return bound
+
+    def _bind_commands(self, selection: Selection) -> dict[int, _BoundCommand]:
+        handlers = handlers_of(type(self), self.definition)
+        responses = {response.name: response for response in selection.generated_commands}
+        bound: dict[int, _BoundCommand] = {}
+        for definition in selection.accepted_commands:
+            handler = handlers.commands.get(definition.key)
+            if handler is None:
+                raise TypeError(f"{type(self).__name__} does not handle {definition.name}")
+            check_fields(type(self).__name__, handler, definition)
+            response = responses.get(definition.response or "")
+            bound[definition.id] = _BoundCommand(
+                handler=getattr(self, handler.method),
+                codec=command_codec(definition),
+                nullable=tuple(
+                    field.key
+                    for field in definition.fields
+                    if field.is_optional and field.key not in handler.defaults
+                ),
+                response_id=None if response is None else response.id,
+                response_codec=None if response is None else command_codec(response),
+            )
+        return bound
+
+    # For subclasses and the rest of the node.
+
+    @property
+    def environment(self) -> ClusterEnvironment:
+        """What the node provides; RuntimeError before `attach`."""
+        if self._environment is None:
+            raise RuntimeError(f"{self.name} is not attached")
+        return self._environment
 
     def attach(self, endpoint_id: int, environment: ClusterEnvironment) -> None:
         """Put the instance on an endpoint: load persisted values, choose a data version."""
-        raise NotImplementedError
+        self.endpoint_id = endpoint_id
+        self._environment = environment
+        self.data_version = int.from_bytes(environment.random_bytes(4), "little")
+        for attribute in self._attributes.values():
+            attribute.place(endpoint_id, self.id)
+            if attribute.is_stored:
+                key = self._store_key(attribute)
+                data = environment.store.get(key)
+                if data is not None and not attribute.load(data):
+                    logger.warning("stored value %s does not fit any more", key)
+        self.attached()
 
     def attached(self) -> None:
         """Do what needs the environment; called at the end of `attach`, to be overridden."""
 
     def has_feature(self, code: str) -> bool:
         """Return whether the feature with this code ("PREF") is on."""
-        raise NotImplementedError
+        return code in self.features
 
     def has_attribute(self, name: str) -> bool:
         """Return whether this instance has the attribute (snake_case)."""
-        raise NotImplementedError
+        return name in self._by_name
 
     def get(self, name: str) -> Value:
-        """Return the stored value of an attribute (not that of a reader)."""
-        raise NotImplementedError
+        """Return the stored value of an attribute; not to be changed in place.
+
+        Raises KeyError for an attribute that this instance lacks or that a reader computes.
+        """
+        attribute = self._by_name[name]
+        if attribute.reader is not None:
+            raise KeyError(f"{name} is computed on each read")
+        return attribute.value
 
     def set(self, **values: Value) -> None:
         """Store values; what changed is encoded, persisted if non-volatile, and reported.
 
-        Names of attributes that this instance does not have are ignored if the definition
-        knows them, so behaviour need not ask for each optional attribute. Raises
-        StatusError (CONSTRAINT_ERROR) for a value that the definition does not allow.
+        Names of attributes that this instance does not have are passed over if the
+        definition knows them, so behaviour need not ask for each optional attribute.
+        All values are stored or, if one does not fit its type (TypeError, ValueError,
+        OverflowError), none.
         """
-        raise NotImplementedError
+        self._store_values(values, is_reported=True)
 
     def set_quietly(self, **values: Value) -> None:
         """Store values like `set`, but leave it to `report` to tell subscribers.
 
         For attributes with quieter reporting.
         """
-        raise NotImplementedError
+        self._store_values(values, is_reported=False)
 
     def report(self, *names: str) -> None:
         """Have attributes reported to subscribers (also those of readers)."""
-        raise NotImplementedError
+        attributes = [self._by_name[name] for name in names if self._is_present(name)]
+        if attributes:
+            self._bump()
+            self._notify(attributes)
 
     def emit(self, event: str, **fields: Value) -> None:
         """Record an event (CamelCase name) with its fields in snake_case.
 
         A fabric-sensitive event needs `fabric_index`. An optional event that this instance
-        does not have is ignored.
+        does not have is passed over.
         """
-        raise NotImplementedError
+        bound = self._events.get(event)
+        if bound is None:
+            self.definition.event(event)
+            return
+        definition, codec = bound
+        fabric_index = 0
+        if definition.is_fabric_sensitive:
+            value = fields[FABRIC_INDEX]
+            assert isinstance(value, int)
+            fabric_index = value
+        self.environment.event_log.record(
+            EventPath(self.endpoint_id, self.id, definition.id),
+            definition.priority,
+            codec.encoded(fields, _EVENT_DATA_TAG),
+            fabric_index,
+        )
+
+    # For the interaction model.
 
     def encode_attribute(self, attribute_id: int, context: InteractionContext) -> bytes:
-        raise NotImplementedError
+        """See `Cluster.encode_attribute`."""
+        return self._attributes[attribute_id].encode(context)
 
     def encode_list_items(self, attribute_id: int, context: InteractionContext) -> Sequence[bytes]:
-        raise NotImplementedError
+        """See `Cluster.encode_list_items`."""
+        return self._attributes[attribute_id].encode_items(context)
 
     def write_attribute(
         self, attribute_id: int, value: TlvValue, context: InteractionContext
     ) -> None:
-        raise NotImplementedError
+        """See `Cluster.write_attribute`."""
+        attribute = self._attributes[attribute_id]
+        self._write(attribute, attribute.decode(value, context), context)
 
     def append_list_item(
         self, attribute_id: int, value: TlvValue, context: InteractionContext
     ) -> None:
-        raise NotImplementedError
+        """See `Cluster.append_list_item`."""
+        attribute = self._attributes[attribute_id]
+        self._write(attribute, attribute.decode_appended(value, context), context)
 
     def invoke(
         self, command_id: int, fields: TlvValue, context: InteractionContext
     ) -> CommandReply | None:
-        raise NotImplementedError
+        """See `Cluster.invoke`."""
+        bound = self._commands[command_id]
+        arguments = bound.codec.decode(fields)
+        for key in bound.nullable:
+            arguments.setdefault(key, None)
+        reply = bound.handler(context, **arguments)
+        if reply is None:
+            return None
+        if bound.response_codec is None or bound.response_id is None:
+            raise StatusError(Status.FAILURE, reason="response to a command that has none")
+        return CommandReply(bound.response_id, bound.response_codec.encoded(reply, _FIELDS_TAG))
+
+    # Values.
+
+    def _is_present(self, name: str) -> bool:
+        if name in self._by_name:
+            return True
+        self.definition.attribute(name)
+        return False
+
+    def _write(self, attribute: ServerAttribute, value: Value, context: InteractionContext) -> None:
+        if attribute.writer is not None:
+            attribute.writer(context, value)
+        else:
+            self.set(**{attribute.key: attribute.merged(value, context)})
+
+    def _store_values(self, values: Mapping[str, Value], *, is_reported: bool) -> None:
+        prepared: list[tuple[ServerAttribute, Value, bytes]] = []
+        for name, value in values.items():
+            if self._is_present(name):
+                attribute = self._by_name[name]
+                encoded = attribute.changed_encoding(value)
+                if encoded is not None:
+                    prepared.append((attribute, value, encoded))
+        if not prepared:
+            return
+        environment = self._environment
+        for attribute, value, encoded in prepared:
+            attribute.store(value, encoded)
+            if attribute.is_stored and environment is not None:
+                environment.store.set(self._store_key(attribute), encoded)
+        self._bump()
+        if is_reported:
+            self._notify([attribute for attribute, _, _ in prepared])
+
+    def _bump(self) -> None:
+        self.data_version = (self.data_version + 1) & 0xFFFFFFFF
+
+    def _notify(self, attributes: Sequence[ServerAttribute]) -> None:
+        environment = self._environment
+        if environment is None:
+            return
+        changed = environment.node.attribute_changed
+        for attribute in attributes:
+            if not attribute.entry.changes_omitted:
+                changed(AttributePath(self.endpoint_id, self.id, attribute.entry.id))
+
+    def _store_key(self, attribute: ServerAttribute) -> str:
+        return f"attr/{self.endpoint_id}/{self.id:04x}/{attribute.entry.id:04x}"

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
 from evse_node.matter.data_model import EventPath, EventPriority, EventRecord, Node
-from evse_node.matter.interaction.messages import event_path_ib
+from evse_node.matter.interaction.encoding import event_path_ib
 from evse_node.matter.store import Store
 from evse_node.matter.tlv import Writer
 

@@ -10,13 +10,15 @@ from collections.abc import Iterable
 from evse_node.errors import DecodeError, StatusError
 from evse_node.matter.data_model import Cluster, CommandReply, InteractionContext
 from evse_node.matter.exchange import Exchange
-from evse_node.matter.interaction.messages import (
+from evse_node.matter.interaction.encoding import (
     MESSAGE_END,
+    command_data_response,
+    command_status_response,
+)
+from evse_node.matter.interaction.messages import (
     CommandItem,
     InvokeRequest,
     Opcode,
-    command_data_response,
-    command_status_response,
     decode_invoke_request,
 )
 from evse_node.matter.interaction.paths import Access

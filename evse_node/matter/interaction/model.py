@@ -13,11 +13,7 @@ from evse_node.matter.data_model import Node
 from evse_node.matter.exchange import Exchange, ExchangeManager
 from evse_node.matter.interaction.event_log import EventLog
 from evse_node.matter.interaction.invoke import on_group_invoke_request, on_invoke_request
-from evse_node.matter.interaction.messages import (
-    PROTOCOL_ID,
-    Opcode,
-    decode_timed_request,
-)
+from evse_node.matter.interaction.messages import PROTOCOL_ID, Opcode, decode_timed_request
 from evse_node.matter.interaction.paths import Access, AccessGrants
 from evse_node.matter.interaction.read import on_read_request
 from evse_node.matter.interaction.resumption import Connect, Resumer

@@ -22,12 +22,8 @@ from evse_node.matter.data_model import (
     Privilege,
     Subject,
 )
-from evse_node.matter.interaction.messages import (
-    AttributeRequest,
-    EventRequest,
-    attribute_status_report,
-    event_status_report,
-)
+from evse_node.matter.interaction.encoding import attribute_status_report, event_status_report
+from evse_node.matter.interaction.messages import AttributeRequest, EventRequest
 from evse_node.matter.interaction.status import Status
 from evse_node.matter.session import GroupSession, SecureSession
 

@@ -14,11 +14,8 @@ from itertools import chain
 
 from evse_node.errors import StatusError
 from evse_node.matter.data_model import AttributeEntry, Cluster, InteractionContext
+from evse_node.matter.interaction.encoding import MESSAGE_END, attribute_status_report
 from evse_node.matter.interaction.event_log import LoggedEvent
-from evse_node.matter.interaction.messages import (
-    MESSAGE_END,
-    attribute_status_report,
-)
 from evse_node.matter.interaction.paths import ClusterView
 from evse_node.matter.interaction.status import Status
 from evse_node.matter.message import MAX_PAYLOAD

@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable
 from typing import TypeAlias
 
-from evse_node.errors import DecodeError, StatusError
+from evse_node.errors import DecodeError, SessionError, StatusError
 from evse_node.matter.interaction.subscribe import Subscriptions
 from evse_node.matter.interaction.subscription import State, decode_record
 from evse_node.matter.session import Address, SecureSession
@@ -22,10 +22,11 @@ from evse_node.matter.timers import Timers
 logger = logging.getLogger(__name__)
 
 OnConnected: TypeAlias = Callable[[SecureSession | None, float], None]
-Connect: TypeAlias = Callable[[int, int, Address, OnConnected, float], None]
+Connect: TypeAlias = Callable[[int, int, Address, OnConnected, float], object]
 """`connect(fabric_index, node_id, address, on_done, now)` establishes a CASE session.
 
-`on_done(session, now)` is called once, with None when the peer cannot be reached.
+`on_done(session, now)` is called once, with None when the peer cannot be reached; or
+SessionError is raised instead.
 """
 
 FIRST_DELAY_S = 2.0
@@ -84,7 +85,11 @@ class Resumer:
             else:
                 self._give_up(peer)
 
-        self._connect(*peer, address, on_done, now)
+        try:
+            self._connect(*peer, address, on_done, now)
+        except SessionError as error:
+            logger.debug("cannot call a subscriber: %s", error)
+            on_done(None, now)
 
     def _resume(self, peer: tuple[int, int], session: SecureSession, now: float) -> None:
         for subscription in self._subscriptions:

@@ -12,12 +12,9 @@ from collections.abc import Callable, Iterator
 from evse_node.errors import DecodeError, SessionError, StatusError
 from evse_node.matter.data_model import AttributePath, EventRecord
 from evse_node.matter.exchange import Exchange, ExchangeManager
+from evse_node.matter.interaction.encoding import encode_subscribe_response
 from evse_node.matter.interaction.event_log import EventLog
-from evse_node.matter.interaction.messages import (
-    Opcode,
-    decode_subscribe_request,
-    encode_subscribe_response,
-)
+from evse_node.matter.interaction.messages import Opcode, decode_subscribe_request
 from evse_node.matter.interaction.paths import Access
 from evse_node.matter.interaction.read import check_path_count, without_known
 from evse_node.matter.interaction.report import ReportStream

@@ -10,12 +10,8 @@ from collections.abc import Callable
 
 from evse_node.errors import DecodeError, SessionError, StatusError
 from evse_node.matter.exchange import Exchange
-from evse_node.matter.interaction.messages import (
-    PROTOCOL_ID,
-    Opcode,
-    decode_status_response,
-    encode_status_response,
-)
+from evse_node.matter.interaction.encoding import encode_status_response
+from evse_node.matter.interaction.messages import PROTOCOL_ID, Opcode, decode_status_response
 from evse_node.matter.interaction.status import Status
 from evse_node.matter.message import Message
 

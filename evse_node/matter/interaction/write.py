@@ -15,12 +15,11 @@ from evse_node.matter.data_model import (
     InteractionContext,
 )
 from evse_node.matter.exchange import Exchange
+from evse_node.matter.interaction.encoding import MESSAGE_END, attribute_status_ib
 from evse_node.matter.interaction.messages import (
-    MESSAGE_END,
     Opcode,
     WriteItem,
     WriteRequest,
-    attribute_status_ib,
     decode_write_request,
 )
 from evse_node.matter.interaction.paths import Access

@@ -1,0 +1,132 @@
+"""Encoded parts of answers and reports.
+
+Spec: Matter Core 1.3, chapter 10 "Interaction Model Encoding Specification"
+"""
+
+from __future__ import annotations
+
+from evse_node.matter.interaction.messages import INTERACTION_MODEL_REVISION
+from evse_node.matter.tlv import Writer
+
+MESSAGE_END = bytes((0x24, 0xFF, INTERACTION_MODEL_REVISION, 0x18))
+"""Every message is an anonymous structure that ends with its revision."""
+
+
+def encode_status_response(status: int) -> bytes:
+    """Encode a StatusResponseMessage."""
+    return bytes((0x15, 0x24, 0x00, status)) + MESSAGE_END
+
+
+def encode_subscribe_response(subscription_id: int, maximum_interval_s: int) -> bytes:
+    """Encode a SubscribeResponseMessage."""
+    writer = Writer()
+    writer.start_structure()
+    writer.uint(0, subscription_id)
+    writer.uint(2, maximum_interval_s)
+    writer.raw(MESSAGE_END)
+    return writer.getvalue()
+
+
+def status_ib(tag: int, status: int, cluster_status: int | None = None) -> bytes:
+    """Encode a StatusIB with this context tag."""
+    if cluster_status is None:
+        return bytes((0x35, tag, 0x24, 0x00, status, 0x18))
+    return bytes((0x35, tag, 0x24, 0x00, status, 0x24, 0x01, cluster_status & 0xFF, 0x18))
+
+
+def attribute_path_ib(tag: int, endpoint: int, cluster: int, attribute: int) -> bytes:
+    """Encode a concrete AttributePathIB with this context tag."""
+    writer = Writer()
+    writer.start_list(tag)
+    writer.uint(2, endpoint)
+    writer.uint(3, cluster)
+    writer.uint(4, attribute)
+    writer.end()
+    return writer.getvalue()
+
+
+def attribute_status_ib(
+    endpoint: int, cluster: int, attribute: int, status: int, cluster_status: int | None = None
+) -> bytes:
+    """Encode an anonymous AttributeStatusIB, as in a WriteResponseMessage."""
+    return (
+        b"\x15"
+        + attribute_path_ib(0, endpoint, cluster, attribute)
+        + status_ib(1, status, cluster_status)
+        + b"\x18"
+    )
+
+
+def attribute_status_report(endpoint: int, cluster: int, attribute: int, status: int) -> bytes:
+    """Encode an AttributeReportIB that holds a status instead of data."""
+    return (
+        b"\x15\x35\x00"
+        + attribute_path_ib(0, endpoint, cluster, attribute)
+        + status_ib(1, status)
+        + b"\x18\x18"
+    )
+
+
+def event_path_ib(endpoint: int, cluster: int, event: int) -> bytes:
+    """Encode a concrete EventPathIB with context tag 0."""
+    writer = Writer()
+    writer.start_list(0)
+    writer.uint(1, endpoint)
+    writer.uint(2, cluster)
+    writer.uint(3, event)
+    writer.end()
+    return writer.getvalue()
+
+
+def event_status_report(endpoint: int, cluster: int, event: int, status: int) -> bytes:
+    """Encode an EventReportIB that holds a status instead of data."""
+    return (
+        b"\x15\x35\x00"
+        + event_path_ib(endpoint, cluster, event)
+        + status_ib(1, status)
+        + b"\x18\x18"
+    )
+
+
+def command_path_ib(endpoint: int, cluster: int, command: int) -> bytes:
+    """Encode a concrete CommandPathIB with context tag 0."""
+    writer = Writer()
+    writer.start_list(0)
+    writer.uint(0, endpoint)
+    writer.uint(1, cluster)
+    writer.uint(2, command)
+    writer.end()
+    return writer.getvalue()
+
+
+def command_data_response(
+    endpoint: int, cluster: int, command: int, fields: bytes, reference: int | None
+) -> bytes:
+    """Encode an InvokeResponseIB with a response command; `fields` have context tag 1."""
+    writer = Writer()
+    writer.raw(b"\x15\x35\x00")
+    writer.raw(command_path_ib(endpoint, cluster, command))
+    writer.raw(fields)
+    if reference is not None:
+        writer.uint(2, reference)
+    writer.raw(b"\x18\x18")
+    return writer.getvalue()
+
+
+def command_status_response(
+    endpoint: int,
+    cluster: int,
+    command: int,
+    status: int,
+    cluster_status: int | None,
+    reference: int | None,
+) -> bytes:
+    """Encode an InvokeResponseIB with a status."""
+    writer = Writer()
+    writer.raw(b"\x15\x35\x01")
+    writer.raw(command_path_ib(endpoint, cluster, command))
+    writer.raw(status_ib(1, status, cluster_status))
+    if reference is not None:
+        writer.uint(2, reference)
+    writer.raw(b"\x18\x18")
+    return writer.getvalue()
