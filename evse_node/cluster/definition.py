@@ -139,7 +139,7 @@ class ValueType:
         if kind is Kind.OCTETS:
             return b""
         if kind is Kind.LIST:
-            return ()
+            return []
         if kind is Kind.ENUM and self.enum is not None:
             return min(self.enum.values.values(), default=0)
         if kind is Kind.STRUCT and self.struct is not None:

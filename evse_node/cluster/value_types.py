@@ -7,7 +7,6 @@ it has none. A name is looked up for the cluster first, then among those of all 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TypeAlias
@@ -51,8 +50,9 @@ class TypeScope:
     parent: TypeScope | None = None
     _atomic: dict[str, ValueType] = field(default_factory=dict)
     _nodes: dict[tuple[_Scope, str], Node] = field(default_factory=dict)
-    _made: dict[tuple[_Scope, str], ValueType] = field(default_factory=dict)
-    _in_making: set[tuple[_Scope, str]] = field(default_factory=set)
+    _of_cluster: dict[int, list[Node]] = field(default_factory=dict)
+    _made: dict[tuple[int, str], ValueType] = field(default_factory=dict)
+    _in_making: set[tuple[int, str]] = field(default_factory=set)
 
     def add(self, node: Node) -> None:
         """Add an `<enum>`, `<bitmap>` or `<struct>`. Raises ConfigError when it is there."""
@@ -67,6 +67,8 @@ class TypeScope:
                     f"type {name} of {of} is defined at {other.file}:{other.line} already"
                 )
             self._nodes[key] = node
+            if code is not None:
+                self._of_cluster.setdefault(code, []).append(node)
 
     def add_atomic(self, node: Node) -> None:
         """Add a `<type>`; one that is known already must have the same size."""
@@ -80,11 +82,13 @@ class TypeScope:
         elif made.size != known.size and known.kind not in (Kind.OCTETS, Kind.STRING):
             raise node.error(f"type {name} has size {known.size}, not {made.size}")
 
-    def names(self, cluster: int, tag: str) -> Iterable[str]:
-        """Return the names of the enums, bitmaps or structs (`tag`) of one cluster."""
-        inherited = self.parent.names(cluster, tag) if self.parent else ()
-        own = (n for (code, n), node in self._nodes.items() if code == cluster and node.tag == tag)
-        return {*inherited, *own}
+    def names(self, cluster: int) -> set[str]:
+        """Return the names of the enums, bitmaps and structs of one cluster."""
+        inherited = self.parent.names(cluster) if self.parent else ()
+        return {
+            *inherited,
+            *(node.attributes["name"] for node in self._of_cluster.get(cluster, ())),
+        }
 
     def look_up(self, name: str, cluster: int, node: Node) -> ValueType:
         """Return the bare type called `name` for a cluster. Raises ConfigError at `node`."""

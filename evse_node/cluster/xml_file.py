@@ -14,7 +14,6 @@ from xml.parsers import expat
 from evse_node.errors import ConfigError
 
 _CONFORMANCE = re.compile(r"\s*Conformance\s+(?:feature\s+)?(.*?)\s*(?:\s-\s.*)?", re.DOTALL)
-_NUMBER = re.compile(r"[+-]?\d+|[+-]?0[xX][0-9a-fA-F]+")
 _BOOLEAN: Final = {"true": True, "false": False, "1": True, "0": False}
 
 
@@ -71,9 +70,12 @@ class Node:
     def parse_number(self, text: str, what: str) -> int:
         """Return `text` as integer. Raises ConfigError."""
         text = text.strip()
-        if not _NUMBER.fullmatch(text):
-            raise self.error(f"{what} {text!r} is not a number")
-        return int(text, 16 if "x" in text.lower() else 10)
+        try:
+            if "_" not in text:
+                return int(text, 16 if "x" in text or "X" in text else 10)
+        except ValueError:
+            pass
+        raise self.error(f"{what} {text!r} is not a number")
 
     def flag(self, name: str, default: bool = False) -> bool:
         """Return an XML attribute as boolean. Raises ConfigError when it is not one."""
@@ -118,7 +120,8 @@ def parse_xml(data: bytes, file: Path) -> Node:
         open_nodes.pop()
 
     def text(data: str) -> None:
-        open_nodes[-1].text += data
+        if not data.isspace():
+            open_nodes[-1].text += data
 
     def comment(data: str) -> None:
         if match := _CONFORMANCE.fullmatch(data):

@@ -234,15 +234,14 @@ def _cluster(
     enums: dict[str, EnumDefinition] = {}
     bitmaps: dict[str, BitmapDefinition] = {}
     structs: dict[str, StructDefinition] = {}
-    for tag in TYPE_TAGS:
-        for type_name in scope.names(code, tag):
-            made = scope.look_up(type_name, code, node)
-            if made.enum:
-                enums[type_name] = made.enum
-            if made.bitmap:
-                bitmaps[type_name] = made.bitmap
-            if made.struct:
-                structs[type_name] = made.struct
+    for type_name in sorted(scope.names(code)):
+        made = scope.look_up(type_name, code, node)
+        if made.enum:
+            enums[type_name] = made.enum
+        elif made.bitmap:
+            bitmaps[type_name] = made.bitmap
+        elif made.struct:
+            structs[type_name] = made.struct
     return ClusterDefinition(
         id=code,
         name=name,
@@ -252,9 +251,9 @@ def _cluster(
         commands=requests,
         responses=responses,
         events=_by_id(events),
-        enums=MappingProxyType(dict(sorted(enums.items()))),
-        bitmaps=MappingProxyType(dict(sorted(bitmaps.items()))),
-        structs=MappingProxyType(dict(sorted(structs.items()))),
+        enums=MappingProxyType(enums),
+        bitmaps=MappingProxyType(bitmaps),
+        structs=MappingProxyType(structs),
         global_attributes=base.global_attributes,
     )
 
