@@ -5,12 +5,13 @@ Spec: Matter Core 1.3 "Certificate Authenticated Session Establishment (CASE)"
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from evse_node.errors import CryptoError
 from evse_node.matter.case_messages import Identity, encode_signed
 from evse_node.matter.certificate import Certificate, decode_certificate, verify_chain
+from evse_node.matter.certificate_time import CertificateTime
 from evse_node.matter.crypto import verify_signature
 from evse_node.matter.data_model import AuthMode, Subject
 from evse_node.matter.exchange import Exchange
@@ -32,25 +33,6 @@ ESTABLISHMENT_TIMEOUT_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class CertificateTime:
-    """The time for validity periods, in seconds since 2000.
-
-    When the clock is not set it is the Last Known Good UTC Time, before which it cannot
-    be (`is_lower_bound`): that may end a certificate, but not keep it from beginning.
-    Spec: Matter Core 1.3 "Last Known Good UTC Time"
-    """
-
-    epoch_s: int
-    is_lower_bound: bool = False
-
-    def for_chain(self, certificates: Iterable[Certificate]) -> int:
-        """Return the time by which these certificates are judged."""
-        if not self.is_lower_bound:
-            return self.epoch_s
-        return max(self.epoch_s, *(certificate.not_before for certificate in certificates))
-
-
-@dataclass(frozen=True, slots=True)
 class CasePeer:
     """Who a handshake or a resumption record has proven the peer to be."""
 
@@ -68,7 +50,7 @@ class CaseCredentials:
         resumption: ResumptionStore,
         parameters: SessionParameters,
         random_bytes: Callable[[int], bytes],
-        certificate_time: Callable[[], CertificateTime | None],
+        certificate_time: Callable[[], CertificateTime],
     ) -> None:
         self.sessions = sessions
         self.fabrics = fabrics
@@ -99,7 +81,7 @@ class CaseCredentials:
         root = self._root(fabric)
         time = self._certificate_time()
         chain = [certificate for certificate in (noc, icac, root) if certificate is not None]
-        verify_chain(noc, icac, root, None if time is None else time.for_chain(chain))
+        verify_chain(noc, icac, root, time.for_chain(chain))
         if noc.subject.fabric_id != fabric.fabric_id:
             raise CryptoError("peer belongs to another fabric")
         signed = encode_signed(identity.noc, identity.icac, peer_key, own_key)

@@ -102,7 +102,8 @@ class PaseResponder:
     def on_request(self, exchange: Exchange, message: Message, now: float) -> None:
         """Take the PBKDFParamRequest that opens `exchange`."""
         verifier = self.door.pase_verifier()
-        if verifier is None or not isinstance(exchange.session, UnsecuredSession):
+        has_session = any(not session.is_case for session in self.sessions)
+        if not isinstance(exchange.session, UnsecuredSession) or not (verifier or has_session):
             logger.debug("PBKDFParamRequest ignored: not in commissioning mode")
             return
         try:
@@ -117,20 +118,16 @@ class PaseResponder:
         if attempt is not None and attempt.exchange.session.address == exchange.session.address:
             # The commissioner has started over.
             attempt.abandon(now)
-        wait_ms = self._busy_wait_ms(now)
-        if wait_ms is not None:
+        if self._attempt is not None:
+            wait_ms = int((self._attempt.deadline - now) * 1000.0)
+        else:
+            wait_ms = _BUSY_WAIT_MS
+        if verifier is None or has_session or self._attempt is not None:
             logger.info("commissioner told to wait: another one is at work")
             _send(exchange, Opcode.STATUS_REPORT, encode_busy(wait_ms), now)
             return
         self._attempt = _Attempt(self, exchange, verifier, now)
         self._attempt.answer(request, message.payload, now)
-
-    def _busy_wait_ms(self, now: float) -> int | None:
-        if self._attempt is not None:
-            return int((self._attempt.deadline - now) * 1000.0)
-        if any(not session.is_case for session in self.sessions):
-            return _BUSY_WAIT_MS
-        return None
 
     def forget(self, attempt: _Attempt) -> None:
         """Take the next commissioner: this one is finished."""

@@ -8,9 +8,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from evse_node.matter.case import CaseCredentials, CertificateTime
+from evse_node.matter.case import CaseCredentials
 from evse_node.matter.case_initiator import CaseCall, CaseInitiator, OnDone
 from evse_node.matter.case_responder import CaseResponder
+from evse_node.matter.certificate_time import LastKnownGoodTime
 from evse_node.matter.exchange import Exchange, ExchangeManager
 from evse_node.matter.fabric import FabricTable
 from evse_node.matter.message import PROTOCOL_SECURE_CHANNEL, Message
@@ -27,8 +28,8 @@ logger = logging.getLogger(__name__)
 class SecureChannel:
     """Establishes and ends sessions; registers itself with the exchange manager.
 
-    `certificate_time` tells the time for the validity of certificates, None when nothing
-    at all is known of it.
+    `utc_ms` is Unix time in milliseconds, or None while the clock is not set;
+    `certificate_time.now()` is what other parts judge certificates by.
     """
 
     def __init__(
@@ -40,13 +41,19 @@ class SecureChannel:
         timers: Timers,
         parameters: SessionParameters,
         random_bytes: Callable[[int], bytes],
-        certificate_time: Callable[[], CertificateTime | None],
+        utc_ms: Callable[[], int | None],
     ) -> None:
         self._sessions = sessions = exchanges.sessions
         self._fabrics = fabrics
         self.resumption = ResumptionStore(store, fabrics)
+        self.certificate_time = LastKnownGoodTime(store, fabrics, utc_ms)
         credentials = CaseCredentials(
-            sessions, fabrics, self.resumption, parameters, random_bytes, certificate_time
+            sessions,
+            fabrics,
+            self.resumption,
+            parameters,
+            random_bytes,
+            self.certificate_time.now,
         )
         self.pase = PaseResponder(sessions, timers, door, parameters, random_bytes)
         self.case = CaseResponder(credentials)
