@@ -1,0 +1,699 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import cast
+
+import pytest
+
+from evse_node.errors import SessionError
+from evse_node.matter import case_initiator
+from evse_node.matter.case_messages import Identity, Sigma1, decode_sigma1
+from evse_node.matter.crypto import KeyPair
+from evse_node.matter.data_model import AuthMode
+from evse_node.matter.exchange import Exchange
+from evse_node.matter.fabric import FabricTable
+from evse_node.matter.group_key import EpochKey, GroupKeySet
+from evse_node.matter.message import PROTOCOL_INTERACTION_MODEL, PROTOCOL_SECURE_CHANNEL, Message
+from evse_node.matter.secure_channel import SecureChannel
+from evse_node.matter.session import SecureSession, SessionParameters
+from evse_node.matter.status_report import (
+    GeneralCode,
+    Opcode,
+    ProtocolCode,
+    decode_status_report,
+)
+from evse_node.matter.store import MemoryStore
+from tests.fake_ca import NOT_BEFORE, CertificateAuthority
+from tests.fake_controller import ClosedDoor, Conversation, FakeController, RefusedError
+from tests.fakes import MessageHost, Network, address
+
+NODE, CONTROLLER, OTHER = address(1), address(2), address(3)
+NODE_ID = 0xAAAA_0001
+TAG = 0xABCD_0002
+IPK = bytes(range(16))
+UTC_MS = (NOT_BEFORE + 1000 + 946_684_800) * 1000
+
+
+class Node(MessageHost):
+    """The secure channel of a node, and an echo in place of the interaction model."""
+
+    def __init__(self, network: Network, seed: int = 1, store: MemoryStore | None = None) -> None:
+        super().__init__(seed)
+        self.store = store or MemoryStore()
+        self.fabrics = FabricTable(self.store)
+        self.utc_ms: int | None = None
+        self.secure_channel = SecureChannel(
+            self.exchanges,
+            self.fabrics,
+            ClosedDoor(),
+            self.store,
+            self.timers,
+            SessionParameters(idle_interval_ms=900),
+            self.random_bytes,
+            lambda: self.utc_ms,
+        )
+        self.exchanges.register(PROTOCOL_INTERACTION_MODEL, self._echo)
+        network.attach(NODE, self)
+
+    def _echo(self, exchange: Exchange, message: Message, now: float) -> None:
+        exchange.send(message.protocol_id, message.opcode + 1, message.payload, now=now)
+
+    def join(self, authority: CertificateAuthority, node_id: int = NODE_ID) -> int:
+        key = KeyPair.generate()
+        noc = authority.issue_noc(key.public_key, node_id)
+        fabric = self.fabrics.add_pending(authority.rcac, noc, authority.icac, key, IPK, 0xFFF1)
+        self.fabrics.commit_pending()
+        return fabric.index
+
+
+# Making keys takes longer than anything else here; tests only read this one.
+AUTHORITY = CertificateAuthority(0x1234)
+
+
+@pytest.fixture
+def network() -> Network:
+    return Network()
+
+
+@pytest.fixture
+def node(network: Network) -> Node:
+    node = Node(network)
+    node.join(AUTHORITY)
+    return node
+
+
+@pytest.fixture
+def controller(network: Network, node: Node) -> FakeController:
+    return FakeController(
+        network,
+        CONTROLLER,
+        NODE,
+        authority=AUTHORITY,
+        case_authenticated_tags=(TAG,),
+        ipk_epoch_key=IPK,
+    )
+
+
+def assert_nothing_left(node: Node, sessions: int = 0) -> None:
+    assert len(node.sessions) == sessions
+    assert len(node.secure_channel.case) == 0
+    assert len(node.exchanges) == 0
+    assert node.sessions._reserved == set()
+    assert "internal error" not in node.layer.dropped
+
+
+def refusal(controller: FakeController, node_id: int = NODE_ID) -> tuple[int, int] | None:
+    """Return general and protocol code by which a handshake is refused."""
+    with pytest.raises(RefusedError) as refused:
+        controller.case(node_id)
+    report = refused.value.report
+    return None if report is None else (report.general_code, report.protocol_code)
+
+
+INVALID_PARAMETER = (GeneralCode.FAILURE, ProtocolCode.INVALID_PARAMETER)
+NO_SHARED_TRUST_ROOTS = (GeneralCode.FAILURE, ProtocolCode.NO_SHARED_TRUST_ROOTS)
+
+
+def opcodes_sent(network: Network, source: tuple[str, int, int, int]) -> list[int]:
+    """Return the opcodes of the unsecured messages that a host sent, acks left out."""
+    found = []
+    for _, data, sender, _ in network.log:
+        # Flags 1 and 4: 8 bytes of node id follow the eight of the header.
+        if sender == source and data[1:3] == b"\0\0" and data[17] != Opcode.STANDALONE_ACK:
+            found.append(data[17])
+    return found
+
+
+# Full handshakes.
+
+
+@pytest.mark.parametrize("with_icac", [True, False])
+def test_session(network: Network, with_icac: bool) -> None:
+    authority = CertificateAuthority(0x77, with_icac=with_icac)
+    node = Node(network)
+    index = node.join(authority)
+    controller = FakeController(
+        network,
+        CONTROLLER,
+        NODE,
+        authority=authority,
+        case_authenticated_tags=(TAG, 0x1111_0001),
+        ipk_epoch_key=IPK,
+    )
+    theirs = controller.case(NODE_ID)
+    (ours,) = node.sessions
+    assert ours.subject.auth_mode is AuthMode.CASE
+    assert ours.subject.node_id == controller.node_id
+    assert ours.subject.case_authenticated_tags == (TAG, 0x1111_0001)
+    assert ours.fabric_index == index
+    assert (ours.local_node_id, ours.peer_node_id) == (NODE_ID, controller.node_id)
+    assert (theirs.local_node_id, theirs.peer_node_id) == (controller.node_id, NODE_ID)
+    assert ours.attestation_challenge == theirs.attestation_challenge
+    assert theirs.parameters.idle_interval_ms == 900
+    assert controller.request(PROTOCOL_INTERACTION_MODEL, 2, b"hello") == (3, b"hello")
+    assert opcodes_sent(network, NODE) == [Opcode.CASE_SIGMA2, Opcode.STATUS_REPORT]
+    network.run(60.0)
+    assert_nothing_left(node, sessions=1)
+    assert len(node.timers) == 0
+
+
+def test_session_despite_a_bad_network() -> None:
+    for seed in range(6):
+        network = Network(seed, drop=0.2, repeat=0.3, reorder=0.3)
+        node = Node(network, seed)
+        node.join(AUTHORITY)
+        controller = FakeController(
+            network, CONTROLLER, NODE, seed=seed, authority=AUTHORITY, ipk_epoch_key=IPK
+        )
+        for _ in range(2):
+            # The second time the session is resumed.
+            controller.case(NODE_ID)
+            answer = controller.request(PROTOCOL_INTERACTION_MODEL, 2, b"hello")
+            assert answer == (3, b"hello")
+        network.run(60.0)
+        assert_nothing_left(node, sessions=2)
+
+
+def test_fabric_is_found_among_several(network: Network, node: Node) -> None:
+    others = [CertificateAuthority(number) for number in (5, 6)]
+    indices = [node.join(authority, 0xBEEF) for authority in others]
+    controller = FakeController(network, CONTROLLER, NODE, authority=others[1], ipk_epoch_key=IPK)
+    controller.case(0xBEEF)
+    (session,) = node.sessions
+    assert session.fabric_index == indices[1]
+    assert session.local_node_id == 0xBEEF
+
+
+@pytest.mark.parametrize("position", [0, 1, 2])
+def test_each_epoch_key_is_good(network: Network, node: Node, position: int) -> None:
+    keys = [bytes((number,)) * 16 for number in (1, 2, 3)]
+    node.fabrics.set_ipk(
+        1, GroupKeySet(0, 0, tuple(EpochKey(key, start) for start, key in enumerate(keys)))
+    )
+    controller = FakeController(
+        network, CONTROLLER, NODE, authority=AUTHORITY, ipk_epoch_key=keys[position]
+    )
+    controller.case(NODE_ID)
+    assert controller.request(PROTOCOL_INTERACTION_MODEL, 2, b"x") == (3, b"x")
+
+
+# What does not lead to a session.
+
+
+@pytest.mark.parametrize("wrong", ["node id", "ipk", "root"])
+def test_wrong_destination(network: Network, node: Node, wrong: str) -> None:
+    controller = FakeController(
+        network,
+        CONTROLLER,
+        NODE,
+        authority=CertificateAuthority(0x1234) if wrong == "root" else AUTHORITY,
+        ipk_epoch_key=bytes(16) if wrong == "ipk" else IPK,
+    )
+    node_id = NODE_ID + 1 if wrong == "node id" else NODE_ID
+    assert refusal(controller, node_id) == NO_SHARED_TRUST_ROOTS
+    assert_nothing_left(node)
+
+
+def test_peer_is_no_member_of_the_fabric(network: Network, node: Node) -> None:
+    """Someone who knows all the ids, and the key of the fabric, but has no certificate."""
+    controller = FakeController(
+        network,
+        CONTROLLER,
+        NODE,
+        authority=CertificateAuthority(0x1234),
+        ipk_epoch_key=IPK,
+    )
+    ours = node.fabrics.get(1)
+    assert ours is not None
+    forged = replace(controller.fabric, root_public_key=AUTHORITY.root_public_key)
+    object.__setattr__(forged, "operational_ipks", ours.operational_ipks)
+    controller.fabrics._fabrics[1] = replace(forged, root_certificate=AUTHORITY.rcac)
+    assert refusal(controller) == INVALID_PARAMETER
+    assert_nothing_left(node)
+
+
+def tamper_with(monkeypatch: pytest.MonkeyPatch, change: Callable[[Identity], Identity]) -> None:
+    original = case_initiator.CaseCredentials.sign
+
+    def sign(
+        self: case_initiator.CaseCredentials, *arguments: object, **keywords: object
+    ) -> Identity:
+        identity = original(self, *arguments, **keywords)  # type: ignore[arg-type]
+        # The responder's identity stays as it is.
+        return identity if identity.resumption_id is not None else change(identity)
+
+    monkeypatch.setattr(case_initiator.CaseCredentials, "sign", sign)
+
+
+def flip(data: bytes | None, position: int = 0) -> bytes:
+    assert data is not None
+    changed = bytearray(data)
+    changed[position] ^= 0xFF
+    return bytes(changed)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda identity: replace(identity, noc=flip(identity.noc)),
+        lambda identity: replace(identity, noc=flip(identity.noc, 60)),
+        lambda identity: replace(identity, icac=flip(identity.icac)),
+        lambda identity: replace(identity, icac=None),
+        lambda identity: replace(identity, noc=identity.icac),
+        lambda identity: replace(identity, icac=AUTHORITY.rcac),
+        lambda identity: replace(identity, signature=flip(identity.signature)),
+        lambda identity: replace(identity, signature=bytes(64)),
+        lambda identity: replace(identity, signature=identity.signature[:-1]),
+        lambda identity: replace(identity, noc=bytes(401)),
+    ],
+)
+def test_bad_sigma3_identity(
+    node: Node,
+    controller: FakeController,
+    monkeypatch: pytest.MonkeyPatch,
+    change: Callable[[Identity], Identity],
+) -> None:
+    tamper_with(monkeypatch, change)
+    assert refusal(controller) == INVALID_PARAMETER
+    assert_nothing_left(node)
+
+
+@pytest.mark.parametrize("function", ["encode_sigma3", "sha256"])
+def test_bad_sigma3_encryption(
+    node: Node, controller: FakeController, monkeypatch: pytest.MonkeyPatch, function: str
+) -> None:
+    if function == "sha256":
+        # Another transcript gives another key for Sigma3.
+        calls = []
+
+        def sha256(data: bytes) -> bytes:
+            calls.append(data)
+            return bytes(32) if len(calls) == 2 else original_sha256(data)
+
+        original_sha256 = case_initiator.sha256
+        monkeypatch.setattr(case_initiator, "sha256", sha256)
+    else:
+        original = case_initiator.encode_sigma3
+        monkeypatch.setattr(
+            case_initiator, "encode_sigma3", lambda encrypted: original(flip(encrypted))
+        )
+    assert refusal(controller) == INVALID_PARAMETER
+    assert_nothing_left(node)
+
+
+@pytest.mark.parametrize("side", ["initiator", "responder"])
+def test_signature_over_other_keys(
+    node: Node, controller: FakeController, monkeypatch: pytest.MonkeyPatch, side: str
+) -> None:
+    original = case_initiator.CaseCredentials.sign
+
+    def sign(
+        self: case_initiator.CaseCredentials,
+        fabric: object,
+        own: bytes,
+        peer: bytes,
+        resumption_id: bytes | None = None,
+    ) -> Identity:
+        if resumption_id is None:
+            own, peer = (flip(own), peer) if side == "initiator" else (own, flip(peer))
+        return original(self, fabric, own, peer, resumption_id)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(case_initiator.CaseCredentials, "sign", sign)
+    assert refusal(controller) == INVALID_PARAMETER
+    assert_nothing_left(node)
+
+
+def send_sigma1(
+    network: Network, controller: FakeController, change: Callable[[Sigma1], Sigma1]
+) -> Conversation:
+    """Send a Sigma1 that the controller would send, changed; nobody takes the answer."""
+    recorder = SendRecorder()
+    initiator = controller.secure_channel.initiator
+    call = case_initiator.CaseCall(initiator, controller.fabric, NODE_ID, lambda session, now: None)
+    call.start(cast("Exchange", recorder), network.now)
+    conversation = controller.open_unsecured()
+    sigma1 = change(decode_sigma1(recorder.payload))
+    conversation.send(Opcode.CASE_SIGMA1, sigma1.encode(), PROTOCOL_SECURE_CHANNEL)
+    return conversation
+
+
+class SendRecorder:
+    """An exchange that keeps what is sent."""
+
+    payload = b""
+
+    def send(self, protocol_id: int, opcode: int, payload: bytes, *, now: float) -> None:
+        self.payload = payload
+
+    def expect_response(self, timeout_s: float, now: float) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda sigma1: replace(sigma1, initiator_random=bytes(31)),
+        lambda sigma1: replace(sigma1, initiator_session_id=0),
+        lambda sigma1: replace(sigma1, initiator_session_id=0x10000),
+        lambda sigma1: replace(sigma1, destination_id=bytes(33)),
+        lambda sigma1: replace(sigma1, initiator_public_key=b"\4" + bytes(64)),
+        lambda sigma1: replace(sigma1, initiator_public_key=b"\4" + b"\1" * 64),
+        lambda sigma1: replace(sigma1, initiator_public_key=b"\4" + bytes(63)),
+        lambda sigma1: replace(sigma1, resumption_id=bytes(16)),
+        lambda sigma1: replace(sigma1, resume_mic=bytes(16)),
+        lambda sigma1: replace(sigma1, resumption_id=bytes(15), resume_mic=bytes(16)),
+        lambda sigma1: replace(sigma1, resumption_id=bytes(16), resume_mic=bytes(17)),
+    ],
+)
+def test_bad_sigma1(
+    network: Network,
+    node: Node,
+    controller: FakeController,
+    change: Callable[[Sigma1], Sigma1],
+) -> None:
+    conversation = send_sigma1(network, controller, change)
+    message = conversation.receive()
+    assert message.opcode == Opcode.STATUS_REPORT
+    report = decode_status_report(message.payload)
+    assert (report.general_code, report.protocol_code) == INVALID_PARAMETER
+    network.run(1.0)
+    assert_nothing_left(node)
+
+
+@pytest.mark.parametrize("opcode", [Opcode.CASE_SIGMA1, Opcode.CASE_SIGMA2, Opcode.STATUS_REPORT])
+def test_something_else_in_place_of_sigma3(
+    network: Network, node: Node, controller: FakeController, opcode: Opcode
+) -> None:
+    conversation = send_sigma1(network, controller, lambda sigma1: sigma1)
+    assert conversation.receive().opcode == Opcode.CASE_SIGMA2
+    assert len(node.secure_channel.case) == 1
+    conversation.send(opcode, bytes(8), PROTOCOL_SECURE_CHANNEL)
+    network.run()
+    assert len(node.secure_channel.case) == 0
+    if opcode is not Opcode.STATUS_REPORT:
+        report = decode_status_report(conversation.receive().payload)
+        assert report.protocol_code == ProtocolCode.INVALID_PARAMETER
+    network.run(10.0)
+    assert_nothing_left(node)
+
+
+def test_initiator_that_vanishes(network: Network, node: Node, controller: FakeController) -> None:
+    conversation = send_sigma1(network, controller, lambda sigma1: sigma1)
+    assert conversation.receive().opcode == Opcode.CASE_SIGMA2
+    network.lost = lambda data, source, to: True
+    network.run(10.0)
+    assert_nothing_left(node)
+
+
+def test_initiator_that_acknowledges_and_stops(
+    network: Network, node: Node, controller: FakeController
+) -> None:
+    conversation = send_sigma1(network, controller, lambda sigma1: sigma1)
+    assert conversation.receive().opcode == Opcode.CASE_SIGMA2
+    network.run(20.0)
+    assert len(node.secure_channel.case) == 1
+    network.run(15.0)
+    assert_nothing_left(node)
+
+
+def test_busy(network: Network, node: Node, controller: FakeController) -> None:
+    for _ in range(8):
+        conversation = send_sigma1(network, controller, lambda sigma1: sigma1)
+        assert conversation.receive().opcode == Opcode.CASE_SIGMA2
+    assert len(node.secure_channel.case) == 8
+    other = FakeController(network, OTHER, NODE, authority=AUTHORITY, ipk_epoch_key=IPK)
+    with pytest.raises(RefusedError) as refused:
+        other.case(NODE_ID)
+    assert refused.value.report is not None
+    assert refused.value.report.busy_wait_ms == 2000
+    network.run(40.0)
+    other.case(NODE_ID)
+    network.run(60.0)
+    assert_nothing_left(node, sessions=1)
+
+
+def test_eight_controllers_at_once(network: Network, node: Node) -> None:
+    done: list[SecureSession | None] = []
+    for number in range(8):
+        controller = FakeController(
+            network,
+            address(100 + number),
+            NODE,
+            seed=number,
+            node_id=100 + number,
+            authority=AUTHORITY,
+            ipk_epoch_key=IPK,
+        )
+        controller.secure_channel.connect(
+            1, NODE_ID, NODE, lambda session, now: done.append(session), network.now
+        )
+    network.run(1.0)
+    assert len([session for session in done if session]) == 8
+    assert {session.peer_node_id for session in node.sessions} == set(range(100, 108))
+
+
+def test_fabric_removed_during_the_handshake(
+    network: Network, node: Node, controller: FakeController
+) -> None:
+    results: list[SecureSession | None] = []
+    controller.secure_channel.connect(
+        1, NODE_ID, NODE, lambda session, now: results.append(session), network.now
+    )
+    network.run(until=lambda: len(node.secure_channel.case) == 1)
+    node.fabrics.remove(1)
+    network.run(1.0)
+    assert results == [None]
+    assert_nothing_left(node)
+
+
+# Validity of certificates.
+
+
+def expired(node: Node, utc_ms: int | None, not_before: int, not_after: int) -> bool:
+    """Tell whether a controller with such a certificate is refused."""
+    node.utc_ms = utc_ms
+    network = Network()
+    network.attach(NODE, node)
+    controller = FakeController(
+        network,
+        CONTROLLER,
+        NODE,
+        seed=not_before ^ not_after,
+        authority=AUTHORITY,
+        ipk_epoch_key=IPK,
+    )
+    key = controller.fabric.operational_key
+    noc = AUTHORITY.issue_noc(
+        key.public_key,
+        controller.node_id,
+        change=lambda noc: replace(noc, not_before=not_before, not_after=not_after),
+    )
+    controller.fabrics._fabrics[1] = replace(controller.fabric, noc=noc)
+    try:
+        controller.case(NODE_ID)
+    except RefusedError:
+        return True
+    return False
+
+
+def test_validity_with_a_clock(network: Network, node: Node) -> None:
+    now = NOT_BEFORE + 1000
+    assert not expired(node, UTC_MS, NOT_BEFORE, 0)
+    assert not expired(node, UTC_MS, NOT_BEFORE, now + 1)
+    assert expired(node, UTC_MS, NOT_BEFORE, now - 1)
+    assert expired(node, UTC_MS, now + 1, 0)
+
+
+def test_validity_without_a_clock(network: Network, node: Node) -> None:
+    known = node.secure_channel.certificate_time.now()
+    assert known.is_lower_bound
+    assert not expired(node, None, NOT_BEFORE, 0)
+    # It may be later than the last known good time, but not earlier.
+    assert not expired(node, None, known.epoch_s + 1000, known.epoch_s + 2000)
+    assert expired(node, None, NOT_BEFORE, known.epoch_s - 1)
+
+
+# Resumption.
+
+
+def resumed(network: Network) -> bool:
+    """Tell whether the node has answered the last Sigma1 with Sigma2_Resume."""
+    answers = [
+        opcode
+        for opcode in opcodes_sent(network, NODE)
+        if opcode in (Opcode.CASE_SIGMA2, Opcode.CASE_SIGMA2_RESUME)
+    ]
+    return answers[-1] == Opcode.CASE_SIGMA2_RESUME
+
+
+def test_resumption(network: Network, node: Node, controller: FakeController) -> None:
+    first = controller.case(NODE_ID)
+    assert not resumed(network)
+    for _ in range(3):
+        second = controller.case(NODE_ID)
+        assert resumed(network)
+        ours = max(node.sessions, key=lambda session: session.local_id == second.peer_id)
+        assert ours.local_id == second.peer_id
+        assert ours.subject == next(iter(node.sessions)).subject
+        assert ours.subject.case_authenticated_tags == (TAG,)
+        assert ours.attestation_challenge == second.attestation_challenge
+        assert second.attestation_challenge != first.attestation_challenge
+        assert controller.request(PROTOCOL_INTERACTION_MODEL, 2, b"x") == (3, b"x")
+    assert len(node.secure_channel.resumption) == 1
+    network.run(10.0)
+    assert_nothing_left(node, sessions=4)
+
+
+def test_resumption_after_a_restart(
+    network: Network, node: Node, controller: FakeController
+) -> None:
+    controller.case(NODE_ID)
+    again = Node(network, 2, node.store)
+    controller.case(NODE_ID)
+    assert resumed(network)
+    assert len(again.sessions) == 1
+    assert controller.request(PROTOCOL_INTERACTION_MODEL, 2, b"x") == (3, b"x")
+
+
+def test_wrong_resume_mic_falls_back(
+    network: Network, node: Node, controller: FakeController, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    controller.case(NODE_ID)
+    original = case_initiator.compute_resume1_mic
+    monkeypatch.setattr(
+        case_initiator, "compute_resume1_mic", lambda *arguments: flip(original(*arguments))
+    )
+    controller.case(NODE_ID)
+    assert not resumed(network)
+    assert controller.request(PROTOCOL_INTERACTION_MODEL, 2, b"x") == (3, b"x")
+
+
+def test_forgotten_session_falls_back(
+    network: Network, node: Node, controller: FakeController
+) -> None:
+    controller.case(NODE_ID)
+    node.secure_channel.resumption.remove_fabric(1)
+    controller.case(NODE_ID)
+    assert not resumed(network)
+    controller.case(NODE_ID)
+    assert resumed(network)
+
+
+def test_resumption_id_is_good_only_once(
+    network: Network, node: Node, controller: FakeController
+) -> None:
+    controller.case(NODE_ID)
+    record = controller.secure_channel.resumption.find_by_peer(1, NODE_ID)
+    assert record is not None
+    controller.case(NODE_ID)
+    assert resumed(network)
+    assert node.secure_channel.resumption.find_by_id(record.resumption_id) is None
+
+
+def test_initiator_that_does_not_confirm(
+    network: Network, node: Node, controller: FakeController
+) -> None:
+    controller.case(NODE_ID)
+    before = node.secure_channel.resumption.find_by_peer(1, controller.node_id)
+    conversation = send_sigma1(network, controller, lambda sigma1: sigma1)
+    assert conversation.receive().opcode == Opcode.CASE_SIGMA2_RESUME
+    conversation.send(Opcode.STATUS_REPORT, bytes.fromhex("0100000000000200"), 0)
+    network.run(10.0)
+    assert_nothing_left(node, sessions=1)
+    assert node.secure_channel.resumption.find_by_peer(1, controller.node_id) == before
+
+
+def test_fabric_that_is_gone_resumes_nothing(
+    network: Network, node: Node, controller: FakeController
+) -> None:
+    controller.case(NODE_ID)
+    assert node.store.items("resumption/")
+    node.fabrics.remove(1)
+    assert len(node.secure_channel.resumption) == 0
+    assert node.store.items("resumption/") == []
+    assert refusal(controller) == NO_SHARED_TRUST_ROOTS
+
+
+def test_new_identity_resumes_nothing(
+    network: Network, node: Node, controller: FakeController
+) -> None:
+    controller.case(NODE_ID)
+    node.fabrics.set_label(1, "a new label changes nothing")
+    assert len(node.secure_channel.resumption) == 1
+    key = KeyPair.generate()
+    noc = AUTHORITY.issue_noc(key.public_key, NODE_ID)
+    node.fabrics.update_pending(1, noc, AUTHORITY.icac, key)
+    assert len(node.secure_channel.resumption) == 0
+    controller.case(NODE_ID)
+    assert not resumed(network)
+
+
+# The node as initiator.
+
+
+def test_node_calls_a_controller(network: Network, node: Node, controller: FakeController) -> None:
+    done: list[SecureSession | None] = []
+    for is_resumed in (False, True):
+        node.secure_channel.connect(
+            1,
+            controller.node_id,
+            CONTROLLER,
+            lambda session, now: done.append(session),
+            network.now,
+        )
+        network.run(1.0)
+        session = done[-1]
+        assert session is not None
+        assert session.subject.case_authenticated_tags == (TAG,)
+        assert session.peer_node_id == controller.node_id
+        assert is_resumed == (Opcode.CASE_SIGMA3 not in opcodes_sent(network, NODE))
+        network.log.clear()
+    assert len(node.secure_channel.initiator) == 0
+
+
+def test_node_calls_a_controller_that_it_served_before(
+    network: Network, node: Node, controller: FakeController
+) -> None:
+    controller.case(NODE_ID)
+    network.log.clear()
+    done: list[SecureSession | None] = []
+    node.secure_channel.connect(
+        1, controller.node_id, CONTROLLER, lambda session, now: done.append(session), network.now
+    )
+    network.run(1.0)
+    assert done[0] is not None
+    assert Opcode.CASE_SIGMA3 not in opcodes_sent(network, NODE)
+
+
+def test_node_calls_nobody(network: Network, node: Node) -> None:
+    done: list[SecureSession | None] = []
+    node.secure_channel.connect(
+        1, 77, OTHER, lambda session, now: done.append(session), network.now
+    )
+    network.run(60.0)
+    assert done == [None]
+    assert len(node.secure_channel.initiator) == 0
+    assert_nothing_left(node)
+    with pytest.raises(SessionError):
+        node.secure_channel.connect(9, 77, OTHER, lambda session, now: None, network.now)
+
+
+def test_another_node_answers(
+    network: Network, node: Node, controller: FakeController, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A member of the fabric that says it is somebody else."""
+    original = controller.fabrics.get(1)
+    assert original is not None
+    monkeypatch.setattr(
+        controller.fabrics,
+        "find_by_destination_id",
+        lambda *_: (original, original.operational_ipk),
+    )
+    done: list[SecureSession | None] = []
+    node.secure_channel.connect(
+        1, 77, CONTROLLER, lambda session, now: done.append(session), network.now
+    )
+    network.run(1.0)
+    assert done == [None]
+    assert_nothing_left(node)
