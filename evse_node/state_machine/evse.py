@@ -172,7 +172,9 @@ def _on_cable(
 ) -> EvseState:
     for direction in Direction:
         state = _claim(state, LimitSource.CABLE, ampacity_ma, direction)
-    if ampacity_ma is None and state.outputs.contactor is not ContactorState.OPEN:
+    is_connected = state.pilot is not None and state.pilot.is_connected
+    is_powered = state.outputs.contactor is not ContactorState.OPEN
+    if ampacity_ma is None and is_connected and is_powered:
         return _on_fault(state, FaultState.EV_DISCONNECTED, now, effects)
     return weigh_power(state, now, effects)
 

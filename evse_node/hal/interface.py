@@ -1,0 +1,335 @@
+"""What the node asks of hardware, one small protocol per capability, and what hardware tells.
+
+A backend is an object with the members of `EvseBackend`. The control pilot and the
+contactor are a must; every other member is None where the hardware does not have it,
+and that alone decides what the node offers (a meter, a card reader, a lock, ...).
+
+Orders are plain calls in the event loop's thread. They return at once; slow hardware
+queues them. They raise HalError when it is already known that they cannot be carried
+out. What happens is told by calling the inbox with one of the events below, in the
+event loop's thread (from another thread: `loop.call_soon_threadsafe`), and also from
+within an order if the result is known at once.
+
+Opening the contactor is the backend's right at any time: it does so by itself, within
+100 ms, when the pilot leaves state C or D, and on residual current, and reports later.
+It never closes by itself. State F that was ordered stays until another order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias, runtime_checkable
+
+from evse_node.state_machine.control_pilot import PilotState
+from evse_node.state_machine.faults import FaultState
+from evse_node.units import Milliamps, Millivolts, MilliwattHours, Milliwatts
+
+# Events
+
+
+@dataclass(frozen=True, slots=True)
+class PilotReported:
+    """The pilot's state. Told at start, and then whenever it changes."""
+
+    pilot: PilotState
+
+
+@dataclass(frozen=True, slots=True)
+class ContactorFeedback:
+    """What the mirror contact says. Told at start, and then whenever it changes.
+
+    Hardware without a mirror contact repeats each order as if it had been carried out.
+    """
+
+    is_closed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CableReported:
+    """The ampacity of the cable in the socket, or None when there is none."""
+
+    ampacity_ma: Milliamps | None
+
+
+@dataclass(frozen=True, slots=True)
+class FaultDetected:
+    """A fault came up."""
+
+    fault: FaultState
+
+
+@dataclass(frozen=True, slots=True)
+class FaultGone:
+    """A fault went away, or all of them with None."""
+
+    fault: FaultState | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CurrentDerated:
+    """The hardware can bear only this current now, being hot; None is no such limit."""
+
+    current_ma: Milliamps | None
+
+
+@dataclass(frozen=True, slots=True)
+class CardPresented:
+    """A card was held to the reader. `uid` has 1 to 10 bytes."""
+
+    uid: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class BatteryRead:
+    """What the vehicle tells of its battery; None is not known."""
+
+    state_of_charge_percent: int | None
+    capacity_mwh: MilliwattHours | None
+
+
+@dataclass(frozen=True, slots=True)
+class VehicleIdRead:
+    """The vehicle's identifier, or None when it is not known."""
+
+    vehicle_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SelfTestCompleted:
+    """The self-test that was ordered has ended. Trouble that it found came as faults before."""
+
+
+HalEvent: TypeAlias = (
+    PilotReported
+    | ContactorFeedback
+    | CableReported
+    | FaultDetected
+    | FaultGone
+    | CurrentDerated
+    | CardPresented
+    | BatteryRead
+    | VehicleIdRead
+    | SelfTestCompleted
+)
+
+HalInbox: TypeAlias = Callable[[HalEvent], None]
+
+
+# Capabilities
+
+
+@runtime_checkable
+class ControlPilot(Protocol):
+    """Drives the control pilot. Spec: IEC 61851-1:2017 Annex A."""
+
+    def offer(self, current_ma: Milliamps) -> None:
+        """Put PWM on the pilot; the current is one that has a duty cycle (6 to 80 A)."""
+
+    def withdraw(self) -> None:
+        """Put constant +12 V on the pilot (X1)."""
+
+    def signal_unavailable(self) -> None:
+        """Put constant -12 V on the pilot (state F)."""
+
+
+@runtime_checkable
+class Contactor(Protocol):
+    """Switches the power to the vehicle. Feedback comes as `ContactorFeedback`."""
+
+    def open(self) -> None:
+        """Switch off. Never refuses."""
+
+    def close(self) -> None:
+        """Switch on. Raises HalError when the hardware itself sees a reason not to."""
+
+
+@runtime_checkable
+class CableLock(Protocol):
+    """Holds the plug in the socket."""
+
+    def lock(self) -> None:
+        """Hold the plug."""
+
+    def unlock(self) -> None:
+        """Release the plug."""
+
+
+@dataclass(frozen=True, slots=True)
+class MeterValues:
+    """What the energy meter shows. Power is negative while the vehicle feeds back.
+
+    Totals only count up. `voltages_mv` and `currents_ma` have one value per phase.
+    """
+
+    imported_mwh: MilliwattHours
+    exported_mwh: MilliwattHours
+    power_mw: Milliwatts
+    voltages_mv: tuple[Millivolts, ...]
+    currents_ma: tuple[Milliamps, ...]
+
+
+@runtime_checkable
+class Meter(Protocol):
+    """The energy meter."""
+
+    def read(self) -> MeterValues:
+        """Return the newest values without waiting. Raises HalError when the meter is lost."""
+
+
+@runtime_checkable
+class RfidReader(Protocol):
+    """Reads cards and tells of them as `CardPresented`."""
+
+    def acknowledge(self) -> None:
+        """Show that the card was read, by a light or a sound."""
+
+
+@runtime_checkable
+class ProximityPilot(Protocol):
+    """Knows the cable in the socket; changes come as `CableReported`.
+
+    Spec: IEC 61851-1:2017 Annex B
+    """
+
+    def ampacity_ma(self) -> Milliamps | None:
+        """Return what the cable carries, or None without a cable."""
+
+
+@runtime_checkable
+class ResidualCurrentDevice(Protocol):
+    """Opens the contactor on residual current, and reports GROUND_FAULT."""
+
+    def reset(self) -> None:
+        """Be ready again after a fault was acknowledged."""
+
+
+@runtime_checkable
+class TemperatureSensor(Protocol):
+    """Measures the charger's own temperature. Limits come as `CurrentDerated` or as a fault."""
+
+    def read_millicelsius(self) -> int:
+        """Return the newest value. Raises HalError when the sensor is lost."""
+
+
+@runtime_checkable
+class SelfTest(Protocol):
+    """Can test the hardware while no vehicle is supplied."""
+
+    def start_self_test(self) -> None:
+        """Begin; `SelfTestCompleted` follows."""
+
+
+@runtime_checkable
+class Discharger(Protocol):
+    """Can take energy from the vehicle."""
+
+    def set_discharge(self, current_ma: Milliamps | None) -> None:
+        """Take at most this current; None ends it."""
+
+
+@runtime_checkable
+class BatteryInformation(Protocol):
+    """Learns the state of the vehicle's battery; changes come as `BatteryRead`."""
+
+    def battery(self) -> BatteryRead:
+        """Return what is known now."""
+
+
+@runtime_checkable
+class VehicleIdentification(Protocol):
+    """Learns who the vehicle is; changes come as `VehicleIdRead`."""
+
+    def vehicle_id(self) -> str | None:
+        """Return what is known now, at most 32 characters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ratings:
+    """What the hardware is built for."""
+
+    maximum_current_ma: Milliamps = Milliamps(32_000)  # noqa: RUF009 - an int
+    maximum_discharge_current_ma: Milliamps = Milliamps(0)  # noqa: RUF009 - an int
+    phases: int = 1
+    nominal_voltage_mv: Millivolts = Millivolts(230_000)  # noqa: RUF009 - an int
+
+
+class EvseBackend(Protocol):
+    """One charger's hardware; None is what it does not have."""
+
+    @property
+    def ratings(self) -> Ratings:
+        """What the hardware is built for."""
+
+    @property
+    def control_pilot(self) -> ControlPilot:
+        """The pilot's driver."""
+
+    @property
+    def contactor(self) -> Contactor:
+        """The switch."""
+
+    @property
+    def proximity_pilot(self) -> ProximityPilot | None:
+        """A socket that knows its cable."""
+
+    @property
+    def lock(self) -> CableLock | None:
+        """A socket that holds the plug."""
+
+    @property
+    def meter(self) -> Meter | None:
+        """An energy meter."""
+
+    @property
+    def rfid_reader(self) -> RfidReader | None:
+        """A card reader."""
+
+    @property
+    def residual_current_device(self) -> ResidualCurrentDevice | None:
+        """Protection that can be reset."""
+
+    @property
+    def temperature_sensor(self) -> TemperatureSensor | None:
+        """A sensor that can be read."""
+
+    @property
+    def self_test(self) -> SelfTest | None:
+        """A test of the hardware by itself."""
+
+    @property
+    def discharger(self) -> Discharger | None:
+        """The way back from the vehicle's battery."""
+
+    @property
+    def battery_information(self) -> BatteryInformation | None:
+        """Digital communication about the battery."""
+
+    @property
+    def vehicle_identification(self) -> VehicleIdentification | None:
+        """Digital communication about the vehicle."""
+
+    async def start(self, post: HalInbox) -> None:
+        """Take the hardware in hand, contactor open, and report how things are.
+
+        Raises HalError when the hardware is not there.
+        """
+
+    async def stop(self) -> None:
+        """Open the contactor, withdraw the offer and let go of the hardware. May be repeated."""
+
+
+def capabilities(backend: EvseBackend) -> frozenset[str]:
+    """Return the codes of the Energy EVSE cluster's features that a backend can serve.
+
+    Spec: Matter Application Clusters 1.3 "Energy EVSE Cluster", "Features"
+    """
+    has = {
+        "RFID": backend.rfid_reader is not None,
+        "V2X": backend.discharger is not None,
+        "SOC": backend.battery_information is not None,
+        "PNC": backend.vehicle_identification is not None,
+        # Targets need a wall clock, not hardware.
+        "PREF": True,
+    }
+    return frozenset(code for code, is_present in has.items() if is_present)

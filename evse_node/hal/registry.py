@@ -1,0 +1,58 @@
+"""Backends by name: the built-in ones and those that other packages bring.
+
+A package adds a backend by an entry point in the group "evse_node.backends":
+
+    [project.entry-points."evse_node.backends"]
+    my-board = "my_package.board:create"
+
+where `create(options)` gets the `[hal]` table of the configuration and returns an
+`EvseBackend`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib.metadata import EntryPoint, entry_points
+from typing import Final, TypeAlias, cast
+
+from evse_node.errors import ConfigError
+from evse_node.hal.interface import EvseBackend
+from evse_node.hal.simulated import create as create_simulated
+
+GROUP: Final = "evse_node.backends"
+
+BackendFactory: TypeAlias = Callable[[Mapping[str, object]], EvseBackend]
+
+_BUILT_IN: Final[Mapping[str, BackendFactory]] = {"simulated": create_simulated}
+
+
+def backend_names() -> list[str]:
+    """Return the names of all backends that can be asked for, in order."""
+    return sorted({*_BUILT_IN, *(entry.name for entry in _entry_points())})
+
+
+def create_backend(name: str, options: Mapping[str, object]) -> EvseBackend:
+    """Make the backend with this name.
+
+    Raises ConfigError for an unknown name, and whatever the factory raises for options
+    that it cannot use.
+    """
+    factory = _BUILT_IN.get(name)
+    if factory is None:
+        for entry in _entry_points():
+            if entry.name == name:
+                factory = _load(entry)
+    if factory is None:
+        raise ConfigError(f"backend: '{name}' is not known; known are {', '.join(backend_names())}")
+    return factory(options)
+
+
+def _entry_points() -> tuple[EntryPoint, ...]:
+    return tuple(entry_points(group=GROUP))
+
+
+def _load(entry: EntryPoint) -> BackendFactory:
+    try:
+        return cast(BackendFactory, entry.load())
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"backend: '{entry.name}' cannot be loaded: {error}") from error
