@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Collection
 from typing import Final, Generic, Protocol, TypeAlias, TypeVar
 
-from evse_node.errors import ConfigError
+from evse_node.errors import ConfigError, StorageError
 from evse_node.network import join_multicast, leave_multicast
 
 _LOGGER: Final = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ class Durable(Protocol):
         """Whether there is something to commit."""
 
     def commit(self) -> None:
-        """Make all changes durable."""
+        """Make all changes durable. Raises StorageError, and then stays dirty."""
 
 
 class Runtime(Generic[Event]):
@@ -86,6 +86,7 @@ class Runtime(Generic[Event]):
         self._deadline: float | None = None
         self._is_turn_due = False
         self._is_closed = False
+        self._is_failing = False
         self.send_errors = 0
 
     @property
@@ -173,8 +174,8 @@ class Runtime(Generic[Event]):
         while (event := stack.next_event()) is not None:
             self._on_event(event)
         outgoing = stack.datagrams_to_send(now)
-        if self._store.is_dirty:
-            self._store.commit()
+        if self._store.is_dirty and not self._commit():
+            outgoing = []
         for data, address in outgoing:
             try:
                 self._udp.sendto(data, address)
@@ -185,6 +186,18 @@ class Runtime(Generic[Event]):
         deadline = stack.get_timer()
         if deadline != self._deadline:
             self._arm(deadline, now)
+
+    def _commit(self) -> bool:
+        """Return whether everything is durable. If not, answers wait for MRP to repeat them."""
+        try:
+            self._store.commit()
+        except StorageError as error:
+            if not self._is_failing:
+                _LOGGER.error("nothing is sent until the state can be kept: %s", error)
+            self._is_failing = True
+            return False
+        self._is_failing = False
+        return True
 
     def _arm(self, deadline: float | None, now: float) -> None:
         self._deadline = deadline

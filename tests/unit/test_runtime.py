@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from evse_node.errors import ConfigError
+from evse_node.errors import ConfigError, StorageError
 from evse_node.runtime import Address, Runtime, open_udp
 
 
@@ -152,3 +152,29 @@ async def test_the_socket_takes_ipv4_too() -> None:
     with pytest.raises(ConfigError, match=f"port: {port} is taken: give another one"):
         open_udp(port)
     udp.close()
+
+
+async def test_nothing_is_sent_until_the_state_can_be_kept(
+    peer: socket.socket, caplog: pytest.LogCaptureFixture
+) -> None:
+    stack = EchoStack([])
+    store = JournalStore([], peer)
+    runtime = Runtime(stack, loopback_udp(), store, lambda _: None)
+    runtime.start()
+    commit = store.commit
+
+    def fail() -> None:
+        raise StorageError("disk full")
+
+    store.is_dirty = True
+    store.commit = fail  # type: ignore[method-assign]
+    address: Address = ("::1", peer.getsockname()[1], 0, 0)
+    for _ in range(2):
+        stack.outgoing.append((b"not kept", address))
+        runtime.flush()
+    assert caplog.text.count("disk full") == 1
+    store.commit = commit  # type: ignore[method-assign]
+    stack.outgoing.append((b"kept", address))
+    runtime.flush()
+    assert await receive(peer) == b"kept"
+    runtime.close()
