@@ -1,0 +1,46 @@
+"""For all tests: with EVSE_NODE_STRICT=1, a skipped test is a failed one.
+
+A test that cannot run somewhere says so by `pytest.skip`. On the machine that decides
+about a change everything must run, so there a skip counts only with a reason listed here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+STRICT = os.environ.get("EVSE_NODE_STRICT") == "1"
+
+# What the deciding machine may lack: each reason is the beginning of a skip's message.
+ALLOWED_SKIPS: tuple[str, ...] = ()
+
+
+def _is_allowed(reason: str) -> bool:
+    return reason.removeprefix("Skipped: ").startswith(ALLOWED_SKIPS)
+
+
+def _refuse(report: pytest.TestReport | pytest.CollectReport) -> None:
+    if not STRICT or not report.skipped or hasattr(report, "wasxfail"):
+        return
+    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    if not _is_allowed(reason):
+        report.outcome = "failed"
+        report.longrepr = f"EVSE_NODE_STRICT allows no skips: {reason}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Iterator[pytest.TestReport]:
+    report = yield
+    _refuse(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> Iterator[pytest.CollectReport]:
+    report = yield
+    _refuse(report)
+    return report
