@@ -187,6 +187,11 @@ class CommissioningWindow:
         return self.status is not WindowStatus.NOT_OPEN
 
     @property
+    def is_exhausted(self) -> bool:
+        """Whether the last window closed because too many attempts failed."""
+        return self._failures >= MAX_PASE_FAILURES
+
+    @property
     def commissioning_mode(self) -> int:
         """Value of DNS-SD key CM: 0 closed, 1 open with the factory's passcode, 2 enhanced."""
         if not self.is_listening:

@@ -1,0 +1,41 @@
+"""Fabrics for tests: credentials that a commissioner would have issued."""
+
+from __future__ import annotations
+
+from evse_node.matter.crypto import KeyPair
+from evse_node.matter.fabric import Fabric, FabricTable
+from tests.fake_ca import CertificateAuthority
+
+IPK_EPOCH_KEY = bytes.fromhex("4a71cdd7b2a3ca90247f9e1b4c0a2d11")
+NODE_ID = 0x1122
+
+
+def add_pending(
+    table: FabricTable,
+    fabric_id: int = 1,
+    *,
+    authority: CertificateAuthority | None = None,
+    node_id: int = NODE_ID,
+    vendor_id: int = 0xFFF1,
+) -> Fabric:
+    """Add a fabric as AddNOC does; it stays pending."""
+    authority = authority or CertificateAuthority(fabric_id)
+    key = KeyPair.generate()
+    noc = authority.issue_noc(key.public_key, node_id)
+    return table.add_pending(authority.rcac, noc, authority.icac, key, IPK_EPOCH_KEY, vendor_id)
+
+
+def add_fabric(
+    table: FabricTable,
+    fabric_id: int = 1,
+    *,
+    authority: CertificateAuthority | None = None,
+    node_id: int = NODE_ID,
+    vendor_id: int = 0xFFF1,
+) -> Fabric:
+    """Add a fabric and commit it."""
+    fabric = add_pending(
+        table, fabric_id, authority=authority, node_id=node_id, vendor_id=vendor_id
+    )
+    table.commit_pending()
+    return fabric

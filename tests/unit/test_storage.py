@@ -1,0 +1,228 @@
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from evse_node.errors import ConfigError, StorageError
+from evse_node.storage import DATABASE_NAME, SqliteStore
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "state"
+
+
+def reopen(store: SqliteStore, folder: Path) -> SqliteStore:
+    store.close()
+    return SqliteStore(folder)
+
+
+def test_committed_values_survive_a_restart(folder: Path) -> None:
+    store = SqliteStore(folder)
+    store.set("fabric/1", b"one")
+    store.set("acl/1", b"")
+    store.commit()
+    store.set("fabric/1", b"two")
+    store.delete("acl/1")
+    store = reopen(store, folder)
+    assert store.items("") == [("acl/1", b""), ("fabric/1", b"one")]
+    store.delete("acl/1")
+    store.commit()
+    store = reopen(store, folder)
+    assert store.items("") == [("fabric/1", b"one")]
+    store.close()
+
+
+def test_reads_see_what_is_not_committed(folder: Path) -> None:
+    store = SqliteStore(folder)
+    store.set("a", b"1")
+    assert store.get("a") == b"1"
+    store.delete("a")
+    assert store.get("a") is None
+    store.close()
+
+
+def test_dirty_means_different(folder: Path) -> None:
+    store = SqliteStore(folder)
+    assert not store.is_dirty
+    store.set("a", b"1")
+    assert store.is_dirty
+    store.commit()
+    store.set("a", b"1")
+    store.delete("never there")
+    assert not store.is_dirty
+    store.commit()
+    store.close()
+
+
+def test_a_value_set_and_deleted_leaves_nothing(folder: Path) -> None:
+    store = SqliteStore(folder)
+    store.set("a", b"1")
+    store.delete("a")
+    store.commit()
+    store.delete("a")
+    store.set("a", b"2")
+    store.commit()
+    store = reopen(store, folder)
+    assert store.get("a") == b"2"
+    store.close()
+
+
+def test_items_come_in_order_of_keys(folder: Path) -> None:
+    store = SqliteStore(folder)
+    for key in ("b/2", "a/1", "b/10"):
+        store.set(key, b"")
+    assert [key for key, _ in store.items("b/")] == ["b/10", "b/2"]
+    store.close()
+
+
+def test_only_the_owner_may_read(folder: Path) -> None:
+    before = os.umask(0)
+    try:
+        store = SqliteStore(folder)
+        store.set("a", b"1")
+        store.commit()
+        assert folder.stat().st_mode & 0o777 == 0o700
+        files = list(folder.iterdir())
+        assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
+        assert len(files) >= 2
+        store.close()
+    finally:
+        os.umask(before)
+
+
+def test_a_second_node_is_refused(folder: Path) -> None:
+    store = SqliteStore(folder)
+    with pytest.raises(ConfigError, match="in use by another node"):
+        SqliteStore(folder)
+    store.close()
+    SqliteStore(folder).close()
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="cannot be made"):
+        SqliteStore(tmp_path / "file")
+
+
+@pytest.mark.parametrize("damage", ["garbage", "truncated", "flipped"])
+def test_a_damaged_file_is_named(folder: Path, damage: str) -> None:
+    store = SqliteStore(folder)
+    for number in range(200):
+        store.set(f"key/{number}", bytes(100))
+    store.commit()
+    store.close()
+    path = folder / DATABASE_NAME
+    content = path.read_bytes()
+    if damage == "garbage":
+        content = b"not a database, but longer than a header would be" * 100
+    elif damage == "truncated":
+        content = content[: len(content) // 2]
+    else:
+        content = content[:4096] + bytes(4096) + content[8192:]
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"node\.db: damaged"):
+        SqliteStore(folder)
+    # The lock is not left behind.
+    path.unlink()
+    SqliteStore(folder).close()
+
+
+def test_a_newer_format_is_refused(folder: Path) -> None:
+    SqliteStore(folder).close()
+    connection = sqlite3.connect(folder / DATABASE_NAME)
+    connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    with pytest.raises(ConfigError, match="has format 99"):
+        SqliteStore(folder)
+
+
+def test_a_database_of_someone_else_is_refused(folder: Path) -> None:
+    folder.mkdir()
+    connection = sqlite3.connect(folder / DATABASE_NAME)
+    connection.execute("CREATE TABLE other (x)")
+    connection.commit()
+    connection.close()
+    with pytest.raises(ConfigError, match="not of this program"):
+        SqliteStore(folder)
+
+
+def test_changes_stay_pending_when_the_disk_refuses(folder: Path) -> None:
+    store = SqliteStore(folder)
+    store.set("a", b"1")
+    store.commit()
+    store._connection.execute("PRAGMA query_only = 1")
+    store.set("a", b"2")
+    with pytest.raises(StorageError, match="cannot be written"):
+        store.commit()
+    assert store.is_dirty
+    store._connection.execute("PRAGMA query_only = 0")
+    store.commit()
+    store = reopen(store, folder)
+    assert store.get("a") == b"2"
+    store.close()
+
+
+def test_erase_keeps_what_it_is_told(folder: Path) -> None:
+    store = SqliteStore(folder)
+    for key in ("fabric/1", "attestation/dac", "attr/0/1"):
+        store.set(key, b"x")
+    store.erase(keep=["attestation/"])
+    assert store.items("") == [("attestation/dac", b"x")]
+    store.erase()
+    assert store.items("") == []
+    store.close()
+
+
+# Writes pairs that must always agree, and says after each commit how far it came.
+_CHILD = """
+import sys
+from pathlib import Path
+from evse_node.storage import SqliteStore
+store = SqliteStore(Path(sys.argv[1]))
+number = int(store.get("left") or b"0")
+while True:
+    number += 1
+    for key in ("left", "right", f"filler/{number % 7}"):
+        store.set(key, str(number).encode())
+    if number % 5:
+        store.delete("fifth")
+    else:
+        store.set("fifth", str(number).encode())
+    store.commit()
+    sys.stdout.write(f"{number}\\n")
+    sys.stdout.flush()
+"""
+
+
+def test_a_kill_at_any_moment_loses_nothing_acknowledged(folder: Path) -> None:
+    generator = random.Random(1)
+    last = 0
+    for _ in range(8):
+        child = subprocess.Popen(
+            [sys.executable, "-c", _CHILD, str(folder)], stdout=subprocess.PIPE, text=True
+        )
+        assert child.stdout is not None
+        lines = [child.stdout.readline()]
+        time.sleep(generator.random() * 0.03)
+        child.send_signal(signal.SIGKILL)
+        lines += child.stdout.readlines()
+        child.wait()
+        child.stdout.close()
+        acknowledged = int([line for line in lines if line.endswith("\n")][-1])
+        store = SqliteStore(folder)
+        left = int(store.get("left") or b"0")
+        assert left >= acknowledged > last
+        # One more may have been committed, but not said; nothing is ever half there.
+        assert left <= acknowledged + 1
+        assert store.get("right") == str(left).encode()
+        assert store.get(f"filler/{left % 7}") == str(left).encode()
+        assert (store.get("fifth") is not None) == (left % 5 == 0)
+        store.close()
+        last = left
