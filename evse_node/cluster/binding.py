@@ -97,16 +97,19 @@ class Handlers:
     writers: Mapping[str, str] = field(default_factory=dict)
 
 
-def serves(name: str) -> Callable[[_Class], _Class]:
+def serves(
+    name: str, definitions: Mapping[str, ClusterDefinition] | None = None
+) -> Callable[[_Class], _Class]:
     """Bind a server class to the cluster with this name of the specification.
 
-    Raises TypeError (so at import) for a handler whose element the shipped definitions
-    do not know, or whose parameters are not the command's fields.
+    `definitions` are those to check against, by default the shipped ones. Raises TypeError
+    (so at import) for a handler whose element they do not know, or whose parameters are
+    not the command's fields.
     """
 
     def bind(cls: _Class) -> _Class:
         try:
-            definition = load_definitions()[name]
+            definition = (load_definitions() if definitions is None else definitions)[name]
         except KeyError:
             raise TypeError(f"{cls.__name__} serves unknown cluster {name!r}") from None
         handlers = collect_handlers(cls, name)
