@@ -1,10 +1,13 @@
-"""Fabrics for tests: credentials that a commissioner would have issued."""
+"""Fabrics and sessions for tests: credentials that a commissioner would have issued."""
 
 from __future__ import annotations
 
-from evse_node.matter.crypto import KeyPair
+from evse_node.matter.crypto import AeadKey, KeyPair
+from evse_node.matter.data_model import Subject
 from evse_node.matter.fabric import Fabric, FabricTable
+from evse_node.matter.session import SecureSession, SessionParameters
 from tests.fake_ca import CertificateAuthority
+from tests.fakes import address, seeded_bytes
 
 IPK_EPOCH_KEY = bytes.fromhex("4a71cdd7b2a3ca90247f9e1b4c0a2d11")
 NODE_ID = 0x1122
@@ -39,3 +42,21 @@ def add_fabric(
     )
     table.commit_pending()
     return fabric
+
+
+def make_session(subject: Subject, local_id: int = 1, now: float = 0.0) -> SecureSession:
+    """Return a secure session with this peer; its keys are of no use."""
+    key = AeadKey(bytes(16))
+    return SecureSession(
+        local_id=local_id,
+        peer_id=local_id,
+        subject=subject,
+        encrypt_key=key,
+        decrypt_key=key,
+        attestation_challenge=bytes(range(16)),
+        address=address(local_id),
+        parameters=SessionParameters(),
+        random_bytes=seeded_bytes(local_id),
+        now=now,
+        peer_node_id=subject.node_id,
+    )
