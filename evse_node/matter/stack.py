@@ -1,0 +1,265 @@
+"""The Matter stack of one node: all its parts, wired, behind four doors.
+
+In: `receive_datagram`, `handle_timer`. Out: `datagrams_to_send`, `next_event`, and
+`get_timer`, which says when to come back.
+
+Spec: Matter Core 1.3, chapters 4 "Secure Channel", 5 "Commissioning", 8 "Interaction Model"
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from evse_node.matter.access_control import AccessControl
+from evse_node.matter.administration import Administration
+from evse_node.matter.commissioning import CommissioningWindow, FailSafe
+from evse_node.matter.data_model import Node
+from evse_node.matter.discovery import (
+    CommissionableIdentity,
+    Service,
+    commissionable_service,
+    operational_service,
+)
+from evse_node.matter.fabric import FabricTable
+from evse_node.matter.group import GroupKeys
+from evse_node.matter.interaction.event_log import EventLog
+from evse_node.matter.interaction.model import InteractionModel
+from evse_node.matter.message_layer import MessageLayer
+from evse_node.matter.pase import PasscodeVerifier
+from evse_node.matter.secure_channel import SecureChannel
+from evse_node.matter.session import Address, SessionParameters
+from evse_node.matter.store import Store
+from evse_node.matter.timers import Timers
+
+_LOGGER = logging.getLogger(__name__)
+
+DEFAULT_SUPPORTED_FABRICS = 16
+SESSIONS_PER_FABRIC = 4
+
+
+@dataclass(frozen=True, slots=True)
+class ServicesChanged:
+    """The node is to advertise exactly these services from now on."""
+
+    services: tuple[Service, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GroupAddressesChanged:
+    """The node is to listen on exactly these IPv6 multicast addresses from now on."""
+
+    addresses: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class FabricsChanged:
+    """The node has these fabrics now, those included that are not committed yet."""
+
+    indices: tuple[int, ...]
+
+
+StackEvent: TypeAlias = ServicesChanged | GroupAddressesChanged | FabricsChanged
+
+
+@dataclass(frozen=True, slots=True)
+class StackSettings:
+    """What distinguishes one node from another.
+
+    `parameters` are this node's session parameters; `port` its UDP port.
+    """
+
+    identity: CommissionableIdentity
+    verifier: PasscodeVerifier
+    discriminator: int
+    parameters: SessionParameters
+    port: int
+    supported_fabrics: int = DEFAULT_SUPPORTED_FABRICS
+
+
+class MatterStack:
+    """One node's protocol stack. `clock` is the monotonic clock that `now` comes from.
+
+    `node` may still be empty; its endpoints are to be complete when `start` is called.
+    `utc_ms` is Unix time in milliseconds, None while the wall clock is not set.
+
+    Raises ConfigError when what the store holds cannot be read.
+    """
+
+    def __init__(
+        self,
+        settings: StackSettings,
+        node: Node,
+        store: Store,
+        *,
+        random_bytes: Callable[[int], bytes],
+        clock: Callable[[], float],
+        utc_ms: Callable[[], int | None],
+    ) -> None:
+        self.settings = settings
+        self.node = node
+        self.store = store
+        self.timers = timers = Timers()
+        self._random_bytes = random_bytes
+        supported = settings.supported_fabrics
+
+        self.fabrics = fabrics = FabricTable(store, supported)
+        self.access_control = AccessControl(store, fabrics)
+        self.group_keys = GroupKeys(store, fabrics)
+        self.fail_safe = fail_safe = FailSafe(timers)
+        self.window = CommissioningWindow(
+            timers,
+            fail_safe,
+            factory_verifier=settings.verifier,
+            factory_discriminator=settings.discriminator,
+        )
+        self.layer = MessageLayer(
+            timers,
+            random_bytes,
+            group_keys=self.group_keys,
+            # One for PASE, and one that a full table has to spare for a new handshake.
+            session_capacity=supported * SESSIONS_PER_FABRIC + 2,
+        )
+        self.sessions = self.layer.sessions
+        self.exchanges = exchanges = self.layer.exchanges
+        self.administration = Administration(fabrics, self.sessions, fail_safe, self.window)
+        self.secure_channel = SecureChannel(
+            exchanges,
+            fabrics,
+            self.window,
+            store,
+            timers,
+            settings.parameters,
+            random_bytes,
+            utc_ms,
+        )
+        self.event_log = EventLog(node, store, clock, utc_ms)
+        self.interaction = InteractionModel(
+            node,
+            exchanges,
+            self.access_control,
+            timers,
+            self.event_log,
+            store,
+            random_bytes=random_bytes,
+            group_endpoints=self.group_keys.endpoints,
+            supported_fabrics=supported,
+            maximum_paths_per_invoke=settings.parameters.max_paths_per_invoke,
+        )
+
+        self._instance = b""
+        self._events: deque[StackEvent] = deque()
+        self._has_changed = False
+        self._services: tuple[Service, ...] = ()
+        self._group_addresses: frozenset[str] = frozenset()
+        self._fabric_indices: tuple[int, ...] = tuple(fabric.index for fabric in fabrics)
+        self._observe()
+
+    def _observe(self) -> None:
+        self.fabrics.on_added.append(self._on_fabric_changed)
+        self.fabrics.on_updated.append(self._on_fabric_changed)
+        self.fabrics.on_removed.append(self._on_fabric_removed)
+        self.group_keys.on_changed.append(lambda index: self._mark_changed())
+        self.window.on_changed.append(self._on_window_changed)
+
+    def start(self, now: float) -> None:
+        """Begin: announce the services, and go on with the subscriptions in the store.
+
+        To be called once, when the node's endpoints are complete. A node without fabrics
+        opens its commissioning window.
+        """
+        self.administration.start(now)
+        self.interaction.resume_subscriptions(self.secure_channel.connect, now)
+        self._mark_changed()
+
+    # The doors.
+
+    def receive_datagram(self, data: bytes, address: Address, now: float) -> None:
+        """Take a datagram from anyone. Never raises."""
+        self.layer.receive_datagram(data, address, now)
+
+    def handle_timer(self, now: float) -> None:
+        """Do what is due. Never raises."""
+        try:
+            self.timers.run(now)
+        except Exception:
+            # A defect; what else was due is still queued and runs when called again.
+            _LOGGER.exception("timer")
+
+    def get_timer(self) -> float | None:
+        """Return when `handle_timer` is to be called, or None."""
+        return self.timers.deadline()
+
+    def datagrams_to_send(self, now: float) -> list[tuple[bytes, Address]]:
+        """Return what is to be sent, in order, once."""
+        return self.layer.datagrams_to_send()
+
+    def next_event(self) -> StackEvent | None:
+        """Return the next event, or None. Changes of the same thing come as one event."""
+        if self._has_changed:
+            self._has_changed = False
+            self._collect_events()
+        return self._events.popleft() if self._events else None
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """How many datagrams led to nothing, by reason."""
+        return self.layer.dropped
+
+    # What follows from changes.
+
+    def _collect_events(self) -> None:
+        services = self._describe_services()
+        if services != self._services:
+            self._services = services
+            self._events.append(ServicesChanged(services))
+        addresses = frozenset(self.group_keys.multicast_addresses())
+        if addresses != self._group_addresses:
+            self._group_addresses = addresses
+            self._events.append(GroupAddressesChanged(addresses))
+        indices = tuple(fabric.index for fabric in self.fabrics)
+        if indices != self._fabric_indices:
+            self._fabric_indices = indices
+            self._events.append(FabricsChanged(indices))
+
+    def _describe_services(self) -> tuple[Service, ...]:
+        settings = self.settings
+        services = [
+            operational_service(
+                fabric.compressed_fabric_id, fabric.node_id, settings.parameters, settings.port
+            )
+            for fabric in self.fabrics
+        ]
+        mode = self.window.commissioning_mode
+        if not mode:
+            # The next time in commissioning mode is under another name.
+            self._instance = b""
+            return tuple(services)
+        if not self._instance:
+            self._instance = self._random_bytes(8)
+        commissionable = commissionable_service(
+            settings.identity,
+            settings.parameters,
+            instance=self._instance,
+            discriminator=self.window.discriminator,
+            commissioning_mode=mode,
+            port=settings.port,
+        )
+        return (commissionable, *services)
+
+    def _mark_changed(self) -> None:
+        self._has_changed = True
+
+    def _on_window_changed(self, now: float) -> None:
+        self._mark_changed()
+
+    def _on_fabric_changed(self, index: int) -> None:
+        self._mark_changed()
+
+    def _on_fabric_removed(self, index: int) -> None:
+        self._mark_changed()
+        self.interaction.remove_fabric(index)
+        self.layer.group_peers.remove_fabric(index)
