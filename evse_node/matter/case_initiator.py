@@ -23,6 +23,7 @@ from evse_node.matter.case_messages import (
     RANDOM_SIZE,
     Sigma1,
     Sigma2,
+    compute_destination_id,
     compute_resume1_mic,
     compute_resume2_mic,
     decode_identity,
@@ -32,7 +33,7 @@ from evse_node.matter.case_messages import (
     derive_sigma3_key,
     encode_sigma3,
 )
-from evse_node.matter.crypto import KeyPair, constant_time_equal, hmac_sha256, sha256
+from evse_node.matter.crypto import KeyPair, constant_time_equal, sha256
 from evse_node.matter.exchange import Exchange, ExchangeManager
 from evse_node.matter.fabric import Fabric
 from evse_node.matter.message import PROTOCOL_SECURE_CHANNEL, Message
@@ -124,34 +125,26 @@ class CaseCall:
     def start(self, exchange: Exchange, now: float) -> None:
         """Send Sigma1."""
         self._exchange = exchange
-        record = self._record
+        record, fabric = self._record, self.fabric
         mic: bytes | None = None
         if record is not None:
             mic = compute_resume1_mic(record.shared_secret, self._random, record.resumption_id)
         self._transcript = Sigma1(
             self._random,
             self._local_id,
-            self._destination_id(),
+            compute_destination_id(
+                fabric.operational_ipk,
+                self._random,
+                fabric.root_public_key,
+                fabric.fabric_id,
+                self.peer_node_id,
+            ),
             self._key_pair.public_key,
             self._credentials.parameters,
             None if record is None else record.resumption_id,
             mic,
         ).encode()
         self._send(Opcode.CASE_SIGMA1, self._transcript, exchange, now)
-
-    def _destination_id(self) -> bytes:
-        """Return the 32 bytes that name the peer to itself and to nobody else.
-
-        Spec: Matter Core 1.3 "Destination Identifier"
-        """
-        fabric = self.fabric
-        return hmac_sha256(
-            fabric.operational_ipk,
-            self._random
-            + fabric.root_public_key
-            + fabric.fabric_id.to_bytes(8, "little")
-            + self.peer_node_id.to_bytes(8, "little"),
-        )
 
     def _send(self, opcode: Opcode, payload: bytes, exchange: Exchange, now: float) -> None:
         send(exchange, opcode, payload, now)

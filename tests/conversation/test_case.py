@@ -7,7 +7,9 @@ from typing import cast
 import pytest
 
 from evse_node.errors import SessionError
-from evse_node.matter import case_initiator
+from evse_node.matter import case_messages, crypto
+from evse_node.matter.case import CaseCredentials
+from evse_node.matter.case_initiator import CaseCall
 from evse_node.matter.case_messages import Identity, Sigma1, decode_sigma1
 from evse_node.matter.crypto import KeyPair
 from evse_node.matter.data_model import AuthMode
@@ -32,6 +34,7 @@ NODE, CONTROLLER, OTHER = address(1), address(2), address(3)
 NODE_ID = 0xAAAA_0001
 TAG = 0xABCD_0002
 IPK = bytes(range(16))
+INITIATOR = "evse_node.matter.case_initiator"
 UTC_MS = (NOT_BEFORE + 1000 + 946_684_800) * 1000
 
 
@@ -234,16 +237,14 @@ def test_peer_is_no_member_of_the_fabric(network: Network, node: Node) -> None:
 
 
 def tamper_with(monkeypatch: pytest.MonkeyPatch, change: Callable[[Identity], Identity]) -> None:
-    original = case_initiator.CaseCredentials.sign
+    original = CaseCredentials.sign
 
-    def sign(
-        self: case_initiator.CaseCredentials, *arguments: object, **keywords: object
-    ) -> Identity:
+    def sign(self: CaseCredentials, *arguments: object, **keywords: object) -> Identity:
         identity = original(self, *arguments, **keywords)  # type: ignore[arg-type]
         # The responder's identity stays as it is.
         return identity if identity.resumption_id is not None else change(identity)
 
-    monkeypatch.setattr(case_initiator.CaseCredentials, "sign", sign)
+    monkeypatch.setattr(CaseCredentials, "sign", sign)
 
 
 def flip(data: bytes | None, position: int = 0) -> bytes:
@@ -291,12 +292,12 @@ def test_bad_sigma3_encryption(
             calls.append(data)
             return bytes(32) if len(calls) == 2 else original_sha256(data)
 
-        original_sha256 = case_initiator.sha256
-        monkeypatch.setattr(case_initiator, "sha256", sha256)
+        original_sha256 = crypto.sha256
+        monkeypatch.setattr(f"{INITIATOR}.sha256", sha256)
     else:
-        original = case_initiator.encode_sigma3
+        original = case_messages.encode_sigma3
         monkeypatch.setattr(
-            case_initiator, "encode_sigma3", lambda encrypted: original(flip(encrypted))
+            f"{INITIATOR}.encode_sigma3", lambda encrypted: original(flip(encrypted))
         )
     assert refusal(controller) == INVALID_PARAMETER
     assert_nothing_left(node)
@@ -306,10 +307,10 @@ def test_bad_sigma3_encryption(
 def test_signature_over_other_keys(
     node: Node, controller: FakeController, monkeypatch: pytest.MonkeyPatch, side: str
 ) -> None:
-    original = case_initiator.CaseCredentials.sign
+    original = CaseCredentials.sign
 
     def sign(
-        self: case_initiator.CaseCredentials,
+        self: CaseCredentials,
         fabric: object,
         own: bytes,
         peer: bytes,
@@ -319,7 +320,7 @@ def test_signature_over_other_keys(
             own, peer = (flip(own), peer) if side == "initiator" else (own, flip(peer))
         return original(self, fabric, own, peer, resumption_id)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(case_initiator.CaseCredentials, "sign", sign)
+    monkeypatch.setattr(CaseCredentials, "sign", sign)
     assert refusal(controller) == INVALID_PARAMETER
     assert_nothing_left(node)
 
@@ -330,7 +331,7 @@ def send_sigma1(
     """Send a Sigma1 that the controller would send, changed; nobody takes the answer."""
     recorder = SendRecorder()
     initiator = controller.secure_channel.initiator
-    call = case_initiator.CaseCall(initiator, controller.fabric, NODE_ID, lambda session, now: None)
+    call = CaseCall(initiator, controller.fabric, NODE_ID, lambda session, now: None)
     call.start(cast("Exchange", recorder), network.now)
     conversation = controller.open_unsecured()
     sigma1 = change(decode_sigma1(recorder.payload))
@@ -560,9 +561,9 @@ def test_wrong_resume_mic_falls_back(
     network: Network, node: Node, controller: FakeController, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     controller.case(NODE_ID)
-    original = case_initiator.compute_resume1_mic
+    original = case_messages.compute_resume1_mic
     monkeypatch.setattr(
-        case_initiator, "compute_resume1_mic", lambda *arguments: flip(original(*arguments))
+        f"{INITIATOR}.compute_resume1_mic", lambda *arguments: flip(original(*arguments))
     )
     controller.case(NODE_ID)
     assert not resumed(network)
