@@ -16,15 +16,13 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, cast
 
 from evse_node.errors import ConfigError
+from evse_node.matter.onboarding import MAX_DISCRIMINATOR, MAX_PASSCODE, is_valid_passcode
 
 ENVIRONMENT_PREFIX: Final = "EVSE_NODE_"
 DEFAULT_PORT: Final = 5540
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 FEATURES: Final = ("PREF", "SOC", "PNC", "RFID", "V2X")
 TEST_VENDOR_ID: Final = 0xFFF1
-
-# Spec: Matter Core 1.3 "Invalid Passcodes"
-_INVALID_PASSCODES: Final = frozenset({*(11111111 * n for n in range(10)), 12345678, 87654321})
 
 
 class HostPort(NamedTuple):
@@ -206,8 +204,8 @@ def _passcode(value: object) -> int:
     text = value.strip().replace("-", "") if isinstance(value, str) else value
     if isinstance(text, str):
         text = int(text, 10)
-    number = _integer(1, 99999998)(text)
-    if number in _INVALID_PASSCODES:
+    number = _integer(1, MAX_PASSCODE)(text)
+    if not is_valid_passcode(number):
         raise ValueError
     return number
 
@@ -297,7 +295,7 @@ def _control(value: object) -> HostPort | None:
 SETTINGS: Final = (
     Setting("storage", "storage", _path, "a folder"),
     Setting("port", "port", _integer(0, 65535), "0 to 65535 (0 chooses a free port)"),
-    Setting("discriminator", "discriminator", _integer(0, 4095), "0 to 4095"),
+    Setting("discriminator", "discriminator", _integer(0, MAX_DISCRIMINATOR), "0 to 4095"),
     Setting(
         "passcode",
         "passcode",
