@@ -102,7 +102,7 @@ class PaseResponder:
     def on_request(self, exchange: Exchange, message: Message, now: float) -> None:
         """Take the PBKDFParamRequest that opens `exchange`."""
         verifier = self.door.pase_verifier()
-        has_session = any(not session.is_case for session in self.sessions)
+        has_session = any(not (session.is_case or session.is_closing) for session in self.sessions)
         if not isinstance(exchange.session, UnsecuredSession) or not (verifier or has_session):
             logger.debug("PBKDFParamRequest ignored: not in commissioning mode")
             return
