@@ -108,9 +108,8 @@ class TypeScope:
         return self._find_atomic(name)
 
     def _find_atomic(self, name: str) -> ValueType | None:
-        if name in self._atomic:
-            return self._atomic[name]
-        return self.parent._find_atomic(name) if self.parent else None
+        found = self._atomic.get(name) or self._atomic.get(name.lower())
+        return found or (self.parent._find_atomic(name) if self.parent else None)
 
     def _make(self, node: Node, name: str, cluster: int) -> ValueType:
         key = (cluster, name)
@@ -352,6 +351,9 @@ def default_value(node: Node, type_: ValueType) -> tuple[bool, Value]:
             return True, float(text)
         except ValueError:
             raise node.error(f"default {text!r} is not a number") from None
+    named = type_.enum.values if type_.enum else type_.bitmap.fields if type_.bitmap else {}
+    if text in named:
+        return True, named[text]
     number = _signed(node, text, "default", type_)
     low, high = integer_range(kind, type_.size)
     if not low <= number <= high:
