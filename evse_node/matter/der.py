@@ -8,6 +8,8 @@ Spec: ITU-T X.690 "Distinguished encoding rules"
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from evse_node.errors import DecodeError
 
 BOOLEAN = 0x01
@@ -69,6 +71,7 @@ def octet_string(content: bytes) -> bytes:
     return element(OCTET_STRING, content)
 
 
+@lru_cache(maxsize=64)
 def object_identifier(dotted: str) -> bytes:
     """Encode an OBJECT IDENTIFIER written as "1.2.840"."""
     first, second, *rest = (int(arc) for arc in dotted.split("."))
