@@ -10,6 +10,7 @@ Spec: Matter Core 1.3 "Message Exchanges", "Message Reliability Protocol (MRP)"
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Protocol
 
 from evse_node.errors import SessionError
@@ -438,13 +439,9 @@ class ExchangeManager:
     def _announce_close(self, session: SecureSession, now: float) -> None:
         exchange_id = self._next_id & 0xFFFF
         self._next_id = exchange_id + 1
-        _, datagram = session.seal(
-            encode_message(
-                EXCHANGE_INITIATOR,
-                _STATUS_REPORT,
-                exchange_id,
-                PROTOCOL_SECURE_CHANNEL,
-                CLOSE_SESSION,
-            )
+        report = encode_message(
+            EXCHANGE_INITIATOR, _STATUS_REPORT, exchange_id, PROTOCOL_SECURE_CHANNEL, CLOSE_SESSION
         )
-        self.transmit(datagram, session.address)
+        # A session that has used up its counters can still be removed.
+        with suppress(SessionError):
+            self.transmit(session.seal(report)[1], session.address)

@@ -5,6 +5,7 @@ Spec: Matter Core 1.3 "Secure Session Context", "Minimal Number of CASE Sessions
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 
@@ -204,10 +205,7 @@ class SessionTable:
         now: float,
     ) -> UnsecuredSession:
         if len(self._unsecured) >= self._unsecured_capacity:
-            idle = [item for item in self._unsecured.items() if not item[1].exchanges]
-            if not idle:
-                raise SessionError("all unsecured sessions are busy")
-            del self._unsecured[min(idle, key=lambda item: item[1].used_at)[0]]
+            self._forget_unsecured(now)
         session = UnsecuredSession(
             address,
             parameters,
@@ -216,5 +214,23 @@ class SessionTable:
             is_initiator=key[1] is None,
             send_counter=self._unencrypted_counter,
         )
+        if session.is_initiator:
+            # Nothing has been heard of the peer yet: it may be idle.
+            session.active_at = -math.inf
         self._unsecured[key] = session
         return session
+
+    def _forget_unsecured(self, now: float) -> None:
+        # One whose exchanges only wait for acknowledgements may go: strangers who never
+        # acknowledge a refusal must not keep others out.
+        idle = [
+            (key, session)
+            for key, session in self._unsecured.items()
+            if not any(exchange.is_open for exchange in session.exchanges.values())
+        ]
+        if not idle:
+            raise SessionError("all unsecured sessions are busy")
+        key, victim = min(idle, key=lambda item: (bool(item[1].exchanges), item[1].used_at))
+        del self._unsecured[key]
+        for exchange in list(victim.exchanges.values()):
+            exchange.end(now, failed=True)

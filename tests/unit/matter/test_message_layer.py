@@ -223,6 +223,21 @@ def test_flood_of_session_requests_keeps_the_tables_bounded() -> None:
     assert len(host.exchanges) == 1
 
 
+def test_strangers_who_never_acknowledge_do_not_keep_others_out() -> None:
+    host = MessageHost(1)
+
+    def refuse(exchange: Exchange, message: Message, now: float) -> None:
+        exchange.send(0, Opcode.STATUS_REPORT, b"no", now=now)
+
+    host.exchanges.register(0, refuse)
+    for number in range(100):
+        host.receive_datagram(unsecured(0x20, source=number + 1), address(number), 0.0)
+    assert len(host.datagrams_to_send(0.0)) == 100
+    assert host.layer.dropped == {}
+    assert len(host.exchanges) == 32
+    assert len(host.timers) == 32
+
+
 def test_restarted_peer_is_heard_though_its_counter_is_behind() -> None:
     host = MessageHost(1)
     seen: list[int] = []

@@ -1,4 +1,5 @@
 import contextlib
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -212,7 +213,7 @@ def test_remove_pase_leaves_case() -> None:
 def test_unsecured_sessions_are_bounded_and_busy_ones_stay() -> None:
     sessions = table(unsecured_capacity=2)
     busy = sessions.accept_unsecured(1, address(1), 0.0)
-    busy.exchanges[0] = object()  # type: ignore[assignment]
+    busy.exchanges[0] = SimpleNamespace(is_open=True)  # type: ignore[assignment]
     sessions.accept_unsecured(2, address(1), 5.0)
     sessions.accept_unsecured(3, address(1), 6.0)
     assert sessions.find_unsecured(1, address(1)) is busy
@@ -221,11 +222,18 @@ def test_unsecured_sessions_are_bounded_and_busy_ones_stay() -> None:
     assert sessions.find_unsecured(3, address(1)) is None
     assert sessions.find_own_unsecured(own.ephemeral_node_id) is own
     assert sessions.find_unsecured(1, address(2)) is None
-    own.exchanges[1] = object()  # type: ignore[assignment]
+    own.exchanges[1] = SimpleNamespace(is_open=True)  # type: ignore[assignment]
     with pytest.raises(SessionError):
         sessions.accept_unsecured(9, address(1), 8.0)
     sessions.remove_unsecured(own)
     sessions.accept_unsecured(9, address(1), 8.0)
+
+
+def test_called_peer_is_idle_until_it_is_heard() -> None:
+    own = table().open_unsecured(address(4), SessionParameters(), 7.0)
+    assert own.retry_interval_ms(7.0) == 500
+    own.active_at = 7.1
+    assert own.retry_interval_ms(7.2) == 300
 
 
 def test_unsecured_frames_name_the_initiator() -> None:
