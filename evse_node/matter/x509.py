@@ -115,7 +115,9 @@ def decode_x509(data: bytes) -> X509Certificate:
         raise DecodeError("certificate has no body")
     if certificate.any()[2] != ECDSA_WITH_SHA256:
         raise DecodeError("signature algorithm is not ECDSA with SHA-256")
-    signature, _ = certificate.bit_string()
+    signature, unused_bits = certificate.bit_string()
+    if unused_bits:
+        raise DecodeError("signature does not end on a whole byte")
     certificate.finish()
 
     body = der.Reader(tbs_content)
