@@ -34,6 +34,10 @@ from evse_node.matter.message import MAX_PAYLOAD, Message
 from evse_node.matter.session import GroupSession, SecureSession
 
 
+# So many statuses always fit a message.
+_FEW_ITEMS = 32
+
+
 class WriteTransaction(Transaction):
     """Carries out write requests; stays on the exchange while more chunks are to come.
 
@@ -65,6 +69,8 @@ class WriteTransaction(Transaction):
             raise DecodeError("chunked write without responses")
         if any(item.endpoint is None for item in request.items):
             raise DecodeError("write to every endpoint outside a group")
+        if len(request.items) > _FEW_ITEMS and _is_response_too_long(request):
+            raise StatusError(Status.RESOURCE_EXHAUSTED, reason="response exceeds a message")
         context = InteractionContext(
             self._session.subject, now, is_timed=self._is_timed, session=self._session
         )
@@ -148,11 +154,16 @@ class WriteTransaction(Transaction):
         return cluster, entry
 
 
+def _is_response_too_long(request: WriteRequest) -> bool:
+    statuses: list[tuple[int, int | None]] = [(Status.SUCCESS, None)] * len(request.items)
+    return len(_encode_response(request, statuses)) > MAX_PAYLOAD
+
+
 def _encode_response(request: WriteRequest, statuses: list[tuple[int, int | None]]) -> bytes:
     """Encode a WriteResponseMessage with a status for each item.
 
-    When that is too long for a message, items of one list that were written with success
-    share a status.
+    When that is too long for a message, successive items of one list that have the same
+    status share it.
     """
     response = _join(request.items, statuses)
     if len(response) > MAX_PAYLOAD:

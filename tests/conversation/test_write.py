@@ -1,0 +1,379 @@
+from __future__ import annotations
+
+import pytest
+
+from evse_node.matter.data_model import AuthMode, InteractionContext, Subject
+from evse_node.matter.interaction.messages import Opcode
+from evse_node.matter.interaction.status import Status
+from evse_node.matter.message import EXCHANGE_INITIATOR, Message
+from evse_node.matter.session import GroupSession
+from evse_node.matter.tlv import SignedInt, TlvList, encode
+from tests.fakes import Network, address
+from tests.interaction_client import (
+    REVISION,
+    InteractionClient,
+    WireStatusError,
+    Write,
+    attribute_path,
+    write_request,
+    write_statuses,
+)
+from tests.interaction_host import OPERATE, VIEW, Client, InteractionHost
+from tests.sample_cluster import (
+    CHECKED,
+    CLUSTER,
+    FIXED,
+    LABELS,
+    LEVEL,
+    NOTES,
+    SECRET,
+    TIMED,
+    UPTIME,
+)
+
+
+@pytest.fixture
+def host() -> InteractionHost:
+    return InteractionHost(Network())
+
+
+@pytest.fixture
+def client(host: InteractionHost) -> InteractionClient:
+    return InteractionClient(Client(host))
+
+
+def write(attribute: int, data: object, **options: object) -> Write:
+    return Write((1, CLUSTER, attribute), data, **options)  # type: ignore[arg-type]
+
+
+def test_writes_a_value(host: InteractionHost, client: InteractionClient) -> None:
+    version = host.samples[1].data_version
+    assert client.write(write(LEVEL, 42)) == [0]
+    assert host.samples[1].get("level") == 42
+    assert host.samples[1].data_version == version + 1
+    assert len(host.network.log) == 3
+
+
+def test_several_values_have_a_status_each(
+    host: InteractionHost, client: InteractionClient
+) -> None:
+    statuses = client.write(write(LEVEL, 42), write(LEVEL, 101), write(UPTIME, 1), write(LEVEL, 9))
+    assert statuses == [0, Status.CONSTRAINT_ERROR, Status.UNSUPPORTED_WRITE, 0]
+    assert host.samples[1].get("level") == 9
+
+
+@pytest.mark.parametrize(
+    ("item", "status"),
+    [
+        (Write((7, CLUSTER, LEVEL), 1), Status.UNSUPPORTED_ENDPOINT),
+        (Write((1, 0x1234, LEVEL), 1), Status.UNSUPPORTED_CLUSTER),
+        (write(0x77, 1), Status.UNSUPPORTED_ATTRIBUTE),
+        (write(UPTIME, 1), Status.UNSUPPORTED_WRITE),
+        (write(FIXED, "x"), Status.UNSUPPORTED_WRITE),
+        (write(0xFFFD, 1), Status.UNSUPPORTED_WRITE),
+        (write(TIMED, True), Status.NEEDS_TIMED_INTERACTION),
+        (write(LEVEL, 101), Status.CONSTRAINT_ERROR),
+        (write(LEVEL, "1"), Status.INVALID_DATA_TYPE),
+        (write(LEVEL, None), Status.INVALID_DATA_TYPE),
+        (write(LEVEL, 1, append=True), Status.INVALID_DATA_TYPE),
+        (write(CHECKED, 5), Status.INVALID_DATA_TYPE),
+        (write(CHECKED, SignedInt(13)), Status.INVALID_IN_STATE),
+        (write(CHECKED, SignedInt(14)), Status.FAILURE),
+        (write(LABELS, [{0: "x" * 201}]), Status.CONSTRAINT_ERROR),
+        (write(LABELS, [{1: 1}]), Status.INVALID_DATA_TYPE),
+        (write(LABELS, {}), Status.INVALID_DATA_TYPE),
+    ],
+)
+def test_statuses(
+    host: InteractionHost, client: InteractionClient, item: Write, status: int
+) -> None:
+    version = host.samples[1].data_version
+    assert client.write(item, write(LEVEL, 5)) == [status, 0]
+    assert host.samples[1].data_version == version + 1
+
+
+def test_writer_takes_the_value(host: InteractionHost, client: InteractionClient) -> None:
+    assert client.write(write(CHECKED, SignedInt(-5))) == [0]
+    assert host.samples[1].get("checked") == -5
+    assert client.write(write(CHECKED, None)) == [0]
+    assert host.samples[1].get("checked") is None
+
+
+class TestAccess:
+    def test_privilege_is_needed(self, host: InteractionHost, client: InteractionClient) -> None:
+        host.grants.masks[0x2222] = OPERATE
+        assert client.write(write(LEVEL, 1), write(SECRET, 1)) == [0, Status.UNSUPPORTED_ACCESS]
+        host.grants.masks[0x2222] = VIEW
+        host.grants.change()
+        assert client.write(write(LEVEL, 2)) == [Status.UNSUPPORTED_ACCESS]
+        assert host.samples[1].get("level") == 1
+
+    def test_read_only_comes_before_privilege(
+        self, host: InteractionHost, client: InteractionClient
+    ) -> None:
+        host.grants.masks[0x2222] = VIEW
+        assert client.write(write(UPTIME, 1)) == [Status.UNSUPPORTED_WRITE]
+
+    def test_privilege_comes_before_value_and_timing(
+        self, host: InteractionHost, client: InteractionClient
+    ) -> None:
+        host.grants.masks[0x2222] = VIEW
+        statuses = client.write(write(LEVEL, "x"), write(TIMED, True))
+        assert statuses == [Status.UNSUPPORTED_ACCESS] * 2
+
+    def test_without_view_nothing_is_told(
+        self, host: InteractionHost, client: InteractionClient
+    ) -> None:
+        host.grants.masks[0x2222] = 0
+        assert (
+            client.write(write(0x77, 1), Write((7, CLUSTER, LEVEL), 1))
+            == [Status.UNSUPPORTED_ACCESS] * 2
+        )
+
+    def test_fabric_scoped_list_needs_a_fabric(self, host: InteractionHost) -> None:
+        client = InteractionClient(Client(host, 5, auth_mode=AuthMode.PASE, fabric_index=0))
+        assert client.write(write(NOTES, [])) == [Status.UNSUPPORTED_ACCESS]
+
+    def test_list_goes_on_though_its_first_items_take_the_right_away(
+        self, host: InteractionHost, client: InteractionClient
+    ) -> None:
+        sample = host.samples[1]
+        store = sample._store_values
+
+        def revoking(*arguments: object, **options: object) -> None:
+            host.grants.masks[0x2222] = 0
+            host.grants.change()
+            store(*arguments, **options)  # type: ignore[arg-type]
+
+        sample._store_values = revoking  # type: ignore[method-assign, assignment]
+        statuses = client.write(
+            write(LABELS, []),
+            write(LABELS, {0: "a"}, append=True),
+            write(LABELS, {0: "b"}, append=True),
+            write(LEVEL, 1),
+        )
+        assert statuses == [0, 0, 0, Status.UNSUPPORTED_ACCESS]
+        assert len(sample.get("labels")) == 2  # type: ignore[arg-type]
+
+
+class TestDataVersion:
+    def test_matching(self, host: InteractionHost, client: InteractionClient) -> None:
+        version = host.samples[1].data_version
+        assert client.write(write(LEVEL, 1, version=version)) == [0]
+        assert client.write(write(LEVEL, 2, version=version)) == [Status.DATA_VERSION_MISMATCH]
+        assert host.samples[1].get("level") == 1
+
+    def test_counts_once_for_a_list(self, host: InteractionHost, client: InteractionClient) -> None:
+        version = host.samples[1].data_version
+        statuses = client.write(
+            write(LABELS, [], version=version),
+            write(LABELS, {0: "a"}, version=version, append=True),
+            write(LABELS, {0: "b"}, version=version, append=True),
+        )
+        assert statuses == [0, 0, 0]
+
+    def test_refused_list_is_not_appended_to(
+        self, host: InteractionHost, client: InteractionClient
+    ) -> None:
+        host.samples[1].set(labels=[{"label": "old"}])
+        version = host.samples[1].data_version
+        statuses = client.write(
+            write(LABELS, [], version=version - 1),
+            write(LABELS, {0: "a"}, append=True),
+        )
+        assert statuses == [Status.DATA_VERSION_MISMATCH] * 2
+        assert host.samples[1].get("labels") == [{"label": "old"}]
+
+
+class TestLists:
+    def test_replace(self, host: InteractionHost, client: InteractionClient) -> None:
+        assert client.write(write(LABELS, [{0: "a"}, {0: "b", 1: 2}])) == [0]
+        assert host.samples[1].get("labels") == [{"label": "a"}, {"label": "b", "number": 2}]
+
+    def test_append(self, host: InteractionHost, client: InteractionClient) -> None:
+        host.samples[1].set(labels=[{"label": "a"}])
+        assert client.write(write(LABELS, {0: "b"}, append=True)) == [0]
+        assert host.samples[1].get("labels") == [{"label": "a"}, {"label": "b"}]
+
+    def test_refused_item_leaves_the_others(
+        self, host: InteractionHost, client: InteractionClient
+    ) -> None:
+        statuses = client.write(
+            write(LABELS, []),
+            write(LABELS, {0: "a"}, append=True),
+            write(LABELS, {0: 5}, append=True),
+            write(LABELS, {0: "c"}, append=True),
+        )
+        assert statuses == [0, 0, Status.INVALID_DATA_TYPE, 0]
+        assert host.samples[1].get("labels") == [{"label": "a"}, {"label": "c"}]
+
+    def test_too_many_items(self, host: InteractionHost, client: InteractionClient) -> None:
+        host.samples[1].set(labels=[{"label": "a"}] * 40)
+        assert client.write(write(LABELS, {0: "b"}, append=True)) == [Status.CONSTRAINT_ERROR]
+        assert client.write(write(LABELS, [{0: ""}] * 41)) == [Status.CONSTRAINT_ERROR]
+
+    def test_index_of_an_item_is_not_supported(self, client: InteractionClient) -> None:
+        item = {1: attribute_path((1, CLUSTER, LABELS), (5, 0)), 2: {0: "x"}}
+        message = client.request(
+            Opcode.WRITE_REQUEST, encode({0: False, 1: False, 2: [item], **REVISION})
+        )
+        assert write_statuses(message) == [Status.UNSUPPORTED_WRITE]
+
+    def test_fabric_scoped_list_keeps_the_items_of_others(
+        self, host: InteractionHost, client: InteractionClient
+    ) -> None:
+        theirs = {"text": "theirs", "secret": 2, "fabric_index": 2}
+        mine = {"text": "mine", "secret": 1, "fabric_index": 1}
+        host.samples[1].set(notes=[theirs, mine])
+        # The fabric index that a client sends does not count.
+        assert client.write(write(NOTES, [{1: "new", 2: 3, 254: 2}])) == [0]
+        new = {"text": "new", "secret": 3, "fabric_index": 1}
+        assert host.samples[1].get("notes") == [theirs, new]
+        assert client.write(write(NOTES, {1: "more", 2: 4}, append=True)) == [0]
+        more = {"text": "more", "secret": 4, "fabric_index": 1}
+        assert host.samples[1].get("notes") == [theirs, new, more]
+        assert client.write(write(NOTES, [])) == [0]
+        assert host.samples[1].get("notes") == [theirs]
+
+    def test_chunked_write(self, host: InteractionHost) -> None:
+        controller = Client(host)
+        conversation = controller.open()
+        conversation.send(
+            Opcode.WRITE_REQUEST,
+            write_request(write(LABELS, []), write(LABELS, {0: "a"}, append=True), more=True),
+        )
+        assert write_statuses(conversation.receive()) == [0, 0]
+        conversation.send(
+            Opcode.WRITE_REQUEST, write_request(write(LABELS, {0: "b"}, append=True), more=True)
+        )
+        assert write_statuses(conversation.receive()) == [0]
+        conversation.send(
+            Opcode.WRITE_REQUEST,
+            write_request(write(LABELS, {0: "c"}, append=True), write(LEVEL, 3)),
+        )
+        assert write_statuses(conversation.receive()) == [0, 0]
+        host.network.run(1)
+        assert len(host.exchanges) == 0
+        assert [item["label"] for item in host.samples[1].get("labels")] == ["a", "b", "c"]
+
+    def test_long_response_merges_the_items_of_a_list(
+        self, host: InteractionHost, client: InteractionClient
+    ) -> None:
+        items = [write(LABELS, None, append=True)] * 55
+        assert client.write(*items) == [Status.INVALID_DATA_TYPE]
+
+    def test_response_beyond_a_message(
+        self, host: InteractionHost, client: InteractionClient
+    ) -> None:
+        with pytest.raises(WireStatusError) as info:
+            client.write(*[write(LEVEL, 1)] * 58)
+        assert info.value.status is Status.RESOURCE_EXHAUSTED
+        assert host.samples[1].get("level") == 7
+
+    def test_other_action_in_a_chunked_write(self, host: InteractionHost) -> None:
+        conversation = Client(host).open()
+        conversation.send(Opcode.WRITE_REQUEST, write_request(write(LEVEL, 1), more=True))
+        conversation.receive()
+        conversation.send(Opcode.STATUS_RESPONSE, encode({0: 0, **REVISION}))
+        assert conversation.receive().payload[3] == Status.INVALID_ACTION
+        host.network.run(1)
+        assert len(host.exchanges) == 0
+
+
+class TestTimed:
+    def test_timed_write(self, host: InteractionHost, client: InteractionClient) -> None:
+        assert client.write(write(TIMED, True), timed_ms=500) == [0]
+        assert host.samples[1].get("timed") is True
+
+    def test_flag_without_timed_request(
+        self, host: InteractionHost, client: InteractionClient
+    ) -> None:
+        with pytest.raises(WireStatusError) as info:
+            client.request(Opcode.WRITE_REQUEST, write_request(write(LEVEL, 1), timed=True))
+        assert info.value.status is Status.TIMED_REQUEST_MISMATCH
+        assert host.samples[1].get("level") == 7
+
+    def test_timed_request_without_flag(
+        self, host: InteractionHost, client: InteractionClient
+    ) -> None:
+        with pytest.raises(WireStatusError) as info:
+            client.request(Opcode.WRITE_REQUEST, write_request(write(LEVEL, 1)), timed_ms=500)
+        assert info.value.status is Status.TIMED_REQUEST_MISMATCH
+        assert host.samples[1].get("level") == 7
+
+
+def test_suppressed_response(host: InteractionHost) -> None:
+    conversation = Client(host).open()
+    conversation.send(Opcode.WRITE_REQUEST, write_request(write(LEVEL, 1), suppress=True))
+    host.network.run(1)
+    assert not conversation.messages
+    assert host.samples[1].get("level") == 1
+    assert len(host.exchanges) == 0
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        encode({1: False, **REVISION}),
+        encode({0: False, 1: False, 2: [{1: TlvList([(3, 1), (4, 1)]), 2: 1}]}),
+        encode({0: False, 1: False, 2: [{1: TlvList([(2, 1), (4, 1)]), 2: 1}]}),
+        encode({0: False, 1: False, 2: [{1: TlvList([(2, 1), (3, 1)]), 2: 1}]}),
+        encode({0: False, 1: False, 2: [{1: attribute_path((1, 1, 1))}]}),
+        encode({0: False, 1: False, 2: [{1: attribute_path((1, 1, 1), (5, "x")), 2: 1}]}),
+        encode({0: False, 1: False, 2: [{0: SignedInt(1), 1: attribute_path((1, 1, 1)), 2: 1}]}),
+        encode({0: 1, 1: False, 2: []}),
+        write_request(write(LEVEL, 1), more=True, suppress=True),
+    ],
+)
+def test_malformed_request(
+    host: InteractionHost, client: InteractionClient, payload: bytes
+) -> None:
+    with pytest.raises(WireStatusError) as info:
+        client.request(Opcode.WRITE_REQUEST, payload)
+    assert info.value.status is Status.INVALID_ACTION
+    assert host.samples[1].get("level") == 7
+
+
+class TestGroups:
+    def receive(self, host: InteractionHost, payload: bytes, group: int = 0x4444) -> None:
+        session = GroupSession(
+            Subject(AuthMode.GROUP, 1, group), 0x2222, address(2), host.network.now
+        )
+        message = Message(EXCHANGE_INITIATOR, Opcode.WRITE_REQUEST, 7, 1, payload)
+        host.exchanges.receive_group(session, message, host.network.now)
+        host.network.run(1)
+
+    def test_writes_on_the_endpoints_of_the_group(self, host: InteractionHost) -> None:
+        self.receive(host, write_request(Write((None, CLUSTER, LEVEL), 33)))
+        assert [sample.get("level") for sample in host.samples] == [7, 33]
+        assert host.network.log == []
+
+    def test_other_group(self, host: InteractionHost) -> None:
+        self.receive(host, write_request(Write((None, CLUSTER, LEVEL), 33)), group=0x5555)
+        assert [sample.get("level") for sample in host.samples] == [7, 7]
+
+    @pytest.mark.parametrize("options", [{"timed": True}, {"more": True}])
+    def test_timed_or_chunked(self, host: InteractionHost, options: dict[str, bool]) -> None:
+        self.receive(host, write_request(Write((None, CLUSTER, LEVEL), 33), **options))
+        assert host.samples[1].get("level") == 7
+
+    def test_malformed(self, host: InteractionHost) -> None:
+        self.receive(host, b"\x15\x18\x18")
+        assert host.samples[1].get("level") == 7
+
+    def test_context_is_the_group(self, host: InteractionHost) -> None:
+        host.grants.masks[0x4444] = VIEW
+        self.receive(host, write_request(Write((None, CLUSTER, LEVEL), 33)))
+        assert host.samples[1].get("level") == 7
+
+
+def test_written_values_survive_a_restart(host: InteractionHost, client: InteractionClient) -> None:
+    client.write(write(LEVEL, 55), write(NOTES, [{1: "kept", 2: 9}]))
+    again = InteractionHost(Network(), seed=8, store=host.store)
+    context = InteractionContext(Subject(AuthMode.CASE, 1), 0)
+    assert again.samples[1].get("level") == 55
+    assert again.samples[0].get("level") == 7
+    assert again.samples[1].get("notes") == [{"text": "kept", "secret": 9, "fabric_index": 1}]
+    assert again.samples[1].encode_attribute(NOTES, context) == encode(
+        [{1: "kept", 2: 9, 254: 1}], 2
+    )
