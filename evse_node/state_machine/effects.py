@@ -1,6 +1,7 @@
 """What the machine wants done: orders to the hardware, and notices for whoever listens.
 
-Orders of class `SafetyEffect` are carried out first.
+A `SafetyOrder` is carried out before all other orders. The base classes only tell the
+kinds apart; the unions `Order`, `Notice` and `Effect` say which effects there are.
 """
 
 from __future__ import annotations
@@ -12,61 +13,81 @@ from evse_node.state_machine.faults import FaultState
 from evse_node.state_machine.names import State, StoppedReason
 from evse_node.units import Milliamps, MilliwattHours
 
+
+class AnyOrder:
+    """An effect that is for the hardware."""
+
+    __slots__ = ()
+
+
+class SafetyOrder(AnyOrder):
+    """An order that makes things safer and so does not wait for others."""
+
+    __slots__ = ()
+
+
+class AnyNotice:
+    """An effect that is for whoever listens."""
+
+    __slots__ = ()
+
+
 # Orders to the hardware
 
 
 @dataclass(frozen=True, slots=True)
-class OpenContactor:
+class OpenContactor(SafetyOrder):
     """Switch the power off."""
 
 
 @dataclass(frozen=True, slots=True)
-class CloseContactor:
+class CloseContactor(AnyOrder):
     """Switch the power on. Feedback follows as an event."""
 
 
 @dataclass(frozen=True, slots=True)
-class OfferCurrent:
+class OfferCurrent(AnyOrder):
     """Put PWM on the pilot; `current_ma` has a duty cycle."""
 
     current_ma: Milliamps
 
 
 @dataclass(frozen=True, slots=True)
-class WithdrawOffer:
+class WithdrawOffer(SafetyOrder):
     """Put constant +12 V on the pilot (X1)."""
 
 
 @dataclass(frozen=True, slots=True)
-class SignalUnavailable:
+class SignalUnavailable(SafetyOrder):
     """Put constant -12 V on the pilot (state F), and hold it until told otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
-class LockCable:
+class LockCable(AnyOrder):
     """Hold the plug in the socket."""
 
 
 @dataclass(frozen=True, slots=True)
-class UnlockCable:
+class UnlockCable(AnyOrder):
     """Release the plug."""
 
 
 @dataclass(frozen=True, slots=True)
-class SetDischarge:
+class SetDischarge(AnyOrder):
     """Let the vehicle feed back at most this current; None ends it."""
 
     current_ma: Milliamps | None
 
 
 @dataclass(frozen=True, slots=True)
-class BeginDiagnostics:
+class BeginDiagnostics(AnyOrder):
     """Start the hardware's self-test."""
 
 
-SafetyEffect: TypeAlias = OpenContactor | SignalUnavailable | WithdrawOffer
 Order: TypeAlias = (
-    SafetyEffect
+    OpenContactor
+    | SignalUnavailable
+    | WithdrawOffer
     | CloseContactor
     | OfferCurrent
     | LockCable
@@ -79,14 +100,14 @@ Order: TypeAlias = (
 
 
 @dataclass(frozen=True, slots=True)
-class EvConnected:
+class EvConnected(AnyNotice):
     """A session began."""
 
     session_id: int
 
 
 @dataclass(frozen=True, slots=True)
-class EvNotDetected:
+class EvNotDetected(AnyNotice):
     """A session ended. `state` is the one before."""
 
     session_id: int
@@ -97,7 +118,7 @@ class EvNotDetected:
 
 
 @dataclass(frozen=True, slots=True)
-class EnergyTransferStarted:
+class EnergyTransferStarted(AnyNotice):
     """Energy may flow. `state` is the new one; `maximum_ma` the limit in that direction."""
 
     session_id: int
@@ -106,7 +127,7 @@ class EnergyTransferStarted:
 
 
 @dataclass(frozen=True, slots=True)
-class EnergyTransferStopped:
+class EnergyTransferStopped(AnyNotice):
     """No more energy. `state` is the one before; energies are those since the start notice."""
 
     session_id: int
@@ -117,7 +138,7 @@ class EnergyTransferStopped:
 
 
 @dataclass(frozen=True, slots=True)
-class FaultChanged:
+class FaultChanged(AnyNotice):
     """The shown fault changed. `state` is the one before; no session id without a session."""
 
     session_id: int | None
@@ -127,14 +148,14 @@ class FaultChanged:
 
 
 @dataclass(frozen=True, slots=True)
-class RfidRead:
+class RfidRead(AnyNotice):
     """A card was read."""
 
     uid: bytes
 
 
 @dataclass(frozen=True, slots=True)
-class SessionChanged:
+class SessionChanged(AnyNotice):
     """The session's values are to be reported even if they are the same as before."""
 
 

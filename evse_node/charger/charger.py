@@ -1,0 +1,479 @@
+"""The driver of the machine: it feeds events, carries out effects, and keeps time.
+
+How to build and run one:
+
+    backend = create_backend("simulated", {})
+    charger = Charger(backend, store, now=monotonic(), utc_ms=utc_clock, timers=stack_timers)
+    charger.observers.append(on_change)        # called with (Snapshot, notices, now)
+    await backend.start(lambda event: charger.receive(event, monotonic()))
+    ...
+    await backend.stop()
+
+Everything happens in one thread. `receive` takes what the hardware tells, `handle` what
+anyone else wants; both carry out all that follows, also what the hardware answers at
+once, and then call the observers one time. With `timers` the charger keeps its one
+deadline there; without, ask `next_deadline` and call `on_timer`.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from typing import Final
+
+from evse_node.charger.hardware import (
+    Hardware,
+    HardwareView,
+    RealHardware,
+    StandInHardware,
+    to_machine,
+)
+from evse_node.charger.record import ChargerRecord
+from evse_node.charger.schedule import Schedule
+from evse_node.charger.snapshot import ChargerSettings, Observer, Snapshot
+from evse_node.errors import HalError
+from evse_node.hal.interface import EvseBackend, HalEvent, MeterValues, capabilities
+from evse_node.matter.store import Store
+from evse_node.matter.timers import Timer, Timers
+from evse_node.state_machine.control_pilot import PilotState
+from evse_node.state_machine.effects import (
+    AnyNotice,
+    AnyOrder,
+    Effect,
+    Notice,
+    Refused,
+    SafetyOrder,
+    UnlockCable,
+)
+from evse_node.state_machine.events import (
+    ChargingHeld,
+    ClockRead,
+    ContactorReported,
+    Direction,
+    Disable,
+    Event,
+    FaultCleared,
+    FaultRaised,
+    LimitClaimed,
+    MeterRead,
+    PilotChanged,
+    Reset,
+    RfidTapped,
+    TimerExpired,
+)
+from evse_node.state_machine.evse import step
+from evse_node.state_machine.faults import FaultState
+from evse_node.state_machine.limits import LimitSource
+from evse_node.state_machine.session import NO_READING, MeterReading
+from evse_node.state_machine.state import (
+    EvseState,
+    next_deadline,
+)
+from evse_node.state_machine.targets import (
+    ChargingTargetSchedule,
+    check_targets,
+    merge_targets,
+)
+from evse_node.units import (
+    EpochSeconds,
+    Milliamps,
+    epoch_s_from_utc_ms,
+    power_mw,
+    utc_ms_from_epoch_s,
+)
+
+_LOGGER: Final = logging.getLogger(__name__)
+
+_CLOCK_UNKNOWN_RETRY_S: Final = 30.0
+"""How often to look for the wall clock while something waits for it."""
+_CLOCK_LONGEST_WAIT_S: Final = 60.0
+"""The wall clock may be set while something waits for it, so no wait is longer than this."""
+_SESSION_SAVE_S: Final = 300.0
+_EVENTS_PER_TURN: Final = 1000
+
+
+class Charger:
+    """One charger: the machine with a backend, a store and a sense of time.
+
+    `now` is monotonic seconds; `utc_ms` returns milliseconds since 1970, or None while
+    the wall clock is not known. `draw` returns a random number from 0 up to 1.
+    """
+
+    def __init__(
+        self,
+        backend: EvseBackend,
+        store: Store,
+        *,
+        now: float,
+        settings: ChargerSettings | None = None,
+        utc_ms: Callable[[], int | None] = lambda: None,
+        timers: Timers | None = None,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        self.settings = settings or ChargerSettings()
+        possible = capabilities(backend)
+        chosen = self.settings.features
+        self.features = possible if chosen is None else possible & chosen
+        self.observers: list[Observer] = []
+        self.randomization_window_s = 0
+        self._backend = backend
+        self._real = RealHardware(backend)
+        self._hardware: Hardware = self._real
+        self._view = HardwareView()
+        self._saved_claims: list[LimitClaimed] = []
+        self._utc_ms = utc_ms
+        self._timers = timers
+        self._timer: Timer | None = None
+        self._queue: deque[Event] = deque()
+        self._is_busy = False
+        self._is_meter_lost = False
+        self._record = ChargerRecord(store)
+        self._saved_at = now
+        self._state = self._load(now)
+        self._schedule = Schedule(
+            self._record.load_targets(),
+            has_soc="SOC" in self.features,
+            zone=self.settings.zone,
+            draw_delay_s=lambda: int(draw() * self.randomization_window_s),
+        )
+        self._look_at_clock_at: float | None = None
+        self._run([], now)
+
+    # What it is
+
+    @property
+    def state(self) -> EvseState:
+        """The machine's state."""
+        return self._state
+
+    def snapshot(self) -> Snapshot:
+        """Return the charger as others may see it now."""
+        state = self._state
+        limit = state.charge_limits.lowest
+        return Snapshot(
+            state=state.state,
+            supply_state=state.supply_state,
+            fault=state.fault,
+            faults=state.faults,
+            charging=state.charging,
+            discharging=state.discharging,
+            circuit_capacity_ma=self._claim(LimitSource.CIRCUIT),
+            minimum_charge_ma=state.minimum_charge_ma,
+            maximum_charge_ma=limit.current_ma,
+            maximum_discharge_ma=state.discharge_limits.current_ma,
+            user_maximum_charge_ma=self._claim(LimitSource.USER),
+            limit=limit,
+            is_held=state.is_held,
+            next_charge=self._schedule.next_charge,
+            vehicle=state.vehicle,
+            session=state.session,
+            meter=state.meter,
+            pilot=state.pilot,
+            pilot_output=state.outputs.pilot,
+            offered_ma=state.outputs.offered_ma,
+            contactor=state.outputs.contactor,
+            is_locked=state.outputs.is_locked,
+            is_test_mode=self.is_test_mode,
+        )
+
+    def meter_values(self) -> MeterValues | None:
+        """Return what the meter shows now, or None without a meter that answers."""
+        if self._backend.meter is None:
+            return None
+        try:
+            return self._backend.meter.read()
+        except HalError:
+            return None
+
+    def refresh_meter(self, now: float) -> MeterReading:
+        """Take in the meter's totals now; return them."""
+        self._run((), now)
+        return self._state.meter
+
+    def _claim(self, source: LimitSource) -> Milliamps:
+        return self._state.charge_limits.claim(source) or Milliamps(0)
+
+    # What happens
+
+    def handle(self, event: Event, now: float) -> str | None:
+        """Take in an event and all that follows; return why it was refused, or None.
+
+        Called out of an observer or an order, it waits for its turn and returns None.
+        """
+        return self._run([event], now)
+
+    def receive(self, event: HalEvent, now: float) -> None:
+        """Take in what the hardware tells."""
+        told = to_machine(event)
+        self._view.note(told)
+        if isinstance(told, RfidTapped):
+            self._real.acknowledge_card()
+        elif self.is_test_mode:
+            return
+        self._run([told], now)
+
+    def next_deadline(self) -> float | None:
+        """Return when `on_timer` wants to be called (monotonic seconds), or None."""
+        machine = next_deadline(self._state)
+        moments = [] if machine is None else [machine[0]]
+        if self._look_at_clock_at is not None:
+            moments.append(self._look_at_clock_at)
+        return min(moments, default=None)
+
+    def on_timer(self, now: float) -> None:
+        """Do what is due. May be called at any time."""
+        due: list[Event] = [
+            TimerExpired(timer)
+            for timer, _ in sorted(self._state.timers.items(), key=lambda item: item[1])
+        ]
+        self._run(due, now)
+
+    # Targets
+
+    @property
+    def targets(self) -> tuple[ChargingTargetSchedule, ...]:
+        """The charging targets that are stored."""
+        return self._schedule.targets
+
+    def set_targets(self, schedules: Iterable[ChargingTargetSchedule], now: float) -> None:
+        """Put charging targets over the stored ones. Raises TargetsRefusedError; all or nothing.
+
+        Spec: Matter Application Clusters 1.3 "SetTargets Command"
+        """
+        new = tuple(schedules)
+        check_targets(new, has_soc="SOC" in self.features)
+        self._store_targets(merge_targets(self.targets, new), now)
+
+    def clear_targets(self, now: float) -> None:
+        """Forget all charging targets."""
+        self._store_targets((), now)
+
+    def follow_schedule(self, is_followed: bool, now: float) -> None:
+        """Let charging wait for the start that the targets ask for, or no longer."""
+        self._schedule.is_followed = is_followed
+        self._run([], now)
+
+    def _store_targets(self, targets: tuple[ChargingTargetSchedule, ...], now: float) -> None:
+        self._schedule.targets = targets
+        self._record.save_targets(targets)
+        self._run([], now)
+
+    # Test mode
+
+    @property
+    def is_test_mode(self) -> bool:
+        """True while a play vehicle stands in for the hardware."""
+        return self._hardware is not self._real
+
+    def enter_test_mode(self, now: float) -> None:
+        """Put the real hardware to rest; from now on `handle` alone says what the pilot shows.
+
+        The charger begins with no vehicle, no fault and nothing enabled, and tells nobody
+        how it got there. Called again, it begins again.
+        """
+        if not self.is_test_mode:
+            self._saved_claims = [
+                LimitClaimed(source, self._state.limits(direction).claim(source), (direction,))
+                for source in (LimitSource.HARDWARE, LimitSource.CIRCUIT, LimitSource.USER)
+                for direction in Direction
+            ]
+            self._run([Reset()], now)
+            self._hardware = StandInHardware()
+        self._run([Reset(), ContactorReported(False)], now)
+
+    def leave_test_mode(self, now: float) -> None:
+        """Give the hardware back its place and the limits their values.
+
+        What was enabled for a play vehicle does not hold for a real one.
+        """
+        if not self.is_test_mode:
+            return
+        self._run([FaultCleared(), Disable(), PilotChanged(PilotState.A)], now)
+        self._hardware = self._real
+        for event in self._real.execute(UnlockCable()):
+            self._view.note(event)
+        self._run([*self._saved_claims, *self._view.retell()], now)
+
+    # One turn
+
+    def _run(self, events: Iterable[Event], now: float) -> str | None:
+        given = tuple(events)
+        self._queue.extend(given)
+        if self._is_busy:
+            return None
+        self._is_busy = True
+        notices: list[Notice] = []
+        refusal: str | None = None
+        try:
+            self._read_meter()
+            before, plan = self._state, self._schedule.next_charge
+            for event, effects in self._work_off(now):
+                for effect in effects:
+                    if isinstance(effect, AnyNotice):
+                        notices.append(effect)
+                    elif isinstance(effect, Refused) and given and event is given[0]:
+                        refusal = effect.reason
+        finally:
+            self._is_busy = False
+        self._save(before, now)
+        self._arm(now)
+        is_changed = replace(before, meter=self._state.meter) != self._state
+        if notices or is_changed or self._schedule.next_charge is not plan:
+            snapshot = self.snapshot()
+            for observer in self.observers:
+                observer(snapshot, tuple(notices), now)
+        return refusal
+
+    def _work_off(self, now: float) -> Iterator[tuple[Event, tuple[Effect, ...]]]:
+        """Step through the queue and all that it brings about, and give the orders."""
+        for _ in range(_EVENTS_PER_TURN):
+            if not self._queue:
+                self._look_at_clock(now)
+                if not self._queue:
+                    return
+            event = self._queue.popleft()
+            self._state, effects = step(self._state, event, now)
+            orders = [effect for effect in effects if isinstance(effect, AnyOrder)]
+            orders.sort(key=lambda order: not isinstance(order, SafetyOrder))
+            for order in orders:
+                self._queue.extend(self._hardware.execute(order))
+            yield event, effects
+        _LOGGER.error("events do not come to an end; the rest is dropped")
+        self._queue.clear()
+
+    def _read_meter(self) -> None:
+        """Let the meter's totals be the first event of the turn, or its loss the last."""
+        meter = self._backend.meter
+        if meter is None:
+            return
+        try:
+            values = meter.read()
+        except HalError as error:
+            if not self._is_meter_lost:
+                _LOGGER.error("the meter is lost: %s", error)
+                self._is_meter_lost = True
+                self._queue.append(FaultRaised(FaultState.METER_FAILURE))
+            return
+        self._is_meter_lost = False
+        reading = MeterReading(values.imported_mwh, values.exported_mwh)
+        if reading != self._state.meter:
+            self._queue.appendleft(MeterRead(reading))
+
+    def _look_at_clock(self, now: float) -> None:
+        """Queue what the wall clock brings about, and note when to look at it again."""
+        state = self._state
+        utc_ms = self._utc_ms()
+        epoch_s = None if utc_ms is None else epoch_s_from_utc_ms(utc_ms)
+        moments: list[EpochSeconds] = []
+        for permission in (state.charging, state.discharging):
+            if permission is not None and permission.until is not None:
+                moments.append(permission.until)
+                if epoch_s is not None and permission.until <= epoch_s:
+                    self._queue.append(ClockRead(epoch_s))
+                    return
+        ratings = self._backend.ratings
+        power = power_mw(ratings.nominal_voltage_mv, state.charge_limits.current_ma, ratings.phases)
+        self._schedule.update(state, power, epoch_s)
+        is_held = self._schedule.is_holding(epoch_s)
+        if is_held is not state.is_held:
+            self._queue.append(ChargingHeld(is_held))
+            return
+        planned = self._schedule.next_moment(epoch_s)
+        if planned is not None:
+            moments.append(planned)
+        if utc_ms is None:
+            is_waiting = bool(moments or self._schedule.targets)
+            self._look_at_clock_at = now + _CLOCK_UNKNOWN_RETRY_S if is_waiting else None
+        elif moments:
+            wait_s = (utc_ms_from_epoch_s(min(moments)) - utc_ms) / 1000
+            self._look_at_clock_at = now + min(max(wait_s, 0.0), _CLOCK_LONGEST_WAIT_S)
+        else:
+            self._look_at_clock_at = None
+
+    def _arm(self, now: float) -> None:
+        if self._timers is None:
+            return
+        deadline = self.next_deadline()
+        if self._timer is not None:
+            if self._timer.callback is not None and self._timer.when == deadline:
+                return
+            self._timer.cancel()
+            self._timer = None
+        if deadline is not None:
+            self._timer = self._timers.call_at(deadline, self.on_timer)
+
+    # Memory
+
+    def _load(self, now: float) -> EvseState:
+        ratings = self._backend.ratings
+        user_ma = self._record.load_user_limit()
+        state = self._record.load_permissions(EvseState(settings=self.settings.evse))
+        if "V2X" not in self.features:
+            state = replace(state, discharging=None)
+        meter = self._first_reading()
+        state = replace(
+            state, meter=meter, session=self._record.load_session(meter, now, self._utc_ms())
+        )
+        claims = (
+            LimitClaimed(LimitSource.HARDWARE, ratings.maximum_current_ma, (Direction.CHARGE,)),
+            LimitClaimed(
+                LimitSource.HARDWARE,
+                ratings.maximum_discharge_current_ma,
+                (Direction.DISCHARGE,),
+            ),
+            LimitClaimed(LimitSource.CIRCUIT, self.settings.circuit_capacity_ma),
+            LimitClaimed(
+                LimitSource.USER,
+                self.settings.user_maximum_ma if user_ma is None else user_ma,
+                (Direction.CHARGE,),
+            ),
+        )
+        for claim in claims:
+            state, _ = step(state, claim, now)
+        return state
+
+    def _first_reading(self) -> MeterReading:
+        values = self.meter_values()
+        if values is None:
+            return NO_READING
+        return MeterReading(values.imported_mwh, values.exported_mwh)
+
+    def save(self, now: float) -> None:
+        """Put the running session's values into the store; for the end of the program."""
+        self._run((), now)
+        self._save_session(now)
+
+    def _save_session(self, now: float) -> None:
+        session = self._state.session
+        if session is not None:
+            self._record.save_session(session, self._state.meter, now, self._utc_ms())
+        self._saved_at = now
+
+    def _save(self, before: EvseState, now: float) -> None:
+        state = self._state
+        if state.session is not before.session or (
+            now >= self._saved_at + _SESSION_SAVE_S
+            and state.session is not None
+            and state.session.is_active
+        ):
+            self._save_session(now)
+        if state is before:
+            return
+        if _permissions(state) != _permissions(before):
+            self._record.save_permissions(state)
+        user_ma = state.charge_limits.claim(LimitSource.USER)
+        if user_ma != before.charge_limits.claim(LimitSource.USER) and not self.is_test_mode:
+            self._record.save_user_limit(user_ma)
+
+
+def _permissions(state: EvseState) -> tuple[object, ...]:
+    return (
+        state.charging,
+        state.discharging,
+        state.minimum_charge_ma,
+        state.charge_limits.claim(LimitSource.COMMAND),
+        state.discharge_limits.claim(LimitSource.COMMAND),
+    )

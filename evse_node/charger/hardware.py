@@ -1,0 +1,199 @@
+"""Between the machine's words and the hardware's: orders go down, events come up.
+
+`RealHardware` drives a backend. `StandInHardware` takes its place during test events:
+it closes no contactor, so that a test can play a vehicle on a charger that has a
+live socket. Meanwhile `HardwareView` remembers how things really are.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from evse_node.errors import HalError
+from evse_node.hal.interface import (
+    BatteryRead,
+    CableReported,
+    CardPresented,
+    ContactorFeedback,
+    CurrentDerated,
+    EvseBackend,
+    FaultDetected,
+    FaultGone,
+    HalEvent,
+    PilotReported,
+    SelfTestCompleted,
+    VehicleIdRead,
+)
+from evse_node.state_machine.control_pilot import PilotState
+from evse_node.state_machine.effects import (
+    BeginDiagnostics,
+    CloseContactor,
+    LockCable,
+    OfferCurrent,
+    OpenContactor,
+    Order,
+    SetDischarge,
+    SignalUnavailable,
+    UnlockCable,
+    WithdrawOffer,
+)
+from evse_node.state_machine.events import (
+    BatteryReported,
+    CableChanged,
+    ContactorReported,
+    DiagnosticsCompleted,
+    Event,
+    FaultCleared,
+    FaultRaised,
+    LimitClaimed,
+    PilotChanged,
+    RfidTapped,
+    VehicleIdentified,
+)
+from evse_node.state_machine.faults import FaultState
+from evse_node.state_machine.limits import LimitSource
+
+_LOGGER: Final = logging.getLogger(__name__)
+
+
+def to_machine(event: HalEvent) -> Event:
+    """Say in the machine's words what the hardware told."""
+    match event:
+        case PilotReported(pilot):
+            return PilotChanged(pilot)
+        case ContactorFeedback(is_closed):
+            return ContactorReported(is_closed)
+        case CableReported(ampacity_ma):
+            return CableChanged(ampacity_ma)
+        case FaultDetected(fault):
+            return FaultRaised(fault)
+        case FaultGone(fault_or_all):
+            return FaultCleared(fault_or_all)
+        case CurrentDerated(current_ma):
+            return LimitClaimed(LimitSource.TEMPERATURE, current_ma)
+        case CardPresented(uid):
+            return RfidTapped(uid)
+        case BatteryRead(percent, capacity_mwh):
+            return BatteryReported(percent, capacity_mwh)
+        case VehicleIdRead(vehicle_id):
+            return VehicleIdentified(vehicle_id)
+        case SelfTestCompleted():
+            return DiagnosticsCompleted()
+
+
+class Hardware(Protocol):
+    """What carries out orders. The events that it returns happened because of the order."""
+
+    def execute(self, order: Order) -> list[Event]:
+        """Carry out one order. Never raises."""
+
+
+class RealHardware:
+    """The backend. An order that fails becomes a fault, never an exception."""
+
+    def __init__(self, backend: EvseBackend) -> None:
+        self._backend = backend
+
+    def execute(self, order: Order) -> list[Event]:
+        """Give the order to the backend."""
+        try:
+            self._give(order)
+        except HalError as error:
+            _LOGGER.error("%s failed: %s", type(order).__name__, error)
+            if isinstance(order, CloseContactor):
+                return [FaultRaised(FaultState.CONTACT_DRY_FAILURE)]
+            return [FaultRaised(FaultState.OTHER)]
+        return []
+
+    def _give(self, order: Order) -> None:
+        backend = self._backend
+        match order:
+            case OpenContactor():
+                backend.contactor.open()
+            case CloseContactor():
+                backend.contactor.close()
+            case OfferCurrent(current_ma):
+                backend.control_pilot.offer(current_ma)
+            case WithdrawOffer():
+                backend.control_pilot.withdraw()
+            case SignalUnavailable():
+                backend.control_pilot.signal_unavailable()
+            case LockCable():
+                if backend.lock is not None:
+                    backend.lock.lock()
+            case UnlockCable():
+                if backend.lock is not None:
+                    backend.lock.unlock()
+            case SetDischarge(current_or_none):
+                if backend.discharger is not None:
+                    backend.discharger.set_discharge(current_or_none)
+            case BeginDiagnostics():
+                if backend.self_test is not None:
+                    backend.self_test.start_self_test()
+
+    def acknowledge_card(self) -> None:
+        """Let the reader show that the card was read."""
+        reader = self._backend.rfid_reader
+        if reader is not None:
+            try:
+                reader.acknowledge()
+            except HalError as error:
+                _LOGGER.warning("the card reader does not answer: %s", error)
+
+
+class StandInHardware:
+    """A contactor that obeys at once, and nothing else."""
+
+    def execute(self, order: Order) -> list[Event]:
+        """Pretend to carry out the order."""
+        match order:
+            case OpenContactor():
+                return [ContactorReported(False)]
+            case CloseContactor():
+                return [ContactorReported(True)]
+            case _:
+                return []
+
+
+@dataclass(slots=True)
+class HardwareView:
+    """How the hardware really is while a stand-in has its place."""
+
+    pilot: PilotState | None = None
+    facts: dict[type[Event], Event] = field(default_factory=dict)
+    faults: list[FaultState] = field(default_factory=list)
+
+    def note(self, event: Event) -> None:
+        """Remember what the hardware told."""
+        match event:
+            case PilotChanged(pilot):
+                self.pilot = pilot
+            case FaultRaised(fault):
+                if fault not in self.faults:
+                    self.faults.append(fault)
+            case FaultCleared(fault):
+                self.faults = [
+                    left for left in self.faults if fault is not None and left is not fault
+                ]
+            case (
+                ContactorReported()
+                | CableChanged()
+                | LimitClaimed()
+                | BatteryReported()
+                | VehicleIdentified()
+            ):
+                self.facts[type(event)] = event
+            case _:
+                pass
+
+    def retell(self) -> list[Event]:
+        """Return events that bring a machine without vehicle up to date."""
+        told: list[Event] = [FaultRaised(fault) for fault in self.faults]
+        vehicle = (BatteryReported, VehicleIdentified)
+        told += (event for event in self.facts.values() if not isinstance(event, vehicle))
+        if self.pilot is not None:
+            told.append(PilotChanged(self.pilot))
+        told += (event for event in self.facts.values() if isinstance(event, vehicle))
+        return told

@@ -1,0 +1,230 @@
+"""What a charger keeps across a restart: permissions, the user's limit, the session, targets.
+
+Each part is one JSON object in the store under "evse/", written only when it differs
+from what is there. A part that cannot be read is taken as missing: a charger without
+memory is safe, one that does not start is not.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Final, TypeAlias, TypeVar
+
+from evse_node.matter.store import Store
+from evse_node.state_machine.events import Direction
+from evse_node.state_machine.limits import LimitSource
+from evse_node.state_machine.session import MeterReading, Session
+from evse_node.state_machine.state import EvseState, Permission
+from evse_node.state_machine.targets import ChargingTarget, ChargingTargetSchedule
+from evse_node.units import EpochSeconds, Milliamps, MilliwattHours
+
+_LOGGER: Final = logging.getLogger(__name__)
+
+_Json: TypeAlias = "bool | int | float | str | list[_Json] | dict[str, _Json] | None"
+_Part = TypeVar("_Part")
+
+_PERMISSIONS: Final = "evse/permissions"
+_USER_LIMIT: Final = "evse/user-limit"
+_SESSION: Final = "evse/session"
+_TARGETS: Final = "evse/targets"
+
+
+class ChargerRecord:
+    """The parts of a charger's memory in a store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    # Permissions
+
+    def save_permissions(self, state: EvseState) -> None:
+        """Keep what was enabled, until when, and with which currents."""
+        self._put(
+            _PERMISSIONS,
+            {
+                "charging": _permission_to_json(state.charging),
+                "discharging": _permission_to_json(state.discharging),
+                "minimum_ma": state.minimum_charge_ma,
+                "charge_ma": state.charge_limits.claim(LimitSource.COMMAND) or 0,
+                "discharge_ma": state.discharge_limits.claim(LimitSource.COMMAND) or 0,
+            },
+        )
+
+    def load_permissions(self, state: EvseState) -> EvseState:
+        """Return the state with the permissions that were kept."""
+
+        def read(record: Mapping[str, _Json]) -> EvseState:
+            return replace(
+                state,
+                charging=_permission_from_json(record["charging"]),
+                discharging=_permission_from_json(record["discharging"]),
+                minimum_charge_ma=Milliamps(_whole(record["minimum_ma"])),
+                charge_limits=state.limits(Direction.CHARGE).with_claim(
+                    LimitSource.COMMAND, _whole(record["charge_ma"])
+                ),
+                discharge_limits=state.limits(Direction.DISCHARGE).with_claim(
+                    LimitSource.COMMAND, _whole(record["discharge_ma"])
+                ),
+            )
+
+        return self._get(_PERMISSIONS, read) or state
+
+    # The user's limit
+
+    def save_user_limit(self, current_ma: Milliamps | None) -> None:
+        """Keep UserMaximumChargeCurrent."""
+        self._put(_USER_LIMIT, {"current_ma": current_ma})
+
+    def load_user_limit(self) -> Milliamps | None:
+        """Return the user's limit that was kept."""
+        return self._get(_USER_LIMIT, lambda record: Milliamps(_whole(record["current_ma"])))
+
+    # Session
+
+    def save_session(
+        self, session: Session, meter: MeterReading, now: float, utc_ms: int | None
+    ) -> None:
+        """Keep the session with its values so far."""
+        duration_s = session.duration_s(now)
+        self._put(
+            _SESSION,
+            {
+                "id": session.id,
+                "is_active": session.is_active,
+                "started_utc_ms": None if utc_ms is None else utc_ms - duration_s * 1000,
+                "duration_s": duration_s,
+                "imported_mwh": session.start.imported_mwh,
+                "exported_mwh": session.start.exported_mwh,
+                "charged_mwh": session.energy_charged_mwh(meter),
+                "discharged_mwh": session.energy_discharged_mwh(meter),
+            },
+        )
+
+    def load_session(self, meter: MeterReading, now: float, utc_ms: int | None) -> Session | None:
+        """Return the session that was kept, as if it had gone on all the time.
+
+        A meter that has begun to count anew goes on from what it had counted before.
+        """
+
+        def read(record: Mapping[str, _Json]) -> Session:
+            duration_s = _whole(record["duration_s"])
+            is_active = bool(record["is_active"])
+            charged = _whole(record["charged_mwh"])
+            discharged = _whole(record["discharged_mwh"])
+            if not is_active:
+                return Session(
+                    _whole(record["id"]),
+                    started_at=now - duration_s,
+                    start=MeterReading(),
+                    is_active=False,
+                    ended_at=now,
+                    end=MeterReading(MilliwattHours(charged), MilliwattHours(discharged)),
+                )
+            started = record["started_utc_ms"]
+            if started is not None and utc_ms is not None:
+                duration_s = max(duration_s, (utc_ms - _whole(started)) // 1000)
+            imported, exported = _whole(record["imported_mwh"]), _whole(record["exported_mwh"])
+            if meter.imported_mwh < imported + charged:
+                imported = meter.imported_mwh - charged
+            if meter.exported_mwh < exported + discharged:
+                exported = meter.exported_mwh - discharged
+            start = MeterReading(MilliwattHours(imported), MilliwattHours(exported))
+            return Session(_whole(record["id"]), started_at=now - duration_s, start=start)
+
+        return self._get(_SESSION, read)
+
+    # Targets
+
+    def save_targets(self, schedules: Sequence[ChargingTargetSchedule]) -> None:
+        """Keep the charging targets."""
+        self._put(
+            _TARGETS,
+            {
+                "schedules": [
+                    {
+                        "days": schedule.days,
+                        "targets": [
+                            {
+                                "minutes": target.minutes_past_midnight,
+                                "soc": target.target_soc_percent,
+                                "energy_mwh": target.added_energy_mwh,
+                            }
+                            for target in schedule.targets
+                        ],
+                    }
+                    for schedule in schedules
+                ]
+            },
+        )
+
+    def load_targets(self) -> tuple[ChargingTargetSchedule, ...]:
+        """Return the charging targets that were kept."""
+
+        def read(record: Mapping[str, _Json]) -> tuple[ChargingTargetSchedule, ...]:
+            return tuple(
+                ChargingTargetSchedule(
+                    _whole(schedule["days"]),
+                    tuple(
+                        ChargingTarget(
+                            _whole(target["minutes"]),
+                            None if target["soc"] is None else _whole(target["soc"]),
+                            None
+                            if target["energy_mwh"] is None
+                            else MilliwattHours(_whole(target["energy_mwh"])),
+                        )
+                        for target in _objects(schedule["targets"])
+                    ),
+                )
+                for schedule in _objects(record["schedules"])
+            )
+
+        return self._get(_TARGETS, read) or ()
+
+    # The store
+
+    def _put(self, key: str, record: Mapping[str, _Json]) -> None:
+        value = json.dumps(record, separators=(",", ":")).encode()
+        if self._store.get(key) != value:
+            self._store.set(key, value)
+
+    def _get(self, key: str, read: Callable[[Mapping[str, _Json]], _Part]) -> _Part | None:
+        value = self._store.get(key)
+        if value is None:
+            return None
+        try:
+            return read(_object(json.loads(value)))
+        except (ValueError, KeyError, TypeError) as error:
+            _LOGGER.error("%s cannot be read and is left aside: %s", key, error)
+            return None
+
+
+def _permission_to_json(permission: Permission | None) -> _Json:
+    return None if permission is None else {"until": permission.until}
+
+
+def _permission_from_json(value: _Json) -> Permission | None:
+    if value is None:
+        return None
+    until = _object(value)["until"]
+    return Permission(None if until is None else EpochSeconds(_whole(until)))
+
+
+def _whole(value: _Json) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{value!r} is not a whole number")
+    return value
+
+
+def _object(value: _Json) -> dict[str, _Json]:
+    if not isinstance(value, dict):
+        raise TypeError(f"{value!r} is not an object")
+    return value
+
+
+def _objects(value: _Json) -> list[dict[str, _Json]]:
+    if not isinstance(value, list):
+        raise TypeError(f"{value!r} is not a list")
+    return [_object(item) for item in value]

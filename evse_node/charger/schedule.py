@@ -1,0 +1,126 @@
+"""The charging schedule: which target is next, and whether charging waits for its start.
+
+Spec: Matter Application Clusters 1.3 "NextChargeStartTime Attribute"
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import tzinfo
+from typing import TypeAlias
+
+from evse_node.state_machine.names import State, SupplyState
+from evse_node.state_machine.state import EvseState, Vehicle
+from evse_node.state_machine.targets import (
+    ChargingTargetSchedule,
+    NextCharge,
+    find_next_target,
+    plan_charge,
+)
+from evse_node.units import EpochSeconds, Milliwatts
+
+_NOTHING = NextCharge()
+_PLUGGED_IN = frozenset(
+    {
+        State.PLUGGED_IN_NO_DEMAND,
+        State.PLUGGED_IN_DEMAND,
+        State.PLUGGED_IN_CHARGING,
+        State.PLUGGED_IN_DISCHARGING,
+    }
+)
+
+_Grounds: TypeAlias = tuple[object, ...]
+
+
+class Schedule:
+    """Targets, and the plan that follows from them. It is made anew only when its grounds change.
+
+    `has_soc`: the state of charge is reported. `zone` is where the targets' minutes
+    count (None: the system's). `draw_delay_s` returns by how much the start for a target
+    is put off, so that not all cars of a street start at once. `is_followed`: charging
+    waits for the start of the plan; once it was let go for a target, it is not held again.
+    """
+
+    def __init__(
+        self,
+        targets: Sequence[ChargingTargetSchedule],
+        *,
+        has_soc: bool,
+        zone: tzinfo | None,
+        draw_delay_s: Callable[[], int],
+    ) -> None:
+        self.targets = tuple(targets)
+        self.is_followed = False
+        self.next_charge = _NOTHING
+        self._has_soc = has_soc
+        self._zone = zone
+        self._draw_delay_s = draw_delay_s
+        self._delay_s = 0
+        self._let_go_for: EpochSeconds | None = None
+        self._grounds: _Grounds = ()
+
+    def update(self, state: EvseState, power_mw: Milliwatts, now: EpochSeconds | None) -> bool:
+        """Make the plan anew if there is a reason to; return whether it changed.
+
+        Without a clock, a vehicle, or charging being enabled there is no plan.
+        """
+        if (
+            now is None
+            or state.state not in _PLUGGED_IN
+            or state.supply_state is not SupplyState.CHARGING_ENABLED
+        ):
+            self._grounds = ()
+            return self._replace(_NOTHING)
+        grounds = (state.state, power_mw, self.targets, state.vehicle)
+        target_time = self.next_charge.target_time
+        if grounds == self._grounds and (target_time is None or now < target_time):
+            return False
+        self._grounds = grounds
+        return self._replace(self._plan(power_mw, state.vehicle, now))
+
+    def is_holding(self, now: EpochSeconds | None) -> bool:
+        """Return whether charging is to wait."""
+        plan = self.next_charge
+        if not self.is_followed or now is None or plan.target_time is None:
+            return False
+        if plan.target_time == self._let_go_for:
+            return False
+        if plan.start_time is None or now < plan.start_time + self._delay_s:
+            return True
+        self._let_go_for = plan.target_time
+        return False
+
+    def next_moment(self, now: EpochSeconds | None) -> EpochSeconds | None:
+        """Return when to look again, or None."""
+        plan = self.next_charge
+        if now is None or plan.target_time is None:
+            return None
+        if self.is_followed and plan.start_time is not None:
+            start = EpochSeconds(plan.start_time + self._delay_s)
+            if now < start:
+                return min(start, plan.target_time)
+        return plan.target_time
+
+    def _plan(self, power_mw: Milliwatts, vehicle: Vehicle, now: EpochSeconds) -> NextCharge:
+        found = find_next_target(self.targets, now, self._zone)
+        if found is None:
+            return _NOTHING
+        target_time, target = found
+        return plan_charge(
+            target_time,
+            target,
+            now=now,
+            power_mw=power_mw,
+            vehicle=replace(vehicle, id=None),
+            has_soc=self._has_soc,
+        )
+
+    def _replace(self, plan: NextCharge) -> bool:
+        if plan == self.next_charge:
+            return False
+        if plan.target_time != self.next_charge.target_time:
+            self._delay_s = self._draw_delay_s()
+            self._let_go_for = None
+        self.next_charge = plan
+        return True

@@ -1,0 +1,73 @@
+"""What is configured for a charger, and what others may see of it.
+
+An observer is called after each turn with the snapshot, the notices of the turn in
+their order, and the monotonic time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import tzinfo
+from typing import TypeAlias
+
+from evse_node.state_machine.control_pilot import PilotOutput, PilotState
+from evse_node.state_machine.effects import Notice
+from evse_node.state_machine.faults import FaultState
+from evse_node.state_machine.limits import Limit
+from evse_node.state_machine.names import State, SupplyState
+from evse_node.state_machine.session import MeterReading, Session
+from evse_node.state_machine.state import ContactorState, EvseSettings, Permission, Vehicle
+from evse_node.state_machine.targets import NextCharge
+from evse_node.units import Milliamps
+
+
+@dataclass(frozen=True, slots=True)
+class ChargerSettings:
+    """What is configured. `features` are codes of the Energy EVSE cluster, None for all possible.
+
+    `zone` is where charging targets count (None: the system's). `circuit_capacity_ma` is
+    what the installation carries, `user_maximum_ma` the user's limit until one is written.
+    """
+
+    evse: EvseSettings = field(default_factory=EvseSettings)
+    features: frozenset[str] | None = None
+    circuit_capacity_ma: Milliamps = Milliamps(32_000)  # noqa: RUF009 - an int
+    user_maximum_ma: Milliamps = Milliamps(80_000)  # noqa: RUF009 - an int
+    zone: tzinfo | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The charger as others may see it.
+
+    `charging_until` and `discharging_until` are None without permission; their own
+    `until` is None without end. `limit` names who limits the charge current.
+    """
+
+    state: State
+    supply_state: SupplyState
+    fault: FaultState
+    faults: tuple[FaultState, ...]
+    charging: Permission | None
+    discharging: Permission | None
+    circuit_capacity_ma: Milliamps
+    minimum_charge_ma: Milliamps
+    maximum_charge_ma: Milliamps
+    maximum_discharge_ma: Milliamps
+    user_maximum_charge_ma: Milliamps
+    limit: Limit
+    is_held: bool
+    next_charge: NextCharge
+    vehicle: Vehicle
+    session: Session | None
+    meter: MeterReading
+    pilot: PilotState | None
+    pilot_output: PilotOutput
+    offered_ma: Milliamps
+    contactor: ContactorState
+    is_locked: bool
+    is_test_mode: bool
+
+
+Observer: TypeAlias = Callable[[Snapshot, tuple[Notice, ...], float], None]
