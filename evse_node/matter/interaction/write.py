@@ -33,7 +33,6 @@ from evse_node.matter.interaction.transaction import (
 from evse_node.matter.message import MAX_PAYLOAD, Message
 from evse_node.matter.session import GroupSession, SecureSession
 
-
 # So many statuses always fit a message.
 _FEW_ITEMS = 32
 

@@ -1,0 +1,351 @@
+from __future__ import annotations
+
+import pytest
+
+from evse_node.matter.data_model import AuthMode
+from evse_node.matter.interaction.messages import Opcode
+from evse_node.matter.interaction.status import Status
+from evse_node.matter.tlv import encode
+from tests.fakes import Network
+from tests.interaction_client import (
+    OK,
+    REVISION,
+    InteractionClient,
+    WireStatusError,
+    Write,
+    reports_of,
+    subscribe_request,
+)
+from tests.interaction_host import VIEW, Client, InteractionHost
+from tests.sample_cluster import CLUSTER, FIXED, LEVEL, NOTES, SECRET, UPTIME
+
+LEVEL_PATH = (1, CLUSTER, LEVEL)
+
+
+@pytest.fixture
+def host() -> InteractionHost:
+    return InteractionHost(Network())
+
+
+@pytest.fixture
+def controller(host: InteractionHost) -> Client:
+    return Client(host)
+
+
+@pytest.fixture
+def client(controller: Client) -> InteractionClient:
+    return InteractionClient(controller)
+
+
+def run(host: InteractionHost, seconds: float) -> None:
+    host.network.run(seconds)
+
+
+class TestEstablishing:
+    def test_first_report_and_response(
+        self, host: InteractionHost, client: InteractionClient
+    ) -> None:
+        report, subscription_id, maximum = client.subscribe(LEVEL_PATH, maximum=60)
+        assert report.values == {LEVEL_PATH: 7}
+        assert report.subscription_id == subscription_id
+        assert not report.is_suppressed
+        assert maximum == 60
+        assert len(host.model.subscriptions) == 1
+
+    @pytest.mark.parametrize(
+        ("minimum", "ceiling", "selected"),
+        [(0, 1, 1), (0, 3595, 3595), (3, 3605, 3600), (4000, 5000, 4000), (10, 10, 10), (0, 0, 0)],
+    )
+    def test_selected_interval(
+        self, client: InteractionClient, minimum: int, ceiling: int, selected: int
+    ) -> None:
+        assert client.subscribe(LEVEL_PATH, minimum=minimum, maximum=ceiling)[2] == selected
+
+    def test_long_first_report(self, host: InteractionHost, client: InteractionClient) -> None:
+        for sample in host.samples:
+            sample.set(fixed="x" * 900)
+        report, _, _ = client.subscribe((None, None, None), events=[(None, None, None)])
+        assert report.messages > 1
+        assert report.value(0, CLUSTER, FIXED) == "x" * 900
+        assert len(host.model.subscriptions) == 1
+
+    def test_statuses_of_some_paths(self, client: InteractionClient) -> None:
+        report, _, _ = client.subscribe(
+            LEVEL_PATH, (7, CLUSTER, LEVEL), events=[(1, CLUSTER, 0x77)]
+        )
+        assert report.statuses == {(7, CLUSTER, LEVEL): Status.UNSUPPORTED_ENDPOINT}
+        assert report.event_statuses == {(1, CLUSTER, 0x77): Status.UNSUPPORTED_EVENT}
+
+    def test_data_version_filter(self, host: InteractionHost, client: InteractionClient) -> None:
+        version = host.samples[1].data_version
+        report, _, _ = client.subscribe(LEVEL_PATH, versions=[(1, CLUSTER, version)])
+        assert report.values == {}
+        assert len(host.model.subscriptions) == 1
+
+    @pytest.mark.parametrize(
+        ("paths", "options", "status"),
+        [
+            ([], {}, Status.INVALID_ACTION),
+            ([LEVEL_PATH], {"minimum": 20, "maximum": 10}, Status.INVALID_ACTION),
+            ([(7, None, None)], {}, Status.INVALID_ACTION),
+            ([(1, CLUSTER, 0x77)], {}, Status.INVALID_ACTION),
+            ([], {"events": [(7, None, None)]}, Status.INVALID_ACTION),
+            ([LEVEL_PATH] * 65, {}, Status.PATHS_EXHAUSTED),
+        ],
+    )
+    def test_refusals(
+        self,
+        host: InteractionHost,
+        client: InteractionClient,
+        paths: list[tuple[int, int, int]],
+        options: dict[str, object],
+        status: Status,
+    ) -> None:
+        with pytest.raises(WireStatusError) as info:
+            client.subscribe(*paths, **options)
+        assert info.value.status is status
+        assert len(host.model.subscriptions) == 0
+
+    @pytest.mark.parametrize(
+        "paths", [[(1, CLUSTER, SECRET)], [(1, CLUSTER, None)], [(1, None, None), (0, None, 0)]]
+    )
+    def test_nothing_accessible(
+        self, host: InteractionHost, client: InteractionClient, paths: list[tuple[int, int, int]]
+    ) -> None:
+        host.grants.masks[0x2222] = VIEW if paths[0][2] == SECRET else 0
+        with pytest.raises(WireStatusError) as info:
+            client.subscribe(*paths)
+        assert info.value.status is Status.INVALID_ACTION
+
+    def test_needs_a_fabric(self, host: InteractionHost) -> None:
+        client = InteractionClient(Client(host, 5, auth_mode=AuthMode.PASE, fabric_index=0))
+        with pytest.raises(WireStatusError) as info:
+            client.subscribe(LEVEL_PATH)
+        assert info.value.status is Status.UNSUPPORTED_ACCESS
+
+    @pytest.mark.parametrize(
+        "payload",
+        [
+            encode({1: 0, 2: 10, 7: True}),
+            encode({0: True, 2: 10, 7: True}),
+            encode({0: True, 1: 0, 2: 0x10000, 7: True}),
+            encode({0: True, 1: 0, 2: 10}),
+        ],
+    )
+    def test_malformed(self, client: InteractionClient, payload: bytes) -> None:
+        with pytest.raises(WireStatusError) as info:
+            client.request(Opcode.SUBSCRIBE_REQUEST, payload)
+        assert info.value.status is Status.INVALID_ACTION
+
+    def test_refused_first_report(self, host: InteractionHost, controller: Client) -> None:
+        conversation = controller.open()
+        conversation.send(Opcode.SUBSCRIBE_REQUEST, subscribe_request(LEVEL_PATH))
+        conversation.receive()
+        conversation.send(Opcode.STATUS_RESPONSE, encode({0: 1, **REVISION}))
+        run(host, 1)
+        assert len(host.model.subscriptions) == 0
+        assert len(host.exchanges) == 0
+
+    def test_unanswered_first_report(self, host: InteractionHost, controller: Client) -> None:
+        conversation = controller.open()
+        conversation.send(Opcode.SUBSCRIBE_REQUEST, subscribe_request(LEVEL_PATH))
+        conversation.receive()
+        run(host, 60)
+        assert len(host.model.subscriptions) == 0
+        assert host.store.items("sub/") == []
+
+    def test_change_during_the_first_report(
+        self, host: InteractionHost, controller: Client
+    ) -> None:
+        conversation = controller.open()
+        conversation.send(Opcode.SUBSCRIBE_REQUEST, subscribe_request(LEVEL_PATH))
+        conversation.receive()
+        host.samples[1].set(level=8)
+        conversation.send(Opcode.STATUS_RESPONSE, OK)
+        conversation.receive()
+        conversation.close()
+        run(host, 1)
+        assert [report.values for report in reports_of(controller.reports)] == [{LEVEL_PATH: 8}]
+
+
+class TestReports:
+    def test_change_is_reported(
+        self, host: InteractionHost, controller: Client, client: InteractionClient
+    ) -> None:
+        _, subscription_id, _ = client.subscribe((1, CLUSTER, None))
+        host.samples[1].set(level=8)
+        run(host, 0)
+        (report,) = reports_of(controller.reports)
+        assert report.values == {LEVEL_PATH: 8}
+        assert report.versions == {LEVEL_PATH: host.samples[1].data_version}
+        assert report.subscription_id == subscription_id
+        assert not report.is_suppressed
+
+    def test_takes_three_datagrams(self, host: InteractionHost, client: InteractionClient) -> None:
+        client.subscribe(LEVEL_PATH)
+        host.network.log.clear()
+        host.samples[1].set(level=8)
+        run(host, 0)
+        assert len(host.network.log) == 3
+
+    def test_changes_of_one_turn_go_together(
+        self, host: InteractionHost, controller: Client, client: InteractionClient
+    ) -> None:
+        client.subscribe((None, None, None))
+        host.samples[1].set(level=8)
+        host.samples[1].set(level=9, timed=True)
+        host.samples[0].set(level=1)
+        run(host, 0)
+        (report,) = reports_of(controller.reports)
+        assert report.values == {
+            (1, CLUSTER, LEVEL): 9,
+            (1, CLUSTER, 3): True,
+            (0, CLUSTER, LEVEL): 1,
+        }
+
+    def test_unchanged_value_is_not_reported(
+        self, host: InteractionHost, controller: Client, client: InteractionClient
+    ) -> None:
+        client.subscribe(LEVEL_PATH)
+        host.samples[1].set(level=7)
+        run(host, 1)
+        assert controller.reports == []
+
+    def test_other_attributes_are_not_reported(
+        self, host: InteractionHost, controller: Client, client: InteractionClient
+    ) -> None:
+        client.subscribe(LEVEL_PATH)
+        host.samples[0].set(level=8)
+        host.samples[1].set(fixed="x")
+        run(host, 1)
+        assert controller.reports == []
+
+    def test_minimum_interval(
+        self, host: InteractionHost, controller: Client, client: InteractionClient
+    ) -> None:
+        client.subscribe(LEVEL_PATH, minimum=3, maximum=10)
+        host.samples[1].set(level=8)
+        run(host, 2.9)
+        assert controller.reports == []
+        host.samples[1].set(level=9)
+        run(host, 0.2)
+        (report,) = reports_of(controller.reports)
+        assert report.values == {LEVEL_PATH: 9}
+
+    def test_sign_of_life(
+        self, host: InteractionHost, controller: Client, client: InteractionClient
+    ) -> None:
+        client.subscribe(LEVEL_PATH, maximum=10)
+        run(host, 8)
+        assert controller.reports == []
+        run(host, 2)
+        run(host, 10)
+        reports = reports_of(controller.reports)
+        assert [report.values for report in reports] == [{}, {}]
+        assert not reports[0].is_suppressed
+
+    def test_change_postpones_the_sign_of_life(
+        self, host: InteractionHost, controller: Client, client: InteractionClient
+    ) -> None:
+        client.subscribe(LEVEL_PATH, maximum=10)
+        run(host, 8)
+        host.samples[1].set(level=8)
+        run(host, 8)
+        assert len(reports_of(controller.reports)) == 1
+        run(host, 2)
+        assert len(reports_of(controller.reports)) == 2
+
+    def test_change_during_a_report(
+        self, host: InteractionHost, controller: Client, client: InteractionClient
+    ) -> None:
+        client.subscribe(LEVEL_PATH)
+        host.samples[1].set(level=8)
+        host.handle_timer(host.network.now)
+        host.samples[1].set(level=9)
+        run(host, 1)
+        assert [report.values for report in reports_of(controller.reports)] == [
+            {LEVEL_PATH: 8},
+            {LEVEL_PATH: 9},
+        ]
+
+    def test_long_report(
+        self, host: InteractionHost, controller: Client, client: InteractionClient
+    ) -> None:
+        client.subscribe((None, None, None))
+        for sample in host.samples:
+            sample.set(fixed="x" * 900)
+        run(host, 1)
+        (report,) = reports_of(controller.reports)
+        assert len(report.values) == 2
+        assert report.messages == 2
+
+    def test_quiet_change_waits_for_report(
+        self, host: InteractionHost, controller: Client, client: InteractionClient
+    ) -> None:
+        client.subscribe(LEVEL_PATH)
+        host.samples[1].set_quietly(level=8)
+        run(host, 1)
+        assert controller.reports == []
+        assert client.read(LEVEL_PATH).value(*LEVEL_PATH) == 8
+        host.samples[1].report("level")
+        run(host, 1)
+        assert reports_of(controller.reports)[0].values == {LEVEL_PATH: 8}
+
+    def test_computed_attribute_is_reported_on_request(
+        self, host: InteractionHost, controller: Client, client: InteractionClient
+    ) -> None:
+        client.subscribe((1, CLUSTER, UPTIME))
+        run(host, 5)
+        assert controller.reports == []
+        host.samples[1].report("uptime")
+        run(host, 1)
+        assert reports_of(controller.reports)[0].value(1, CLUSTER, UPTIME) == 1005
+
+    def test_each_fabric_sees_its_part(self, host: InteractionHost, controller: Client) -> None:
+        other = Client(host, 3, fabric_index=2, node_id=0x3333)
+        for peer in (controller, other):
+            InteractionClient(peer).subscribe((1, CLUSTER, NOTES))
+        host.samples[1].set(notes=[{"text": "mine", "secret": 1, "fabric_index": 2}])
+        run(host, 1)
+        assert reports_of(controller.reports)[0].value(1, CLUSTER, NOTES) == []
+        assert len(reports_of(other.reports)[0].value(1, CLUSTER, NOTES)) == 1
+
+    def test_own_write_is_reported(
+        self, host: InteractionHost, controller: Client, client: InteractionClient
+    ) -> None:
+        client.subscribe(LEVEL_PATH)
+        client.write(Write(LEVEL_PATH, 5))
+        run(host, 1)
+        assert reports_of(controller.reports)[0].values == {LEVEL_PATH: 5}
+
+    def test_access_that_was_taken_away(
+        self, host: InteractionHost, controller: Client, client: InteractionClient
+    ) -> None:
+        client.subscribe((1, CLUSTER, LEVEL), (1, CLUSTER, SECRET), maximum=10)
+        host.grants.masks[0x2222] = VIEW
+        host.grants.change()
+        host.samples[1].set(level=8, secret=9)
+        run(host, 1)
+        assert reports_of(controller.reports)[0].values == {LEVEL_PATH: 8}
+
+    def test_changes_without_reports_do_not_pile_up(
+        self, host: InteractionHost, client: InteractionClient
+    ) -> None:
+        client.subscribe(LEVEL_PATH, minimum=60, maximum=60)
+        before = len(host.timers)
+        for level in range(100):
+            host.samples[1].set(level=level)
+        assert len(host.timers) <= before + 1
+
+
+def test_lossy_network() -> None:
+    network = Network(11, drop=0.15, repeat=0.2, reorder=0.2)
+    host = InteractionHost(network)
+    controller = Client(host)
+    InteractionClient(controller).subscribe(LEVEL_PATH, maximum=30)
+    for level in range(20):
+        host.samples[1].set(level=level)
+        network.run(20)
+    assert len(host.model.subscriptions) == 1
+    values = [report.values.get(LEVEL_PATH) for report in reports_of(controller.reports)]
+    assert [value for value in values if value is not None] == list(range(20))

@@ -1,0 +1,283 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import pytest
+
+from evse_node.matter.interaction.status import Status
+from evse_node.matter.session import Address, SecureSession
+from tests.fakes import Network
+from tests.interaction_client import (
+    InteractionClient,
+    WireStatusError,
+    reports_of,
+)
+from tests.interaction_host import Client, InteractionHost
+from tests.sample_cluster import CLUSTER, LEVEL, UPTIME
+
+LEVEL_PATH = (1, CLUSTER, LEVEL)
+
+
+@pytest.fixture
+def host() -> InteractionHost:
+    return InteractionHost(Network())
+
+
+@pytest.fixture
+def controller(host: InteractionHost) -> Client:
+    return Client(host)
+
+
+@pytest.fixture
+def client(controller: Client) -> InteractionClient:
+    return InteractionClient(controller)
+
+
+def run(host: InteractionHost, seconds: float) -> None:
+    host.network.run(seconds)
+
+
+class TestEnding:
+    def test_peer_that_does_not_know_the_subscription(
+        self, host: InteractionHost, controller: Client, client: InteractionClient
+    ) -> None:
+        client.subscribe(LEVEL_PATH)
+        controller.report_status = Status.INVALID_SUBSCRIPTION
+        host.samples[1].set(level=8)
+        run(host, 1)
+        assert len(host.model.subscriptions) == 0
+        assert host.store.items("sub/") == []
+        assert len(host.exchanges) == 0
+
+    def test_peer_that_is_gone(
+        self, host: InteractionHost, controller: Client, client: InteractionClient
+    ) -> None:
+        client.subscribe(LEVEL_PATH)
+        host.network.lost = lambda data, source, to: to == controller.address
+        host.samples[1].set(level=8)
+        run(host, 60)
+        assert len(host.model.subscriptions) == 0
+        assert host.store.items("sub/") == []
+
+    def test_peer_that_acknowledges_but_does_not_answer(
+        self, host: InteractionHost, controller: Client, client: InteractionClient
+    ) -> None:
+        client.subscribe(LEVEL_PATH)
+        controller.answers_reports = False
+        host.samples[1].set(level=8)
+        run(host, 60)
+        assert len(host.model.subscriptions) == 0
+
+    def test_new_subscription_replaces_those_of_the_peer(
+        self, host: InteractionHost, controller: Client, client: InteractionClient
+    ) -> None:
+        other = InteractionClient(Client(host, 3, node_id=0x3333))
+        other.subscribe(LEVEL_PATH)
+        client.subscribe(LEVEL_PATH)
+        client.subscribe(LEVEL_PATH, keep=True)
+        assert len(host.model.subscriptions) == 3
+        client.subscribe(LEVEL_PATH, keep=False)
+        assert len(host.model.subscriptions) == 2
+        host.samples[1].set(level=8)
+        run(host, 1)
+        assert len(reports_of(controller.reports)) == 1
+
+    def test_session_replaced_by_another(
+        self, host: InteractionHost, controller: Client, client: InteractionClient
+    ) -> None:
+        client.subscribe(LEVEL_PATH)
+        old = controller.host_session
+        controller.connect()
+        host.sessions.remove(old, host.network.now)
+        host.samples[1].set(level=8)
+        run(host, 1)
+        assert reports_of(controller.reports)[0].values == {LEVEL_PATH: 8}
+        assert len(host.model.subscriptions) == 1
+
+    def test_session_replaced_during_a_report(
+        self, host: InteractionHost, controller: Client, client: InteractionClient
+    ) -> None:
+        client.subscribe(LEVEL_PATH)
+        old = controller.host_session
+        host.network.lost = lambda data, source, to: to == controller.address
+        host.samples[1].set(level=8)
+        run(host, 0.05)
+        host.network.lost = lambda data, source, to: False
+        controller.connect()
+        host.sessions.remove(old, host.network.now)
+        run(host, 1)
+        assert reports_of(controller.reports)[0].values == {LEVEL_PATH: 8}
+        assert len(host.model.subscriptions) == 1
+
+    def test_session_removed_without_another(
+        self, host: InteractionHost, controller: Client, client: InteractionClient
+    ) -> None:
+        client.subscribe(LEVEL_PATH)
+        host.sessions.remove(controller.host_session, host.network.now)
+        host.samples[1].set(level=8)
+        run(host, 1)
+        assert len(host.model.subscriptions) == 0
+
+    def test_fabric_removed(self, host: InteractionHost, controller: Client) -> None:
+        other = Client(host, 3, fabric_index=2, node_id=0x3333)
+        InteractionClient(controller).subscribe(LEVEL_PATH)
+        InteractionClient(other).subscribe(LEVEL_PATH)
+        host.samples[1].emit("Told", number=1, fabric_index=1)
+        host.model.remove_fabric(1)
+        assert [s.fabric_index for s in host.model.subscriptions] == [2]
+        assert len(host.event_log) == 0
+
+    def test_ended_subscription_leaves_no_timers(
+        self, host: InteractionHost, client: InteractionClient
+    ) -> None:
+        before = len(host.timers)
+        client.subscribe(LEVEL_PATH, minimum=5, maximum=10)
+        host.samples[1].set(level=8)
+        host.model.remove_fabric(1)
+        run(host, 1)
+        assert len(host.timers) == before
+
+
+class TestLimits:
+    def test_each_fabric_gets_its_share(self) -> None:
+        host = InteractionHost(Network(), supported_fabrics=3, subscriptions_per_fabric=3)
+        greedy = InteractionClient(Client(host, 2, fabric_index=1))
+        for _ in range(9):
+            greedy.subscribe(LEVEL_PATH)
+        first = next(iter(host.model.subscriptions)).id
+        with pytest.raises(WireStatusError) as info:
+            greedy.subscribe(LEVEL_PATH)
+        assert info.value.status is Status.RESOURCE_EXHAUSTED
+        modest = InteractionClient(Client(host, 3, fabric_index=2, node_id=0x3333))
+        for _ in range(3):
+            modest.subscribe(LEVEL_PATH)
+        with pytest.raises(WireStatusError) as info:
+            modest.subscribe(LEVEL_PATH)
+        assert info.value.status is Status.RESOURCE_EXHAUSTED
+        fabrics = [s.fabric_index for s in host.model.subscriptions]
+        assert (fabrics.count(1), fabrics.count(2)) == (6, 3)
+        assert first not in [s.id for s in host.model.subscriptions]
+
+    def test_sixteen_fabrics_with_three_each(self) -> None:
+        host = InteractionHost(Network())
+        for fabric in range(1, 17):
+            client = InteractionClient(
+                Client(host, fabric + 1, fabric_index=fabric, node_id=0x100 + fabric)
+            )
+            for _ in range(3):
+                client.subscribe((None, None, None))
+        assert len(host.model.subscriptions) == 48
+
+
+class TestResumption:
+    def restart(self, host: InteractionHost) -> InteractionHost:
+        network = host.network
+        return InteractionHost(network, seed=77, store=host.store)
+
+    def test_goes_on_after_a_restart(
+        self, host: InteractionHost, controller: Client, client: InteractionClient
+    ) -> None:
+        host.samples[1].set(level=33)
+        _, subscription_id, _ = client.subscribe(
+            LEVEL_PATH, (1, CLUSTER, UPTIME), urgent=[(1, CLUSTER, None)], minimum=1, maximum=30
+        )
+        again = self.restart(host)
+        calls: list[tuple[int, int, Address]] = []
+
+        def connect(
+            fabric_index: int,
+            node_id: int,
+            where: Address,
+            on_done: Callable[[SecureSession | None, float], None],
+            now: float,
+        ) -> None:
+            calls.append((fabric_index, node_id, where))
+            controller.host = again
+            on_done(controller.connect(), now)
+
+        again.samples[1].emit("Happened", number=9)
+        again.model.resume_subscriptions(connect, again.network.now)
+        run(again, 5)
+        assert calls == [(1, 0x2222, controller.address)]
+        (report,) = reports_of(controller.reports)
+        assert report.subscription_id == subscription_id
+        assert report.value(*LEVEL_PATH) == 33
+        assert [event.fields for event in report.events] == [{0: 9}]
+        again.samples[1].set(level=34)
+        run(again, 5)
+        assert reports_of(controller.reports)[1].values == {LEVEL_PATH: 34}
+        run(again, 30)
+        assert len(reports_of(controller.reports)) == 3
+
+    def test_peer_came_back_by_itself(
+        self, host: InteractionHost, controller: Client, client: InteractionClient
+    ) -> None:
+        client.subscribe(LEVEL_PATH)
+        again = self.restart(host)
+        controller.host = again
+        controller.connect()
+        again.model.resume_subscriptions(_no_call, again.network.now)
+        run(again, 5)
+        assert len(reports_of(controller.reports)) == 1
+
+    def test_peer_that_forgot_it(
+        self, host: InteractionHost, controller: Client, client: InteractionClient
+    ) -> None:
+        client.subscribe(LEVEL_PATH)
+        again = self.restart(host)
+        controller.host = again
+        controller.connect()
+        controller.report_status = Status.INVALID_SUBSCRIPTION
+        again.model.resume_subscriptions(_no_call, again.network.now)
+        run(again, 5)
+        assert len(again.model.subscriptions) == 0
+        assert again.store.items("sub/") == []
+
+    def test_peer_that_cannot_be_reached(
+        self, host: InteractionHost, client: InteractionClient
+    ) -> None:
+        client.subscribe(LEVEL_PATH)
+        again = self.restart(host)
+        times: list[float] = []
+
+        def connect(
+            fabric_index: int,
+            node_id: int,
+            where: Address,
+            on_done: Callable[[SecureSession | None, float], None],
+            now: float,
+        ) -> None:
+            times.append(now)
+            on_done(None, now)
+
+        again.model.resume_subscriptions(connect, again.network.now)
+        run(again, 3600)
+        assert len(times) == 6
+        assert all(b - a >= 10 for a, b in pairwise(times))
+        assert len(again.model.subscriptions) == 0
+        assert again.store.items("sub/") == []
+
+    def test_new_subscription_of_the_peer_replaces_it(
+        self, host: InteractionHost, controller: Client, client: InteractionClient
+    ) -> None:
+        client.subscribe(LEVEL_PATH)
+        again = self.restart(host)
+        again.model.resume_subscriptions(_no_call, again.network.now)
+        controller.host = again
+        controller.connect()
+        client.subscribe(LEVEL_PATH, keep=False)
+        run(again, 5)
+        assert len(again.model.subscriptions) == 1
+        assert reports_of(controller.reports) == []
+        assert len(again.store.items("sub/")) == 1
+
+    def test_record_that_cannot_be_read(self, host: InteractionHost) -> None:
+        host.store.set("sub/00000001", b"\x15\x18")
+        host.store.set("sub/00000002", b"?")
+        host.model.resume_subscriptions(_no_call, host.network.now)
+        assert host.store.items("sub/") == []
+
+
+def _no_call(*arguments: object) -> None:
+    raise AssertionError("the peer is called")

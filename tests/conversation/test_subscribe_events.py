@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import pytest
+
+from tests.fakes import Network
+from tests.interaction_client import (
+    InteractionClient,
+    reports_of,
+)
+from tests.interaction_host import Client, InteractionHost
+from tests.sample_cluster import CLUSTER, HAPPENED, LEVEL, TOLD
+
+LEVEL_PATH = (1, CLUSTER, LEVEL)
+
+
+@pytest.fixture
+def host() -> InteractionHost:
+    return InteractionHost(Network())
+
+
+@pytest.fixture
+def controller(host: InteractionHost) -> Client:
+    return Client(host)
+
+
+@pytest.fixture
+def client(controller: Client) -> InteractionClient:
+    return InteractionClient(controller)
+
+
+def run(host: InteractionHost, seconds: float) -> None:
+    host.network.run(seconds)
+
+
+class TestEvents:
+    def test_urgent_event_is_reported_at_once(
+        self, host: InteractionHost, controller: Client, client: InteractionClient
+    ) -> None:
+        client.subscribe(urgent=[(1, CLUSTER, None)])
+        host.samples[1].emit("Happened", number=5)
+        run(host, 0)
+        (report,) = reports_of(controller.reports)
+        assert [event.fields for event in report.events] == [{0: 5}]
+
+    def test_other_event_waits_for_the_next_report(
+        self, host: InteractionHost, controller: Client, client: InteractionClient
+    ) -> None:
+        client.subscribe(LEVEL_PATH, events=[(1, CLUSTER, HAPPENED)])
+        host.samples[1].emit("Happened", number=5)
+        run(host, 5)
+        assert controller.reports == []
+        host.samples[1].set(level=9)
+        run(host, 1)
+        (report,) = reports_of(controller.reports)
+        assert len(report.events) == 1
+        assert report.values == {LEVEL_PATH: 9}
+
+    def test_event_goes_with_the_sign_of_life(
+        self, host: InteractionHost, controller: Client, client: InteractionClient
+    ) -> None:
+        client.subscribe(events=[(1, CLUSTER, HAPPENED)], maximum=10)
+        host.samples[1].emit("Happened", number=5)
+        run(host, 10)
+        assert len(reports_of(controller.reports)[0].events) == 1
+
+    def test_each_event_is_reported_once(
+        self, host: InteractionHost, controller: Client, client: InteractionClient
+    ) -> None:
+        host.samples[1].emit("Happened", number=1)
+        first, _, _ = client.subscribe(urgent=[(None, None, None)])
+        assert len(first.events) == 1
+        for number in (2, 3, 4):
+            host.samples[1].emit("Happened", number=number)
+            run(host, 1)
+        reports = reports_of(controller.reports)
+        assert [event.fields[0] for report in reports for event in report.events] == [2, 3, 4]
+
+    def test_urgent_event_respects_the_minimum_interval(
+        self, host: InteractionHost, controller: Client, client: InteractionClient
+    ) -> None:
+        client.subscribe(urgent=[(1, CLUSTER, None)], minimum=5, maximum=10)
+        host.samples[1].emit("Happened", number=1)
+        host.samples[1].emit("Happened", number=2)
+        run(host, 4.5)
+        assert controller.reports == []
+        run(host, 1)
+        assert len(reports_of(controller.reports)[0].events) == 2
+
+    def test_events_of_other_fabrics(
+        self, host: InteractionHost, controller: Client, client: InteractionClient
+    ) -> None:
+        client.subscribe(urgent=[(1, CLUSTER, TOLD)])
+        host.samples[1].emit("Told", number=1, fabric_index=2)
+        run(host, 1)
+        assert controller.reports == []
+        host.samples[1].emit("Told", number=2, fabric_index=1)
+        run(host, 1)
+        assert len(reports_of(controller.reports)[0].events) == 1
+
+    def test_event_minimum(self, host: InteractionHost, client: InteractionClient) -> None:
+        for number in range(4):
+            host.samples[1].emit("Happened", number=number)
+        report, _, _ = client.subscribe(events=[(1, CLUSTER, None)], event_minimum=3)
+        assert [event.number for event in report.events] == [3]
