@@ -441,6 +441,27 @@ ATTRIBUTES: list[AttributeDefinition] = [
 ]
 
 
+def test_initial_values_are_values() -> None:
+    """But for lists and strings that may not be empty: their servers give them a value."""
+    without = []
+    for attribute in ATTRIBUTES:
+        try:
+            attribute_codec(attribute).check(attribute.initial_value())
+        except StatusError:
+            without.append(attribute.name)
+    assert sorted(set(without)) == [
+        "Accuracy",
+        "DeviceTypeList",
+        "HardwareVersionString",
+        "ManufacturingDate",
+        "SoftwareVersionString",
+        "SupportedModes",
+        "SupportedWiFiBands",
+        "TagList",
+        "TimeZone",
+    ]
+
+
 @settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(st.data())
 def test_round_trip_of_all_attributes(data: st.DataObject) -> None:
