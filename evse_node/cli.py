@@ -161,7 +161,7 @@ def paa(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "evse-node-paa.der").write_bytes(paa_certificate_der())
-        (folder / "evse-node-paa.pem").write_bytes(paa_certificate_pem())
+        (folder / "evse-node-paa.pem").write_text(paa_certificate_pem())
     except OSError as error:
         raise ConfigError(f"--output: '{folder}' cannot be used ({error.strerror})") from None
     print(folder / "evse-node-paa.der")

@@ -13,6 +13,7 @@ from typing import Final, NoReturn
 from evse_node import __version__
 from evse_node.config import NodeConfig
 from evse_node.control.api import JsonObject, JsonValue, is_object
+from evse_node.control.node_control import NodeControl
 from evse_node.node import EvseNode
 
 _LOG_FORMAT: Final = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
@@ -37,10 +38,9 @@ async def _serve(config: NodeConfig) -> None:
     async with EvseNode(config) as node:
         _show(f"evse-node {__version__}, {config.backend} charger, UDP port {node.port}")
         _show(f"  State is kept in {config.storage}")
-        _show(
-            f"  Found by DNS-SD as {node.host}.local on {', '.join(node.interfaces) or 'nothing'}"
-        )
-        address = await node.start_control()
+        names = ", ".join(interface.name for interface in node.mdns.interfaces)
+        _show(f"  Found by DNS-SD as {node.mdns.host}.local on {names or 'no interface'}")
+        address = node.control_address
         _show(f"  Control API: {'off' if address is None else f'http://{address}/openapi.json'}")
         show_codes(node.qr_code, node.manual_code)
         changes = _Changes(node)
@@ -56,11 +56,14 @@ class _Changes:
 
     def __init__(self, node: EvseNode) -> None:
         self._node = node
+        self._control = NodeControl(node)
         self._shown: object = None
 
     def show(self) -> None:
         """Print the charger's state if it differs from the last line."""
-        charger = self._node.status()["charger"]
+        if not self._node.is_running:
+            return
+        charger = self._control.status()["charger"]
         if not is_object(charger):
             return
         watched = tuple(charger[key] for key in _WATCHED)

@@ -84,9 +84,7 @@ class Parameter:
             return f"one of {', '.join(self.choices)}"
         if self.minimum is not None or self.maximum is not None:
             return f"{self.minimum} to {self.maximum}"
-        if self.pattern is not None:
-            return f"{self.description} (like {self.pattern})"
-        return f"a JSON {self.kind}"
+        return self.description if self.pattern else f"a JSON {self.kind}"
 
 
 @dataclass(frozen=True, slots=True)

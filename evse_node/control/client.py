@@ -29,6 +29,11 @@ def write_control_file(folder: Path, address: HostPort) -> None:
     new.replace(file)
 
 
+def remove_control_file(folder: Path) -> None:
+    """Undo `write_control_file`."""
+    (folder / CONTROL_FILE).unlink(missing_ok=True)
+
+
 def find_node(folder: Path) -> HostPort:
     """Return where the node of this storage folder listens.
 

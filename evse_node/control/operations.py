@@ -20,6 +20,19 @@ FAULT: Final = Parameter(
     is_required=True,
     pattern="^[A-Za-z]+$",
 )
+SOC: Final = Parameter(
+    "soc_percent", "integer", "the state of charge in percent", minimum=0, maximum=100
+)
+CAPACITY: Final = Parameter(
+    "capacity_mwh", "integer", "the battery's capacity in mWh", minimum=1, maximum=10**12
+)
+CURRENT: Final = Parameter(
+    "current_ma",
+    "integer",
+    "what the hot hardware can bear in mA; left out when it has cooled down",
+    minimum=0,
+    maximum=80_000,
+)
 
 OPERATIONS: Final = (
     Operation("GET", "/status", "What the charger and the node do now.", "Status"),
@@ -63,6 +76,22 @@ OPERATIONS: Final = (
         "/sim/clear-fault",
         "Make the hardware's faults go away.",
         "Status",
+        is_simulation=True,
+    ),
+    Operation(
+        "POST",
+        "/sim/battery",
+        "Give the car another battery or state of charge.",
+        "Status",
+        parameters=(SOC, CAPACITY),
+        is_simulation=True,
+    ),
+    Operation(
+        "POST",
+        "/sim/derate",
+        "Let the hardware get hot, so that it bears less current.",
+        "Status",
+        parameters=(CURRENT,),
         is_simulation=True,
     ),
 )
@@ -113,7 +142,18 @@ SCHEMAS: Final[JsonObject] = {
             "product_id": _INTEGER,
         }
     ),
-    "Status": _object({"charger": _ref("Charger"), "node": _ref("Node")}),
+    "Status": _object(
+        {
+            "charger": _ref("Charger"),
+            "simulation": _nullable(_ref("Simulation")),
+            "node": _ref("Node"),
+        }
+    ),
+    "Simulation": {
+        "description": "How board and car are; null with real hardware. Units are in the names.",
+        "type": "object",
+        "additionalProperties": {"type": ["boolean", "integer", "number", "string", "null"]},
+    },
     "Charger": _object(
         {
             "state": {"type": "string", "description": "Name in the cluster's StateEnum."},
