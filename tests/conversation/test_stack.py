@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from evse_node.cluster.server import ClusterEnvironment
+from evse_node.matter.access_control import AccessControlEntry
 from evse_node.matter.commissioning import Opener
 from evse_node.matter.crypto import AeadKey
+from evse_node.matter.data_model import AuthMode, Endpoint, EventPath, EventPriority, Privilege
 from evse_node.matter.fabric import Fabric
 from evse_node.matter.group import GroupKeyMapping
 from evse_node.matter.group_key import (
@@ -34,7 +37,9 @@ from evse_node.matter.store import MemoryStore
 from tests.fake_controller import FakeController, RefusedError
 from tests.fake_fabric import IPK_EPOCH_KEY, NODE_ID, add_fabric, add_pending
 from tests.fake_node import DISCRIMINATOR, PASSCODE, VERIFIER, events, make_stack
-from tests.fakes import Network, address
+from tests.fakes import Network, address, seeded_bytes
+from tests.interaction_client import Invoke, invoke_request
+from tests.sample_cluster import CLUSTER, SCOPED, Sample
 
 NODE, CONTROLLER, OTHER = address(1), address(2), address(3)
 
@@ -197,6 +202,18 @@ def test_removed_fabric_takes_its_sessions_along(
         controller.case(NODE_ID)
 
 
+def test_removed_fabric_leaves_no_events_to_its_successor(
+    network: Network, stack: MatterStack, controller: FakeController
+) -> None:
+    fabric = join(stack, controller)
+    path = EventPath(0, 0x1F, 0)
+    stack.event_log.record(path, EventPriority.INFO, b"", fabric.index)
+    stack.event_log.record(path, EventPriority.INFO, b"")
+    stack.administration.remove_fabric(fabric.index, network.now)
+    (left,) = stack.event_log.select([path], 0, fabric.index)
+    assert left.record.fabric_index == 0
+
+
 def test_pending_fabric_is_forgotten_when_the_fail_safe_expires(
     network: Network, stack: MatterStack, controller: FakeController
 ) -> None:
@@ -252,6 +269,22 @@ GROUP = 0x0101
 EPOCH_KEY = bytes(range(32, 48))
 
 
+def add_sample(network: Network, stack: MatterStack) -> Sample:
+    """Give the node an endpoint 1 with the sample cluster."""
+    sample = Sample()
+    environment = ClusterEnvironment(
+        stack.node,
+        stack.store,
+        stack.event_log,
+        lambda: network.now,
+        lambda: None,
+        seeded_bytes(8),
+    )
+    sample.attach(1, environment)
+    stack.node.endpoints[1] = Endpoint(1, ((0x0016, 1),), {sample.id: sample})
+    return sample
+
+
 def test_group_message_reaches_the_interaction_model(
     network: Network, stack: MatterStack, controller: FakeController
 ) -> None:
@@ -263,21 +296,32 @@ def test_group_message_reaches_the_interaction_model(
     expected = group_multicast_address(fabric.fabric_id, GROUP)
     assert events(stack) == [GroupAddressesChanged(frozenset({expected}))]
 
-    seen: list[object] = []
-    stack.exchanges.register(
-        PROTOCOL_INTERACTION_MODEL, lambda exchange, message, now: seen.append(exchange.session)
+    sample = add_sample(network, stack)
+    stack.access_control.set_entries(
+        fabric.index,
+        [AccessControlEntry(Privilege.OPERATE, AuthMode.GROUP, (GROUP,), None)],
     )
     key = derive_operational_key(EPOCH_KEY, fabric.compressed_fabric_id)
-    header = MessageHeader(derive_session_id(key), 1, 1000, 0x77, None, GROUP).encode()
-    plain = encode_message(EXCHANGE_INITIATOR, Opcode.INVOKE_REQUEST, 1, 1, b"")
-    sealed = AeadKey(key).encrypt(encode_nonce(1, 1000, 0x77), plain, header)
-    stack.receive_datagram(header + sealed, OTHER, network.now)
-    stack.receive_datagram(header + sealed, OTHER, network.now)
-    assert len(seen) == 1
+
+    invoke = invoke_request(Invoke((None, CLUSTER, SCOPED)))
+
+    def receive(counter: int) -> None:
+        header = MessageHeader(derive_session_id(key), 1, counter, 0x77, None, GROUP).encode()
+        plain = encode_message(EXCHANGE_INITIATOR, Opcode.INVOKE_REQUEST, 1, 1, invoke)
+        sealed = AeadKey(key).encrypt(encode_nonce(1, counter, 0x77), plain, header)
+        stack.receive_datagram(header + sealed, OTHER, network.now)
+
+    receive(1000)
+    receive(1000)
+    assert sample.calls == [("scoped", fabric.index)]
+    assert len(stack.layer.group_peers) == 1
     assert stack.datagrams_to_send(network.now) == []
 
     stack.administration.remove_fabric(fabric.index, network.now)
     assert GroupAddressesChanged(frozenset()) in events(stack)
+    assert len(stack.layer.group_peers) == 0
+    receive(2000)
+    assert len(sample.calls) == 1
 
 
 def test_defect_in_a_timer_does_not_pass_the_door(

@@ -114,3 +114,11 @@ def test_group_peers_are_separate_and_bounded() -> None:
     assert len(peers) == 3
     peers.remove_fabric(3)
     assert len(peers) == 0
+
+
+def test_the_sender_not_heard_for_longest_is_forgotten() -> None:
+    peers = GroupPeers(capacity=2)
+    for node_id, counter in ((10, 1), (11, 1), (10, 2), (12, 1)):
+        assert peers.accept(1, node_id, counter)
+    assert not peers.accept(1, 10, 2)
+    assert peers.accept(1, 11, 1)

@@ -79,6 +79,18 @@ def test_instance_name_has_fixed_width(node_id: int, text: str) -> None:
     assert operational_instance(bytes(8), node_id) == f"{'0' * 16}-{text}"
 
 
+def test_long_name_ends_at_a_whole_character() -> None:
+    service = commissionable_service(
+        CommissionableIdentity(1, 2, device_name="x" * 31 + "\u00e4"),
+        PARAMETERS,
+        instance=bytes(8),
+        discriminator=0,
+        commissioning_mode=1,
+        port=5540,
+    )
+    assert service.txt["DN"] == "x" * 31
+
+
 @given(
     st.integers(0, 4095),
     st.text(max_size=60),

@@ -380,6 +380,44 @@ def test_expiring_session_answers_and_goes() -> None:
     assert pair.b.layer.dropped == {"no session": 1}
 
 
+def test_expiring_session_stays_until_its_last_exchange_ends() -> None:
+    pair = Pair()
+    handlers = [RecordingHandler(), RecordingHandler()]
+    first, second = (pair.request(handler) for handler in handlers)
+    pair.network.run()
+    pair.a.sessions.expire(pair.a_session, pair.network.now)
+    first.close(pair.network.now)
+    assert len(pair.a.sessions) == 1
+    second.close(pair.network.now)
+    assert len(pair.a.sessions) == 0
+    assert handlers[1].closed == []
+
+
+def test_message_that_follows_an_unacknowledged_one_takes_its_place() -> None:
+    pair = Pair(drop=1.0)
+    exchange = pair.request(RecordingHandler(), b"one")
+    pair.network.run(0.2)
+    exchange.send(PROTOCOL, REQUEST, b"two", now=pair.network.now)
+    start = pair.network.now
+    pair.network.run(20.0)
+    assert [m.payload for m in pair.sent_by_a()] == [b"one"] + 5 * [b"two"]
+    second = [when for when, *_ in pair.network.log][2]
+    assert second - start >= 0.33
+
+
+def test_response_timeout_acknowledges_what_was_received() -> None:
+    pair = Pair()
+    pair.answers = False
+    pair.b_handler = RecordingHandler()
+    pair.request(RecordingHandler())
+    pair.network.run(0.05)
+    exchange = next(iter(pair.b_session.exchanges.values()))
+    exchange.expect_response(0.05, pair.network.now)
+    pair.network.run(0.1)
+    assert pair.b_handler.closed == [True]
+    assert kinds(pair.sent_by_b()) == [(Opcode.STANDALONE_ACK, False, True)]
+
+
 def test_expiring_session_takes_no_new_exchange() -> None:
     pair = Pair()
     pair.b_handler = RecordingHandler()

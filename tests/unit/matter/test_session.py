@@ -175,6 +175,42 @@ def test_eviction_takes_from_the_fabric_with_most_sessions_the_least_recently_us
     assert removed == [3, 4, 6]
 
 
+@pytest.mark.parametrize(
+    ("changes", "victim"),
+    [
+        # The peer with most sessions gives way, although others were used longer ago.
+        ({2: {"peer_node_id": 7, "now": 9.0}, 3: {"peer_node_id": 7, "now": 8.0}}, 3),
+        # Among equals the newcomer's own peer.
+        ({2: {"peer_node_id": 0x99, "now": 9.0}}, 2),
+        # Else the one used longest ago.
+        ({}, 1),
+    ],
+)
+def test_eviction_within_a_fabric(changes: dict[int, dict[str, float]], victim: int) -> None:
+    sessions = table(capacity=3)
+    for local_id in (1, 2, 3):
+        options = {"peer_node_id": local_id, "now": float(local_id)} | changes.get(local_id, {})
+        sessions.add(make_session(local_id, **options), 0.0)  # type: ignore[arg-type]
+    sessions.add(make_session(4, peer_node_id=0x99, now=10.0), 10.0)
+    assert sessions.get(victim) is None
+    assert len(sessions) == 3
+
+
+def test_eviction_prefers_defunct_sessions_and_spares_busy_ones() -> None:
+    sessions = table(capacity=3)
+    first, second, third = (
+        make_session(local_id, peer_node_id=local_id, now=float(local_id)) for local_id in (1, 2, 3)
+    )
+    for session in (first, second, third):
+        sessions.add(session, 0.0)
+    third.is_defunct = True
+    first.exchanges[0] = object()  # type: ignore[assignment]
+    sessions.add(make_session(4, peer_node_id=4, now=10.0), 10.0)
+    assert sessions.get(3) is None
+    sessions.add(make_session(5, peer_node_id=5, now=10.0), 10.0)
+    assert sessions.get(2) is None
+
+
 def test_sixteen_case_sessions_live_at_once() -> None:
     sessions = SessionTable(seeded_bytes(3))
     for number in range(16):
