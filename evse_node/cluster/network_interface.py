@@ -1,0 +1,37 @@
+"""A network interface of the node, as the diagnostic clusters describe it.
+
+Spec: Matter Core 1.3 "NetworkInterface Type"
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TypeAlias
+
+
+class InterfaceType(IntEnum):
+    """Spec: Matter Core 1.3 "InterfaceTypeEnum"."""
+
+    UNSPECIFIED = 0
+    WI_FI = 1
+    ETHERNET = 2
+    CELLULAR = 3
+    THREAD = 4
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkInterface:
+    """An interface: `hardware_address` 6 or 8 bytes, addresses of 4 and of 16 bytes."""
+
+    name: str
+    is_operational: bool
+    hardware_address: bytes
+    ipv4_addresses: tuple[bytes, ...] = ()
+    ipv6_addresses: tuple[bytes, ...] = ()
+    type: InterfaceType = InterfaceType.ETHERNET
+
+
+# The interfaces as they are now, the one that the node uses first.
+Interfaces: TypeAlias = Callable[[], Sequence[NetworkInterface]]
