@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Final, TypeAlias, cast
 
+from evse_node.cluster.data_type import integer_range
 from evse_node.cluster.definition import (
     FABRIC_INDEX_FIELD,
     AttributeDefinition,
@@ -30,7 +31,6 @@ from evse_node.cluster.definition import (
     Value,
     ValueType,
 )
-from evse_node.cluster.value_types import integer_range
 from evse_node.errors import StatusError
 from evse_node.matter.interaction.status import Status
 from evse_node.matter.tlv import Float32, SignedInt, TagKey, TlvValue, Writer, decode

@@ -9,17 +9,27 @@ Spec: Matter Core 1.3 "Cluster", "Conformance", "Global Elements"
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence, Set
+from collections.abc import Collection, Iterable, Mapping, Set
 from dataclasses import dataclass
-from enum import Enum
 from typing import TypeAlias, TypeVar
 
 from evse_node.cluster.conformance import MANDATORY, Choice, Conformance, Presence
+from evse_node.cluster.data_type import (
+    FABRIC_INDEX_FIELD,
+    BitmapDefinition,
+    EnumDefinition,
+    FieldDefinition,
+    Kind,
+    StructDefinition,
+    Value,
+    ValueType,
+)
 from evse_node.cluster.naming import snake_case, upper_case
 from evse_node.errors import ConfigError
 from evse_node.matter.data_model import EventPriority, Privilege
 
 __all__ = [
+    "FABRIC_INDEX_FIELD",
     "AttributeDefinition",
     "BitmapDefinition",
     "ClusterDefinition",
@@ -37,132 +47,11 @@ __all__ = [
     "upper_case",
 ]
 
-# The value of an attribute or field. Enums and bitmaps are ints, a struct is a mapping
-# keyed by snake_case field names in which absent optional fields are missing.
-Value: TypeAlias = "bool | int | float | str | bytes | Sequence[Value] | Mapping[str, Value] | None"
-
 CLUSTER_REVISION = 0xFFFD
 FEATURE_MAP = 0xFFFC
 ATTRIBUTE_LIST = 0xFFFB
 ACCEPTED_COMMAND_LIST = 0xFFF9
 GENERATED_COMMAND_LIST = 0xFFF8
-
-# The field that every fabric-scoped struct has beside those of its definition.
-FABRIC_INDEX_FIELD = 254
-
-
-class Kind(Enum):
-    """How a value is encoded."""
-
-    BOOLEAN = "boolean"
-    UNSIGNED = "unsigned"
-    SIGNED = "signed"
-    FLOAT = "float"
-    STRING = "string"
-    OCTETS = "octets"
-    ENUM = "enum"
-    BITMAP = "bitmap"
-    STRUCT = "struct"
-    LIST = "list"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class EnumDefinition:
-    """An enumeration; `size` in bytes, `values` by the specification's name."""
-
-    name: str
-    size: int
-    values: Mapping[str, int]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class BitmapDefinition:
-    """A bitmap; `size` in bytes, `fields` are masks by the specification's name."""
-
-    name: str
-    size: int
-    fields: Mapping[str, int]
-
-    @property
-    def mask(self) -> int:
-        """All defined bits."""
-        mask = 0
-        for field_mask in self.fields.values():
-            mask |= field_mask
-        return mask
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class StructDefinition:
-    """A structure. `fields` are in order of id, without the fabric index (field 254)."""
-
-    name: str
-    fields: tuple[FieldDefinition, ...]
-    is_fabric_scoped: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class ValueType:
-    """A type with its constraints.
-
-    `name` is the XML's type name; `size` the width in bytes of a number, enum or bitmap.
-    `minimum` and `maximum` bound a number (None: what its width allows), `min_length`
-    and `max_length` count the bytes of a string or the entries of a list. One of `enum`,
-    `bitmap`, `struct` and `entry` is set as `kind` says; an enum or bitmap without
-    definition takes any value of its width.
-    """
-
-    name: str
-    kind: Kind
-    size: int = 0
-    is_nullable: bool = False
-    minimum: int | None = None
-    maximum: int | None = None
-    min_length: int | None = None
-    max_length: int | None = None
-    enum: EnumDefinition | None = None
-    bitmap: BitmapDefinition | None = None
-    struct: StructDefinition | None = None
-    entry: ValueType | None = None
-
-    def empty(self) -> Value:
-        """Return a value for want of a better one: null, or zero, or nothing in it."""
-        if self.is_nullable:
-            return None
-        kind = self.kind
-        if kind is Kind.BOOLEAN:
-            return False
-        if kind is Kind.FLOAT:
-            return 0.0
-        if kind is Kind.STRING:
-            return ""
-        if kind is Kind.OCTETS:
-            return b""
-        if kind is Kind.LIST:
-            return []
-        if kind is Kind.ENUM and self.enum is not None:
-            return min(self.enum.values.values(), default=0)
-        if kind is Kind.STRUCT and self.struct is not None:
-            return {
-                field.key: field.type.empty()
-                for field in self.struct.fields
-                if not field.is_optional
-            }
-        if self.minimum is not None and self.minimum > 0:
-            return self.minimum
-        return 0 if self.maximum is None or self.maximum > 0 else self.maximum
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class FieldDefinition:
-    """A field of a struct, command or event. `key` is its Python name."""
-
-    id: int
-    name: str
-    key: str
-    type: ValueType
-    is_optional: bool = False
-    is_fabric_sensitive: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from evse_node.cluster.codec import Codec, attribute_codec, command_codec, event_codec
+from evse_node.cluster.data_type import integer_range
 from evse_node.cluster.definition import (
     AttributeDefinition,
     ClusterDefinition,
@@ -18,7 +19,6 @@ from evse_node.cluster.definition import (
     Value,
     ValueType,
 )
-from evse_node.cluster.value_types import integer_range
 from evse_node.cluster.zap import load_cluster_file, load_definitions
 from evse_node.errors import StatusError
 from evse_node.matter.interaction.status import Status

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TypeAlias
 
-from evse_node.cluster.definition import (
+from evse_node.cluster.data_type import (
     FABRIC_INDEX_FIELD,
     BitmapDefinition,
     EnumDefinition,
@@ -20,6 +20,8 @@ from evse_node.cluster.definition import (
     StructDefinition,
     Value,
     ValueType,
+    integer_range,
+    null_number,
 )
 from evse_node.cluster.naming import snake_case
 from evse_node.cluster.xml_file import Node
@@ -281,13 +283,6 @@ def _bitmap(node: Node, name: str, size: int) -> BitmapDefinition:
     return BitmapDefinition(name, size, MappingProxyType(fields))
 
 
-def integer_range(kind: Kind, size: int) -> tuple[int, int]:
-    """Return the smallest and largest integer of a kind and width in bytes."""
-    if kind is Kind.SIGNED:
-        return -(1 << (8 * size - 1)), (1 << (8 * size - 1)) - 1
-    return 0, (1 << (8 * size)) - 1
-
-
 def _signed(node: Node, text: str, what: str, bare: ValueType) -> int:
     """Parse a number; hexadecimal for a signed type is its two's complement."""
     number = node.parse_number(text, what)
@@ -366,18 +361,3 @@ def default_value(node: Node, type_: ValueType) -> tuple[bool, Value]:
     if type_.maximum is not None and number > type_.maximum:
         raise node.error(f"default {text} is above max {type_.maximum}")
     return True, number
-
-
-def null_number(type_: ValueType) -> int | None:
-    """Return the number that a nullable type gives up, since other encodings mean null by it.
-
-    Spec: Matter Core 1.3 "Nullable"
-    """
-    if type_.kind is Kind.SIGNED:
-        return -(1 << (8 * type_.size - 1))
-    if type_.kind in (Kind.UNSIGNED, Kind.BITMAP):
-        return (1 << (8 * type_.size)) - 1
-    if type_.kind is Kind.ENUM:
-        value = (1 << (8 * type_.size)) - 1
-        return None if type_.enum and value in type_.enum.values.values() else value
-    return None
