@@ -5,6 +5,8 @@ Spec: Matter Core 1.3, chapter 10 "Interaction Model Encoding Specification"
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from evse_node.matter.interaction.messages import INTERACTION_MODEL_REVISION
 from evse_node.matter.tlv import Writer
 
@@ -34,6 +36,7 @@ def status_ib(tag: int, status: int, cluster_status: int | None = None) -> bytes
     return bytes((0x35, tag, 0x24, 0x00, status, 0x24, 0x01, cluster_status & 0xFF, 0x18))
 
 
+@lru_cache(maxsize=1024)
 def attribute_path_ib(tag: int, endpoint: int, cluster: int, attribute: int) -> bytes:
     """Encode a concrete AttributePathIB with this context tag."""
     writer = Writer()
@@ -67,6 +70,7 @@ def attribute_status_report(endpoint: int, cluster: int, attribute: int, status:
     )
 
 
+@lru_cache(maxsize=1024)
 def event_path_ib(endpoint: int, cluster: int, event: int) -> bytes:
     """Encode a concrete EventPathIB with context tag 0."""
     writer = Writer()
@@ -88,6 +92,7 @@ def event_status_report(endpoint: int, cluster: int, event: int, status: int) ->
     )
 
 
+@lru_cache(maxsize=1024)
 def command_path_ib(endpoint: int, cluster: int, command: int) -> bytes:
     """Encode a concrete CommandPathIB with context tag 0."""
     writer = Writer()

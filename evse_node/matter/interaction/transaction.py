@@ -55,6 +55,7 @@ def guard(exchange: Exchange, now: float, action: Callable[[], None]) -> None:
     except Exception as error:
         status, _ = wire_status(error)
         if exchange.is_open:
+            logger.debug("interaction refused: %s", error)
             send_status(exchange, status, now)
             exchange.close(now)
 
