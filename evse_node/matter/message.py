@@ -43,7 +43,6 @@ PROTOCOL_INTERACTION_MODEL = 0x0001
 MIC_SIZE = 16
 MAX_DATAGRAM = 1232
 """Largest UDP payload of an IPv6 packet of 1280 bytes."""
-MAX_MESSAGE = 64 * 1024
 
 SECURED_HEADER = struct.Struct("<BHBI")
 """Flags, session id, security flags, counter: the part that every message begins with."""

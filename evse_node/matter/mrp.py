@@ -11,8 +11,6 @@ BACKOFF_MARGIN = 1.1
 BACKOFF_THRESHOLD = 1
 MAX_TRANSMISSIONS = 5
 STANDALONE_ACK_TIMEOUT_S = 0.2
-MAX_JITTER = 1.0 + BACKOFF_JITTER
-"""Factor of the longest wait, reached when the random fraction is 1."""
 
 # Waits after transmission 0, 1, ... in units of the peer's interval, without jitter.
 _FACTORS = tuple(
@@ -29,8 +27,3 @@ def backoff_s(interval_ms: int, transmission: int, fraction: float) -> float:
     Spec: Matter Core 1.3 "Retransmissions"
     """
     return interval_ms * 0.001 * _FACTORS[transmission] * (1.0 + BACKOFF_JITTER * fraction)
-
-
-def give_up_s(interval_ms: int) -> float:
-    """Return the longest time from the first transmission to giving up, in seconds."""
-    return interval_ms * 0.001 * sum(_FACTORS) * MAX_JITTER

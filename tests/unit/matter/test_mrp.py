@@ -1,6 +1,6 @@
 import pytest
 
-from evse_node.matter.mrp import MAX_TRANSMISSIONS, backoff_s, give_up_s
+from evse_node.matter.mrp import MAX_TRANSMISSIONS, backoff_s
 
 
 @pytest.mark.parametrize(
@@ -19,6 +19,7 @@ def test_backoff(transmission: int, least: float, greatest: float) -> None:
     assert backoff_s(300, transmission, 1.0) == pytest.approx(greatest)
 
 
-def test_give_up_is_the_sum_of_the_longest_waits() -> None:
-    total = sum(backoff_s(500, n, 1.0) for n in range(MAX_TRANSMISSIONS))
-    assert give_up_s(500) == pytest.approx(total)
+def test_a_message_is_given_up_after_five_transmissions() -> None:
+    backoff_s(300, MAX_TRANSMISSIONS - 1, 0.0)
+    with pytest.raises(IndexError):
+        backoff_s(300, MAX_TRANSMISSIONS, 0.0)
