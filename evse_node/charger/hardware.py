@@ -98,6 +98,8 @@ class RealHardware:
 
     def execute(self, order: Order) -> list[Event]:
         """Give the order to the backend."""
+        if isinstance(order, BeginDiagnostics) and self._backend.self_test is None:
+            return [DiagnosticsCompleted()]
         try:
             self._give(order)
         except HalError as error:

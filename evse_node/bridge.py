@@ -1,0 +1,337 @@
+"""The bridge between the charger and its clusters: the only module that speaks both languages.
+
+What a charger's observers are told becomes attributes and events; commands and writes
+become events of the machine, and its refusals become status codes. Numbers of enums are
+found by name in the clusters' definitions.
+
+    bridge = EvseBridge(charger, definitions, timers=stack.timers)
+    for cluster in bridge.clusters:
+        endpoint.clusters[cluster.id] = cluster
+        cluster.attach(endpoint.id, environment)
+    bridge.start(now)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final, cast
+
+from evse_node.charger import Charger, Snapshot
+from evse_node.cluster.definition import ClusterDefinition
+from evse_node.cluster.energy_evse import EnergyEvse, SessionValues
+from evse_node.cluster.energy_evse_mode import TIME_OF_USE, EnergyEvseMode, Mode
+from evse_node.cluster.server import ClusterServer, Value
+from evse_node.errors import StatusError
+from evse_node.matter.interaction.status import Status
+from evse_node.matter.timers import Timer, Timers
+from evse_node.state_machine.effects import (
+    EnergyTransferStarted,
+    EnergyTransferStopped,
+    EvConnected,
+    EvNotDetected,
+    FaultChanged,
+    Notice,
+    RfidRead,
+    SessionChanged,
+)
+from evse_node.state_machine.events import (
+    Direction,
+    Disable,
+    EnableCharging,
+    EnableDischarging,
+    Event,
+    LimitClaimed,
+    StartDiagnostics,
+)
+from evse_node.state_machine.limits import LimitSource
+from evse_node.state_machine.names import State
+from evse_node.state_machine.state import EvseSettings, Permission
+from evse_node.state_machine.targets import (
+    ChargingTarget,
+    ChargingTargetSchedule,
+    TargetProblem,
+    TargetsRefusedError,
+)
+from evse_node.units import EpochSeconds, Milliamps, MilliwattHours
+
+EVSE: Final = "Energy EVSE"
+EVSE_MODE: Final = "Energy EVSE Mode"
+
+_QUIET_REPORT_S: Final = 10.0
+"""Spec: Matter Application Clusters 1.3 "SessionDuration Attribute": no more often than this."""
+_VEHICLE_ID_LENGTH: Final = 32
+_SESSION_ATTRIBUTES: Final = (
+    "session_duration",
+    "session_energy_charged",
+    "session_energy_discharged",
+)
+_PROBLEMS: Final[Mapping[TargetProblem, Status]] = {
+    TargetProblem.CONSTRAINT: Status.CONSTRAINT_ERROR,
+    TargetProblem.INCOMPLETE: Status.INVALID_COMMAND,
+    TargetProblem.EMPTY: Status.FAILURE,
+    TargetProblem.EXHAUSTED: Status.RESOURCE_EXHAUSTED,
+}
+
+
+def evse_settings(definition: ClusterDefinition) -> EvseSettings:
+    """Return the machine's settings that follow from the Energy EVSE cluster's revision."""
+    supply_states = definition.enum("SupplyStateEnum").values
+    return EvseSettings(has_enabled_state="Enabled" in supply_states)
+
+
+class EvseBridge:
+    """One charger with its Energy EVSE and Energy EVSE Mode clusters."""
+
+    def __init__(
+        self,
+        charger: Charger,
+        definitions: Mapping[str, ClusterDefinition],
+        *,
+        timers: Timers | None = None,
+    ) -> None:
+        self.charger = charger
+        self.energy_evse = EnergyEvse(self, definitions[EVSE], features=charger.features)
+        self.energy_evse_mode = EnergyEvseMode(definitions[EVSE_MODE], self._on_mode)
+        self._timers = timers
+        self._report_timer: Timer | None = None
+        definition = definitions[EVSE]
+        self._states = definition.enum("StateEnum").values
+        self._supply_states = definition.enum("SupplyStateEnum").values
+        self._faults = definition.enum("FaultStateEnum").values
+        self._reasons = definition.enum("EnergyTransferStoppedReasonEnum").values
+        self._event_fields = {
+            event.name: frozenset(field.key for field in event.fields)
+            for event in definition.events.values()
+        }
+
+    @property
+    def clusters(self) -> tuple[ClusterServer, ...]:
+        """The clusters to be put on an endpoint and attached."""
+        return (self.energy_evse, self.energy_evse_mode)
+
+    def start(self, now: float) -> None:
+        """Begin to follow the charger; the clusters are attached."""
+        self.charger.observers.append(self._on_change)
+        self._on_change(self.charger.snapshot(), (), now)
+
+    # From the charger to the cluster
+
+    def _on_change(self, snapshot: Snapshot, notices: tuple[Notice, ...], now: float) -> None:
+        self._set_attributes(snapshot)
+        for notice in notices:
+            self._emit(notice)
+        if any(isinstance(notice, SessionChanged) for notice in notices):
+            self.energy_evse.report(*_SESSION_ATTRIBUTES)
+        self._arm_report(snapshot, now)
+
+    def _set_attributes(self, snapshot: Snapshot) -> None:
+        vehicle, plan, session = snapshot.vehicle, snapshot.next_charge, snapshot.session
+        vehicle_id = vehicle.id
+        if vehicle_id is not None and len(vehicle_id) > _VEHICLE_ID_LENGTH:
+            vehicle_id = None
+        self.energy_evse.set(
+            state=self._states[snapshot.state.value],
+            supply_state=self._supply_states[snapshot.supply_state.value],
+            fault_state=self._faults[snapshot.fault.value],
+            charging_enabled_until=_until(snapshot.charging),
+            discharging_enabled_until=_until(snapshot.discharging),
+            circuit_capacity=snapshot.circuit_capacity_ma,
+            minimum_charge_current=snapshot.minimum_charge_ma,
+            maximum_charge_current=snapshot.maximum_charge_ma,
+            maximum_discharge_current=snapshot.maximum_discharge_ma,
+            user_maximum_charge_current=snapshot.user_maximum_charge_ma,
+            next_charge_start_time=plan.start_time,
+            next_charge_target_time=plan.target_time,
+            next_charge_required_energy=plan.required_energy_mwh,
+            next_charge_target_soc=plan.target_soc_percent,
+            state_of_charge=vehicle.state_of_charge_percent,
+            battery_capacity=vehicle.battery_capacity_mwh,
+            vehicle_id=vehicle_id,
+            session_id=None if session is None else session.id,
+        )
+
+    def _emit(self, notice: Notice) -> None:
+        match notice:
+            case EvConnected(session_id):
+                self._record("EVConnected", session_id=session_id)
+            case EvNotDetected():
+                self._record(
+                    "EVNotDetected",
+                    session_id=notice.session_id,
+                    state=self._states[notice.state.value],
+                    session_duration=notice.duration_s,
+                    session_energy_charged=notice.energy_charged_mwh,
+                    **self._if_v2x(session_energy_discharged=notice.energy_discharged_mwh),
+                )
+            case EnergyTransferStarted():
+                is_charging = notice.state is State.PLUGGED_IN_CHARGING
+                has_both = (
+                    "maximum_discharge_current" in self._event_fields["EnergyTransferStarted"]
+                )
+                self._record(
+                    "EnergyTransferStarted",
+                    session_id=notice.session_id,
+                    state=self._states[notice.state.value],
+                    maximum_current=notice.maximum_ma if is_charging or not has_both else 0,
+                    **self._if_v2x(
+                        maximum_discharge_current=0 if is_charging else notice.maximum_ma
+                    ),
+                )
+            case EnergyTransferStopped():
+                is_charging = notice.state is not State.PLUGGED_IN_DISCHARGING
+                has_both = self._has_field("EnergyTransferStopped", "energy_discharged")
+                charged, discharged = notice.energy_charged_mwh, notice.energy_discharged_mwh
+                self._record(
+                    "EnergyTransferStopped",
+                    session_id=notice.session_id,
+                    state=self._states[notice.state.value],
+                    reason=self._reasons[notice.reason.value],
+                    energy_transferred=charged if is_charging or has_both else discharged,
+                    **self._if_v2x(energy_discharged=discharged),
+                )
+            case FaultChanged():
+                self._record(
+                    "Fault",
+                    session_id=notice.session_id,
+                    state=self._states[notice.state.value],
+                    fault_state_previous_state=self._faults[notice.previous.value],
+                    fault_state_current_state=self._faults[notice.current.value],
+                )
+            case RfidRead(uid):
+                self._record("RFID", uid=uid)
+            case SessionChanged():
+                pass  # not an event
+
+    def _if_v2x(self, **fields: Value) -> dict[str, Value]:
+        return fields if self.energy_evse.has_feature("V2X") else {}
+
+    def _has_field(self, event: str, field: str) -> bool:
+        return field in self._event_fields[event]
+
+    def _record(self, event: str, **fields: Value) -> None:
+        known = self._event_fields[event]
+        self.energy_evse.emit(
+            event, **{key: value for key, value in fields.items() if key in known}
+        )
+
+    def _arm_report(self, snapshot: Snapshot, now: float) -> None:
+        """While energy flows, have the session's values reported, but not too often."""
+        if self._timers is None:
+            return
+        if not snapshot.state.is_transferring:
+            if self._report_timer is not None:
+                self._report_timer.cancel()
+                self._report_timer = None
+        elif self._report_timer is None:
+            self._report_timer = self._timers.call_at(now + _QUIET_REPORT_S, self._on_report)
+
+    def _on_report(self, now: float) -> None:
+        self._report_timer = None
+        self.energy_evse.report(*_SESSION_ATTRIBUTES)
+        self._arm_report(self.charger.snapshot(), now)
+
+    # From the cluster to the charger: `cluster.energy_evse.EvseControl`
+
+    def enable_charging(
+        self, until: int | None, minimum_ma: int, maximum_ma: int, now: float
+    ) -> None:
+        """See `EvseControl`."""
+        self._command(
+            EnableCharging(_epoch_s(until), Milliamps(minimum_ma), Milliamps(maximum_ma)), now
+        )
+
+    def enable_discharging(self, until: int | None, maximum_ma: int, now: float) -> None:
+        """See `EvseControl`."""
+        self._command(EnableDischarging(_epoch_s(until), Milliamps(maximum_ma)), now)
+
+    def disable(self, now: float) -> None:
+        """See `EvseControl`."""
+        self._command(Disable(), now)
+
+    def start_diagnostics(self, now: float) -> None:
+        """See `EvseControl`."""
+        self._command(StartDiagnostics(), now)
+
+    def _command(self, event: Event, now: float) -> None:
+        refusal = self.charger.handle(event, now)
+        if refusal is not None:
+            raise StatusError(Status.FAILURE, reason=refusal)
+
+    def set_targets(self, schedules: Sequence[Value], now: float) -> None:
+        """See `EvseControl`."""
+        try:
+            self.charger.set_targets([_schedule_from_struct(each) for each in schedules], now)
+        except TargetsRefusedError as error:
+            raise StatusError(_PROBLEMS[error.problem], reason=str(error)) from error
+
+    def targets(self) -> list[Value]:
+        """See `EvseControl`."""
+        return [_schedule_to_struct(schedule) for schedule in self.charger.targets]
+
+    def clear_targets(self, now: float) -> None:
+        """See `EvseControl`."""
+        self.charger.clear_targets(now)
+
+    def set_user_maximum(self, current_ma: int, now: float) -> None:
+        """See `EvseControl`."""
+        self._command(
+            LimitClaimed(LimitSource.USER, Milliamps(current_ma), (Direction.CHARGE,)), now
+        )
+
+    def set_randomization_window(self, window_s: int) -> None:
+        """See `EvseControl`."""
+        self.charger.randomization_window_s = window_s
+
+    def session_values(self, now: float) -> SessionValues | None:
+        """See `EvseControl`."""
+        session = self.charger.state.session
+        if session is None:
+            return None
+        meter = self.charger.refresh_meter(now) if session.is_active else self.charger.state.meter
+        return SessionValues(
+            session.duration_s(now),
+            session.energy_charged_mwh(meter),
+            session.energy_discharged_mwh(meter),
+        )
+
+    def _on_mode(self, mode: Mode, now: float) -> None:
+        self.charger.follow_schedule(TIME_OF_USE in mode.tags, now)
+
+
+def _until(permission: Permission | None) -> Value:
+    """Return ChargingEnabledUntil: 0 without permission, null without end."""
+    return 0 if permission is None else permission.until
+
+
+def _epoch_s(until: int | None) -> EpochSeconds | None:
+    return None if until is None else EpochSeconds(until)
+
+
+def _schedule_from_struct(struct: Value) -> ChargingTargetSchedule:
+    fields = cast("dict[str, Value]", struct)
+    targets = cast("list[dict[str, Value]]", fields["charging_targets"])
+    return ChargingTargetSchedule(
+        cast(int, fields["day_of_week_for_sequence"]),
+        tuple(
+            ChargingTarget(
+                cast(int, target["target_time_minutes_past_midnight"]),
+                cast("int | None", target.get("target_soc")),
+                cast("MilliwattHours | None", target.get("added_energy")),
+            )
+            for target in targets
+        ),
+    )
+
+
+def _schedule_to_struct(schedule: ChargingTargetSchedule) -> Value:
+    targets: list[Value] = []
+    for target in schedule.targets:
+        struct: dict[str, Value] = {
+            "target_time_minutes_past_midnight": target.minutes_past_midnight
+        }
+        if target.target_soc_percent is not None:
+            struct["target_soc"] = target.target_soc_percent
+        if target.added_energy_mwh is not None:
+            struct["added_energy"] = target.added_energy_mwh
+        targets.append(struct)
+    return {"day_of_week_for_sequence": schedule.days, "charging_targets": targets}
