@@ -1,27 +1,46 @@
 """Values to TLV and back, as their types say: one compiled function per type and direction.
 
-A decoder is strict. What has the wrong TLV type (an unsigned element for a signed type,
+Decoding is strict. What has the wrong TLV type (an unsigned element for a signed type,
 null where none may be, a struct without a required field) is malformed: INVALID_DATA_TYPE
 in an attribute, INVALID_COMMAND in a command. What breaks a constraint (range, length,
 unknown enum value, undefined bitmap bit) is a CONSTRAINT_ERROR. Unknown fields of structs
 are passed over.
 
-An encoder trusts the node's own values: one that does not fit raises TypeError, ValueError
-or OverflowError, but constraints are not looked at; `Codec.check` does that.
+Encoding trusts the node's own values, and does not look at constraints; `Codec.check` does.
 
 Spec: Matter Core 1.3 "Data Types", "Constraint"
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from functools import cache
-from typing import Final, TypeAlias, cast
+from typing import cast
 
-from evse_node.cluster.data_type import integer_range
+from evse_node.cluster.codec_decode import (
+    Decoder,
+    FieldsDecoder,
+    boolean_decoder,
+    fields_decoder,
+    float_decoder,
+    list_decoder,
+    nullable_decoder,
+    octets_decoder,
+    signed_decoder,
+    string_decoder,
+    unsigned_decoder,
+)
+from evse_node.cluster.codec_encode import (
+    FABRIC_INDEX,
+    Encoder,
+    FieldsEncoder,
+    encode_boolean,
+    fields_encoder,
+    list_encoder,
+    nullable_encoder,
+)
 from evse_node.cluster.definition import (
-    FABRIC_INDEX_FIELD,
     AttributeDefinition,
     CommandDefinition,
     EventDefinition,
@@ -31,14 +50,17 @@ from evse_node.cluster.definition import (
     Value,
     ValueType,
 )
-from evse_node.errors import StatusError
 from evse_node.matter.interaction.status import Status
-from evse_node.matter.tlv import Float32, SignedInt, TagKey, TlvValue, Writer, decode
+from evse_node.matter.tlv import TagKey, TlvValue, Writer, decode
 
-FABRIC_INDEX: Final = "fabric_index"
-
-Encoder: TypeAlias = Callable[[Writer, TagKey | None, Value], None]
-Decoder: TypeAlias = Callable[[TlvValue], Value]
+__all__ = [
+    "FABRIC_INDEX",
+    "Codec",
+    "FieldsCodec",
+    "attribute_codec",
+    "command_codec",
+    "event_codec",
+]
 
 _NOTHING: frozenset[str] = frozenset()
 
@@ -71,8 +93,8 @@ class Codec:
 class FieldsCodec:
     """Encodes and decodes the fields of a command or event: a TLV structure."""
 
-    encode: Callable[[Writer, TagKey | None, Mapping[str, Value]], None]
-    decode: Callable[[TlvValue], dict[str, Value]]
+    encode: FieldsEncoder
+    decode: FieldsDecoder
 
     def encoded(self, values: Mapping[str, Value], tag: TagKey | None = None) -> bytes:
         """Return the fields as one TLV structure."""
@@ -107,10 +129,6 @@ def event_codec(event: EventDefinition) -> FieldsCodec:
     return compiler.fields(event.fields, event.name, event.is_fabric_sensitive)
 
 
-def _constraint(reason: str) -> StatusError:
-    return StatusError(Status.CONSTRAINT_ERROR, reason=reason)
-
-
 class _Compiler:
     """Makes codecs. `malformed` is the status for a wrong TLV type."""
 
@@ -119,180 +137,61 @@ class _Compiler:
         self.unchecked = unchecked
         self.structs: dict[tuple[StructDefinition, str], Codec] = {}
 
-    def wrong_type(self, wanted: str) -> StatusError:
-        return StatusError(self.malformed, reason=f"not {wanted}")
+    def codec(self, type_: ValueType, path: str, is_entry: bool = False) -> Codec:
+        """Return the codec for a type at `path`, the names of the fields that lead to it.
 
-    def codec(self, type_: ValueType, path: str) -> Codec:
-        """Return the codec for a type at `path`, the names of the fields that lead to it."""
-        is_checked = path not in self.unchecked
-        kind = type_.kind
+        The entries of a list share its path; that path leaves only the list unchecked.
+        """
+        is_checked = is_entry or path not in self.unchecked
+        kind, malformed = type_.kind, self.malformed
         if kind is Kind.LIST:
-            made = self.list_codec(type_, path, is_checked)
+            assert type_.entry is not None
+            entry = self.codec(type_.entry, path, is_entry=True)
+            encode = redacted = list_encoder(entry.encode)
+            if entry.redacted is not entry.encode:
+                redacted = list_encoder(entry.redacted)
+            decode = list_decoder(entry.decode, type_, malformed, is_checked)
+            made = Codec(encode, decode, redacted, entry)
         elif kind is Kind.STRUCT:
             assert type_.struct is not None
             made = self.struct_codec(type_.struct, path)
         elif kind is Kind.STRING:
-            made = _plain(Writer.utf8, self.string_decoder(type_, is_checked))
+            made = _plain(Writer.utf8, string_decoder(type_, malformed, is_checked))
         elif kind is Kind.OCTETS:
-            made = _plain(Writer.octets, self.octets_decoder(type_, is_checked))
+            made = _plain(Writer.octets, octets_decoder(type_, malformed, is_checked))
         elif kind is Kind.BOOLEAN:
-            made = Codec(_encode_boolean, self.boolean_decoder(), _encode_boolean)
+            made = _plain(encode_boolean, boolean_decoder(malformed))
         elif kind is Kind.FLOAT:
             write = Writer.float32 if type_.size == 4 else Writer.float64
-            made = _plain(write, self.float_decoder())
+            made = _plain(write, float_decoder(malformed))
         elif kind is Kind.SIGNED:
-            made = _plain(Writer.sint, self.signed_decoder(type_, is_checked))
+            made = _plain(Writer.sint, signed_decoder(type_, malformed, is_checked))
         else:
-            made = _plain(Writer.uint, self.unsigned_decoder(type_, is_checked))
+            made = _plain(Writer.uint, unsigned_decoder(type_, malformed, is_checked))
         return _nullable(made) if type_.is_nullable else made
 
-    def unsigned_decoder(self, type_: ValueType, is_checked: bool) -> Decoder:
-        wrong_type = self.wrong_type
-        low, high = _range(type_, is_checked)
-        enum = type_.enum if is_checked else None
-        bitmap = type_.bitmap if is_checked else None
-        members = frozenset(enum.values.values()) if enum else frozenset()
-        undefined = ~bitmap.mask if bitmap else 0
-
-        def decode_unsigned(value: TlvValue) -> Value:
-            if type(value) is not int:
-                raise wrong_type("an unsigned integer")
-            if not low <= value <= high:
-                raise _constraint(f"{value} is not in {low} to {high}")
-            return value
-
-        def decode_enum(value: TlvValue) -> Value:
-            if type(value) is not int:
-                raise wrong_type("an unsigned integer")
-            if value not in members:
-                raise _constraint(f"{value} is not a value of {type_.name}")
-            return value
-
-        def decode_bitmap(value: TlvValue) -> Value:
-            if type(value) is not int:
-                raise wrong_type("an unsigned integer")
-            if value & undefined:
-                raise _constraint(f"{value:#x} has bits that {type_.name} has not")
-            return value
-
-        if enum:
-            return decode_enum
-        return decode_bitmap if bitmap else decode_unsigned
-
-    def signed_decoder(self, type_: ValueType, is_checked: bool) -> Decoder:
-        wrong_type = self.wrong_type
-        low, high = _range(type_, is_checked)
-
-        def decode_signed(value: TlvValue) -> Value:
-            if type(value) is not SignedInt:
-                raise wrong_type("a signed integer")
-            if not low <= value <= high:
-                raise _constraint(f"{value} is not in {low} to {high}")
-            return int(value)
-
-        return decode_signed
-
-    def boolean_decoder(self) -> Decoder:
-        wrong_type = self.wrong_type
-
-        def decode_boolean(value: TlvValue) -> Value:
-            if type(value) is not bool:
-                raise wrong_type("a boolean")
-            return value
-
-        return decode_boolean
-
-    def float_decoder(self) -> Decoder:
-        wrong_type = self.wrong_type
-
-        def decode_float(value: TlvValue) -> Value:
-            if type(value) is not float and type(value) is not Float32:
-                raise wrong_type("a float")
-            return float(value)
-
-        return decode_float
-
-    def string_decoder(self, type_: ValueType, is_checked: bool) -> Decoder:
-        wrong_type = self.wrong_type
-        low, high = _length_range(type_, is_checked)
-
-        def decode_string(value: TlvValue) -> Value:
-            if type(value) is not str:
-                raise wrong_type("a string")
-            if "\x1f" in value:
-                # What follows the separator names a translation, which no cluster here has.
-                value = value[: value.index("\x1f")]
-            length = len(value)
-            if length * 4 > high or length < low:
-                length = len(value.encode())
-                if not low <= length <= high:
-                    raise _constraint(f"length {length} is not in {low} to {high}")
-            return value
-
-        return decode_string
-
-    def octets_decoder(self, type_: ValueType, is_checked: bool) -> Decoder:
-        wrong_type = self.wrong_type
-        low, high = _length_range(type_, is_checked)
-
-        def decode_octets(value: TlvValue) -> Value:
-            if type(value) is not bytes:
-                raise wrong_type("an octet string")
-            if not low <= len(value) <= high:
-                raise _constraint(f"length {len(value)} is not in {low} to {high}")
-            return value
-
-        return decode_octets
-
-    def list_codec(self, type_: ValueType, path: str, is_checked: bool) -> Codec:
-        wrong_type = self.wrong_type
-        assert type_.entry is not None
-        entry = self.codec(type_.entry, f"{path}[]")
-        encode_entry, decode_entry, redacted_entry = entry.encode, entry.decode, entry.redacted
-        low, high = _length_range(type_, is_checked)
-
-        def encode_list(writer: Writer, tag: TagKey | None, value: Value) -> None:
-            if not isinstance(value, list | tuple):
-                raise TypeError(f"{value!r} is not a list")
-            writer.start_array(tag)
-            for item in value:
-                encode_entry(writer, None, item)
-            writer.end()
-
-        def redact_list(writer: Writer, tag: TagKey | None, value: Value) -> None:
-            if not isinstance(value, list | tuple):
-                raise TypeError(f"{value!r} is not a list")
-            writer.start_array(tag)
-            for item in value:
-                redacted_entry(writer, None, item)
-            writer.end()
-
-        def decode_list(value: TlvValue) -> Value:
-            if type(value) is not list:
-                raise wrong_type("an array")
-            if not low <= len(value) <= high:
-                raise _constraint(f"{len(value)} entries are not in {low} to {high}")
-            return [decode_entry(item) for item in cast("list[TlvValue]", value)]
-
-        return Codec(encode_list, decode_list, redact_list, entry)
-
     def struct_codec(self, struct: StructDefinition, path: str) -> Codec:
-        path = path.replace("[]", "")
         key = (struct, path)
         if key not in self.structs:
             fields = self.field_codecs(struct.fields, path)
-            encode_fields = _fields_encoder(fields, struct.name, struct.is_fabric_scoped)
-            public = [field for field in fields if not field[0].is_fabric_sensitive]
-            redacted = encode_fields
-            if len(public) < len(fields):
-                redacted = _fields_encoder(
-                    public, struct.name, struct.is_fabric_scoped, is_part=True
-                )
-            self.structs[key] = Codec(
-                cast("Encoder", encode_fields),
-                self.fields_decoder(fields),
-                cast("Encoder", redacted),
+            encode = redacted = fields_encoder(
+                [(field, codec.encode) for field, codec in fields],
+                struct.name,
+                is_fabric_scoped=struct.is_fabric_scoped,
             )
+            public = [field for field in fields if not field[0].is_fabric_sensitive]
+            if len(public) < len(fields):
+                redacted = fields_encoder(
+                    [(field, codec.encode) for field, codec in public],
+                    struct.name,
+                    is_fabric_scoped=struct.is_fabric_scoped,
+                    is_part=True,
+                )
+            decoder = fields_decoder(
+                [(field, codec.decode) for field, codec in fields], self.malformed
+            )
+            # A struct's value is a mapping; another one fails in the encoder.
+            self.structs[key] = Codec(cast("Encoder", encode), decoder, cast("Encoder", redacted))
         return self.structs[key]
 
     def field_codecs(
@@ -307,37 +206,19 @@ class _Compiler:
         self, fields: tuple[FieldDefinition, ...], name: str, is_fabric_scoped: bool = False
     ) -> FieldsCodec:
         codecs = self.field_codecs(fields, "")
-        decode_fields = self.fields_decoder(codecs)
+        decode_fields = fields_decoder(
+            [(field, codec.decode) for field, codec in codecs], self.malformed
+        )
 
         def decode_or_none(value: TlvValue) -> dict[str, Value]:
             return decode_fields({} if value is None else value)
 
-        return FieldsCodec(_fields_encoder(codecs, name, is_fabric_scoped), decode_or_none)
-
-    def fields_decoder(
-        self, fields: list[tuple[FieldDefinition, Codec]]
-    ) -> Callable[[TlvValue], dict[str, Value]]:
-        wrong_type = self.wrong_type
-        malformed = self.malformed
-        table = [
-            (field.id, field.key, codec.decode, not field.is_optional) for field, codec in fields
-        ]
-
-        def decode_fields(value: TlvValue) -> dict[str, Value]:
-            if type(value) is not dict:
-                raise wrong_type("a structure")
-            values: dict[str, Value] = {}
-            for number, key, decode_field, is_required in table:
-                if number in value:
-                    try:
-                        values[key] = decode_field(value[number])
-                    except StatusError as error:
-                        raise StatusError(error.status, reason=f"{key}: {error.reason}") from None
-                elif is_required:
-                    raise StatusError(malformed, reason=f"{key} is missing")
-            return values
-
-        return decode_fields
+        encode_fields = fields_encoder(
+            [(field, codec.encode) for field, codec in codecs],
+            name,
+            is_fabric_scoped=is_fabric_scoped,
+        )
+        return FieldsCodec(encode_fields, decode_or_none)
 
 
 def _plain(write: object, decoder: Decoder) -> Codec:
@@ -346,87 +227,8 @@ def _plain(write: object, decoder: Decoder) -> Codec:
     return Codec(encoder, decoder, encoder)
 
 
-def _encode_boolean(writer: Writer, tag: TagKey | None, value: Value) -> None:
-    if value is not True and value is not False:
-        raise TypeError(f"{value!r} is not a boolean")
-    writer.boolean(tag, value)
-
-
 def _nullable(codec: Codec) -> Codec:
-    def optional(encode_value: Encoder) -> Encoder:
-        def encode_nullable(writer: Writer, tag: TagKey | None, value: Value) -> None:
-            if value is None:
-                writer.null(tag)
-            else:
-                encode_value(writer, tag, value)
-
-        return encode_nullable
-
-    decode_value = codec.decode
-
-    def decode_nullable(value: TlvValue) -> Value:
-        return None if value is None else decode_value(value)
-
-    encode = optional(codec.encode)
-    redacted = encode if codec.redacted is codec.encode else optional(codec.redacted)
-    return Codec(encode, decode_nullable, redacted, codec.entry)
-
-
-def _range(type_: ValueType, is_checked: bool) -> tuple[int, int]:
-    low, high = integer_range(type_.kind, type_.size)
-    if type_.is_nullable:
-        # The number that other encodings use for null is not a value.
-        if type_.kind is Kind.SIGNED:
-            low += 1
-        else:
-            high -= 1
-    if is_checked:
-        low = max(low, low if type_.minimum is None else type_.minimum)
-        high = min(high, high if type_.maximum is None else type_.maximum)
-    return low, high
-
-
-_NO_LIMIT = 0xFFFF_FFFF
-
-
-def _length_range(type_: ValueType, is_checked: bool) -> tuple[int, int]:
-    if not is_checked:
-        return 0, _NO_LIMIT
-    return type_.min_length or 0, _NO_LIMIT if type_.max_length is None else type_.max_length
-
-
-def _fields_encoder(
-    fields: list[tuple[FieldDefinition, Codec]],
-    name: str,
-    is_fabric_scoped: bool,
-    is_part: bool = False,
-) -> Callable[[Writer, TagKey | None, Mapping[str, Value]], None]:
-    """Return the encoder of a structure; `is_part` passes over values of other fields."""
-    table = [
-        (field.id, field.key, codec.encode, field.is_optional and not field.type.is_nullable)
-        for field, codec in fields
-    ]
-    required = frozenset(field.key for field, _ in fields if not field.is_optional)
-    known = frozenset(field.key for field, _ in fields)
-    if is_fabric_scoped:
-        known |= {FABRIC_INDEX}
-
-    def encode_fields(writer: Writer, tag: TagKey | None, value: Mapping[str, Value]) -> None:
-        if not required <= value.keys():
-            missing = ", ".join(sorted(required - value.keys()))
-            raise ValueError(f"{name} lacks {missing}")
-        if not is_part and not value.keys() <= known:
-            unknown = ", ".join(sorted(value.keys() - known))
-            raise ValueError(f"{name} has no {unknown}")
-        writer.start_structure(tag)
-        for number, key, encode_field, none_is_absent in table:
-            if key in value:
-                member = value[key]
-                if member is not None or not none_is_absent:
-                    encode_field(writer, number, member)
-        if is_fabric_scoped and (index := value.get(FABRIC_INDEX)) is not None:
-            assert isinstance(index, int)
-            writer.uint(FABRIC_INDEX_FIELD, index)
-        writer.end()
-
-    return encode_fields
+    encode = redacted = nullable_encoder(codec.encode)
+    if codec.redacted is not codec.encode:
+        redacted = nullable_encoder(codec.redacted)
+    return Codec(encode, nullable_decoder(codec.decode), redacted, codec.entry)
