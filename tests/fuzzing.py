@@ -1,0 +1,537 @@
+"""A stack under fire: peers of every kind that send hostile datagrams, and what must hold.
+
+Peers have real sessions and encrypt what they send, so that the fire reaches what lies
+behind the encryption. Some are entitled to nothing: whatever they send must leave no
+trace. Others may administer the node: they may change it, but not break it.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from evse_node.matter.access_control import AccessControlEntry
+from evse_node.matter.case_messages import Sigma1
+from evse_node.matter.crypto import AeadKey, KeyPair, aes_ctr
+from evse_node.matter.data_model import AuthMode, Node, Privilege, Subject
+from evse_node.matter.group import GroupKeyMapping
+from evse_node.matter.group_key import (
+    EpochKey,
+    GroupKeySet,
+    derive_operational_key,
+    derive_privacy_key,
+    derive_session_id,
+)
+from evse_node.matter.interaction import messages as im
+from evse_node.matter.message import (
+    EXCHANGE_INITIATOR,
+    EXCHANGE_RELIABLE,
+    PROTOCOL_INTERACTION_MODEL,
+    PROTOCOL_SECURE_CHANNEL,
+    Message,
+    MessageHeader,
+    apply_privacy,
+    decode_header,
+    decode_message,
+    encode_message,
+    encode_nonce,
+)
+from evse_node.matter.pase_messages import PBKDFParamRequest
+from evse_node.matter.session import Address, SecureSession, SessionParameters
+from evse_node.matter.stack import MatterStack
+from evse_node.matter.status_report import CLOSE_SESSION, INVALID_PARAMETER, Opcode
+from evse_node.matter.store import MemoryStore
+from tests.fake_fabric import add_fabric
+from tests.fake_node import settings
+from tests.fakes import address, seeded_bytes
+from tests.interaction_client import OK
+from tests.mutations import Mutator
+from tests.request_maker import Request, RequestMaker
+
+ADMINISTRATOR, STRANGER = 0x1111, 0x2222
+OPERATING_GROUP, IDLE_GROUP = 0x10, 0x20
+_GROUP_KEYS = {OPERATING_GROUP: b"\x01" * 16, IDLE_GROUP: b"\x02" * 16}
+_PROTOCOLS = (0, 0, 1, 1, 1, 1, 1, 1, 2, 3, 4, 0xFFFF, 0xFFF1_0001)
+
+# TimedRequestMessage: 5 s.
+_EXPECTING = frozenset({im.Opcode.STATUS_RESPONSE, im.Opcode.REPORT_DATA})
+_TIMED = bytes.fromhex("15 25 00 88 13 24 ff 0b 18")
+
+Populate = Callable[[MatterStack], None]
+
+
+class Alarm(logging.Handler):
+    """Collects what the stack has logged as a defect of its own."""
+
+    def __init__(self, ignored: tuple[type[BaseException], ...]) -> None:
+        super().__init__(logging.ERROR)
+        self.records: list[str] = []
+        self._ignored = ignored
+
+    def emit(self, record: logging.LogRecord) -> None:
+        kind = record.exc_info[0] if record.exc_info else None
+        if kind is None or not issubclass(kind, self._ignored):
+            self.records.append(self.format(record))
+
+
+SECURE_CHANNEL_CORPUS: list[tuple[int, bytes]] = [
+    (Opcode.STATUS_REPORT, INVALID_PARAMETER),
+    (Opcode.STATUS_REPORT, CLOSE_SESSION),
+    (Opcode.STANDALONE_ACK, b""),
+    (Opcode.MSG_COUNTER_SYNC_REQ, bytes(8)),
+    *[
+        (opcode, bytes.fromhex("15 30 01 20") + bytes(32) + bytes.fromhex("24 02 01 18"))
+        for opcode in Opcode
+    ],
+]
+
+
+@dataclass
+class Peer:
+    """Someone who sends datagrams; `may_change` says whether they are entitled to anything."""
+
+    fuzzer: Fuzzer
+    address: Address
+    may_change: bool
+
+    def datagram(self) -> bytes:
+        """Return the next hostile datagram."""
+        raise NotImplementedError
+
+    def on_datagram(self, data: bytes) -> None:
+        """Take what the stack has sent."""
+
+
+class Outsider(Peer):
+    """Sends noise, and unsecured messages that nearly open a session."""
+
+    def datagram(self) -> bytes:
+        source, mutator = self.fuzzer.random, self.fuzzer.mutator
+        kind = source.random()
+        if kind < 0.1:
+            return mutator.noise(80)
+        if kind < 0.3:
+            return mutator.change(
+                source.choice(self.fuzzer.seen) if self.fuzzer.seen else b"\0" * 20
+            )
+        header = MessageHeader(
+            0 if source.random() < 0.9 else source.randrange(0x10000),
+            0 if source.random() < 0.9 else source.randrange(0x100),
+            source.randrange(2**32),
+            source_node=source.randrange(1, 40) if source.random() < 0.95 else None,
+            destination_node=None if source.random() < 0.95 else 5,
+        )
+        opcode, payload = source.choice(SECURE_CHANNEL_CORPUS + self.fuzzer.openings)
+        message = encode_message(
+            EXCHANGE_INITIATOR | source.choice((0, EXCHANGE_RELIABLE)),
+            opcode,
+            source.randrange(8),
+            0 if source.random() < 0.9 else source.choice(_PROTOCOLS),
+            mutator.payload(payload),
+            None if source.random() < 0.7 else source.randrange(2**32),
+        )
+        data = header.encode() + message
+        return data if source.random() < 0.8 else mutator.change(data)
+
+
+class SessionPeer(Peer):
+    """Has a secure session; a new one as soon as the stack has dropped it."""
+
+    def __init__(
+        self, fuzzer: Fuzzer, where: Address, may_change: bool, subject: Subject, local_node: int
+    ) -> None:
+        super().__init__(fuzzer, where, may_change)
+        self._subject = subject
+        self._local_node = local_node
+        self._connect()
+        self._received: list[Message] = []
+        # What is to follow a timed request, by exchange.
+        self._timed: dict[int, Request] = {}
+
+    def _connect(self) -> None:
+        stack, now = self.fuzzer.stack, self.fuzzer.now
+        keys = AeadKey(self.fuzzer.random.randbytes(16)), AeadKey(self.fuzzer.random.randbytes(16))
+        local_id = stack.sessions.reserve_id()
+        ends = []
+        for is_ours in (True, False):
+            ends.append(
+                SecureSession(
+                    local_id=local_id if is_ours else 1,
+                    peer_id=1 if is_ours else local_id,
+                    subject=self._subject,
+                    encrypt_key=keys[not is_ours],
+                    decrypt_key=keys[is_ours],
+                    attestation_challenge=bytes(16),
+                    address=self.address,
+                    parameters=SessionParameters(),
+                    random_bytes=self.fuzzer.random.randbytes,
+                    now=now,
+                    local_node_id=self._local_node if is_ours else self._subject.node_id,
+                    peer_node_id=self._subject.node_id if is_ours else self._local_node,
+                )
+            )
+        self._stack_end, self._end = ends
+        stack.sessions.add(self._stack_end, now)
+
+    def datagram(self) -> bytes:
+        source, fuzzer = self.fuzzer.random, self.fuzzer
+        if fuzzer.stack.sessions.get(self._stack_end.local_id) is not self._stack_end:
+            self._connect()
+        flags, exchange_id, acknowledged, opcode, payload = self._content()
+        protocol_id = PROTOCOL_INTERACTION_MODEL
+        if opcode == Opcode.STANDALONE_ACK:
+            protocol_id = PROTOCOL_SECURE_CHANNEL
+        elif source.random() < 0.05:
+            protocol_id = source.choice(_PROTOCOLS)
+            if protocol_id == PROTOCOL_SECURE_CHANNEL:
+                opcode, payload = source.choice(SECURE_CHANNEL_CORPUS)
+        if source.random() < 0.03:
+            opcode = source.randrange(0x100)
+        payload = fuzzer.mutator.payload(payload)
+        plain = encode_message(flags, opcode, exchange_id, protocol_id, payload, acknowledged)
+        if source.random() < 0.03:
+            plain = fuzzer.mutator.change(plain)
+        _, data = self._end.seal(plain)
+        # Sometimes what arrives was tampered with on the way.
+        return data if source.random() < 0.97 else fuzzer.mutator.change(data)
+
+    def _content(self) -> tuple[int, int, int | None, int, bytes]:
+        """Go on with a conversation that the stack has begun or answered, or begin one."""
+        source = self.fuzzer.random
+        if self._received and source.random() < 0.7:
+            return self._answer(self._received.pop())
+        request = self.fuzzer.maker.make()
+        exchange_id = source.randrange(0x10000)
+        flags = EXCHANGE_INITIATOR | (EXCHANGE_RELIABLE if source.random() < 0.8 else 0)
+        if source.random() < 0.01:
+            flags = source.randrange(0x100) & ~0x08
+        if request.is_timed and source.random() < 0.9:
+            if len(self._timed) < 16:
+                self._timed[exchange_id] = request
+            return flags, exchange_id, None, im.Opcode.TIMED_REQUEST, _TIMED
+        return flags, exchange_id, None, request.opcode, request.payload
+
+    def _answer(self, message: Message) -> tuple[int, int, int | None, int, bytes]:
+        source = self.fuzzer.random
+        opcode, payload = int(im.Opcode.STATUS_RESPONSE), OK
+        request = self._timed.pop(message.exchange_id, None)
+        if request is None and source.random() < 0.2:
+            request = self.fuzzer.maker.make()
+        if request is not None:
+            opcode, payload = request.opcode, request.payload
+        elif message.opcode not in _EXPECTING and source.random() < 0.9:
+            # Nothing is to be said any more; only to be acknowledged.
+            opcode, payload = Opcode.STANDALONE_ACK, b""
+        flags = 0 if message.is_from_initiator else EXCHANGE_INITIATOR
+        if opcode != Opcode.STANDALONE_ACK and source.random() < 0.8:
+            flags |= EXCHANGE_RELIABLE
+        acknowledged = message.counter if message.is_reliable else None
+        return flags, message.exchange_id, acknowledged, opcode, payload
+
+    def on_datagram(self, data: bytes) -> None:
+        header = decode_header(data)
+        if header.session_id != self._end.local_id:
+            return
+        plain = self._stack_end_opens(data, header)
+        if plain is None or len(self._received) >= 16:
+            return
+        message = decode_message(plain, header.counter)
+        if message.protocol_id or message.opcode != Opcode.STANDALONE_ACK:
+            self._received.append(message)
+
+    def _stack_end_opens(self, data: bytes, header: MessageHeader) -> bytes | None:
+        # Datagrams of a session that is gone already cannot be opened any more.
+        try:
+            return self._end.open(data, header.counter, header.security_flags, header.size)
+        except Exception:
+            return None
+
+
+class GroupPeer(Peer):
+    """Knows the key of a group."""
+
+    def __init__(self, fuzzer: Fuzzer, where: Address, may_change: bool, group: int) -> None:
+        super().__init__(fuzzer, where, may_change)
+        self._group = group
+        fabric = fuzzer.fabric
+        key = derive_operational_key(_GROUP_KEYS[group], fabric.compressed_fabric_id)
+        self._key = AeadKey(key)
+        self._privacy_key = derive_privacy_key(key)
+        self._session_id = derive_session_id(key)
+        self._counter = 1
+
+    def datagram(self) -> bytes:
+        source, fuzzer = self.fuzzer.random, self.fuzzer
+        self._counter += source.choice((1, 1, 1, 0, 40))
+        security = 0x01 | (0x80 if source.random() < 0.3 else 0)
+        node = source.randrange(1, 200)
+        header = MessageHeader(
+            self._session_id,
+            security,
+            self._counter,
+            source_node=node,
+            destination_group=self._group,
+        ).encode()
+        request = fuzzer.maker.make()
+        plain = encode_message(
+            EXCHANGE_INITIATOR if source.random() < 0.95 else source.randrange(0x100) & ~0x08,
+            request.opcode,
+            source.randrange(0x10000),
+            PROTOCOL_INTERACTION_MODEL if source.random() < 0.9 else source.choice(_PROTOCOLS),
+            fuzzer.mutator.payload(request.payload),
+        )
+        nonce = encode_nonce(security, self._counter, node)
+        data = header + self._key.encrypt(nonce, plain, header)
+        if security & 0x80:
+            data = apply_privacy(data, self._privacy_key, aes_ctr)
+        return data if source.random() < 0.95 else fuzzer.mutator.change(data)
+
+
+class Fuzzer:
+    """A stack, its peers, and a clock that runs while they fire.
+
+    `populate(stack)` puts endpoints into the stack's node. `ignored` are exceptions that
+    clusters for tests raise on purpose.
+    """
+
+    def __init__(
+        self,
+        populate: Populate,
+        seed: int = 0,
+        *,
+        ignored: tuple[type[BaseException], ...] = (),
+    ) -> None:
+        self.random = random.Random(seed)
+        self.alarm = Alarm(ignored)
+        self.sent = 0
+        self.received = 0
+        self.rebuilds = -1
+        self.dropped: dict[str, int] = {}
+        self.now = 1000.0
+        # Datagrams that outsiders may have overheard, and handshakes that they may know.
+        self.seen: list[bytes] = []
+        self.openings: list[tuple[int, bytes]] = []
+        self._populate = populate
+        self._build()
+
+    def _build(self) -> None:
+        self.rebuilds += 1
+        self.store = MemoryStore()
+        self.stack = stack = MatterStack(
+            settings(),
+            Node(),
+            self.store,
+            random_bytes=seeded_bytes(self.random.getrandbits(32)),
+            clock=lambda: self.now,
+            utc_ms=lambda: None,
+        )
+        self.fabric = add_fabric(stack.fabrics)
+        self._entitle()
+        self._populate(stack)
+        stack.start(self.now)
+        self.maker = RequestMaker(self.random, stack.node)
+        self.mutator = Mutator(self.random, [self.maker.make().payload for _ in range(100)])
+        self.openings = [
+            (Opcode.CASE_SIGMA1, self._sigma1()),
+            (Opcode.CASE_SIGMA1, self._sigma1(bytes(16), bytes(16))),
+            (Opcode.PBKDF_PARAM_REQUEST, PBKDFParamRequest(bytes(32), 1, 0, False).encode()),
+        ] * 8
+        node_id = self.fabric.node_id
+        case = AuthMode.CASE
+        self.peers: list[Peer] = [
+            Outsider(self, address(10), False),
+            SessionPeer(
+                self, address(11), False, Subject(case, self.fabric.index, STRANGER), node_id
+            ),
+            GroupPeer(self, address(12), False, IDLE_GROUP),
+            SessionPeer(
+                self, address(13), True, Subject(case, self.fabric.index, ADMINISTRATOR), node_id
+            ),
+            SessionPeer(self, address(14), True, Subject(AuthMode.PASE), 0),
+            GroupPeer(self, address(15), True, OPERATING_GROUP),
+        ]
+        self._by_address = {peer.address: peer for peer in self.peers}
+
+    def _sigma1(self, resumption_id: bytes | None = None, resume_mic: bytes | None = None) -> bytes:
+        """Return a Sigma1 that the stack answers, as a member of the fabric could send it."""
+        initiator_random = self.random.randbytes(32)
+        return Sigma1(
+            initiator_random,
+            1,
+            self.fabric.destination_id(initiator_random),
+            KeyPair.generate().public_key,
+            SessionParameters(),
+            resumption_id,
+            resume_mic,
+        ).encode()
+
+    def _entitle(self) -> None:
+        """Give back what those who may change the node have changed about themselves."""
+        stack, index = self.stack, self.fabric.index
+        stack.access_control.set_entries(
+            index,
+            [
+                AccessControlEntry(Privilege.ADMINISTER, AuthMode.CASE, (ADMINISTRATOR,)),
+                AccessControlEntry(Privilege.MANAGE, AuthMode.GROUP, (OPERATING_GROUP,)),
+            ],
+        )
+        for number in stack.group_keys.key_set_ids(index):
+            if number:
+                stack.group_keys.remove_key_set(index, number)
+        for number, (group, key) in enumerate(_GROUP_KEYS.items(), 1):
+            stack.group_keys.set_key_set(index, GroupKeySet(number, 0, (EpochKey(key, 1),)))
+            stack.group_keys.add_endpoint(index, group, 1)
+        mappings = [GroupKeyMapping(group, number) for number, group in enumerate(_GROUP_KEYS, 1)]
+        stack.group_keys.set_key_map(index, mappings)
+
+    # Firing.
+
+    def run(self, count: int, batch: int = 500) -> None:
+        """Send `count` datagrams, in batches by those who may change something or not.
+
+        Raises AssertionError when something that must hold does not.
+        """
+        logging.getLogger("evse_node").addHandler(self.alarm)
+        try:
+            end = self.sent + count
+            while self.sent < end:
+                size = min(batch, end - self.sent)
+                self._fire_batch(size, may_change=self.random.random() < 0.6)
+        finally:
+            logging.getLogger("evse_node").removeHandler(self.alarm)
+
+    def _fire_batch(self, size: int, *, may_change: bool) -> None:
+        if self.fabric.index not in self.stack.fabrics:
+            # An administrator has removed the fabric that everything here depends on.
+            self._keep_counters()
+            self._build()
+        self._entitle()
+        peers = self.peers
+        if not may_change:
+            peers = [peer for peer in self.peers if not peer.may_change]
+            self._settle()
+        before = self.snapshot()
+        for _ in range(size):
+            self.fire(self.random.choice(peers))
+        if not may_change:
+            assert self.snapshot() == before, "peers without a right have changed the node"
+        self.check()
+
+    def _settle(self) -> None:
+        """Let everything end that the entitled have begun."""
+        stack = self.stack
+        for session in stack.sessions:
+            if session.subject.node_id != STRANGER:
+                stack.sessions.remove(session, self.now)
+        stack.window.close(self.now)
+        for _ in range(200):
+            self._advance(30.0)
+            if not stack.fail_safe.is_armed and not len(stack.interaction.subscriptions):
+                break
+
+    def fire(self, peer: Peer) -> None:
+        """Let a peer send one datagram; time goes on, answers are taken."""
+        data = peer.datagram()
+        self.stack.receive_datagram(data, peer.address, self.now)
+        self.sent += 1
+        if len(self.seen) < 200:
+            self.seen.append(data)
+        elif self.random.random() < 0.01:
+            self.seen[self.random.randrange(200)] = data
+        self._collect()
+        self._advance(self.random.choice((0.0, 0.001, 0.01, 0.05, 0.3)))
+
+    def _advance(self, seconds: float) -> None:
+        end = self.now + seconds
+        while (timer := self.stack.get_timer()) is not None and timer <= end:
+            self.now = max(self.now, timer)
+            self.stack.handle_timer(self.now)
+            self._collect()
+        self.now = end
+
+    def _collect(self) -> None:
+        for data, destination in self.stack.datagrams_to_send(self.now):
+            self.received += 1
+            peer = self._by_address.get(destination)
+            if peer is not None:
+                peer.on_datagram(data)
+        while self.stack.next_event() is not None:
+            pass
+
+    # What must hold.
+
+    def snapshot(self) -> dict[str, object]:
+        """Return what nobody without a right may change."""
+        stack = self.stack
+        return {
+            "store": self.store.items(""),
+            "fabrics": list(stack.fabrics),
+            "access": stack.access_control.generation,
+            "window": (stack.window.status, stack.window.opener),
+            "fail-safe": stack.fail_safe.is_armed,
+            "versions": {
+                (endpoint.id, cluster.id): cluster.data_version
+                for endpoint in stack.node.endpoints.values()
+                for cluster in endpoint.clusters.values()
+            },
+            "events": stack.event_log.next_number,
+            "attributes": {
+                (endpoint.id, cluster.id, attribute.id): attribute.encoded
+                for endpoint in stack.node.endpoints.values()
+                for cluster in endpoint.clusters.values()
+                for attribute in cluster.attributes.values()
+            },
+        }
+
+    def sizes(self) -> dict[str, int]:
+        """Return the sizes of all tables."""
+        stack = self.stack
+        return {
+            "sessions": len(stack.sessions),
+            "unsecured": len(stack.sessions._unsecured),
+            "reserved": len(stack.sessions._reserved),
+            "exchanges": len(stack.exchanges),
+            "timers": len(stack.timers._heap),
+            "handshakes": len(stack.secure_channel.case) + stack.secure_channel.pase.is_busy,
+            "resumption": len(stack.secure_channel.resumption),
+            "group peers": len(stack.layer.group_peers),
+            "subscriptions": len(stack.interaction.subscriptions),
+            "events": len(stack.event_log),
+            "stored": sum(len(key) + len(value) for key, value in self.store.items("")),
+            "drop reasons": len(stack.dropped),
+        }
+
+    LIMITS = {
+        "sessions": 64,
+        "unsecured": 32,
+        "reserved": 9,
+        "exchanges": 512,
+        "timers": 4000,
+        "handshakes": 9,
+        "resumption": 64,
+        "group peers": 64,
+        "subscriptions": 64,
+        "events": 4096,
+        "stored": 200_000,
+        "drop reasons": 8,
+    }
+
+    def check(self) -> None:
+        """Make sure that nothing was raised inside, and that no table grows too long."""
+        assert not self.alarm.records, self.alarm.records[0]
+        assert "internal error" not in self.stack.dropped
+        for name, size in self.sizes().items():
+            assert size <= self.LIMITS[name], f"{size} {name}"
+
+    def _keep_counters(self) -> None:
+        for reason, count in self.stack.dropped.items():
+            self.dropped[reason] = self.dropped.get(reason, 0) + count
+
+    def counters(self) -> dict[str, int]:
+        """Return how many datagrams led to nothing, by reason, over all stacks."""
+        total = dict(self.dropped)
+        for reason, count in self.stack.dropped.items():
+            total[reason] = total.get(reason, 0) + count
+        return total
