@@ -24,7 +24,6 @@ import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Protocol
 
 from evse_node.cluster.binding import (
     check_fields,
@@ -46,6 +45,7 @@ from evse_node.cluster.definition import (
     Selection,
     Value,
 )
+from evse_node.cluster.environment import ClusterEnvironment, EventSink
 from evse_node.cluster.server_attribute import ServerAttribute
 from evse_node.errors import StatusError
 from evse_node.matter.data_model import (
@@ -55,13 +55,9 @@ from evse_node.matter.data_model import (
     CommandReply,
     EventEntry,
     EventPath,
-    EventPriority,
-    EventRecord,
     InteractionContext,
-    Node,
 )
 from evse_node.matter.interaction.status import Status
-from evse_node.matter.store import Store
 from evse_node.matter.tlv import TlvValue
 
 __all__ = [
@@ -79,32 +75,6 @@ logger = logging.getLogger(__name__)
 
 _FIELDS_TAG = 1
 _EVENT_DATA_TAG = 7
-
-
-class EventSink(Protocol):
-    """Where events go: the node's event log."""
-
-    def record(
-        self, path: EventPath, priority: EventPriority, payload: bytes, fabric_index: int = 0
-    ) -> EventRecord:
-        """Number, time-stamp and keep an event, and tell the node's event observers."""
-        ...
-
-
-@dataclass(slots=True)
-class ClusterEnvironment:
-    """What a cluster instance may use of the node that it is attached to.
-
-    `now` returns the monotonic seconds of the current turn, `utc_ms` milliseconds since
-    1970 or None while the wall clock is not known, `random_bytes(n)` n random bytes.
-    """
-
-    node: Node
-    store: Store
-    event_log: EventSink
-    now: Callable[[], float]
-    utc_ms: Callable[[], int | None]
-    random_bytes: Callable[[int], bytes]
 
 
 @dataclass(frozen=True, slots=True)

@@ -192,6 +192,7 @@ def _optional_unsigned(
 
 
 def _attribute_path(value: TlvValue) -> tuple[AttributeRequest, dict[TagKey, TlvValue]]:
+    # A node id (tag 1) is not looked at: whoever sent it has reached this node.
     members = _path(value, "attribute path")
     if members.get(0):
         raise DecodeError("tag compression is not supported")
