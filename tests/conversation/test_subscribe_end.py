@@ -110,6 +110,17 @@ class TestEnding:
         assert reports_of(controller.reports)[0].values == {LEVEL_PATH: 8}
         assert len(host.model.subscriptions) == 1
 
+    def test_peer_that_uses_another_session(
+        self, host: InteractionHost, controller: Client, client: InteractionClient
+    ) -> None:
+        client.subscribe(LEVEL_PATH)
+        controller.sessions.remove(controller.session, host.network.now)
+        controller.connect()
+        host.samples[1].set(level=8)
+        run(host, 60)
+        assert reports_of(controller.reports)[0].values == {LEVEL_PATH: 8}
+        assert len(host.model.subscriptions) == 1
+
     def test_session_removed_without_another(
         self, host: InteractionHost, controller: Client, client: InteractionClient
     ) -> None:

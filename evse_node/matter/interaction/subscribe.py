@@ -235,7 +235,7 @@ class ReportTransaction(Transaction):
         """Report again if only the session has gone and there is another one."""
         subscription = self._subscription
         if (
-            not failed
+            (not failed or exchange.session.is_defunct)
             and subscription.state is State.REPORTING
             and self._subscriptions.find_session(subscription) is not None
         ):
