@@ -1,6 +1,6 @@
 """What a node is told: flags, environment, TOML file, in this order of rank.
 
-One table, `SETTINGS`, knows every key: how its text is read and what would be right.
+The table in `settings` knows every key: how its text is read and what would be right.
 `NodeConfig` checks itself by the same table, so that a value from Python, from
 `EVSE_NODE_PORT`, from `port = 5540` and from `--port` get the same treatment and,
 if wrong, the same line.
@@ -10,29 +10,16 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, cast
 
 from evse_node.errors import ConfigError
-from evse_node.matter.onboarding import MAX_DISCRIMINATOR, MAX_PASSCODE, is_valid_passcode
+from evse_node.settings import ENVIRONMENT_PREFIX, SETTINGS, HostPort
 
-ENVIRONMENT_PREFIX: Final = "EVSE_NODE_"
 DEFAULT_PORT: Final = 5540
-LOG_LEVELS: Final = ("debug", "info", "warning", "error")
-FEATURES: Final = ("PREF", "SOC", "PNC", "RFID", "V2X")
 TEST_VENDOR_ID: Final = 0xFFF1
-
-
-class HostPort(NamedTuple):
-    """Where the control API listens. Port 0 lets the system choose one."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 DEFAULT_CONTROL: Final = HostPort("127.0.0.1", 0)
@@ -86,23 +73,9 @@ class NodeConfig:
         for setting in SETTINGS:
             value = getattr(self, setting.field)
             if value is not None:
-                checked = _read(setting, value, f"NodeConfig.{setting.field}")
+                checked = setting.check(value, f"NodeConfig.{setting.field}")
                 object.__setattr__(self, setting.field, checked)
         _check_together(self)
-
-
-class Setting(NamedTuple):
-    """One key: its name as a flag, its field in NodeConfig, how to read it, what is right."""
-
-    key: str
-    field: str
-    read: Callable[[object], object]
-    right: str
-
-    @property
-    def variable(self) -> str:
-        """Return the name of the environment variable."""
-        return ENVIRONMENT_PREFIX + self.key.upper().replace("-", "_")
 
 
 def load_config(
@@ -125,11 +98,11 @@ def load_config(
     for setting in SETTINGS:
         flag = flags.get(setting.key)
         if flag is not None and flag != ():
-            chosen[setting.field] = _read(setting, flag, f"--{setting.key}")
+            chosen[setting.field] = setting.check(flag, f"--{setting.key}")
         elif environment.get(setting.variable):
-            chosen[setting.field] = _read(setting, environment[setting.variable], setting.variable)
+            chosen[setting.field] = setting.check(environment[setting.variable], setting.variable)
         elif setting.key in table:
-            chosen[setting.field] = _read(setting, table[setting.key], f"{file}: {setting.key}")
+            chosen[setting.field] = setting.check(table[setting.key], f"{file}: {setting.key}")
     if "hal" in table:
         chosen["hal"] = table["hal"]
     return NodeConfig(**cast("dict[str, Any]", chosen))
@@ -159,14 +132,6 @@ def _read_toml(file: Path) -> dict[str, object]:
     return result
 
 
-def _read(setting: Setting, value: object, source: str) -> object:
-    try:
-        return setting.read(value)
-    except ValueError:
-        shown = value if isinstance(value, str) else repr(value)
-        raise ConfigError(f"{source}: '{shown}' cannot be used: give {setting.right}") from None
-
-
 def _check_together(config: NodeConfig) -> None:
     own = {"dac": config.dac, "pai": config.pai, "cd": config.cd, "dac-key": config.dac_key}
     missing = [key for key, file in own.items() if file is None]
@@ -185,137 +150,6 @@ def _check_together(config: NodeConfig) -> None:
             "give --dac, --pai, --cd and --dac-key, or product-id 0x8000 to 0x801F"
         )
 
-
-def _integer(low: int, high: int) -> Callable[[object], int]:
-    def read(value: object) -> int:
-        if isinstance(value, bool) or not isinstance(value, int | str):
-            raise ValueError
-        if isinstance(value, str):
-            text = value.strip().lower()
-            value = int(text, 16 if text.startswith("0x") else 10)
-        if not low <= value <= high:
-            raise ValueError
-        return value
-
-    return read
-
-
-def _passcode(value: object) -> int:
-    text = value.strip().replace("-", "") if isinstance(value, str) else value
-    if isinstance(text, str):
-        text = int(text, 10)
-    number = _integer(1, MAX_PASSCODE)(text)
-    if not is_valid_passcode(number):
-        raise ValueError
-    return number
-
-
-def _path(value: object) -> Path:
-    if not isinstance(value, str | Path) or not str(value):
-        raise ValueError
-    return Path(value).expanduser()
-
-
-def _file(value: object) -> Path:
-    path = _path(value)
-    if not path.is_file():
-        raise ValueError
-    return path
-
-
-def _words(value: object) -> tuple[str, ...]:
-    parts = value.split(",") if isinstance(value, str) else value
-    if not isinstance(parts, list | tuple):
-        raise ValueError
-    words: list[str] = []
-    for part in parts:
-        if not isinstance(part, str):
-            raise ValueError
-        words.extend(word.strip() for word in part.split(","))
-    return tuple(dict.fromkeys(word for word in words if word))
-
-
-def _interfaces(value: object) -> tuple[str, ...]:
-    names = _words(value)
-    if any(len(name) > 15 or "/" in name or " " in name for name in names):
-        raise ValueError
-    return names
-
-
-def _features(value: object) -> tuple[str, ...]:
-    codes = tuple(word.upper() for word in _words(value))
-    if codes == ("NONE",):
-        return ()
-    if any(code not in FEATURES for code in codes):
-        raise ValueError
-    return codes
-
-
-def _name(value: object) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise ValueError
-    return value.strip()
-
-
-def _log_level(value: object) -> str:
-    name = _name(value).lower()
-    if name not in LOG_LEVELS:
-        raise ValueError
-    return name
-
-
-def _enable_key(value: object) -> bytes:
-    if isinstance(value, bytes):
-        key = value
-    elif isinstance(value, str):
-        key = bytes.fromhex(value.strip().removeprefix("0x").removeprefix("hex:"))
-    else:
-        raise ValueError
-    # All zeros stands for "no key set" in TestEventTriggersEnabled.
-    if len(key) != 16 or not any(key):
-        raise ValueError
-    return key
-
-
-def _control(value: object) -> HostPort | None:
-    if isinstance(value, HostPort):
-        return value
-    if not isinstance(value, str):
-        raise ValueError
-    text = value.strip()
-    if text.lower() in ("off", "none"):
-        return None
-    host, colon, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not colon or not host:
-        raise ValueError
-    return HostPort(host, _integer(0, 65535)(port))
-
-
-SETTINGS: Final = (
-    Setting("storage", "storage", _path, "a folder"),
-    Setting("port", "port", _integer(0, 65535), "0 to 65535 (0 chooses a free port)"),
-    Setting("discriminator", "discriminator", _integer(0, MAX_DISCRIMINATOR), "0 to 4095"),
-    Setting(
-        "passcode",
-        "passcode",
-        _passcode,
-        "1 to 99999998, but no repeated digit, 12345678 or 87654321",
-    ),
-    Setting("interface", "interfaces", _interfaces, "names of network interfaces, like eth0"),
-    Setting("backend", "backend", _name, "the name of a hardware backend"),
-    Setting("features", "features", _features, f"a list of {', '.join(FEATURES)} (or none)"),
-    Setting("enable-key", "enable_key", _enable_key, "32 hexadecimal digits, not all zero"),
-    Setting("control", "control", _control, "HOST:PORT (port 0 chooses one) or off"),
-    Setting("cluster-xml", "cluster_xml", _path, "a ZAP XML file"),
-    Setting("log-level", "log_level", _log_level, f"one of {', '.join(LOG_LEVELS)}"),
-    Setting("vendor-id", "vendor_id", _integer(1, 0xFFF4), "0x0001 to 0xFFF4"),
-    Setting("product-id", "product_id", _integer(1, 0xFFFF), "0x0001 to 0xFFFF"),
-    Setting("dac", "dac", _file, "a certificate file (DER or PEM) that exists"),
-    Setting("pai", "pai", _file, "a certificate file (DER or PEM) that exists"),
-    Setting("cd", "cd", _file, "a certification declaration (DER) that exists"),
-    Setting("dac-key", "dac_key", _file, "a private key file (DER or PEM) that exists"),
-)
 
 # In a file, these are relative to the file's own folder.
 _PATHS: Final = frozenset({"storage", "cluster-xml", "dac", "pai", "cd", "dac-key"})

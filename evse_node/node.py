@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
 from evse_node.charger import Charger, ChargerSettings, Snapshot
-from evse_node.config import HostPort, NodeConfig
+from evse_node.config import NodeConfig
 from evse_node.errors import ConfigError, HalError
 from evse_node.factory import KEPT, FactoryData, load_factory_data
 from evse_node.hal.interface import EvseBackend, HalEvent, capabilities
@@ -38,6 +38,7 @@ from evse_node.matter.stack import (
 )
 from evse_node.mdns import MdnsAdvertiser
 from evse_node.runtime import Runtime, open_udp
+from evse_node.settings import HostPort
 from evse_node.storage import SqliteStore
 
 if TYPE_CHECKING:

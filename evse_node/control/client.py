@@ -7,9 +7,9 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Final
 
-from evse_node.config import HostPort
 from evse_node.control.api import JsonObject, JsonValue, is_object
 from evse_node.errors import EvseNodeError
+from evse_node.settings import HostPort
 
 CONTROL_FILE: Final = "control.json"
 _TIMEOUT_S: Final = 10.0

@@ -16,11 +16,11 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Final, Protocol, TypeAlias
 
-from evse_node.config import HostPort
 from evse_node.control.api import ApiError, JsonObject, openapi
 from evse_node.control.http import EventStream, HttpServer, Request
 from evse_node.control.operations import OPERATIONS, SCHEMAS
 from evse_node.errors import ConfigError, EvseNodeError
+from evse_node.settings import HostPort
 
 _LOGGER: Final = logging.getLogger(__name__)
 _KEEP_ALIVE_S: Final = 15.0

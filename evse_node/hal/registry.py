@@ -12,12 +12,14 @@ where `create(options)` gets the `[hal]` table of the configuration and returns 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from importlib.metadata import EntryPoint, entry_points
-from typing import Final, TypeAlias, cast
+from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
 from evse_node.errors import ConfigError
 from evse_node.hal.interface import EvseBackend
 from evse_node.hal.simulated import create as create_simulated
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 GROUP: Final = "evse_node.backends"
 
@@ -48,6 +50,9 @@ def create_backend(name: str, options: Mapping[str, object]) -> EvseBackend:
 
 
 def _entry_points() -> tuple[EntryPoint, ...]:
+    # Not at the top: it is slow to import, and the built-in backends do without.
+    from importlib.metadata import entry_points
+
     return tuple(entry_points(group=GROUP))
 
 

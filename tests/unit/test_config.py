@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from evse_node.config import SETTINGS, HostPort, NodeConfig, load_config
+from evse_node.config import NodeConfig, load_config
 from evse_node.errors import ConfigError
+from evse_node.settings import SETTINGS, HostPort
 
 
 def load(

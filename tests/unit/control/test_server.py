@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from evse_node.config import HostPort
 from evse_node.control.api import ApiError, JsonObject, JsonValue, is_object
 from evse_node.control.client import ControlClient, ControlError, find_node, write_control_file
 from evse_node.control.operations import OPERATIONS
 from evse_node.control.server import ControlServer
 from evse_node.errors import ConfigError, HalError
+from evse_node.settings import HostPort
 
 
 class JournalNode:

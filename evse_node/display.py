@@ -1,0 +1,70 @@
+"""What `evse-node` shows a person: lines, codes, tables."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+
+from evse_node.control.api import JsonObject, JsonValue, is_object
+
+
+def describe(charger: JsonObject) -> str:
+    """Return the charger's state as one line."""
+    parts = [str(charger["state"]), f"supply {charger['supply_state']}"]
+    if charger["fault"] != "NoError":
+        parts.append(f"fault {charger['fault']}")
+    parts.append(f"contactor {charger['contactor']}")
+    limit, source = charger["charge_limit_ma"], charger["charge_limit_source"]
+    if isinstance(limit, int):
+        parts.append(f"limit {limit / 1000:g} A" + (f" ({source})" if source else ""))
+    return ", ".join(parts)
+
+
+def show_codes(qr_code: str, manual_code: str) -> None:
+    """Print the QR code and both codes as text."""
+    import segno
+
+    show(f"  Manual code: {_grouped(manual_code)}")
+    show(f"  QR code:     {qr_code}")
+    if sys.stdout.encoding.lower().startswith("utf"):
+        segno.make(qr_code, error="m").terminal(sys.stdout, compact=True, border=2)
+    sys.stdout.flush()
+
+
+def _grouped(code: str) -> str:
+    """Return a manual code the way it is printed: 4-3-4, or 4-3-4-5-5 digits."""
+    if len(code) not in (11, 21):
+        return code
+    parts = [code[:4], code[4:7], code[7:11], code[11:16], code[16:]]
+    return "-".join(part for part in parts if part)
+
+
+def show_status(status: JsonObject) -> None:
+    """Print all of a node's status, a section for each part."""
+    for title, value in status.items():
+        if is_object(value):
+            show(title)
+            width = max(len(key) for key in value)
+            for key, member in value.items():
+                label = key.replace("_", " ").ljust(width)
+                indent = "\n" + " " * (width + 4)
+                show(f"  {label}  {_as_text(member).replace(chr(10), indent)}")
+
+
+def _as_text(value: JsonValue) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        return "\n".join(
+            f"{key.replace('_', ' ')}: {_as_text(each)}" for key, each in value.items()
+        )
+    if isinstance(value, list):
+        return "\n".join(_as_text(each) for each in value) or "none"
+    return str(value)
+
+
+def show(line: str) -> None:
+    """Print a line at once, also into a pipe."""
+    print(line, flush=True)
