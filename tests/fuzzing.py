@@ -12,10 +12,11 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from evse_node.cluster.server import ClusterEnvironment
 from evse_node.matter.access_control import AccessControlEntry
 from evse_node.matter.case_messages import Sigma1
 from evse_node.matter.crypto import AeadKey, KeyPair, aes_ctr
-from evse_node.matter.data_model import AuthMode, Node, Privilege, Subject
+from evse_node.matter.data_model import AuthMode, Endpoint, Node, Privilege, Subject
 from evse_node.matter.group import GroupKeyMapping
 from evse_node.matter.group_key import (
     EpochKey,
@@ -49,6 +50,7 @@ from tests.fakes import address, seeded_bytes
 from tests.interaction_client import OK
 from tests.mutations import Mutator
 from tests.request_maker import Request, RequestMaker
+from tests.sample_cluster import Sample
 
 ADMINISTRATOR, STRANGER = 0x1111, 0x2222
 OPERATING_GROUP, IDLE_GROUP = 0x10, 0x20
@@ -309,6 +311,7 @@ class Fuzzer:
         self.received = 0
         self.rebuilds = -1
         self.dropped: dict[str, int] = {}
+        self.largest: dict[str, int] = {}
         self.now = 1000.0
         # Datagrams that outsiders may have overheard, and handshakes that they may know.
         self.seen: list[bytes] = []
@@ -523,6 +526,7 @@ class Fuzzer:
         assert not self.alarm.records, self.alarm.records[0]
         assert "internal error" not in self.stack.dropped
         for name, size in self.sizes().items():
+            self.largest[name] = max(size, self.largest.get(name, 0))
             assert size <= self.LIMITS[name], f"{size} {name}"
 
     def _keep_counters(self) -> None:
@@ -535,3 +539,24 @@ class Fuzzer:
         for reason, count in self.stack.dropped.items():
             total[reason] = total.get(reason, 0) + count
         return total
+
+
+def populate_samples(stack: MatterStack) -> None:
+    """Put the sample cluster onto endpoints 0 and 1."""
+    environment = ClusterEnvironment(
+        stack.node,
+        stack.store,
+        stack.event_log,
+        lambda: 0.0,
+        lambda: None,
+        stack._random_bytes,
+    )
+    for endpoint in (0, 1):
+        sample = Sample()
+        sample.attach(endpoint, environment)
+        stack.node.endpoints[endpoint] = Endpoint(endpoint, ((0x16, 1),), {sample.id: sample})
+
+
+def sample_fuzzer(seed: int) -> Fuzzer:
+    """Return a fuzzer of a stack with sample clusters, which divide by zero on purpose."""
+    return Fuzzer(populate_samples, seed, ignored=(ZeroDivisionError,))

@@ -112,7 +112,7 @@ class CaseCall:
         self._record = credentials.resumption.find_by_peer(fabric.index, peer_node_id)
         self._random = credentials.random_bytes(RANDOM_SIZE)
         self._key_pair = KeyPair.generate()
-        self._local_id = credentials.sessions.reserve_id()
+        self._local_id = 0
         self._transcript = b""
         self._exchange: Exchange | None = None
         # Set once Sigma3 is on its way.
@@ -125,6 +125,7 @@ class CaseCall:
     def start(self, exchange: Exchange, now: float) -> None:
         """Send Sigma1."""
         self._exchange = exchange
+        self._local_id = self._credentials.sessions.reserve_id()
         record, fabric = self._record, self.fabric
         mic: bytes | None = None
         if record is not None:

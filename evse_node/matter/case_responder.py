@@ -68,18 +68,18 @@ class CaseResponder:
             logger.debug("Sigma1 ignored: it came over a secure session")
             return
         if len(self._handshakes) >= self._max_handshakes:
-            logger.info("CASE initiator told to wait: %d at work", len(self._handshakes))
+            logger.debug("CASE initiator told to wait: %d at work", len(self._handshakes))
             send(exchange, Opcode.STATUS_REPORT, encode_busy(_BUSY_WAIT_MS), now)
             return
         try:
             sigma1 = decode_sigma1(message.payload)
             handshake = self._accept(exchange, sigma1, message.payload, now)
         except (DecodeError, CryptoError) as error:
-            logger.info("Sigma1 refused: %s", error)
+            logger.debug("Sigma1 refused: %s", error)
             send(exchange, Opcode.STATUS_REPORT, INVALID_PARAMETER, now)
             return
         if handshake is None:
-            logger.info("Sigma1 refused: it is for no fabric of this node")
+            logger.debug("Sigma1 refused: it is for no fabric of this node")
             send(exchange, Opcode.STATUS_REPORT, NO_SHARED_TRUST_ROOTS, now)
             return
         self._handshakes.add(handshake)
@@ -119,7 +119,7 @@ class CaseResponder:
             record.shared_secret, sigma1.initiator_random, sigma1.resumption_id
         )
         if not constant_time_equal(mic, sigma1.resume_mic):
-            logger.info("session is not resumed: wrong MIC")
+            logger.debug("session is not resumed: wrong MIC")
             return None
         return record
 
@@ -169,7 +169,7 @@ class _Handshake:
     def _fail(self, reason: str, now: float) -> None:
         if self._is_over:
             return
-        logger.info("CASE failed on fabric %d: %s", self.fabric.index, reason)
+        logger.debug("CASE failed on fabric %d: %s", self.fabric.index, reason)
         self._finish()
         self._credentials.sessions.release_id(self._local_id)
         self._exchange.close(now)

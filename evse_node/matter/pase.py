@@ -123,7 +123,7 @@ class PaseResponder:
         else:
             wait_ms = _BUSY_WAIT_MS
         if verifier is None or has_session or self._attempt is not None:
-            logger.info("commissioner told to wait: another one is at work")
+            logger.debug("commissioner told to wait: another one is at work")
             _send(exchange, Opcode.STATUS_REPORT, encode_busy(wait_ms), now)
             return
         self._attempt = _Attempt(self, exchange, verifier, now)
@@ -243,7 +243,7 @@ class _Attempt:
     def _fail(self, reason: str, now: float) -> None:
         if self._is_over:
             return
-        logger.info("PASE failed: %s", reason)
+        logger.debug("PASE failed: %s", reason)
         is_guess = self._pake is not None
         self._finish()
         self._responder.sessions.release_id(self._local_id)

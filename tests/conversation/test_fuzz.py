@@ -4,42 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from evse_node.cluster.server import ClusterEnvironment
 from evse_node.matter.access_control import ALL_PRIVILEGES, AccessControl
 from evse_node.matter.case import CaseCredentials, CasePeer
-from evse_node.matter.data_model import Endpoint
 from evse_node.matter.message_layer import MessageLayer
 from evse_node.matter.session import SessionParameters
-from evse_node.matter.stack import MatterStack
 from tests.fake_fabric import NODE_ID
-from tests.fuzzing import Fuzzer
+from tests.fuzzing import sample_fuzzer
 from tests.hostile_network import Handshakes
-from tests.sample_cluster import Sample
-
-
-def populate(stack: MatterStack) -> None:
-    environment = ClusterEnvironment(
-        stack.node,
-        stack.store,
-        stack.event_log,
-        lambda: 0.0,
-        lambda: None,
-        stack._random_bytes,
-    )
-    for endpoint in (0, 1):
-        sample = Sample()
-        sample.attach(endpoint, environment)
-        stack.node.endpoints[endpoint] = Endpoint(endpoint, ((0x16, 1),), {sample.id: sample})
-
-
-def make_fuzzer(seed: int) -> Fuzzer:
-    # The sample cluster divides by zero on purpose.
-    return Fuzzer(populate, seed, ignored=(ZeroDivisionError,))
 
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_datagrams(seed: int) -> None:
-    fuzzer = make_fuzzer(seed)
+    fuzzer = sample_fuzzer(seed)
     fuzzer.run(4000)
     assert fuzzer.sent == 4000
     # The fire has reached what lies behind the encryption.
@@ -59,7 +35,7 @@ def test_handshakes(seed: int) -> None:
 def test_a_change_without_a_right_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(AccessControl, "granted", lambda *arguments: ALL_PRIVILEGES)
     with pytest.raises(AssertionError, match="without a right"):
-        make_fuzzer(1).run(10_000)
+        sample_fuzzer(1).run(10_000)
 
 
 def test_an_exception_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,7 +44,7 @@ def test_an_exception_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(SessionParameters, "decode", decode)
     with pytest.raises(AssertionError):
-        make_fuzzer(1).run(4000)
+        sample_fuzzer(1).run(4000)
 
 
 def test_a_growing_table_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,7 +54,7 @@ def test_a_growing_table_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(MessageLayer, "_drop", drop)
     with pytest.raises(AssertionError, match="drop reasons"):
-        make_fuzzer(1).run(4000)
+        sample_fuzzer(1).run(4000)
 
 
 def test_a_session_for_a_stranger_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
