@@ -244,6 +244,13 @@ class TestReports:
         assert [report.values for report in reports] == [{}, {}]
         assert not reports[0].is_suppressed
 
+    def test_maximum_interval_of_zero_is_no_flood(
+        self, host: InteractionHost, controller: Client, client: InteractionClient
+    ) -> None:
+        client.subscribe(LEVEL_PATH, maximum=0)
+        run(host, 10)
+        assert 10 <= len(controller.reports) <= 20
+
     def test_change_postpones_the_sign_of_life(
         self, host: InteractionHost, controller: Client, client: InteractionClient
     ) -> None:

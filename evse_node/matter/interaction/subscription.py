@@ -30,6 +30,7 @@ from evse_node.matter.timers import Timer, Timers
 from evse_node.matter.tlv import TlvList, TlvValue, decode_struct, encode
 
 MAX_KEEP_ALIVE_MARGIN_S = 2.0
+MIN_KEEP_ALIVE_S = 0.5
 
 
 class State(Enum):
@@ -214,7 +215,7 @@ class Subscription:
         # Early enough for a lost datagram or two, but not before the minimum interval.
         maximum = self.maximum_interval_s
         margin = min(MAX_KEEP_ALIVE_MARGIN_S, maximum * 0.1)
-        return self._reported_at + max(maximum - margin, self.minimum_interval_s)
+        return self._reported_at + max(maximum - margin, self.minimum_interval_s, MIN_KEEP_ALIVE_S)
 
     def _flush(self, now: float) -> None:
         self._flush_timer = None
