@@ -182,6 +182,7 @@ class RootNode:
         )
         for server in self.servers:
             server.attach(0, self.environment)
+        self.boot_events = self.events.take()
         self.node.attribute_observers.append(self.changes.append)
 
     def restart(self) -> RootNode:
