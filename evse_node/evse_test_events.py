@@ -71,6 +71,11 @@ class EvseTestEvents:
             0x50: self._card,
         }
 
+    @property
+    def triggers(self) -> Mapping[int, Callable[[float], None]]:
+        """What each 64-bit EventTrigger does, endpoint bits zero; called with `now`."""
+        return {CLUSTER_ID << 48 | code: action for code, action in self._scenarios.items()}
+
     def handle(self, trigger: int, now: float) -> bool:
         """Carry out a 64-bit EventTrigger; return False when it is none of this cluster's.
 

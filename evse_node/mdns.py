@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -194,11 +194,16 @@ class MdnsAdvertiser:
     """Advertises a node's services on its interfaces, as these come, change and go.
 
     `names` chooses interfaces; empty means all that serve a network. `update` may be
-    called before `start`. All methods belong to the loop's thread.
+    called before `start`. `on_changed` is called when the interfaces are others. All
+    methods belong to the loop's thread.
     """
 
-    def __init__(self, names: Collection[str] = ()) -> None:
+    def __init__(
+        self, names: Collection[str] = (), on_changed: Callable[[], None] = lambda: None
+    ) -> None:
         self._names = tuple(names)
+        self._on_changed = on_changed
+        self._chosen: tuple[Interface, ...] = ()
         self._services: tuple[Service, ...] = ()
         self._responders: dict[int, _Responder] = {}
         self._host = ""
@@ -212,6 +217,11 @@ class MdnsAdvertiser:
     def interfaces(self) -> list[Interface]:
         """Return the interfaces that are in use now."""
         return [responder.interface for responder in self._responders.values()]
+
+    @property
+    def chosen(self) -> tuple[Interface, ...]:
+        """Return the interfaces that are meant, in use or not."""
+        return self._chosen
 
     @property
     def host(self) -> str:
@@ -269,6 +279,8 @@ class MdnsAdvertiser:
                 await self._follow(select_interfaces((), found.values()))
 
     async def _follow(self, chosen: Sequence[Interface]) -> None:
+        has_changed = tuple(chosen) != self._chosen
+        self._chosen = tuple(chosen)
         usable = {each.index: each for each in chosen if each.is_up and each.addresses}
         if not self._host:
             self._host = host_name(chosen)
@@ -289,6 +301,8 @@ class MdnsAdvertiser:
             responder.replace(self._services)
             _LOGGER.info("DNS-SD on %s as %s.local", interface.name, self._host)
             self._announce_again()
+        if has_changed:
+            self._on_changed()
 
     def _announce_again(self) -> None:
         self._cancel_pending()

@@ -11,6 +11,7 @@ import socket
 import struct
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from evse_node.errors import ConfigError
@@ -111,11 +112,20 @@ def host_name(found: Collection[Interface]) -> str:
     Spec: Matter Core 1.3 "Host Name Construction"
     """
     for interface in found:
-        if len(interface.hardware_address) in (6, 8) and any(interface.hardware_address):
+        if len(interface.hardware_address) in (6, 8):
             return interface.hardware_address.hex().upper()
-    # Locally administered, so that it cannot be a maker's.
     index = min((interface.index for interface in found), default=1)
-    return (b"\x02\x00\x00\x00" + index.to_bytes(2, "big")).hex().upper()
+    return stand_in_address(index).hex().upper()
+
+
+def stand_in_address(index: int) -> bytes:
+    """Return a hardware address for an interface that has none, locally administered."""
+    return b"\x02\x00\x00\x00" + index.to_bytes(2, "big")
+
+
+def is_wireless(name: str) -> bool:
+    """Return whether an interface is Wi-Fi."""
+    return Path(f"/sys/class/net/{name}/phy80211").exists()
 
 
 class InterfaceMonitor:

@@ -19,8 +19,13 @@ from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
+from evse_node.bridge import EVSE as EVSE_CLUSTER
+from evse_node.bridge import evse_settings
 from evse_node.charger import Charger, ChargerSettings, Snapshot
+from evse_node.cluster.environment import ClusterEnvironment
+from evse_node.cluster.network_interface import InterfaceType, NetworkInterface
 from evse_node.config import NodeConfig
+from evse_node.endpoints import ClusterDefinitions, NodeClusters, build_endpoints
 from evse_node.errors import ConfigError, HalError
 from evse_node.factory import KEPT, FactoryData, load_factory_data
 from evse_node.hal.interface import EvseBackend, HalEvent, capabilities
@@ -37,6 +42,13 @@ from evse_node.matter.stack import (
     StackSettings,
 )
 from evse_node.mdns import MdnsAdvertiser
+from evse_node.network import (
+    ARPHRD_ETHER,
+    ARPHRD_IEEE802154,
+    Interface,
+    is_wireless,
+    stand_in_address,
+)
 from evse_node.runtime import Runtime, open_udp
 from evse_node.settings import HostPort
 from evse_node.storage import SqliteStore
@@ -49,6 +61,7 @@ _LOGGER: Final = logging.getLogger(__name__)
 # A clock before this was never set: no such node existed then.
 _EARLIEST_UTC_S: Final = 1_735_689_600  # 2025-01-01
 _STOP_TIMEOUT_S: Final = 5.0
+_UNIQUE_ID_KEY: Final = "basic/unique_id"
 _DEVICE_TYPE: Final = 0x050C
 _PARAMETERS: Final = SessionParameters(
     data_model_revision=17,
@@ -64,6 +77,28 @@ def utc_ms() -> int | None:
     return int(now * 1000) if now >= _EARLIEST_UTC_S else None
 
 
+def _unique_id(store: SqliteStore) -> str:
+    # Not among the factory data: a reset node is another one to its next owner.
+    kept = store.get(_UNIQUE_ID_KEY)
+    if kept is None:
+        kept = os.urandom(16)
+        store.set(_UNIQUE_ID_KEY, kept)
+    return kept.hex()
+
+
+def _describe(interface: Interface) -> NetworkInterface:
+    kinds = {ARPHRD_ETHER: InterfaceType.ETHERNET, ARPHRD_IEEE802154: InterfaceType.THREAD}
+    kind = kinds.get(interface.kind, InterfaceType.UNSPECIFIED)
+    return NetworkInterface(
+        name=interface.name,
+        is_operational=interface.is_up and interface.is_running,
+        hardware_address=interface.hardware_address or stand_in_address(interface.index),
+        ipv4_addresses=interface.ipv4,
+        ipv6_addresses=interface.ipv6,
+        type=InterfaceType.WI_FI if is_wireless(interface.name) else kind,
+    )
+
+
 class _Running:
     """Everything that exists between start and stop. `closing` undoes it in reverse order."""
 
@@ -73,12 +108,14 @@ class _Running:
         backend: EvseBackend,
         stack: MatterStack,
         charger: Charger,
+        clusters: NodeClusters,
         mdns: MdnsAdvertiser,
     ) -> None:
         self.factory = factory
         self.backend = backend
         self.stack = stack
         self.charger = charger
+        self.clusters = clusters
         self.mdns = mdns
         self.groups: frozenset[str] = frozenset()
 
@@ -175,25 +212,48 @@ class EvseNode:
             clock=time.monotonic,
             utc_ms=utc_ms,
         )
+        definitions = ClusterDefinitions(config.cluster_xml)
         charger = Charger(
             backend,
             store,
             now=now,
-            settings=ChargerSettings(features=self._features(backend)),
+            settings=ChargerSettings(
+                evse=evse_settings(definitions[EVSE_CLUSTER]), features=self._features(backend)
+            ),
             utc_ms=utc_ms,
             timers=stack.timers,
         )
-        mdns = MdnsAdvertiser(config.interfaces)
-        self._running = _Running(factory, backend, stack, charger, mdns)
+        mdns = MdnsAdvertiser(config.interfaces, self._on_interfaces_changed)
+        clusters = build_endpoints(
+            stack,
+            charger,
+            factory,
+            definitions,
+            ClusterEnvironment(node, store, stack.event_log, time.monotonic, utc_ms, os.urandom),
+            enable_key=config.enable_key,
+            interfaces=lambda: [_describe(interface) for interface in mdns.chosen],
+            unique_id=_unique_id(store),
+            now=now,
+        )
         runtime = self._runtime = Runtime(stack, udp, store, self._on_event)
         closing.callback(runtime.close)
         closing.push_async_callback(mdns.close)
         await mdns.start()
+        self._running = _Running(factory, backend, stack, charger, clusters, mdns)
         stack.start(now)
         runtime.start()
+        closing.callback(self._say_goodbye, runtime, stack, clusters)
         charger.observers.append(lambda snapshot, notices, now: self._notify())
         closing.push_async_callback(self._stop_backend, backend)
         await backend.start(self._on_hal_event)
+        runtime.flush()
+
+    def _say_goodbye(
+        self, runtime: Runtime[StackEvent], stack: MatterStack, clusters: NodeClusters
+    ) -> None:
+        clusters.basic_information.shut_down()
+        runtime.flush()
+        stack.handle_timer(time.monotonic())
         runtime.flush()
 
     async def _end(self) -> None:
@@ -261,6 +321,16 @@ class EvseNode:
         elif isinstance(event, GroupAddressesChanged):
             self._listen_to_groups(event.addresses)
         self._notify()
+
+    def _on_interfaces_changed(self) -> None:
+        running = self._running
+        if running is None:
+            return
+        running.clusters.general_diagnostics.interfaces_changed()
+        # Membership of an interface that was gone is gone, too.
+        groups, running.groups = running.groups, frozenset()
+        self._listen_to_groups(groups)
+        self.wake()
 
     def _listen_to_groups(self, addresses: frozenset[str]) -> None:
         running, runtime = self._running, self._runtime

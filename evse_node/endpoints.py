@@ -1,0 +1,170 @@
+"""The endpoints of the node: the root with the clusters of every node, and the charger.
+
+Spec: Matter Device Library 1.3 "Root Node", "Energy EVSE"
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from evse_node import __version__
+from evse_node.bridge import EvseBridge
+from evse_node.charger import Charger
+from evse_node.cluster.access_control import AccessControlServer
+from evse_node.cluster.administrator_commissioning import AdministratorCommissioningServer
+from evse_node.cluster.basic_information import BasicInformationServer, ProductInformation
+from evse_node.cluster.definition import ClusterDefinition
+from evse_node.cluster.descriptor import DescriptorServer
+from evse_node.cluster.device_type import check_node, device_type
+from evse_node.cluster.environment import ClusterEnvironment
+from evse_node.cluster.general_commissioning import GeneralCommissioningServer
+from evse_node.cluster.general_diagnostics import GeneralDiagnosticsServer
+from evse_node.cluster.group_key_management import GroupKeyManagementServer
+from evse_node.cluster.network_commissioning import NetworkCommissioningServer
+from evse_node.cluster.network_interface import Interfaces
+from evse_node.cluster.operational_credentials import OperationalCredentialsServer
+from evse_node.cluster.server import ClusterServer
+from evse_node.cluster.zap import load_cluster_file, load_definitions
+from evse_node.evse_test_events import EvseTestEvents
+from evse_node.factory import FactoryData
+from evse_node.matter.data_model import Endpoint
+from evse_node.matter.stack import MatterStack
+
+ROOT: Final = 0
+EVSE: Final = 1
+VENDOR_NAME: Final = "evse-node"
+PRODUCT_NAME: Final = "Energy EVSE"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeClusters:
+    """The clusters that other parts of the node talk to."""
+
+    basic_information: BasicInformationServer
+    general_diagnostics: GeneralDiagnosticsServer
+    bridge: EvseBridge
+
+
+class ClusterDefinitions(dict[str, ClusterDefinition]):
+    """The shipped definitions, and before them those of a file."""
+
+    def __init__(self, file: Path | None) -> None:
+        super().__init__()
+        if file is not None:
+            self.update({cluster.name: cluster for cluster in load_cluster_file(file)})
+        self._shipped = load_definitions()
+
+    def __missing__(self, name: str) -> ClusterDefinition:
+        return self._shipped[name]
+
+
+def build_endpoints(
+    stack: MatterStack,
+    charger: Charger,
+    factory: FactoryData,
+    definitions: Mapping[str, ClusterDefinition],
+    environment: ClusterEnvironment,
+    *,
+    enable_key: bytes | None,
+    interfaces: Interfaces,
+    unique_id: str,
+    now: float,
+) -> NodeClusters:
+    """Put all endpoints into the stack's node, and let the bridge follow the charger.
+
+    Raises ConfigError when a definition does not fit what the node serves.
+    """
+    root, basic, diagnostics = _root(stack, factory, definitions, enable_key, interfaces, unique_id)
+    bridge = EvseBridge(charger, definitions, timers=stack.timers)
+    evse = [DescriptorServer(definitions["Descriptor"]), *bridge.clusters]
+    _add_endpoint(stack, environment, ROOT, ("Root Node",), root)
+    _add_endpoint(stack, environment, EVSE, ("Energy EVSE",), evse)
+    check_node(stack.node)
+    test_events = EvseTestEvents(charger, bridge.energy_evse_mode, EVSE)
+    for code, action in test_events.triggers.items():
+        diagnostics.add_trigger(code, action, EVSE)
+    bridge.start(now)
+    return NodeClusters(basic, diagnostics, bridge)
+
+
+def _root(
+    stack: MatterStack,
+    factory: FactoryData,
+    definitions: Mapping[str, ClusterDefinition],
+    enable_key: bytes | None,
+    interfaces: Interfaces,
+    unique_id: str,
+) -> tuple[list[ClusterServer], BasicInformationServer, GeneralDiagnosticsServer]:
+    access = AccessControlServer(definitions["Access Control"], stack.access_control, stack.fabrics)
+    basic = BasicInformationServer(
+        definitions["Basic Information"],
+        product_information(factory, unique_id),
+        stack.administration,
+        specification_version=stack.settings.parameters.specification_version,
+        data_model_revision=stack.settings.parameters.data_model_revision,
+        max_paths_per_invoke=stack.settings.parameters.max_paths_per_invoke,
+    )
+    diagnostics = GeneralDiagnosticsServer(
+        definitions["General Diagnostics"], interfaces, stack.timers, enable_key=enable_key
+    )
+    servers: list[ClusterServer] = [
+        DescriptorServer(definitions["Descriptor"]),
+        access,
+        basic,
+        GeneralCommissioningServer(
+            definitions["General Commissioning"], stack.fail_safe, stack.window, basic.set_location
+        ),
+        NetworkCommissioningServer(definitions["Network Commissioning"], interfaces),
+        diagnostics,
+        AdministratorCommissioningServer(
+            definitions["Administrator Commissioning"],
+            stack.window,
+            stack.fail_safe,
+            stack.fabrics,
+            features=["BC"],
+        ),
+        OperationalCredentialsServer(
+            definitions["Operational Credentials"],
+            stack.administration,
+            factory.attestation,
+            access.grant_administration,
+        ),
+        GroupKeyManagementServer(
+            definitions["Group Key Management"], stack.group_keys, stack.fabrics
+        ),
+    ]
+    return servers, basic, diagnostics
+
+
+def _add_endpoint(
+    stack: MatterStack,
+    environment: ClusterEnvironment,
+    number: int,
+    device_types: tuple[str, ...],
+    servers: list[ClusterServer],
+) -> None:
+    types = [device_type(name) for name in device_types]
+    clusters = {server.id: server for server in sorted(servers, key=lambda server: server.id)}
+    stack.node.endpoints[number] = Endpoint(
+        number, tuple((each.id, each.revision) for each in types), dict(clusters)
+    )
+    for server in servers:
+        server.attach(number, environment)
+
+
+def product_information(factory: FactoryData, unique_id: str) -> ProductInformation:
+    """Return what Basic Information says of this node."""
+    major, minor, patch = (int(part) for part in __version__.split("."))
+    return ProductInformation(
+        vendor_name=VENDOR_NAME,
+        vendor_id=factory.attestation.vendor_id,
+        product_name=PRODUCT_NAME,
+        product_id=factory.attestation.product_id,
+        software_version=major * 10_000 + minor * 100 + patch,
+        software_version_string=__version__,
+        serial_number=factory.serial_number,
+        unique_id=unique_id,
+    )
