@@ -16,7 +16,8 @@ import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.fuzzing import Fuzzer, sample_fuzzer
+from tests.fuzz_charger import charger_fuzzer
+from tests.fuzzing import Fuzzer
 from tests.hostile_network import Handshakes
 
 # Memory is compared from here on: by then every table has been full once.
@@ -76,7 +77,7 @@ def main() -> None:
     if arguments.trace:
         tracemalloc.start()
     measure, unit = (traced_mb, "MB traced") if arguments.trace else (resident_mb, "MB resident")
-    fire(sample_fuzzer(arguments.seed), arguments.count, measure, unit)
+    fire(charger_fuzzer(arguments.seed), arguments.count, measure, unit)
 
     handshakes = Handshakes(arguments.seed)
     begin = time.process_time()
