@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from evse_node.cluster.access_control import AccessControlServer
 from evse_node.cluster.administrator_commissioning import AdministratorCommissioningServer
@@ -11,13 +12,14 @@ from evse_node.cluster.basic_information import BasicInformationServer, ProductI
 from evse_node.cluster.codec import attribute_codec, command_codec, event_codec
 from evse_node.cluster.definition import Value
 from evse_node.cluster.descriptor import DescriptorServer
+from evse_node.cluster.environment import ClusterEnvironment
 from evse_node.cluster.general_commissioning import GeneralCommissioningServer
 from evse_node.cluster.general_diagnostics import GeneralDiagnosticsServer
 from evse_node.cluster.group_key_management import GroupKeyManagementServer
 from evse_node.cluster.network_commissioning import NetworkCommissioningServer
-from evse_node.cluster.network_interface import NetworkInterface
+from evse_node.cluster.network_interface import Interfaces, NetworkInterface
 from evse_node.cluster.operational_credentials import OperationalCredentialsServer
-from evse_node.cluster.server import ClusterEnvironment, ClusterServer
+from evse_node.cluster.server import ClusterServer
 from evse_node.cluster.zap import load_definitions
 from evse_node.matter.access_control import AccessControl
 from evse_node.matter.administration import Administration
@@ -98,6 +100,79 @@ class EventRecorder:
         return taken
 
 
+class Parts(Protocol):
+    """What the root clusters work on; a whole stack has it, too."""
+
+    fabrics: FabricTable
+    access_control: AccessControl
+    group_keys: GroupKeys
+    fail_safe: FailSafe
+    window: CommissioningWindow
+    administration: Administration
+    timers: Timers
+
+
+class RootClusters:
+    """All clusters of a root endpoint."""
+
+    def __init__(self, parts: Parts, interfaces: Interfaces) -> None:
+        definitions = load_definitions()
+        fabrics, fail_safe, window = parts.fabrics, parts.fail_safe, parts.window
+        self.descriptor = DescriptorServer(definitions["Descriptor"])
+        self.access = AccessControlServer(
+            definitions["Access Control"], parts.access_control, fabrics
+        )
+        self.basic = BasicInformationServer(
+            definitions["Basic Information"], PRODUCT, parts.administration
+        )
+        self.commissioning = GeneralCommissioningServer(
+            definitions["General Commissioning"], fail_safe, window, self.basic.set_location
+        )
+        self.network = NetworkCommissioningServer(definitions["Network Commissioning"], interfaces)
+        self.diagnostics = GeneralDiagnosticsServer(
+            definitions["General Diagnostics"],
+            interfaces,
+            parts.timers,
+            enable_key=ENABLE_KEY,
+            has_payload_test=True,
+        )
+        self.administrator = AdministratorCommissioningServer(
+            definitions["Administrator Commissioning"],
+            window,
+            fail_safe,
+            fabrics,
+            features=["BC"],
+        )
+        self.credentials = OperationalCredentialsServer(
+            definitions["Operational Credentials"],
+            parts.administration,
+            attestation(),
+            self.access.grant_administration,
+        )
+        self.groups = GroupKeyManagementServer(
+            definitions["Group Key Management"], parts.group_keys, fabrics
+        )
+
+    def attach(self, environment: ClusterEnvironment) -> None:
+        """Make up endpoint 0."""
+        servers: list[ClusterServer] = [
+            self.descriptor,
+            self.access,
+            self.basic,
+            self.commissioning,
+            self.network,
+            self.diagnostics,
+            self.administrator,
+            self.credentials,
+            self.groups,
+        ]
+        environment.node.endpoints[0] = Endpoint(
+            0, ((0x0016, 2),), {server.id: server for server in servers}
+        )
+        for server in servers:
+            server.attach(0, environment)
+
+
 class RootNode:
     """Everything that the root clusters work on, and the clusters. The clock is `now`."""
 
@@ -120,68 +195,24 @@ class RootNode:
             self.fabrics, self.sessions, self.fail_safe, self.window
         )
         self.interfaces = [ETHERNET]
-        definitions = load_definitions()
-        self.descriptor = DescriptorServer(definitions["Descriptor"])
-        self.access = AccessControlServer(
-            definitions["Access Control"], self.access_control, self.fabrics
-        )
-        self.basic = BasicInformationServer(
-            definitions["Basic Information"], PRODUCT, self.administration
-        )
-        self.commissioning = GeneralCommissioningServer(
-            definitions["General Commissioning"],
-            self.fail_safe,
-            self.window,
-            self.basic.set_location,
-        )
-        self.network = NetworkCommissioningServer(
-            definitions["Network Commissioning"], lambda: self.interfaces
-        )
-        self.diagnostics = GeneralDiagnosticsServer(
-            definitions["General Diagnostics"],
-            lambda: self.interfaces,
-            self.timers,
-            enable_key=ENABLE_KEY,
-            has_payload_test=True,
-        )
-        self.administrator = AdministratorCommissioningServer(
-            definitions["Administrator Commissioning"],
-            self.window,
-            self.fail_safe,
-            self.fabrics,
-            features=["BC"],
-        )
-        self.credentials = OperationalCredentialsServer(
-            definitions["Operational Credentials"],
-            self.administration,
-            attestation(),
-            self.access.grant_administration,
-        )
-        self.groups = GroupKeyManagementServer(
-            definitions["Group Key Management"], self.group_keys, self.fabrics
-        )
+        clusters = RootClusters(self, lambda: self.interfaces)
+        self.descriptor = clusters.descriptor
+        self.access = clusters.access
+        self.basic = clusters.basic
+        self.commissioning = clusters.commissioning
+        self.network = clusters.network
+        self.diagnostics = clusters.diagnostics
+        self.administrator = clusters.administrator
+        self.credentials = clusters.credentials
+        self.groups = clusters.groups
+        self.clusters = clusters
         self.node = Node()
         self.events = EventRecorder(self)
         self.changes: list[AttributePath] = []
         self.environment = ClusterEnvironment(
             self.node, self.store, self.events, lambda: self.now, lambda: None, seeded_bytes(2)
         )
-        self.servers: list[ClusterServer] = [
-            self.descriptor,
-            self.access,
-            self.basic,
-            self.commissioning,
-            self.network,
-            self.diagnostics,
-            self.administrator,
-            self.credentials,
-            self.groups,
-        ]
-        self.node.endpoints[0] = Endpoint(
-            0, ((0x0016, 2),), {server.id: server for server in self.servers}
-        )
-        for server in self.servers:
-            server.attach(0, self.environment)
+        clusters.attach(self.environment)
         self.boot_events = self.events.take()
         self.node.attribute_observers.append(self.changes.append)
 

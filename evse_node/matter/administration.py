@@ -21,7 +21,8 @@ class Administration:
 
     A node without fabrics opens its window when it starts and whenever it has lost its
     last fabric. `on_leaving` observers are called with fabric index and `now` before a
-    fabric is removed by command, while its sessions and access control still stand.
+    fabric is removed by command, while its sessions and access control still stand;
+    `send_farewell` comes after them, to report to that fabric what they have recorded.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class Administration:
         self.fail_safe = fail_safe
         self.window = window
         self.on_leaving: list[Callable[[int, float], None]] = []
+        self.send_farewell: Callable[[int, float], None] = lambda index, now: None
         fail_safe.on_rollback.append(self._on_rollback)
         fail_safe.on_completed.append(self._on_completed)
         fail_safe.on_ended.append(self._on_fail_safe_ended)
@@ -56,6 +58,7 @@ class Administration:
             raise FabricError(NodeOperationalCertStatus.INVALID_FABRIC_INDEX, "no such fabric")
         for observer in list(self.on_leaving):
             observer(index, now)
+        self.send_farewell(index, now)
         if self.fail_safe.is_armed_by(index):
             self.fail_safe.expire(now)
         if index in self.fabrics:

@@ -164,11 +164,12 @@ def test_removal_of_a_fabric(setup: Setup) -> None:
     setup.administration.on_leaving.append(
         lambda index, now: log.append((index, index in setup.fabrics, len(setup.sessions)))
     )
+    setup.administration.send_farewell = lambda index, now: log.append("farewell")
     asking, another, stranger = (setup.add_session(AuthMode.CASE, index) for index in (1, 1, 2))
     asking.exchanges[1] = object()  # type: ignore[assignment]
     setup.window.open_basic(900, NOW, Opener(1, 0xFFF1))
     setup.administration.remove_fabric(1, NOW, asking)
-    assert log == [(1, True, 3)]
+    assert log == [(1, True, 3), "farewell"]
     assert set(setup.sessions) == {asking, stranger}
     assert asking.is_closing
     assert not stranger.is_closing
@@ -176,7 +177,7 @@ def test_removal_of_a_fabric(setup: Setup) -> None:
     assert setup.window.opener == Opener(None, 0xFFF1)
     with pytest.raises(FabricError):
         setup.administration.remove_fabric(1, NOW)
-    assert len(log) == 1
+    assert len(log) == 2
 
 
 def test_the_last_fabric_leaves_a_commissionable_node(setup: Setup) -> None:

@@ -1,0 +1,300 @@
+"""A commissioner takes a node into its fabric, step by step, and leaves it again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+
+from evse_node.cluster.definition import ClusterDefinition
+from evse_node.cluster.environment import ClusterEnvironment
+from evse_node.cluster.zap import load_definitions
+from evse_node.matter import tlv
+from evse_node.matter.interaction.status import Status
+from evse_node.matter.spake2p import compute_verifier
+from evse_node.matter.stack import MatterStack
+from evse_node.matter.store import MemoryStore
+from evse_node.matter.tlv import TlvValue
+from tests.fake_ca import public_key_of_csr
+from tests.fake_controller import FakeController, RefusedError
+from tests.fake_node import DISCRIMINATOR, PASSCODE, make_stack
+from tests.fakes import Network, address, seeded_bytes
+from tests.interaction_client import InteractionClient
+from tests.root_node import ETHERNET, RootClusters
+
+NODE = address(1)
+NODE_ID = 0x4711
+_DEFINITIONS = load_definitions()
+_SALT = b"SPAKE2P Key Salt"
+CREDENTIALS, COMMISSIONING = "Operational Credentials", "General Commissioning"
+ADMINISTRATOR, ACCESS = "Administrator Commissioning", "Access Control"
+
+
+def start(network: Network, store: MemoryStore | None = None) -> MatterStack:
+    stack = make_stack(network, NODE, store=store)
+    RootClusters(stack, lambda: [ETHERNET]).attach(
+        ClusterEnvironment(
+            stack.node,
+            stack.store,
+            stack.event_log,
+            lambda: network.now,
+            lambda: None,
+            seeded_bytes(8),
+        )
+    )
+    stack.start(network.now)
+    return stack
+
+
+class Commissioner:
+    """A controller that knows commands by name."""
+
+    def __init__(self, network: Network, number: int = 2) -> None:
+        self.controller = FakeController(network, address(number), NODE, seed=number)
+        self.client = InteractionClient(self.controller)
+        self.authority = self.controller.authority
+
+    def _definition(self, cluster: str) -> ClusterDefinition:
+        return _DEFINITIONS[cluster]
+
+    def invoke(
+        self, cluster: str, name: str, *fields: TlvValue, timed_ms: int | None = None
+    ) -> Mapping[int, TlvValue] | int | tuple[int, int]:
+        """Invoke a command; `fields` are its fields in order, None for one left out."""
+        definition = self._definition(cluster)
+        command = definition.command(name)
+        members = {number: value for number, value in enumerate(fields) if value is not None}
+        answer: Mapping[int, TlvValue] | int | tuple[int, int] = self.client.invoke(
+            (0, definition.id, command.id), members, timed_ms=timed_ms
+        )
+        return answer
+
+    def code(self, cluster: str, name: str, *fields: TlvValue) -> TlvValue:
+        """Invoke a command and return the first field of its response."""
+        answer = self.invoke(cluster, name, *fields)
+        assert isinstance(answer, dict), answer
+        return answer[0]
+
+    def read(self, cluster: str, name: str) -> TlvValue:
+        definition = self._definition(cluster)
+        attribute = definition.attribute(name)
+        value: TlvValue = self.client.read((0, definition.id, attribute.id)).value(
+            0, definition.id, attribute.id
+        )
+        return value
+
+    def arm(self, seconds: int) -> TlvValue:
+        return self.code(COMMISSIONING, "ArmFailSafe", seconds, 1)
+
+    def request_noc(self, *, update: bool | None = None, node_id: int = NODE_ID) -> bytes:
+        elements = self.code(CREDENTIALS, "CSRRequest", bytes(32), update)
+        assert isinstance(elements, bytes)
+        csr = tlv.decode_struct(elements)[1]
+        assert isinstance(csr, bytes)
+        return self.authority.issue_noc(public_key_of_csr(csr), node_id)
+
+    def add_noc(self) -> TlvValue:
+        noc = self.request_noc()
+        assert self.invoke(CREDENTIALS, "AddTrustedRootCertificate", self.authority.rcac) == 0
+        return self.code(
+            CREDENTIALS,
+            "AddNOC",
+            noc,
+            self.authority.icac,
+            self.controller.ipk_epoch_key,
+            self.controller.node_id,
+            0xFFF1,
+        )
+
+    def commission(self, passcode: int = PASSCODE) -> None:
+        self.controller.pase(passcode)
+        assert self.arm(60) == 0
+        assert self.add_noc() == 0
+        self.controller.case(NODE_ID)
+        assert self.code(COMMISSIONING, "CommissioningComplete") == 0
+
+    def open_window(self, passcode: int) -> object:
+        w0, point = compute_verifier(passcode, _SALT, 1000)
+        return self.invoke(
+            ADMINISTRATOR,
+            "OpenCommissioningWindow",
+            *(180, w0 + point, DISCRIMINATOR, 1000, _SALT),
+            timed_ms=1000,
+        )
+
+
+@pytest.fixture
+def network() -> Network:
+    return Network()
+
+
+@pytest.fixture
+def stack(network: Network) -> MatterStack:
+    return start(network)
+
+
+@pytest.fixture
+def one(network: Network) -> Commissioner:
+    return Commissioner(network)
+
+
+def test_from_the_passcode_to_a_fabric(
+    network: Network, stack: MatterStack, one: Commissioner
+) -> None:
+    one.commission()
+    assert not stack.window.is_open
+    assert not stack.fail_safe.is_armed
+    assert all(session.is_case for session in stack.sessions)
+    assert one.read(CREDENTIALS, "CurrentFabricIndex") == 1
+    assert one.read(COMMISSIONING, "Breadcrumb") == 0
+    (entry,) = stack.access_control.entries(1)
+    assert entry.subjects == (one.controller.node_id,)
+    with pytest.raises(RefusedError):
+        one.controller.pase(PASSCODE)
+
+
+def test_each_step_undone_leaves_a_new_node(
+    network: Network, stack: MatterStack, one: Commissioner
+) -> None:
+    steps = [
+        lambda: one.arm(60),
+        one.request_noc,
+        one.add_noc,
+        lambda: one.controller.case(NODE_ID),
+    ]
+    for count in range(1, len(steps) + 1):
+        one.controller.pase(PASSCODE)
+        for step in steps[:count]:
+            if step != one.request_noc:
+                step()
+        assert one.arm(0) == 0
+        network.run(1.0)
+        assert not stack.fabrics
+        assert not stack.sessions
+        assert stack.access_control.entries(1) == ()
+        assert stack.window.commissioning_mode == 1
+    one.commission()
+
+
+def test_a_commissioner_that_vanishes_is_forgotten(
+    network: Network, stack: MatterStack, one: Commissioner
+) -> None:
+    one.controller.pase(PASSCODE)
+    one.add_noc()
+    network.run(61.0)
+    assert not stack.fabrics
+    assert not stack.sessions
+    one.controller.session = None
+    one.commission()
+
+
+def test_a_commissioner_that_says_goodbye(
+    network: Network, stack: MatterStack, one: Commissioner
+) -> None:
+    one.controller.pase(PASSCODE)
+    one.arm(60)
+    one.controller.close_session()
+    assert not stack.fail_safe.is_armed
+    one.commission()
+
+
+def test_a_power_cut_before_completion(
+    network: Network, stack: MatterStack, one: Commissioner
+) -> None:
+    store = stack.store
+    assert isinstance(store, MemoryStore)
+    one.controller.pase(PASSCODE)
+    one.add_noc()
+    store.commit()
+    stack = start(network, store.after_power_cut())
+    assert not stack.fabrics
+    one.commission()
+    store = stack.store
+    assert isinstance(store, MemoryStore)
+    store.commit()
+    stack = start(network, store.after_power_cut())
+    assert len(stack.fabrics) == 1
+    assert not stack.window.is_open
+    one.controller.case(NODE_ID)
+    assert one.read(CREDENTIALS, "CommissionedFabrics") == 1
+
+
+def test_completion_needs_case(stack: MatterStack, one: Commissioner) -> None:
+    one.controller.pase(PASSCODE)
+    answer = one.invoke(COMMISSIONING, "CommissioningComplete")
+    assert answer == Status.UNSUPPORTED_ACCESS
+    one.add_noc()
+    assert one.code(COMMISSIONING, "CommissioningComplete") == 2
+
+
+def test_a_second_administrator(network: Network, stack: MatterStack, one: Commissioner) -> None:
+    one.commission()
+    assert one.open_window(34567890) == 0
+    assert one.open_window(34567890) == (Status.FAILURE, 2)
+    assert one.arm(60) == 4
+    two = Commissioner(network, 3)
+    with pytest.raises(RefusedError):
+        two.controller.pase(PASSCODE)
+    two.commission(34567890)
+    assert two.read(CREDENTIALS, "CurrentFabricIndex") == 2
+    # Each sees only its own certificates and access control.
+    for commissioner in (one, two):
+        nocs = commissioner.read(CREDENTIALS, "NOCs")
+        assert isinstance(nocs, list)
+        assert len(nocs) == 1
+    assert one.read(ACCESS, "ACL") != two.read(ACCESS, "ACL")
+    assert one.code(CREDENTIALS, "RemoveFabric", 2) == 0
+    assert [fabric.index for fabric in stack.fabrics] == [1]
+    two.controller.forget_resumption()
+    with pytest.raises(RefusedError):
+        two.controller.case(NODE_ID)
+
+
+def test_the_last_administrator_leaves(
+    network: Network, stack: MatterStack, one: Commissioner
+) -> None:
+    one.commission()
+    assert one.code(CREDENTIALS, "RemoveFabric", 1) == 0
+    network.run(10.0)
+    assert not stack.sessions
+    assert not stack.fabrics
+    assert stack.window.commissioning_mode == 1
+    one.controller.session = None
+    one.controller.forget_resumption()
+    one.commission()
+    assert one.read(CREDENTIALS, "CurrentFabricIndex") == 2
+
+
+def test_a_new_certificate(network: Network, stack: MatterStack, one: Commissioner) -> None:
+    one.commission()
+    for is_completed in (False, True):
+        assert one.arm(60) == 0
+        noc = one.request_noc(update=True, node_id=NODE_ID + 1)
+        assert one.code(CREDENTIALS, "UpdateNOC", noc, one.authority.icac) == 0
+        network.run(10.0)
+        # The old identity is gone with its sessions.
+        assert not stack.sessions
+        one.controller.forget_resumption()
+        one.controller.case(NODE_ID + 1)
+        if is_completed:
+            assert one.code(COMMISSIONING, "CommissioningComplete") == 0
+        else:
+            assert one.arm(0) == 0
+            network.run(10.0)
+            one.controller.forget_resumption()
+            one.controller.case(NODE_ID)
+    one.controller.case(NODE_ID + 1)
+    assert one.read(CREDENTIALS, "CommissionedFabrics") == 1
+
+
+def test_twenty_wrong_passcodes(network: Network, stack: MatterStack, one: Commissioner) -> None:
+    one.commission()
+    assert one.open_window(34567890) == 0
+    two = Commissioner(network, 3)
+    for _ in range(20):
+        assert stack.window.is_open
+        with pytest.raises(RefusedError):
+            two.controller.pase(PASSCODE)
+    assert not stack.window.is_open
+    with pytest.raises(RefusedError):
+        two.controller.pase(34567890)
