@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from evse_node.cluster.server import ClusterEnvironment
 from evse_node.matter.data_model import AuthMode, Endpoint, Node, Privilege, Subject
+from evse_node.matter.exchange import Exchange
+from evse_node.matter.interaction.encoding import encode_status_response
 from evse_node.matter.interaction.event_log import EventLog
+from evse_node.matter.interaction.messages import Opcode
 from evse_node.matter.interaction.model import InteractionModel
 from evse_node.matter.message import PROTOCOL_INTERACTION_MODEL, Message
 from evse_node.matter.session import SecureSession
 from evse_node.matter.store import MemoryStore
-from tests.fake_controller import Conversation, _ReportHandler
-from tests.fakes import MessageHost, Network, address, secure_pair
+from tests.fake_controller import Conversation
+from tests.fakes import MessageHost, Network, RecordingHandler, address, secure_pair
 from tests.sample_cluster import Sample
 
 ALL = sum(1 << privilege for privilege in Privilege)
@@ -137,10 +140,12 @@ class Client(MessageHost):
         conversation.exchange = self.exchanges.open(self.session, conversation)
         return conversation
 
-    def _on_unsolicited(self, exchange, message, now) -> None:  # type: ignore[no-untyped-def]
+    def _on_unsolicited(self, exchange: Exchange, message: Message, now: float) -> None:
+        exchange.handler = RecordingHandler(self._on_report)
+        self._on_report(exchange, message, now)
+
+    def _on_report(self, exchange: Exchange, message: Message, now: float) -> None:
         self.reports.append(message)
-        if not self.answers_reports:
-            return
-        status = bytes((0x15, 0x24, 0, self.report_status, 0x24, 0xFF, 11, 0x18))
-        exchange.handler = _ReportHandler(self.reports)
-        exchange.send(PROTOCOL_INTERACTION_MODEL, 1, status, now=now)
+        if self.answers_reports and message.opcode == Opcode.REPORT_DATA:
+            status = encode_status_response(self.report_status)
+            exchange.send(PROTOCOL_INTERACTION_MODEL, Opcode.STATUS_RESPONSE, status, now=now)
