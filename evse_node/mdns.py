@@ -219,6 +219,11 @@ class MdnsAdvertiser:
         return [responder.interface for responder in self._responders.values()]
 
     @property
+    def services(self) -> tuple[Service, ...]:
+        """Return what is advertised."""
+        return self._services
+
+    @property
     def chosen(self) -> tuple[Interface, ...]:
         """Return the interfaces that are meant, in use or not."""
         return self._chosen

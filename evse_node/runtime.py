@@ -208,8 +208,10 @@ class Runtime(Generic[Event]):
             self._timer = self._loop.call_later(max(0.0, deadline - now), self._on_timer)
 
 
-def open_udp(port: int) -> socket.socket:
+def open_udp(port: int, interface: str = "") -> socket.socket:
     """Return a non-blocking UDP socket for IPv6 and IPv4, bound to `port` (0: any free one).
+
+    With `interface` it hears that one only.
 
     Raises ConfigError when the port is taken or there is no IPv6.
     """
@@ -220,6 +222,8 @@ def open_udp(port: int) -> socket.socket:
     try:
         udp.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+        if interface:
+            udp.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode() + b"\0")
         udp.bind(("::", port))
     except OSError as error:
         udp.close()

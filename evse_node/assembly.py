@@ -1,0 +1,233 @@
+"""Everything that a node consists of between its start and its stop, wired together."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from typing import Final
+
+from evse_node.bridge import EVSE as EVSE_CLUSTER
+from evse_node.bridge import evse_settings
+from evse_node.charger import Charger, ChargerSettings
+from evse_node.cluster.environment import ClusterEnvironment
+from evse_node.cluster.network_interface import InterfaceType, NetworkInterface
+from evse_node.config import NodeConfig
+from evse_node.endpoints import PRODUCT_NAME, ClusterDefinitions, build_endpoints
+from evse_node.errors import ConfigError, HalError
+from evse_node.factory import load_factory_data
+from evse_node.hal.interface import EvseBackend, HalEvent, capabilities
+from evse_node.matter.data_model import Node
+from evse_node.matter.discovery import CommissionableIdentity
+from evse_node.matter.session import SessionParameters
+from evse_node.matter.stack import (
+    GroupAddressesChanged,
+    MatterStack,
+    ServicesChanged,
+    StackEvent,
+    StackSettings,
+)
+from evse_node.mdns import MdnsAdvertiser
+from evse_node.network import (
+    ARPHRD_ETHER,
+    ARPHRD_IEEE802154,
+    Interface,
+    is_wireless,
+    stand_in_address,
+)
+from evse_node.runtime import Runtime, open_udp
+from evse_node.storage import SqliteStore
+
+_LOGGER: Final = logging.getLogger(__name__)
+
+# A clock before this was never set: no such node existed then.
+_EARLIEST_UTC_S: Final = 1_735_689_600  # 2025-01-01
+_STOP_TIMEOUT_S: Final = 5.0
+_UNIQUE_ID_KEY: Final = "basic/unique_id"
+_ENERGY_EVSE: Final = 0x050C
+_PARAMETERS: Final = SessionParameters(
+    data_model_revision=17,
+    interaction_model_revision=11,
+    specification_version=0x01030000,
+    max_paths_per_invoke=1,
+)
+
+
+def utc_ms() -> int | None:
+    """Return milliseconds since 1970, or None while the machine's clock is not set."""
+    now = time.time()
+    return int(now * 1000) if now >= _EARLIEST_UTC_S else None
+
+
+class Assembly:
+    """The parts of one running node.
+
+    `port` 0 chooses a free one; `port` then tells which. `on_changed` is called after
+    anything that others may want to look at. Raises ConfigError.
+    """
+
+    def __init__(
+        self,
+        config: NodeConfig,
+        store: SqliteStore,
+        backend: EvseBackend,
+        port: int,
+        on_changed: Callable[[], None],
+    ) -> None:
+        features = _features(config, backend)
+        self.factory = load_factory_data(config, store, os.urandom)
+        definitions = ClusterDefinitions(config.cluster_xml)
+        evse = evse_settings(definitions[EVSE_CLUSTER])
+        # A node on loopback alone is to be out of everyone else's reach.
+        self._udp = open_udp(port, "lo" if config.interfaces == ("lo",) else "")
+        self._closing = AsyncExitStack()
+        self._closing.callback(self._udp.close)
+        self.port: int = self._udp.getsockname()[1]
+        self.backend = backend
+        self.mdns = MdnsAdvertiser(config.interfaces, self._on_interfaces_changed)
+        self._on_changed = on_changed
+        self._groups: frozenset[str] = frozenset()
+        now = time.monotonic()
+        node = Node()
+        try:
+            self.stack = MatterStack(
+                self._settings(),
+                node,
+                store,
+                random_bytes=os.urandom,
+                clock=time.monotonic,
+                utc_ms=utc_ms,
+            )
+            self.charger = Charger(
+                backend,
+                store,
+                now=now,
+                settings=ChargerSettings(evse=evse, features=features),
+                utc_ms=utc_ms,
+                timers=self.stack.timers,
+            )
+            self.clusters = build_endpoints(
+                self.stack,
+                self.charger,
+                self.factory,
+                definitions,
+                ClusterEnvironment(
+                    node, store, self.stack.event_log, time.monotonic, utc_ms, os.urandom
+                ),
+                enable_key=config.enable_key,
+                interfaces=lambda: [_describe(interface) for interface in self.mdns.chosen],
+                unique_id=_unique_id(store),
+                now=now,
+            )
+        except BaseException:
+            self._udp.close()
+            raise
+        self.charger.observers.append(lambda snapshot, notices, now: on_changed())
+        self.runtime: Runtime[StackEvent] = Runtime(self.stack, self._udp, store, self._on_event)
+        self._closing.callback(self.runtime.close)
+
+    def _settings(self) -> StackSettings:
+        attestation = self.factory.attestation
+        return StackSettings(
+            identity=CommissionableIdentity(
+                attestation.vendor_id, attestation.product_id, _ENERGY_EVSE, PRODUCT_NAME
+            ),
+            verifier=self.factory.verifier,
+            discriminator=self.factory.discriminator,
+            parameters=_PARAMETERS,
+            port=self.port,
+        )
+
+    async def start(self) -> None:
+        """Become discoverable, then take the hardware in hand.
+
+        Raises ConfigError and HalError; `stop` is to be called all the same.
+        """
+        self._closing.push_async_callback(self.mdns.close)
+        await self.mdns.start()
+        self.stack.start(time.monotonic())
+        self.runtime.start()
+        self._closing.callback(self._say_goodbye)
+        self._closing.push_async_callback(self._stop_backend)
+        await self.backend.start(self._on_hal_event)
+        self.runtime.flush()
+
+    async def stop(self) -> None:
+        """Open the contactor, tell subscribers and the network, close the socket. Repeatable."""
+        await self._closing.aclose()
+
+    async def _stop_backend(self) -> None:
+        try:
+            async with asyncio.timeout(_STOP_TIMEOUT_S):
+                await self.backend.stop()
+        except (HalError, TimeoutError) as error:
+            _LOGGER.error("the hardware did not stop: %s", error or "no answer")
+
+    def _say_goodbye(self) -> None:
+        self.clusters.basic_information.shut_down()
+        self.stack.handle_timer(time.monotonic())
+        self.runtime.flush()
+
+    def _on_hal_event(self, event: HalEvent) -> None:
+        self.charger.receive(event, time.monotonic())
+        self.runtime.wake()
+
+    def _on_event(self, event: StackEvent) -> None:
+        if isinstance(event, ServicesChanged):
+            self.mdns.update(event.services)
+        elif isinstance(event, GroupAddressesChanged):
+            self._listen_to_groups(event.addresses)
+        self._on_changed()
+
+    def _listen_to_groups(self, addresses: frozenset[str]) -> None:
+        indexes = [interface.index for interface in self.mdns.interfaces]
+        for address in self._groups - addresses:
+            self.runtime.leave(address, indexes)
+        for address in addresses - self._groups:
+            self.runtime.join(address, indexes)
+        self._groups = addresses
+
+    def _on_interfaces_changed(self) -> None:
+        self.clusters.general_diagnostics.interfaces_changed()
+        # Membership of an interface that was gone is gone, too.
+        groups, self._groups = self._groups, frozenset()
+        self._listen_to_groups(groups)
+        self.runtime.wake()
+
+
+def _features(config: NodeConfig, backend: EvseBackend) -> frozenset[str] | None:
+    if config.features is None:
+        return None
+    able = capabilities(backend)
+    for code in config.features:
+        if code not in able:
+            raise ConfigError(
+                f"features: '{code}' is not possible with the backend '{config.backend}': "
+                f"give some of {', '.join(sorted(able))}"
+            )
+    return frozenset(config.features)
+
+
+def _unique_id(store: SqliteStore) -> str:
+    # Not among the factory data: after a reset it is another node to its next owner.
+    kept = store.get(_UNIQUE_ID_KEY)
+    if kept is None:
+        kept = os.urandom(16)
+        store.set(_UNIQUE_ID_KEY, kept)
+    return kept.hex()
+
+
+def _describe(interface: Interface) -> NetworkInterface:
+    kinds = {ARPHRD_ETHER: InterfaceType.ETHERNET, ARPHRD_IEEE802154: InterfaceType.THREAD}
+    kind = kinds.get(interface.kind, InterfaceType.UNSPECIFIED)
+    return NetworkInterface(
+        name=interface.name,
+        is_operational=interface.is_up and interface.is_running,
+        hardware_address=interface.hardware_address or stand_in_address(interface.index),
+        ipv4_addresses=interface.ipv4,
+        ipv6_addresses=interface.ipv6,
+        type=InterfaceType.WI_FI if is_wireless(interface.name) else kind,
+    )

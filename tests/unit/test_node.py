@@ -1,0 +1,176 @@
+"""Whole nodes on the loopback interface, with their real store, sockets and control API."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from evse_node.config import NodeConfig
+from evse_node.control.api import JsonObject, is_object
+from evse_node.control.client import ControlClient, ControlError, find_node
+from evse_node.errors import ConfigError, HalError
+from evse_node.hal.interface import HalInbox
+from evse_node.hal.simulated import SimulatedBackend
+from evse_node.node import EvseNode
+from evse_node.state_machine.names import State
+
+
+def config(folder: Path, **settings: object) -> NodeConfig:
+    defaults: dict[str, object] = {"storage": folder, "port": 0, "interfaces": ("lo",)}
+    return NodeConfig(**{**defaults, **settings})  # type: ignore[arg-type]
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+def kinds(node: EvseNode) -> list[str]:
+    return [service.type for service in node.mdns.services]
+
+
+async def test_a_new_node_can_be_found_and_has_its_codes(tmp_path: Path) -> None:
+    async with EvseNode(config(tmp_path, passcode=20202021, discriminator=3840)) as node:
+        assert node.qr_code == "MT:-24J0AFN00KA0648G00"
+        assert node.manual_code == "34970112332"
+        assert node.port > 0
+        assert kinds(node) == ["_matterc._udp"]
+        (service,) = node.mdns.services
+        assert service.port == node.port
+        assert service.txt["D"] == "3840"
+        assert service.txt["VP"] == "65521+32769"
+    assert not node.is_running
+    with pytest.raises(RuntimeError, match="not running"):
+        _ = node.qr_code
+
+
+async def test_codes_and_identity_stay_over_a_restart(tmp_path: Path) -> None:
+    async with EvseNode(config(tmp_path)) as node:
+        codes = (node.qr_code, node.factory.serial_number)
+    async with EvseNode(config(tmp_path)) as node:
+        assert (node.qr_code, node.factory.serial_number) == codes
+
+
+async def test_the_car_moves_the_charger(tmp_path: Path) -> None:
+    async with EvseNode(config(tmp_path)) as node:
+        seen: list[State] = []
+        unwatch = node.watch(lambda: seen.append(node.state.state))
+        node.car.plug_in()
+        await until(lambda: node.state.state is State.PLUGGED_IN_NO_DEMAND)
+        node.car.demand()
+        await until(lambda: node.state.state is State.PLUGGED_IN_DEMAND)
+        await until(lambda: State.PLUGGED_IN_DEMAND in seen)
+        unwatch()
+        unwatch()
+
+
+async def call(
+    folder: Path, method: str, path: str, parameters: JsonObject | None = None
+) -> JsonObject:
+    client = ControlClient(find_node(folder), folder)
+    return await asyncio.to_thread(client.call, method, path, parameters)
+
+
+def part(status: JsonObject, name: str) -> JsonObject:
+    found = status[name]
+    assert is_object(found)
+    return found
+
+
+async def test_everything_can_be_done_through_the_control_api(tmp_path: Path) -> None:
+    async with EvseNode(config(tmp_path)) as node:
+        codes = await call(tmp_path, "GET", "/onboarding")
+        assert (codes["qr_code"], codes["manual_code"]) == (node.qr_code, node.manual_code)
+        await call(tmp_path, "POST", "/sim/plug-in")
+        await call(tmp_path, "POST", "/sim/demand")
+        await until(lambda: node.state.state is State.PLUGGED_IN_DEMAND)
+        status = await call(tmp_path, "POST", "/sim/battery", {"soc_percent": 55})
+        assert part(status, "charger")["state"] == "PluggedInDemand"
+        assert part(status, "simulation")["soc_percent"] == 55
+        assert part(status, "node")["commissioning_window"] == "basic"
+        await call(tmp_path, "POST", "/sim/fault", {"name": "GroundFault"})
+        await until(lambda: node.state.state is State.FAULT)
+        await call(tmp_path, "POST", "/sim/clear-fault")
+        await until(lambda: node.state.state is not State.FAULT)
+        await call(tmp_path, "POST", "/sim/derate", {"current_ma": 10000})
+        limits = part(part(await call(tmp_path, "GET", "/status"), "charger"), "charge_limits_ma")
+        assert limits["temperature"] == 10000
+        await call(tmp_path, "POST", "/sim/derate")
+        await call(tmp_path, "POST", "/sim/tap", {"uid": "04a1b2"})
+        await call(tmp_path, "POST", "/sim/no-demand")
+        await call(tmp_path, "POST", "/sim/unplug")
+        await until(lambda: node.state.state is State.NOT_PLUGGED_IN)
+        with pytest.raises(ControlError, match="'Sunburn' is no fault; known are MeterFailure"):
+            await call(tmp_path, "POST", "/sim/fault", {"name": "Sunburn"})
+    with pytest.raises(ControlError, match="no node runs"):
+        find_node(tmp_path)
+
+
+async def test_a_factory_reset_keeps_only_what_the_factory_gave(tmp_path: Path) -> None:
+    async with EvseNode(config(tmp_path)) as node:
+        codes, port = node.qr_code, node.port
+        store = node.stack.store
+        store.set("attr/0000/0028/0005", b"label")
+        unique_id = store.get("basic/unique_id")
+        await call(tmp_path, "POST", "/factory-reset")
+        assert (node.qr_code, node.port) == (codes, port)
+        assert node.stack.store.get("attr/0000/0028/0005") is None
+        assert node.stack.store.get("basic/unique_id") != unique_id
+        assert kinds(node) == ["_matterc._udp"]
+        node.car.plug_in()
+        await until(lambda: node.state.state is State.PLUGGED_IN_NO_DEMAND)
+
+
+async def test_two_nodes_in_one_process(tmp_path: Path) -> None:
+    async with (
+        EvseNode(config(tmp_path / "one")) as one,
+        EvseNode(config(tmp_path / "two")) as two,
+    ):
+        assert one.port != two.port
+        assert one.manual_code != two.manual_code
+        one.car.plug_in()
+        await until(lambda: one.state.state is State.PLUGGED_IN_NO_DEMAND)
+        assert two.state.state is State.NOT_PLUGGED_IN
+
+
+async def test_what_cannot_start_leaves_nothing_open(tmp_path: Path) -> None:
+    async with EvseNode(config(tmp_path / "one")) as one:
+        for settings, message in (
+            ({"storage": tmp_path / "one"}, "in use by another node"),
+            ({"port": one.port}, f"port: {one.port} is taken"),
+            ({"interfaces": ("nowhere0",)}, "interface: 'nowhere0' does not exist"),
+            ({"control": one.control_address}, "control: .* cannot be used"),
+            (
+                {"hal": {"without": ["V2X"]}, "features": ("V2X",)},
+                "features: 'V2X' is not possible",
+            ),
+        ):
+            other = EvseNode(config(tmp_path / "two", **settings))
+            with pytest.raises(ConfigError, match=message):
+                await other.start()
+            assert not other.is_running
+    async with EvseNode(config(tmp_path / "two", features=("PREF",))) as two:
+        assert two.charger.features == {"PREF"}
+
+
+async def test_a_malformed_cluster_file_is_named_with_its_line(tmp_path: Path) -> None:
+    file = tmp_path / "broken.xml"
+    file.write_text("<configurator>\n<cluster>\n</configurator>\n")
+    with pytest.raises(ConfigError, match=r"broken\.xml:3: "):
+        await EvseNode(config(tmp_path / "state", cluster_xml=file)).start()
+
+
+class _MissingBackend(SimulatedBackend):
+    async def start(self, post: HalInbox) -> None:
+        raise HalError("no board")
+
+
+async def test_hardware_that_is_not_there_ends_the_start(tmp_path: Path) -> None:
+    node = EvseNode(config(tmp_path), backend=_MissingBackend())
+    with pytest.raises(HalError, match="no board"):
+        await node.start()
+    assert not node.is_running
