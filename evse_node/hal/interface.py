@@ -160,6 +160,7 @@ class MeterValues:
     """What the energy meter shows. Power is negative while the vehicle feeds back.
 
     Totals only count up. `voltages_mv` and `currents_ma` have one value per phase.
+    `frequency_mhz` is in millihertz, None if the meter does not measure it.
     """
 
     imported_mwh: MilliwattHours
@@ -167,6 +168,7 @@ class MeterValues:
     power_mw: Milliwatts
     voltages_mv: tuple[Millivolts, ...]
     currents_ma: tuple[Milliamps, ...]
+    frequency_mhz: int | None = None
 
 
 @runtime_checkable

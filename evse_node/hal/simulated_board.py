@@ -34,6 +34,7 @@ from evse_node.units import Milliamps, Milliwatts
 CONTACTOR_S: Final = 0.04
 """How long the contactor takes to move, and its mirror contact to tell."""
 SELF_TEST_S: Final = 3.0
+MAINS_FREQUENCY_MHZ: Final = 50_000
 
 
 class SimulatedBoard:
@@ -151,6 +152,7 @@ class SimulatedBoard:
             Milliwatts(car.power_mw),
             (self.ratings.nominal_voltage_mv,) * self.ratings.phases,
             (current_ma,) * used + (Milliamps(0),) * (self.ratings.phases - used),
+            MAINS_FREQUENCY_MHZ,
         )
 
     # The other capabilities
