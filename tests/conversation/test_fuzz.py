@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from evse_node.matter.access_control import ALL_PRIVILEGES, AccessControl
@@ -9,13 +11,14 @@ from evse_node.matter.case import CaseCredentials, CasePeer
 from evse_node.matter.message_layer import MessageLayer
 from evse_node.matter.session import SessionParameters
 from tests.fake_fabric import NODE_ID
-from tests.fuzzing import sample_fuzzer
+from tests.fuzz_charger import charger_fuzzer
+from tests.fuzzing import Fuzzer, sample_fuzzer
 from tests.hostile_network import Handshakes
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_datagrams(seed: int) -> None:
-    fuzzer = sample_fuzzer(seed)
+@pytest.mark.parametrize("make_fuzzer", [sample_fuzzer, charger_fuzzer])
+def test_datagrams(make_fuzzer: Callable[[int], Fuzzer]) -> None:
+    fuzzer = make_fuzzer(1)
     fuzzer.run(4000)
     assert fuzzer.sent == 4000
     # The fire has reached what lies behind the encryption.
