@@ -240,6 +240,7 @@ def _drive_lock(state: EvseState, effects: list[Effect]) -> EvseState:
         or state.outputs.is_reported_closed
         or Timer.UNLOCK in state.timers
         or Timer.WAKE_PAUSE in state.timers
+        or Timer.X1_PAUSE in state.timers
     ):
         return state
     effects.append(UnlockCable())

@@ -1,0 +1,139 @@
+"""A machine under test: events go in, time passes, effects are collected."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from evse_node.state_machine import events as e
+from evse_node.state_machine.control_pilot import PilotState
+from evse_node.state_machine.effects import (
+    AnyNotice,
+    AnyOrder,
+    CloseContactor,
+    Effect,
+    OpenContactor,
+)
+from evse_node.state_machine.evse import step
+from evse_node.state_machine.faults import FaultState
+from evse_node.state_machine.limits import LimitSource
+from evse_node.state_machine.names import State
+from evse_node.state_machine.state import EvseSettings, EvseState, next_deadline
+from evse_node.units import EpochSeconds, Milliamps
+
+A, B, C, D, E, F = PilotState
+
+ENABLE = e.EnableCharging(None, Milliamps(6_000), Milliamps(16_000))
+DISCHARGE = e.EnableDischarging(None, Milliamps(10_000))
+
+_Kind = TypeVar("_Kind")
+
+
+class Machine:
+    """Feeds one state through `step`. A contactor answers `answers_after` seconds later."""
+
+    def __init__(
+        self, settings: EvseSettings | None = None, *, answers_after: float | None = 0.05
+    ) -> None:
+        self.now = 0.0
+        self.state = EvseState(settings=settings or EvseSettings())
+        self.effects: list[Effect] = []
+        self.answers_after = answers_after
+        self._answer: tuple[float, bool] | None = None
+        self.is_closed = False
+        for source in (LimitSource.HARDWARE, LimitSource.CIRCUIT):
+            self.put(e.LimitClaimed(source, Milliamps(32_000)))
+        self.put(e.LimitClaimed(LimitSource.USER, Milliamps(80_000), (e.Direction.CHARGE,)))
+        self.take()
+
+    def put(self, *events: e.Event | PilotState) -> None:
+        """Feed events at the present time; a bare pilot state is a change to it."""
+        for event in events:
+            if isinstance(event, PilotState):
+                event = e.PilotChanged(event)
+            self.state, effects = step(self.state, event, self.now)
+            self.effects += effects
+            for effect in effects:
+                if isinstance(effect, CloseContactor | OpenContactor):
+                    self._command_contactor(isinstance(effect, CloseContactor))
+
+    def _command_contactor(self, is_closed: bool) -> None:
+        if self.answers_after is not None:
+            self._answer = (self.now + self.answers_after, is_closed)
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass, with deadlines and the contactor's answers."""
+        end = self.now + seconds
+        while True:
+            deadline = next_deadline(self.state)
+            due = end if deadline is None else deadline[0]
+            if self._answer is not None and self._answer[0] <= min(due, end):
+                self.now, is_closed = self._answer
+                self._answer = None
+                if is_closed is not self.is_closed:
+                    self.is_closed = is_closed
+                    self.put(e.ContactorReported(is_closed))
+                continue
+            if deadline is None or due > end:
+                break
+            self.now = max(self.now, due)
+            self.put(e.TimerExpired(deadline[1]))
+        self.now = end
+
+    def take(self) -> list[Effect]:
+        """Return the effects since the last call."""
+        effects, self.effects = self.effects, []
+        return effects
+
+    def orders(self) -> list[Effect]:
+        return [effect for effect in self.take() if isinstance(effect, AnyOrder)]
+
+    def notices(self) -> list[Effect]:
+        return [effect for effect in self.take() if isinstance(effect, AnyNotice)]
+
+    def find(self, kind: type[_Kind]) -> list[_Kind]:
+        """Return the effects of one kind since the last `take`, which they stay part of."""
+        return [effect for effect in self.effects if isinstance(effect, kind)]
+
+    # Ways into each state
+
+    def charge(self) -> Machine:
+        """Go on until energy flows."""
+        self.put(ENABLE, B, C)
+        self.wait(1)
+        assert self.state.state is State.PLUGGED_IN_CHARGING
+        self.take()
+        return self
+
+    def tell_time(self, epoch_s: int) -> None:
+        self.put(e.ClockRead(EpochSeconds(epoch_s)))
+
+
+def machine_in(state: State, settings: EvseSettings | None = None) -> Machine:
+    """Return a machine that is in a state, with what usually comes with it."""
+    machine = Machine(settings)
+    match state:
+        case State.NOT_PLUGGED_IN:
+            machine.put(A)
+        case State.PLUGGED_IN_NO_DEMAND:
+            machine.put(B)
+        case State.PLUGGED_IN_DEMAND:
+            machine.put(C)
+        case State.PLUGGED_IN_CHARGING:
+            machine.charge()
+        case State.PLUGGED_IN_DISCHARGING:
+            machine.put(
+                e.LimitClaimed(LimitSource.HARDWARE, Milliamps(32_000), (e.Direction.DISCHARGE,)),
+                DISCHARGE,
+                C,
+            )
+            machine.wait(1)
+        case State.FAULT:
+            machine.put(B, e.FaultRaised(FaultState.GROUND_FAULT))
+        case State.SESSION_ENDING:
+            raise ValueError("the machine does not use SessionEnding")
+    assert machine.state.state is state
+    machine.take()
+    return machine
+
+
+USED_STATES = [state for state in State if state is not State.SESSION_ENDING]

@@ -1,0 +1,41 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evse_node.state_machine.limits import Limit, Limits, LimitSource
+
+
+def test_nobody_claims_anything() -> None:
+    assert Limits().lowest == Limit(0, None)
+
+
+def test_the_lowest_claim_is_named() -> None:
+    limits = Limits().with_claim(LimitSource.CIRCUIT, 32_000).with_claim(LimitSource.USER, 10_000)
+    assert limits.lowest == Limit(10_000, LimitSource.USER)
+    assert limits.claim(LimitSource.CIRCUIT) == 32_000
+
+
+def test_a_tie_names_the_first_source() -> None:
+    limits = Limits().with_claim(LimitSource.USER, 16_000).with_claim(LimitSource.CABLE, 16_000)
+    assert limits.lowest.source is LimitSource.CABLE
+
+
+def test_a_withdrawn_claim_does_not_limit() -> None:
+    limits = Limits().with_claim(LimitSource.CIRCUIT, 32_000).with_claim(LimitSource.CABLE, 13_000)
+    assert limits.with_claim(LimitSource.CABLE, None).current_ma == 32_000
+    assert limits.current_ma == 13_000  # the original stays
+
+
+def test_a_claim_below_zero() -> None:
+    with pytest.raises(ValueError, match="circuit"):
+        Limits().with_claim(LimitSource.CIRCUIT, -1)
+
+
+@given(st.dictionaries(st.sampled_from(LimitSource), st.integers(0, 80_000), min_size=1))
+def test_the_result_is_the_minimum(claims: dict[LimitSource, int]) -> None:
+    limits = Limits()
+    for source, current in claims.items():
+        limits = limits.with_claim(source, current)
+    assert limits.current_ma == min(claims.values())
+    assert limits.lowest.source is not None
+    assert claims[limits.lowest.source] == limits.current_ma

@@ -1,0 +1,348 @@
+"""Pilot, contactor and lock in IEC 61851's time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from evse_node.state_machine import events as e
+from evse_node.state_machine.control_pilot import PilotOutput
+from evse_node.state_machine.effects import (
+    BeginDiagnostics,
+    CloseContactor,
+    FaultChanged,
+    LockCable,
+    OfferCurrent,
+    OpenContactor,
+    SetDischarge,
+    SignalUnavailable,
+    UnlockCable,
+    WithdrawOffer,
+)
+from evse_node.state_machine.faults import FaultState
+from evse_node.state_machine.limits import LimitSource
+from evse_node.state_machine.names import State
+from evse_node.state_machine.state import ContactorState, EvseSettings
+from evse_node.units import Milliamps
+from tests.unit.state_machine.machine import ENABLE, A, B, C, D, E, F, Machine, machine_in
+
+OFFER_16 = OfferCurrent(Milliamps(16_000))
+OFFER_10 = OfferCurrent(Milliamps(10_000))
+GROUND = e.FaultRaised(FaultState.GROUND_FAULT)
+
+
+def limit(current_ma: int) -> e.LimitClaimed:
+    return e.LimitClaimed(LimitSource.USER, Milliamps(current_ma))
+
+
+@pytest.fixture
+def charging() -> Machine:
+    return Machine().charge()
+
+
+class TestOffer:
+    def test_only_to_a_vehicle(self) -> None:
+        machine = Machine()
+        machine.put(A, ENABLE)
+        assert machine.orders() == []
+        machine.put(B)
+        assert machine.orders() == [OFFER_16, LockCable()]
+
+    def test_only_with_permission(self) -> None:
+        machine = Machine()
+        machine.put(B, C)
+        assert machine.orders() == []
+
+    def test_has_a_duty_cycle(self) -> None:
+        machine = Machine()
+        for source in (LimitSource.HARDWARE, LimitSource.CIRCUIT):
+            machine.put(e.LimitClaimed(source, Milliamps(80_000)))
+        machine.put(replace(ENABLE, maximum_ma=Milliamps(52_000)), B)
+        assert OfferCurrent(Milliamps(51_000)) in machine.orders()
+
+    def test_a_change_waits_for_five_seconds(self, charging: Machine) -> None:
+        charging.put(limit(10_000))
+        assert charging.orders() == []
+        charging.put(limit(8_000))
+        charging.wait(3.9)
+        assert charging.orders() == []
+        charging.wait(0.2)
+        assert charging.orders() == [OfferCurrent(Milliamps(8_000))]
+        charging.wait(100)
+        charging.put(limit(10_000))
+        assert charging.orders() == [OFFER_10]
+
+    def test_a_change_that_is_taken_back(self, charging: Machine) -> None:
+        charging.put(limit(10_000), limit(16_000))
+        charging.wait(10)
+        assert charging.orders() == []
+
+    def test_ends_at_once_and_begins_after_a_pause(self, charging: Machine) -> None:
+        charging.put(limit(5_000))
+        assert charging.orders() == [WithdrawOffer()]
+        charging.put(limit(16_000))
+        assert charging.state.state is State.PLUGGED_IN_CHARGING
+        charging.wait(2.9)
+        assert charging.orders() == []
+        charging.wait(0.2)
+        # The vehicle stayed in C, within its grace: the contactor never opened.
+        assert charging.orders() == [OFFER_16]
+        assert charging.is_closed
+
+    def test_ends_without_a_vehicle(self, charging: Machine) -> None:
+        charging.put(A)
+        assert charging.orders() == [WithdrawOffer(), OpenContactor()]
+
+
+class TestContactor:
+    def test_closes_within_the_step(self) -> None:
+        machine = Machine()
+        machine.put(ENABLE, B)
+        machine.take()
+        machine.put(C)
+        assert machine.orders() == [CloseContactor()]
+        machine.wait(0.1)
+        assert machine.state.outputs.contactor is ContactorState.CLOSED
+
+    def test_needs_pwm_first(self) -> None:
+        machine = Machine()
+        machine.put(B, C)
+        machine.take()
+        machine.put(ENABLE)
+        assert machine.orders() == [OFFER_16, CloseContactor(), LockCable()]
+
+    @pytest.mark.parametrize("pilot", [A, B, D, E, F])
+    def test_opens_in_the_step_that_loses_state_c(self, charging: Machine, pilot: object) -> None:
+        charging.put(pilot)  # type: ignore[arg-type]
+        assert OpenContactor() in charging.orders()
+        assert charging.state.timers.keys() & {e.Timer.STOP_GRACE} == set()
+
+    def test_opens_in_the_step_of_a_fault(self, charging: Machine) -> None:
+        charging.put(GROUND)
+        assert OpenContactor() in charging.orders()
+
+    def test_grace_after_the_end_of_pwm(self, charging: Machine) -> None:
+        charging.put(e.Disable())
+        assert charging.orders() == [WithdrawOffer()]
+        charging.wait(5.9)
+        assert charging.is_closed
+        charging.wait(0.2)
+        assert not charging.is_closed
+        assert charging.orders() == [OpenContactor(), UnlockCable()]
+
+    def test_grace_ends_with_state_c(self, charging: Machine) -> None:
+        charging.put(e.Disable())
+        charging.wait(1)
+        charging.take()
+        charging.put(B)
+        assert charging.orders() == [OpenContactor()]
+
+    def test_grace_ends_with_a_fault(self, charging: Machine) -> None:
+        charging.put(e.Disable())
+        charging.take()
+        charging.put(GROUND)
+        assert charging.orders() == [OpenContactor()]
+
+    def test_not_closed_again_before_it_is_open(self) -> None:
+        machine = Machine(answers_after=0.2).charge()
+        machine.put(B)
+        machine.take()
+        machine.put(C)
+        assert machine.orders() == []
+        machine.wait(0.25)
+        assert machine.orders() == [CloseContactor()]
+
+    def test_does_not_close(self) -> None:
+        machine = Machine(answers_after=None)
+        machine.put(ENABLE, B, C)
+        machine.wait(0.49)
+        assert machine.state.fault is FaultState.NO_ERROR
+        machine.take()
+        machine.wait(0.02)
+        assert machine.state.fault is FaultState.CONTACT_DRY_FAILURE
+        assert OpenContactor() in machine.orders()
+        machine.wait(10)
+        assert machine.state.outputs.contactor is ContactorState.OPEN
+        assert machine.state.fault is FaultState.CONTACT_DRY_FAILURE
+
+    def test_no_closure_is_forgiven_with_the_next_vehicle(self) -> None:
+        machine = Machine(answers_after=None)
+        machine.put(ENABLE, B, C)
+        machine.wait(5)
+        machine.put(A)
+        assert machine.state.fault is FaultState.NO_ERROR
+
+    def test_does_not_open(self, charging: Machine) -> None:
+        charging.answers_after = None
+        charging.put(B)
+        charging.wait(0.6)
+        assert charging.state.fault is FaultState.CONTACT_WET_FAILURE
+        # Nobody can clear that away, and nothing closes on it.
+        charging.put(e.FaultCleared(), C)
+        assert charging.state.fault is FaultState.CONTACT_WET_FAILURE
+        assert CloseContactor() not in charging.orders()
+        charging.put(e.ContactorReported(False))
+        assert charging.state.fault is FaultState.CONTACT_WET_FAILURE
+        charging.put(e.FaultCleared())
+        assert charging.state.fault is FaultState.NO_ERROR
+
+    def test_closed_without_being_told(self) -> None:
+        machine = machine_in(State.PLUGGED_IN_NO_DEMAND)
+        machine.put(e.ContactorReported(True))
+        assert machine.state.fault is FaultState.CONTACT_WET_FAILURE
+        assert OpenContactor() in machine.orders()
+
+    def test_a_late_closure_after_the_order_to_open(self) -> None:
+        machine = Machine(answers_after=None)
+        machine.put(ENABLE, B, C, B)
+        machine.put(e.ContactorReported(True))
+        assert machine.state.outputs.contactor is ContactorState.OPENING
+        machine.put(e.ContactorReported(False))
+        assert machine.state.outputs.contactor is ContactorState.OPEN
+        assert machine.state.fault is FaultState.NO_ERROR
+
+
+class TestBackendOpensByItself:
+    def test_and_the_pilot_says_why(self, charging: Machine) -> None:
+        charging.put(e.ContactorReported(False))
+        assert charging.orders() == []
+        charging.put(B)
+        charging.wait(10)
+        assert charging.state.fault is FaultState.NO_ERROR
+        charging.put(C)
+        assert CloseContactor() in charging.orders()
+
+    def test_and_a_fault_says_why(self, charging: Machine) -> None:
+        charging.put(e.ContactorReported(False), GROUND)
+        charging.wait(10)
+        assert [each.current for each in charging.find(FaultChanged)] == [FaultState.GROUND_FAULT]
+
+    def test_and_nobody_says_why(self, charging: Machine) -> None:
+        charging.put(e.ContactorReported(False))
+        charging.wait(0.6)
+        assert charging.state.fault is FaultState.CONTACT_DRY_FAILURE
+
+    def test_and_back_to_c_at_once(self, charging: Machine) -> None:
+        charging.put(e.ContactorReported(False), B, C)
+        assert CloseContactor() in charging.orders()
+
+
+class TestStateF:
+    def test_a_pulse_for_a_fault_while_charging(self, charging: Machine) -> None:
+        charging.put(GROUND)
+        assert charging.orders() == [SignalUnavailable(), OpenContactor()]
+        charging.put(F)  # the board measures its own signal
+        assert charging.state.fault is FaultState.GROUND_FAULT
+        charging.wait(0.29)
+        assert charging.orders() == []
+        charging.wait(0.02)
+        assert charging.orders() == [WithdrawOffer()]
+
+    def test_not_without_charging(self) -> None:
+        machine = machine_in(State.PLUGGED_IN_NO_DEMAND)
+        machine.put(GROUND)
+        assert SignalUnavailable() not in machine.orders()
+
+    def test_can_be_left_out(self) -> None:
+        machine = Machine(EvseSettings(state_f_s=0)).charge()
+        machine.put(GROUND)
+        assert machine.orders() == [WithdrawOffer(), OpenContactor()]
+
+    def test_ends_with_the_fault(self, charging: Machine) -> None:
+        charging.put(GROUND, e.FaultCleared())
+        assert charging.state.outputs.pilot is PilotOutput.X1
+        charging.wait(2.9)
+        charging.take()
+        charging.wait(0.2)
+        assert charging.orders() == [OFFER_16, CloseContactor()]
+
+
+class TestLock:
+    def test_unlocks_only_once_open(self, charging: Machine) -> None:
+        charging.put(A)
+        assert UnlockCable() not in charging.orders()
+        charging.wait(0.1)
+        assert charging.orders() == [UnlockCable()]
+
+    def test_stays_locked_on_a_welded_contactor(self, charging: Machine) -> None:
+        charging.answers_after = None
+        charging.put(A)
+        charging.wait(100)
+        assert UnlockCable() not in charging.orders()
+
+    def test_unlocks_five_seconds_after_a_fault(self, charging: Machine) -> None:
+        charging.put(GROUND)
+        charging.wait(4.9)
+        assert UnlockCable() not in charging.orders()
+        charging.wait(0.2)
+        assert charging.orders() == [UnlockCable()]
+
+    def test_unlocks_when_disabled_before_charging(self) -> None:
+        machine = Machine()
+        machine.put(ENABLE, B)
+        machine.take()
+        machine.put(e.Disable())
+        assert machine.orders() == [WithdrawOffer(), UnlockCable()]
+
+
+class TestWakeUp:
+    def test_once(self) -> None:
+        machine = Machine()
+        machine.put(ENABLE, B)
+        machine.take()
+        machine.wait(29.9)
+        assert machine.orders() == []
+        machine.wait(0.2)
+        assert machine.orders() == [WithdrawOffer()]
+        assert machine.state.outputs.is_locked
+        machine.wait(3.8)
+        assert machine.orders() == []
+        machine.wait(0.2)
+        assert machine.orders() == [OFFER_16]
+        machine.wait(1000)
+        assert machine.orders() == []
+
+    def test_not_after_state_c(self, charging: Machine) -> None:
+        charging.put(B)
+        charging.wait(0.1)
+        charging.take()
+        charging.wait(1000)
+        assert charging.orders() == []
+
+    def test_again_for_a_new_offer(self, charging: Machine) -> None:
+        charging.put(B, e.Disable())
+        charging.wait(10)
+        charging.put(ENABLE)
+        charging.take()
+        charging.wait(31)
+        assert charging.orders() == [WithdrawOffer()]
+
+    def test_ends_when_the_vehicle_wakes(self) -> None:
+        machine = Machine()
+        machine.put(ENABLE, B)
+        machine.wait(31)
+        machine.take()
+        machine.put(C)
+        machine.wait(3)
+        assert machine.orders() == [OFFER_16, CloseContactor()]
+
+
+class TestDischarge:
+    def test_follows_state_and_contactor(self) -> None:
+        machine = Machine()
+        machine.put(e.EnableDischarging(None, Milliamps(10_000)), B, C)
+        assert machine.state.state is State.PLUGGED_IN_DISCHARGING
+        assert SetDischarge(Milliamps(10_000)) not in machine.orders()
+        machine.wait(0.1)
+        assert machine.orders() == [SetDischarge(Milliamps(10_000))]
+        machine.put(limit(8_000))
+        assert SetDischarge(Milliamps(8_000)) in machine.orders()
+        machine.put(B)
+        assert SetDischarge(None) in machine.orders()
+
+
+def test_a_self_test_is_ordered_once() -> None:
+    machine = Machine()
+    machine.put(A, e.StartDiagnostics(), e.StartDiagnostics())
+    assert machine.orders() == [BeginDiagnostics()]

@@ -1,0 +1,536 @@
+"""Every pair of state and event, and the story that each pair tells."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from evse_node.state_machine import events as e
+from evse_node.state_machine.effects import (
+    EnergyTransferStarted,
+    EnergyTransferStopped,
+    EvConnected,
+    EvNotDetected,
+    FaultChanged,
+    Refused,
+    RfidRead,
+    SessionChanged,
+)
+from evse_node.state_machine.evse import step
+from evse_node.state_machine.faults import FaultState
+from evse_node.state_machine.limits import LimitSource
+from evse_node.state_machine.names import State, StoppedReason, SupplyState
+from evse_node.state_machine.session import MeterReading
+from evse_node.state_machine.state import EvseSettings
+from evse_node.state_machine.transitions import TABLE, Input
+from evse_node.units import EpochSeconds, Milliamps
+from tests.unit.state_machine.machine import (
+    DISCHARGE,
+    ENABLE,
+    USED_STATES,
+    A,
+    B,
+    C,
+    D,
+    E,
+    F,
+    Machine,
+    machine_in,
+)
+
+NONE, NO_DEMAND, DEMAND = (
+    State.NOT_PLUGGED_IN,
+    State.PLUGGED_IN_NO_DEMAND,
+    State.PLUGGED_IN_DEMAND,
+)
+CHARGING, DISCHARGING, FAULT = (
+    State.PLUGGED_IN_CHARGING,
+    State.PLUGGED_IN_DISCHARGING,
+    State.FAULT,
+)
+GROUND = e.FaultRaised(FaultState.GROUND_FAULT)
+EV, EVSE, OTHER = StoppedReason
+NAMES = {
+    EvConnected: "connected",
+    EvNotDetected: "gone",
+    EnergyTransferStarted: "started",
+    FaultChanged: "fault",
+    RfidRead: "card",
+}
+
+# Columns: what happens; then for each state what is told and the next state. A dot is the
+# same state. "stop:X" is EnergyTransferStopped with its reason.
+EXPECTED: dict[str, dict[State, tuple[str, State]]] = {
+    "pilot A": {
+        NONE: ("", NONE),
+        NO_DEMAND: ("gone", NONE),
+        DEMAND: ("gone", NONE),
+        CHARGING: ("stop:Other gone", NONE),
+        DISCHARGING: ("stop:Other gone", NONE),
+        FAULT: ("gone", FAULT),
+    },
+    "pilot B": {
+        NONE: ("connected", NO_DEMAND),
+        NO_DEMAND: ("", NO_DEMAND),
+        DEMAND: ("", NO_DEMAND),
+        CHARGING: ("stop:EVStopped", NO_DEMAND),
+        DISCHARGING: ("stop:EVStopped", NO_DEMAND),
+        FAULT: ("", FAULT),
+    },
+    "pilot C": {
+        NONE: ("connected", DEMAND),
+        NO_DEMAND: ("", DEMAND),
+        DEMAND: ("", DEMAND),
+        CHARGING: ("", CHARGING),
+        DISCHARGING: ("", DISCHARGING),
+        FAULT: ("", FAULT),
+    },
+    # Ventilation is not there, so D asks in vain.
+    "pilot D": {
+        NONE: ("connected", DEMAND),
+        NO_DEMAND: ("", DEMAND),
+        DEMAND: ("", DEMAND),
+        CHARGING: ("stop:EVSEStopped", DEMAND),
+        DISCHARGING: ("stop:EVSEStopped", DEMAND),
+        FAULT: ("", FAULT),
+    },
+    "pilot E": dict.fromkeys(USED_STATES, ("fault", FAULT)),
+    "pilot F": dict.fromkeys(USED_STATES, ("fault", FAULT)),
+    "ground fault": dict.fromkeys(USED_STATES, ("fault", FAULT)) | {FAULT: ("", FAULT)},
+    "other fault": dict.fromkeys(USED_STATES, ("fault", FAULT)),
+    "faults cleared": {state: ("", state) for state in USED_STATES} | {FAULT: ("fault", NO_DEMAND)},
+    "enable charging": {state: ("", state) for state in USED_STATES}
+    | {DEMAND: ("started", CHARGING)},
+    "enable discharging": {state: ("", state) for state in USED_STATES},
+    "disable": {state: ("", state) for state in USED_STATES}
+    | {CHARGING: ("stop:EVSEStopped", DEMAND), DISCHARGING: ("stop:EVSEStopped", DEMAND)},
+    "start diagnostics": {state: ("", state) for state in USED_STATES},
+    "diagnostics completed": {state: ("", state) for state in USED_STATES},
+    "limit 0": {state: ("", state) for state in USED_STATES}
+    | {CHARGING: ("stop:EVSEStopped", DEMAND), DISCHARGING: ("stop:EVSEStopped", DEMAND)},
+    "limit 40 A": {state: ("", state) for state in USED_STATES},
+    "held": {state: ("", state) for state in USED_STATES}
+    | {CHARGING: ("stop:EVSEStopped", DEMAND)},
+    "let go": {state: ("", state) for state in USED_STATES},
+    "cable": {state: ("", state) for state in USED_STATES},
+    "no cable": {state: ("", state) for state in USED_STATES}
+    | {CHARGING: ("fault", FAULT), DISCHARGING: ("fault", FAULT)},
+    "clock": {state: ("", state) for state in USED_STATES},
+    "meter": {state: ("", state) for state in USED_STATES},
+    "card": {state: ("card", state) for state in USED_STATES},
+    "battery": {state: ("", state) for state in USED_STATES},
+    "vehicle": {state: ("", state) for state in USED_STATES},
+    "contactor open": {state: ("", state) for state in USED_STATES},
+    "contactor closed": dict.fromkeys(USED_STATES, ("fault", FAULT))
+    | {CHARGING: ("", CHARGING), DISCHARGING: ("", DISCHARGING)},
+    "reset": dict.fromkeys(USED_STATES, ("", NONE)),
+}
+EVENTS: dict[str, e.Event] = {
+    "pilot A": e.PilotChanged(A),
+    "pilot B": e.PilotChanged(B),
+    "pilot C": e.PilotChanged(C),
+    "pilot D": e.PilotChanged(D),
+    "pilot E": e.PilotChanged(E),
+    "pilot F": e.PilotChanged(F),
+    "ground fault": GROUND,
+    "other fault": e.FaultRaised(FaultState.OTHER),
+    "faults cleared": e.FaultCleared(),
+    "enable charging": ENABLE,
+    "enable discharging": DISCHARGE,
+    "disable": e.Disable(),
+    "start diagnostics": e.StartDiagnostics(),
+    "diagnostics completed": e.DiagnosticsCompleted(),
+    "limit 0": e.LimitClaimed(LimitSource.GRID, Milliamps(0)),
+    "limit 40 A": e.LimitClaimed(LimitSource.GRID, Milliamps(40_000)),
+    "held": e.ChargingHeld(True),
+    "let go": e.ChargingHeld(False),
+    "cable": e.CableChanged(Milliamps(20_000)),
+    "no cable": e.CableChanged(None),
+    "clock": e.ClockRead(EpochSeconds(800_000_000)),
+    "meter": e.MeterRead(MeterReading()),
+    "card": e.RfidTapped(b"1234"),
+    "battery": e.BatteryReported(50, None),
+    "vehicle": e.VehicleIdentified("me"),
+    "contactor open": e.ContactorReported(False),
+    "contactor closed": e.ContactorReported(True),
+    "reset": e.Reset(),
+}
+PAIRS = [(state, event) for event in EXPECTED for state in USED_STATES]
+
+
+def told(machine: Machine) -> str:
+    words = []
+    for notice in machine.notices():
+        if isinstance(notice, EnergyTransferStopped):
+            words.append(f"stop:{notice.reason.value}")
+        elif not isinstance(notice, SessionChanged):
+            words.append(NAMES[type(notice)])  # type: ignore[index]
+    return " ".join(words)
+
+
+@pytest.mark.parametrize(("state", "event"), PAIRS, ids=lambda value: str(value))
+def test_every_pair(state: State, event: str) -> None:
+    machine = machine_in(state)
+    machine.put(EVENTS[event])
+    assert (told(machine), machine.state.state) == EXPECTED[event][state]
+
+
+@pytest.mark.parametrize("timer", e.Timer)
+@pytest.mark.parametrize("state", USED_STATES)
+def test_a_timer_that_is_not_due_changes_nothing(state: State, timer: e.Timer) -> None:
+    machine = machine_in(state)
+    before = machine.state
+    machine.put(e.TimerExpired(timer))
+    assert machine.state == before
+    assert machine.effects == []
+
+
+def test_the_table_knows_only_pairs_that_can_be() -> None:
+    assert {state for state, _ in TABLE} == set(USED_STATES)
+    assert {given for _, given in TABLE} == set(Input)
+
+
+def test_all_events_are_tried() -> None:
+    tried = {type(event) for event in EVENTS.values()} | {e.TimerExpired}
+    assert tried == set(e.Event.__args__)
+
+
+# Stories that take more than one step
+
+
+def test_energy_and_session_are_counted() -> None:
+    machine = Machine()
+    machine.put(e.MeterRead(MeterReading(1_000, 0)), ENABLE, B)
+    machine.wait(10)
+    machine.put(C)
+    machine.wait(60)
+    machine.put(e.MeterRead(MeterReading(5_500, 0)))
+    machine.take()
+    machine.put(B)
+    stopped = machine.find(EnergyTransferStopped)
+    assert [event.energy_charged_mwh for event in stopped] == [4_500]
+    machine.put(e.MeterRead(MeterReading(5_600, 0)), C)
+    machine.wait(5)
+    machine.put(e.MeterRead(MeterReading(6_000, 0)))
+    machine.take()
+    machine.put(A)
+    [stopped_again] = machine.find(EnergyTransferStopped)
+    assert (stopped_again.reason, stopped_again.energy_charged_mwh) == (OTHER, 400)
+    [gone] = machine.find(EvNotDetected)
+    assert gone == EvNotDetected(0, CHARGING, 75, 5_000, 0)
+
+
+def test_started_tells_the_limit_and_stopped_the_state_before() -> None:
+    machine = Machine()
+    machine.put(B, C)
+    machine.take()
+    machine.put(ENABLE)
+    assert machine.find(EnergyTransferStarted) == [EnergyTransferStarted(0, CHARGING, 16_000)]
+    machine.put(e.Disable())
+    assert machine.find(EnergyTransferStopped) == [EnergyTransferStopped(0, CHARGING, EVSE, 0, 0)]
+
+
+def test_unplugging_while_discharging_counts_what_came_back() -> None:
+    machine = machine_in(DISCHARGING)
+    machine.put(e.MeterRead(MeterReading(0, 700)))
+    machine.put(A)
+    [stopped] = machine.find(EnergyTransferStopped)
+    assert (stopped.state, stopped.energy_discharged_mwh) == (DISCHARGING, 700)
+    [gone] = machine.find(EvNotDetected)
+    assert gone.energy_discharged_mwh == 700
+
+
+class TestPermissions:
+    def test_without_end(self) -> None:
+        machine = machine_in(CHARGING)
+        machine.tell_time(0xFFFF_FFFF)
+        assert machine.state.state is CHARGING
+
+    def test_end_of_the_time(self) -> None:
+        machine = machine_in(DEMAND)
+        machine.put(replace(ENABLE, until=EpochSeconds(1_000)))
+        machine.tell_time(999)
+        assert machine.state.state is CHARGING
+        machine.take()
+        machine.tell_time(1_000)
+        assert told(machine) == "stop:EVSEStopped"
+        assert machine.state.state is DEMAND
+        assert machine.state.supply_state is SupplyState.DISABLED
+        assert machine.state.charge_limits.current_ma == 0
+        assert machine.state.minimum_charge_ma == 0
+
+    def test_a_time_in_the_past_ends_with_the_next_look_at_the_clock(self) -> None:
+        machine = machine_in(NO_DEMAND)
+        machine.put(replace(ENABLE, until=EpochSeconds(5)))
+        machine.tell_time(1_000)
+        assert machine.state.supply_state is SupplyState.DISABLED
+
+    def test_disable_zeroes_everything(self) -> None:
+        machine = machine_in(CHARGING)
+        machine.put(DISCHARGE, e.Disable())
+        state = machine.state
+        assert (state.charging, state.discharging, state.minimum_charge_ma) == (None, None, 0)
+        assert state.charge_limits.current_ma == state.discharge_limits.current_ma == 0
+
+    @pytest.mark.parametrize("command", [ENABLE, DISCHARGE, e.Disable()])
+    @pytest.mark.parametrize("reason", [GROUND, e.StartDiagnostics()])
+    def test_refused_in_a_fault_or_self_test(self, command: e.Event, reason: e.Event) -> None:
+        machine = machine_in(NO_DEMAND)
+        machine.put(reason)
+        before = machine.state
+        machine.take()
+        machine.put(command)
+        assert machine.state == before
+        [effect] = machine.take()
+        assert isinstance(effect, Refused)
+
+    @pytest.mark.parametrize("before", [ENABLE, DISCHARGE, GROUND, e.StartDiagnostics()])
+    def test_a_self_test_needs_disabled(self, before: e.Event) -> None:
+        machine = machine_in(NO_DEMAND)
+        machine.put(before)
+        machine.take()
+        machine.put(e.StartDiagnostics())
+        assert machine.find(Refused)
+
+    def test_after_a_self_test_nothing_is_enabled(self) -> None:
+        machine = machine_in(DEMAND)
+        machine.put(e.StartDiagnostics())
+        assert machine.state.supply_state is SupplyState.DISABLED_DIAGNOSTICS
+        machine.put(e.DiagnosticsCompleted())
+        assert machine.state.supply_state is SupplyState.DISABLED
+
+    def test_a_fault_in_a_self_test(self) -> None:
+        machine = machine_in(NO_DEMAND)
+        machine.put(e.StartDiagnostics(), GROUND)
+        assert machine.state.supply_state is SupplyState.DISABLED_ERROR
+        machine.put(e.FaultCleared())
+        assert machine.state.supply_state is SupplyState.DISABLED_DIAGNOSTICS
+
+    @pytest.mark.parametrize(
+        ("has_enabled", "both"),
+        [(True, SupplyState.ENABLED), (False, SupplyState.CHARGING_ENABLED)],
+    )
+    def test_both_directions(self, has_enabled: bool, both: SupplyState) -> None:
+        machine = machine_in(NO_DEMAND, EvseSettings(has_enabled_state=has_enabled))
+        machine.put(DISCHARGE)
+        assert machine.state.supply_state is SupplyState.DISCHARGING_ENABLED
+        machine.put(replace(ENABLE, until=EpochSeconds(100)))
+        assert machine.state.supply_state is both
+        machine.put(C)
+        assert machine.state.state is CHARGING
+        machine.tell_time(100)
+        assert machine.state.supply_state is SupplyState.DISCHARGING_ENABLED
+        assert machine.state.state is DEMAND
+        assert machine.state.charge_limits.current_ma == 0
+        assert machine.state.discharge_limits.current_ma == 10_000
+
+    def test_the_discharging_side_ends_first(self) -> None:
+        machine = machine_in(NO_DEMAND)
+        machine.put(ENABLE, replace(DISCHARGE, until=EpochSeconds(100)), C)
+        machine.take()
+        machine.tell_time(100)
+        assert machine.state.state is CHARGING
+        assert machine.state.supply_state is SupplyState.CHARGING_ENABLED
+        assert machine.state.minimum_charge_ma == 6_000
+        assert told(machine) == ""
+
+    def test_enabling_charging_does_not_turn_a_discharge_around(self) -> None:
+        machine = machine_in(DISCHARGING)
+        machine.put(ENABLE)
+        assert machine.state.state is DISCHARGING
+
+
+class TestLimits:
+    def test_too_little_to_begin(self) -> None:
+        machine = machine_in(DEMAND)
+        machine.put(replace(ENABLE, minimum_ma=Milliamps(0), maximum_ma=Milliamps(5_000)))
+        assert machine.state.state is DEMAND
+        assert machine.state.supply_state is SupplyState.CHARGING_ENABLED
+        machine.put(ENABLE)
+        assert machine.state.state is CHARGING
+
+    def test_cable_comes_later(self) -> None:
+        machine = machine_in(CHARGING)
+        machine.put(e.CableChanged(Milliamps(13_000)))
+        assert machine.state.charge_limits.current_ma == 13_000
+        assert machine.state.charge_limits.lowest.source is LimitSource.CABLE
+        machine.put(A, e.CableChanged(None))
+        assert machine.state.charge_limits.current_ma == 16_000
+        assert machine.state.state is NONE
+
+    def test_a_schedule_holds_and_lets_go(self) -> None:
+        machine = Machine()
+        machine.put(e.ChargingHeld(True), ENABLE, B, C)
+        assert machine.state.state is DEMAND
+        assert machine.state.supply_state is SupplyState.CHARGING_ENABLED
+        machine.put(e.ChargingHeld(False))
+        assert machine.state.state is CHARGING
+
+    def test_ventilation(self) -> None:
+        machine = Machine(EvseSettings(has_ventilation=True))
+        machine.put(ENABLE, B, D)
+        assert machine.state.state is CHARGING
+
+    def test_ventilation_no_longer_needed(self) -> None:
+        machine = machine_in(NO_DEMAND)
+        machine.put(ENABLE, D)
+        assert machine.state.state is DEMAND
+        machine.put(C)
+        assert machine.state.state is CHARGING
+
+
+class TestFaults:
+    def test_charging_goes_on_without_notice(self) -> None:
+        machine = machine_in(CHARGING)
+        machine.put(GROUND, e.FaultRaised(FaultState.OVER_TEMPERATURE))
+        changes = machine.find(FaultChanged)
+        assert [(each.state, each.previous, each.current) for each in changes] == [
+            (CHARGING, FaultState.NO_ERROR, FaultState.GROUND_FAULT),
+            (FAULT, FaultState.GROUND_FAULT, FaultState.OVER_TEMPERATURE),
+        ]
+        machine.take()
+        machine.put(e.FaultCleared())
+        assert told(machine) == "fault"
+        assert machine.state.state is CHARGING
+        machine.put(B)
+        assert told(machine) == "stop:EVStopped"
+
+    def test_one_of_two_goes(self) -> None:
+        machine = machine_in(CHARGING)
+        machine.put(GROUND, e.FaultRaised(FaultState.OVER_TEMPERATURE))
+        machine.take()
+        machine.put(e.FaultCleared(FaultState.OVER_TEMPERATURE))
+        assert machine.find(FaultChanged) == [
+            FaultChanged(0, FAULT, FaultState.OVER_TEMPERATURE, FaultState.GROUND_FAULT)
+        ]
+        assert machine.state.state is FAULT
+
+    def test_an_older_one_goes_unseen(self) -> None:
+        machine = machine_in(CHARGING)
+        machine.put(GROUND, e.FaultRaised(FaultState.OVER_TEMPERATURE))
+        machine.take()
+        machine.put(e.FaultCleared(FaultState.GROUND_FAULT))
+        assert told(machine) == ""
+        assert machine.state.fault is FaultState.OVER_TEMPERATURE
+
+    def test_the_same_again_is_refused(self) -> None:
+        machine = machine_in(FAULT)
+        machine.put(GROUND)
+        assert machine.find(Refused)
+
+    def test_without_a_session_there_is_no_id(self) -> None:
+        machine = machine_in(NONE)
+        machine.put(GROUND)
+        [change] = machine.find(FaultChanged)
+        assert change.session_id is None
+
+    def test_demand_ends_in_a_fault(self) -> None:
+        machine = machine_in(CHARGING)
+        machine.put(GROUND)
+        machine.take()
+        machine.put(B)
+        assert told(machine) == "stop:EVSEStopped"
+        machine.put(e.FaultCleared())
+        assert machine.state.state is NO_DEMAND
+        machine.put(C)
+        assert machine.state.state is CHARGING
+
+    def test_unplugged_in_a_fault(self) -> None:
+        machine = machine_in(CHARGING)
+        machine.put(GROUND)
+        machine.take()
+        machine.put(A)
+        assert told(machine) == "stop:Other gone"
+        assert machine.state.state is FAULT
+        machine.put(B)
+        assert told(machine) == "connected"
+        assert machine.state.state is FAULT
+        machine.put(C, e.FaultCleared())
+        assert told(machine) == "fault started"
+        assert machine.state.state is CHARGING
+
+    def test_permission_ends_in_a_fault(self) -> None:
+        machine = machine_in(DEMAND)
+        machine.put(replace(ENABLE, until=EpochSeconds(100)), GROUND)
+        machine.tell_time(100)
+        machine.take()
+        machine.put(e.FaultCleared())
+        assert told(machine) == "fault stop:EVSEStopped"
+        assert machine.state.state is DEMAND
+        assert machine.state.supply_state is SupplyState.DISABLED
+
+    def test_a_pilot_fault_lasts_until_the_vehicle_is_gone(self) -> None:
+        machine = machine_in(CHARGING)
+        machine.put(E)
+        assert machine.state.fault is FaultState.PILOT_SHORT_CIRCUIT
+        machine.put(e.FaultCleared())
+        assert machine.state.fault is FaultState.PILOT_SHORT_CIRCUIT
+        machine.put(C)
+        assert machine.state.state is FAULT
+        machine.take()
+        machine.put(A)
+        assert told(machine) == "stop:Other gone fault"
+        assert machine.state.state is NONE
+
+    def test_a_cable_pulled_under_load_is_forgiven_with_the_next_vehicle(self) -> None:
+        machine = machine_in(CHARGING)
+        machine.put(e.CableChanged(None))
+        assert machine.state.fault is FaultState.EV_DISCONNECTED
+        machine.put(A)
+        assert machine.state.state is NONE
+        assert machine.state.fault is FaultState.NO_ERROR
+
+
+class TestVehicle:
+    def test_what_a_vehicle_tells_is_forgotten_with_it(self) -> None:
+        machine = machine_in(NO_DEMAND)
+        machine.put(e.BatteryReported(40, None), e.VehicleIdentified("me"))
+        assert machine.state.vehicle.state_of_charge_percent == 40
+        machine.put(A)
+        assert machine.state.vehicle.id is None
+        assert machine.state.vehicle.state_of_charge_percent is None
+
+    def test_an_empty_id_is_none(self) -> None:
+        machine = machine_in(NO_DEMAND)
+        machine.put(e.VehicleIdentified(""))
+        assert machine.state.vehicle.id is None
+
+
+class TestRestart:
+    def test_the_session_goes_on(self) -> None:
+        machine = machine_in(NO_DEMAND)
+        state = replace(machine.state, pilot=None, state=NONE)
+        state, effects = step(state, e.PilotChanged(C), 50.0)
+        assert state.state is DEMAND
+        assert effects == ()
+
+    def test_the_vehicle_left_meanwhile(self) -> None:
+        machine = machine_in(NO_DEMAND)
+        state = replace(machine.state, pilot=None, state=NONE)
+        state, effects = step(state, e.PilotChanged(A), 50.0)
+        assert state.state is NONE
+        [gone, _] = effects
+        assert gone == EvNotDetected(0, NO_DEMAND, 50, 0, 0)
+
+
+class TestReset:
+    @pytest.mark.parametrize("state", USED_STATES)
+    def test_is_quiet_and_complete(self, state: State) -> None:
+        machine = machine_in(state)
+        machine.put(e.Reset())
+        machine.wait(1)
+        assert machine.notices() == []
+        left = machine.state
+        assert (left.state, left.supply_state, left.fault) == (
+            NONE,
+            SupplyState.DISABLED,
+            FaultState.NO_ERROR,
+        )
+        assert left.charge_limits.claim(LimitSource.CIRCUIT) == 32_000
+        assert not machine.is_closed
+
+    def test_session_ids_go_on(self) -> None:
+        machine = machine_in(NO_DEMAND)
+        machine.put(e.Reset(), B)
+        assert machine.find(EvConnected) == [EvConnected(1)]
