@@ -212,8 +212,9 @@ class OperationalCredentialsServer(ClusterServer):
         if not is_valid_case_subject(case_admin_subject):
             return _refusal(CertStatus.INVALID_ADMIN_SUBJECT, "no node id and no tag")
         try:
+            # Some commissioners send an empty ICAC for none.
             fabric = self._fabrics.add_pending(
-                root, noc_value, icac_value, key, ipk_value, admin_vendor_id
+                root, noc_value, icac_value or None, key, ipk_value, admin_vendor_id
             )
         except FabricError as error:
             return _refusal(error.status, str(error))
@@ -242,7 +243,7 @@ class OperationalCredentialsServer(ClusterServer):
             raise StatusError(Status.CONSTRAINT_ERROR, reason="CSR was for AddNOC")
         index = context.subject.fabric_index
         try:
-            self._fabrics.update_pending(index, noc_value, icac_value, key)
+            self._fabrics.update_pending(index, noc_value, icac_value or None, key)
         except FabricError as error:
             return _refusal(error.status, str(error))
         fail_safe.is_noc_updated = True
