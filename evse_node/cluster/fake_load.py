@@ -26,7 +26,7 @@ _START_LOAD: Final = 0x0091_0000_0000_0001
 _START_GENERATOR: Final = 0x0091_0000_0000_0002
 
 # Tests compare readings a little apart and want them to differ.
-_DISTINCT_READINGS: Final = 8
+_DISTINCT_READINGS: Final = 3
 _DRAWS: Final = 64
 
 

@@ -79,7 +79,10 @@ class Identify(ClusterServer):
     @reader
     def identify_time(self, context: InteractionContext) -> Value:
         """Seconds that are left; a second that has begun counts whole."""
-        return ceil(max(0.0, self._until - context.now)) if self.is_identifying else 0
+        if not self.is_identifying:
+            return 0
+        # Without the last microsecond, which may be no more than a rounding of floats.
+        return ceil(max(0.0, self._until - context.now - 1e-6))
 
     @writer("identify_time")
     def write_identify_time(self, context: InteractionContext, value: Value) -> None:
