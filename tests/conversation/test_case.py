@@ -10,7 +10,7 @@ from evse_node.errors import SessionError
 from evse_node.matter import case_messages, crypto
 from evse_node.matter.case import CaseCredentials
 from evse_node.matter.case_initiator import CaseCall
-from evse_node.matter.case_messages import Identity, Sigma1, decode_sigma1
+from evse_node.matter.case_messages import Identity, Sigma1, Sigma2, Sigma2Resume, decode_sigma1
 from evse_node.matter.crypto import KeyPair
 from evse_node.matter.data_model import AuthMode
 from evse_node.matter.exchange import Exchange
@@ -20,10 +20,12 @@ from evse_node.matter.message import PROTOCOL_INTERACTION_MODEL, PROTOCOL_SECURE
 from evse_node.matter.secure_channel import SecureChannel
 from evse_node.matter.session import SecureSession, SessionParameters
 from evse_node.matter.status_report import (
+    CLOSE_SESSION,
     GeneralCode,
     Opcode,
     ProtocolCode,
     decode_status_report,
+    encode_busy,
 )
 from evse_node.matter.store import MemoryStore
 from tests.fake_ca import NOT_BEFORE, CertificateAuthority
@@ -698,3 +700,118 @@ def test_another_node_answers(
     network.run(1.0)
     assert done == [None]
     assert_nothing_left(node)
+
+
+@pytest.mark.parametrize("is_resumed", [False, True])
+@pytest.mark.parametrize("protocol_id", [PROTOCOL_INTERACTION_MODEL, PROTOCOL_SECURE_CHANNEL])
+def test_another_message_breaks_off(
+    network: Network,
+    node: Node,
+    controller: FakeController,
+    is_resumed: bool,
+    protocol_id: int,
+) -> None:
+    """Sigma1 in the place of Sigma3 or status report, or even another protocol."""
+    if is_resumed:
+        controller.case(NODE_ID)
+    sessions = len(node.sessions)
+    conversation = send_sigma1(network, controller, lambda sigma1: sigma1)
+    assert conversation.receive().opcode in (Opcode.CASE_SIGMA2, Opcode.CASE_SIGMA2_RESUME)
+    (handshake,) = node.secure_channel.case._handshakes
+    # The message layer lets no other protocol pass without encryption; the handshake neither.
+    message = Message(1, Opcode.CASE_SIGMA1, 0, protocol_id, b"\x15\x18")
+    handshake.on_message(handshake._exchange, message, network.now)
+    network.run(10.0)
+    report = decode_status_report(conversation.receive().payload)
+    assert (report.general_code, report.protocol_code) == INVALID_PARAMETER
+    assert_nothing_left(node, sessions)
+
+
+class TestResponders:
+    """What a responder may answer to a call of the node, and gets nowhere with."""
+
+    @pytest.fixture
+    def answers(
+        self, network: Network, node: Node, controller: FakeController
+    ) -> Callable[[Opcode, bytes], list[SecureSession | None]]:
+        def answer(opcode: Opcode, payload: bytes) -> list[SecureSession | None]:
+            done: list[SecureSession | None] = []
+
+            def respond(exchange: Exchange, message: Message, now: float) -> None:
+                exchange.handler = Conversation(controller)
+                exchange.send(PROTOCOL_SECURE_CHANNEL, opcode, payload, now=now)
+
+            controller.exchanges.register(PROTOCOL_SECURE_CHANNEL, respond)
+            node.secure_channel.connect(
+                1,
+                controller.node_id,
+                CONTROLLER,
+                lambda session, now: done.append(session),
+                network.now,
+            )
+            network.run(1.0)
+            network.run(60.0)
+            assert len(node.secure_channel.initiator) == 0
+            assert node.sessions._reserved == set()
+            return done
+
+        return answer
+
+    @pytest.mark.parametrize(
+        ("opcode", "payload"),
+        [
+            (Opcode.CASE_SIGMA1, b"\x15\x18"),
+            (Opcode.CASE_SIGMA2, b"\x15\x18"),
+            (Opcode.CASE_SIGMA3, b"\x15\x18"),
+            (Opcode.CASE_SIGMA2_RESUME, b"\x15\x18"),
+            (Opcode.CASE_SIGMA2_RESUME, Sigma2Resume(bytes(16), bytes(16), 1).encode()),
+            (Opcode.CASE_SIGMA2, Sigma2(bytes(32), 1, b"\4" + bytes(64), bytes(99)).encode()),
+            (Opcode.STATUS_REPORT, b""),
+            # Success, before there was anything to succeed.
+            (Opcode.STATUS_REPORT, bytes(8)),
+            (Opcode.STATUS_REPORT, encode_busy(500)),
+        ],
+    )
+    @pytest.mark.parametrize("offers_resumption", [False, True])
+    def test_answer(
+        self,
+        answers: Callable[[Opcode, bytes], list[SecureSession | None]],
+        node: Node,
+        controller: FakeController,
+        opcode: Opcode,
+        payload: bytes,
+        offers_resumption: bool,
+    ) -> None:
+        if offers_resumption:
+            controller.case(NODE_ID)
+        assert answers(opcode, payload) == [None]
+        assert len(node.sessions) == offers_resumption
+
+
+def test_fabric_removed_during_a_call(
+    network: Network, node: Node, controller: FakeController
+) -> None:
+    done: list[SecureSession | None] = []
+    node.secure_channel.connect(
+        1, controller.node_id, CONTROLLER, lambda session, now: done.append(session), network.now
+    )
+    network.run(until=lambda: len(controller.secure_channel.case) == 1)
+    node.fabrics.remove(1)
+    network.run(1.0)
+    assert done == [None]
+    assert_nothing_left(node)
+
+
+def test_report_over_an_unsecured_session_closes_nothing(
+    network: Network, node: Node, controller: FakeController
+) -> None:
+    controller.case(NODE_ID)
+    conversation = controller.open_unsecured()
+    conversation.send(Opcode.STATUS_REPORT, CLOSE_SESSION, PROTOCOL_SECURE_CHANNEL)
+    network.run(1.0)
+    exchange = Exchange(
+        node.exchanges, next(iter(node.sessions._unsecured.values())), 1, False, None
+    )
+    message = Message(1, Opcode.STATUS_REPORT, 1, PROTOCOL_SECURE_CHANNEL, CLOSE_SESSION)
+    node.secure_channel.on_message(exchange, message, network.now)
+    assert len(node.sessions) == 1
