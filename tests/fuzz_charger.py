@@ -1,85 +1,56 @@
-"""The target of a fuzzer that is a whole charger: root clusters, Energy EVSE, a simulated car."""
+"""The target of a fuzzer that is a whole charger: all endpoints, and a simulated car."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
-from evse_node.bridge import EvseBridge
-from evse_node.charger import Charger
-from evse_node.cluster.access_control import AccessControlServer
-from evse_node.cluster.administrator_commissioning import AdministratorCommissioningServer
-from evse_node.cluster.basic_information import BasicInformationServer
-from evse_node.cluster.descriptor import DescriptorServer
-from evse_node.cluster.general_commissioning import GeneralCommissioningServer
-from evse_node.cluster.general_diagnostics import GeneralDiagnosticsServer
-from evse_node.cluster.group_key_management import GroupKeyManagementServer
-from evse_node.cluster.network_commissioning import NetworkCommissioningServer
-from evse_node.cluster.operational_credentials import OperationalCredentialsServer
-from evse_node.cluster.server import ClusterEnvironment, ClusterServer
-from evse_node.cluster.zap import load_definitions
+from evse_node.bridge import EVSE, evse_settings
+from evse_node.charger import Charger, ChargerSettings
+from evse_node.cluster.environment import ClusterEnvironment
+from evse_node.config import NodeConfig
+from evse_node.endpoints import ClusterDefinitions, build_endpoints
+from evse_node.factory import FactoryData, load_factory_data
 from evse_node.hal.simulated import SimulatedBackend
-from evse_node.matter.data_model import Endpoint
 from evse_node.matter.stack import MatterStack
+from evse_node.matter.store import MemoryStore
+from tests.fakes import seeded_bytes
 from tests.fuzzing import Fuzzer
-from tests.root_node import ENABLE_KEY, ETHERNET, PRODUCT, attestation
+from tests.root_node import ENABLE_KEY, ETHERNET
+
+
+@cache
+def factory_data() -> FactoryData:
+    """Return factory data, made once."""
+    return load_factory_data(NodeConfig(), MemoryStore(), seeded_bytes(1))
 
 
 def populate_charger(stack: MatterStack, clock: Callable[[], float]) -> None:
-    """Put the root clusters onto endpoint 0 and a charger onto endpoint 1."""
-    definitions = load_definitions()
-    access = AccessControlServer(definitions["Access Control"], stack.access_control, stack.fabrics)
-    basic = BasicInformationServer(definitions["Basic Information"], PRODUCT, stack.administration)
-    root: list[ClusterServer] = [
-        DescriptorServer(definitions["Descriptor"]),
-        access,
-        basic,
-        GeneralCommissioningServer(
-            definitions["General Commissioning"],
-            stack.fail_safe,
-            stack.window,
-            basic.set_location,
-        ),
-        NetworkCommissioningServer(definitions["Network Commissioning"], lambda: [ETHERNET]),
-        GeneralDiagnosticsServer(
-            definitions["General Diagnostics"],
-            lambda: [ETHERNET],
-            stack.timers,
-            enable_key=ENABLE_KEY,
-            has_payload_test=True,
-        ),
-        AdministratorCommissioningServer(
-            definitions["Administrator Commissioning"],
-            stack.window,
-            stack.fail_safe,
-            stack.fabrics,
-            features=["BC"],
-        ),
-        OperationalCredentialsServer(
-            definitions["Operational Credentials"],
-            stack.administration,
-            attestation(),
-            access.grant_administration,
-        ),
-        GroupKeyManagementServer(
-            definitions["Group Key Management"], stack.group_keys, stack.fabrics
-        ),
-    ]
+    """Put the endpoints of a node with a charger into a stack; a car is plugged in."""
+    definitions = ClusterDefinitions(None)
     backend = SimulatedBackend(clock=clock)
-    charger = Charger(backend, stack.store, now=clock(), utc_ms=lambda: None, timers=stack.timers)
+    charger = Charger(
+        backend,
+        stack.store,
+        now=clock(),
+        settings=ChargerSettings(evse=evse_settings(definitions[EVSE])),
+        timers=stack.timers,
+    )
+    build_endpoints(
+        stack,
+        charger,
+        factory_data(),
+        definitions,
+        ClusterEnvironment(
+            stack.node, stack.store, stack.event_log, clock, lambda: None, stack._random_bytes
+        ),
+        enable_key=ENABLE_KEY,
+        interfaces=lambda: [ETHERNET],
+        unique_id="00" * 16,
+        now=clock(),
+    )
     backend.attach(lambda event: charger.receive(event, clock()))
     backend.plug_in()
-    bridge = EvseBridge(charger, definitions, timers=stack.timers)
-    evse = [DescriptorServer(definitions["Descriptor"]), *bridge.clusters]
-    environment = ClusterEnvironment(
-        stack.node, stack.store, stack.event_log, clock, lambda: None, stack._random_bytes
-    )
-    for endpoint, device_type, servers in ((0, (0x0016, 2), root), (1, (0x050C, 1), evse)):
-        stack.node.endpoints[endpoint] = Endpoint(
-            endpoint, (device_type,), {server.id: server for server in servers}
-        )
-        for server in servers:
-            server.attach(endpoint, environment)
-    bridge.start(clock())
 
 
 # The session that is saved every five minutes, and TotalOperationalHours.
