@@ -8,6 +8,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parent))
+from rpc import SubscribedState, serve  # isort: skip
+
 import chip.native
 
 chip.native.Init(999)
@@ -18,9 +21,6 @@ from chip.ChipStack import ChipStack  # noqa: E402
 from chip.clusters import Objects as clusters  # noqa: E402, N813
 from chip.clusters.Attribute import EventReadResult, SubscriptionTransaction  # noqa: E402
 from chip.clusters.Types import NullValue  # noqa: E402
-
-sys.path.insert(0, str(Path(__file__).parent))
-from rpc import SubscribedState, serve  # noqa: E402
 
 NODE_ID = 0x1234
 
@@ -58,7 +58,7 @@ class ChipCoreDriver:
 
     async def start(self) -> None:
         self.stack = ChipStack(
-            persistentStoragePath=self.storage + "/chip.json", enableServerInteractions=False
+            persistentStoragePath=self.storage + "/chip.json", enableServerInteractions=True
         )
         self.authorities = chip.CertificateAuthority.CertificateAuthorityManager(
             self.stack, self.stack.GetStorageManager()

@@ -1,8 +1,9 @@
 """Requests and replies as JSON lines over a driver's standard input and output.
 
 A driver wraps one real controller and runs on the controller's host with that
-controller's own Python. Native code prints to standard output too, so the replies
-get a descriptor of their own and everything else goes to standard error.
+controller's own Python. Native code prints to standard output too, from its import on,
+so that this module, to be imported first, gives the replies a descriptor of their own
+and sends everything else to standard error.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ import os
 import sys
 import traceback
 from typing import Any
+
+REPLIES = os.fdopen(os.dup(1), "w", buffering=1)
+os.dup2(2, 1)
 
 
 class SubscribedState:
@@ -84,8 +88,6 @@ class SubscribedState:
 
 async def serve(driver: Any) -> None:
     """Carry out one request after the other until standard input closes."""
-    replies = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)
     loop = asyncio.get_running_loop()
     await driver.start()
     try:
@@ -97,6 +99,6 @@ async def serve(driver: Any) -> None:
             except Exception as error:
                 traceback.print_exc()
                 reply = {"error": f"{type(error).__name__}: {error}"}
-            replies.write(json.dumps(reply, default=str) + "\n")
+            REPLIES.write(json.dumps(reply, default=str) + "\n")
     finally:
         await driver.stop()
