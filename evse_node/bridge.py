@@ -227,6 +227,7 @@ class EvseBridge:
 
     def _on_report(self, now: float) -> None:
         self._report_timer = None
+        self.charger.refresh_meter(now)
         self.energy_evse.report(*_SESSION_ATTRIBUTES)
         self._arm_report(self.charger.snapshot(), now)
 

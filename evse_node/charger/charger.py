@@ -221,6 +221,8 @@ class Charger:
         moments = [] if machine is None else [machine[0]]
         if self._look_at_clock_at is not None:
             moments.append(self._look_at_clock_at)
+        if self._state.session is not None and self._state.session.is_active:
+            moments.append(self._saved_at + _SESSION_SAVE_S)
         return min(moments, default=None)
 
     def on_timer(self, now: float) -> None:
@@ -377,7 +379,7 @@ class Charger:
         ratings = self._backend.ratings
         power = power_mw(ratings.nominal_voltage_mv, state.charge_limits.current_ma, ratings.phases)
         self._schedule.update(state, power, epoch_s)
-        is_held = self._schedule.is_holding(epoch_s)
+        is_held = self._schedule.is_holding(state, epoch_s)
         if is_held is not state.is_held:
             self._queue.append(ChargingHeld(is_held))
             return

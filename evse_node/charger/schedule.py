@@ -31,6 +31,7 @@ _PLUGGED_IN = frozenset(
 )
 
 _Grounds: TypeAlias = tuple[object, ...]
+_Aim: TypeAlias = tuple[EpochSeconds, bool]  # a target, and whether its need is a guess
 
 
 class Schedule:
@@ -39,7 +40,8 @@ class Schedule:
     `has_soc`: the state of charge is reported. `zone` is where the targets' minutes
     count (None: the system's). `draw_delay_s` returns by how much the start for a target
     is put off, so that not all cars of a street start at once. `is_followed`: charging
-    waits for the start of the plan; once it was let go for a target, it is not held again.
+    waits for the start of the plan; once it has begun for a target, it is not held again,
+    unless it only then turns out how much is needed.
     """
 
     def __init__(
@@ -57,7 +59,8 @@ class Schedule:
         self._zone = zone
         self._draw_delay_s = draw_delay_s
         self._delay_s = 0
-        self._let_go_for: EpochSeconds | None = None
+        self._has_begun_for: _Aim | None = None
+        self._is_guess = False
         self._grounds: _Grounds = ()
 
     def update(self, state: EvseState, power_mw: Milliwatts, now: EpochSeconds | None) -> bool:
@@ -79,16 +82,18 @@ class Schedule:
         self._grounds = grounds
         return self._replace(self._plan(power_mw, state.vehicle, now))
 
-    def is_holding(self, now: EpochSeconds | None) -> bool:
+    def is_holding(self, state: EvseState, now: EpochSeconds | None) -> bool:
         """Return whether charging is to wait."""
         plan = self.next_charge
         if not self.is_followed or now is None or plan.target_time is None:
             return False
-        if plan.target_time == self._let_go_for:
+        aim = (plan.target_time, self._is_guess)
+        if aim == self._has_begun_for:
             return False
         if plan.start_time is None or now < plan.start_time + self._delay_s:
             return True
-        self._let_go_for = plan.target_time
+        if state.state.is_transferring or state.is_held:
+            self._has_begun_for = aim
         return False
 
     def next_moment(self, now: EpochSeconds | None) -> EpochSeconds | None:
@@ -107,6 +112,8 @@ class Schedule:
         if found is None:
             return _NOTHING
         target_time, target = found
+        is_battery_known = vehicle.state_of_charge_percent is not None
+        self._is_guess = target.added_energy_mwh is None and not is_battery_known
         return plan_charge(
             target_time,
             target,
@@ -121,6 +128,6 @@ class Schedule:
             return False
         if plan.target_time != self.next_charge.target_time:
             self._delay_s = self._draw_delay_s()
-            self._let_go_for = None
+            self._has_begun_for = None
         self.next_charge = plan
         return True

@@ -78,7 +78,7 @@ class SimulatedBackend:
         self._clock = clock
         self._speed = speed
         self._anchor = clock()
-        self._anchor_ms = 0
+        self._anchor_ms = self.car.now_ms
         self._is_advancing = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None

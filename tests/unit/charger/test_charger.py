@@ -1,0 +1,417 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from evse_node.charger import Charger, ChargerSettings
+from evse_node.errors import HalError
+from evse_node.hal.simulated import SimulatedBackend
+from evse_node.matter.store import MemoryStore
+from evse_node.state_machine.effects import EnergyTransferStarted, EvConnected, EvNotDetected
+from evse_node.state_machine.events import (
+    Direction,
+    Disable,
+    EnableCharging,
+    EnableDischarging,
+    LimitClaimed,
+    StartDiagnostics,
+)
+from evse_node.state_machine.faults import FaultState
+from evse_node.state_machine.limits import LimitSource
+from evse_node.state_machine.names import State, SupplyState
+from evse_node.state_machine.state import ContactorState, Permission
+from evse_node.units import EpochSeconds, Milliamps
+from tests.charger_host import START_UTC_S, ChargerHost
+
+ENABLE = EnableCharging(None, Milliamps(6_000), Milliamps(16_000))
+
+
+@pytest.fixture
+def host() -> ChargerHost:
+    return ChargerHost()
+
+
+def charge(host: ChargerHost) -> ChargerHost:
+    host.charger.handle(ENABLE, host.now)
+    host.backend.plug_in()
+    host.backend.demand()
+    host.run(1)
+    assert host.charger.snapshot().contactor is ContactorState.CLOSED
+    host.notices.clear()
+    return host
+
+
+def restarted(host: ChargerHost, after: float = 10.0, *, keep_meter: bool = False) -> ChargerHost:
+    """The same store in a new process; the car stays, the meter's totals may not."""
+    car = host.backend.car
+    if not keep_meter:
+        car.charged.total_mwh = car.discharged.total_mwh = type(car.charged.total_mwh)(0)
+    host.now += after
+    backend = SimulatedBackend(clock=lambda: host.now, car=car)
+    new = ChargerHost(store=host.store, backend=backend, now=host.now)
+    backend._clock = backend.board._clock = lambda: new.now
+    return new
+
+
+class TestVehicle:
+    def test_a_whole_visit(self, host: ChargerHost) -> None:
+        charge(host)
+        assert host.backend.status()["offered_ma"] == 16_000
+        assert host.backend.status()["is_locked"]
+        host.run(3599)
+        host.backend.no_demand()
+        host.backend.unplug()
+        host.run(1)
+        assert host.backend.status()["contactor"] == "open"
+        assert not host.backend.status()["is_locked"]
+        [gone] = [notice for notice in host.notices if isinstance(notice, EvNotDetected)]
+        assert gone.duration_s == 3600
+        assert gone.energy_charged_mwh == host.backend.status()["imported_mwh"]
+        assert gone.energy_charged_mwh == pytest.approx(3_680_000, rel=1e-4)
+
+    def test_a_cable_limits(self, host: ChargerHost) -> None:
+        host.backend.cable_ma = Milliamps(13_000)
+        charge(host)
+        assert host.backend.status()["offered_ma"] == 13_000
+        assert host.charger.snapshot().limit.source is LimitSource.CABLE
+
+    def test_a_limit_is_followed_within_five_seconds(self, host: ChargerHost) -> None:
+        charge(host)
+        host.charger.handle(LimitClaimed(LimitSource.USER, Milliamps(8_000)), host.now)
+        assert host.backend.status()["offered_ma"] == 16_000
+        host.run(5)
+        assert host.backend.status()["offered_ma"] == 8_000
+        assert host.backend.status()["current_ma"] == 8_000
+
+    def test_the_vehicle_fills_up(self, host: ChargerHost) -> None:
+        host.backend.set_battery(soc_percent=99)
+        charge(host)
+        host.run(4 * 3600)
+        snapshot = host.charger.snapshot()
+        assert snapshot.state is State.PLUGGED_IN_NO_DEMAND
+        assert snapshot.vehicle.state_of_charge_percent == 100
+
+    def test_discharging(self, host: ChargerHost) -> None:
+        host.charger.handle(EnableDischarging(None, Milliamps(10_000)), host.now)
+        host.backend.plug_in()
+        host.backend.demand()
+        host.run(3600)
+        snapshot = host.charger.snapshot()
+        assert snapshot.state is State.PLUGGED_IN_DISCHARGING
+        assert host.backend.status()["power_mw"] == -2_300_000
+        assert host.backend.status()["exported_mwh"] == pytest.approx(2_300_000, rel=1e-3)
+
+    def test_derating(self, host: ChargerHost) -> None:
+        charge(host)
+        host.backend.derate(Milliamps(6_000))
+        assert host.charger.snapshot().limit.source is LimitSource.TEMPERATURE
+        host.backend.derate(None)
+        assert host.charger.snapshot().limit.source is LimitSource.COMMAND
+
+
+class TestHardwareTrouble:
+    def test_welded(self, host: ChargerHost) -> None:
+        charge(host)
+        host.backend.fault("ContactWetFailure")
+        host.backend.unplug()
+        host.run(1)
+        assert host.charger.snapshot().fault is FaultState.CONTACT_WET_FAILURE
+        assert host.backend.status()["is_locked"]
+
+    def test_stuck_open(self, host: ChargerHost) -> None:
+        host.backend.fault("ContactDryFailure")
+        host.charger.handle(ENABLE, host.now)
+        host.backend.plug_in()
+        host.backend.demand()
+        host.run(1)
+        assert host.charger.snapshot().fault is FaultState.CONTACT_DRY_FAILURE
+        assert host.charger.snapshot().supply_state is SupplyState.DISABLED_ERROR
+
+    def test_residual_current(self, host: ChargerHost) -> None:
+        charge(host)
+        host.backend.fault("GroundFault")
+        host.run(1)
+        assert host.charger.snapshot().fault is FaultState.GROUND_FAULT
+        assert host.charger.snapshot().contactor is ContactorState.OPEN
+        host.backend.clear_fault()
+        host.run(10)
+        assert host.charger.snapshot().state is State.PLUGGED_IN_CHARGING
+        assert host.charger.snapshot().contactor is ContactorState.CLOSED
+
+    def test_the_meter_is_lost(self, host: ChargerHost) -> None:
+        charge(host)
+        host.backend.board.is_meter_lost = True
+        host.run(20)
+        assert host.charger.snapshot().fault is FaultState.METER_FAILURE
+        assert host.charger.meter_values() is None
+        host.backend.clear_fault()
+        assert host.charger.snapshot().fault is FaultState.NO_ERROR
+        assert host.charger.meter_values() is not None
+
+    @pytest.mark.parametrize(
+        ("order", "fault"),
+        [("close", FaultState.CONTACT_DRY_FAILURE), ("offer", FaultState.OTHER)],
+    )
+    def test_an_order_fails(
+        self, monkeypatch: pytest.MonkeyPatch, order: str, fault: FaultState
+    ) -> None:
+        host = ChargerHost()
+
+        def fail(*given: object) -> None:
+            raise HalError("broken")
+
+        monkeypatch.setattr(host.backend.board, order, fail)
+        host.charger.handle(ENABLE, host.now)
+        host.backend.plug_in()
+        host.backend.demand()
+        host.run(1)
+        assert host.charger.snapshot().fault is fault
+        assert host.backend.status()["contactor"] == "open"
+
+    def test_opening_comes_before_all_other_orders(
+        self, monkeypatch: pytest.MonkeyPatch, host: ChargerHost
+    ) -> None:
+        charge(host)
+        orders: list[str] = []
+        for name in ("open", "withdraw", "unlock", "signal_unavailable", "set_discharge"):
+            monkeypatch.setattr(
+                host.backend.board, name, lambda *given, name=name: orders.append(name)
+            )
+        host.backend.fault("OverTemperature")
+        assert orders[:2] in (["signal_unavailable", "open"], ["open", "signal_unavailable"])
+
+
+class TestClock:
+    def test_the_permission_ends_on_time(self, host: ChargerHost) -> None:
+        charge(host)
+        until = EpochSeconds(host.epoch_s + 100)
+        host.charger.handle(replace(ENABLE, until=until), host.now)
+        host.run(98.9)
+        assert host.charger.snapshot().state is State.PLUGGED_IN_CHARGING
+        host.run(1.2)
+        assert host.charger.snapshot().state is State.PLUGGED_IN_DEMAND
+        assert host.charger.snapshot().charging is None
+
+    def test_a_time_in_the_past_ends_at_once(self, host: ChargerHost) -> None:
+        host.charger.handle(replace(ENABLE, until=EpochSeconds(host.epoch_s - 1)), host.now)
+        assert host.charger.snapshot().supply_state is SupplyState.DISABLED
+
+    def test_the_clock_is_not_known_yet(self) -> None:
+        host = charge(ChargerHost(has_clock=False))
+        until = EpochSeconds(host.epoch_s + 10)
+        host.charger.handle(replace(ENABLE, until=until), host.now)
+        host.run(100)
+        assert host.charger.snapshot().state is State.PLUGGED_IN_CHARGING
+        host.has_clock = True
+        host.run(30)
+        assert host.charger.snapshot().state is State.PLUGGED_IN_DEMAND
+
+    def test_the_clock_is_put_forward(self, host: ChargerHost) -> None:
+        until = EpochSeconds(host.epoch_s + 10_000)
+        host.charger.handle(replace(ENABLE, until=until), host.now)
+        host.set_clock(START_UTC_S + 20_000)
+        host.run(61)
+        assert host.charger.snapshot().supply_state is SupplyState.DISABLED
+
+    def test_nothing_is_due_without_a_reason(self, host: ChargerHost) -> None:
+        assert host.charger.next_deadline() is None
+        host.charger.handle(ENABLE, host.now)
+        assert host.charger.next_deadline() is None
+
+    def test_without_timers_the_owner_keeps_the_deadline(self) -> None:
+        now = 0.0
+        backend = SimulatedBackend(clock=lambda: now)
+        charger = Charger(backend, MemoryStore(), now=now)
+        backend.attach(lambda event: charger.receive(event, now))
+        charger.handle(ENABLE, now)
+        backend.plug_in()
+        assert charger.next_deadline() == 30.0  # the wake-up of a vehicle that does not answer
+        now = 30.0
+        charger.on_timer(now)
+        assert charger.next_deadline() == 34.0
+
+
+class TestMemory:
+    def test_a_permission_survives(self, host: ChargerHost) -> None:
+        until = EpochSeconds(host.epoch_s + 1000)
+        host.charger.handle(replace(ENABLE, until=until), host.now)
+        again = restarted(host).charger.snapshot()
+        assert again.charging == Permission(until)
+        assert again.supply_state is SupplyState.CHARGING_ENABLED
+        assert (again.minimum_charge_ma, again.maximum_charge_ma) == (6_000, 16_000)
+
+    def test_a_permission_that_ended_meanwhile(self, host: ChargerHost) -> None:
+        host.charger.handle(replace(ENABLE, until=EpochSeconds(host.epoch_s + 5)), host.now)
+        again = restarted(host, after=-0.0)
+        assert again.charger.snapshot().charging is not None
+        again.set_clock(START_UTC_S + 10)
+        again.run(61)
+        assert again.charger.snapshot().charging is None
+
+    def test_disabled_stays_disabled(self, host: ChargerHost) -> None:
+        host.charger.handle(ENABLE, host.now)
+        host.charger.handle(Disable(), host.now)
+        again = restarted(host).charger.snapshot()
+        assert again.charging is None
+        assert again.minimum_charge_ma == 0
+
+    def test_no_discharging_without_the_feature(self, host: ChargerHost) -> None:
+        host.charger.handle(EnableDischarging(None, Milliamps(9_000)), host.now)
+        again = ChargerHost(store=host.store, features=frozenset({"PREF"}))
+        assert again.charger.snapshot().discharging is None
+
+    def test_the_users_limit_survives(self, host: ChargerHost) -> None:
+        claim = LimitClaimed(LimitSource.USER, Milliamps(9_000), (Direction.CHARGE,))
+        host.charger.handle(claim, host.now)
+        assert restarted(host).charger.snapshot().user_maximum_charge_ma == 9_000
+
+    def test_session_ids_go_on(self, host: ChargerHost) -> None:
+        host.backend.plug_in()
+        host.backend.unplug()
+        again = restarted(host)
+        again.backend.plug_in()
+        assert again.notices == [EvConnected(1), *again.notices[1:]]
+
+    def test_the_last_session_stays_readable(self, host: ChargerHost) -> None:
+        charge(host)
+        host.run(600)
+        host.backend.unplug()
+        session, meter = host.charger.snapshot().session, host.charger.snapshot().meter
+        assert session is not None
+        before = (session.id, session.duration_s(host.now), session.energy_charged_mwh(meter))
+        again = restarted(host)
+        session = again.charger.snapshot().session
+        assert session is not None
+        assert not session.is_active
+        meter = again.charger.snapshot().meter
+        after = (session.id, session.duration_s(again.now), session.energy_charged_mwh(meter))
+        assert after == before
+        assert after[2] > 600_000
+
+    @pytest.mark.parametrize("keep_meter", [True, False])
+    def test_a_running_session_goes_on(self, host: ChargerHost, keep_meter: bool) -> None:
+        charge(host)
+        host.run(599)
+        host.charger.save(host.now)
+        session, meter = host.charger.snapshot().session, host.charger.snapshot().meter
+        assert session is not None
+        energy = session.energy_charged_mwh(meter)
+        assert energy > 600_000
+        again = restarted(host, after=100, keep_meter=keep_meter)
+        again.set_clock(START_UTC_S + 700)
+        session = again.charger.snapshot().session
+        assert session is not None
+        assert (session.id, session.is_active) == (0, True)
+        assert not [notice for notice in again.notices if isinstance(notice, EvConnected)]
+        meter = again.charger.refresh_meter(again.now)
+        assert session.energy_charged_mwh(meter) == pytest.approx(energy, abs=5)
+        # It charges on, and that is announced.
+        again.run(5)
+        assert again.charger.snapshot().state is State.PLUGGED_IN_CHARGING
+        assert session.energy_charged_mwh(again.charger.refresh_meter(again.now)) > energy
+
+    def test_duration_counts_the_time_without_power(self, host: ChargerHost) -> None:
+        host.backend.plug_in()
+        started = Charger(
+            SimulatedBackend(clock=lambda: 5.0),
+            host.store,
+            now=5.0,
+            utc_ms=lambda: (START_UTC_S + 500) * 1000,
+        )
+        session = started.state.session
+        assert session is not None
+        assert session.duration_s(5.0) == 500
+
+    def test_the_vehicle_left_while_the_power_was_off(self, host: ChargerHost) -> None:
+        host.backend.plug_in()
+        host.backend.car.unplug()
+        again = restarted(host)
+        session = again.charger.snapshot().session
+        assert session is not None
+        assert not session.is_active
+        assert [notice for notice in again.notices if isinstance(notice, EvNotDetected)]
+
+    @pytest.mark.parametrize(
+        "key", ["evse/permissions", "evse/session", "evse/targets", "evse/user-limit"]
+    )
+    @pytest.mark.parametrize("damage", [b"", b"nonsense", b"[]", b"{}", b'{"id":"x"}', b"\xff"])
+    def test_a_damaged_record_is_left_aside(self, key: str, damage: bytes) -> None:
+        store = MemoryStore({key: damage})
+        host = ChargerHost(store=store)
+        assert host.charger.snapshot().state is State.NOT_PLUGGED_IN
+        assert host.charger.targets == ()
+
+    def test_what_does_not_change_is_not_written(self, host: ChargerHost) -> None:
+        charge(host)
+        host.run(10)
+        written: list[str] = []
+        host.store.before_set = lambda key, value: written.append(key)
+        host.run(200)
+        assert written == []
+        host.run(200)
+        assert set(written) == {"evse/session"}
+
+
+class TestTurns:
+    def test_a_refusal_has_a_reason(self, host: ChargerHost) -> None:
+        assert host.charger.handle(ENABLE, host.now) is None
+        refusal = host.charger.handle(StartDiagnostics(), host.now)
+        assert refusal is not None
+        assert "ChargingEnabled" in refusal
+
+    def test_observers_see_one_snapshot_a_turn(self, host: ChargerHost) -> None:
+        host.charger.handle(ENABLE, host.now)
+        host.backend.plug_in()
+        host.snapshots.clear()
+        host.backend.demand()
+        [snapshot] = host.snapshots
+        assert snapshot.state is State.PLUGGED_IN_CHARGING
+        assert snapshot.contactor is ContactorState.CLOSING
+
+    def test_nothing_new_is_not_told(self, host: ChargerHost) -> None:
+        charge(host)
+        host.run(9)
+        host.snapshots.clear()
+        host.charger.refresh_meter(host.now)
+        host.charger.on_timer(host.now)
+        assert host.snapshots == []
+
+    def test_an_observer_may_act(self, host: ChargerHost) -> None:
+        """For example a rule that stops as soon as a transfer starts."""
+
+        def act(snapshot: object, notices: tuple[object, ...], now: float) -> None:
+            if any(isinstance(notice, EnergyTransferStarted) for notice in notices):
+                host.charger.handle(Disable(), now)
+
+        host.charger.observers.append(act)
+        host.charger.handle(ENABLE, host.now)
+        host.backend.plug_in()
+        host.backend.demand()
+        assert host.charger.snapshot().supply_state is SupplyState.DISABLED
+        host.run(10)
+        assert host.backend.status()["contactor"] == "open"
+
+    def test_features_are_what_is_possible_and_wanted(self) -> None:
+        backend = SimulatedBackend(clock=lambda: 0.0, without=frozenset({"V2X"}))
+
+        def features(wanted: frozenset[str] | None) -> frozenset[str]:
+            settings = ChargerSettings(features=wanted)
+            return Charger(backend, MemoryStore(), now=0.0, settings=settings).features
+
+        assert features(None) == {"PREF", "SOC", "PNC", "RFID"}
+        assert features(frozenset({"V2X", "RFID"})) == {"RFID"}
+
+
+class TestSelfTest:
+    def test_the_hardware_ends_it(self, host: ChargerHost) -> None:
+        host.charger.handle(StartDiagnostics(), host.now)
+        host.run(2)
+        assert host.charger.snapshot().supply_state is SupplyState.DISABLED_DIAGNOSTICS
+        host.run(2)
+        assert host.charger.snapshot().supply_state is SupplyState.DISABLED
+
+    def test_hardware_without_one_has_nothing_to_do(self, host: ChargerHost) -> None:
+        host.backend.self_test = None  # type: ignore[assignment]
+        host.charger.handle(StartDiagnostics(), host.now)
+        assert host.charger.snapshot().supply_state is SupplyState.DISABLED
