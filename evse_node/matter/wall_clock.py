@@ -1,0 +1,289 @@
+"""The node's wall clock and local time, from the machine or from the Matter network.
+
+One object answers for all of the node what time it is: event time stamps, certificates,
+charging that is enabled until a moment, and charging targets, whose minutes are local.
+
+Spec: Matter Core 1.3 "Time Synchronization Cluster"
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta, tzinfo
+from enum import Enum, IntEnum
+from typing import Final
+
+MATTER_EPOCH_US: Final = 946_684_800_000_000
+"""The Matter epoch, 2000-01-01, in microseconds since 1970."""
+_S: Final = 1_000_000
+
+
+class ClockSource(Enum):
+    """Whose time the node goes by."""
+
+    SYSTEM = "system"
+    MATTER = "matter"
+
+
+class Granularity(IntEnum):
+    """How far the time may be off. Spec: Matter Core 1.3 "GranularityEnum"."""
+
+    NO_TIME = 0
+    MINUTES = 1
+    SECONDS = 2
+    MILLISECONDS = 3
+    MICROSECONDS = 4
+
+
+# After so many seconds a crystal that is off by 100 ppm has left the level's bounds
+# (50 ms, 5 s).
+_LASTS_S: Final = {Granularity.MILLISECONDS: 500.0, Granularity.SECONDS: 50_000.0}
+
+
+def lowered(granularity: Granularity) -> Granularity:
+    """Return what is left of a peer's granularity when its time has arrived: one level less."""
+    if granularity is Granularity.NO_TIME:
+        return granularity
+    return max(Granularity(granularity - 1), Granularity.MINUTES)
+
+
+class TimeSource(IntEnum):
+    """Where the time is from; those that this node uses. Spec: Matter Core 1.3 "TimeSourceEnum"."""
+
+    NONE = 0
+    UNKNOWN = 1
+    ADMIN = 2
+    NODE_TIME_CLUSTER = 3
+    NON_MATTER_SNTP = 4
+
+
+@dataclass(frozen=True, slots=True)
+class TimeZone:
+    """An offset from UTC. `valid_at` is Matter time in microseconds, 0 for now already."""
+
+    offset_s: int = 0
+    valid_at: int = 0
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DstOffset:
+    """What daylight saving adds, between two Matter times in microseconds; None is for ever."""
+
+    offset_s: int
+    valid_starting: int
+    valid_until: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Setting:
+    """Matter time as it was set: both clocks at that moment, and how good it was."""
+
+    utc_us: int
+    monotonic_s: float
+    granularity: Granularity
+    source: TimeSource
+
+
+class WallClock:
+    """What time it is, here and in UTC.
+
+    `monotonic` is the clock that `now` comes from. `system_utc_us` returns the machine's
+    time in microseconds since 1970, or None while its clock is not set, `system_offset_s`
+    the offset of the machine's time zone at a time in seconds since 1970.
+
+    With the source SYSTEM the machine's clock counts, and a time from Matter only while
+    the machine has none. With the source MATTER the machine's clock is not looked at.
+    The machine's time zone counts until one was set over Matter.
+
+    `on_changed` observers are called with `now` when the time or the zone was set.
+    """
+
+    def __init__(
+        self,
+        source: ClockSource = ClockSource.SYSTEM,
+        *,
+        monotonic: Callable[[], float],
+        system_utc_us: Callable[[], int | None],
+        system_offset_s: Callable[[int], int] = lambda utc_s: 0,
+    ) -> None:
+        self.source = source
+        self.on_changed: list[Callable[[float], None]] = []
+        self.time_zones: tuple[TimeZone, ...] = (TimeZone(),)
+        self.dst_offsets: tuple[DstOffset, ...] = ()
+        self.zone: tzinfo = _LocalZone(self)
+        self._monotonic = monotonic
+        self._system_utc_us = system_utc_us
+        self._system_offset_s = system_offset_s
+        self._setting: _Setting | None = None
+
+    # UTC
+
+    def utc_us(self) -> int | None:
+        """Return microseconds since 1970, or None while the time is not known."""
+        system = self._system_us()
+        if system is not None:
+            return system
+        setting = self._setting
+        if setting is None:
+            return None
+        return setting.utc_us + int((self._monotonic() - setting.monotonic_s) * _S)
+
+    def utc_ms(self) -> int | None:
+        """Return milliseconds since 1970, or None while the time is not known."""
+        utc_us = self.utc_us()
+        return None if utc_us is None else utc_us // 1000
+
+    def epoch_us(self) -> int | None:
+        """Return Matter time in microseconds, or None while the time is not known."""
+        utc_us = self.utc_us()
+        return None if utc_us is None or utc_us < MATTER_EPOCH_US else utc_us - MATTER_EPOCH_US
+
+    @property
+    def granularity(self) -> Granularity:
+        """How far the time may be off by now."""
+        if self._system_us() is not None:
+            # Nobody tells how the machine keeps its clock; seconds is what any way achieves.
+            return Granularity.SECONDS
+        setting = self._setting
+        if setting is None:
+            return Granularity.NO_TIME
+        age_s = self._monotonic() - setting.monotonic_s
+        level = setting.granularity
+        while age_s > _LASTS_S.get(level, age_s):
+            level = Granularity(level - 1)
+        return level
+
+    @property
+    def time_source(self) -> TimeSource:
+        """Where the time is from."""
+        if self._system_us() is not None:
+            return TimeSource.UNKNOWN
+        return TimeSource.NONE if self._setting is None else self._setting.source
+
+    def accepts(self, granularity: Granularity) -> bool:
+        """Return whether a time with this granularity is at least as good as the one there is."""
+        return (
+            granularity is not Granularity.NO_TIME
+            and self._system_us() is None
+            and granularity >= self.granularity
+        )
+
+    def set_epoch_us(self, epoch_us: int, granularity: Granularity, source: TimeSource) -> None:
+        """Take Matter time in microseconds; `granularity` is how good it is after its way here."""
+        now = self._monotonic()
+        level = min(granularity, Granularity.MILLISECONDS)
+        self._setting = _Setting(epoch_us + MATTER_EPOCH_US, now, level, source)
+        self._notify(now)
+
+    def _system_us(self) -> int | None:
+        return self._system_utc_us() if self.source is ClockSource.SYSTEM else None
+
+    # Local time
+
+    def set_local_time(
+        self, time_zones: Sequence[TimeZone], dst_offsets: Sequence[DstOffset]
+    ) -> None:
+        """Take one time zone, and perhaps another for later, and what daylight saving adds.
+
+        The offsets of daylight saving are in order and do not overlap.
+        """
+        self.time_zones = tuple(time_zones)
+        self.dst_offsets = tuple(dst_offsets)
+        self._notify(self._monotonic())
+
+    def drop_past(self) -> None:
+        """Forget time zones and offsets that do not count any more."""
+        epoch_us = self.epoch_us()
+        if epoch_us is None:
+            return
+        zones = self.time_zones
+        while len(zones) > 1 and zones[1].valid_at <= epoch_us:
+            zones = (replace(zones[1], valid_at=0), *zones[2:])
+        self.time_zones = zones
+        self.dst_offsets = tuple(
+            each
+            for each in self.dst_offsets
+            if each.valid_until is None or each.valid_until > epoch_us
+        )
+
+    def next_change_us(self) -> int | None:
+        """Return the Matter time in microseconds at which the local time's offset changes."""
+        epoch_us = self.epoch_us()
+        if epoch_us is None:
+            return None
+        moments = [each.valid_at for each in self.time_zones]
+        for each in self.dst_offsets:
+            moments.append(each.valid_starting)
+            if each.valid_until is not None:
+                moments.append(each.valid_until)
+        return min((moment for moment in moments if moment > epoch_us), default=None)
+
+    def dst_offset_s(self, epoch_us: int) -> int:
+        """Return what daylight saving adds at a Matter time in microseconds."""
+        for each in self.dst_offsets:
+            if each.valid_starting <= epoch_us and (
+                each.valid_until is None or epoch_us < each.valid_until
+            ):
+                return each.offset_s
+        return 0
+
+    def local_epoch_us(self) -> int | None:
+        """Return local time since 2000-01-01 local time in microseconds.
+
+        None while the time is not known, or nothing of daylight saving.
+        Spec: Matter Core 1.3 "LocalTime Attribute"
+        """
+        epoch_us = self.epoch_us()
+        if epoch_us is None or not self.dst_offsets:
+            return None
+        return max(0, epoch_us + self._matter_offset_s(epoch_us) * _S)
+
+    def offset_s(self, utc_s: int) -> int:
+        """Return the offset of local time at a time in seconds since 1970."""
+        if self.time_zones == (TimeZone(),) and not self.dst_offsets:
+            return self._system_offset_s(utc_s)
+        return self._matter_offset_s(utc_s * _S - MATTER_EPOCH_US)
+
+    def _matter_offset_s(self, epoch_us: int) -> int:
+        offset_s = self.time_zones[0].offset_s
+        for each in self.time_zones[1:]:
+            if each.valid_at <= epoch_us:
+                offset_s = each.offset_s
+        return offset_s + self.dst_offset_s(epoch_us)
+
+    def _notify(self, now: float) -> None:
+        for observer in list(self.on_changed):
+            observer(now)
+
+
+class _LocalZone(tzinfo):
+    """A clock's local time for `datetime`. What the clock is told later counts here, too."""
+
+    def __init__(self, clock: WallClock) -> None:
+        self._clock = clock
+
+    def fromutc(self, dt: datetime) -> datetime:
+        """Return the local time of a UTC time."""
+        return dt + timedelta(seconds=self._clock.offset_s(_utc_s(dt)))
+
+    def utcoffset(self, dt: datetime | None) -> timedelta:
+        """Return the offset at a local time; of an hour that comes twice, either counts."""
+        if dt is None:
+            return timedelta(seconds=self._clock.time_zones[0].offset_s)
+        local_s = _utc_s(dt)
+        # Taking local time for UTC may miss a change close by; the second look does not.
+        guess_s = self._clock.offset_s(local_s)
+        return timedelta(seconds=self._clock.offset_s(local_s - guess_s))
+
+    def dst(self, dt: datetime | None) -> None:
+        """Return None: what part of the offset is daylight saving is not told."""
+
+    def tzname(self, dt: datetime | None) -> str | None:
+        """Return the name of the time zone, if it has one."""
+        return self._clock.time_zones[0].name or None
+
+
+def _utc_s(dt: datetime) -> int:
+    return int(dt.replace(tzinfo=UTC).timestamp())
