@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import sys
 from itertools import count
 from pathlib import Path
@@ -36,13 +37,20 @@ class Server:
 
     async def start(self) -> None:
         os.makedirs(self.storage, exist_ok=True)
+        # Without a young version file the server would empty the folder and go to the internet.
+        Path(self.paa_directory, ".version").touch()
+        # The server deletes certificates that it has not fetched itself, unless this file
+        # says that it has just done so.
+        certificates = Path(self.storage) / "paa"
+        shutil.copytree(self.paa_directory, certificates)
+        (certificates / ".version").touch()
         port = FIRST_PORT + self.fabric
         self.process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
             "matter_server.server",
             *("--storage-path", self.storage),
-            *("--paa-root-cert-dir", self.paa_directory),
+            *("--paa-root-cert-dir", str(certificates)),
             *("--port", str(port)),
             *("--listen-address", "127.0.0.1"),
             *("--fabricid", str(self.fabric)),
