@@ -96,6 +96,11 @@ class ElectricalEnergyMeasurement(ClusterServer):
 
     # Readings
 
+    @property
+    def is_flowing(self) -> bool:
+        """Whether energy flowed at the last reading."""
+        return self._is_flowing
+
     def update(self, reading: EnergyReading, now: float) -> None:
         """Take what the meter shows."""
         imported_mwh = self._imported.take(reading.imported_mwh)

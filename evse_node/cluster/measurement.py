@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import pairwise
 from typing import Final
 
 from evse_node.cluster.definition import Value
@@ -81,7 +82,7 @@ class Accuracy:
     def __post_init__(self) -> None:
         if not self.ranges:
             raise ValueError("an accuracy needs a range")
-        for before, after in zip(self.ranges, self.ranges[1:], strict=False):
+        for before, after in pairwise(self.ranges):
             if after.minimum != before.maximum + 1:
                 raise ValueError(f"no range begins at {before.maximum + 1}")
 
@@ -112,9 +113,9 @@ def percent_accuracy(
     """Return the accuracy of an instrument that is exact to a part of the value.
 
     Below a twentieth of its maximum, the instrument errs by what it may err there. With
-    `is_signed` it measures as far below zero as above.
+    `is_signed` it measures as far below zero as above. The maximum is at least 3.
     """
-    low = max(maximum // 20, 1)
+    low = max(maximum // 20, 2)
     fixed = max(low * percent_100ths // _PERCENT_100THS, 1)
     upper = AccuracyRange(low, maximum, percent_100ths=percent_100ths)
     if not is_signed:
