@@ -2,78 +2,47 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import cast
 
 import pytest
 
-from evse_node.errors import SessionError
 from evse_node.matter import case_messages, crypto
 from evse_node.matter.case import CaseCredentials
-from evse_node.matter.case_initiator import CaseCall
-from evse_node.matter.case_messages import Identity, Sigma1, Sigma2, Sigma2Resume, decode_sigma1
-from evse_node.matter.crypto import KeyPair
+from evse_node.matter.case_messages import Identity, Sigma1
 from evse_node.matter.data_model import AuthMode
 from evse_node.matter.exchange import Exchange
-from evse_node.matter.fabric import FabricTable
 from evse_node.matter.group_key import EpochKey, GroupKeySet
 from evse_node.matter.message import PROTOCOL_INTERACTION_MODEL, PROTOCOL_SECURE_CHANNEL, Message
-from evse_node.matter.secure_channel import SecureChannel
-from evse_node.matter.session import SecureSession, SessionParameters
+from evse_node.matter.session import SecureSession
 from evse_node.matter.status_report import (
     CLOSE_SESSION,
-    GeneralCode,
     Opcode,
     ProtocolCode,
     decode_status_report,
-    encode_busy,
 )
-from evse_node.matter.store import MemoryStore
+from tests.case_node import (
+    AUTHORITY,
+    CONTROLLER,
+    INITIATOR,
+    INVALID_PARAMETER,
+    IPK,
+    NO_SHARED_TRUST_ROOTS,
+    NODE,
+    NODE_ID,
+    OTHER,
+    TAG,
+    UTC_MS,
+    Node,
+    assert_nothing_left,
+    flip,
+    make_controller,
+    make_node,
+    opcodes_sent,
+    refusal,
+    send_sigma1,
+)
 from tests.fake_ca import NOT_BEFORE, CertificateAuthority
-from tests.fake_controller import ClosedDoor, Conversation, FakeController, RefusedError
-from tests.fakes import MessageHost, Network, address
-
-NODE, CONTROLLER, OTHER = address(1), address(2), address(3)
-NODE_ID = 0xAAAA_0001
-TAG = 0xABCD_0002
-IPK = bytes(range(16))
-INITIATOR = "evse_node.matter.case_initiator"
-UTC_MS = (NOT_BEFORE + 1000 + 946_684_800) * 1000
-
-
-class Node(MessageHost):
-    """The secure channel of a node, and an echo in place of the interaction model."""
-
-    def __init__(self, network: Network, seed: int = 1, store: MemoryStore | None = None) -> None:
-        super().__init__(seed)
-        self.store = store or MemoryStore()
-        self.fabrics = FabricTable(self.store)
-        self.utc_ms: int | None = None
-        self.secure_channel = SecureChannel(
-            self.exchanges,
-            self.fabrics,
-            ClosedDoor(),
-            self.store,
-            self.timers,
-            SessionParameters(idle_interval_ms=900),
-            self.random_bytes,
-            lambda: self.utc_ms,
-        )
-        self.exchanges.register(PROTOCOL_INTERACTION_MODEL, self._echo)
-        network.attach(NODE, self)
-
-    def _echo(self, exchange: Exchange, message: Message, now: float) -> None:
-        exchange.send(message.protocol_id, message.opcode + 1, message.payload, now=now)
-
-    def join(self, authority: CertificateAuthority, node_id: int = NODE_ID) -> int:
-        key = KeyPair.generate()
-        noc = authority.issue_noc(key.public_key, node_id)
-        fabric = self.fabrics.add_pending(authority.rcac, noc, authority.icac, key, IPK, 0xFFF1)
-        self.fabrics.commit_pending()
-        return fabric.index
-
-
-# Making keys takes longer than anything else here; tests only read this one.
-AUTHORITY = CertificateAuthority(0x1234)
+from tests.fake_controller import FakeController, RefusedError
+from tests.fakes import Network, address
 
 
 @pytest.fixture
@@ -83,51 +52,12 @@ def network() -> Network:
 
 @pytest.fixture
 def node(network: Network) -> Node:
-    node = Node(network)
-    node.join(AUTHORITY)
-    return node
+    return make_node(network)
 
 
 @pytest.fixture
 def controller(network: Network, node: Node) -> FakeController:
-    return FakeController(
-        network,
-        CONTROLLER,
-        NODE,
-        authority=AUTHORITY,
-        case_authenticated_tags=(TAG,),
-        ipk_epoch_key=IPK,
-    )
-
-
-def assert_nothing_left(node: Node, sessions: int = 0) -> None:
-    assert len(node.sessions) == sessions
-    assert len(node.secure_channel.case) == 0
-    assert len(node.exchanges) == 0
-    assert node.sessions._reserved == set()
-    assert "internal error" not in node.layer.dropped
-
-
-def refusal(controller: FakeController, node_id: int = NODE_ID) -> tuple[int, int] | None:
-    """Return general and protocol code by which a handshake is refused."""
-    with pytest.raises(RefusedError) as refused:
-        controller.case(node_id)
-    report = refused.value.report
-    return None if report is None else (report.general_code, report.protocol_code)
-
-
-INVALID_PARAMETER = (GeneralCode.FAILURE, ProtocolCode.INVALID_PARAMETER)
-NO_SHARED_TRUST_ROOTS = (GeneralCode.FAILURE, ProtocolCode.NO_SHARED_TRUST_ROOTS)
-
-
-def opcodes_sent(network: Network, source: tuple[str, int, int, int]) -> list[int]:
-    """Return the opcodes of the unsecured messages that a host sent, acks left out."""
-    found = []
-    for _, data, sender, _ in network.log:
-        # Flags 1 and 4: 8 bytes of node id follow the eight of the header.
-        if sender == source and data[1:3] == b"\0\0" and data[17] != Opcode.STANDALONE_ACK:
-            found.append(data[17])
-    return found
+    return make_controller(network)
 
 
 # Full handshakes.
@@ -249,13 +179,6 @@ def tamper_with(monkeypatch: pytest.MonkeyPatch, change: Callable[[Identity], Id
     monkeypatch.setattr(CaseCredentials, "sign", sign)
 
 
-def flip(data: bytes | None, position: int = 0) -> bytes:
-    assert data is not None
-    changed = bytearray(data)
-    changed[position] ^= 0xFF
-    return bytes(changed)
-
-
 @pytest.mark.parametrize(
     "change",
     [
@@ -325,32 +248,6 @@ def test_signature_over_other_keys(
     monkeypatch.setattr(CaseCredentials, "sign", sign)
     assert refusal(controller) == INVALID_PARAMETER
     assert_nothing_left(node)
-
-
-def send_sigma1(
-    network: Network, controller: FakeController, change: Callable[[Sigma1], Sigma1]
-) -> Conversation:
-    """Send a Sigma1 that the controller would send, changed; nobody takes the answer."""
-    recorder = SendRecorder()
-    initiator = controller.secure_channel.initiator
-    call = CaseCall(initiator, controller.fabric, NODE_ID, lambda session, now: None)
-    call.start(cast("Exchange", recorder), network.now)
-    conversation = controller.open_unsecured()
-    sigma1 = change(decode_sigma1(recorder.payload))
-    conversation.send(Opcode.CASE_SIGMA1, sigma1.encode(), PROTOCOL_SECURE_CHANNEL)
-    return conversation
-
-
-class SendRecorder:
-    """An exchange that keeps what is sent."""
-
-    payload = b""
-
-    def send(self, protocol_id: int, opcode: int, payload: bytes, *, now: float) -> None:
-        self.payload = payload
-
-    def expect_response(self, timeout_s: float, now: float) -> None:
-        pass
 
 
 @pytest.mark.parametrize(
@@ -515,291 +412,6 @@ def test_validity_without_a_clock(network: Network, node: Node) -> None:
     # It may be later than the last known good time, but not earlier.
     assert not expired(node, None, known.epoch_s + 1000, known.epoch_s + 2000)
     assert expired(node, None, NOT_BEFORE, known.epoch_s - 1)
-
-
-# Resumption.
-
-
-def resumed(network: Network) -> bool:
-    """Tell whether the node has answered the last Sigma1 with Sigma2_Resume."""
-    answers = [
-        opcode
-        for opcode in opcodes_sent(network, NODE)
-        if opcode in (Opcode.CASE_SIGMA2, Opcode.CASE_SIGMA2_RESUME)
-    ]
-    return answers[-1] == Opcode.CASE_SIGMA2_RESUME
-
-
-def test_resumption(network: Network, node: Node, controller: FakeController) -> None:
-    first = controller.case(NODE_ID)
-    assert not resumed(network)
-    for _ in range(3):
-        second = controller.case(NODE_ID)
-        assert resumed(network)
-        ours = max(node.sessions, key=lambda session: session.local_id == second.peer_id)
-        assert ours.local_id == second.peer_id
-        assert ours.subject == next(iter(node.sessions)).subject
-        assert ours.subject.case_authenticated_tags == (TAG,)
-        assert ours.attestation_challenge == second.attestation_challenge
-        assert second.attestation_challenge != first.attestation_challenge
-        assert controller.request(PROTOCOL_INTERACTION_MODEL, 2, b"x") == (3, b"x")
-    assert len(node.secure_channel.resumption) == 1
-    network.run(10.0)
-    assert_nothing_left(node, sessions=4)
-
-
-def test_resumption_after_a_restart(
-    network: Network, node: Node, controller: FakeController
-) -> None:
-    controller.case(NODE_ID)
-    again = Node(network, 2, node.store)
-    controller.case(NODE_ID)
-    assert resumed(network)
-    assert len(again.sessions) == 1
-    assert controller.request(PROTOCOL_INTERACTION_MODEL, 2, b"x") == (3, b"x")
-
-
-def test_wrong_resume_mic_falls_back(
-    network: Network, node: Node, controller: FakeController, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    controller.case(NODE_ID)
-    original = case_messages.compute_resume1_mic
-    monkeypatch.setattr(
-        f"{INITIATOR}.compute_resume1_mic", lambda *arguments: flip(original(*arguments))
-    )
-    controller.case(NODE_ID)
-    assert not resumed(network)
-    assert controller.request(PROTOCOL_INTERACTION_MODEL, 2, b"x") == (3, b"x")
-
-
-def test_forgotten_session_falls_back(
-    network: Network, node: Node, controller: FakeController
-) -> None:
-    controller.case(NODE_ID)
-    node.secure_channel.resumption.remove_fabric(1)
-    controller.case(NODE_ID)
-    assert not resumed(network)
-    controller.case(NODE_ID)
-    assert resumed(network)
-
-
-def test_resumption_id_is_good_only_once(
-    network: Network, node: Node, controller: FakeController
-) -> None:
-    controller.case(NODE_ID)
-    record = controller.secure_channel.resumption.find_by_peer(1, NODE_ID)
-    assert record is not None
-    controller.case(NODE_ID)
-    assert resumed(network)
-    assert node.secure_channel.resumption.find_by_id(record.resumption_id) is None
-
-
-def test_initiator_that_does_not_confirm(
-    network: Network, node: Node, controller: FakeController
-) -> None:
-    controller.case(NODE_ID)
-    before = node.secure_channel.resumption.find_by_peer(1, controller.node_id)
-    conversation = send_sigma1(network, controller, lambda sigma1: sigma1)
-    assert conversation.receive().opcode == Opcode.CASE_SIGMA2_RESUME
-    conversation.send(Opcode.STATUS_REPORT, bytes.fromhex("0100000000000200"), 0)
-    network.run(10.0)
-    assert_nothing_left(node, sessions=1)
-    assert node.secure_channel.resumption.find_by_peer(1, controller.node_id) == before
-
-
-def test_fabric_that_is_gone_resumes_nothing(
-    network: Network, node: Node, controller: FakeController
-) -> None:
-    controller.case(NODE_ID)
-    assert node.store.items("resumption/")
-    node.fabrics.remove(1)
-    assert len(node.secure_channel.resumption) == 0
-    assert node.store.items("resumption/") == []
-    assert refusal(controller) == NO_SHARED_TRUST_ROOTS
-
-
-def test_new_identity_resumes_nothing(
-    network: Network, node: Node, controller: FakeController
-) -> None:
-    controller.case(NODE_ID)
-    node.fabrics.set_label(1, "a new label changes nothing")
-    assert len(node.secure_channel.resumption) == 1
-    key = KeyPair.generate()
-    noc = AUTHORITY.issue_noc(key.public_key, NODE_ID)
-    node.fabrics.update_pending(1, noc, AUTHORITY.icac, key)
-    assert len(node.secure_channel.resumption) == 0
-    controller.case(NODE_ID)
-    assert not resumed(network)
-
-
-# The node as initiator.
-
-
-def test_node_calls_a_controller(network: Network, node: Node, controller: FakeController) -> None:
-    done: list[SecureSession | None] = []
-    for is_resumed in (False, True):
-        node.secure_channel.connect(
-            1,
-            controller.node_id,
-            CONTROLLER,
-            lambda session, now: done.append(session),
-            network.now,
-        )
-        network.run(1.0)
-        session = done[-1]
-        assert session is not None
-        assert session.subject.case_authenticated_tags == (TAG,)
-        assert session.peer_node_id == controller.node_id
-        assert is_resumed == (Opcode.CASE_SIGMA3 not in opcodes_sent(network, NODE))
-        network.log.clear()
-    assert len(node.secure_channel.initiator) == 0
-
-
-def test_node_calls_a_controller_that_it_served_before(
-    network: Network, node: Node, controller: FakeController
-) -> None:
-    controller.case(NODE_ID)
-    network.log.clear()
-    done: list[SecureSession | None] = []
-    node.secure_channel.connect(
-        1, controller.node_id, CONTROLLER, lambda session, now: done.append(session), network.now
-    )
-    network.run(1.0)
-    assert done[0] is not None
-    assert Opcode.CASE_SIGMA3 not in opcodes_sent(network, NODE)
-
-
-def test_node_calls_nobody(network: Network, node: Node) -> None:
-    done: list[SecureSession | None] = []
-    node.secure_channel.connect(
-        1, 77, OTHER, lambda session, now: done.append(session), network.now
-    )
-    network.run(60.0)
-    assert done == [None]
-    assert len(node.secure_channel.initiator) == 0
-    assert_nothing_left(node)
-    with pytest.raises(SessionError):
-        node.secure_channel.connect(9, 77, OTHER, lambda session, now: None, network.now)
-
-
-def test_another_node_answers(
-    network: Network, node: Node, controller: FakeController, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A member of the fabric that says it is somebody else."""
-    original = controller.fabrics.get(1)
-    assert original is not None
-    monkeypatch.setattr(
-        controller.fabrics,
-        "find_by_destination_id",
-        lambda *_: (original, original.operational_ipk),
-    )
-    done: list[SecureSession | None] = []
-    node.secure_channel.connect(
-        1, 77, CONTROLLER, lambda session, now: done.append(session), network.now
-    )
-    network.run(1.0)
-    assert done == [None]
-    assert_nothing_left(node)
-
-
-@pytest.mark.parametrize("is_resumed", [False, True])
-@pytest.mark.parametrize("protocol_id", [PROTOCOL_INTERACTION_MODEL, PROTOCOL_SECURE_CHANNEL])
-def test_another_message_breaks_off(
-    network: Network,
-    node: Node,
-    controller: FakeController,
-    is_resumed: bool,
-    protocol_id: int,
-) -> None:
-    """Sigma1 in the place of Sigma3 or status report, or even another protocol."""
-    if is_resumed:
-        controller.case(NODE_ID)
-    sessions = len(node.sessions)
-    conversation = send_sigma1(network, controller, lambda sigma1: sigma1)
-    assert conversation.receive().opcode in (Opcode.CASE_SIGMA2, Opcode.CASE_SIGMA2_RESUME)
-    (handshake,) = node.secure_channel.case._handshakes
-    # The message layer lets no other protocol pass without encryption; the handshake neither.
-    message = Message(1, Opcode.CASE_SIGMA1, 0, protocol_id, b"\x15\x18")
-    handshake.on_message(handshake._exchange, message, network.now)
-    network.run(10.0)
-    report = decode_status_report(conversation.receive().payload)
-    assert (report.general_code, report.protocol_code) == INVALID_PARAMETER
-    assert_nothing_left(node, sessions)
-
-
-class TestResponders:
-    """What a responder may answer to a call of the node, and gets nowhere with."""
-
-    @pytest.fixture
-    def answers(
-        self, network: Network, node: Node, controller: FakeController
-    ) -> Callable[[Opcode, bytes], list[SecureSession | None]]:
-        def answer(opcode: Opcode, payload: bytes) -> list[SecureSession | None]:
-            done: list[SecureSession | None] = []
-
-            def respond(exchange: Exchange, message: Message, now: float) -> None:
-                exchange.handler = Conversation(controller)
-                exchange.send(PROTOCOL_SECURE_CHANNEL, opcode, payload, now=now)
-
-            controller.exchanges.register(PROTOCOL_SECURE_CHANNEL, respond)
-            node.secure_channel.connect(
-                1,
-                controller.node_id,
-                CONTROLLER,
-                lambda session, now: done.append(session),
-                network.now,
-            )
-            network.run(1.0)
-            network.run(60.0)
-            assert len(node.secure_channel.initiator) == 0
-            assert node.sessions._reserved == set()
-            return done
-
-        return answer
-
-    @pytest.mark.parametrize(
-        ("opcode", "payload"),
-        [
-            (Opcode.CASE_SIGMA1, b"\x15\x18"),
-            (Opcode.CASE_SIGMA2, b"\x15\x18"),
-            (Opcode.CASE_SIGMA3, b"\x15\x18"),
-            (Opcode.CASE_SIGMA2_RESUME, b"\x15\x18"),
-            (Opcode.CASE_SIGMA2_RESUME, Sigma2Resume(bytes(16), bytes(16), 1).encode()),
-            (Opcode.CASE_SIGMA2, Sigma2(bytes(32), 1, b"\4" + bytes(64), bytes(99)).encode()),
-            (Opcode.STATUS_REPORT, b""),
-            # Success, before there was anything to succeed.
-            (Opcode.STATUS_REPORT, bytes(8)),
-            (Opcode.STATUS_REPORT, encode_busy(500)),
-        ],
-    )
-    @pytest.mark.parametrize("offers_resumption", [False, True])
-    def test_answer(
-        self,
-        answers: Callable[[Opcode, bytes], list[SecureSession | None]],
-        node: Node,
-        controller: FakeController,
-        opcode: Opcode,
-        payload: bytes,
-        offers_resumption: bool,
-    ) -> None:
-        if offers_resumption:
-            controller.case(NODE_ID)
-        assert answers(opcode, payload) == [None]
-        assert len(node.sessions) == offers_resumption
-
-
-def test_fabric_removed_during_a_call(
-    network: Network, node: Node, controller: FakeController
-) -> None:
-    done: list[SecureSession | None] = []
-    node.secure_channel.connect(
-        1, controller.node_id, CONTROLLER, lambda session, now: done.append(session), network.now
-    )
-    network.run(until=lambda: len(controller.secure_channel.case) == 1)
-    node.fabrics.remove(1)
-    network.run(1.0)
-    assert done == [None]
-    assert_nothing_left(node)
 
 
 def test_report_over_an_unsecured_session_closes_nothing(

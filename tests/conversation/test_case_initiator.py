@@ -1,0 +1,188 @@
+"""The node calls, as it does for a subscriber after a restart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from evse_node.errors import SessionError
+from evse_node.matter.case_messages import Sigma2, Sigma2Resume
+from evse_node.matter.exchange import Exchange
+from evse_node.matter.message import PROTOCOL_SECURE_CHANNEL, Message
+from evse_node.matter.session import SecureSession
+from evse_node.matter.status_report import (
+    Opcode,
+    encode_busy,
+)
+from tests.case_node import (
+    CONTROLLER,
+    NODE,
+    NODE_ID,
+    OTHER,
+    TAG,
+    Node,
+    assert_nothing_left,
+    make_controller,
+    make_node,
+    opcodes_sent,
+)
+from tests.fake_controller import Conversation, FakeController
+from tests.fakes import Network
+
+
+@pytest.fixture
+def network() -> Network:
+    return Network()
+
+
+@pytest.fixture
+def node(network: Network) -> Node:
+    return make_node(network)
+
+
+@pytest.fixture
+def controller(network: Network, node: Node) -> FakeController:
+    return make_controller(network)
+
+
+def test_node_calls_a_controller(network: Network, node: Node, controller: FakeController) -> None:
+    done: list[SecureSession | None] = []
+    for is_resumed in (False, True):
+        node.secure_channel.connect(
+            1,
+            controller.node_id,
+            CONTROLLER,
+            lambda session, now: done.append(session),
+            network.now,
+        )
+        network.run(1.0)
+        session = done[-1]
+        assert session is not None
+        assert session.subject.case_authenticated_tags == (TAG,)
+        assert session.peer_node_id == controller.node_id
+        assert is_resumed == (Opcode.CASE_SIGMA3 not in opcodes_sent(network, NODE))
+        network.log.clear()
+    assert len(node.secure_channel.initiator) == 0
+
+
+def test_node_calls_a_controller_that_it_served_before(
+    network: Network, node: Node, controller: FakeController
+) -> None:
+    controller.case(NODE_ID)
+    network.log.clear()
+    done: list[SecureSession | None] = []
+    node.secure_channel.connect(
+        1, controller.node_id, CONTROLLER, lambda session, now: done.append(session), network.now
+    )
+    network.run(1.0)
+    assert done[0] is not None
+    assert Opcode.CASE_SIGMA3 not in opcodes_sent(network, NODE)
+
+
+def test_node_calls_nobody(network: Network, node: Node) -> None:
+    done: list[SecureSession | None] = []
+    node.secure_channel.connect(
+        1, 77, OTHER, lambda session, now: done.append(session), network.now
+    )
+    network.run(60.0)
+    assert done == [None]
+    assert len(node.secure_channel.initiator) == 0
+    assert_nothing_left(node)
+    with pytest.raises(SessionError):
+        node.secure_channel.connect(9, 77, OTHER, lambda session, now: None, network.now)
+
+
+def test_another_node_answers(
+    network: Network, node: Node, controller: FakeController, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A member of the fabric that says it is somebody else."""
+    original = controller.fabrics.get(1)
+    assert original is not None
+    monkeypatch.setattr(
+        controller.fabrics,
+        "find_by_destination_id",
+        lambda *_: (original, original.operational_ipk),
+    )
+    done: list[SecureSession | None] = []
+    node.secure_channel.connect(
+        1, 77, CONTROLLER, lambda session, now: done.append(session), network.now
+    )
+    network.run(1.0)
+    assert done == [None]
+    assert_nothing_left(node)
+
+
+class TestResponders:
+    """What a responder may answer to a call of the node, and gets nowhere with."""
+
+    @pytest.fixture
+    def answers(
+        self, network: Network, node: Node, controller: FakeController
+    ) -> Callable[[Opcode, bytes], list[SecureSession | None]]:
+        def answer(opcode: Opcode, payload: bytes) -> list[SecureSession | None]:
+            done: list[SecureSession | None] = []
+
+            def respond(exchange: Exchange, message: Message, now: float) -> None:
+                exchange.handler = Conversation(controller)
+                exchange.send(PROTOCOL_SECURE_CHANNEL, opcode, payload, now=now)
+
+            controller.exchanges.register(PROTOCOL_SECURE_CHANNEL, respond)
+            node.secure_channel.connect(
+                1,
+                controller.node_id,
+                CONTROLLER,
+                lambda session, now: done.append(session),
+                network.now,
+            )
+            network.run(1.0)
+            network.run(60.0)
+            assert len(node.secure_channel.initiator) == 0
+            assert node.sessions._reserved == set()
+            return done
+
+        return answer
+
+    @pytest.mark.parametrize(
+        ("opcode", "payload"),
+        [
+            (Opcode.CASE_SIGMA1, b"\x15\x18"),
+            (Opcode.CASE_SIGMA2, b"\x15\x18"),
+            (Opcode.CASE_SIGMA3, b"\x15\x18"),
+            (Opcode.CASE_SIGMA2_RESUME, b"\x15\x18"),
+            (Opcode.CASE_SIGMA2_RESUME, Sigma2Resume(bytes(16), bytes(16), 1).encode()),
+            (Opcode.CASE_SIGMA2, Sigma2(bytes(32), 1, b"\4" + bytes(64), bytes(99)).encode()),
+            (Opcode.STATUS_REPORT, b""),
+            # Success, before there was anything to succeed.
+            (Opcode.STATUS_REPORT, bytes(8)),
+            (Opcode.STATUS_REPORT, encode_busy(500)),
+        ],
+    )
+    @pytest.mark.parametrize("offers_resumption", [False, True])
+    def test_answer(
+        self,
+        answers: Callable[[Opcode, bytes], list[SecureSession | None]],
+        node: Node,
+        controller: FakeController,
+        opcode: Opcode,
+        payload: bytes,
+        offers_resumption: bool,
+    ) -> None:
+        if offers_resumption:
+            controller.case(NODE_ID)
+        assert answers(opcode, payload) == [None]
+        assert len(node.sessions) == offers_resumption
+
+
+def test_fabric_removed_during_a_call(
+    network: Network, node: Node, controller: FakeController
+) -> None:
+    done: list[SecureSession | None] = []
+    node.secure_channel.connect(
+        1, controller.node_id, CONTROLLER, lambda session, now: done.append(session), network.now
+    )
+    network.run(until=lambda: len(controller.secure_channel.case) == 1)
+    node.fabrics.remove(1)
+    network.run(1.0)
+    assert done == [None]
+    assert_nothing_left(node)

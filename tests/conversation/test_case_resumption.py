@@ -1,0 +1,184 @@
+"""Sessions that go on without certificates, and those that must not."""
+
+from __future__ import annotations
+
+import pytest
+
+from evse_node.matter import case_messages
+from evse_node.matter.crypto import KeyPair
+from evse_node.matter.message import PROTOCOL_INTERACTION_MODEL, PROTOCOL_SECURE_CHANNEL, Message
+from evse_node.matter.status_report import (
+    Opcode,
+    decode_status_report,
+)
+from tests.case_node import (
+    AUTHORITY,
+    INITIATOR,
+    INVALID_PARAMETER,
+    NO_SHARED_TRUST_ROOTS,
+    NODE,
+    NODE_ID,
+    TAG,
+    Node,
+    assert_nothing_left,
+    flip,
+    make_controller,
+    make_node,
+    opcodes_sent,
+    refusal,
+    send_sigma1,
+)
+from tests.fake_controller import FakeController
+from tests.fakes import Network
+
+
+@pytest.fixture
+def network() -> Network:
+    return Network()
+
+
+@pytest.fixture
+def node(network: Network) -> Node:
+    return make_node(network)
+
+
+@pytest.fixture
+def controller(network: Network, node: Node) -> FakeController:
+    return make_controller(network)
+
+
+def resumed(network: Network) -> bool:
+    """Tell whether the node has answered the last Sigma1 with Sigma2_Resume."""
+    answers = [
+        opcode
+        for opcode in opcodes_sent(network, NODE)
+        if opcode in (Opcode.CASE_SIGMA2, Opcode.CASE_SIGMA2_RESUME)
+    ]
+    return answers[-1] == Opcode.CASE_SIGMA2_RESUME
+
+
+def test_resumption(network: Network, node: Node, controller: FakeController) -> None:
+    first = controller.case(NODE_ID)
+    assert not resumed(network)
+    for _ in range(3):
+        second = controller.case(NODE_ID)
+        assert resumed(network)
+        ours = max(node.sessions, key=lambda session: session.local_id == second.peer_id)
+        assert ours.local_id == second.peer_id
+        assert ours.subject == next(iter(node.sessions)).subject
+        assert ours.subject.case_authenticated_tags == (TAG,)
+        assert ours.attestation_challenge == second.attestation_challenge
+        assert second.attestation_challenge != first.attestation_challenge
+        assert controller.request(PROTOCOL_INTERACTION_MODEL, 2, b"x") == (3, b"x")
+    assert len(node.secure_channel.resumption) == 1
+    network.run(10.0)
+    assert_nothing_left(node, sessions=4)
+
+
+def test_resumption_after_a_restart(
+    network: Network, node: Node, controller: FakeController
+) -> None:
+    controller.case(NODE_ID)
+    again = Node(network, 2, node.store)
+    controller.case(NODE_ID)
+    assert resumed(network)
+    assert len(again.sessions) == 1
+    assert controller.request(PROTOCOL_INTERACTION_MODEL, 2, b"x") == (3, b"x")
+
+
+def test_wrong_resume_mic_falls_back(
+    network: Network, node: Node, controller: FakeController, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    controller.case(NODE_ID)
+    original = case_messages.compute_resume1_mic
+    monkeypatch.setattr(
+        f"{INITIATOR}.compute_resume1_mic", lambda *arguments: flip(original(*arguments))
+    )
+    controller.case(NODE_ID)
+    assert not resumed(network)
+    assert controller.request(PROTOCOL_INTERACTION_MODEL, 2, b"x") == (3, b"x")
+
+
+def test_forgotten_session_falls_back(
+    network: Network, node: Node, controller: FakeController
+) -> None:
+    controller.case(NODE_ID)
+    node.secure_channel.resumption.remove_fabric(1)
+    controller.case(NODE_ID)
+    assert not resumed(network)
+    controller.case(NODE_ID)
+    assert resumed(network)
+
+
+def test_resumption_id_is_good_only_once(
+    network: Network, node: Node, controller: FakeController
+) -> None:
+    controller.case(NODE_ID)
+    record = controller.secure_channel.resumption.find_by_peer(1, NODE_ID)
+    assert record is not None
+    controller.case(NODE_ID)
+    assert resumed(network)
+    assert node.secure_channel.resumption.find_by_id(record.resumption_id) is None
+
+
+def test_initiator_that_does_not_confirm(
+    network: Network, node: Node, controller: FakeController
+) -> None:
+    controller.case(NODE_ID)
+    before = node.secure_channel.resumption.find_by_peer(1, controller.node_id)
+    conversation = send_sigma1(network, controller, lambda sigma1: sigma1)
+    assert conversation.receive().opcode == Opcode.CASE_SIGMA2_RESUME
+    conversation.send(Opcode.STATUS_REPORT, bytes.fromhex("0100000000000200"), 0)
+    network.run(10.0)
+    assert_nothing_left(node, sessions=1)
+    assert node.secure_channel.resumption.find_by_peer(1, controller.node_id) == before
+
+
+def test_fabric_that_is_gone_resumes_nothing(
+    network: Network, node: Node, controller: FakeController
+) -> None:
+    controller.case(NODE_ID)
+    assert node.store.items("resumption/")
+    node.fabrics.remove(1)
+    assert len(node.secure_channel.resumption) == 0
+    assert node.store.items("resumption/") == []
+    assert refusal(controller) == NO_SHARED_TRUST_ROOTS
+
+
+def test_new_identity_resumes_nothing(
+    network: Network, node: Node, controller: FakeController
+) -> None:
+    controller.case(NODE_ID)
+    node.fabrics.set_label(1, "a new label changes nothing")
+    assert len(node.secure_channel.resumption) == 1
+    key = KeyPair.generate()
+    noc = AUTHORITY.issue_noc(key.public_key, NODE_ID)
+    node.fabrics.update_pending(1, noc, AUTHORITY.icac, key)
+    assert len(node.secure_channel.resumption) == 0
+    controller.case(NODE_ID)
+    assert not resumed(network)
+
+
+@pytest.mark.parametrize("is_resumed", [False, True])
+@pytest.mark.parametrize("protocol_id", [PROTOCOL_INTERACTION_MODEL, PROTOCOL_SECURE_CHANNEL])
+def test_another_message_breaks_off(
+    network: Network,
+    node: Node,
+    controller: FakeController,
+    is_resumed: bool,
+    protocol_id: int,
+) -> None:
+    """Sigma1 in the place of Sigma3 or status report, or even another protocol."""
+    if is_resumed:
+        controller.case(NODE_ID)
+    sessions = len(node.sessions)
+    conversation = send_sigma1(network, controller, lambda sigma1: sigma1)
+    assert conversation.receive().opcode in (Opcode.CASE_SIGMA2, Opcode.CASE_SIGMA2_RESUME)
+    (handshake,) = node.secure_channel.case._handshakes
+    # The message layer lets no other protocol pass without encryption; the handshake neither.
+    message = Message(1, Opcode.CASE_SIGMA1, 0, protocol_id, b"\x15\x18")
+    handshake.on_message(handshake._exchange, message, network.now)
+    network.run(10.0)
+    report = decode_status_report(conversation.receive().payload)
+    assert (report.general_code, report.protocol_code) == INVALID_PARAMETER
+    assert_nothing_left(node, sessions)
