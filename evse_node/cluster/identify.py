@@ -76,13 +76,14 @@ class Identify(ClusterServer):
         """Whether the device is to show itself now."""
         return self._timer is not None
 
+    def _remaining_s(self, now: float) -> float:
+        return self._until - now if self.is_identifying else 0.0
+
     @reader
     def identify_time(self, context: InteractionContext) -> Value:
         """Seconds that are left; a second that has begun counts whole."""
-        if not self.is_identifying:
-            return 0
         # Without the last microsecond, which may be no more than a rounding of floats.
-        return ceil(max(0.0, self._until - context.now - 1e-6))
+        return ceil(max(0.0, self._remaining_s(context.now) - 1e-6))
 
     @writer("identify_time")
     def write_identify_time(self, context: InteractionContext, value: Value) -> None:
@@ -99,11 +100,11 @@ class Identify(ClusterServer):
     def trigger_effect(
         self, context: InteractionContext, *, effect_identifier: int, effect_variant: int
     ) -> None:
-        """Play an effect once, in its only variant; the last two also end identification."""
+        """Play an effect once; any variant is the default one. The last two end identification."""
         effect = Effect(effect_identifier)
         if effect is Effect.STOP_EFFECT:
             self.identify_for(0, context.now)
-        elif effect is Effect.FINISH_EFFECT and self.is_identifying:
+        elif effect is Effect.FINISH_EFFECT and self._remaining_s(context.now) > 1.0:
             self.identify_for(1, context.now)
         if self._on_effect is not None:
             self._on_effect(effect)
