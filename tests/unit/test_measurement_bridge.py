@@ -1,0 +1,275 @@
+"""From a simulated car's meter to the clusters around the Energy EVSE."""
+
+from __future__ import annotations
+
+import pytest
+
+from evse_node.cluster.descriptor import DescriptorServer
+from evse_node.cluster.device_type import check_node, device_type
+from evse_node.cluster.identify import IdentifyType
+from evse_node.cluster.zap import load_definitions
+from evse_node.errors import HalError
+from evse_node.hal.interface import Ratings
+from evse_node.hal.simulated import SimulatedBackend
+from evse_node.matter.data_model import Endpoint
+from evse_node.matter.store import MemoryStore
+from evse_node.measurement_bridge import MeasurementBridge
+from evse_node.state_machine.faults import FaultState
+from evse_node.units import Milliamps
+from tests.charger_host import ChargerHost
+from tests.cluster_host import ENDPOINT, ClusterHost
+
+START_LOAD, STOP_LOAD = 0x0091_0000_0000_0001, 0x0091_0000_0000_0000
+
+
+class Setup:
+    """A charger with its car, and all clusters of its endpoint."""
+
+    def __init__(
+        self,
+        backend: SimulatedBackend | None = None,
+        store: MemoryStore | None = None,
+        now: float = 1000.0,
+    ) -> None:
+        self.charger = ChargerHost(backend=backend, store=store, now=now)
+        self.clusters = ClusterHost(store=self.charger.store)
+        self.clusters.environment.now = lambda: self.charger.now
+        self.clusters.environment.utc_ms = self.charger.utc_ms
+        self.bridge = MeasurementBridge(
+            self.charger.charger,
+            self.charger.backend,
+            load_definitions(),
+            self.charger.timers,
+            draw=lambda: 0.25,
+        )
+        self.clusters.attach(*self.bridge.clusters)
+        self.bridge.start(self.charger.now)
+
+    @property
+    def car(self) -> SimulatedBackend:
+        return self.charger.backend
+
+    def charge(self) -> None:
+        assert self.charger.status("EnableCharging", None, 6_000, 32_000) == 0
+        self.car.plug_in()
+        self.car.demand()
+
+    def run(self, seconds: float) -> None:
+        self.charger.run(seconds)
+
+    def read(self, cluster, name: str):
+        self.clusters.now = self.charger.now
+        return self.clusters.read(cluster, name)
+
+    def power(self, name: str = "active_power"):
+        return self.read(self.bridge.power, name)
+
+    def imported(self) -> int:
+        return self.read(self.bridge.energy, "cumulative_energy_imported")["energy"]
+
+
+@pytest.fixture
+def setup() -> Setup:
+    return Setup()
+
+
+def test_endpoint_satisfies_its_device_types(setup):
+    definitions = load_definitions()
+    charger = setup.charger
+    servers = [
+        DescriptorServer(definitions["Descriptor"]),
+        *charger.bridge.clusters,
+        *setup.bridge.clusters,
+    ]
+    types = [device_type(name) for name in ("Energy EVSE", *setup.bridge.device_types)]
+    charger.node.endpoints[ENDPOINT] = Endpoint(
+        ENDPOINT,
+        tuple((each.id, each.revision) for each in types),
+        {server.id: server for server in servers},
+    )
+    check_node(charger.node)
+    assert setup.read(setup.bridge.power_source, "endpoint_list") == [0, ENDPOINT]
+
+
+def test_idle_charger_shows_voltage_and_no_power(setup):
+    assert setup.power() == 0
+    assert setup.power("voltage") == 230_000
+    assert setup.power("frequency") == 50_000
+    assert setup.imported() == 0
+    assert setup.read(setup.bridge.temperature, "measured_value") == 2_500
+    assert setup.read(setup.bridge.power_source, "wired_assessed_input_frequency") == 50
+
+
+def test_charging_car_is_measured_within_a_second(setup):
+    setup.charge()
+    setup.run(2.0)
+    car_mw = setup.car.status()["power_mw"]
+    assert car_mw > 0
+    assert setup.power() == car_mw
+    assert setup.power("rms_current") == setup.car.status()["current_ma"]
+    assert setup.power("power_factor") == 10_000
+    assert setup.read(setup.bridge.power_source, "wired_assessed_current") > 0
+
+
+def test_meter_session_and_total_agree_to_the_milliwatt_hour(setup):
+    setup.charge()
+    setup.run(3600.0)
+    setup.car.unplug()
+    setup.run(2.0)
+    total = setup.car.status()["imported_mwh"]
+    assert total > 0
+    assert setup.imported() == total
+    assert setup.charger.read("SessionEnergyCharged") == total
+    assert setup.power() == 0
+    periods = [
+        fields["energy_imported"]["energy"]
+        for name, fields in setup.clusters.take_events()
+        if name == "PeriodicEnergyMeasured"
+    ]
+    assert sum(periods) == total
+    # Begin, three or four quarters of an hour, and the end.
+    assert 5 <= len(periods) <= 7
+
+
+def test_end_of_charging_is_seen_at_once(setup):
+    setup.charge()
+    setup.run(60.0)
+    setup.clusters.take_reports()
+    setup.car.no_demand()
+    setup.run(1.5)
+    assert setup.power() == 0
+    assert "active_power" in setup.clusters.take_reports()
+
+
+def test_idle_charger_is_looked_at_every_ten_seconds(setup):
+    setup.run(60.0)
+    reads = []
+    read = setup.car.board.read
+
+    def count():
+        reads.append(setup.charger.now)
+        return read()
+
+    setup.car.board.read = count
+    setup.run(100.0)
+    assert 9 <= len(reads) <= 12
+
+
+def test_total_survives_a_restart_with_a_new_meter(setup):
+    setup.charge()
+    setup.run(600.0)
+    before = setup.imported()
+    setup.bridge.stop()
+    setup.charger.store.commit()
+    # The simulated meter of another process begins at zero.
+    again = Setup(store=setup.charger.store.after_power_cut(), now=5.0)
+    again.run(15.0)
+    assert again.imported() == before
+    again.charge()
+    again.run(60.0)
+    again.car.no_demand()
+    again.run(2.0)
+    assert again.imported() == before + again.car.status()["imported_mwh"]
+
+
+def test_stopped_bridge_does_nothing_more(setup):
+    setup.bridge.stop()
+    setup.charge()
+    setup.run(60.0)
+    assert setup.power() == 0
+    setup.bridge.stop()
+
+
+def test_lost_meter_is_null_until_it_is_back(setup):
+    setup.charge()
+    setup.run(30.0)
+    setup.car.board.is_meter_lost = True
+    before = setup.imported()
+    setup.run(12.0)
+    assert setup.power() is None
+    assert setup.read(setup.bridge.power_source, "wired_assessed_input_voltage") is None
+    assert setup.imported() == before
+    setup.car.board.is_meter_lost = False
+    setup.run(12.0)
+    setup.car.no_demand()
+    setup.run(2.0)
+    assert setup.power() == 0
+    assert setup.imported() == setup.car.status()["imported_mwh"]
+
+
+def test_lost_thermometer_is_null(setup, monkeypatch):
+    def lost() -> int:
+        raise HalError("no answer")
+
+    monkeypatch.setattr(setup.car.board, "read_millicelsius", lost)
+    setup.run(12.0)
+    assert setup.read(setup.bridge.temperature, "measured_value") is None
+
+
+def test_voltage_faults_are_faults_of_the_source(setup):
+    setup.car.fault("UnderVoltage")
+    setup.run(0.1)
+    source = setup.bridge.power_source
+    assert setup.read(source, "active_wired_faults") == [2]
+    setup.car.clear_fault()
+    setup.run(0.1)
+    assert setup.read(source, "active_wired_faults") == []
+    assert [name for name, _ in setup.clusters.take_events()] == ["WiredFaultChange"] * 2
+    setup.car.fault(FaultState.GROUND_FAULT.value)
+    setup.run(0.1)
+    assert setup.read(source, "active_wired_faults") == []
+
+
+def test_fake_load_hides_a_charging_car_which_is_counted_on(setup):
+    setup.charge()
+    setup.run(60.0)
+    setup.bridge.triggers[START_LOAD](setup.charger.now)
+    assert 980_000 <= setup.power() < 1_020_000
+    setup.run(60.0)
+    assert setup.imported() < 20_000
+    setup.bridge.triggers[STOP_LOAD](setup.charger.now)
+    assert setup.power() == setup.car.status()["power_mw"]
+    setup.car.no_demand()
+    setup.run(2.0)
+    assert setup.imported() == setup.car.status()["imported_mwh"]
+
+
+def test_single_phase_charger_has_no_polyphase_feature():
+    ratings = Ratings(Milliamps(16_000), phases=1)
+    single = Setup(SimulatedBackend(clock=lambda: 1000.0, ratings=ratings))
+    assert single.power("feature_map") == 0b00010
+    triple = Ratings(Milliamps(16_000), phases=3)
+    poly = Setup(SimulatedBackend(clock=lambda: 1000.0, ratings=triple))
+    assert poly.power("feature_map") == 0b00110
+
+
+def test_without_meter_and_thermometer_the_endpoint_is_no_sensor():
+    backend = SimulatedBackend(clock=lambda: 1000.0)
+    backend.meter = None
+    backend.temperature_sensor = None
+    setup = Setup(backend)
+    assert setup.bridge.device_types == ("Power Source",)
+    assert [cluster.name for cluster in setup.bridge.clusters] == ["Identify", "Power Source"]
+    assert setup.bridge.triggers == {}
+    setup.run(30.0)
+    setup.bridge.stop()
+
+
+def test_identification_is_shown_by_whoever_can():
+    charger = ChargerHost()
+    shown: list[bool] = []
+    bridge = MeasurementBridge(
+        charger.charger,
+        charger.backend,
+        load_definitions(),
+        charger.timers,
+        identify_type=IdentifyType.DISPLAY,
+        on_identify=shown.append,
+        on_effect=lambda effect: None,
+    )
+    host = ClusterHost()
+    host.attach(*bridge.clusters)
+    assert host.read(bridge.identify, "identify_type") == 4
+    bridge.identify.identify_for(3, charger.now)
+    charger.run(4.0)
+    assert shown == [True, False]
