@@ -27,16 +27,36 @@ from evse_node.cluster.network_commissioning import NetworkCommissioningServer
 from evse_node.cluster.network_interface import Interfaces
 from evse_node.cluster.operational_credentials import OperationalCredentialsServer
 from evse_node.cluster.server import ClusterServer
+from evse_node.cluster.time_synchronization import TimeSynchronizationServer
 from evse_node.cluster.zap import load_cluster_file, load_definitions
 from evse_node.evse_test_events import EvseTestEvents
 from evse_node.factory import FactoryData
+from evse_node.hal.interface import EvseBackend
 from evse_node.matter.data_model import Endpoint
 from evse_node.matter.stack import MatterStack
+from evse_node.matter.wall_clock import WallClock
+from evse_node.measurement_bridge import MeasurementBridge
 
 ROOT: Final = 0
 EVSE: Final = 1
 VENDOR_NAME: Final = "evse-node"
 PRODUCT_NAME: Final = "Energy EVSE"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeParts:
+    """What the clusters are built on."""
+
+    stack: MatterStack
+    charger: Charger
+    backend: EvseBackend
+    factory: FactoryData
+    clock: WallClock
+    definitions: Mapping[str, ClusterDefinition]
+    environment: ClusterEnvironment
+    interfaces: Interfaces
+    unique_id: str
+    enable_key: bytes | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +66,7 @@ class NodeClusters:
     basic_information: BasicInformationServer
     general_diagnostics: GeneralDiagnosticsServer
     bridge: EvseBridge
+    measurements: MeasurementBridge
 
 
 class ClusterDefinitions(dict[str, ClusterDefinition]):
@@ -61,64 +82,57 @@ class ClusterDefinitions(dict[str, ClusterDefinition]):
         return self._shipped[name]
 
 
-def build_endpoints(
-    stack: MatterStack,
-    charger: Charger,
-    factory: FactoryData,
-    definitions: Mapping[str, ClusterDefinition],
-    environment: ClusterEnvironment,
-    *,
-    enable_key: bytes | None,
-    interfaces: Interfaces,
-    unique_id: str,
-    now: float,
-) -> NodeClusters:
-    """Put all endpoints into the stack's node, and let the bridge follow the charger.
+def build_endpoints(parts: NodeParts, now: float) -> NodeClusters:
+    """Put all endpoints into the stack's node, and let the bridges follow the charger.
 
     Raises ConfigError when a definition does not fit what the node serves.
     """
-    root, basic, diagnostics = _root(stack, factory, definitions, enable_key, interfaces, unique_id)
-    bridge = EvseBridge(charger, definitions, timers=stack.timers)
-    evse = [DescriptorServer(definitions["Descriptor"]), *bridge.clusters]
-    _add_endpoint(stack, environment, ROOT, ("Root Node",), root)
-    _add_endpoint(stack, environment, EVSE, ("Energy EVSE",), evse)
-    check_node(stack.node)
-    test_events = EvseTestEvents(charger, bridge.energy_evse_mode, EVSE)
-    for code, action in test_events.triggers.items():
-        diagnostics.add_trigger(code, action, EVSE)
-    bridge.start(now)
-    return NodeClusters(basic, diagnostics, bridge)
-
-
-def _root(
-    stack: MatterStack,
-    factory: FactoryData,
-    definitions: Mapping[str, ClusterDefinition],
-    enable_key: bytes | None,
-    interfaces: Interfaces,
-    unique_id: str,
-) -> tuple[list[ClusterServer], BasicInformationServer, GeneralDiagnosticsServer]:
-    access = AccessControlServer(definitions["Access Control"], stack.access_control, stack.fabrics)
+    definitions, timers = parts.definitions, parts.stack.timers
     basic = BasicInformationServer(
         definitions["Basic Information"],
-        product_information(factory, unique_id),
-        stack.administration,
-        specification_version=stack.settings.parameters.specification_version,
-        data_model_revision=stack.settings.parameters.data_model_revision,
-        max_paths_per_invoke=stack.settings.parameters.max_paths_per_invoke,
+        product_information(parts.factory, parts.unique_id),
+        parts.stack.administration,
+        specification_version=parts.stack.settings.parameters.specification_version,
+        data_model_revision=parts.stack.settings.parameters.data_model_revision,
+        max_paths_per_invoke=parts.stack.settings.parameters.max_paths_per_invoke,
     )
     diagnostics = GeneralDiagnosticsServer(
-        definitions["General Diagnostics"], interfaces, stack.timers, enable_key=enable_key
+        definitions["General Diagnostics"],
+        parts.interfaces,
+        timers,
+        enable_key=parts.enable_key,
+        posix_ms=parts.clock.utc_ms,
     )
-    servers: list[ClusterServer] = [
+    bridge = EvseBridge(parts.charger, definitions, timers=timers)
+    measurements = MeasurementBridge(
+        parts.charger, parts.backend, definitions, timers, powered_endpoints=(ROOT, EVSE)
+    )
+    _add_endpoint(parts, ROOT, ("Root Node",), [basic, diagnostics, *_root(parts, basic)])
+    _add_endpoint(
+        parts,
+        EVSE,
+        ("Energy EVSE", *measurements.device_types),
+        [DescriptorServer(definitions["Descriptor"]), *bridge.clusters, *measurements.clusters],
+    )
+    check_node(parts.stack.node)
+    test_events = EvseTestEvents(parts.charger, bridge.energy_evse_mode, EVSE)
+    for code, action in (*test_events.triggers.items(), *measurements.triggers.items()):
+        diagnostics.add_trigger(code, action, EVSE)
+    bridge.start(now)
+    measurements.start(now)
+    return NodeClusters(basic, diagnostics, bridge, measurements)
+
+
+def _root(parts: NodeParts, basic: BasicInformationServer) -> list[ClusterServer]:
+    stack, definitions = parts.stack, parts.definitions
+    access = AccessControlServer(definitions["Access Control"], stack.access_control, stack.fabrics)
+    return [
         DescriptorServer(definitions["Descriptor"]),
         access,
-        basic,
         GeneralCommissioningServer(
             definitions["General Commissioning"], stack.fail_safe, stack.window, basic.set_location
         ),
-        NetworkCommissioningServer(definitions["Network Commissioning"], interfaces),
-        diagnostics,
+        NetworkCommissioningServer(definitions["Network Commissioning"], parts.interfaces),
         AdministratorCommissioningServer(
             definitions["Administrator Commissioning"],
             stack.window,
@@ -129,30 +143,31 @@ def _root(
         OperationalCredentialsServer(
             definitions["Operational Credentials"],
             stack.administration,
-            factory.attestation,
+            parts.factory.attestation,
             access.grant_administration,
         ),
         GroupKeyManagementServer(
             definitions["Group Key Management"], stack.group_keys, stack.fabrics
         ),
+        TimeSynchronizationServer(
+            definitions["Time Synchronization"], parts.clock, stack.timers, stack.fabrics
+        ),
     ]
-    return servers, basic, diagnostics
 
 
 def _add_endpoint(
-    stack: MatterStack,
-    environment: ClusterEnvironment,
+    parts: NodeParts,
     number: int,
     device_types: tuple[str, ...],
     servers: list[ClusterServer],
 ) -> None:
     types = [device_type(name) for name in device_types]
     clusters = {server.id: server for server in sorted(servers, key=lambda server: server.id)}
-    stack.node.endpoints[number] = Endpoint(
+    parts.stack.node.endpoints[number] = Endpoint(
         number, tuple((each.id, each.revision) for each in types), dict(clusters)
     )
     for server in servers:
-        server.attach(number, environment)
+        server.attach(number, parts.environment)
 
 
 def product_information(factory: FactoryData, unique_id: str) -> ProductInformation:

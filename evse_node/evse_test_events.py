@@ -31,7 +31,6 @@ from evse_node.state_machine.limits import LimitSource
 from evse_node.units import Milliamps, MilliwattHours
 
 CLUSTER_ID: Final = 0x0099
-_SCENARIO_MASK: Final = 0xFFFF_FFFF
 
 _TEST_LIMIT: Final = Milliamps(32_000)
 _TEST_CABLE: Final = Milliamps(63_000)
@@ -41,12 +40,11 @@ _TEST_CARD: Final = bytes(range(0x00, 0xA0, 0x11))[:10]
 
 
 class EvseTestEvents:
-    """The triggers of one charger on one endpoint."""
+    """The triggers of one charger."""
 
-    def __init__(self, charger: Charger, mode: EnergyEvseMode, endpoint_id: int) -> None:
+    def __init__(self, charger: Charger, mode: EnergyEvseMode) -> None:
         self._charger = charger
         self._mode = mode
-        self._endpoint_id = endpoint_id
         self._pilot_before_plug = PilotState.A
         self._pilot_before_demand = PilotState.B
         self._cable_before_plug: Milliamps | None = None
@@ -75,21 +73,6 @@ class EvseTestEvents:
     def triggers(self) -> Mapping[int, Callable[[float], None]]:
         """What each 64-bit EventTrigger does, endpoint bits zero; called with `now`."""
         return {CLUSTER_ID << 48 | code: action for code, action in self._scenarios.items()}
-
-    def handle(self, trigger: int, now: float) -> bool:
-        """Carry out a 64-bit EventTrigger; return False when it is none of this cluster's.
-
-        The endpoint in bits 47 to 32 is 0 or the charger's own.
-        """
-        if trigger >> 48 != CLUSTER_ID:
-            return False
-        if trigger >> 32 & 0xFFFF not in (0, self._endpoint_id):
-            return False
-        scenario = self._scenarios.get(trigger & _SCENARIO_MASK)
-        if scenario is None:
-            return False
-        scenario(now)
-        return True
 
     def _basic(self, now: float) -> None:
         self._charger.enter_test_mode(now)

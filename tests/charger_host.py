@@ -116,7 +116,7 @@ class ChargerHost:
         for cluster in self.bridge.clusters:
             cluster.attach(1, environment)
         self.bridge.start(now)
-        self.test_events = EvseTestEvents(self.charger, self.mode, 1)
+        self.test_events = EvseTestEvents(self.charger, self.mode)
         self.backend.attach(lambda event: self.charger.receive(event, self.now))
         self.reported.clear()
 
@@ -200,8 +200,8 @@ class ChargerHost:
         return Status.SUCCESS
 
     def trigger(self, scenario: int) -> None:
-        """Send a test event to endpoint 1."""
-        assert self.test_events.handle(0x0099_0001_0000_0000 | scenario, self.now)
+        """Send one of the cluster's test events by its scenario number."""
+        self.test_events.triggers[0x0099_0000_0000_0000 | scenario](self.now)
 
     def targets(self) -> list[Value]:
         reply = self.invoke("GetTargets")

@@ -171,24 +171,18 @@ def test_the_play_pilot_is_driven_by_events_alone(host: ChargerHost) -> None:
     assert host.charger.snapshot().state is State.PLUGGED_IN_DEMAND
 
 
-@pytest.mark.parametrize(
-    "code",
-    [
-        0,
-        0x0099_0000_0000_0007,
-        0x0099_0000_0000_0022,
-        0x0099_0002_0000_0000,  # another endpoint
-        0x0098_0001_0000_0000,  # another cluster
-        0x0099_FFFF_0000_0000,
-        0xFFFF_FFFF_FFF1_0000,
-    ],
-)
-def test_unknown_codes(host: ChargerHost, code: int) -> None:
-    assert not host.test_events.handle(code, host.now)
-    assert not host.charger.is_test_mode
+def test_codes() -> None:
+    codes = {*range(0x07), 0x10, 0x11, 0x12, 0x20, 0x21, 0x30, 0x31, 0x32, 0x40, 0x50}
+    assert set(ChargerHost().test_events.triggers) == {0x0099 << 48 | code for code in codes}
 
 
-@pytest.mark.parametrize("code", [0x0099_0000_0000_0000, 0x0099_0001_0000_0000])
-def test_known_codes(host: ChargerHost, code: int) -> None:
-    assert host.test_events.handle(code, host.now)
-    assert host.charger.is_test_mode
+def test_vehicle_and_card(host: ChargerHost) -> None:
+    host.trigger(BASIC)
+    host.trigger(PLUG_IN)
+    host.trigger(0x40)
+    name = host.read("VehicleID")
+    assert isinstance(name, str)
+    assert len(name) == 32
+    host.recorder.events.clear()
+    host.trigger(0x50)
+    assert host.next_event() == ("RFID", {"uid": bytes.fromhex("00112233445566778899")})

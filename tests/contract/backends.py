@@ -1,0 +1,90 @@
+"""The backends that the contract suite runs on, and what it takes to play a vehicle on each.
+
+Another backend joins by a `Bench` of its own in `BENCHES`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from evse_node.hal.interface import EvseBackend, HalEvent
+from evse_node.hal.simulated import SimulatedBackend
+
+
+class Bench(Protocol):
+    """A backend on the bench: hands to play the vehicle, and a way to let time pass."""
+
+    backend: EvseBackend
+    events: list[HalEvent]
+
+    async def start(self) -> None:
+        """Start the backend; its events go to `events`."""
+
+    async def stop(self) -> None:
+        """Stop the backend."""
+
+    def plug_in(self) -> None:
+        """Bring the pilot to state B, with a cable of 32 A."""
+
+    def demand(self) -> None:
+        """Bring the pilot to state C."""
+
+    def no_demand(self) -> None:
+        """Bring the pilot back to state B."""
+
+    def unplug(self) -> None:
+        """Bring the pilot to state A."""
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass."""
+
+    def is_powered(self) -> bool:
+        """Look at the socket itself, past what the backend says."""
+
+    def tap(self, uid: bytes) -> None:
+        """Hold a card to the reader."""
+
+
+class SimulatedBench:
+    """The simulated backend with a clock that stands still."""
+
+    def __init__(self) -> None:
+        self.now = 10.0
+        self.backend = SimulatedBackend(clock=lambda: self.now)
+        self.events: list[HalEvent] = []
+
+    async def start(self) -> None:
+        await self.backend.start(self.events.append)
+
+    async def stop(self) -> None:
+        await self.backend.stop()
+
+    def plug_in(self) -> None:
+        self.backend.plug_in()
+
+    def demand(self) -> None:
+        self.backend.demand()
+
+    def no_demand(self) -> None:
+        self.backend.no_demand()
+
+    def unplug(self) -> None:
+        self.backend.unplug()
+
+    def tap(self, uid: bytes) -> None:
+        self.backend.tap(uid)
+
+    def wait(self, seconds: float) -> None:
+        end = self.now + seconds
+        while (deadline := self.backend.next_deadline()) is not None and deadline <= end:
+            self.now = max(self.now, deadline)
+            self.backend.advance()
+        self.now = end
+        self.backend.advance()
+
+    def is_powered(self) -> bool:
+        return self.backend.board.is_closed
+
+
+BENCHES: Final[dict[str, Callable[[], Bench]]] = {"simulated": SimulatedBench}
