@@ -209,6 +209,8 @@ class Fuzzer:
             self._advance(30.0)
             if not stack.fail_safe.is_armed and not len(stack.interaction.subscriptions):
                 break
+        # What they have told the charger to do for a while ends, too.
+        self._advance(3600.0)
 
     def fire(self, peer: Peer) -> None:
         """Let a peer send one datagram; time goes on, answers are taken."""
