@@ -115,7 +115,7 @@ def build_endpoints(parts: NodeParts, now: float) -> NodeClusters:
         [DescriptorServer(definitions["Descriptor"]), *bridge.clusters, *measurements.clusters],
     )
     check_node(parts.stack.node)
-    test_events = EvseTestEvents(parts.charger, bridge.energy_evse_mode, EVSE)
+    test_events = EvseTestEvents(parts.charger, bridge.energy_evse_mode)
     for code, action in (*test_events.triggers.items(), *measurements.triggers.items()):
         diagnostics.add_trigger(code, action, EVSE)
     bridge.start(now)
