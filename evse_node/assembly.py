@@ -16,7 +16,7 @@ from evse_node.charger import Charger, ChargerSettings
 from evse_node.cluster.environment import ClusterEnvironment
 from evse_node.cluster.network_interface import InterfaceType, NetworkInterface
 from evse_node.config import NodeConfig
-from evse_node.endpoints import PRODUCT_NAME, ClusterDefinitions, build_endpoints
+from evse_node.endpoints import PRODUCT_NAME, ClusterDefinitions, NodeParts, build_endpoints
 from evse_node.errors import ConfigError, HalError
 from evse_node.factory import load_factory_data
 from evse_node.hal.interface import EvseBackend, HalEvent, capabilities
@@ -30,6 +30,7 @@ from evse_node.matter.stack import (
     StackEvent,
     StackSettings,
 )
+from evse_node.matter.wall_clock import ClockSource, WallClock
 from evse_node.mdns import MdnsAdvertiser
 from evse_node.network import (
     ARPHRD_ETHER,
@@ -56,10 +57,15 @@ _PARAMETERS: Final = SessionParameters(
 )
 
 
-def utc_ms() -> int | None:
-    """Return milliseconds since 1970, or None while the machine's clock is not set."""
-    now = time.time()
-    return int(now * 1000) if now >= _EARLIEST_UTC_S else None
+def _system_utc_us() -> int | None:
+    """Return microseconds since 1970, or None while the machine's clock is not set."""
+    now_us = time.time_ns() // 1000
+    return now_us if now_us >= _EARLIEST_UTC_S * 1_000_000 else None
+
+
+def _system_offset_s(utc_s: int) -> int:
+    """Return the offset of the machine's time zone at that time."""
+    return time.localtime(utc_s).tm_gmtoff
 
 
 class Assembly:
@@ -92,6 +98,12 @@ class Assembly:
         self._groups: frozenset[str] = frozenset()
         now = time.monotonic()
         node = Node()
+        clock = WallClock(
+            ClockSource(config.clock),
+            monotonic=time.monotonic,
+            system_utc_us=_system_utc_us,
+            system_offset_s=_system_offset_s,
+        )
         try:
             self.stack = MatterStack(
                 self._settings(),
@@ -99,29 +111,31 @@ class Assembly:
                 store,
                 random_bytes=os.urandom,
                 clock=time.monotonic,
-                utc_ms=utc_ms,
+                utc_ms=clock.utc_ms,
             )
             self.charger = Charger(
                 backend,
                 store,
                 now=now,
-                settings=ChargerSettings(evse=evse, features=features),
-                utc_ms=utc_ms,
+                settings=ChargerSettings(evse=evse, features=features, zone=clock.zone),
+                utc_ms=clock.utc_ms,
                 timers=self.stack.timers,
             )
-            self.clusters = build_endpoints(
-                self.stack,
-                self.charger,
-                self.factory,
-                definitions,
-                ClusterEnvironment(
-                    node, store, self.stack.event_log, time.monotonic, utc_ms, os.urandom
+            parts = NodeParts(
+                stack=self.stack,
+                charger=self.charger,
+                backend=backend,
+                factory=self.factory,
+                clock=clock,
+                definitions=definitions,
+                environment=ClusterEnvironment(
+                    node, store, self.stack.event_log, time.monotonic, clock.utc_ms, os.urandom
                 ),
-                enable_key=config.enable_key,
                 interfaces=lambda: [_describe(interface) for interface in self.mdns.chosen],
                 unique_id=_unique_id(store),
-                now=now,
+                enable_key=config.enable_key,
             )
+            self.clusters = build_endpoints(parts, now)
         except BaseException:
             self._udp.close()
             raise
@@ -167,6 +181,7 @@ class Assembly:
             _LOGGER.error("the hardware did not stop: %s", error or "no answer")
 
     def _say_goodbye(self) -> None:
+        self.clusters.measurements.stop()
         self.clusters.basic_information.shut_down()
         self.stack.handle_timer(time.monotonic())
         self.runtime.flush()

@@ -44,8 +44,9 @@ class NodeConfig:
     `passcode` and `discriminator` are None for values that the node draws at its
     first start and keeps. `interfaces` is empty for every interface that is up
     and not loopback. `features` is None for all that the backend can do. `control`
-    is None for no control API. `dac`, `pai`, `cd` and `dac_key` are files of the
-    maker's own attestation, all four or none. `hal` is handed to the backend.
+    is None for no control API. `clock` is "system" or "matter". `dac`, `pai`, `cd` and
+    `dac_key` are files of the maker's own attestation, all four or none. `hal` is
+    handed to the backend.
 
     Raises ConfigError when a value cannot be used.
     """
@@ -60,6 +61,7 @@ class NodeConfig:
     enable_key: bytes | None = None
     control: HostPort | None = DEFAULT_CONTROL
     cluster_xml: Path | None = None
+    clock: str = "system"
     log_level: str = "info"
     vendor_id: int = TEST_VENDOR_ID
     product_id: int = 0x8001

@@ -10,6 +10,7 @@ from evse_node.errors import ConfigError
 from evse_node.matter.onboarding import MAX_DISCRIMINATOR, MAX_PASSCODE, is_valid_passcode
 
 ENVIRONMENT_PREFIX: Final = "EVSE_NODE_"
+CLOCKS: Final = ("system", "matter")
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 FEATURES: Final = ("PREF", "SOC", "PNC", "RFID", "V2X")
 
@@ -122,11 +123,14 @@ def _name(value: object) -> str:
     return value.strip()
 
 
-def _log_level(value: object) -> str:
-    name = _name(value).lower()
-    if name not in LOG_LEVELS:
-        raise ValueError
-    return name
+def _one_of(*names: str) -> Callable[[object], str]:
+    def read(value: object) -> str:
+        name = _name(value).lower()
+        if name not in names:
+            raise ValueError
+        return name
+
+    return read
 
 
 def _enable_key(value: object) -> bytes:
@@ -234,9 +238,17 @@ SETTINGS: Final = (
         "cluster definition that goes before the shipped one",
     ),
     Setting(
+        "clock",
+        "clock",
+        _one_of(*CLOCKS),
+        f"one of {', '.join(CLOCKS)}",
+        "NAME",
+        "whose time counts: that of the system, or only what comes over Matter (system)",
+    ),
+    Setting(
         "log-level",
         "log_level",
-        _log_level,
+        _one_of(*LOG_LEVELS),
         f"one of {', '.join(LOG_LEVELS)}",
         "NAME",
         f"{', '.join(LOG_LEVELS)} (info)",

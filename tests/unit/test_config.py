@@ -41,6 +41,7 @@ def test_every_key_is_known_to_each_source(tmp_path: Path) -> None:
         "enable-key": "00112233445566778899aabbccddeeff",
         "control": "[::1]:8080",
         "cluster-xml": str(pem),
+        "clock": "Matter",
         "log-level": "DEBUG",
         "vendor-id": "0xFFF1",
         "product-id": "0x8002",
@@ -61,7 +62,7 @@ def test_every_key_is_known_to_each_source(tmp_path: Path) -> None:
     assert from_flags.features == ("SOC", "V2X")
     assert from_flags.control == HostPort("::1", 8080)
     assert str(from_flags.control) == "[::1]:8080"
-    assert from_flags.log_level == "debug"
+    assert (from_flags.clock, from_flags.log_level) == ("matter", "debug")
     assert from_flags.enable_key == bytes.fromhex("00112233445566778899aabbccddeeff")
 
 
