@@ -149,8 +149,8 @@ def _check_types(where: str, number: int, types: Collection[DeviceType]) -> None
 
 
 def _check_clusters(where: str, types: Collection[DeviceType], present: Collection[int]) -> None:
-    if missing := {DESCRIPTOR} - set(present):
-        raise ConfigError(f"{where}: lacks {_names(missing)}")
+    if DESCRIPTOR not in present:
+        raise ConfigError(f"{where}: lacks {_names([DESCRIPTOR])}")
     for type_ in types:
         if missing := type_.mandatory - set(present):
             raise ConfigError(f"{where}: {type_.name} lacks {_names(missing)}")

@@ -11,8 +11,9 @@ from typing import Final
 
 from evse_node.errors import ConfigError, DecodeError, StatusError
 from evse_node.matter import stored
+from evse_node.matter.certificate import is_operational_node_id
 from evse_node.matter.data_model import AuthMode, Privilege, Subject
-from evse_node.matter.fabric import MAX_NODE_ID, MIN_NODE_ID, FabricTable
+from evse_node.matter.fabric import FabricTable
 from evse_node.matter.interaction.status import Status
 from evse_node.matter.store import Store
 from evse_node.matter.tlv import Tag, TlvList, TlvValue, Writer, decode
@@ -256,7 +257,7 @@ def is_valid_case_subject(subject: int) -> bool:
     """Whether `subject` is an operational node id, or a tag whose version is not 0."""
     if subject >> 32 == _CAT_PREFIX:
         return subject & _CAT_VERSION != 0
-    return MIN_NODE_ID <= subject <= MAX_NODE_ID
+    return is_operational_node_id(subject)
 
 
 def check_entry(entry: AccessControlEntry) -> None:

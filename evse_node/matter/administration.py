@@ -1,5 +1,8 @@
 """What fabrics, sessions, the fail-safe and the commissioning window do to each other.
 
+Not implemented: RemoveFabric Command, of the last fabric, as far as it is to take along
+what administrators wrote that is of no fabric, such as NodeLabel.
+
 Spec: Matter Core 1.3 "Commissioning", "Fail Safe Context", "RemoveFabric Command"
 """
 

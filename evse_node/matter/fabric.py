@@ -12,7 +12,11 @@ from typing import Final
 
 from evse_node.errors import ConfigError, CryptoError, DecodeError, EvseNodeError
 from evse_node.matter import stored
-from evse_node.matter.certificate import decode_certificate, verify_chain
+from evse_node.matter.certificate import (
+    decode_certificate,
+    is_operational_node_id,
+    verify_chain,
+)
 from evse_node.matter.crypto import KeyPair, hkdf_sha256, hmac_sha256
 from evse_node.matter.group_key import (
     IPK_KEY_SET_ID,
@@ -25,8 +29,6 @@ from evse_node.matter.store import Store
 from evse_node.matter.tlv import Writer, decode_struct
 
 MAX_FABRIC_INDEX: Final = 254
-MIN_NODE_ID: Final = 1
-MAX_NODE_ID: Final = 0xFFFF_FFEF_FFFF_FFFF
 _PREFIX: Final = "fabric/"
 # Index that was given away last, so that a new fabric does not follow in old footsteps.
 _LAST_INDEX_KEY: Final = "counter/fabric_index"
@@ -366,7 +368,7 @@ def _make_fabric(
     node_id, fabric_id = leaf.subject.node_id, leaf.subject.fabric_id
     if not fabric_id:
         raise FabricError(invalid_noc, "the NOC names no fabric")
-    if node_id is None or not MIN_NODE_ID <= node_id <= MAX_NODE_ID:
+    if node_id is None or not is_operational_node_id(node_id):
         raise FabricError(NodeOperationalCertStatus.INVALID_NODE_OP_ID, "no operational node id")
     return Fabric(
         index=index,
