@@ -1,0 +1,1 @@
+"""Energy management: power adjustments, forecasts, pauses and opt-outs, without I/O."""

@@ -1,0 +1,137 @@
+"""The driver of energy management: it feeds events, gives orders to the charger, keeps time.
+
+    appliance = Appliance(plant, conditions, features=frozenset({"PA", "PFR"}), epoch_s=clock)
+    appliance.observers.append(on_change)        # called with (notices, is_prompt, now)
+    appliance.handle(PauseRequest(60, AdjustmentCause.GRID), now)
+    ...
+    appliance.on_timer(now)                      # when `next_deadline(now)` has come
+
+Spec: Matter Application Clusters 1.3 "Device Energy Management Cluster"
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from typing import Final, Protocol, TypeAlias
+
+from evse_node.energy_management.conditions import Conditions, Moment
+from evse_node.energy_management.forecast import Forecast
+from evse_node.energy_management.notices import Notice
+from evse_node.energy_management.requests import ConditionsChanged, Event, TimePassed
+from evse_node.energy_management.state import (
+    NO_ORDERS,
+    EnergyState,
+    Orders,
+    next_deadline,
+    orders,
+)
+from evse_node.energy_management.step import step
+from evse_node.units import EpochSeconds, MilliwattHours
+
+_LOGGER: Final = logging.getLogger(__name__)
+
+_EVENTS_PER_TURN: Final = 100
+
+Observer: TypeAlias = Callable[[tuple[Notice, ...], bool, float], None]
+"""Called with the notices of a turn, whether somebody asked for its changes, and the time."""
+
+
+class Plant(Protocol):
+    """The charger as energy management acts on it."""
+
+    def apply(self, orders: Orders, now: float) -> None:
+        """Follow these orders instead of the ones before. May call `Appliance.handle`."""
+
+    def meter_mwh(self) -> MilliwattHours:
+        """Return the energy that went to the vehicle less what came from it, since whenever."""
+
+
+class Appliance:
+    """One appliance whose energy is managed.
+
+    `features` are codes of the cluster. `epoch_s` returns the wall clock's seconds, or None
+    while it is not known; `first_id` is less than the number of the first forecast.
+    """
+
+    def __init__(
+        self,
+        plant: Plant,
+        conditions: Conditions,
+        *,
+        features: frozenset[str],
+        epoch_s: Callable[[], EpochSeconds | None],
+        first_id: int = 0,
+    ) -> None:
+        self.observers: list[Observer] = []
+        self._plant = plant
+        self._epoch_s = epoch_s
+        self._state = EnergyState(features, conditions, last_id=first_id)
+        self._orders = NO_ORDERS
+        self._queue: deque[Event] = deque()
+        self._is_busy = False
+
+    @property
+    def state(self) -> EnergyState:
+        """All that is known."""
+        return self._state
+
+    @property
+    def orders(self) -> Orders:
+        """What the charger was told last."""
+        return self._orders
+
+    def forecast(self) -> Forecast | None:
+        """Return the forecast with its progress until now."""
+        return self._state.forecast_at(self._epoch_s())
+
+    def handle(self, event: Event, now: float) -> None:
+        """Take in an event and all that follows.
+
+        Raises RequestRefusedError when it is a request that cannot be followed. Called out of
+        `Plant.apply`, it waits for its turn.
+        """
+        self._queue.append(event)
+        if not self._is_busy:
+            self._work_off(now)
+
+    def on_timer(self, now: float) -> None:
+        """Do what is due. May be called at any time."""
+        self.handle(TimePassed(), now)
+
+    def next_deadline(self, now: float) -> float | None:
+        """Return when `on_timer` wants to be called (monotonic seconds), or None."""
+        return next_deadline(self._state, self._moment(now))
+
+    def _moment(self, now: float) -> Moment:
+        return Moment(now, self._epoch_s(), self._plant.meter_mwh())
+
+    def _work_off(self, now: float) -> None:
+        self._is_busy = True
+        notices: list[Notice] = []
+        is_prompt = False
+        # What is due has happened before anything else does.
+        self._queue.appendleft(TimePassed())
+        try:
+            for _ in range(_EVENTS_PER_TURN):
+                if not self._queue:
+                    break
+                event = self._queue.popleft()
+                self._state, told = step(self._state, event, self._moment(now))
+                notices += told
+                is_prompt |= bool(told) or not isinstance(event, TimePassed | ConditionsChanged)
+                self._give_orders(now)
+            else:
+                _LOGGER.error("energy management does not come to rest; the rest is dropped")
+        finally:
+            self._queue.clear()
+            self._is_busy = False
+            for observer in self.observers:
+                observer(tuple(notices), is_prompt, now)
+
+    def _give_orders(self, now: float) -> None:
+        wanted = orders(self._state, self._epoch_s())
+        if wanted != self._orders:
+            self._orders = wanted
+            self._plant.apply(wanted, now)

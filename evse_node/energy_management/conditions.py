@@ -1,0 +1,102 @@
+"""What the charger gives energy management to work with.
+
+Spec: Matter Application Clusters 1.3 "Device Energy Management Cluster"
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from evse_node.energy_management.forecast import PowerRange
+from evse_node.units import EpochSeconds, Milliamps, Millivolts, MilliwattHours, power_mw
+
+
+class Availability(Enum):
+    """Whether the appliance takes part at all."""
+
+    ONLINE = "online"
+    OFFLINE = "offline"
+    FAULT = "fault"
+
+
+@dataclass(frozen=True, slots=True)
+class Supply:
+    """The current that may be offered, and what it means in power.
+
+    `maximum_ma` is the limit of all others: energy management's own claim left out.
+    """
+
+    voltage_mv: Millivolts
+    phases: int
+    minimum_ma: Milliamps
+    maximum_ma: Milliamps
+
+    @property
+    def power(self) -> PowerRange | None:
+        """The power that a vehicle may have; None when that is none at all."""
+        if self.maximum_ma < self.minimum_ma:
+            return None
+        return PowerRange(
+            power_mw(self.voltage_mv, self.minimum_ma, self.phases),
+            power_mw(self.voltage_mv, self.maximum_ma, self.phases),
+        )
+
+    def current_ma(self, power: int) -> Milliamps:
+        """Return the current that makes this power, rounded up to the milliamp.
+
+        Up, so that a power that was a current rounded down becomes that current again.
+        """
+        return Milliamps(-(-power * 1000 // (self.voltage_mv * self.phases)))
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What the vehicle shall have.
+
+    `charged_mwh` is what it got in this session, `remaining_mwh` what a target still lacks
+    (None: not known). `goal` names the target: it changes when the target does, and not
+    with the progress towards it.
+    """
+
+    charged_mwh: MilliwattHours = MilliwattHours(0)  # noqa: RUF009 - an int
+    remaining_mwh: MilliwattHours | None = None
+    deadline: EpochSeconds | None = None
+    goal: tuple[int | None, ...] = ()
+
+    @property
+    def is_promised(self) -> bool:
+        """True when somebody counts on an amount of energy by a time."""
+        return bool(self.remaining_mwh) and self.deadline is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """The charger and its vehicle now.
+
+    `power` is the range of the whole appliance, whatever is limited at present.
+    `is_connected`: a vehicle is there and may be charged. `wants_energy`: as far as one
+    can tell, it would take energy that it is offered. `start_time` is when the charger's
+    own schedule begins, None when it does not wait.
+    """
+
+    availability: Availability
+    power: PowerRange
+    supply: Supply
+    is_connected: bool = False
+    wants_energy: bool = False
+    need: Need = Need()
+    start_time: EpochSeconds | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """When something happens: monotonic seconds, the wall clock, and the meter then.
+
+    `epoch_s` is None while the wall clock is not known; `meter_mwh` is the energy that
+    went to the vehicle less what came from it, since whenever.
+    """
+
+    now: float
+    epoch_s: EpochSeconds | None
+    meter_mwh: MilliwattHours

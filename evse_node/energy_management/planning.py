@@ -1,0 +1,188 @@
+"""Making forecasts: how an energy is delivered in time, at the power that there is.
+
+Spec: Matter Application Clusters 1.3 "Forecast Attribute"
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final, NamedTuple
+
+from evse_node.energy_management.conditions import Need
+from evse_node.energy_management.forecast import (
+    Forecast,
+    PowerRange,
+    Slot,
+    SlotLimits,
+    duration_for,
+    energy_of,
+    total_duration_s,
+)
+from evse_node.units import EpochSeconds, MilliwattHours, Milliwatts
+
+MAXIMUM_SLOTS: Final = 10
+IDLE: Final = 0
+CHARGING: Final = 1
+
+_SLOT_S: Final = 3600
+"""A longer time at one power becomes several slots, so that each can be changed."""
+_SHORTEST_PAUSE_S: Final = 60
+"""A car needs seconds to stop and to start again, and contacts wear with each pause."""
+_LONGEST_PAUSE_S: Final = 3600
+_FLEXIBILITY_S: Final = 3600
+"""How much later than planned a vehicle without a target may be done."""
+_TYPICAL_SESSION_MWH: Final = 20_000_000
+_LEAST_DURATION_S: Final = 15 * 60
+"""What a vehicle that goes on asking for energy is taken to need at least."""
+_LONGEST_DURATION_S: Final = 7 * 24 * 3600
+"""No forecast looks further, whatever a target asks for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cap:
+    """The most power that may be drawn from one time up to another."""
+
+    start_time: EpochSeconds
+    end_time: EpochSeconds
+    power_mw: Milliwatts
+
+
+class Block(NamedTuple):
+    """A time at one power; 0 is off."""
+
+    duration_s: int
+    power_mw: int
+
+
+def needed_energy(need: Need, power: PowerRange) -> MilliwattHours:
+    """Return what a vehicle is expected to take. What nobody knows is a typical session."""
+    if need.remaining_mwh:
+        return min(need.remaining_mwh, energy_of(power.maximum_mw, _LONGEST_DURATION_S))
+    return MilliwattHours(
+        max(
+            _TYPICAL_SESSION_MWH - need.charged_mwh,
+            energy_of(power.maximum_mw, _LEAST_DURATION_S),
+        )
+    )
+
+
+def fill(
+    energy_mwh: int, start_time: EpochSeconds, power: PowerRange, caps: Sequence[Cap] = ()
+) -> list[Block]:
+    """Deliver an energy as early as the caps allow. `caps` are in order and do not overlap."""
+    blocks: list[Block] = []
+    left_mwh, now = energy_mwh, int(start_time)
+    for cap in caps:
+        cap_mw = min(cap.power_mw, power.maximum_mw)
+        if cap_mw < power.minimum_mw:
+            cap_mw = Milliwatts(0)
+        for power_mw, until in ((power.maximum_mw, cap.start_time), (cap_mw, cap.end_time)):
+            available_s = until - now
+            if available_s <= 0 or left_mwh <= 0:
+                continue
+            used_s = min(available_s, duration_for(left_mwh, power_mw)) if power_mw else available_s
+            blocks.append(Block(used_s, power_mw))
+            left_mwh -= energy_of(power_mw, used_s)
+            now += used_s
+    if left_mwh > 0:
+        blocks.append(Block(duration_for(left_mwh, power.maximum_mw), power.maximum_mw))
+    return _merged(blocks)
+
+
+def _merged(blocks: Sequence[Block]) -> list[Block]:
+    merged: list[Block] = []
+    for block in blocks:
+        if merged and merged[-1].power_mw == block.power_mw:
+            merged[-1] = Block(merged[-1].duration_s + block.duration_s, block.power_mw)
+        else:
+            merged.append(block)
+    return merged
+
+
+def make_forecast(
+    number: int,
+    energy_mwh: int,
+    start_time: EpochSeconds,
+    latest_end_time: EpochSeconds | None,
+    power: PowerRange,
+    caps: Sequence[Cap] = (),
+) -> Forecast | None:
+    """Return a forecast that delivers an energy; None when it would have too many slots.
+
+    It may end after `latest_end_time`, which then moves to the end; without one there
+    is some flexibility. A wait at the beginning makes the start later instead of a slot.
+    """
+    blocks = fill(energy_mwh, start_time, power, caps)
+    if blocks and not blocks[0].power_mw:
+        start_time = EpochSeconds(start_time + blocks[0].duration_s)
+        del blocks[0]
+    if not blocks or len(blocks) > MAXIMUM_SLOTS:
+        return None
+    slots = tuple(_slot(block, power) for block in _split(blocks))
+    end_time = EpochSeconds(start_time + total_duration_s(slots))
+    if latest_end_time is None:
+        latest_end_time = EpochSeconds(end_time + _FLEXIBILITY_S)
+    return flexible(
+        Forecast(
+            id=number,
+            start_time=start_time,
+            end_time=end_time,
+            latest_end_time=max(latest_end_time, end_time),
+            slots=slots,
+        ),
+        power,
+    )
+
+
+def _split(blocks: Sequence[Block]) -> list[Block]:
+    """Cut long blocks into slots of about an hour, as many as there may be."""
+    spare = MAXIMUM_SLOTS - len(blocks)
+    pieces: list[Block] = []
+    for block in blocks:
+        wanted = -(-block.duration_s // _SLOT_S) - 1 if block.power_mw else 0
+        count = 1 + min(wanted, spare)
+        spare -= count - 1
+        each_s, rest_s = divmod(block.duration_s, count)
+        pieces += (Block(each_s + (index < rest_s), block.power_mw) for index in range(count))
+    return pieces
+
+
+def _slot(block: Block, power: PowerRange) -> Slot:
+    duration_s, power_mw = block
+    return Slot(
+        duration_s=duration_s,
+        shortest_s=duration_s,
+        longest_s=duration_s,
+        power_mw=Milliwatts(power_mw),
+        power=power if power_mw else PowerRange(Milliwatts(0), Milliwatts(0)),
+        energy_mwh=energy_of(power_mw, duration_s),
+        esa_state=CHARGING if power_mw else IDLE,
+    )
+
+
+def flexible(forecast: Forecast, power: PowerRange) -> Forecast:
+    """Return a forecast whose slots say how far they may be changed and paused.
+
+    What bounds them is the time that is left until the latest end.
+    """
+    slots = tuple(_flexible_slot(slot, forecast.slack_s, power) for slot in forecast.slots)
+    return replace(forecast, slots=slots)
+
+
+def _flexible_slot(slot: Slot, slack_s: int, power: PowerRange) -> Slot:
+    if not slot.power_mw:
+        return slot
+    shortest_s = min(slot.duration_s, duration_for(slot.energy_mwh, power.maximum_mw))
+    longest_s = slot.duration_s + slack_s
+    is_pausable = slack_s >= _SHORTEST_PAUSE_S
+    return replace(
+        slot,
+        shortest_s=shortest_s,
+        longest_s=longest_s,
+        power=power,
+        is_pausable=is_pausable,
+        shortest_pause_s=_SHORTEST_PAUSE_S if is_pausable else 0,
+        longest_pause_s=min(slack_s, _LONGEST_PAUSE_S) if is_pausable else 0,
+        limits=SlotLimits(power, shortest_s, longest_s),
+    )

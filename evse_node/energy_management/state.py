@@ -1,0 +1,229 @@
+"""All that energy management knows, as one frozen value, and what follows from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final, TypeAlias
+
+from evse_node.energy_management.conditions import Availability, Conditions, Moment
+from evse_node.energy_management.forecast import Forecast, PowerRange
+from evse_node.energy_management.names import (
+    AdjustmentCause,
+    EsaState,
+    PowerAdjustReason,
+    UpdateReason,
+)
+from evse_node.energy_management.requests import PowerOption, Script
+from evse_node.units import EpochSeconds, Milliamps, MilliwattHours, Milliwatts
+
+_SHORTEST_ADJUSTMENT_S: Final = 30
+_LONGEST_ADJUSTMENT_S: Final = 4 * 3600
+_CLOCK_RETRY_S: Final = 30.0
+"""How often to look for the wall clock while there is no forecast for want of it."""
+_CLOCK_LONGEST_WAIT_S: Final = 60.0
+"""The wall clock may be set while something waits for it, so no wait is longer than this."""
+
+_UPDATE_REASONS: Final = {
+    AdjustmentCause.LOCAL: UpdateReason.LOCAL,
+    AdjustmentCause.GRID: UpdateReason.GRID,
+}
+_ADJUST_REASONS: Final = {
+    AdjustmentCause.LOCAL: PowerAdjustReason.LOCAL,
+    AdjustmentCause.GRID: PowerAdjustReason.GRID,
+}
+
+Grounds: TypeAlias = tuple[object, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PowerAdjustment:
+    """A running power adjustment. `started_at`, `changed_at` and `ends_at` are monotonic seconds.
+
+    It may be changed while it runs: `asked_mws` is the energy (mW x s) that was asked for
+    before `changed_at`. `meter_mwh` is the meter at the start.
+    """
+
+    power_mw: Milliwatts
+    cause: AdjustmentCause
+    started_at: float
+    changed_at: float
+    ends_at: float
+    meter_mwh: MilliwattHours
+    asked_mws: float = 0.0
+
+    def asked_until(self, now: float) -> float:
+        """Return the energy asked for since the start, in mW x s."""
+        return self.asked_mws + self.power_mw * (now - self.changed_at)
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """A running pause. `planned_s` is by how much it made its slot longer."""
+
+    cause: AdjustmentCause
+    started_at: float
+    ends_at: float
+    slot: int
+    planned_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """What the charger is to do.
+
+    `limit_ma` is energy management's claim on the current, 0 while it may not flow, None
+    without a claim. `overrides_schedule`: charging does not wait for the charger's own
+    schedule, because a plan that somebody asked for has taken its place.
+    """
+
+    limit_ma: Milliamps | None = None
+    overrides_schedule: bool = False
+
+
+NO_ORDERS: Final = Orders()
+
+
+@dataclass(frozen=True, slots=True)
+class EnergyState:
+    """All that `step` knows.
+
+    `forecast` is the one that is shown, without progress; `altered_by` who had it changed
+    by a request, None for the charger's own. `grounds` are what it was made from.
+    `idle_at` is when a vehicle that asks for nothing counts as not wanting anything.
+    """
+
+    features: frozenset[str]
+    conditions: Conditions
+    script: Script | None = None
+    opted_out: frozenset[AdjustmentCause] = frozenset()
+    adjustment: PowerAdjustment | None = None
+    pause: Pause | None = None
+    forecast: Forecast | None = None
+    altered_by: AdjustmentCause | None = None
+    grounds: Grounds = ()
+    last_id: int = 0
+    idle_at: float | None = None
+    is_idle: bool = True
+
+    @property
+    def power(self) -> PowerRange:
+        """The range of the whole appliance."""
+        return self.conditions.power if self.script is None else self.script.power
+
+    @property
+    def esa_state(self) -> EsaState:
+        """Spec: Matter Application Clusters 1.3 "ESAState Attribute"."""
+        if self.pause is not None:
+            return EsaState.PAUSED
+        if self.adjustment is not None:
+            return EsaState.POWER_ADJUST_ACTIVE
+        if self.script is not None:
+            return EsaState.ONLINE
+        return _ESA_STATES[self.conditions.availability]
+
+    @property
+    def is_available(self) -> bool:
+        """True while there is a vehicle to be managed."""
+        return self.conditions.availability is Availability.ONLINE and self.conditions.is_connected
+
+    @property
+    def supply_power(self) -> PowerRange | None:
+        """The power that may be offered now; None for none."""
+        return self.conditions.supply.power if self.script is None else self.script.power
+
+    @property
+    def options(self) -> tuple[PowerOption, ...]:
+        """The power adjustments that may be asked for."""
+        if "PA" not in self.features:
+            return ()
+        if self.script is not None:
+            return self.script.options
+        power = self.supply_power
+        if power is None or not self.is_available or self.is_idle:
+            return ()
+        longest_s = self._longest_adjustment_s(power)
+        if longest_s < _SHORTEST_ADJUSTMENT_S:
+            return ()
+        return (PowerOption(power, _SHORTEST_ADJUSTMENT_S, longest_s),)
+
+    def _longest_adjustment_s(self, power: PowerRange) -> int:
+        """Return how long the least power is harmless: what is missed fits before the deadline."""
+        missed_mw = power.maximum_mw - power.minimum_mw
+        if self.forecast is None or not self.conditions.need.is_promised or not missed_mw:
+            return _LONGEST_ADJUSTMENT_S
+        harmless_s = self.forecast.slack_s * power.maximum_mw // missed_mw
+        return min(_LONGEST_ADJUSTMENT_S, harmless_s)
+
+    @property
+    def adjust_reason(self) -> PowerAdjustReason:
+        """Why the power is adjusted."""
+        if self.adjustment is None:
+            return PowerAdjustReason.NONE
+        return _ADJUST_REASONS[self.adjustment.cause]
+
+    @property
+    def update_reason(self) -> UpdateReason:
+        """Why the forecast is as it is: a pause, a request, or the charger's own reasons."""
+        cause = self.altered_by if self.pause is None else self.pause.cause
+        return UpdateReason.INTERNAL if cause is None else _UPDATE_REASONS[cause]
+
+    def forecast_at(self, epoch_s: EpochSeconds | None) -> Forecast | None:
+        """Return the forecast with its progress; a script's does not progress by itself."""
+        if self.forecast is None or self.script is not None or epoch_s is None:
+            return self.forecast
+        return self.forecast.at(epoch_s)
+
+    def with_forecast(self, forecast: Forecast | None) -> EnergyState:
+        """Return the state with another forecast, which gets the next number."""
+        if forecast is None:
+            return replace(self, forecast=None)
+        number = self.last_id + 1 & 0xFFFF_FFFF
+        return replace(self, forecast=replace(forecast, id=number), last_id=number)
+
+
+_ESA_STATES: Final = {
+    Availability.ONLINE: EsaState.ONLINE,
+    Availability.OFFLINE: EsaState.OFFLINE,
+    Availability.FAULT: EsaState.FAULT,
+}
+
+
+def orders(state: EnergyState, epoch_s: EpochSeconds | None) -> Orders:
+    """Return what the charger is to do. A script leaves it alone."""
+    if state.script is not None:
+        return NO_ORDERS
+    supply = state.conditions.supply
+    rules_forecast = state.altered_by is not None or state.adjustment is not None
+    if state.pause is not None:
+        return Orders(Milliamps(0), rules_forecast)
+    if state.adjustment is not None:
+        return Orders(supply.current_ma(state.adjustment.power_mw), rules_forecast)
+    if state.altered_by is None or state.forecast is None or epoch_s is None:
+        return NO_ORDERS
+    forecast = state.forecast.at(epoch_s)
+    if forecast.active_slot is None:
+        return Orders(Milliamps(0), rules_forecast)
+    slot = forecast.slots[forecast.active_slot]
+    power = supply.power
+    if power is not None and slot.power_mw >= power.maximum_mw:
+        return Orders(None, rules_forecast)
+    return Orders(supply.current_ma(slot.power_mw), rules_forecast)
+
+
+def next_deadline(state: EnergyState, moment: Moment) -> float | None:
+    """Return when the next thing happens by itself (monotonic seconds), or None."""
+    moments: list[float] = []
+    if state.adjustment is not None:
+        moments.append(state.adjustment.ends_at)
+    if state.pause is not None:
+        moments.append(state.pause.ends_at)
+    if state.idle_at is not None:
+        moments.append(state.idle_at)
+    if state.script is None and state.is_available and not state.is_idle:
+        if moment.epoch_s is None:
+            moments.append(moment.now + _CLOCK_RETRY_S)
+        elif state.forecast is not None and state.pause is None and state.idle_at is None:
+            boundary = state.forecast.next_boundary(moment.epoch_s)
+            wait_s = 0.0 if boundary is None else float(boundary - moment.epoch_s)
+            moments.append(moment.now + min(wait_s, _CLOCK_LONGEST_WAIT_S))
+    return min(moments, default=None)
