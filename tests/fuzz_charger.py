@@ -9,11 +9,12 @@ from evse_node.bridge import EVSE, evse_settings
 from evse_node.charger import Charger, ChargerSettings
 from evse_node.cluster.environment import ClusterEnvironment
 from evse_node.config import NodeConfig
-from evse_node.endpoints import ClusterDefinitions, build_endpoints
+from evse_node.endpoints import ClusterDefinitions, NodeParts, build_endpoints
 from evse_node.factory import FactoryData, load_factory_data
 from evse_node.hal.simulated import SimulatedBackend
 from evse_node.matter.stack import MatterStack
 from evse_node.matter.store import MemoryStore
+from evse_node.matter.wall_clock import WallClock
 from tests.fakes import seeded_bytes
 from tests.fuzzing import Fuzzer
 from tests.root_node import ENABLE_KEY, ETHERNET
@@ -28,27 +29,36 @@ def factory_data() -> FactoryData:
 def populate_charger(stack: MatterStack, clock: Callable[[], float]) -> None:
     """Put the endpoints of a node with a charger into a stack; a car is plugged in."""
     definitions = ClusterDefinitions(None)
+    wall_clock = WallClock(monotonic=clock, system_utc_us=lambda: None)
     backend = SimulatedBackend(clock=clock)
     charger = Charger(
         backend,
         stack.store,
         now=clock(),
         settings=ChargerSettings(evse=evse_settings(definitions[EVSE])),
+        utc_ms=wall_clock.utc_ms,
         timers=stack.timers,
     )
-    build_endpoints(
-        stack,
-        charger,
-        factory_data(),
-        definitions,
-        ClusterEnvironment(
-            stack.node, stack.store, stack.event_log, clock, lambda: None, stack._random_bytes
+    parts = NodeParts(
+        stack=stack,
+        charger=charger,
+        backend=backend,
+        factory=factory_data(),
+        clock=wall_clock,
+        definitions=definitions,
+        environment=ClusterEnvironment(
+            stack.node,
+            stack.store,
+            stack.event_log,
+            clock,
+            wall_clock.utc_ms,
+            stack._random_bytes,
         ),
-        enable_key=ENABLE_KEY,
         interfaces=lambda: [ETHERNET],
         unique_id="00" * 16,
-        now=clock(),
+        enable_key=ENABLE_KEY,
     )
+    build_endpoints(parts, clock())
     backend.attach(lambda event: charger.receive(event, clock()))
     backend.plug_in()
 
