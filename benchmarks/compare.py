@@ -20,6 +20,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from benchmarks.measuring import cpu_ms, resident_mb, start_to_answer
+from evse_node.matter.attestation import make_development_attestation
 from tests.interop import environment
 from tests.interop.conftest import Controller
 from tests.interop.hosts import TwoHosts, why_not
@@ -93,9 +94,28 @@ def devices(folder: Path) -> tuple[Device, Device]:
         "matter.js",
         2,
         2222,
-        ["node", str(script), str(folder / "matterjs"), "5542", "2222", str(PASSCODE)],
+        [
+            *("node", str(script), str(folder / "matterjs"), "5542", "2222", str(PASSCODE)),
+            str(write_attestation(folder / "attestation.json")),
+        ],
     )
     return node, peer
+
+
+def write_attestation(path: Path) -> Path:
+    """Give matter.js credentials from the same root as the node's, so that one PAA serves both."""
+    attestation = make_development_attestation(random_bytes=os.urandom)
+    path.write_text(
+        json.dumps(
+            {
+                "key": attestation.dac_key.private_bytes.hex(),
+                "dac": attestation.dac_der.hex(),
+                "pai": attestation.pai_der.hex(),
+                "declaration": attestation.cd_der.hex(),
+            }
+        )
+    )
+    return path
 
 
 def run(rounds: int, count: int) -> dict[str, dict[str, list[float]]]:

@@ -1,5 +1,7 @@
 // A matter.js EVSE device with stub behaviour: the reference that the benchmark alternates with.
-// Usage: node evse-device.mjs STORAGE PORT DISCRIMINATOR PASSCODE
+// Usage: node evse-device.mjs STORAGE PORT DISCRIMINATOR PASSCODE ATTESTATION
+// ATTESTATION is a JSON file with key, dac, pai and declaration in hexadecimal.
+import { readFileSync } from "node:fs";
 import { Endpoint, Environment, Logger, ServerNode, VendorId } from "@matter/main";
 import { EnergyEvseServer } from "@matter/main/behaviors/energy-evse";
 import { EnergyEvseModeServer } from "@matter/main/behaviors/energy-evse-mode";
@@ -7,7 +9,7 @@ import { EnergyEvse } from "@matter/main/clusters/energy-evse";
 import { EnergyEvseMode } from "@matter/main/clusters/energy-evse-mode";
 import { EnergyEvseDevice } from "@matter/main/devices/energy-evse";
 
-const [storage, port, discriminator, passcode] = process.argv.slice(2);
+const [storage, port, discriminator, passcode, attestation] = process.argv.slice(2);
 Logger.level = "fatal";
 Environment.default.vars.set("storage.path", storage);
 
@@ -35,11 +37,22 @@ class StubEvse extends EnergyEvseServer.with("ChargingPreferences") {
     clearTargets() {}
 }
 
+const credentials = JSON.parse(readFileSync(attestation, "utf8"));
+const bytesOf = name => Uint8Array.from(Buffer.from(credentials[name], "hex"));
+
 const server = await ServerNode.create({
     id: "evse",
     network: { port: Number(port), ble: false },
     commissioning: { passcode: Number(passcode), discriminator: Number(discriminator) },
     productDescription: { name: "EVSE", deviceType: EnergyEvseDevice.deviceType },
+    operationalCredentials: {
+        certification: {
+            privateKey: bytesOf("key"),
+            certificate: bytesOf("dac"),
+            intermediateCertificate: bytesOf("pai"),
+            declaration: bytesOf("declaration"),
+        },
+    },
     basicInformation: { vendorId: VendorId(0xfff1), productId: 0x8001, vendorName: "Bench", productName: "EVSE" },
 });
 await server.add(
