@@ -19,7 +19,12 @@ from typing import Final, Protocol, TypeAlias
 from evse_node.energy_management.conditions import Conditions, Moment
 from evse_node.energy_management.forecast import Forecast
 from evse_node.energy_management.notices import Notice
-from evse_node.energy_management.requests import ConditionsChanged, Event, TimePassed
+from evse_node.energy_management.requests import (
+    ConditionsChanged,
+    Event,
+    PowerAdjustRequest,
+    TimePassed,
+)
 from evse_node.energy_management.state import (
     NO_ORDERS,
     EnergyState,
@@ -102,10 +107,13 @@ class Appliance:
 
     def next_deadline(self, now: float) -> float | None:
         """Return when `on_timer` wants to be called (monotonic seconds), or None."""
-        return next_deadline(self._state, self._moment(now))
+        return next_deadline(self._state, now, self._epoch_s())
 
-    def _moment(self, now: float) -> Moment:
-        return Moment(now, self._epoch_s(), self._plant.meter_mwh())
+    def _moment(self, event: Event, now: float) -> Moment:
+        # To read a meter takes time; only power adjustments look at it.
+        is_metered = self._state.adjustment is not None or isinstance(event, PowerAdjustRequest)
+        meter_mwh = self._plant.meter_mwh() if is_metered else MilliwattHours(0)
+        return Moment(now, self._epoch_s(), meter_mwh)
 
     def _work_off(self, now: float) -> None:
         self._is_busy = True
@@ -118,7 +126,7 @@ class Appliance:
                 if not self._queue:
                     break
                 event = self._queue.popleft()
-                self._state, told = step(self._state, event, self._moment(now))
+                self._state, told = step(self._state, event, self._moment(event, now))
                 notices += told
                 is_prompt |= bool(told) or not isinstance(event, TimePassed | ConditionsChanged)
                 self._give_orders(now)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
-from evse_node.energy_management.conditions import Availability, Conditions, Moment
+from evse_node.energy_management.conditions import Availability, Conditions
 from evse_node.energy_management.forecast import Forecast, PowerRange
 from evse_node.energy_management.names import (
     AdjustmentCause,
@@ -210,7 +210,7 @@ def orders(state: EnergyState, epoch_s: EpochSeconds | None) -> Orders:
     return Orders(supply.current_ma(slot.power_mw), rules_forecast)
 
 
-def next_deadline(state: EnergyState, moment: Moment) -> float | None:
+def next_deadline(state: EnergyState, now: float, epoch_s: EpochSeconds | None) -> float | None:
     """Return when the next thing happens by itself (monotonic seconds), or None."""
     moments: list[float] = []
     if state.adjustment is not None:
@@ -220,10 +220,10 @@ def next_deadline(state: EnergyState, moment: Moment) -> float | None:
     if state.idle_at is not None:
         moments.append(state.idle_at)
     if state.script is None and state.is_available and not state.is_idle:
-        if moment.epoch_s is None:
-            moments.append(moment.now + _CLOCK_RETRY_S)
+        if epoch_s is None:
+            moments.append(now + _CLOCK_RETRY_S)
         elif state.forecast is not None and state.pause is None and state.idle_at is None:
-            boundary = state.forecast.next_boundary(moment.epoch_s)
-            wait_s = 0.0 if boundary is None else float(boundary - moment.epoch_s)
-            moments.append(moment.now + min(wait_s, _CLOCK_LONGEST_WAIT_S))
+            boundary = state.forecast.next_boundary(epoch_s)
+            wait_s = 0.0 if boundary is None else float(boundary - epoch_s)
+            moments.append(now + min(wait_s, _CLOCK_LONGEST_WAIT_S))
     return min(moments, default=None)

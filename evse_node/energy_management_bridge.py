@@ -1,0 +1,324 @@
+"""The bridge between energy management and its clusters, and from there to the charger.
+
+    management = EnergyManagementBridge(
+        charger, backend.ratings, bridge.energy_evse_mode, definitions,
+        features=parse_features(definitions[MANAGEMENT], "0x7B"), timers=timers, utc_ms=clock,
+    )
+    for cluster in management.clusters:
+        endpoint.clusters[cluster.id] = cluster
+        cluster.attach(endpoint.id, environment)
+    for code, action in management.triggers.items():
+        diagnostics.add_trigger(code, action, endpoint.id)
+    bridge.start(now)
+    management.start(now)          # after the charger's own bridge
+
+Spec: Matter Application Clusters 1.3 "Device Energy Management Cluster"
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Final, cast
+
+from evse_node.charger import Charger, Snapshot
+from evse_node.cluster.definition import ClusterDefinition
+from evse_node.cluster.device_energy_management import DeviceEnergyManagement, Struct
+from evse_node.cluster.device_energy_management_mode import (
+    GRID_OPTIMIZATION,
+    LOCAL_OPTIMIZATION,
+    DeviceEnergyManagementMode,
+)
+from evse_node.cluster.energy_evse_mode import TIME_OF_USE, EnergyEvseMode
+from evse_node.cluster.mode_base import Mode
+from evse_node.cluster.server import ClusterServer, Value
+from evse_node.energy_management.appliance import Appliance
+from evse_node.energy_management.names import AdjustmentCause
+from evse_node.energy_management.notices import (
+    Notice,
+    Paused,
+    PowerAdjustEnded,
+    PowerAdjustStarted,
+    Resumed,
+)
+from evse_node.energy_management.requests import (
+    CancelPowerAdjustRequest,
+    CancelRequest,
+    ConditionsChanged,
+    Constraint,
+    ConstraintRequest,
+    ModifyForecastRequest,
+    OptOutChanged,
+    PauseRequest,
+    PowerAdjustRequest,
+    Problem,
+    Request,
+    RequestRefusedError,
+    ResumeRequest,
+    SlotAdjustment,
+    StartTimeAdjustRequest,
+)
+from evse_node.energy_plant import ChargerPlant
+from evse_node.energy_structs import EnergyStructs
+from evse_node.energy_test_events import EnergyTestEvents
+from evse_node.errors import StatusError
+from evse_node.hal.interface import Ratings
+from evse_node.matter.interaction.status import Status
+from evse_node.matter.timers import Timer, Timers
+from evse_node.state_machine.effects import Notice as ChargerNotice
+from evse_node.units import EpochSeconds, MilliwattHours, Milliwatts, epoch_s_from_utc_ms
+
+MANAGEMENT: Final = "Device Energy Management"
+MANAGEMENT_MODE: Final = "Device Energy Management Mode"
+DEVICE_TYPE: Final = "Device Energy Management"
+
+_QUIET_REPORT_S: Final = 10.0
+"""What changes by itself is reported no more often; what somebody asked for, at once."""
+_PROBLEMS: Final[Mapping[Problem, Status]] = {
+    Problem.CONSTRAINT: Status.CONSTRAINT_ERROR,
+    Problem.STATE: Status.INVALID_IN_STATE,
+    Problem.INCOMPLETE: Status.INVALID_COMMAND,
+    Problem.IMPOSSIBLE: Status.FAILURE,
+}
+_TAGS: Final = {
+    AdjustmentCause.LOCAL: LOCAL_OPTIMIZATION,
+    AdjustmentCause.GRID: GRID_OPTIMIZATION,
+}
+_QUIET_ATTRIBUTES: Final = ("power_adjustment_capability", "forecast")
+
+
+class EnergyManagementBridge:
+    """One appliance with its Device Energy Management and Mode clusters, on a charger."""
+
+    def __init__(
+        self,
+        charger: Charger,
+        ratings: Ratings,
+        charging_mode: EnergyEvseMode,
+        definitions: Mapping[str, ClusterDefinition],
+        *,
+        features: Collection[str],
+        timers: Timers,
+        utc_ms: Callable[[], int | None],
+    ) -> None:
+        self._charger = charger
+        self._timers = timers
+        self._timer: Timer | None = None
+        self._report_timer: Timer | None = None
+        self._reported_at = float("-inf")
+        self._utc_ms = utc_ms
+        self._plant = ChargerPlant(
+            charger,
+            ratings,
+            is_schedule_followed=lambda: TIME_OF_USE in charging_mode.current.tags,
+            epoch_s=self._epoch_s,
+        )
+        definition = definitions[MANAGEMENT]
+        codes = frozenset(features)
+        self._structs = EnergyStructs(definition, codes)
+        self.appliance = Appliance(
+            self._plant,
+            self._plant.conditions(charger.snapshot()),
+            features=codes,
+            epoch_s=self._epoch_s,
+            # Numbers of forecasts go on growing over restarts, without being stored.
+            first_id=self._epoch_s() or 0,
+        )
+        self.device_energy_management = DeviceEnergyManagement(self, definition, features=codes)
+        self.device_energy_management_mode = DeviceEnergyManagementMode(
+            definitions[MANAGEMENT_MODE], self._on_mode
+        )
+        self._test_events = EnergyTestEvents(
+            self.appliance, epoch_s=self._epoch_s, user_opt_out=self._user_opt_out
+        )
+        self._shown: dict[str, object] = {}
+        self._unreported: set[str] = set()
+
+    @property
+    def clusters(self) -> tuple[ClusterServer, ...]:
+        """The clusters to be put on the charger's endpoint and attached."""
+        return (self.device_energy_management, self.device_energy_management_mode)
+
+    @property
+    def triggers(self) -> Mapping[int, Callable[[float], None]]:
+        """What to do, called with `now`, for each code of a test event trigger."""
+        return self._test_events.triggers
+
+    def start(self, now: float) -> None:
+        """Begin to follow the charger; the clusters are attached."""
+        self._charger.observers.append(self._on_charger)
+        self.appliance.observers.append(self._on_change)
+        self.appliance.handle(
+            ConditionsChanged(self._plant.conditions(self._charger.snapshot())), now
+        )
+
+    def stop(self) -> None:
+        """Follow the charger no longer."""
+        for timer in (self._timer, self._report_timer):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._report_timer = None
+        if self._on_charger in self._charger.observers:
+            self._charger.observers.remove(self._on_charger)
+
+    def _epoch_s(self) -> EpochSeconds | None:
+        utc_ms = self._utc_ms()
+        return None if utc_ms is None else epoch_s_from_utc_ms(utc_ms)
+
+    # From the charger to the appliance
+
+    def _on_charger(
+        self, snapshot: Snapshot, notices: tuple[ChargerNotice, ...], now: float
+    ) -> None:
+        self._plant.keep_schedule_overridden(snapshot, now)
+        # The snapshot may be older than what its observers have brought about.
+        self.appliance.handle(
+            ConditionsChanged(self._plant.conditions(self._charger.snapshot())), now
+        )
+
+    def _user_opt_out(self) -> frozenset[AdjustmentCause]:
+        """Return for whom the chosen mode allows no optimization."""
+        tags = self.device_energy_management_mode.current.tags
+        return frozenset(cause for cause, tag in _TAGS.items() if tag not in tags)
+
+    def _on_mode(self, mode: Mode, now: float) -> None:
+        self.appliance.handle(OptOutChanged(self._user_opt_out()), now)
+
+    # From the appliance to the clusters
+
+    def _on_change(self, notices: tuple[Notice, ...], is_prompt: bool, now: float) -> None:
+        state = self.appliance.state
+        power = state.power
+        self.device_energy_management.set(
+            esa_state=self._structs.esa_state(state.esa_state),
+            abs_min_power=power.minimum_mw,
+            abs_max_power=power.maximum_mw,
+            opt_out_state=self._structs.opt_out_state(state.opted_out),
+        )
+        capability = self._structs.capability(state.options, state.adjust_reason)
+        self.device_energy_management.set_quietly(power_adjustment_capability=capability)
+        progress = self.appliance.forecast()
+        active_slot = None if progress is None else progress.active_slot
+        self._note("power_adjustment_capability", capability)
+        self._note("forecast", (state.forecast, active_slot, state.update_reason))
+        for notice in notices:
+            self._emit(notice)
+        self._arm_report(is_prompt, now)
+        self._arm(now)
+
+    def _note(self, attribute: str, value: object) -> None:
+        if attribute not in self._shown or self._shown[attribute] != value:
+            self._shown[attribute] = value
+            self._unreported.add(attribute)
+
+    def _emit(self, notice: Notice) -> None:
+        emit = self.device_energy_management.emit
+        match notice:
+            case PowerAdjustStarted():
+                emit("PowerAdjustStart")
+            case PowerAdjustEnded(cause, duration_s, energy_mwh):
+                emit(
+                    "PowerAdjustEnd",
+                    cause=self._structs.end_cause(cause),
+                    duration=duration_s,
+                    energy_use=energy_mwh,
+                )
+            case Paused():
+                emit("Paused")
+            case Resumed(cause):
+                emit("Resumed", cause=self._structs.end_cause(cause))
+
+    def _arm_report(self, is_prompt: bool, now: float) -> None:
+        if not self._unreported:
+            return
+        due = self._reported_at + _QUIET_REPORT_S
+        if is_prompt or now >= due:
+            self._report(now)
+        elif self._report_timer is None:
+            self._report_timer = self._timers.call_at(due, self._report)
+
+    def _report(self, now: float) -> None:
+        if self._report_timer is not None:
+            self._report_timer.cancel()
+            self._report_timer = None
+        names = [name for name in _QUIET_ATTRIBUTES if name in self._unreported]
+        self._unreported.clear()
+        self._reported_at = now
+        self.device_energy_management.report(*names)
+
+    def _arm(self, now: float) -> None:
+        deadline = self.appliance.next_deadline(now)
+        if self._timer is not None:
+            if self._timer.callback is not None and self._timer.when == deadline:
+                return
+            self._timer.cancel()
+            self._timer = None
+        if deadline is not None:
+            self._timer = self._timers.call_at(deadline, self.appliance.on_timer)
+
+    # From the cluster to the appliance: `cluster.device_energy_management.EnergyManagementControl`
+
+    def _request(self, request: Request, now: float) -> None:
+        try:
+            self.appliance.handle(request, now)
+        except RequestRefusedError as error:
+            raise StatusError(_PROBLEMS[error.problem], reason=str(error)) from error
+
+    def adjust_power(self, power: int, duration: int, cause: int, now: float) -> None:
+        """See `EnergyManagementControl`."""
+        self._request(
+            PowerAdjustRequest(Milliwatts(power), duration, self._structs.cause(cause)), now
+        )
+
+    def cancel_power_adjustment(self, now: float) -> None:
+        """See `EnergyManagementControl`."""
+        self._request(CancelPowerAdjustRequest(), now)
+
+    def adjust_start_time(self, start_time: int, cause: int, now: float) -> None:
+        """See `EnergyManagementControl`."""
+        self._request(
+            StartTimeAdjustRequest(EpochSeconds(start_time), self._structs.cause(cause)), now
+        )
+
+    def pause(self, duration: int, cause: int, now: float) -> None:
+        """See `EnergyManagementControl`."""
+        self._request(PauseRequest(duration, self._structs.cause(cause)), now)
+
+    def resume(self, now: float) -> None:
+        """See `EnergyManagementControl`."""
+        self._request(ResumeRequest(), now)
+
+    def modify_forecast(
+        self, forecast_id: int, adjustments: Sequence[Struct], cause: int, now: float
+    ) -> None:
+        """See `EnergyManagementControl`."""
+        slots = tuple(
+            SlotAdjustment(
+                cast(int, each["slot_index"]),
+                cast(int, each["duration"]),
+                cast("Milliwatts | None", each.get("nominal_power")),
+            )
+            for each in adjustments
+        )
+        self._request(ModifyForecastRequest(forecast_id, slots, self._structs.cause(cause)), now)
+
+    def constrain_forecast(self, constraints: Sequence[Struct], cause: int, now: float) -> None:
+        """See `EnergyManagementControl`."""
+        kept = tuple(
+            Constraint(
+                EpochSeconds(cast(int, each["start_time"])),
+                cast(int, each["duration"]),
+                cast("Milliwatts | None", each.get("nominal_power")),
+                cast("MilliwattHours | None", each.get("maximum_energy")),
+                cast("int | None", each.get("load_control")),
+            )
+            for each in constraints
+        )
+        self._request(ConstraintRequest(kept, self._structs.cause(cause)), now)
+
+    def cancel_requests(self, now: float) -> None:
+        """See `EnergyManagementControl`."""
+        self._request(CancelRequest(), now)
+
+    def forecast(self) -> Value:
+        """See `EnergyManagementControl`."""
+        return self._structs.forecast(self.appliance.forecast(), self.appliance.state.update_reason)

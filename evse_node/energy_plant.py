@@ -1,0 +1,160 @@
+"""The charger as energy management sees it and acts on it.
+
+Energy management's claim on the current is the charger's claim of the grid. A pause, and
+the wait for a start that somebody asked for, are a claim of no current at all.
+
+Not implemented: power adjustments below zero (discharging); the claim is one on charging.
+
+Spec: Matter Application Clusters 1.3 "Device Energy Management Cluster"
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from evse_node.charger import Charger, Snapshot
+from evse_node.energy_management.conditions import Availability, Conditions, Need, Supply
+from evse_node.energy_management.forecast import PowerRange
+from evse_node.energy_management.state import NO_ORDERS, Orders
+from evse_node.hal.interface import Ratings
+from evse_node.state_machine.control_pilot import MINIMUM_OFFER_MA
+from evse_node.state_machine.events import Direction, LimitClaimed
+from evse_node.state_machine.limits import LimitSource
+from evse_node.state_machine.names import State, SupplyState
+from evse_node.units import EpochSeconds, Milliamps, MilliwattHours, Milliwatts, power_mw
+
+_CONNECTED: Final = frozenset(
+    {
+        State.PLUGGED_IN_NO_DEMAND,
+        State.PLUGGED_IN_DEMAND,
+        State.PLUGGED_IN_CHARGING,
+        State.PLUGGED_IN_DISCHARGING,
+    }
+)
+_ENABLED: Final = frozenset({SupplyState.CHARGING_ENABLED, SupplyState.ENABLED})
+
+
+class ChargerPlant:
+    """One charger. `is_schedule_followed` tells whether its mode asks it to wait for targets."""
+
+    def __init__(
+        self,
+        charger: Charger,
+        ratings: Ratings,
+        *,
+        is_schedule_followed: Callable[[], bool],
+        epoch_s: Callable[[], EpochSeconds | None],
+    ) -> None:
+        self._charger = charger
+        self._ratings = ratings
+        self._is_schedule_followed = is_schedule_followed
+        self._epoch_s = epoch_s
+        self._orders = NO_ORDERS
+        self._power = PowerRange(
+            self._power_of(MINIMUM_OFFER_MA),
+            self._power_of(max(MINIMUM_OFFER_MA, ratings.maximum_current_ma)),
+        )
+
+    def _power_of(self, current_ma: int) -> Milliwatts:
+        return power_mw(self._ratings.nominal_voltage_mv, current_ma, self._ratings.phases)
+
+    # What the charger is told
+
+    def apply(self, orders: Orders, now: float) -> None:
+        """Follow these orders instead of the ones before."""
+        before, self._orders = self._orders, orders
+        if orders.overrides_schedule:
+            # Whoever takes the schedule's place says first how much, and then lets it go.
+            self._claim(before, orders, now)
+            self._follow_schedule(now)
+        else:
+            self._follow_schedule(now)
+            self._claim(before, orders, now)
+
+    def _claim(self, before: Orders, orders: Orders, now: float) -> None:
+        if orders.limit_ma != before.limit_ma:
+            claim = LimitClaimed(LimitSource.GRID, orders.limit_ma, (Direction.CHARGE,))
+            self._charger.handle(claim, now)
+
+    def _follow_schedule(self, now: float) -> None:
+        is_followed = self._is_schedule_followed() and not self._orders.overrides_schedule
+        self._charger.follow_schedule(is_followed, now)
+
+    def keep_schedule_overridden(self, snapshot: Snapshot, now: float) -> None:
+        """Let the schedule go again if somebody else, such as a change of mode, took it up."""
+        if snapshot.is_held and self._orders.overrides_schedule:
+            self._follow_schedule(now)
+
+    # What it tells
+
+    def meter_mwh(self) -> MilliwattHours:
+        """Return the energy that went to the vehicle less what came from it."""
+        values = self._charger.meter_values()
+        if values is None:
+            return MilliwattHours(0)
+        return MilliwattHours(values.imported_mwh - values.exported_mwh)
+
+    def conditions(self, snapshot: Snapshot) -> Conditions:
+        """Return how things stand, energy management's own claim left out."""
+        state = snapshot.state
+        return Conditions(
+            availability=_availability(snapshot),
+            power=self._power,
+            supply=Supply(
+                self._ratings.nominal_voltage_mv,
+                self._ratings.phases,
+                Milliamps(max(MINIMUM_OFFER_MA, snapshot.minimum_charge_ma)),
+                self._limit_without_own(),
+            ),
+            is_connected=state in _CONNECTED and snapshot.supply_state in _ENABLED,
+            wants_energy=state in (State.PLUGGED_IN_DEMAND, State.PLUGGED_IN_CHARGING)
+            or (state is State.PLUGGED_IN_NO_DEMAND and self._is_withheld(snapshot)),
+            need=_need(snapshot),
+            start_time=self._planned_start(snapshot),
+        )
+
+    def _limit_without_own(self) -> Milliamps:
+        return self._charger.state.charge_limits.with_claim(LimitSource.GRID, None).current_ma
+
+    def _is_withheld(self, snapshot: Snapshot) -> bool:
+        """Tell whether a vehicle that asks for nothing may do so only for want of an offer."""
+        limit_ma = self._orders.limit_ma
+        return snapshot.is_held or (limit_ma is not None and limit_ma < MINIMUM_OFFER_MA)
+
+    def _planned_start(self, snapshot: Snapshot) -> EpochSeconds | None:
+        start_time, now = snapshot.next_charge.start_time, self._epoch_s()
+        is_waiting = snapshot.is_held or (
+            self._orders.overrides_schedule and self._is_schedule_followed()
+        )
+        if not is_waiting or start_time is None or now is None or start_time <= now:
+            return None
+        return start_time
+
+
+def _availability(snapshot: Snapshot) -> Availability:
+    if snapshot.supply_state is SupplyState.DISABLED_ERROR:
+        return Availability.FAULT
+    if snapshot.supply_state is SupplyState.DISABLED_DIAGNOSTICS:
+        return Availability.OFFLINE
+    return Availability.ONLINE
+
+
+def _need(snapshot: Snapshot) -> Need:
+    plan, vehicle, session = snapshot.next_charge, snapshot.vehicle, snapshot.session
+    charged_mwh = MilliwattHours(0)
+    if session is not None and session.is_active:
+        charged_mwh = session.energy_charged_mwh(snapshot.meter)
+    remaining_mwh: int | None = None
+    percent, capacity_mwh = vehicle.state_of_charge_percent, vehicle.battery_capacity_mwh
+    target_percent = 100 if plan.target_time is None else plan.target_soc_percent
+    if percent is not None and capacity_mwh is not None and target_percent is not None:
+        remaining_mwh = max(0, target_percent - percent) * capacity_mwh // 100
+    elif plan.required_energy_mwh is not None:
+        remaining_mwh = max(0, plan.required_energy_mwh - charged_mwh)
+    return Need(
+        charged_mwh=charged_mwh,
+        remaining_mwh=None if remaining_mwh is None else MilliwattHours(remaining_mwh),
+        deadline=plan.target_time,
+        goal=(plan.required_energy_mwh, plan.target_soc_percent),
+    )
