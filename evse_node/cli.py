@@ -8,6 +8,7 @@ discoverable fast.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import sys
 from collections.abc import Callable, Mapping
@@ -50,6 +51,8 @@ class _Parser(argparse.ArgumentParser):
 
 def main() -> NoReturn:
     """Run the command line and exit."""
+    # Imports make objects to keep, not garbage; looking for some takes a tenth of the start.
+    gc.disable()
     try:
         arguments = _parser().parse_args()
         command: Callable[[argparse.Namespace], None] = arguments.command

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import sys
@@ -46,6 +47,9 @@ async def _serve(config: NodeConfig) -> None:
         changes = _Changes(node)
         unwatch = node.watch(changes.show)
         changes.show()
+        # What the start has made stays for good, and need not be looked at again.
+        gc.freeze()
+        gc.enable()
         await stop.wait()
         unwatch()
         show("Closing: contactor open, goodbye.")
