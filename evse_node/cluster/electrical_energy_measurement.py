@@ -114,6 +114,8 @@ class ElectricalEnergyMeasurement(ClusterServer):
             ledger.add(imported_mwh, exported_mwh, at)
             self._is_edge |= reading.is_flowing != self._is_flowing
         self._is_flowing = reading.is_flowing
+        # The totals have another time even where they have no other energy.
+        self._bump()
         if self._stand_in is None:
             self._tell(now, has_changed=is_first or imported_mwh + exported_mwh > 0)
         if now >= self._saved_at + _SAVE_S:
@@ -132,14 +134,14 @@ class ElectricalEnergyMeasurement(ClusterServer):
             self._show_all()
 
     def _tell(self, now: float, *, has_changed: bool) -> None:
-        """Report and emit what is due."""
+        """Report and emit what is due; an edge for which it is too early waits for a reading."""
         length_ms = self._ledger.period_ms
-        if (self._is_edge and length_ms >= _SHORTEST_PERIOD_MS) or (
+        is_over = (self._is_edge and length_ms >= _SHORTEST_PERIOD_MS) or (
             self._is_flowing and length_ms >= self._period_ms
-        ):
+        )
+        if is_over and self._reporting.is_due(now, is_significant=True):
             self._is_edge = False
             self._end_period(self._ledger)
-            self._reporting.is_due(now, is_significant=True)
         elif has_changed and self._reporting.is_due(now, is_significant=False):
             self.report(*_CUMULATIVE)
 

@@ -139,6 +139,28 @@ def test_edge_within_a_second_waits_for_it():
     assert len(setup.host.take_events()) == 2
 
 
+def test_edge_soon_after_a_report_waits_for_the_next_reading():
+    """No attribute is reported twice within a second."""
+    setup = Setup()
+    setup.update(0)
+    setup.host.take_reports()
+    setup.update(5, after=10.0)
+    assert setup.host.take_reports() == TOTALS
+    setup.update(6, flows=False, after=0.5)
+    assert setup.host.take_reports() == []
+    setup.update(6, flows=False, after=0.5)
+    assert setup.host.take_reports() == [*TOTALS, *PERIODS]
+    assert len(setup.host.take_events()) == 2
+
+
+def test_every_reading_is_another_data_version():
+    setup = Setup()
+    setup.update(0)
+    version = setup.cluster.data_version
+    setup.update(7, after=1.0)
+    assert setup.cluster.data_version != version
+
+
 def test_rising_total_is_reported_every_ten_seconds():
     setup = Setup()
     setup.update(0)
