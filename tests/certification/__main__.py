@@ -24,6 +24,7 @@ from tests.certification.scripts import ENABLE_KEY, Script, select
 from tests.interop.hosts import TwoHosts, why_not
 
 DISCRIMINATOR, PASSCODE = "1234", "20202021"
+PICS = Path(__file__).resolve().parent / "pics"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ def _run(
                     "--paa-trust-store-path",
                     str(options.sdk / "credentials/development/paa-root-certs"),
                     *("--logs-path", str(folder / "logs")),
-                    *script.arguments,
+                    *(argument.format(pics=PICS, sdk=options.sdk) for argument in script.arguments),
                 ),
                 cwd=options.sdk / "src/python_testing",
                 stdout=log,
