@@ -1,0 +1,65 @@
+"""Each example does what it says, on the loopback interface."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from pathlib import Path
+
+from evse_node.config import load_config
+from evse_node.node import EvseNode
+from evse_node.settings import SETTINGS
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def run(name: str, *arguments: str) -> list[str]:
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / name), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_virtual_charger(tmp_path: Path) -> None:
+    lines = run(
+        *("virtual_charger.py", "--interface", "lo", "--port", "0"),
+        *("--storage", str(tmp_path), "--visit", "0.2"),
+    )
+    assert lines[0].startswith("QR code MT:")
+    assert "PluggedInDemand Disabled" in lines
+    assert lines[-2:] == ["NotPluggedIn Disabled", "the car took 0.000 kWh"]
+
+
+def test_two_chargers(tmp_path: Path) -> None:
+    lines = run(
+        "two_chargers.py", "--interface", "lo", "--storage", str(tmp_path), "--seconds", "0.1"
+    )
+    assert lines[-1] == "left: PluggedInNoDemand, right: NotPluggedIn"
+    assert lines[0].split()[-1] != lines[1].split()[-1]
+
+
+async def test_charger_toml_and_follow_status(tmp_path: Path) -> None:
+    flags = {"storage": str(tmp_path), "port": "0", "interface": "lo", "control": "127.0.0.1:0"}
+    config = load_config(flags, {}, EXAMPLES / "charger.toml")
+    async with EvseNode(config) as node:
+        assert node.manual_code == "34970112332"
+        node.car.plug_in()
+        lines = await asyncio.to_thread(run, "follow_status.py", str(tmp_path), "1")
+        assert lines == ["PluggedInNoDemand Disabled 0"]
+
+
+def test_charger_toml_shows_every_key() -> None:
+    text = (EXAMPLES / "charger.toml").read_text()
+    for setting in SETTINGS:
+        assert f"\n{setting.key} = " in text or f"\n# {setting.key} = " in text
+
+
+def test_every_example_is_run_here() -> None:
+    tested = Path(__file__).read_text()
+    assert all(file.name in tested for file in EXAMPLES.iterdir() if file.is_file())
