@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
 
 from evse_node.bridge import EVSE, EvseBridge, evse_settings
 from evse_node.charger import Charger, ChargerSettings, Snapshot
 from evse_node.cluster.data_type import Kind, ValueType
+from evse_node.cluster.definition import ClusterDefinition
 from evse_node.cluster.server import ClusterEnvironment, Value
 from evse_node.cluster.zap import load_definitions
 from evse_node.errors import StatusError
@@ -39,12 +41,13 @@ ALL_FEATURES = frozenset({"PREF", "SOC", "PNC", "RFID", "V2X"})
 class EventRecorder:
     """Keeps events as (name, fields by snake_case name)."""
 
+    definition: ClusterDefinition
     events: list[tuple[str, dict[str, TlvValue]]] = field(default_factory=list)
 
     def record(
         self, path: EventPath, priority: EventPriority, payload: bytes, fabric_index: int = 0
     ) -> EventRecord:
-        definition = load_definitions()[EVSE].events[path.event]
+        definition = self.definition.events[path.event]
         _, value, _ = decode_element(payload, 0)
         assert isinstance(value, dict)
         names = {each.id: each.key for each in definition.fields}
@@ -82,6 +85,7 @@ class ChargerHost:
         zone: tzinfo = UTC,
         speed: float = 1.0,
         draw: float = 0.0,
+        definitions: Mapping[str, ClusterDefinition] | None = None,
     ) -> None:
         self.now = now
         self._epoch = START_UTC_S * 1000 - int(now * 1000)
@@ -89,7 +93,7 @@ class ChargerHost:
         self.store = store or MemoryStore()
         self.timers = Timers()
         self.backend = backend or SimulatedBackend(clock=lambda: self.now, speed=speed)
-        definitions = load_definitions()
+        definitions = definitions or load_definitions()
         self.charger = Charger(
             self.backend,
             self.store,
@@ -104,7 +108,7 @@ class ChargerHost:
         self.snapshots: list[Snapshot] = []
         self.notices: list[Notice] = []
         self.charger.observers.append(self._observe)
-        self.recorder = EventRecorder()
+        self.recorder = EventRecorder(definitions[EVSE])
         self.reported: list[str] = []
         self.node = Node()
         self.bridge = EvseBridge(self.charger, definitions, timers=self.timers)

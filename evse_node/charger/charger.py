@@ -7,6 +7,7 @@ How to build and run one:
     charger.observers.append(on_change)        # called with (Snapshot, notices, now)
     await backend.start(lambda event: charger.receive(event, monotonic()))
     ...
+    charger.save(monotonic())
     await backend.stop()
 
 Everything happens in one thread. `receive` takes what the hardware tells, `handle` what
@@ -31,9 +32,9 @@ from evse_node.charger.hardware import (
     StandInHardware,
     to_machine,
 )
-from evse_node.charger.record import ChargerRecord
+from evse_node.charger.memory import ChargerMemory
 from evse_node.charger.schedule import Schedule
-from evse_node.charger.snapshot import ChargerSettings, Observer, Snapshot
+from evse_node.charger.snapshot import ChargerSettings, Observer, Snapshot, snapshot_of
 from evse_node.errors import HalError
 from evse_node.hal.interface import EvseBackend, HalEvent, MeterValues, capabilities
 from evse_node.matter.store import Store
@@ -79,7 +80,6 @@ from evse_node.state_machine.targets import (
 )
 from evse_node.units import (
     EpochSeconds,
-    Milliamps,
     epoch_s_from_utc_ms,
     power_mw,
     utc_ms_from_epoch_s,
@@ -91,7 +91,6 @@ _CLOCK_UNKNOWN_RETRY_S: Final = 30.0
 """How often to look for the wall clock while something waits for it."""
 _CLOCK_LONGEST_WAIT_S: Final = 60.0
 """The wall clock may be set while something waits for it, so no wait is longer than this."""
-_SESSION_SAVE_S: Final = 300.0
 _EVENTS_PER_TURN: Final = 1000
 
 
@@ -130,11 +129,12 @@ class Charger:
         self._queue: deque[Event] = deque()
         self._is_busy = False
         self._is_meter_lost = False
-        self._record = ChargerRecord(store)
-        self._saved_at = now
-        self._state = self._load(now)
+        self._memory = ChargerMemory(store, utc_ms, now)
+        self._state = self._memory.wake_up(
+            self.settings, self.features, backend.ratings, self._first_reading(), now
+        )
         self._schedule = Schedule(
-            self._record.load_targets(),
+            self._memory.load_targets(),
             has_soc="SOC" in self.features,
             zone=self.settings.zone,
             draw_delay_s=lambda: int(draw() * self.randomization_window_s),
@@ -151,33 +151,7 @@ class Charger:
 
     def snapshot(self) -> Snapshot:
         """Return the charger as others may see it now."""
-        state = self._state
-        limit = state.charge_limits.lowest
-        return Snapshot(
-            state=state.state,
-            supply_state=state.supply_state,
-            fault=state.fault,
-            faults=state.faults,
-            charging=state.charging,
-            discharging=state.discharging,
-            circuit_capacity_ma=self._claim(LimitSource.CIRCUIT),
-            minimum_charge_ma=state.minimum_charge_ma,
-            maximum_charge_ma=limit.current_ma,
-            maximum_discharge_ma=state.discharge_limits.current_ma,
-            user_maximum_charge_ma=self._claim(LimitSource.USER),
-            limit=limit,
-            is_held=state.is_held,
-            next_charge=self._schedule.next_charge,
-            vehicle=state.vehicle,
-            session=state.session,
-            meter=state.meter,
-            pilot=state.pilot,
-            pilot_output=state.outputs.pilot,
-            offered_ma=state.outputs.offered_ma,
-            contactor=state.outputs.contactor,
-            is_locked=state.outputs.is_locked,
-            is_test_mode=self.is_test_mode,
-        )
+        return snapshot_of(self._state, self._schedule.next_charge, is_test_mode=self.is_test_mode)
 
     def meter_values(self) -> MeterValues | None:
         """Return what the meter shows now, or None without a meter that answers."""
@@ -188,13 +162,16 @@ class Charger:
         except HalError:
             return None
 
+    def _first_reading(self) -> MeterReading:
+        values = self.meter_values()
+        if values is None:
+            return NO_READING
+        return MeterReading(values.imported_mwh, values.exported_mwh)
+
     def refresh_meter(self, now: float) -> MeterReading:
         """Take in the meter's totals now; return them."""
         self._run((), now)
         return self._state.meter
-
-    def _claim(self, source: LimitSource) -> Milliamps:
-        return self._state.charge_limits.claim(source) or Milliamps(0)
 
     # What happens
 
@@ -218,12 +195,12 @@ class Charger:
     def next_deadline(self) -> float | None:
         """Return when `on_timer` wants to be called (monotonic seconds), or None."""
         machine = next_deadline(self._state)
-        moments = [] if machine is None else [machine[0]]
-        if self._look_at_clock_at is not None:
-            moments.append(self._look_at_clock_at)
-        if self._state.session is not None and self._state.session.is_active:
-            moments.append(self._saved_at + _SESSION_SAVE_S)
-        return min(moments, default=None)
+        moments = (
+            None if machine is None else machine[0],
+            self._look_at_clock_at,
+            self._memory.next_deadline(self._state),
+        )
+        return min((moment for moment in moments if moment is not None), default=None)
 
     def on_timer(self, now: float) -> None:
         """Do what is due. May be called at any time."""
@@ -260,7 +237,7 @@ class Charger:
 
     def _store_targets(self, targets: tuple[ChargingTargetSchedule, ...], now: float) -> None:
         self._schedule.targets = targets
-        self._record.save_targets(targets)
+        self._memory.save_targets(targets)
         self._run([], now)
 
     # Test mode
@@ -320,7 +297,7 @@ class Charger:
                         refusal = effect.reason
         finally:
             self._is_busy = False
-        self._save(before, now)
+        self._memory.save_changes(before, self._state, now, is_test_mode=self.is_test_mode)
         self._arm(now)
         is_changed = replace(before, meter=self._state.meter) != self._state
         if notices or is_changed or self._schedule.next_charge is not plan:
@@ -330,21 +307,28 @@ class Charger:
         return refusal
 
     def _work_off(self, now: float) -> Iterator[tuple[Event, tuple[Effect, ...]]]:
-        """Step through the queue and all that it brings about, and give the orders."""
+        """Step through the queue and all that it brings about."""
         for _ in range(_EVENTS_PER_TURN):
             if not self._queue:
                 self._look_at_clock(now)
                 if not self._queue:
                     return
             event = self._queue.popleft()
-            self._state, effects = step(self._state, event, now)
-            orders = [effect for effect in effects if isinstance(effect, AnyOrder)]
-            orders.sort(key=lambda order: not isinstance(order, SafetyOrder))
-            for order in orders:
-                self._queue.extend(self._hardware.execute(order))
-            yield event, effects
-        _LOGGER.error("events do not come to an end; the rest is dropped")
+            yield event, self._step(event, now)
+        _LOGGER.error("events do not come to an end; the rest is dropped, and power is cut")
         self._queue.clear()
+        fault = FaultRaised(FaultState.OTHER)
+        yield fault, self._step(fault, now)
+        self._queue.clear()
+
+    def _step(self, event: Event, now: float) -> tuple[Effect, ...]:
+        """Take one step and give its orders; what they bring about goes to the queue."""
+        self._state, effects = step(self._state, event, now)
+        orders = [effect for effect in effects if isinstance(effect, AnyOrder)]
+        orders.sort(key=lambda order: not isinstance(order, SafetyOrder))
+        for order in orders:
+            self._queue.extend(self._hardware.execute(order))
+        return effects
 
     def _read_meter(self) -> None:
         """Let the meter's totals be the first event of the turn, or its loss the last."""
@@ -407,75 +391,7 @@ class Charger:
         if deadline is not None:
             self._timer = self._timers.call_at(deadline, self.on_timer)
 
-    # Memory
-
-    def _load(self, now: float) -> EvseState:
-        ratings = self._backend.ratings
-        user_ma = self._record.load_user_limit()
-        state = self._record.load_permissions(EvseState(settings=self.settings.evse))
-        if "V2X" not in self.features:
-            state = replace(state, discharging=None)
-        meter = self._first_reading()
-        state = replace(
-            state, meter=meter, session=self._record.load_session(meter, now, self._utc_ms())
-        )
-        claims = (
-            LimitClaimed(LimitSource.HARDWARE, ratings.maximum_current_ma, (Direction.CHARGE,)),
-            LimitClaimed(
-                LimitSource.HARDWARE,
-                ratings.maximum_discharge_current_ma,
-                (Direction.DISCHARGE,),
-            ),
-            LimitClaimed(LimitSource.CIRCUIT, self.settings.circuit_capacity_ma),
-            LimitClaimed(
-                LimitSource.USER,
-                self.settings.user_maximum_ma if user_ma is None else user_ma,
-                (Direction.CHARGE,),
-            ),
-        )
-        for claim in claims:
-            state, _ = step(state, claim, now)
-        return state
-
-    def _first_reading(self) -> MeterReading:
-        values = self.meter_values()
-        if values is None:
-            return NO_READING
-        return MeterReading(values.imported_mwh, values.exported_mwh)
-
     def save(self, now: float) -> None:
         """Put the running session's values into the store; for the end of the program."""
         self._run((), now)
-        self._save_session(now)
-
-    def _save_session(self, now: float) -> None:
-        session = self._state.session
-        if session is not None:
-            self._record.save_session(session, self._state.meter, now, self._utc_ms())
-        self._saved_at = now
-
-    def _save(self, before: EvseState, now: float) -> None:
-        state = self._state
-        if state.session is not before.session or (
-            now >= self._saved_at + _SESSION_SAVE_S
-            and state.session is not None
-            and state.session.is_active
-        ):
-            self._save_session(now)
-        if state is before:
-            return
-        if _permissions(state) != _permissions(before):
-            self._record.save_permissions(state)
-        user_ma = state.charge_limits.claim(LimitSource.USER)
-        if user_ma != before.charge_limits.claim(LimitSource.USER) and not self.is_test_mode:
-            self._record.save_user_limit(user_ma)
-
-
-def _permissions(state: EvseState) -> tuple[object, ...]:
-    return (
-        state.charging,
-        state.discharging,
-        state.minimum_charge_ma,
-        state.charge_limits.claim(LimitSource.COMMAND),
-        state.discharge_limits.claim(LimitSource.COMMAND),
-    )
+        self._memory.save_session(self._state, now)

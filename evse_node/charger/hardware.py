@@ -107,6 +107,10 @@ class RealHardware:
             if isinstance(order, CloseContactor):
                 return [FaultRaised(FaultState.CONTACT_DRY_FAILURE)]
             return [FaultRaised(FaultState.OTHER)]
+        except Exception:
+            # A mistake in a backend must not keep the orders that follow from being given.
+            _LOGGER.exception("%s failed in the backend", type(order).__name__)
+            return [FaultRaised(FaultState.OTHER)]
         return []
 
     def _give(self, order: Order) -> None:

@@ -14,10 +14,16 @@ from typing import TypeAlias
 from evse_node.state_machine.control_pilot import PilotOutput, PilotState
 from evse_node.state_machine.effects import Notice
 from evse_node.state_machine.faults import FaultState
-from evse_node.state_machine.limits import Limit
+from evse_node.state_machine.limits import Limit, LimitSource
 from evse_node.state_machine.names import State, SupplyState
 from evse_node.state_machine.session import MeterReading, Session
-from evse_node.state_machine.state import ContactorState, EvseSettings, Permission, Vehicle
+from evse_node.state_machine.state import (
+    ContactorState,
+    EvseSettings,
+    EvseState,
+    Permission,
+    Vehicle,
+)
 from evse_node.state_machine.targets import NextCharge
 from evse_node.units import Milliamps
 
@@ -68,6 +74,37 @@ class Snapshot:
     contactor: ContactorState
     is_locked: bool
     is_test_mode: bool
+
+
+def snapshot_of(state: EvseState, next_charge: NextCharge, *, is_test_mode: bool) -> Snapshot:
+    """Return what others may see of a state and the plan that goes with it."""
+    limits = state.charge_limits
+    limit = limits.lowest
+    return Snapshot(
+        state=state.state,
+        supply_state=state.supply_state,
+        fault=state.fault,
+        faults=state.faults,
+        charging=state.charging,
+        discharging=state.discharging,
+        circuit_capacity_ma=limits.claim(LimitSource.CIRCUIT) or Milliamps(0),
+        minimum_charge_ma=state.minimum_charge_ma,
+        maximum_charge_ma=limit.current_ma,
+        maximum_discharge_ma=state.discharge_limits.current_ma,
+        user_maximum_charge_ma=limits.claim(LimitSource.USER) or Milliamps(0),
+        limit=limit,
+        is_held=state.is_held,
+        next_charge=next_charge,
+        vehicle=state.vehicle,
+        session=state.session,
+        meter=state.meter,
+        pilot=state.pilot,
+        pilot_output=state.outputs.pilot,
+        offered_ma=state.outputs.offered_ma,
+        contactor=state.outputs.contactor,
+        is_locked=state.outputs.is_locked,
+        is_test_mode=is_test_mode,
+    )
 
 
 Observer: TypeAlias = Callable[[Snapshot, tuple[Notice, ...], float], None]

@@ -6,6 +6,7 @@ import pytest
 
 from evse_node.charger import Charger, ChargerSettings
 from evse_node.errors import HalError
+from evse_node.hal.interface import CardPresented
 from evse_node.hal.simulated import SimulatedBackend
 from evse_node.matter.store import MemoryStore
 from evse_node.state_machine.effects import EnergyTransferStarted, EvConnected, EvNotDetected
@@ -167,6 +168,34 @@ class TestHardwareTrouble:
         host.backend.demand()
         host.run(1)
         assert host.charger.snapshot().fault is fault
+        assert host.backend.status()["contactor"] == "open"
+
+    def test_a_mistake_in_the_backend_is_a_fault(
+        self, monkeypatch: pytest.MonkeyPatch, host: ChargerHost
+    ) -> None:
+        charge(host)
+
+        def fail() -> None:
+            raise ZeroDivisionError
+
+        monkeypatch.setattr(host.backend.board, "withdraw", fail)
+        host.charger.handle(Disable(), host.now)
+        host.run(1)
+        assert host.charger.snapshot().fault is FaultState.OTHER
+        assert host.backend.status()["contactor"] == "open"
+
+    def test_events_without_end_cut_the_power(
+        self, monkeypatch: pytest.MonkeyPatch, host: ChargerHost
+    ) -> None:
+        charge(host)
+        tap = CardPresented(b"1")
+        host.charger.observers.clear()
+        monkeypatch.setattr(
+            "evse_node.charger.charger.Charger._look_at_clock",
+            lambda charger, now: charger.receive(tap, now),
+        )
+        host.charger.on_timer(host.now)
+        assert host.charger.snapshot().fault is FaultState.OTHER
         assert host.backend.status()["contactor"] == "open"
 
     def test_opening_comes_before_all_other_orders(

@@ -1,0 +1,110 @@
+"""When a charger writes down what it must not forget, and how it wakes up with it.
+
+Permissions, the user's limit and a session's start and end are written at once; a
+running session's values every few minutes, so that a power cut costs no more than that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Final
+
+from evse_node.charger.record import ChargerRecord
+from evse_node.charger.snapshot import ChargerSettings
+from evse_node.hal.interface import Ratings
+from evse_node.matter.store import Store
+from evse_node.state_machine.events import Direction, LimitClaimed
+from evse_node.state_machine.evse import step
+from evse_node.state_machine.limits import LimitSource
+from evse_node.state_machine.session import MeterReading
+from evse_node.state_machine.state import EvseState
+from evse_node.state_machine.targets import ChargingTargetSchedule
+
+_SESSION_SAVE_S: Final = 300.0
+
+
+class ChargerMemory:
+    """What one charger keeps in a store."""
+
+    def __init__(self, store: Store, utc_ms: Callable[[], int | None], now: float) -> None:
+        self._record = ChargerRecord(store)
+        self._utc_ms = utc_ms
+        self._saved_at = now
+
+    def wake_up(
+        self,
+        settings: ChargerSettings,
+        features: frozenset[str],
+        ratings: Ratings,
+        meter: MeterReading,
+        now: float,
+    ) -> EvseState:
+        """Return the state to begin with: what was kept, and the limits that always hold."""
+        state = self._record.load_permissions(EvseState(settings=settings.evse))
+        if "V2X" not in features:
+            state = replace(state, discharging=None)
+        session = self._record.load_session(meter, now, self._utc_ms())
+        state = replace(state, meter=meter, session=session)
+        user_ma = self._record.load_user_limit()
+        for claim in (
+            LimitClaimed(LimitSource.HARDWARE, ratings.maximum_current_ma, (Direction.CHARGE,)),
+            LimitClaimed(
+                LimitSource.HARDWARE,
+                ratings.maximum_discharge_current_ma,
+                (Direction.DISCHARGE,),
+            ),
+            LimitClaimed(LimitSource.CIRCUIT, settings.circuit_capacity_ma),
+            LimitClaimed(
+                LimitSource.USER,
+                settings.user_maximum_ma if user_ma is None else user_ma,
+                (Direction.CHARGE,),
+            ),
+        ):
+            state, _ = step(state, claim, now)
+        return state
+
+    def load_targets(self) -> tuple[ChargingTargetSchedule, ...]:
+        """Return the charging targets that were kept."""
+        return self._record.load_targets()
+
+    def save_targets(self, targets: Sequence[ChargingTargetSchedule]) -> None:
+        """Keep the charging targets."""
+        self._record.save_targets(targets)
+
+    def save_session(self, state: EvseState, now: float) -> None:
+        """Keep the session's values as they are now."""
+        if state.session is not None:
+            self._record.save_session(state.session, state.meter, now, self._utc_ms())
+        self._saved_at = now
+
+    def save_changes(
+        self, before: EvseState, state: EvseState, now: float, *, is_test_mode: bool
+    ) -> None:
+        """Keep what is different; a limit that belongs to a test is not kept."""
+        due_at = self.next_deadline(state)
+        if state.session is not before.session or (due_at is not None and now >= due_at):
+            self.save_session(state, now)
+        if state is before:
+            return
+        if _permissions(state) != _permissions(before):
+            self._record.save_permissions(state)
+        user_ma = state.charge_limits.claim(LimitSource.USER)
+        if user_ma != before.charge_limits.claim(LimitSource.USER) and not is_test_mode:
+            self._record.save_user_limit(user_ma)
+
+    def next_deadline(self, state: EvseState) -> float | None:
+        """Return when a running session is to be saved again, or None without one."""
+        if state.session is None or not state.session.is_active:
+            return None
+        return self._saved_at + _SESSION_SAVE_S
+
+
+def _permissions(state: EvseState) -> tuple[object, ...]:
+    return (
+        state.charging,
+        state.discharging,
+        state.minimum_charge_ma,
+        state.charge_limits.claim(LimitSource.COMMAND),
+        state.discharge_limits.claim(LimitSource.COMMAND),
+    )

@@ -1,0 +1,215 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, tzinfo
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evse_node.state_machine.state import Vehicle
+from evse_node.state_machine.targets import (
+    ChargingTarget,
+    ChargingTargetSchedule,
+    NextCharge,
+    TargetProblem,
+    TargetsRefusedError,
+    check_targets,
+    find_next_target,
+    merge_targets,
+    plan_charge,
+)
+from evse_node.units import MATTER_EPOCH_UNIX_S, EpochSeconds, MilliwattHours, Milliwatts
+
+NOON = ChargingTarget(720, 80)
+EVENING = ChargingTarget(1200, 90)
+
+
+def schedule(days: int, *targets: ChargingTarget) -> ChargingTargetSchedule:
+    return ChargingTargetSchedule(days, targets)
+
+
+class TestMerge:
+    def test_an_equal_mask_keeps_its_place(self) -> None:
+        stored = (schedule(1, NOON), schedule(2, NOON))
+        assert merge_targets(stored, [schedule(1, EVENING)]) == (
+            schedule(1, EVENING),
+            schedule(2, NOON),
+        )
+
+    def test_others_lose_the_days(self) -> None:
+        assert merge_targets([schedule(0x7F, NOON)], [schedule(0x41, EVENING)]) == (
+            schedule(0x3E, NOON),
+            schedule(0x41, EVENING),
+        )
+
+    def test_a_proper_subset_vanishes(self) -> None:
+        stored = [schedule(1, NOON), schedule(2, NOON), schedule(4, NOON)]
+        assert merge_targets(stored, [schedule(3, EVENING)]) == (
+            schedule(4, NOON),
+            schedule(3, EVENING),
+        )
+
+    @given(
+        st.lists(st.integers(1, 127), max_size=20).map(
+            lambda masks: [schedule(mask, ChargingTarget(n)) for n, mask in enumerate(masks)]
+        )
+    )
+    def test_each_day_has_its_latest_schedule(self, new: list[ChargingTargetSchedule]) -> None:
+        merged = merge_targets((), new)
+        assert len(merged) <= 7
+        for bit in range(7):
+            asked = [each.targets for each in new if each.days >> bit & 1]
+            stored = [each.targets for each in merged if each.days >> bit & 1]
+            assert stored == asked[-1:]
+
+
+class TestCheck:
+    @pytest.mark.parametrize(
+        ("target", "has_soc", "problem"),
+        [
+            (ChargingTarget(1440, 50), True, TargetProblem.CONSTRAINT),
+            (ChargingTarget(-1, 50), True, TargetProblem.CONSTRAINT),
+            (ChargingTarget(0), True, TargetProblem.INCOMPLETE),
+            (ChargingTarget(0, 101), True, TargetProblem.CONSTRAINT),
+            (ChargingTarget(0, 50), False, TargetProblem.CONSTRAINT),
+            (ChargingTarget(0), False, TargetProblem.EMPTY),
+            (ChargingTarget(0, 50, MilliwattHours(-1)), True, TargetProblem.CONSTRAINT),
+        ],
+    )
+    def test_problems(self, target: ChargingTarget, has_soc: bool, problem: TargetProblem) -> None:
+        with pytest.raises(TargetsRefusedError) as caught:
+            check_targets([schedule(1, target)], has_soc=has_soc)
+        assert caught.value.problem is problem
+
+    def test_the_day_is_looked_at_before_the_targets(self) -> None:
+        with pytest.raises(TargetsRefusedError) as caught:
+            check_targets([schedule(1), schedule(1, *[NOON] * 11)], has_soc=True)
+        assert caught.value.problem is TargetProblem.CONSTRAINT
+
+
+def epoch_s(year: int, month: int, day: int, *clock: int, zone: tzinfo = UTC) -> EpochSeconds:
+    hour, minute, second = (*clock, 0, 0, 0)[:3]
+    moment = datetime(year, month, day, hour, minute, second, tzinfo=zone)
+    return EpochSeconds(int(moment.timestamp()) - MATTER_EPOCH_UNIX_S)
+
+
+class TestNext:
+    # 2025-06-11 is a Wednesday: bit 3.
+    def test_today(self) -> None:
+        now = epoch_s(2025, 6, 11, 10)
+        found = find_next_target([schedule(0x08, EVENING, NOON)], now, UTC)
+        assert found == (epoch_s(2025, 6, 11, 12), NOON)
+
+    def test_later_today(self) -> None:
+        now = epoch_s(2025, 6, 11, 12, 0, 1)
+        found = find_next_target([schedule(0x08, EVENING, NOON)], now, UTC)
+        assert found == (epoch_s(2025, 6, 11, 20), EVENING)
+
+    @pytest.mark.parametrize("second", [0, 1, 59])
+    def test_within_the_minute_it_is_past(self, second: int) -> None:
+        now = epoch_s(2025, 6, 11, 12, 0, second)
+        found = find_next_target([schedule(0x7F, NOON)], now, UTC)
+        assert found == (epoch_s(2025, 6, 12, 12), NOON)
+
+    def test_tomorrow(self) -> None:
+        now = epoch_s(2025, 6, 11, 10)
+        found = find_next_target([schedule(0x10, NOON)], now, UTC)
+        assert found == (epoch_s(2025, 6, 12, 12), NOON)
+
+    def test_saturday_to_sunday(self) -> None:
+        now = epoch_s(2025, 6, 14, 22)
+        found = find_next_target([schedule(0x01, NOON)], now, UTC)
+        assert found == (epoch_s(2025, 6, 15, 12), NOON)
+
+    @pytest.mark.parametrize("days", [0x20, 0x04])
+    def test_not_the_day_after_tomorrow(self, days: int) -> None:
+        now = epoch_s(2025, 6, 11, 13)
+        assert find_next_target([schedule(days, NOON)], now, UTC) is None
+
+    def test_nothing_asked_for(self) -> None:
+        now = epoch_s(2025, 6, 11, 13)
+        assert find_next_target([schedule(0x7F)], now, UTC) is None
+
+    def test_the_night_the_clocks_change(self) -> None:
+        berlin = ZoneInfo("Europe/Berlin")
+        now = epoch_s(2025, 3, 29, 23, zone=berlin)
+        found = find_next_target([schedule(0x01, NOON)], now, berlin)
+        # The night has an hour less.
+        assert found == (EpochSeconds(now + 12 * 3600), NOON)
+
+    def test_the_zone_decides_the_day(self) -> None:
+        auckland = ZoneInfo("Pacific/Auckland")
+        now = epoch_s(2025, 6, 11, 13)  # Thursday there
+        found = find_next_target([schedule(0x10, NOON)], now, auckland)
+        assert found == (epoch_s(2025, 6, 12, 12, zone=auckland), NOON)
+
+    def test_the_systems_zone(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        import time
+
+        monkeypatch.setenv("TZ", "Europe/Berlin")
+        time.tzset()
+        try:
+            found = find_next_target([schedule(0x7F, NOON)], epoch_s(2025, 6, 11, 9), None)
+        finally:
+            monkeypatch.undo()
+            time.tzset()
+        assert found == (epoch_s(2025, 6, 11, 10), NOON)
+
+
+NOW = EpochSeconds(1_000_000)
+LATER = EpochSeconds(NOW + 36_000)
+HALF_FULL = Vehicle(50, MilliwattHours(70_000_000))
+UNKNOWN = Vehicle()
+
+
+def plan(
+    target: ChargingTarget,
+    vehicle: Vehicle = HALF_FULL,
+    *,
+    power: int = 7_360_000,
+    has_soc: bool = True,
+    at: EpochSeconds = LATER,
+) -> NextCharge:
+    return plan_charge(
+        at, target, now=NOW, power_mw=Milliwatts(power), vehicle=vehicle, has_soc=has_soc
+    )
+
+
+class TestPlan:
+    def test_from_the_state_of_charge(self) -> None:
+        # 21 kWh at 7.36 kW, and 15 minutes to spare.
+        start = LATER - 21_000_000 * 3600 // 7_360_000 - 900
+        assert plan(ChargingTarget(0, 80)) == NextCharge(start, LATER, None, 80)
+
+    def test_it_counts_more_than_the_energy(self) -> None:
+        planned = plan(ChargingTarget(0, 80, MilliwattHours(1)))
+        assert planned == plan(ChargingTarget(0, 80))
+
+    def test_enough_already(self) -> None:
+        assert plan(ChargingTarget(0, 50)) == NextCharge(None, LATER, None, 50)
+        assert plan(ChargingTarget(0, 20)) == NextCharge(None, LATER, None, 20)
+
+    def test_added_energy_for_want_of_a_state_of_charge(self) -> None:
+        start = LATER - 25_000_000 * 3600 // 7_360_000 - 900
+        target = ChargingTarget(0, 80, MilliwattHours(25_000_000))
+        assert plan(target, UNKNOWN) == NextCharge(start, LATER, 25_000_000, None)
+
+    def test_neither_is_known(self) -> None:
+        assert plan(ChargingTarget(0, 80), UNKNOWN) == NextCharge(NOW, LATER, None, 80)
+
+    def test_without_reports_of_the_state_of_charge(self) -> None:
+        assert plan(ChargingTarget(0, 100), has_soc=False) == NextCharge(NOW, LATER, None, 100)
+        energy = MilliwattHours(5)
+        both = ChargingTarget(0, 100, energy)
+        assert plan(both, has_soc=False) == NextCharge(NOW, LATER, energy, 100)
+
+    def test_only_energy(self) -> None:
+        target = ChargingTarget(0, None, MilliwattHours(7_360_000))
+        assert plan(target, has_soc=False) == NextCharge(LATER - 4500, LATER, 7_360_000, None)
+
+    def test_not_before_now(self) -> None:
+        assert plan(ChargingTarget(0, 80), at=EpochSeconds(NOW + 60)).start_time == NOW
+
+    def test_no_power(self) -> None:
+        assert plan(ChargingTarget(0, 80), power=0) == NextCharge(None, LATER, None, 80)
