@@ -79,6 +79,9 @@ def parse_features(definition: ClusterDefinition, text: str) -> frozenset[str]:
     else:
         codes = {code.strip().upper() for code in text.split(",") if code.strip()}
     definition.select(codes)
+    if "SFR" in codes and not codes.isdisjoint({"PA", "PFR"}):
+        # Revision 3 does not say so, revision 4 and the certification tests do.
+        raise ConfigError(f"{definition.name}: state forecasts (SFR) exclude PFR and PA")
     return frozenset(codes)
 
 
