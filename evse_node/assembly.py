@@ -174,6 +174,7 @@ class Assembly:
         await self._closing.aclose()
 
     async def _stop_backend(self) -> None:
+        self.charger.save(time.monotonic())
         try:
             async with asyncio.timeout(_STOP_TIMEOUT_S):
                 await self.backend.stop()
