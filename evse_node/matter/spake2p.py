@@ -10,7 +10,7 @@ Spec: Matter Core 1.3 "Password-Authenticated Key Exchange (PAKE)"
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from evse_node.errors import CryptoError
 from evse_node.matter.crypto import (
@@ -24,9 +24,7 @@ from evse_node.matter.crypto import (
     pbkdf2,
     sha256,
 )
-
-if TYPE_CHECKING:
-    from Crypto.PublicKey._point import EccPoint
+from evse_node.matter.p256 import Multiplier, Point
 
 SCALAR_SIZE: Final = 32
 VERIFIER_SIZE: Final = SCALAR_SIZE + PUBLIC_KEY_SIZE
@@ -47,10 +45,6 @@ _M = bytes.fromhex(
 _N = bytes.fromhex(
     "04d8bbd6c639c62937b04d997f38c3770719c629d7014d49a24b4f98baa1292b49"
     "07d60aa6bfade45008a636337f5168c64d9bd36034808cd564490b1e656edbe7"
-)
-_G = bytes.fromhex(
-    "046b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296"
-    "4fe342e2fe1a7f9b8ee7eb4a7c0f9e162bce33576b315ececbb6406837bf51f5"
 )
 
 
@@ -94,17 +88,17 @@ class _Spake2p:
     ) -> None:
         self._context = context
         self._identities = (prover_identity, verifier_identity)
-        self._scalar = _random_scalar(random_bytes)
+        self._scalar = Multiplier(_random_scalar(random_bytes))
         self._shared_key = b""
         self._expected = b""
 
     def _derive(
-        self, share_a: bytes, share_b: bytes, z: EccPoint, v: EccPoint, w0: bytes
+        self, share_a: bytes, share_b: bytes, z: Point, v: Point, w0: bytes
     ) -> tuple[bytes, bytes]:
         """Keep Ke; return the confirmations (cA, cB)."""
         transcript = bytearray()
         parts = (self._context, *self._identities, _M, _N, share_a, share_b)
-        for part in (*parts, _encode_point(z), _encode_point(v), w0):
+        for part in (*parts, z.encode(), v.encode(), w0):
             transcript += len(part).to_bytes(8, "little") + part
         keys = sha256(bytes(transcript))
         confirmation_keys = hkdf_sha256(keys[:16], b"", b"ConfirmationKeys", 32)
@@ -143,11 +137,11 @@ class Spake2pVerifier(_Spake2p):
 
         Raises CryptoError when the share is not a point of the curve.
         """
-        share = _decode_point(pA)
-        w0, y = int.from_bytes(self._w0, "big"), self._scalar
-        self.pB = _encode_point(_decode_point(_G) * y + _decode_point(_N) * w0)
-        z = (share + -(_decode_point(_M) * w0)) * y
-        v = _decode_point(self._L) * y
+        share = Point.decode(pA)
+        w0, y = _multiplier(self._w0), self._scalar
+        self.pB = (y.base_point() + w0 * Point.decode(_N)).encode()
+        z = y * (share + -(w0 * Point.decode(_M)))
+        v = y * Point.decode(self._L)
         self._expected, confirmation = self._derive(pA, self.pB, z, v, self._w0)
         return self.pB, confirmation
 
@@ -174,9 +168,8 @@ class Spake2pProver(_Spake2p):
     ) -> None:
         super().__init__(context, random_bytes, prover_identity, verifier_identity)
         self._w0 = w0
-        self._w1 = int.from_bytes(w1, "big")
-        w0_point = _decode_point(_M) * int.from_bytes(w0, "big")
-        self.pA = _encode_point(_decode_point(_G) * self._scalar + w0_point)
+        self._w1 = _multiplier(w1)
+        self.pA = (self._scalar.base_point() + _multiplier(w0) * Point.decode(_M)).encode()
 
     def on_pB(self, pB: bytes, cB: bytes) -> tuple[bytes, bytes]:  # noqa: N802, N803
         """Take the verifier's share and confirmation; return (cA, Ke), 32 and 16 bytes.
@@ -184,9 +177,9 @@ class Spake2pProver(_Spake2p):
         Raises CryptoError when the share is not a point of the curve or the
         verifier does not know the passcode.
         """
-        base = _decode_point(pB) + -(_decode_point(_N) * int.from_bytes(self._w0, "big"))
+        base = Point.decode(pB) + -(_multiplier(self._w0) * Point.decode(_N))
         confirmation, self._expected = self._derive(
-            self.pA, pB, base * self._scalar, base * self._w1, self._w0
+            self.pA, pB, self._scalar * base, self._w1 * base, self._w0
         )
         return confirmation, self._confirm(cB)
 
@@ -198,24 +191,5 @@ def _random_scalar(random_bytes: Callable[[int], bytes]) -> int:
             return scalar
 
 
-def _decode_point(encoded: bytes) -> EccPoint:
-    # Imported late: a node that is commissioned already need not load this library.
-    from Crypto.PublicKey.ECC import EccPoint  # type: ignore[attr-defined]
-
-    if len(encoded) != PUBLIC_KEY_SIZE or encoded[0] != 4:
-        raise CryptoError("PAKE share is not an uncompressed point of P-256")
-    x, y = int.from_bytes(encoded[1:33], "big"), int.from_bytes(encoded[33:], "big")
-    try:
-        point: EccPoint = EccPoint(x, y, "p256")
-    except ValueError:
-        raise CryptoError("PAKE share is not on the curve") from None
-    # The library takes (0, 0) for the point at infinity.
-    if point.is_point_at_infinity():
-        raise CryptoError("PAKE share is the point at infinity")
-    return point
-
-
-def _encode_point(point: EccPoint) -> bytes:
-    if point.is_point_at_infinity():
-        raise CryptoError("PAKE result is the point at infinity")
-    return b"\x04" + int(point.x).to_bytes(32, "big") + int(point.y).to_bytes(32, "big")
+def _multiplier(scalar: bytes) -> Multiplier:
+    return Multiplier(int.from_bytes(scalar, "big"))

@@ -3,12 +3,12 @@
 from collections.abc import Callable
 
 import pytest
-from Crypto.PublicKey.ECC import EccPoint
 from hypothesis import given
 from hypothesis import strategies as st
 
 from evse_node.errors import CryptoError
 from evse_node.matter.crypto import P256_ORDER
+from evse_node.matter.p256 import Multiplier, Point
 from evse_node.matter.spake2p import (
     Spake2pProver,
     Spake2pVerifier,
@@ -131,13 +131,11 @@ def test_share_that_is_not_a_point_is_refused(share: bytes) -> None:
 def test_share_that_cancels_to_infinity_is_refused() -> None:
     # With pA = w0 * M nothing of y would be left in Z.
     w0, point = compute_verifier(20202021, SALT, 1000)
-    m = EccPoint(
+    m = Point(
         0x886E2F97ACE46E55BA9DD7242579F2993B64E16EF3DCAB95AFD497333D8FA12F,
         0x5FF355163E43CE224E0B0E65FF02AC8E5C7BE09419C785E0CA547D55A12E2D20,
-        "p256",
     )
-    share = m * int.from_bytes(w0, "big")
-    encoded = b"\x04" + int(share.x).to_bytes(32, "big") + int(share.y).to_bytes(32, "big")
+    encoded = (Multiplier(int.from_bytes(w0, "big")) * m).encode()
     with pytest.raises(CryptoError, match="infinity"):
         Spake2pVerifier(w0, point, b"", lambda n: b"\x22" * n).on_pA(encoded)
 
