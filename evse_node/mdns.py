@@ -91,10 +91,11 @@ class _Responder:
         self.interface = interface
         self._server = f"{host}.local."
         self._advertised: dict[tuple[str, str], _Advertised] = {}
-        choice: list[str | int] = [socket.inet_ntoa(each) for each in interface.ipv4[:1]]
+        choice = [socket.inet_ntoa(each) for each in interface.ipv4[:1]]
         version = IPVersion.V4Only
         if interface.ipv6:
-            choice.append(interface.index)
+            # Link-local addresses come first, and multicast DNS is to come from one.
+            choice.append(socket.inet_ntop(socket.AF_INET6, interface.ipv6[0]))
             version = IPVersion.All if interface.ipv4 else IPVersion.V6Only
         self._zeroconf = Zeroconf(interfaces=choice, ip_version=version)
         # The query handler keeps the registry that it was made with.

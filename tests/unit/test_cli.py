@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -94,3 +97,64 @@ def test_running_needs_no_heavy_import() -> None:
 def test_every_command_line_option_is_read_by_the_settings_table() -> None:
     arguments = _parser().parse_args(["run", "--interface", "a", "--interface", "b"])
     assert vars(arguments)["setting interface"] == ["a", "b"]
+
+
+@contextmanager
+def node(folder: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
+    """Run a node on loopback; yields the process and what it printed until it was up."""
+    arguments = ("run", "--interface", "lo", "--port", "0", "--storage", str(folder), *options)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "evse_node", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env={**os.environ, "PYTHONUTF8": "1"},
+    )
+    assert process.stdout is not None
+    lines: list[str] = []
+    try:
+        while not lines or "NotPluggedIn" not in lines[-1]:
+            lines.append(process.stdout.readline().rstrip("\n"))
+            assert process.poll() is None, lines
+        yield process, lines
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_node_shows_itself_obeys_and_closes_cleanly(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    with node(tmp_path, "--passcode", "20202021", "--discriminator", "3840") as (process, lines):
+        shown = "\n".join(lines)
+        assert f"State is kept in {tmp_path}" in shown
+        assert "Manual code: 3497-011-2332" in shown
+        assert "QR code:     MT:-24J0AFN00KA0648G00" in shown
+        assert "█▀▀▀▀▀█" in shown or "█ ▄▄▄▄▄ █" in shown
+        storage = ("--storage", str(tmp_path))
+        codes = json.loads(run("onboarding", "--json", *storage).stdout)
+        assert codes["manual_code"] == "34970112332"
+        assert run("sim", "plug-in", *storage).returncode == 0
+        assert run("sim", "tap", "04a1b2", *storage).returncode == 0
+        status = json.loads(run("sim", "status", "--json", *storage).stdout)
+        assert status["charger"]["state"] == "PluggedInNoDemand"
+        refused = run("sim", "fault", "Sunburn", *storage)
+        assert refused.returncode == 1
+        assert refused.stderr.startswith("evse-node: 'Sunburn' is no fault; known are")
+        address = json.loads((tmp_path / "control.json").read_text())
+        text = run("sim", "status", "--control", f"{address['host']}:{address['port']}").stdout
+        assert "PluggedInNoDemand" in text
+        process.send_signal(number)
+        assert process.wait(10) == 0
+        assert process.stdout is not None
+        assert process.stdout.read().endswith("Closing: contactor open, goodbye.\n")
+    assert not (tmp_path / "control.json").exists()
+
+
+def test_a_second_node_on_the_same_storage_is_refused(tmp_path: Path) -> None:
+    with node(tmp_path):
+        second = run("run", "--storage", str(tmp_path), "--interface", "lo", "--port", "0")
+    assert second.returncode == 2
+    assert "in use by another node" in second.stderr
