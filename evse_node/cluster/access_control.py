@@ -40,6 +40,8 @@ class AccessControlServer(ClusterServer):
     ) -> None:
         super().__init__(
             definition,
+            # A feature of its own since 1.4, an optional attribute before.
+            features=["EXTS"] if has_extension and definition.has_feature("EXTS") else [],
             optional=["Extension"] if has_extension else [],
             values={
                 "subjects_per_access_control_entry": access_control.subjects_per_entry,

@@ -188,15 +188,11 @@ class ClusterDefinition:
             raise ConfigError(f"cluster {self.name} has no enum {name}")
         return self.enums[name]
 
-    def has_element(self, name: str) -> bool:
-        """Return whether there is an attribute, command or event with this CamelCase name.
+    def has_feature(self, code: str) -> bool:
+        """Return whether there is a feature with this code, on or not.
 
         For behaviour that serves several revisions of the specification.
         """
-        return name in self._element_names()
-
-    def has_feature(self, code: str) -> bool:
-        """Return whether there is a feature with this code."""
         return any(feature.code == code for feature in self.features)
 
     def _find(self, elements: Iterable[_Element], name: str, what: str) -> _Element:
@@ -272,17 +268,15 @@ class ClusterDefinition:
         )
 
     def _check_names(self, names: Set[str]) -> None:
-        if unknown := sorted(names - self._element_names()):
-            raise ConfigError(
-                f"cluster {self.name} has no attribute, command or event {', '.join(unknown)}"
-            )
-
-    def _element_names(self) -> frozenset[str]:
-        return frozenset(
+        known = {
             element.name
             for table in (self.attributes, self.commands, self.responses, self.events)
             for element in table.values()
-        )
+        }
+        if unknown := sorted(names - known):
+            raise ConfigError(
+                f"cluster {self.name} has no attribute, command or event {', '.join(unknown)}"
+            )
 
     def _check_features(self, chosen: Set[str]) -> None:
         groups: dict[Choice, list[str]] = {}

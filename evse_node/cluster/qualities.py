@@ -1,7 +1,8 @@
 """The overlay: facts on attributes and commands that ZAP XML has no place for.
 
 `xml/qualities.toml` names them by cluster. Names that a definition lacks are passed
-over, so that one overlay serves several revisions.
+over, so that one overlay serves several revisions; a revision's folder may have a
+`qualities.toml` of its own with what differs there.
 """
 
 from __future__ import annotations
@@ -51,48 +52,73 @@ NO_QUALITIES = Qualities()
 
 
 @cache
-def read_qualities(file: Path) -> Mapping[str, Qualities]:
-    """Read an overlay. Raises ConfigError for what is not one."""
+def read_qualities(*files: Path) -> Mapping[str, Qualities]:
+    """Read an overlay from files; what a later one says goes before what an earlier one said.
+
+    Raises ConfigError for what is not an overlay.
+    """
+    overlay: dict[str, Qualities] = {}
+    for file in files:
+        for cluster, table in _read(file).items():
+            before = overlay.get(cluster, NO_QUALITIES)
+            overlay[cluster] = _qualities(table, before, f"{file}: [{cluster}]")
+    return MappingProxyType(overlay)
+
+
+def _read(file: Path) -> Mapping[str, object]:
     try:
-        document = tomllib.loads(file.read_text("utf-8"))
+        return tomllib.loads(file.read_text("utf-8"))
     except OSError as error:
         raise ConfigError(f"{file}: cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file}: {error}") from error
-    return MappingProxyType(
-        {cluster: _qualities(table, cluster, file) for cluster, table in document.items()}
-    )
 
 
-def _qualities(table: object, cluster: str, file: Path) -> Qualities:
+def _qualities(table: object, before: Qualities, where: str) -> Qualities:
     if not isinstance(table, dict):
-        raise ConfigError(f"{file}: [{cluster}] is not a table")
+        raise ConfigError(f"{where} is not a table")
     if unknown := sorted(table.keys() - {*_LISTS, *_TABLES}):
         raise ConfigError(
-            f"{file}: [{cluster}] {unknown[0]}: unknown key; "
-            f"known are {', '.join((*_LISTS, *_TABLES))}"
+            f"{where} {unknown[0]}: unknown key; known are {', '.join((*_LISTS, *_TABLES))}"
         )
-    lists = {key: _names(table.get(key, []), f"{file}: [{cluster}] {key}") for key in _LISTS}
-    tables: dict[str, dict[str, object]] = {}
-    for key in _TABLES:
-        entries = table.get(key, {})
-        if not isinstance(entries, dict):
-            raise ConfigError(f"{file}: [{cluster}] {key} is not a table")
-        tables[key] = entries
-    conformance: dict[str, str] = {}
-    for name, text in tables["conformance"].items():
-        if not isinstance(text, str):
-            raise ConfigError(f"{file}: [{cluster}] conformance of {name} is not a string")
-        conformance[name] = text
-    checks = {
-        name: _names(fields, f"{file}: [{cluster}] server_checks of {name}")
-        for name, fields in tables["server_checks"].items()
-    }
+    checks = before.server_checks
+    if fields := _table(table, "server_checks", where):
+        checks = MappingProxyType(
+            {name: _names(fields[name], f"{where} server_checks of {name}") for name in fields}
+        )
+    conformance = before.conformance
+    if texts := _table(table, "conformance", where):
+        conformance = _conformance(texts, where)
+
+    def names(key: str, else_names: frozenset[str]) -> frozenset[str]:
+        return _names(table[key], f"{where} {key}") if key in table else else_names
+
     return Qualities(
-        **lists,
-        conformance=MappingProxyType(conformance),
-        server_checks=MappingProxyType(checks),
+        nonvolatile=names("nonvolatile", before.nonvolatile),
+        fixed=names("fixed", before.fixed),
+        quieter=names("quieter", before.quieter),
+        changes_omitted=names("changes_omitted", before.changes_omitted),
+        fabric_sensitive=names("fabric_sensitive", before.fabric_sensitive),
+        fabric_scoped_commands=names("fabric_scoped_commands", before.fabric_scoped_commands),
+        conformance=conformance,
+        server_checks=checks,
     )
+
+
+def _table(table: Mapping[str, object], key: str, where: str) -> Mapping[str, object]:
+    entries = table.get(key, {})
+    if not isinstance(entries, dict):
+        raise ConfigError(f"{where} {key} is not a table")
+    return entries
+
+
+def _conformance(entries: Mapping[str, object], where: str) -> Mapping[str, str]:
+    conformance: dict[str, str] = {}
+    for name, text in entries.items():
+        if not isinstance(text, str):
+            raise ConfigError(f"{where} conformance of {name} is not a string")
+        conformance[name] = text
+    return MappingProxyType(conformance)
 
 
 def _names(value: object, where: str) -> frozenset[str]:

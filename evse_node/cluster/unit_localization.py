@@ -29,15 +29,15 @@ DEFAULT_UNITS: Final = (TemperatureUnit.CELSIUS, TemperatureUnit.FAHRENHEIT, Tem
 
 @serves("Unit Localization")
 class UnitLocalizationServer(ClusterServer):
-    """One of `units` is active; the first one to begin with."""
+    """One of `units` is active; the first one to begin with.
+
+    Not implemented: SupportedTemperatureUnits, which is provisional in 1.4.2.
+    """
 
     def __init__(
         self, definition: ClusterDefinition, units: Sequence[TemperatureUnit] = DEFAULT_UNITS
     ) -> None:
-        values: dict[str, Value] = {"temperature_unit": units[0]}
-        if definition.has_element("SupportedTemperatureUnits"):
-            values["supported_temperature_units"] = list(units)
-        super().__init__(definition, features=["TEMP"], values=values)
+        super().__init__(definition, features=["TEMP"], values={"temperature_unit": units[0]})
         self._units = tuple(units)
 
     def attached(self) -> None:

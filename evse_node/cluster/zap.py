@@ -14,14 +14,14 @@ from pathlib import Path
 
 from evse_node.cluster.definition import ClusterDefinition
 from evse_node.cluster.naming import snake_case
-from evse_node.cluster.qualities import NO_QUALITIES, read_qualities
+from evse_node.cluster.qualities import NO_QUALITIES, Qualities, read_qualities
+from evse_node.cluster.revision import DEFAULT_REVISION, XML_FOLDER, load_revision
 from evse_node.cluster.type_scope import TYPE_TAGS, TypeScope
 from evse_node.cluster.xml_file import Node, read_xml
 from evse_node.cluster.zap_cluster import read_attribute, read_cluster
 from evse_node.errors import ConfigError
 
-XML_FOLDER = Path(__file__).parent / "xml"
-SHIPPED_FOLDER = XML_FOLDER / "1.3"
+SHIPPED_FOLDER = XML_FOLDER / DEFAULT_REVISION
 QUALITIES_FILE = XML_FOLDER / "qualities.toml"
 _TYPES_FILE = "types.xml"
 
@@ -32,22 +32,31 @@ _PASSED_OVER = frozenset(
 
 
 class Definitions(Mapping[str, ClusterDefinition]):
-    """The clusters of a folder of XML files by name ("Energy EVSE").
+    """The clusters of folders of XML files by name ("Energy EVSE").
 
-    A file that is named as the cluster's snake_case is read when the cluster is asked for;
-    it must not use types of other files than `types.xml`. For a folder that is not laid
-    out like that, all files are read as one.
+    Of files with the same name, that of the first folder counts. A file that is named as
+    the cluster's snake_case is read when the cluster is asked for; it must not use types
+    of other files than `types.xml`. For folders that are not laid out like that, all
+    files are read as one.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, *folders: Path) -> None:
+        self._folders = folders
+        self._overlay = read_qualities(
+            QUALITIES_FILE,
+            *(
+                folder / QUALITIES_FILE.name
+                for folder in reversed(folders)
+                if (folder / QUALITIES_FILE.name).is_file()
+            ),
+        )
         self._found: dict[str, ClusterDefinition] = {}
         self._all: Mapping[str, ClusterDefinition] | None = None
 
     def __getitem__(self, name: str) -> ClusterDefinition:
         if name not in self._found:
-            file = self._folder / f"{snake_case(name)}.xml"
-            clusters = self._read_one(file) if file.is_file() else {}
+            file = self._file(f"{snake_case(name)}.xml")
+            clusters = {} if file is None else self._read([file])
             if name not in clusters:
                 clusters = self._read_all()
             self._found[name] = clusters[name]
@@ -59,19 +68,28 @@ class Definitions(Mapping[str, ClusterDefinition]):
     def __len__(self) -> int:
         return len(self._read_all())
 
-    def _read_one(self, file: Path) -> Mapping[str, ClusterDefinition]:
-        return _by_name(_definitions([read_xml(file)], _base_types(self._folder)))
+    def _file(self, name: str) -> Path | None:
+        files = (folder / name for folder in self._folders)
+        return next((file for file in files if file.is_file()), None)
+
+    def _read(self, files: Iterable[Path]) -> Mapping[str, ClusterDefinition]:
+        base = _base_types(self._file(_TYPES_FILE) or SHIPPED_FOLDER / _TYPES_FILE)
+        roots = [read_xml(file) for file in files]
+        return {cluster.name: cluster for cluster in _definitions(roots, base, self._overlay)}
 
     def _read_all(self) -> Mapping[str, ClusterDefinition]:
         if self._all is None:
-            roots = [read_xml(file) for file in sorted(self._folder.glob("*.xml"))]
-            if not roots:
-                raise ConfigError(f"{self._folder}: no XML files")
-            base = self._folder / _TYPES_FILE
-            roots = [root for root in roots if root.file != base]
-            self._all = _by_name(_definitions(roots, _base_types(self._folder)))
+            files = {
+                file.name: file
+                for folder in reversed(self._folders)
+                for file in folder.glob("*.xml")
+            }
+            if not files:
+                raise ConfigError(f"{self._folders[0]}: no XML files")
+            files.pop(_TYPES_FILE, None)
+            found = self._read(files[name] for name in sorted(files))
             # A definition that was given out stays the one.
-            self._all = {name: self._found.get(name, d) for name, d in self._all.items()}
+            self._all = {name: self._found.get(name, found[name]) for name in found}
         return self._all
 
 
@@ -81,12 +99,16 @@ def load_definitions(folder: Path | None = None) -> Definitions:
     Atomic types and global attributes come from the folder's `types.xml`, or else from
     the node's own. Errors of a file are raised as ConfigError when it is read.
     """
-    return _shipped() if folder is None else Definitions(folder)
+    return revision_definitions() if folder is None else Definitions(folder)
 
 
 @cache
-def _shipped() -> Definitions:
-    return Definitions(SHIPPED_FOLDER)
+def revision_definitions(name: str = DEFAULT_REVISION) -> Definitions:
+    """Return the node's own clusters in a revision of the specification ("1.4.2").
+
+    Raises ConfigError for a name that no revision has.
+    """
+    return Definitions(*load_revision(name).folders)
 
 
 def load_cluster_file(file: Path) -> tuple[ClusterDefinition, ...]:
@@ -95,7 +117,8 @@ def load_cluster_file(file: Path) -> tuple[ClusterDefinition, ...]:
     Types that the file lacks are looked for in the node's own `types.xml`. Raises
     ConfigError, with file, line and reason.
     """
-    clusters = _definitions([read_xml(file)], _base_types(SHIPPED_FOLDER))
+    base = _base_types(SHIPPED_FOLDER / _TYPES_FILE)
+    clusters = _definitions([read_xml(file)], base, read_qualities(QUALITIES_FILE))
     if not clusters:
         raise ConfigError(f"{file}: defines no cluster")
     return clusters
@@ -118,19 +141,15 @@ class _BaseTypes:
 
 
 @cache
-def _base_types(folder: Path) -> _BaseTypes:
-    file = folder / _TYPES_FILE
-    return _BaseTypes(file if file.is_file() else SHIPPED_FOLDER / _TYPES_FILE)
+def _base_types(file: Path) -> _BaseTypes:
+    return _BaseTypes(file)
 
 
-def _by_name(clusters: Iterable[ClusterDefinition]) -> Mapping[str, ClusterDefinition]:
-    return {cluster.name: cluster for cluster in clusters}
-
-
-def _definitions(roots: list[Node], base: _BaseTypes) -> tuple[ClusterDefinition, ...]:
+def _definitions(
+    roots: list[Node], base: _BaseTypes, overlay: Mapping[str, Qualities]
+) -> tuple[ClusterDefinition, ...]:
     scope = TypeScope(base.scope)
     _add_types(roots, scope)
-    overlay = read_qualities(QUALITIES_FILE)
     clusters: dict[int, ClusterDefinition] = {}
     names: set[str] = set()
     for root in roots:

@@ -1,61 +1,43 @@
-"""The node's own definitions against the data model of Matter 1.3, fact by fact.
+"""The node's own definitions against the data model of their revision, fact by fact.
 
-The data model's XML is read here by other means than the node's own loader, so that the
-two cannot share a mistake. Conformance is compared by what it says for every set of features.
+Conformance is compared by what it says for every set of features.
 """
 
 from __future__ import annotations
 
 import re
-from functools import cache
-from itertools import combinations
-from pathlib import Path
-from xml.etree import ElementTree as ET
+from collections.abc import Iterator
 
 import pytest
 
 from evse_node.cluster.conformance import Conformance, Presence
 from evse_node.cluster.definition import ClusterDefinition
-from evse_node.cluster.zap import load_definitions
-from evse_node.matter.data_model import Privilege
-from tests.unit.cluster.facts import SPECIFICATION, Facts, cluster_facts, differences
-
-FOLDER = SPECIFICATION / "data_model-1.3" / "clusters"
-
-pytestmark = pytest.mark.skipif(
-    not FOLDER.is_dir(), reason="no data model of 1.3 beside the repository"
+from evse_node.cluster.revision import load_revision, revision_names
+from evse_node.cluster.zap import revision_definitions
+from tests.unit.cluster.data_model_xml import feature_sets, read_data_model
+from tests.unit.cluster.facts import (
+    SPECIFICATION,
+    Difference,
+    Facts,
+    cluster_facts,
+    differences,
 )
 
-OWN = load_definitions()
-
-TYPES = {
-    "bool": "boolean",
-    "string": "char_string",
-    "octstr": "octet_string",
-    "subject-id": "int64u",
-    "systemtime-us": "systime_us",
-    **{f"uint{bits}": f"int{bits}u" for bits in (8, 16, 32, 64)},
-    **{f"int{bits}": f"int{bits}s" for bits in (8, 16, 32, 64)},
-}
-LENGTH_TYPES = ("char_string", "octet_string", "hwadr", "ipv4adr", "ipv6adr")
-PRIVILEGES = {
-    "view": Privilege.VIEW,
-    "operate": Privilege.OPERATE,
-    "manage": Privilege.MANAGE,
-    "admin": Privilege.ADMINISTER,
-    "": None,
-}
-CONFORMANCE = {
-    "mandatoryConform": Presence.MANDATORY,
-    "optionalConform": Presence.OPTIONAL,
-    "provisionalConform": Presence.PROVISIONAL,
-    "disallowConform": Presence.DISALLOWED,
-    "describedConform": Presence.OPTIONAL,
+FOLDERS = {
+    name: SPECIFICATION / f"data_model-{name}" / "clusters"
+    for name in revision_names()
+    if (SPECIFICATION / f"data_model-{name}").is_dir()
 }
 
-# Cluster, paths (regular expression), why the own files differ from the data model there.
-DEVIATIONS: list[tuple[str, str, str]] = [
+pytestmark = pytest.mark.skipif(not FOLDERS, reason="no data model beside the repository")
+
+# Clusters of which the folder beside the repository has only the older revision.
+NOT_THERE = {"1.4.2": {"Fixed Label", "User Label"}}
+
+# Revisions, clusters, paths (regular expressions), why the own files differ there.
+DEVIATIONS: list[tuple[str, str, str, str]] = [
     (
+        "1.3",
         "Device Energy Management",
         r"attribute 0005\.(type|length)|struct PowerAdjustCapabilityStruct"
         r"|enum PowerAdjustReasonEnum|struct ForecastStruct\.0(.type)?|command 05\.0"
@@ -64,272 +46,78 @@ DEVIATIONS: list[tuple[str, str, str]] = [
         "controllers know only the encoding of revision 4",
     ),
     (
+        ".*",
         "Electrical Energy Measurement|Electrical Power Measurement",
         "(enum|struct) Measurement(Type|Accuracy|AccuracyRange).*",
         "global types, which the cluster's XML does not define",
     ),
     (
+        ".*",
         "General Diagnostics",
         "attribute 0009",
         "DoNotUse is no attribute",
     ),
     (
+        ".*",
         "General Diagnostics|Network Commissioning",
         r"struct (NetworkInterface\.4|ThreadInterfaceScanResultStruct\.5).length",
         "a hardware address has 6 bytes or 8, by its type",
     ),
     (
+        ".*",
         "Software Diagnostics",
         r"attribute 0000\.(type|length|range)",
         "the data model's XML leaves the type of ThreadMetrics out",
     ),
     (
+        ".*",
         "Descriptor",
         "struct SemanticTagStruct",
         "a global type, which the cluster's XML does not define",
     ),
     (
+        ".*",
         "Energy EVSE",
         "attribute 0009.range",
         "a current below zero is refused, as the text says",
     ),
     (
+        ".*",
         "Temperature Measurement",
         r"attribute 000[012]\.range",
         "the type's own lower bound, and what a bound by another attribute can be at most",
     ),
     (
+        ".*",
         "Group Key Management",
         r"command 04\.0",
         "a reserved field without type is none",
     ),
     (
+        ".*",
         "Time Synchronization",
         r"event 02\.1.length",
         "the name in the event is the name of the TimeZone entry, at most 64 bytes",
     ),
     (
+        ".*",
         "Operational Credentials",
         r"enum NodeOperationalCertStatusEnum\.0x[78]",
         "values that are reserved for future use are none",
     ),
+    (
+        "1.4.2",
+        "Time Synchronization",
+        r"response 03\.0",
+        "the same field; the file of 1.3 calls it DSTOffsetsRequired",
+    ),
+    (
+        "1.4.2",
+        "Administrator Commissioning",
+        r"command 00\.1.length",
+        "a verifier of another length gets a status of the cluster's own",
+    ),
 ]
-
-
-def presence(element: ET.Element, features: frozenset[str]) -> Presence:
-    for child in element:
-        if child.tag == "otherwiseConform":
-            for rule in child:
-                if (found := applies(rule, features)) is not None:
-                    return found
-            return Presence.DISALLOWED
-        if child.tag in CONFORMANCE:
-            return applies(child, features) or Presence.DISALLOWED
-    return Presence.MANDATORY
-
-
-def applies(rule: ET.Element, features: frozenset[str]) -> Presence | None:
-    return CONFORMANCE[rule.tag] if all(holds(term, features) for term in rule) else None
-
-
-def holds(term: ET.Element, features: frozenset[str]) -> bool:
-    if term.tag == "feature":
-        return term.get("name") in features
-    if term.tag == "orTerm":
-        return any(holds(part, features) for part in term)
-    if term.tag == "andTerm":
-        return all(holds(part, features) for part in term)
-    if term.tag == "notTerm":
-        return not holds(term[0], features)
-    assert term.tag in ("attribute", "equalTerm"), term.tag
-    return False
-
-
-def feature_sets(codes: list[str]) -> list[frozenset[str]]:
-    return [
-        frozenset(chosen)
-        for count in range(len(codes) + 1)
-        for chosen in combinations(codes, count)
-    ]
-
-
-def number(text: str | None) -> int | None:
-    if text is None or not re.fullmatch(r"-?\d+", text):
-        return None
-    return int(text)
-
-
-def integer_type(name: str) -> tuple[int, int] | None:
-    """What fits a type anyway, so that a bound at its end is none."""
-    if match := re.fullmatch(r"int(\d+)([us])", name):
-        bits = int(match[1])
-        return (0, 2**bits - 1) if match[2] == "u" else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
-    if name in ("elapsed_s", "epoch_s"):
-        return 0, 2**32 - 1
-    return (0, 0xFFFF) if name == "group_id" else None
-
-
-def type_facts(path: str, element: ET.Element) -> Facts:
-    name = element.get("type", "")
-    entry = element.find("entry")
-    is_list = name == "list"
-    if entry is not None:
-        name = entry.get("type", "")
-    name = TYPES.get(name, name)
-    name = name.lower().replace("-", "_") if "-" in name else name
-    quality = element.find("quality")
-    own_range: dict[str, int | None] = {
-        "percent": 100,
-        "percent100ths": 10000,
-    }
-    low: int | None = -27315 if name == "temperature" else None
-    high = own_range.get(name)
-    short = long = None
-    if name == "hwadr":
-        short, long = 6, 8
-    constraint = element.find("constraint")
-    for rule in constraint if constraint is not None else ():
-        first, last = rule.find("from"), rule.find("to")
-        start = first.get("value") if first is not None else None
-        end = last.get("value") if last is not None else None
-        value = rule.get("value") or (
-            rule[0].get("value") if len(rule) and rule[0].tag == "constant" else None
-        )
-        if rule.tag == "between":
-            low, high = number(start), number(end)
-        elif rule.tag == "min":
-            low = number(value)
-        elif rule.tag == "max":
-            high = number(value)
-        elif rule.tag == "allowed":
-            short = long = number(value)
-        elif rule.tag in ("lengthBetween", "countBetween"):
-            short, long = number(start), number(end)
-        elif rule.tag in ("maxLength", "maxCount"):
-            long = number(value)
-        elif rule.tag in ("minLength", "minCount"):
-            short = number(value)
-        else:
-            assert rule.tag == "desc", rule.tag
-    if is_list or name in LENGTH_TYPES:
-        short, long = low if short is None else short, high if long is None else long
-        low = high = None
-    if whole := integer_type(name):
-        low = None if low == whole[0] else low
-        high = None if high == whole[1] else high
-    return {
-        f"{path}.type": f"list[{name}]" if is_list else name,
-        f"{path}.nullable": quality is not None and quality.get("nullable") == "true",
-        f"{path}.range": (low, high),
-        f"{path}.length": (short or None, long),
-    }
-
-
-def field_facts(path: str, element: ET.Element) -> Facts:
-    facts: Facts = {}
-    for field in element.findall("field"):
-        field_id = int(field.get("id", ""), 0)
-        if field_id == 254:
-            continue
-        place = f"{path}.{field_id}"
-        rules = [child for child in field if child.tag.endswith("Conform")]
-        access = field.find("access")
-        facts[place] = field.get("name")
-        facts[f"{place}.optional"] = any(
-            rule.tag != "mandatoryConform" or len(rule) for rule in rules
-        )
-        facts[f"{place}.sensitive"] = access is not None and access.get("fabricSensitive") == "true"
-        facts |= type_facts(place, field)
-    return facts
-
-
-def flag(element: ET.Element | None, name: str) -> bool:
-    return element is not None and element.get(name) == "true"
-
-
-def data_model_facts(root: ET.Element, base: ET.Element | None) -> Facts:
-    """The facts of one cluster; `base` is the cluster that it is derived from."""
-    identity = root.find("clusterIds/clusterId")
-    assert identity is not None
-    facts: Facts = {
-        "id": int(root.get("id") or identity.get("id", ""), 0),
-        "revision": int(root.get("revision", "")),
-    }
-    body = root if base is None else base
-    codes = [feature.get("code", "") for feature in body.findall("features/feature")]
-    sets = feature_sets(codes)
-
-    def conformance(element: ET.Element) -> list[Presence]:
-        return [presence(element, features) for features in sets]
-
-    for feature in body.findall("features/feature"):
-        path = f"feature {feature.get('bit')}"
-        facts[path] = (feature.get("code"), feature.get("name"))
-        facts[f"{path}.conformance"] = conformance(feature)
-    for attribute in body.findall("attributes/attribute"):
-        path = f"attribute {int(attribute.get('id', ''), 0):04X}"
-        # A derived cluster's own XML says of a base cluster's attribute what it changes.
-        derived = root.find(f"attributes/attribute[@id='{attribute.get('id')}']")
-        element = attribute if derived is None else derived
-        access, quality = element.find("access"), element.find("quality")
-        facts[path] = attribute.get("name")
-        facts[f"{path}.access"] = (
-            PRIVILEGES[(access.get("readPrivilege") or "") if access is not None else "view"],
-            PRIVILEGES[(access.get("writePrivilege") or "") if access is not None else ""],
-        )
-        facts[f"{path}.timed"] = flag(access, "timed")
-        facts[f"{path}.scoped"] = flag(access, "fabricScoped")
-        persistence = quality.get("persistence") if quality is not None else None
-        facts[f"{path}.qualities"] = (
-            persistence == "nonVolatile",
-            persistence == "fixed",
-            flag(quality, "quieterReporting"),
-            flag(quality, "changeOmitted"),
-        )
-        facts[f"{path}.conformance"] = conformance(element)
-        facts |= type_facts(path, element)
-    for command in body.findall("commands/command"):
-        is_response = command.get("direction") == "responseFromServer"
-        kind = "response" if is_response else "command"
-        path = f"{kind} {int(command.get('id', ''), 0):02X}"
-        access = command.find("access")
-        response = command.get("response")
-        facts[path] = command.get("name")
-        facts[f"{path}.conformance"] = conformance(command)
-        facts |= field_facts(path, command)
-        if not is_response:
-            assert access is not None
-            facts[f"{path}.response"] = None if response in ("Y", "N") else response
-            facts[f"{path}.access"] = PRIVILEGES[access.get("invokePrivilege", "")]
-            facts[f"{path}.timed"] = flag(access, "timed")
-            facts[f"{path}.scoped"] = flag(access, "fabricScoped")
-    for event in body.findall("events/event"):
-        path = f"event {int(event.get('id', ''), 0):02X}"
-        access = event.find("access")
-        assert access is not None
-        facts[path] = event.get("name")
-        facts[f"{path}.access"] = PRIVILEGES[access.get("readPrivilege", "")]
-        facts[f"{path}.priority"] = event.get("priority")
-        facts[f"{path}.sensitive"] = flag(access, "fabricSensitive")
-        facts[f"{path}.conformance"] = conformance(event)
-        facts |= field_facts(path, event)
-    bodies = [root] if base is None else [root, base]
-    for types in (part for body in bodies for part in body.findall("dataTypes")):
-        for enum in types.findall("enum"):
-            facts[f"enum {enum.get('name')}"] = True
-            for item in enum.findall("item"):
-                value = int(item.get("value", ""), 0)
-                facts[f"enum {enum.get('name')}.{value:#x}"] = item.get("name")
-        for bitmap in types.findall("bitmap"):
-            facts[f"bitmap {bitmap.get('name')}"] = True
-            for bit in bitmap.findall("bitfield"):
-                mask = 1 << int(bit.get("bit", ""))
-                facts[f"bitmap {bitmap.get('name')}.{mask:#x}"] = bit.get("name")
-        for struct in types.findall("struct"):
-            path = f"struct {struct.get('name')}"
-            facts[path] = flag(struct.find("access"), "fabricScoped")
-            facts |= field_facts(path, struct)
-    return facts
 
 
 def own_facts(cluster: ClusterDefinition) -> Facts:
@@ -368,47 +156,50 @@ def own_facts(cluster: ClusterDefinition) -> Facts:
     return facts
 
 
-def read(file: Path) -> tuple[str, ET.Element]:
-    root = ET.parse(file).getroot()
-    identity = root.find("clusterIds/clusterId")
-    assert identity is not None
-    return identity.get("name", ""), root
+def clusters() -> list[tuple[str, str]]:
+    return [
+        (revision, name)
+        for revision, folder in FOLDERS.items()
+        for name in sorted(read_data_model(folder))
+    ]
 
 
-@cache
-def data_model() -> dict[str, Facts]:
-    roots = dict(read(file) for file in sorted(FOLDER.glob("*.xml")))
-    models = {}
-    for name, root in roots.items():
-        classification = root.find("classification")
-        assert classification is not None
-        base = classification.get("baseCluster")
-        if base is None and name in ("Label", "Mode Base"):
-            continue
-        models[name] = data_model_facts(root, roots[base] if base else None)
-    return models
+def found(revision: str, name: str) -> Iterator[tuple[Difference, list[tuple[str, ...]]]]:
+    """The differences of a cluster, each with the rows of the table that explain it."""
+    own = own_facts(revision_definitions(revision)[name])
+    for difference in differences(own, read_data_model(FOLDERS[revision])[name]):
+        yield (
+            difference,
+            [
+                row
+                for row in DEVIATIONS
+                if re.fullmatch(row[0], revision)
+                and re.fullmatch(row[1], name)
+                and re.fullmatch(row[2], difference[0])
+            ],
+        )
 
 
-def test_every_cluster_is_there() -> None:
-    assert set(data_model()) == set(OWN)
+@pytest.mark.parametrize("revision", FOLDERS)
+def test_every_cluster_is_there(revision: str) -> None:
+    missing = NOT_THERE.get(revision, set())
+    assert set(read_data_model(FOLDERS[revision])) | missing == set(revision_definitions(revision))
 
 
-@pytest.mark.parametrize("name", sorted(OWN))
-def test_definitions_agree(name: str) -> None:
-    for path, own, other in differences(own_facts(OWN[name]), data_model()[name]):
-        reasons = [
-            reason
-            for clusters, paths, reason in DEVIATIONS
-            if re.fullmatch(clusters, name) and re.fullmatch(paths, path)
-        ]
+@pytest.mark.parametrize(("revision", "name"), clusters())
+def test_definitions_agree(revision: str, name: str) -> None:
+    for (path, own, other), reasons in found(revision, name):
         assert reasons, f"{name} {path}: own {own!r}, data model {other!r}"
 
 
 def test_no_deviation_is_out_of_date() -> None:
-    used = set()
-    for name, cluster in OWN.items():
-        for path, _, _ in differences(own_facts(cluster), data_model()[name]):
-            for row in DEVIATIONS:
-                if re.fullmatch(row[0], name) and re.fullmatch(row[1], path):
-                    used.add(row)
+    used = {row for case in clusters() for _, rows in found(*case) for row in rows}
     assert used == set(DEVIATIONS)
+
+
+@pytest.mark.parametrize("revision", FOLDERS)
+def test_no_file_repeats_its_base(revision: str) -> None:
+    folder, *bases = load_revision(revision).folders
+    for file in folder.glob("*.xml"):
+        for base in bases:
+            assert file.read_bytes() != (base / file.name).read_bytes(), file.name
