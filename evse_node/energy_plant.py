@@ -97,7 +97,7 @@ class ChargerPlant:
 
     def conditions(self, snapshot: Snapshot) -> Conditions:
         """Return how things stand, energy management's own claim left out."""
-        state = snapshot.state
+        state, need = snapshot.state, _need(snapshot)
         return Conditions(
             availability=_availability(snapshot),
             power=self._power,
@@ -108,19 +108,26 @@ class ChargerPlant:
                 self._limit_without_own(),
             ),
             is_connected=state in _CONNECTED and snapshot.supply_state in _ENABLED,
-            wants_energy=state in (State.PLUGGED_IN_DEMAND, State.PLUGGED_IN_CHARGING)
-            or (state is State.PLUGGED_IN_NO_DEMAND and self._is_withheld(snapshot)),
-            need=_need(snapshot),
+            wants_energy=self._wants_energy(snapshot, need),
+            need=need,
             start_time=self._planned_start(snapshot),
         )
 
     def _limit_without_own(self) -> Milliamps:
         return self._charger.state.charge_limits.with_claim(LimitSource.GRID, None).current_ma
 
-    def _is_withheld(self, snapshot: Snapshot) -> bool:
-        """Tell whether a vehicle that asks for nothing may do so only for want of an offer."""
+    def _wants_energy(self, snapshot: Snapshot, need: Need) -> bool:
+        """Tell whether energy would flow, now or later, if energy management let it.
+
+        A vehicle that is not offered any may ask for nothing for that reason alone.
+        """
+        if snapshot.is_held and need.remaining_mwh == 0:
+            return False  # it has what its target asks for, and waits for the next one
+        if snapshot.state in (State.PLUGGED_IN_DEMAND, State.PLUGGED_IN_CHARGING):
+            return True
         limit_ma = self._orders.limit_ma
-        return snapshot.is_held or (limit_ma is not None and limit_ma < MINIMUM_OFFER_MA)
+        is_withheld = limit_ma is not None and limit_ma < MINIMUM_OFFER_MA
+        return snapshot.state is State.PLUGGED_IN_NO_DEMAND and (snapshot.is_held or is_withheld)
 
     def _planned_start(self, snapshot: Snapshot) -> EpochSeconds | None:
         start_time, now = snapshot.next_charge.start_time, self._epoch_s()
