@@ -8,7 +8,6 @@ give is used but not kept.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 from evse_node.config import NodeConfig
@@ -27,6 +26,7 @@ from evse_node.matter.onboarding import (
 from evse_node.matter.pase import PasscodeVerifier
 from evse_node.matter.spake2p import compute_verifier
 from evse_node.matter.store import Store
+from evse_node.records import dataclass
 
 KEPT: Final = ("factory/", "attestation/")
 """Prefixes of the keys that a factory reset leaves in the store."""

@@ -14,7 +14,6 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final, Protocol
 
 from zeroconf import IPVersion, ServiceInfo, Zeroconf
@@ -31,6 +30,7 @@ from evse_node.network import (
     interfaces,
     select_interfaces,
 )
+from evse_node.records import dataclass
 
 _LOGGER: Final = logging.getLogger(__name__)
 

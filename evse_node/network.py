@@ -10,11 +10,11 @@ import ipaddress
 import socket
 import struct
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from evse_node.errors import ConfigError
+from evse_node.records import dataclass
 
 _RTM_NEWLINK: Final = 16
 _RTM_GETLINK: Final = 18

@@ -8,7 +8,7 @@ live socket. Meanwhile `HardwareView` remembers how things really are.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final, Protocol
 
 from evse_node.errors import HalError
@@ -26,6 +26,7 @@ from evse_node.hal.interface import (
     SelfTestCompleted,
     VehicleIdRead,
 )
+from evse_node.records import dataclass
 from evse_node.state_machine.control_pilot import PilotState
 from evse_node.state_machine.effects import (
     BeginDiagnostics,

@@ -7,10 +7,11 @@ their order, and the monotonic time.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import tzinfo
 from typing import TypeAlias
 
+from evse_node.records import dataclass
 from evse_node.state_machine.control_pilot import PilotOutput, PilotState
 from evse_node.state_machine.effects import Notice
 from evse_node.state_machine.faults import FaultState
@@ -38,8 +39,8 @@ class ChargerSettings:
 
     evse: EvseSettings = field(default_factory=EvseSettings)
     features: frozenset[str] | None = None
-    circuit_capacity_ma: Milliamps = Milliamps(32_000)  # noqa: RUF009 - an int
-    user_maximum_ma: Milliamps = Milliamps(80_000)  # noqa: RUF009 - an int
+    circuit_capacity_ma: Milliamps = Milliamps(32_000)
+    user_maximum_ma: Milliamps = Milliamps(80_000)
     zone: tzinfo | None = None
 
 

@@ -5,11 +5,10 @@ Spec: Matter Core 1.3 "Basic Information Cluster"
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from evse_node.cluster.definition import ClusterDefinition, Value
 from evse_node.cluster.server import ClusterServer, serves
 from evse_node.matter.administration import Administration
+from evse_node.records import dataclass
 
 # What a node of Matter 1.3 reports in DataModelRevision and SpecificationVersion.
 DATA_MODEL_REVISION = 17

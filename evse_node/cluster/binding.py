@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TypeVar, overload
 
 from evse_node.cluster.definition import ClusterDefinition, CommandDefinition, snake_case
 from evse_node.cluster.zap import load_definitions
 from evse_node.errors import ConfigError
+from evse_node.records import dataclass
 
 _ROLE = "_cluster_role"
 _SERVED = "_cluster_served"

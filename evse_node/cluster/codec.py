@@ -14,7 +14,6 @@ Spec: Matter Core 1.3 "Data Types", "Constraint"
 from __future__ import annotations
 
 from collections.abc import Mapping, Set
-from dataclasses import dataclass
 from functools import cache
 from typing import cast
 
@@ -52,6 +51,7 @@ from evse_node.cluster.definition import (
 )
 from evse_node.matter.interaction.status import Status
 from evse_node.matter.tlv import TagKey, TlvValue, Writer, decode
+from evse_node.records import dataclass
 
 __all__ = [
     "FABRIC_INDEX",

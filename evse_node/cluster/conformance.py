@@ -6,9 +6,10 @@ Spec: Matter Core 1.3 "Conformance"
 from __future__ import annotations
 
 from collections.abc import Set
-from dataclasses import dataclass
 from enum import Enum
 from typing import TypeAlias
+
+from evse_node.records import dataclass
 
 _NONE: frozenset[str] = frozenset()
 

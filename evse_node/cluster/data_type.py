@@ -6,9 +6,10 @@ Spec: Matter Core 1.3 "Data Types"
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from typing import TypeAlias
+
+from evse_node.records import dataclass
 
 # The value of an attribute or field. Enums and bitmaps are ints, a struct is a mapping
 # keyed by snake_case field names in which absent optional fields are missing.

@@ -10,7 +10,6 @@ Spec: Matter Core 1.3 "Cluster", "Conformance", "Global Elements"
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Set
-from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
 from evse_node.cluster.conformance import MANDATORY, Choice, Conformance, Presence
@@ -27,6 +26,7 @@ from evse_node.cluster.data_type import (
 from evse_node.cluster.naming import snake_case, upper_case
 from evse_node.errors import ConfigError
 from evse_node.matter.data_model import EventPriority, Privilege
+from evse_node.records import dataclass
 
 __all__ = [
     "FABRIC_INDEX_FIELD",

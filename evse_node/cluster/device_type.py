@@ -6,12 +6,12 @@ Spec: Matter Device Library 1.3, and 1.4 for the revisions after it
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
 from evse_node.errors import ConfigError
 from evse_node.matter.data_model import Node
+from evse_node.records import dataclass
 
 DESCRIPTOR: Final = 0x001D
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection
-from dataclasses import dataclass
 from typing import Final
 
 from evse_node.cluster.definition import ClusterDefinition, Value
@@ -28,6 +27,7 @@ from evse_node.errors import DecodeError
 from evse_node.matter.data_model import InteractionContext
 from evse_node.matter.stored import members, number
 from evse_node.matter.tlv import TagKey, TlvValue, decode_struct, encode
+from evse_node.records import dataclass
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,6 @@ Spec: Matter Application Clusters 1.3 "Electrical Power Measurement Cluster"
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from math import isqrt
 from typing import Final
 
@@ -29,6 +28,7 @@ from evse_node.cluster.measurement import (
 )
 from evse_node.cluster.measurement_range import RangeTracker
 from evse_node.cluster.server import ClusterServer, serves
+from evse_node.records import dataclass
 
 _AC: Final = 2
 _FULL_FACTOR: Final = 10_000

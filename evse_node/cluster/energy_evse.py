@@ -6,7 +6,6 @@ Spec: Matter Application Clusters 1.3 "Energy EVSE Cluster"
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final, Protocol
 
 from evse_node.cluster.definition import ClusterDefinition
@@ -14,6 +13,7 @@ from evse_node.cluster.server import ClusterServer, Value, command, reader, serv
 from evse_node.errors import StatusError
 from evse_node.matter.data_model import InteractionContext
 from evse_node.matter.interaction.status import Status
+from evse_node.records import dataclass
 
 _RANDOMIZATION_LIMIT_S: Final = 86_400
 

@@ -6,12 +6,12 @@ Spec: Matter Application Clusters 1.3 "Energy EVSE Mode Cluster"
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from evse_node.cluster.definition import ClusterDefinition
 from evse_node.cluster.server import ClusterServer, Value, command, serves
 from evse_node.matter.data_model import InteractionContext
+from evse_node.records import dataclass
 
 MANUAL: Final = 0x4000
 TIME_OF_USE: Final = 0x4001

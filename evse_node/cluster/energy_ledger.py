@@ -5,10 +5,10 @@ Nothing here knows clusters or clocks.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from evse_node.cluster.measurement import Instant
+from evse_node.records import dataclass
 
 _MW_MS_PER_MWH: Final = 3_600_000
 

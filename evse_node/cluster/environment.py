@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
 
 from evse_node.matter.data_model import EventPath, EventPriority, EventRecord, Node
 from evse_node.matter.store import Store
+from evse_node.records import dataclass
 
 
 class EventSink(Protocol):

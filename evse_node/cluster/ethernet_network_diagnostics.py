@@ -6,12 +6,13 @@ Spec: Matter Core 1.3 "Ethernet Network Diagnostics Cluster"
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import astuple, dataclass
+from dataclasses import astuple
 from typing import Final, TypeAlias
 
 from evse_node.cluster.definition import ClusterDefinition, Value
 from evse_node.cluster.server import ClusterServer, command, reader, serves
 from evse_node.matter.data_model import InteractionContext
+from evse_node.records import dataclass
 
 # Spec: Matter Core 1.3 "PHYRateEnum"; by megabit per second
 _RATES: Final = {

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from evse_node.cluster.electrical_energy_measurement import ElectricalEnergyMeasurement
@@ -20,6 +19,7 @@ from evse_node.cluster.electrical_power_measurement import (
 )
 from evse_node.cluster.energy_ledger import PowerIntegrator
 from evse_node.matter.timers import Timer, Timers
+from evse_node.records import dataclass
 
 _STOP: Final = 0x0091_0000_0000_0000
 _START_LOAD: Final = 0x0091_0000_0000_0001

@@ -6,7 +6,6 @@ Spec: Matter Core 1.3 "General Diagnostics Cluster"
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, TypeAlias
 
@@ -18,6 +17,7 @@ from evse_node.matter.crypto import constant_time_equal
 from evse_node.matter.data_model import InteractionContext
 from evse_node.matter.interaction.status import Status
 from evse_node.matter.timers import Timers
+from evse_node.records import dataclass
 
 ENABLE_KEY_SIZE: Final = 16
 _HOUR_S: Final = 3600.0

@@ -7,12 +7,12 @@ Spec: Matter Application Clusters 1.3 "Measurement and Sensing", Matter Core 1.3
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import IntEnum
 from itertools import pairwise
 from typing import Final
 
 from evse_node.cluster.definition import Value
+from evse_node.records import dataclass
 
 _MATTER_EPOCH_UNIX_S: Final = 946_684_800
 _PERCENT_100THS: Final = 10_000

@@ -6,10 +6,10 @@ Spec: Matter Application Clusters 1.3 "MeasurementRangeStruct", "MeasurementPeri
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from evse_node.cluster.definition import Value
 from evse_node.cluster.measurement import Instant, MeasurementType, has_wall_times
+from evse_node.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

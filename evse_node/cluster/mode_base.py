@@ -6,12 +6,12 @@ Spec: Matter Application Clusters 1.3 "Mode Base Cluster"
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from evse_node.cluster.definition import ClusterDefinition
 from evse_node.cluster.server import ClusterServer, Value, command
 from evse_node.matter.data_model import InteractionContext
+from evse_node.records import dataclass
 
 _SUCCESS: Final = 0x00
 _UNSUPPORTED_MODE: Final = 0x01

@@ -6,9 +6,10 @@ Spec: Matter Core 1.3 "NetworkInterface Type"
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import TypeAlias
+
+from evse_node.records import dataclass
 
 
 class InterfaceType(IntEnum):

@@ -8,12 +8,12 @@ Spec: Matter Core 1.3 "Power Source Cluster"
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
 from evse_node.cluster.definition import ClusterDefinition, Value
 from evse_node.cluster.server import ClusterServer, serves
+from evse_node.records import dataclass
 
 _ALTERNATING: Final = 0
 _MAX_DESCRIPTION: Final = 60

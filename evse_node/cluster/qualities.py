@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 
 from evse_node.errors import ConfigError
+from evse_node.records import dataclass
 
 _LISTS = (
     "nonvolatile",

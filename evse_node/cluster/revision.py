@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Final
 
 from evse_node.errors import ConfigError
+from evse_node.records import dataclass
 
 XML_FOLDER: Final = Path(__file__).parent / "xml"
 DEFAULT_REVISION: Final = "1.3"

@@ -23,7 +23,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
 
 from evse_node.cluster.binding import (
     check_fields,
@@ -53,17 +52,20 @@ from evse_node.matter.data_model import (
     Cluster,
     CommandEntry,
     CommandReply,
+    DeferredReply,
     EventEntry,
     EventPath,
     InteractionContext,
 )
 from evse_node.matter.interaction.status import Status
 from evse_node.matter.tlv import TlvValue
+from evse_node.records import dataclass
 
 __all__ = [
     "ClusterEnvironment",
     "ClusterServer",
     "EventSink",
+    "LaterReply",
     "Value",
     "command",
     "reader",
@@ -81,11 +83,35 @@ _EVENT_DATA_TAG = 7
 class _BoundCommand:
     """A command with its handler. `nullable` are fields that are None when absent."""
 
-    handler: Callable[..., Mapping[str, Value] | None]
+    handler: Callable[..., Mapping[str, Value] | LaterReply | None]
     codec: FieldsCodec
     nullable: tuple[str, ...]
     response_id: int | None
     response_codec: FieldsCodec | None
+
+    def reply(self, fields: Mapping[str, Value] | None) -> CommandReply | None:
+        """Return the response with these fields. Raises StatusError when there is none."""
+        if fields is None:
+            return None
+        if self.response_codec is None or self.response_id is None:
+            raise StatusError(Status.FAILURE, reason="response to a command that has none")
+        return CommandReply(self.response_id, self.response_codec.encoded(fields, _FIELDS_TAG))
+
+
+class LaterReply:
+    """What a handler returns in place of fields when its command takes longer.
+
+    `resolve` is to be called once, after the handler has returned.
+    """
+
+    def __init__(self) -> None:
+        self.on_resolved: Callable[[Mapping[str, Value] | None, float], None] | None = None
+
+    def resolve(self, fields: Mapping[str, Value] | None, now: float) -> None:
+        """Answer with the response's fields, or None for a plain status of success."""
+        if self.on_resolved is None:
+            raise RuntimeError("the handler has not returned yet")
+        self.on_resolved(fields, now)
 
 
 class ClusterServer(Cluster):
@@ -311,18 +337,18 @@ class ClusterServer(Cluster):
 
     def invoke(
         self, command_id: int, fields: TlvValue, context: InteractionContext
-    ) -> CommandReply | None:
+    ) -> CommandReply | DeferredReply | None:
         """See `Cluster.invoke`."""
         bound = self._commands[command_id]
         arguments = bound.codec.decode(fields)
         for key in bound.nullable:
             arguments.setdefault(key, None)
         reply = bound.handler(context, **arguments)
-        if reply is None:
-            return None
-        if bound.response_codec is None or bound.response_id is None:
-            raise StatusError(Status.FAILURE, reason="response to a command that has none")
-        return CommandReply(bound.response_id, bound.response_codec.encoded(reply, _FIELDS_TAG))
+        if not isinstance(reply, LaterReply):
+            return bound.reply(reply)
+        deferred = DeferredReply()
+        reply.on_resolved = lambda fields, now: deferred.answer(bound.reply(fields), now)
+        return deferred
 
     # Values.
 

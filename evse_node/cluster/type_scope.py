@@ -7,7 +7,7 @@ it has none. A name is looked up for the cluster first, then among those of all 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import MappingProxyType
 from typing import TypeAlias
 
@@ -25,6 +25,7 @@ from evse_node.cluster.data_type import (
 )
 from evse_node.cluster.naming import snake_case
 from evse_node.cluster.xml_file import Node
+from evse_node.records import dataclass
 
 TYPE_TAGS = frozenset({"enum", "bitmap", "struct"})
 

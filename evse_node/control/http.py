@@ -10,11 +10,11 @@ import contextlib
 import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final, TypeAlias
 
 from evse_node.control.api import MAX_BODY, ApiError, JsonObject
+from evse_node.records import dataclass
 
 _LOGGER: Final = logging.getLogger(__name__)
 _MAX_HEAD: Final = 16 * 1024

@@ -5,10 +5,10 @@ Spec: Matter Application Clusters 1.3 "Device Energy Management Cluster"
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 
 from evse_node.energy_management.forecast import PowerRange
+from evse_node.records import dataclass
 from evse_node.units import EpochSeconds, Milliamps, Millivolts, MilliwattHours, power_mw
 
 
@@ -59,7 +59,7 @@ class Need:
     with the progress towards it.
     """
 
-    charged_mwh: MilliwattHours = MilliwattHours(0)  # noqa: RUF009 - an int
+    charged_mwh: MilliwattHours = MilliwattHours(0)
     remaining_mwh: MilliwattHours | None = None
     deadline: EpochSeconds | None = None
     goal: tuple[int | None, ...] = ()

@@ -6,8 +6,9 @@ Spec: Matter Application Clusters 1.3 "ForecastStruct"
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from evse_node.records import dataclass
 from evse_node.units import EpochSeconds, MilliwattHours, Milliwatts
 
 

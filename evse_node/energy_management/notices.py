@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from evse_node.energy_management.names import EndCause
+from evse_node.records import dataclass
 from evse_node.units import MilliwattHours
 
 

@@ -6,7 +6,7 @@ Spec: Matter Application Clusters 1.3 "Forecast Attribute"
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 from evse_node.energy_management.conditions import Need
@@ -19,6 +19,7 @@ from evse_node.energy_management.forecast import (
     energy_of,
     total_duration_s,
 )
+from evse_node.records import dataclass
 from evse_node.units import EpochSeconds, MilliwattHours, Milliwatts
 
 MAXIMUM_SLOTS: Final = 10

@@ -5,7 +5,6 @@ Spec: Matter Application Clusters 1.3 "Device Energy Management Cluster", "Comma
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import TypeAlias
 
@@ -13,6 +12,7 @@ from evse_node.energy_management.conditions import Conditions
 from evse_node.energy_management.forecast import Forecast, PowerRange
 from evse_node.energy_management.names import AdjustmentCause
 from evse_node.errors import EvseNodeError
+from evse_node.records import dataclass
 from evse_node.units import EpochSeconds, MilliwattHours, Milliwatts
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final, TypeAlias
 
 from evse_node.energy_management.conditions import Availability, Conditions
@@ -14,6 +14,7 @@ from evse_node.energy_management.names import (
     UpdateReason,
 )
 from evse_node.energy_management.requests import PowerOption, Script
+from evse_node.records import dataclass
 from evse_node.units import EpochSeconds, Milliamps, MilliwattHours, Milliwatts
 
 _SHORTEST_ADJUSTMENT_S: Final = 30

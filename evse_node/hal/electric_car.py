@@ -8,9 +8,10 @@ ends with the same numbers.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
+from evse_node.records import dataclass
 from evse_node.units import Milliamps, MilliwattHours, Milliwatts
 
 SECOND_MS: Final = 1000
@@ -72,20 +73,20 @@ class ElectricCar:
     `state_of_charge` counts in whole percent; the battery itself in mWh.
     """
 
-    capacity_mwh: MilliwattHours = MilliwattHours(60_000_000)  # noqa: RUF009 - an int
-    charger_minimum_ma: Milliamps = Milliamps(6_000)  # noqa: RUF009 - an int
-    charger_maximum_ma: Milliamps = Milliamps(16_000)  # noqa: RUF009 - an int
+    capacity_mwh: MilliwattHours = MilliwattHours(60_000_000)
+    charger_minimum_ma: Milliamps = Milliamps(6_000)
+    charger_maximum_ma: Milliamps = Milliamps(16_000)
     phases: int = 3
     taper_from_percent: int = 80
     taper_to_permille: int = 100
     vehicle_id: str | None = "SIMULATED-EV-0001"
     habits: Habits = field(default_factory=Habits)
-    stored_mwh: MilliwattHours = MilliwattHours(24_000_000)  # noqa: RUF009 - an int
+    stored_mwh: MilliwattHours = MilliwattHours(24_000_000)
 
     is_plugged_in: bool = False
     wants_energy: bool = False
     supply: Supply = field(default_factory=Supply)
-    power_mw: Milliwatts = Milliwatts(0)  # noqa: RUF009 - an int
+    power_mw: Milliwatts = Milliwatts(0)
     now_ms: int = 0
     charged: EnergyCounter = field(default_factory=EnergyCounter)
     discharged: EnergyCounter = field(default_factory=EnergyCounter)

@@ -18,9 +18,9 @@ It never closes by itself. State F that was ordered stays until another order.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol, TypeAlias, runtime_checkable
 
+from evse_node.records import dataclass
 from evse_node.state_machine.control_pilot import PilotState
 from evse_node.state_machine.faults import FaultState
 from evse_node.units import Milliamps, Millivolts, MilliwattHours, Milliwatts
@@ -250,10 +250,10 @@ class VehicleIdentification(Protocol):
 class Ratings:
     """What the hardware is built for."""
 
-    maximum_current_ma: Milliamps = Milliamps(32_000)  # noqa: RUF009 - an int
-    maximum_discharge_current_ma: Milliamps = Milliamps(0)  # noqa: RUF009 - an int
+    maximum_current_ma: Milliamps = Milliamps(32_000)
+    maximum_discharge_current_ma: Milliamps = Milliamps(0)
     phases: int = 1
-    nominal_voltage_mv: Millivolts = Millivolts(230_000)  # noqa: RUF009 - an int
+    nominal_voltage_mv: Millivolts = Millivolts(230_000)
 
 
 class EvseBackend(Protocol):

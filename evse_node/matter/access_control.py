@@ -6,7 +6,6 @@ Spec: Matter Core 1.3 "Access Control"
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from evse_node.errors import ConfigError, DecodeError, StatusError
@@ -17,6 +16,7 @@ from evse_node.matter.fabric import FabricTable
 from evse_node.matter.interaction.status import Status
 from evse_node.matter.store import Store
 from evse_node.matter.tlv import Tag, TlvList, TlvValue, Writer, decode
+from evse_node.records import dataclass
 
 MAX_EXTENSION_SIZE: Final = 128
 _ACL_PREFIX: Final = "acl/"

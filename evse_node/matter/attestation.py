@@ -9,7 +9,6 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +24,7 @@ from evse_node.matter.certification_declaration import (
 from evse_node.matter.crypto import KeyPair, verify_signature
 from evse_node.matter.pem import decode_pem, decode_private_key, encode_pem
 from evse_node.matter.x509 import Attribute, X509Certificate
+from evse_node.records import dataclass
 
 MAX_CERTIFICATE_SIZE: Final = 600
 ATTESTATION_NONCE_SIZE: Final = 32

@@ -6,7 +6,6 @@ Spec: Matter Core 1.3 "Certificate Authenticated Session Establishment (CASE)"
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from evse_node.errors import CryptoError
 from evse_node.matter.case_messages import Identity, encode_signed
@@ -27,6 +26,7 @@ from evse_node.matter.session_keys import (
 )
 from evse_node.matter.session_table import SessionTable
 from evse_node.matter.status_report import Opcode
+from evse_node.records import dataclass
 
 ESTABLISHMENT_TIMEOUT_S = 30.0
 """Longest wait for the peer's next message; its cryptography may be slow."""

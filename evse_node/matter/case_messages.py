@@ -5,8 +5,6 @@ Spec: Matter Core 1.3 "Certificate Authenticated Session Establishment (CASE)"
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from evse_node.errors import DecodeError
 from evse_node.matter.crypto import (
     HASH_SIZE,
@@ -26,6 +24,7 @@ from evse_node.matter.handshake_fields import (
 )
 from evse_node.matter.session import SessionParameters
 from evse_node.matter.tlv import Writer, decode_struct
+from evse_node.records import dataclass
 
 RANDOM_SIZE = 32
 RESUMPTION_ID_SIZE = 16

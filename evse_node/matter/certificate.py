@@ -7,7 +7,7 @@ Spec: Matter Core 1.3 "Node Operational Credentials Specification"
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum, auto
 from typing import Final
 
@@ -30,6 +30,7 @@ from evse_node.matter.distinguished_name import (
     name_from_x509,
 )
 from evse_node.matter.x509 import NO_EXPIRY
+from evse_node.records import dataclass
 
 MAX_CERTIFICATE_SIZE: Final = 400
 # 20 octets, and the zero octet that DER puts before a high first bit.

@@ -5,12 +5,12 @@ Spec: Matter Core 1.3 "Matter certificate" (extensions)
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 
 from evse_node.errors import DecodeError
 from evse_node.matter import der, tlv, x509
 from evse_node.matter.tlv import TlvList, TlvValue
+from evse_node.records import dataclass
 
 _BASIC_CONSTRAINTS, _KEY_USAGE, _EXTENDED_KEY_USAGE = 1, 2, 3
 _SUBJECT_KEY_ID, _AUTHORITY_KEY_ID, _FUTURE_EXTENSION = 4, 5, 6

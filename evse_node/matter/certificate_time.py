@@ -6,12 +6,12 @@ Spec: Matter Core 1.3 "Last Known Good UTC Time"
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Final
 
 from evse_node.matter.certificate import Certificate, decode_certificate
 from evse_node.matter.fabric import Fabric, FabricTable
 from evse_node.matter.store import Store
+from evse_node.records import dataclass
 
 # The release that introduced this module, 2025-11-01, in seconds since 2000: whatever
 # else is unknown, it is not earlier.

@@ -7,7 +7,6 @@ Spec: Matter Core 1.3 "Certification Declaration"
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from evse_node.errors import DecodeError
@@ -19,6 +18,7 @@ from evse_node.matter.crypto import (
     signature_to_der,
 )
 from evse_node.matter.tlv import TlvList, TlvValue
+from evse_node.records import dataclass
 
 FORMAT_VERSION: Final = 1
 CERTIFICATE_ID_SIZE: Final = 19

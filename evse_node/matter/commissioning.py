@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final
 
@@ -15,6 +14,7 @@ from evse_node.errors import SessionError
 from evse_node.matter.crypto import KeyPair
 from evse_node.matter.pase import PasscodeVerifier
 from evse_node.matter.timers import Timer, Timers
+from evse_node.records import dataclass
 
 if TYPE_CHECKING:
     from evse_node.matter.session import SecureSession

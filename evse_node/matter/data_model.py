@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import IntEnum
 from typing import NamedTuple
 
 from evse_node.matter.tlv import TlvValue
+from evse_node.records import dataclass
 
 
 class Privilege(IntEnum):
@@ -166,6 +167,25 @@ class CommandReply:
     payload: bytes
 
 
+class DeferredReply:
+    """What `Cluster.invoke` returns when the answer comes later, by one call of `answer`.
+
+    `reply` is the answer then; `on_answered` is for who waits for it.
+    """
+
+    def __init__(self) -> None:
+        self.is_answered = False
+        self.reply: CommandReply | None = None
+        self.on_answered: Callable[[float], None] | None = None
+
+    def answer(self, reply: CommandReply | None, now: float) -> None:
+        """Answer with a response, or None for status success."""
+        self.is_answered = True
+        self.reply = reply
+        if self.on_answered is not None:
+            self.on_answered(now)
+
+
 class Cluster(ABC):
     """A cluster instance on an endpoint, as the interaction model uses it.
 
@@ -209,7 +229,7 @@ class Cluster(ABC):
     @abstractmethod
     def invoke(
         self, command_id: int, fields: TlvValue, context: InteractionContext
-    ) -> CommandReply | None:
+    ) -> CommandReply | DeferredReply | None:
         """Carry out a command; None answers with status success. Raises StatusError.
 
         `fields` is the decoded CommandFields, or None when the message had none.

@@ -9,10 +9,10 @@ Spec: Matter Core 1.3 "Discovery"
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from evse_node.matter.session import SessionParameters
+from evse_node.records import dataclass
 
 COMMISSIONABLE_TYPE: Final = "_matterc._udp"
 OPERATIONAL_TYPE: Final = "_matter._tcp"

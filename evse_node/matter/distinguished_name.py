@@ -5,13 +5,13 @@ Spec: Matter Core 1.3 "Matter certificate" (Matter DN encoding)
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
 from evse_node.errors import DecodeError
 from evse_node.matter import der, tlv, x509
 from evse_node.matter.tlv import TlvList, TlvValue
+from evse_node.records import dataclass
 
 MAX_ATTRIBUTES: Final = 5
 _PRINTABLE_FLAG = 0x80

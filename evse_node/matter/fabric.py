@@ -6,7 +6,7 @@ Spec: Matter Core 1.3 "Fabric", "Node Operational Credentials"
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import IntEnum
 from typing import Final
 
@@ -27,6 +27,7 @@ from evse_node.matter.group_key import (
 )
 from evse_node.matter.store import Store
 from evse_node.matter.tlv import Writer, decode_struct
+from evse_node.records import dataclass
 
 MAX_FABRIC_INDEX: Final = 254
 _PREFIX: Final = "fabric/"

@@ -6,7 +6,7 @@ Spec: Matter Core 1.3 "Group Key Management", "Group Table"
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final, NamedTuple
 
 from evse_node.errors import ConfigError, DecodeError, StatusError
@@ -25,6 +25,7 @@ from evse_node.matter.interaction.status import Status
 from evse_node.matter.message_layer import GroupKeyCandidate
 from evse_node.matter.store import Store
 from evse_node.matter.tlv import TlvValue, Writer, decode_struct
+from evse_node.records import dataclass
 
 _PREFIX: Final = "groupkeys/"
 

@@ -5,7 +5,6 @@ Spec: Matter Core 1.3 "Group Key Management", "Operational Group Key Derivation"
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from evse_node.errors import DecodeError, StatusError
@@ -13,6 +12,7 @@ from evse_node.matter import stored
 from evse_node.matter.crypto import SYMMETRIC_KEY_SIZE, hkdf_sha256
 from evse_node.matter.interaction.status import Status
 from evse_node.matter.tlv import TlvValue, Writer
+from evse_node.records import dataclass
 
 # The key set that authenticates CASE destination ids; every fabric has it.
 IPK_KEY_SET_ID: Final = 0

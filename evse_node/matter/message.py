@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from evse_node.errors import DecodeError
+from evse_node.records import dataclass
 
 # Message flags. The version occupies the upper four bits and must be zero.
 FLAG_SOURCE = 0x04

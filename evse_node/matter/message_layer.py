@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Protocol
 
 from evse_node.errors import CryptoError, DecodeError, EvseNodeError, SessionError
@@ -36,6 +35,7 @@ from evse_node.matter.session import Address, GroupSession, SecureSession, Unsec
 from evse_node.matter.session_table import SessionTable
 from evse_node.matter.status_report import Opcode
 from evse_node.matter.timers import Timers
+from evse_node.records import dataclass
 
 _LOGGER = logging.getLogger(__name__)
 

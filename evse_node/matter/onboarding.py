@@ -6,12 +6,12 @@ Spec: Matter Core 1.3 "Onboarding Payload"
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 from typing import Final
 
 from evse_node.errors import ConfigError, DecodeError
 from evse_node.matter import tlv
+from evse_node.records import dataclass
 
 MAX_PASSCODE: Final = 99_999_998
 MAX_DISCRIMINATOR: Final = 0xFFF

@@ -14,7 +14,6 @@ Spec: Matter Core 1.3 "Password-Authenticated Key Exchange (PAKE)"; FIPS 186-4 D
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from typing import Final
 
 from evse_node.errors import CryptoError
@@ -24,6 +23,7 @@ from evse_node.matter.crypto import (
     KeyPair,
     check_public_key,
 )
+from evse_node.records import dataclass
 
 # The field's prime and the curve's coefficients: y^2 = x^3 + A*x + B.
 _PRIME: Final = 0xFFFFFFFF00000001000000000000000000000000FFFFFFFFFFFFFFFFFFFFFFFF

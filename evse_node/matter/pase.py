@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
 
 from evse_node.errors import CryptoError, DecodeError
@@ -35,6 +35,7 @@ from evse_node.matter.status_report import (
     encode_busy,
 )
 from evse_node.matter.timers import Timers
+from evse_node.records import dataclass
 
 logger = logging.getLogger(__name__)
 

@@ -5,8 +5,6 @@ Spec: Matter Core 1.3 "Passcode-Authenticated Session Establishment (PASE)"
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from evse_node.errors import DecodeError
 from evse_node.matter.handshake_fields import get_octets, get_session_id, get_unsigned
 from evse_node.matter.session import SessionParameters
@@ -18,6 +16,7 @@ from evse_node.matter.spake2p import (
     MIN_SALT_SIZE,
 )
 from evse_node.matter.tlv import Writer, decode_struct
+from evse_node.records import dataclass
 
 RANDOM_SIZE = 32
 SHARE_SIZE = 65

@@ -6,13 +6,13 @@ Spec: Matter Core 1.3 "Session Resumption"
 from __future__ import annotations
 
 from collections.abc import Container
-from dataclasses import dataclass
 
 from evse_node.errors import DecodeError
 from evse_node.matter.case_messages import RESUMPTION_ID_SIZE
 from evse_node.matter.handshake_fields import get_octets, get_unsigned
 from evse_node.matter.store import Store
 from evse_node.matter.tlv import Writer, decode_struct
+from evse_node.records import dataclass
 
 RECORDS_PER_FABRIC = 4
 SECRET_SIZE = 32

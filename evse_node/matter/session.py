@@ -6,7 +6,6 @@ Spec: Matter Core 1.3 "Secure Channel", "Unsecured Session Context", "Secure Ses
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from evse_node.errors import DecodeError
@@ -19,6 +18,7 @@ from evse_node.matter.message import (
     encode_nonce,
 )
 from evse_node.matter.tlv import TagKey, TlvValue, Writer
+from evse_node.records import dataclass
 
 if TYPE_CHECKING:
     from evse_node.matter.exchange import Exchange

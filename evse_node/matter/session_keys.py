@@ -6,11 +6,11 @@ Spec: Matter Core 1.3 "Session Context", "Session Encryption"
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from evse_node.matter.crypto import SYMMETRIC_KEY_SIZE, AeadKey, hkdf_sha256
 from evse_node.matter.data_model import Subject
 from evse_node.matter.session import SecureSession, Session
+from evse_node.records import dataclass
 
 INFO_SESSION_KEYS = b"SessionKeys"
 INFO_RESUMPTION_KEYS = b"SessionResumptionKeys"

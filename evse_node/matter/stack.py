@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from evse_node.matter.access_control import AccessControl
@@ -34,6 +33,7 @@ from evse_node.matter.secure_channel import SecureChannel
 from evse_node.matter.session import Address, SessionParameters
 from evse_node.matter.store import Store
 from evse_node.matter.timers import Timers
+from evse_node.records import dataclass
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -159,6 +159,7 @@ class MatterStack:
         self._observe()
 
     def _observe(self) -> None:
+        self.administration.send_farewell = self.interaction.subscriptions.report_to_fabric
         self.fabrics.on_added.append(self._on_fabric_changed)
         self.fabrics.on_updated.append(self._on_fabric_changed)
         self.fabrics.on_removed.append(self._on_fabric_removed)

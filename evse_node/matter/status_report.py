@@ -6,11 +6,11 @@ Spec: Matter Core 1.3 "Secure Channel Protocol"
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from enum import IntEnum
 
 from evse_node.errors import DecodeError
 from evse_node.matter.message import PROTOCOL_SECURE_CHANNEL
+from evse_node.records import dataclass
 
 _HEAD = struct.Struct("<HIH")
 _WAIT = struct.Struct("<H")

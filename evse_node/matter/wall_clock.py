@@ -9,10 +9,12 @@ Spec: Matter Core 1.3 "Time Synchronization Cluster"
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from enum import Enum, IntEnum
 from typing import Final
+
+from evse_node.records import dataclass
 
 MATTER_EPOCH_US: Final = 946_684_800_000_000
 """The Matter epoch, 2000-01-01, in microseconds since 1970."""

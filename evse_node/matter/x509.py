@@ -9,7 +9,6 @@ Spec: Matter Core 1.3 "Public Key Infrastructure (PKI) and Certificates"; RFC 52
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
@@ -22,6 +21,7 @@ from evse_node.matter.crypto import (
     signature_from_der,
     signature_to_der,
 )
+from evse_node.records import dataclass
 
 OID_BASIC_CONSTRAINTS: Final = "2.5.29.19"
 OID_KEY_USAGE: Final = "2.5.29.15"

@@ -6,9 +6,9 @@ kinds apart; the unions `Order`, `Notice` and `Effect` say which effects there a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
 
+from evse_node.records import dataclass
 from evse_node.state_machine.faults import FaultState
 from evse_node.state_machine.names import State, StoppedReason
 from evse_node.units import Milliamps, MilliwattHours

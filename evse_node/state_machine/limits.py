@@ -7,10 +7,11 @@ but also who sets it. A source without a claim allows any current.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import Enum
 from types import MappingProxyType
 
+from evse_node.records import dataclass
 from evse_node.units import Milliamps
 
 

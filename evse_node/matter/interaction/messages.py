@@ -9,12 +9,13 @@ Spec: Matter Core 1.3 "Action Encoding", chapter 10 "Interaction Model Encoding 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import IntEnum
 from typing import NamedTuple
 
 from evse_node.errors import DecodeError
 from evse_node.matter.tlv import TagKey, TlvList, TlvValue, decode_struct
+from evse_node.records import dataclass
 
 PROTOCOL_ID = 1
 INTERACTION_MODEL_REVISION = 11

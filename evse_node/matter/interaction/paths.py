@@ -9,7 +9,7 @@ Spec: Matter Core 1.3 "Path", "Path Expansion", "Access Control"
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
 
 from evse_node.errors import StatusError
@@ -26,6 +26,7 @@ from evse_node.matter.interaction.encoding import attribute_status_report, event
 from evse_node.matter.interaction.messages import AttributeRequest, EventRequest
 from evse_node.matter.interaction.status import Status
 from evse_node.matter.session import GroupSession, SecureSession
+from evse_node.records import dataclass
 
 _VIEW = 1 << Privilege.VIEW
 
