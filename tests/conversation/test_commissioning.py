@@ -19,7 +19,7 @@ from tests.fake_ca import public_key_of_csr
 from tests.fake_controller import FakeController, RefusedError
 from tests.fake_node import DISCRIMINATOR, PASSCODE, make_stack
 from tests.fakes import Network, address, seeded_bytes
-from tests.interaction_client import InteractionClient
+from tests.interaction_client import InteractionClient, reports_of
 from tests.root_node import ETHERNET, RootClusters
 
 NODE = address(1)
@@ -263,6 +263,21 @@ def test_the_last_administrator_leaves(
     one.controller.forget_resumption()
     one.commission()
     assert one.read(CREDENTIALS, "CurrentFabricIndex") == 2
+
+
+def test_a_fabric_hears_of_its_own_removal(
+    network: Network, stack: MatterStack, one: Commissioner
+) -> None:
+    one.commission()
+    assert one.open_window(34567890) == 0
+    two = Commissioner(network, 3)
+    two.commission(34567890)
+    leave = (0, _DEFINITIONS["Basic Information"].id, 2)
+    two.client.subscribe(events=[leave], maximum=600)
+    assert one.code(CREDENTIALS, "RemoveFabric", 2) == 0
+    network.run(1.0)
+    (report,) = reports_of(two.controller.reports)
+    assert [event.fields for event in report.events] == [{0: 2}]
 
 
 def test_a_new_certificate(network: Network, stack: MatterStack, one: Commissioner) -> None:

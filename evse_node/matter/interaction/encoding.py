@@ -49,15 +49,22 @@ def attribute_path_ib(tag: int, endpoint: int, cluster: int, attribute: int) -> 
 
 
 def attribute_status_ib(
-    endpoint: int, cluster: int, attribute: int, status: int, cluster_status: int | None = None
+    endpoint: int,
+    cluster: int,
+    attribute: int,
+    status: int,
+    cluster_status: int | None = None,
+    *,
+    is_append: bool = False,
 ) -> bytes:
-    """Encode an anonymous AttributeStatusIB, as in a WriteResponseMessage."""
-    return (
-        b"\x15"
-        + attribute_path_ib(0, endpoint, cluster, attribute)
-        + status_ib(1, status, cluster_status)
-        + b"\x18"
-    )
+    """Encode an anonymous AttributeStatusIB, as in a WriteResponseMessage.
+
+    `is_append` marks the status of an item appended to a list, by a null ListIndex.
+    """
+    path_ib = attribute_path_ib(0, endpoint, cluster, attribute)
+    if is_append:
+        path_ib = path_ib[:-1] + b"\x34\x05\x18"
+    return b"\x15" + path_ib + status_ib(1, status, cluster_status) + b"\x18"
 
 
 def attribute_status_report(endpoint: int, cluster: int, attribute: int, status: int) -> bytes:

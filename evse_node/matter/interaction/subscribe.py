@@ -159,6 +159,12 @@ class Subscriptions:
 
     # Reporting.
 
+    def report_to_fabric(self, fabric_index: int, now: float) -> None:
+        """Report at once on a fabric's subscriptions, while it still has its sessions."""
+        for subscription in self:
+            if subscription.fabric_index == fabric_index and subscription.state is State.ACTIVE:
+                self.report(subscription, now)
+
     def _on_attribute_changed(self, path: AttributePath) -> None:
         for subscription in self._subscriptions.values():
             subscription.on_attribute_changed(path)

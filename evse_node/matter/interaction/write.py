@@ -179,7 +179,9 @@ def _encode_response(request: WriteRequest, statuses: list[tuple[int, int | None
 
 def _join(items: list[WriteItem], statuses: list[tuple[int, int | None]]) -> bytes:
     parts = [
-        attribute_status_ib(item.endpoint or 0, item.cluster, item.attribute, *status)
+        attribute_status_ib(
+            item.endpoint or 0, item.cluster, item.attribute, *status, is_append=item.is_append
+        )
         for item, status in zip(items, statuses, strict=True)
     ]
     return b"\x15\x36\x00" + b"".join(parts) + b"\x18" + MESSAGE_END

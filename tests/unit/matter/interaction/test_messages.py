@@ -223,6 +223,10 @@ class TestAnswers:
         assert decode(attribute_status_ib(1, 2, 3, 1, 4)) == {0: path, 1: {0: 1, 1: 4}}
         assert decode(attribute_status_report(1, 2, 3, 0x86)) == {0: {0: path, 1: {0: 0x86}}}
 
+    def test_status_of_an_appended_item_has_a_null_list_index(self) -> None:
+        path = TlvList([(2, 1), (3, 2), (4, 3), (5, None)])
+        assert decode(attribute_status_ib(1, 2, 3, 0, is_append=True)) == {0: path, 1: {0: 0}}
+
     def test_event_status(self) -> None:
         path = TlvList([(1, 1), (2, 2), (3, 3)])
         assert decode(event_status_report(1, 2, 3, 0xC7)) == {0: {0: path, 1: {0: 0xC7}}}
