@@ -13,8 +13,10 @@ from typing import Final
 from evse_node.bridge import EVSE as EVSE_CLUSTER
 from evse_node.bridge import evse_settings
 from evse_node.charger import Charger, ChargerSettings
+from evse_node.cluster.device_type import MatterVersion
 from evse_node.cluster.environment import ClusterEnvironment
 from evse_node.cluster.network_interface import InterfaceType, NetworkInterface
+from evse_node.cluster.revision import load_revision
 from evse_node.config import NodeConfig
 from evse_node.endpoints import PRODUCT_NAME, ClusterDefinitions, NodeParts, build_endpoints
 from evse_node.errors import ConfigError, HalError
@@ -49,12 +51,6 @@ _EARLIEST_UTC_S: Final = 1_735_689_600  # 2025-01-01
 _STOP_TIMEOUT_S: Final = 5.0
 _UNIQUE_ID_KEY: Final = "basic/unique_id"
 _ENERGY_EVSE: Final = 0x050C
-_PARAMETERS: Final = SessionParameters(
-    data_model_revision=17,
-    interaction_model_revision=11,
-    specification_version=0x01030000,
-    max_paths_per_invoke=1,
-)
 
 
 def _system_utc_us() -> int | None:
@@ -84,8 +80,9 @@ class Assembly:
         on_changed: Callable[[], None],
     ) -> None:
         features = _features(config, backend)
+        self._revision = load_revision(config.matter_version)
         self.factory = load_factory_data(config, store, os.urandom)
-        definitions = ClusterDefinitions(config.cluster_xml)
+        definitions = ClusterDefinitions(config.matter_version, config.cluster_xml)
         evse = evse_settings(definitions[EVSE_CLUSTER])
         # A node on loopback alone is to be out of everyone else's reach.
         self._udp = open_udp(port, "lo" if config.interfaces == ("lo",) else "")
@@ -134,6 +131,8 @@ class Assembly:
                 interfaces=lambda: [_describe(interface) for interface in self.mdns.chosen],
                 unique_id=_unique_id(store),
                 enable_key=config.enable_key,
+                energy_management=config.energy_management,
+                version=MatterVersion(self._revision.specification_version),
             )
             self.clusters = build_endpoints(parts, now)
         except BaseException:
@@ -151,7 +150,12 @@ class Assembly:
             ),
             verifier=self.factory.verifier,
             discriminator=self.factory.discriminator,
-            parameters=_PARAMETERS,
+            parameters=SessionParameters(
+                data_model_revision=self._revision.data_model_revision,
+                interaction_model_revision=self._revision.interaction_model_revision,
+                specification_version=self._revision.specification_version,
+                max_paths_per_invoke=1,
+            ),
             port=self.port,
         )
 
@@ -182,8 +186,7 @@ class Assembly:
             _LOGGER.error("the hardware did not stop: %s", error or "no answer")
 
     def _say_goodbye(self) -> None:
-        self.clusters.measurements.stop()
-        self.clusters.basic_information.shut_down()
+        self.clusters.stop()
         self.stack.handle_timer(time.monotonic())
         self.runtime.flush()
 

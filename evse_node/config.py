@@ -11,11 +11,12 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from pathlib import Path
 from typing import Any, Final, cast
 
 from evse_node.errors import ConfigError
+from evse_node.records import dataclass
 from evse_node.settings import ENVIRONMENT_PREFIX, SETTINGS, HostPort
 
 DEFAULT_PORT: Final = 5540
@@ -43,7 +44,8 @@ class NodeConfig:
 
     `passcode` and `discriminator` are None for values that the node draws at its
     first start and keeps. `interfaces` is empty for every interface that is up
-    and not loopback. `features` is None for all that the backend can do. `control`
+    and not loopback. `features` is None for all that the backend can do.
+    `energy_management` is the feature map of Device Energy Management, or empty. `control`
     is None for no control API. `clock` is "system" or "matter". `dac`, `pai`, `cd` and
     `dac_key` are files of the maker's own attestation, all four or none. `hal` is
     handed to the backend.
@@ -58,6 +60,8 @@ class NodeConfig:
     interfaces: tuple[str, ...] = ()
     backend: str = "simulated"
     features: tuple[str, ...] | None = None
+    energy_management: str = "0x7B"
+    matter_version: str = "1.3"
     enable_key: bytes | None = None
     control: HostPort | None = DEFAULT_CONTROL
     cluster_xml: Path | None = None

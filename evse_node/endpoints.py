@@ -6,7 +6,6 @@ Spec: Matter Device Library 1.3 "Root Node", "Energy EVSE"
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -18,29 +17,45 @@ from evse_node.cluster.administrator_commissioning import AdministratorCommissio
 from evse_node.cluster.basic_information import BasicInformationServer, ProductInformation
 from evse_node.cluster.definition import ClusterDefinition
 from evse_node.cluster.descriptor import DescriptorServer
-from evse_node.cluster.device_type import check_node, device_type
+from evse_node.cluster.device_energy_management import parse_features
+from evse_node.cluster.device_type import MatterVersion, check_node, device_type
 from evse_node.cluster.environment import ClusterEnvironment
+from evse_node.cluster.ethernet_network_diagnostics import (
+    EthernetNetworkDiagnosticsServer,
+    EthernetStatus,
+)
+from evse_node.cluster.fixed_label import FixedLabelServer
 from evse_node.cluster.general_commissioning import GeneralCommissioningServer
 from evse_node.cluster.general_diagnostics import GeneralDiagnosticsServer
 from evse_node.cluster.group_key_management import GroupKeyManagementServer
+from evse_node.cluster.localization_configuration import LocalizationConfigurationServer
 from evse_node.cluster.network_commissioning import NetworkCommissioningServer
 from evse_node.cluster.network_interface import Interfaces
 from evse_node.cluster.operational_credentials import OperationalCredentialsServer
 from evse_node.cluster.server import ClusterServer
+from evse_node.cluster.software_diagnostics import SoftwareDiagnosticsServer
+from evse_node.cluster.time_format_localization import TimeFormatLocalizationServer
 from evse_node.cluster.time_synchronization import TimeSynchronizationServer
-from evse_node.cluster.zap import load_cluster_file, load_definitions
+from evse_node.cluster.unit_localization import UnitLocalizationServer
+from evse_node.cluster.user_label import UserLabelServer
+from evse_node.cluster.zap import load_cluster_file, revision_definitions
+from evse_node.energy_management_bridge import MANAGEMENT, EnergyManagementBridge
+from evse_node.errors import ConfigError
 from evse_node.evse_test_events import EvseTestEvents
 from evse_node.factory import FactoryData
 from evse_node.hal.interface import EvseBackend
+from evse_node.machine import Process, read_ethernet
 from evse_node.matter.data_model import Endpoint
 from evse_node.matter.stack import MatterStack
 from evse_node.matter.wall_clock import WallClock
 from evse_node.measurement_bridge import MeasurementBridge
+from evse_node.records import dataclass
 
 ROOT: Final = 0
 EVSE: Final = 1
 VENDOR_NAME: Final = "evse-node"
 PRODUCT_NAME: Final = "Energy EVSE"
+LABELS: Final = {"connector": "1"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +72,8 @@ class NodeParts:
     interfaces: Interfaces
     unique_id: str
     enable_key: bytes | None
+    energy_management: str
+    version: MatterVersion
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,16 +84,24 @@ class NodeClusters:
     general_diagnostics: GeneralDiagnosticsServer
     bridge: EvseBridge
     measurements: MeasurementBridge
+    management: EnergyManagementBridge | None
+
+    def stop(self) -> None:
+        """Keep what is still to be kept, and tell that the node is about to stop."""
+        self.measurements.stop()
+        if self.management is not None:
+            self.management.stop()
+        self.basic_information.shut_down()
 
 
 class ClusterDefinitions(dict[str, ClusterDefinition]):
-    """The shipped definitions, and before them those of a file."""
+    """The shipped definitions of a revision, and before them those of a file."""
 
-    def __init__(self, file: Path | None) -> None:
+    def __init__(self, revision: str, file: Path | None) -> None:
         super().__init__()
         if file is not None:
             self.update({cluster.name: cluster for cluster in load_cluster_file(file)})
-        self._shipped = load_definitions()
+        self._shipped = revision_definitions(revision)
 
     def __missing__(self, name: str) -> ClusterDefinition:
         return self._shipped[name]
@@ -107,20 +132,49 @@ def build_endpoints(parts: NodeParts, now: float) -> NodeClusters:
     measurements = MeasurementBridge(
         parts.charger, parts.backend, definitions, timers, powered_endpoints=(ROOT, EVSE)
     )
-    _add_endpoint(parts, ROOT, ("Root Node",), [basic, diagnostics, *_root(parts, basic)])
+    management = _management(parts, bridge)
+    _add_endpoint(parts, ROOT, ["Root Node"], [basic, diagnostics, *_root(parts, basic)])
     _add_endpoint(
         parts,
         EVSE,
-        ("Energy EVSE", *measurements.device_types),
-        [DescriptorServer(definitions["Descriptor"]), *bridge.clusters, *measurements.clusters],
+        ["Energy EVSE", *measurements.device_types, *([MANAGEMENT] if management else [])],
+        [
+            DescriptorServer(definitions["Descriptor"]),
+            FixedLabelServer(definitions["Fixed Label"], LABELS),
+            UserLabelServer(definitions["User Label"]),
+            *bridge.clusters,
+            *measurements.clusters,
+            *(management.clusters if management else ()),
+        ],
     )
-    check_node(parts.stack.node)
+    check_node(parts.stack.node, parts.version)
     test_events = EvseTestEvents(parts.charger, bridge.energy_evse_mode)
-    for code, action in (*test_events.triggers.items(), *measurements.triggers.items()):
-        diagnostics.add_trigger(code, action, EVSE)
+    for events in (test_events, measurements, management):
+        for code, action in events.triggers.items() if events else ():
+            diagnostics.add_trigger(code, action, EVSE)
     bridge.start(now)
     measurements.start(now)
-    return NodeClusters(basic, diagnostics, bridge, measurements)
+    if management is not None:
+        management.start(now)
+    return NodeClusters(basic, diagnostics, bridge, measurements, management)
+
+
+def _management(parts: NodeParts, bridge: EvseBridge) -> EnergyManagementBridge | None:
+    if not parts.energy_management:
+        return None
+    try:
+        features = parse_features(parts.definitions[MANAGEMENT], parts.energy_management)
+    except ConfigError as error:
+        raise ConfigError(f"energy-management: {error}") from None
+    return EnergyManagementBridge(
+        parts.charger,
+        parts.backend.ratings,
+        bridge.energy_evse_mode,
+        parts.definitions,
+        features=features,
+        timers=parts.stack.timers,
+        utc_ms=parts.clock.utc_ms,
+    )
 
 
 def _root(parts: NodeParts, basic: BasicInformationServer) -> list[ClusterServer]:
@@ -152,16 +206,29 @@ def _root(parts: NodeParts, basic: BasicInformationServer) -> list[ClusterServer
         TimeSynchronizationServer(
             definitions["Time Synchronization"], parts.clock, stack.timers, stack.fabrics
         ),
+        LocalizationConfigurationServer(definitions["Localization Configuration"]),
+        TimeFormatLocalizationServer(definitions["Time Format Localization"]),
+        UnitLocalizationServer(definitions["Unit Localization"]),
+        SoftwareDiagnosticsServer(definitions["Software Diagnostics"], Process()),
+        EthernetNetworkDiagnosticsServer(
+            definitions["Ethernet Network Diagnostics"], lambda: _ethernet(parts.interfaces)
+        ),
     ]
+
+
+def _ethernet(interfaces: Interfaces) -> EthernetStatus:
+    for interface in interfaces():
+        return read_ethernet(interface.name)
+    return EthernetStatus()
 
 
 def _add_endpoint(
     parts: NodeParts,
     number: int,
-    device_types: tuple[str, ...],
+    device_types: list[str],
     servers: list[ClusterServer],
 ) -> None:
-    types = [device_type(name) for name in device_types]
+    types = [device_type(name, parts.version) for name in device_types]
     clusters = {server.id: server for server in sorted(servers, key=lambda server: server.id)}
     parts.stack.node.endpoints[number] = Endpoint(
         number, tuple((each.id, each.revision) for each in types), dict(clusters)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from evse_node.cluster.revision import revision_names
 from evse_node.errors import ConfigError
 from evse_node.matter.onboarding import MAX_DISCRIMINATOR, MAX_PASSCODE, is_valid_passcode
 
@@ -133,6 +134,18 @@ def _one_of(*names: str) -> Callable[[object], str]:
     return read
 
 
+def _management(value: object) -> str:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return hex(value) if value else ""
+    if not isinstance(value, str):
+        raise ValueError
+    return "" if value.strip().lower() in ("", "none", "off") else value.strip()
+
+
+def _matter_version(value: object) -> str:
+    return _one_of(*revision_names())(value)
+
+
 def _enable_key(value: object) -> bytes:
     if isinstance(value, bytes):
         key = value
@@ -212,6 +225,22 @@ SETTINGS: Final = (
         f"a list of {', '.join(FEATURES)} (or none)",
         "LIST",
         f"some of {','.join(FEATURES)}, or none (all that the hardware can do)",
+    ),
+    Setting(
+        "energy-management",
+        "energy_management",
+        _management,
+        "a feature map like 0x7B, a list like PA,PFR,FA, or none",
+        "MAP",
+        "features of Device Energy Management, as map or list, or none (0x7B)",
+    ),
+    Setting(
+        "matter-version",
+        "matter_version",
+        _matter_version,
+        f"one of {', '.join(revision_names())}",
+        "NAME",
+        f"version of Matter, one of {', '.join(revision_names())} (1.3)",
     ),
     Setting(
         "enable-key",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import socket
 import struct
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -17,15 +18,19 @@ from evse_node.mdns import MdnsAdvertiser
 
 PTR, TXT, SRV, A, AAAA = 12, 16, 33, 1, 28
 TYPE = "_matterc._udp.local."
-INSTANCE = "B75AFB458ECD666A._matterc._udp.local."
+# Other nodes may be on this interface at the same time, so each run has names of its own.
+NAME = secrets.token_hex(8).upper()
+OTHER_NAME = secrets.token_hex(8).upper()
+INSTANCE = f"{NAME}.{TYPE}"
+LONG = f"_L{secrets.randbelow(4096)}"
 
 
 @dataclass(frozen=True)
 class Service:
     type: str = "_matterc._udp"
-    instance: str = "B75AFB458ECD666A"
+    instance: str = NAME
     port: int = 5540
-    subtypes: tuple[str, ...] = ("_L3840", "_S15", "_CM")
+    subtypes: tuple[str, ...] = (LONG, "_S15", "_CM")
     txt: dict[str, str] = field(default_factory=lambda: {"D": "3840", "VP": "65521+32769"})
 
 
@@ -44,36 +49,44 @@ class Listener:
         self.udp.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo\0")
         self.udp.bind(("224.0.0.251", 5353))
 
-    async def ask(self, name: str, kind: int, replies: int = 1) -> list[DNSRecord]:
-        """Ask from a port of its own, which gets the answer (RFC 6762 section 6.7)."""
+    async def ask(
+        self, name: str, kind: int, wanted: Callable[[DNSRecord], bool]
+    ) -> list[DNSRecord]:
+        """Ask from a port of its own, which gets the answers (RFC 6762 section 6.7).
+
+        Returns the records of the first answer that has a wanted one.
+        """
         labels = b"".join(bytes([len(each)]) + each.encode() for each in name.split(".") if each)
-        header = struct.pack(">6H", 7, 0, 1, 0, 0, 0)
+        header = struct.pack(">6H", secrets.randbelow(0x10000), 0, 1, 0, 0, 0)
         question = labels + b"\0" + struct.pack(">HH", kind, 1)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as udp:
             loopback = socket.inet_aton("127.0.0.1")
             udp.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, loopback)
             udp.sendto(header + question, ("224.0.0.251", 5353))
-            records: list[DNSRecord] = []
-            async with asyncio.timeout(5):
-                for _ in range(replies):
-                    data = await asyncio.get_running_loop().sock_recv(udp, 9000)
-                    records += DNSIncoming(data).answers()
-        return records
+            return await self._first(udp, wanted)
 
     async def hear(self, wanted: Callable[[DNSRecord], bool]) -> list[DNSRecord]:
         """Return the records of the first response that has a wanted one."""
+        return await self._first(self.udp, wanted)
+
+    async def _first(
+        self, udp: socket.socket, wanted: Callable[[DNSRecord], bool]
+    ) -> list[DNSRecord]:
         async with asyncio.timeout(5):
             while True:
-                data = await asyncio.get_running_loop().sock_recv(self.udp, 9000)
-                message = DNSIncoming(data)
+                message = DNSIncoming(await asyncio.get_running_loop().sock_recv(udp, 9000))
                 records = [] if message.is_query() else message.answers()
                 if any(wanted(record) for record in records):
                     return records
 
 
-def is_pointer(name: str, ttl: int | None = None) -> Callable[[DNSRecord], bool]:
+def is_pointer(
+    name: str, ttl: int | None = None, alias: str = INSTANCE
+) -> Callable[[DNSRecord], bool]:
     return lambda record: (
-        isinstance(record, DNSPointer) and record.name == name and ttl in (None, record.ttl)
+        isinstance(record, DNSPointer)
+        and (record.name, record.alias) == (name, alias)
+        and ttl in (None, record.ttl)
     )
 
 
@@ -100,7 +113,7 @@ async def test_an_announcement_has_all_that_a_commissioner_needs(
     pointers = {(each.name, each.alias) for each in records if isinstance(each, DNSPointer)}
     assert pointers == {
         (TYPE, INSTANCE),
-        (f"_L3840._sub.{TYPE}", INSTANCE),
+        (f"{LONG}._sub.{TYPE}", INSTANCE),
         (f"_S15._sub.{TYPE}", INSTANCE),
         (f"_CM._sub.{TYPE}", INSTANCE),
     }
@@ -112,12 +125,12 @@ async def test_an_announcement_has_all_that_a_commissioner_needs(
     assert bytes([127, 0, 0, 1]) in addresses
 
 
-@pytest.mark.parametrize("name", [TYPE, f"_L3840._sub.{TYPE}", f"_CM._sub.{TYPE}"])
+@pytest.mark.parametrize("name", [TYPE, f"{LONG}._sub.{TYPE}", f"_CM._sub.{TYPE}"])
 async def test_a_question_for_a_type_or_subtype_names_the_instance(
     advertiser: MdnsAdvertiser, listener: Listener, name: str
 ) -> None:
     advertiser.update([Service()])
-    records = await listener.ask(name, PTR)
+    records = await listener.ask(name, PTR, is_pointer(name))
     (pointer,) = [each for each in records if isinstance(each, DNSPointer)]
     assert pointer.alias == INSTANCE
     assert any(isinstance(each, DNSService) and each.port == 5540 for each in records)
@@ -128,31 +141,33 @@ async def test_subtypes_are_no_service_types(
     advertiser: MdnsAdvertiser, listener: Listener
 ) -> None:
     advertiser.update([Service()])
-    records = await listener.ask("_services._dns-sd._udp.local.", PTR)
-    assert [each.alias for each in records if isinstance(each, DNSPointer)] == [TYPE]
+    types = "_services._dns-sd._udp.local."
+    records = await listener.ask(types, PTR, is_pointer(types, alias=TYPE))
+    assert not any("_sub" in each.alias for each in records if isinstance(each, DNSPointer))
 
 
 async def test_a_subtype_that_ends_gets_a_goodbye_and_the_rest_stays(
     advertiser: MdnsAdvertiser, listener: Listener
 ) -> None:
     advertiser.update([Service()])
-    advertiser.update([Service(subtypes=("_L3840",), txt={"D": "3840", "CM": "0"})])
+    advertiser.update([Service(subtypes=(LONG,), txt={"D": "3840", "CM": "0"})])
     goodbye = await listener.hear(is_pointer(f"_CM._sub.{TYPE}", ttl=0))
     assert {each.name for each in goodbye} == {f"_CM._sub.{TYPE}", f"_S15._sub.{TYPE}"}
-    again = await listener.hear(is_pointer(f"_L3840._sub.{TYPE}"))
+    again = await listener.hear(is_pointer(f"{LONG}._sub.{TYPE}"))
     assert any(isinstance(each, DNSText) and b"CM=0" in each.text for each in again)
 
 
 async def test_a_service_that_ends_gets_a_goodbye_but_its_host_stays(
     advertiser: MdnsAdvertiser, listener: Listener
 ) -> None:
-    operational = Service("_matter._tcp", "2906C908D115D362-8FC7772401CD0696", 5541, ("_I29",), {})
+    operational = Service("_matter._tcp", OTHER_NAME, 5541, ("_I29",), {})
     advertiser.update([Service(), operational])
     advertiser.update([operational])
     goodbye = await listener.hear(is_pointer(TYPE, ttl=0))
     assert {type(each) for each in goodbye} == {DNSPointer, DNSService, DNSText}
     assert all(each.ttl == 0 and "_matterc" in each.name for each in goodbye)
-    assert await listener.ask("_matter._tcp.local.", PTR)
+    kind = "_matter._tcp.local."
+    assert await listener.ask(kind, PTR, is_pointer(kind, alias=f"{OTHER_NAME}.{kind}"))
 
 
 async def test_closing_says_goodbye(listener: Listener) -> None:
@@ -171,12 +186,10 @@ async def test_two_nodes_on_one_host_both_answer(
 ) -> None:
     second = MdnsAdvertiser(("lo",))
     await second.start()
-    other = "1111111111111111"
     advertiser.update([Service()])
-    second.update([Service(instance=other, port=5541)])
-    records = await listener.ask(TYPE, PTR, replies=2)
-    heard = {each.alias for each in records if isinstance(each, DNSPointer)}
-    assert heard == {INSTANCE, f"{other}.{TYPE}"}
+    second.update([Service(instance=OTHER_NAME, port=5541)])
+    for alias in (INSTANCE, f"{OTHER_NAME}.{TYPE}"):
+        await listener.ask(TYPE, PTR, is_pointer(TYPE, alias=alias))
     await second.close()
 
 
@@ -184,13 +197,15 @@ async def test_host_addresses_and_service_are_answered_directly(
     advertiser: MdnsAdvertiser, listener: Listener
 ) -> None:
     advertiser.update([Service()])
-    records = await listener.ask(INSTANCE, SRV)
+    records = await listener.ask(INSTANCE, SRV, lambda each: isinstance(each, DNSService))
     assert [each.port for each in records if isinstance(each, DNSService)] == [5540]
     for kind, address in ((A, "127.0.0.1"), (AAAA, "::1")):
-        records = await listener.ask(f"{advertiser.host}.local.", kind)
         packed = socket.inet_pton(socket.AF_INET6 if kind == AAAA else socket.AF_INET, address)
-        found = [each for each in records if isinstance(each, DNSAddress)]
-        assert packed in {each.address for each in found if each.type == kind}
+        await listener.ask(
+            f"{advertiser.host}.local.",
+            kind,
+            lambda each, packed=packed: isinstance(each, DNSAddress) and each.address == packed,  # type: ignore[misc]
+        )
 
 
 async def test_an_unknown_interface_is_named() -> None:
