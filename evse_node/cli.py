@@ -96,6 +96,11 @@ def _parser() -> _Parser:
     paa.add_argument("--output", metavar="DIR", default=".", help="folder to write to (.)")
     _add_settings(paa, _FINDING)
 
+    pics = _add(commands, "pics", "write what a node with these settings implements (PICS)", _pics)
+    pics.add_argument("--output", metavar="FILE", help="file to write (standard output)")
+    pics.add_argument("--endpoint", metavar="N", type=int, help="of this endpoint only")
+    _add_settings(pics, [setting.key for setting in SETTINGS])
+
     sim = commands.add_parser("sim", help="act on the simulated car of a running node")
     actions = sim.add_subparsers(metavar="ACTION", required=True)
     for action, text in _SIMULATION.items():
@@ -192,6 +197,21 @@ def _paa(arguments: argparse.Namespace) -> None:
         raise ConfigError(f"--output: '{folder}' cannot be used ({error.strerror})") from None
     print(folder / "evse-node-paa.der")
     print(folder / "evse-node-paa.pem")
+
+
+def _pics(arguments: argparse.Namespace) -> None:
+    from evse_node.pics import pics_text
+
+    text = pics_text(_settings(arguments), arguments.endpoint)
+    if arguments.output is None:
+        print(text, end="")
+        return
+    try:
+        Path(arguments.output).write_text(text, encoding="ascii")
+    except OSError as error:
+        raise ConfigError(
+            f"--output: '{arguments.output}' cannot be written ({error.strerror})"
+        ) from None
 
 
 def _simulate(arguments: argparse.Namespace) -> None:
