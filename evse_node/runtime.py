@@ -184,7 +184,7 @@ class Runtime(Generic[Event]):
                 self.send_errors += 1
                 _LOGGER.debug("sending to %s failed: %s", address[0], error)
         deadline = stack.get_timer()
-        if deadline != self._deadline:
+        if deadline is not None and (self._deadline is None or deadline < self._deadline):
             self._arm(deadline, now)
 
     def _commit(self) -> bool:
@@ -199,13 +199,16 @@ class Runtime(Generic[Event]):
         self._is_failing = False
         return True
 
-    def _arm(self, deadline: float | None, now: float) -> None:
+    def _arm(self, deadline: float, now: float) -> None:
+        """Come back at `deadline`, which is earlier than what was armed.
+
+        A deadline that moves away leaves the timer alone: most are for a loss that does
+        not happen, and one look too early is cheaper than a new timer in each turn.
+        """
         self._deadline = deadline
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
-        if deadline is not None:
-            self._timer = self._loop.call_later(max(0.0, deadline - now), self._on_timer)
+        self._timer = self._loop.call_later(max(0.0, deadline - now), self._on_timer)
 
 
 def open_udp(port: int, interface: str = "") -> socket.socket:
