@@ -6,9 +6,15 @@ Spec: Matter Core 1.3 "Invoke Interaction"
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from evse_node.errors import DecodeError, StatusError
-from evse_node.matter.data_model import Cluster, CommandReply, InteractionContext
+from evse_node.matter.data_model import (
+    Cluster,
+    CommandReply,
+    DeferredReply,
+    InteractionContext,
+)
 from evse_node.matter.exchange import Exchange
 from evse_node.matter.interaction.encoding import (
     MESSAGE_END,
@@ -27,6 +33,7 @@ from evse_node.matter.interaction.transaction import (
     RESPONSE_TIMEOUT_S,
     Transaction,
     check_success,
+    guard,
     send,
     wire_status,
 )
@@ -71,6 +78,27 @@ class InvokeTransaction(Transaction):
         self.send_next(exchange, now)
 
 
+class WaitingTransaction(Transaction):
+    """Waits for the answers of commands that take longer; then all are sent."""
+
+    def __init__(self, exchange: Exchange, answers: list[_Answer]) -> None:
+        self._exchange = exchange
+        self._answers = answers
+        for answer in answers:
+            if isinstance(answer.reply, DeferredReply):
+                answer.reply.on_answered = self._on_answered
+
+    def _on_answered(self, now: float) -> None:
+        exchange = self._exchange
+        if exchange.is_open and not any(answer.is_awaited for answer in self._answers):
+            responses = [answer.encode() for answer in self._answers]
+            guard(exchange, now, lambda: InvokeTransaction(responses).send_next(exchange, now))
+
+    def on_action(self, exchange: Exchange, message: Message, now: float) -> None:
+        """Refuse what comes before the answer."""
+        raise StatusError(Status.INVALID_ACTION)
+
+
 def on_invoke_request(
     access: Access,
     maximum_paths: int,
@@ -87,11 +115,13 @@ def on_invoke_request(
         raise StatusError(Status.TIMED_REQUEST_MISMATCH)
     _check_items(request, maximum_paths)
     context = InteractionContext(session.subject, now, is_timed=is_timed, session=session)
-    responses = [_response(access, session, item, context) for item in request.items]
+    answers = [_answer(access, session, item, context) for item in request.items]
     if request.suppress_response:
         exchange.close(now)
+    elif any(answer.is_awaited for answer in answers):
+        exchange.handler = WaitingTransaction(exchange, answers)
     else:
-        InvokeTransaction(responses).send_next(exchange, now)
+        InvokeTransaction([answer.encode() for answer in answers]).send_next(exchange, now)
 
 
 def on_group_invoke_request(
@@ -133,30 +163,48 @@ def _check_items(request: InvokeRequest, maximum_paths: int) -> None:
             raise DecodeError("command path twice in one request")
 
 
-def _response(
-    access: Access, session: SecureSession, item: CommandItem, context: InteractionContext
-) -> bytes:
-    """Carry out one command and return the InvokeResponseIB that fits its outcome."""
-    endpoint_id = item.endpoint or 0
-    cluster_id = item.cluster
-    cluster_status: int | None
-    try:
-        reply = _invoke(access, session, endpoint_id, item, context)
-    except Exception as error:
-        status, cluster_status = wire_status(error)
-    else:
-        if reply is None:
-            status, cluster_status = Status.SUCCESS, None
-        else:
+class _Answer(NamedTuple):
+    """How a command ended, or will: with a reply, or with a status if that is not None."""
+
+    item: CommandItem
+    reply: CommandReply | DeferredReply | None
+    status: int | None = None
+    cluster_status: int | None = None
+
+    @property
+    def is_awaited(self) -> bool:
+        return isinstance(self.reply, DeferredReply) and not self.reply.is_answered
+
+    def encode(self) -> bytes:
+        """Return the InvokeResponseIB."""
+        item, status = self.item, self.status
+        endpoint_id = item.endpoint or 0
+        reply = self.reply.reply if isinstance(self.reply, DeferredReply) else self.reply
+        if reply is not None:
             response = command_data_response(
-                endpoint_id, cluster_id, reply.command_id, reply.payload, item.reference
+                endpoint_id, item.cluster, reply.command_id, reply.payload, item.reference
             )
             if len(response) <= CAPACITY:
                 return response
-            status, cluster_status = Status.RESOURCE_EXHAUSTED, None
-    return command_status_response(
-        endpoint_id, cluster_id, item.command, status, cluster_status, item.reference
-    )
+            status = Status.RESOURCE_EXHAUSTED
+        return command_status_response(
+            endpoint_id,
+            item.cluster,
+            item.command,
+            Status.SUCCESS if status is None else status,
+            self.cluster_status,
+            item.reference,
+        )
+
+
+def _answer(
+    access: Access, session: SecureSession, item: CommandItem, context: InteractionContext
+) -> _Answer:
+    """Carry out one command."""
+    try:
+        return _Answer(item, _invoke(access, session, item.endpoint or 0, item, context))
+    except Exception as error:
+        return _Answer(item, None, *wire_status(error))
 
 
 def _invoke(
@@ -165,7 +213,7 @@ def _invoke(
     endpoint_id: int,
     item: CommandItem,
     context: InteractionContext,
-) -> CommandReply | None:
+) -> CommandReply | DeferredReply | None:
     cluster: Cluster
     cluster, mask = access.find(session, endpoint_id, item.cluster)
     command = cluster.commands.get(item.command)

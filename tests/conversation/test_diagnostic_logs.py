@@ -1,0 +1,121 @@
+"""Logs over BDX: the command is answered when the peer has accepted the transfer."""
+
+from __future__ import annotations
+
+import pytest
+
+from evse_node.cluster.diagnostic_logs import DiagnosticLogsServer, Intent, LogEntry, LogStatus
+from evse_node.cluster.zap import load_definitions
+from evse_node.matter.bdx import BEGIN_TIMEOUT_S, BdxSender
+from evse_node.matter.interaction.messages import Opcode
+from evse_node.matter.interaction.status import Status
+from evse_node.matter.tlv import decode_struct, encode
+from tests.bdx_receiver import BdxReceiver
+from tests.fake_controller import Conversation
+from tests.fakes import Network
+from tests.interaction_client import REVISION, InteractionClient, Invoke, invoke_request
+from tests.interaction_host import Client, InteractionHost
+from tests.sample_cluster import ADD, CLUSTER
+
+LOG = [LogEntry(b"%05d %s\n" % (number, b"." * 60), None, 5) for number in range(100)]
+DIAGNOSTIC_LOGS = 0x0032
+
+
+class Logs:
+    def read(self, intent: Intent) -> list[LogEntry]:
+        return LOG
+
+
+class Setting:
+    def __init__(self, **options: int) -> None:
+        self.network = Network()
+        self.host = InteractionHost(self.network, **options)
+        self.bdx = BdxSender(self.host.exchanges)
+        definition = load_definitions()["Diagnostic Logs"]
+        server = DiagnosticLogsServer(definition, Logs(), self.bdx)
+        self.host.node.endpoints[0].clusters[server.id] = server
+        server.attach(0, self.host.environment)
+        self.peer = Client(self.host)
+        self.receiver = BdxReceiver(self.peer)
+
+    def ask(self, *others: Invoke, suppress: bool = False) -> Conversation:
+        fields = {0: 0, 1: 1, 2: "filename"}
+        request = Invoke((0, DIAGNOSTIC_LOGS, 0), fields, *([0] if others else []))
+        conversation = self.peer.open()
+        conversation.send(
+            Opcode.INVOKE_REQUEST, invoke_request(request, *others, suppress=suppress)
+        )
+        return conversation
+
+
+def answers(conversation: Conversation) -> list[object]:
+    message = conversation.receive()
+    assert message.opcode == Opcode.INVOKE_RESPONSE
+    found = decode_struct(message.payload)[1]
+    assert isinstance(found, list)
+    return [item[0][1] if 0 in item else item[1] for item in found]
+
+
+@pytest.fixture
+def setting() -> Setting:
+    return Setting()
+
+
+def test_logs_by_bdx(setting: Setting) -> None:
+    conversation = setting.ask()
+    assert answers(conversation) == [{0: LogStatus.SUCCESS, 1: b"", 3: 5}]
+    assert setting.receiver.offers == [(0x10, 0, 1024, b"filename")]
+    setting.network.run(1)
+    assert setting.receiver.data == b"".join(entry.text for entry in LOG)
+
+
+def test_the_answer_waits_for_the_transfer(setting: Setting) -> None:
+    setting.receiver.accepts = False
+    conversation = setting.ask()
+    setting.network.run(BEGIN_TIMEOUT_S - 1)
+    assert not conversation.messages
+    # Meanwhile the node is there for others, but not for a second transfer.
+    other = InteractionClient(Client(setting.host, 3))
+    reply = other.invoke((0, DIAGNOSTIC_LOGS, 0), {0: 0, 1: 1, 2: "other"})
+    assert reply == {0: LogStatus.BUSY, 1: b""}
+    assert answers(conversation) == [{0: LogStatus.DENIED, 1: b""}]
+    assert not setting.bdx.is_busy
+
+
+def test_no_answer_is_wanted(setting: Setting) -> None:
+    conversation = setting.ask(suppress=True)
+    setting.network.run(1)
+    assert not conversation.messages
+    assert setting.receiver.is_complete
+
+
+def test_a_client_that_goes_on_before_the_answer(setting: Setting) -> None:
+    setting.receiver.accepts = False
+    conversation = setting.ask()
+    setting.network.run(1)
+    conversation.send(Opcode.STATUS_RESPONSE, encode({0: 0, **REVISION}))
+    message = conversation.receive()
+    assert message.opcode == Opcode.STATUS_RESPONSE
+    assert decode_struct(message.payload)[0] == Status.INVALID_ACTION
+    setting.network.run(BEGIN_TIMEOUT_S)
+    assert not setting.bdx.is_busy
+
+
+def test_a_client_that_is_gone(setting: Setting) -> None:
+    setting.receiver.accepts = False
+    setting.ask()
+    setting.network.run(1)
+    setting.host.sessions.remove(setting.peer.host_session, setting.network.now)
+    setting.network.run(BEGIN_TIMEOUT_S)
+    assert not setting.bdx.is_busy
+
+
+def test_other_commands_of_the_message_wait_too() -> None:
+    setting = Setting(maximum_paths_per_invoke=2)
+    conversation = setting.ask(Invoke((1, CLUSTER, ADD), {0: 1, 1: 1}, 1))
+    found = answers(conversation)
+    assert found == [
+        {0: LogStatus.SUCCESS, 1: b"", 3: 5},
+        {0: 5, 1: bytes(10)},
+    ]
+    assert setting.host.samples[1].calls == [(1, 1, 3)]
