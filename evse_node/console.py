@@ -12,13 +12,10 @@ from typing import Final, NoReturn
 
 from evse_node import __version__
 from evse_node.config import NodeConfig
-from evse_node.control.api import is_object
-from evse_node.control.node_control import NodeControl
 from evse_node.display import describe, show, show_codes
 from evse_node.node import EvseNode
 
 _LOG_FORMAT: Final = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
-_WATCHED: Final = ("state", "supply_state", "fault", "contactor", "charge_limit_ma")
 
 
 def serve(config: NodeConfig) -> NoReturn:
@@ -60,17 +57,31 @@ class _Changes:
 
     def __init__(self, node: EvseNode) -> None:
         self._node = node
-        self._control = NodeControl(node)
         self._shown: object = None
 
     def show(self) -> None:
         """Print the charger's state if it differs from the last line."""
         if not self._node.is_running:
             return
-        charger = self._control.status()["charger"]
-        if not is_object(charger):
-            return
-        watched = tuple(charger[key] for key in _WATCHED)
+        charger = self._node.state
+        limit = charger.limit
+        watched = (
+            charger.state,
+            charger.supply_state,
+            charger.fault,
+            charger.contactor,
+            limit.current_ma,
+        )
         if watched != self._shown:
             self._shown = watched
-            show(f"{datetime.now():%H:%M:%S}  {describe(charger)}")
+            line = describe(
+                {
+                    "state": charger.state.value,
+                    "supply_state": charger.supply_state.value,
+                    "fault": charger.fault.value,
+                    "contactor": charger.contactor.value,
+                    "charge_limit_ma": limit.current_ma,
+                    "charge_limit_source": None if limit.source is None else limit.source.value,
+                }
+            )
+            show(f"{datetime.now():%H:%M:%S}  {line}")
