@@ -8,9 +8,9 @@ Spec: Matter Core 1.3 "Path", "Path Expansion", "Access Control"
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import field
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from evse_node.errors import StatusError
 from evse_node.matter.data_model import (
@@ -30,6 +30,9 @@ from evse_node.records import dataclass
 
 _VIEW = 1 << Privilege.VIEW
 
+ReportRun: TypeAlias = tuple[bytes, Sequence[bytes]]
+"""Reports that follow one another: all of them joined, and each."""
+
 
 class AccessGrants(Protocol):
     """The access control list, as asked here; `generation` differs after every change."""
@@ -44,9 +47,13 @@ class AccessGrants(Protocol):
 
 
 class ClusterView:
-    """Attributes of one cluster instance that are to be reported together, by id."""
+    """Attributes of one cluster instance that are to be reported together, by id.
 
-    __slots__ = ("cluster", "endpoint_id", "entries")
+    `pieces` belongs to the reports, which keep there what they made of the attributes at
+    `pieces_version`, a data version of the cluster.
+    """
+
+    __slots__ = ("cluster", "endpoint_id", "entries", "pieces", "pieces_version")
 
     def __init__(
         self, endpoint_id: int, cluster: Cluster, entries: dict[int, AttributeEntry]
@@ -54,6 +61,8 @@ class ClusterView:
         self.endpoint_id = endpoint_id
         self.cluster = cluster
         self.entries = entries
+        self.pieces: list[ReportRun | AttributeEntry] = []
+        self.pieces_version: int | None = None
 
 
 class Access:

@@ -9,14 +9,14 @@ Spec: Matter Core 1.3 "Report Transaction", "Chunking"
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 
 from evse_node.errors import StatusError
 from evse_node.matter.data_model import AttributeEntry, Cluster, InteractionContext
 from evse_node.matter.interaction.encoding import MESSAGE_END, attribute_status_report
 from evse_node.matter.interaction.event_log import LoggedEvent
-from evse_node.matter.interaction.paths import ClusterView
+from evse_node.matter.interaction.paths import ClusterView, ReportRun
 from evse_node.matter.interaction.status import Status
 from evse_node.matter.message import MAX_PAYLOAD
 
@@ -32,24 +32,58 @@ _DATA_END = b"\x18\x18"
 _DATA_OVERHEAD = len(_DATA_START) + 4 + len(_DATA_END)
 
 
-def attribute_reports(views: Iterable[ClusterView], context: InteractionContext) -> Iterator[bytes]:
+def attribute_reports(
+    views: Iterable[ClusterView], context: InteractionContext
+) -> Iterator[ReportRun]:
     """Yield the AttributeReportIBs of all attributes of `views`, each fit for one message."""
     for view in views:
         cluster = view.cluster
-        prefix = _DATA_START + cluster.data_version.to_bytes(4, "little")
-        for entry in view.entries.values():
-            encoded = entry.encoded
+        version = cluster.data_version
+        if view.pieces_version != version:
+            _prepare(view, context)
+        for piece in view.pieces:
+            if isinstance(piece, tuple):
+                yield piece
+                continue
+            entry = piece
+            prefix = _DATA_START + version.to_bytes(4, "little")
+            try:
+                encoded = cluster.encode_attribute(entry.id, context)
+            except Exception as error:
+                yield _failed(view, entry, error), ()
+                continue
+            if entry.encoded is not None:
+                # The cluster keeps it from now on; so may the view.
+                view.pieces_version = None
             path_ib = entry.path_ib
-            if encoded is None:
-                try:
-                    encoded = cluster.encode_attribute(entry.id, context)
-                except Exception as error:
-                    yield _failed(view, entry, error)
-                    continue
             if len(encoded) + len(path_ib) > CAPACITY - _DATA_OVERHEAD:
-                yield from _large_reports(view, entry, prefix, context)
+                for report in _large_reports(view, entry, prefix, context):
+                    yield report, ()
             else:
-                yield prefix + path_ib + encoded + _DATA_END
+                yield prefix + path_ib + encoded + _DATA_END, ()
+
+
+def _prepare(view: ClusterView, context: InteractionContext) -> None:
+    """Make the reports of all attributes that are the same for every reader."""
+    version = view.cluster.data_version
+    prefix = _DATA_START + version.to_bytes(4, "little")
+    pieces: list[ReportRun | AttributeEntry] = []
+    reports: list[bytes] = []
+    for entry in view.entries.values():
+        encoded = entry.encoded
+        if encoded is None:
+            if reports:
+                pieces.append((b"".join(reports), reports))
+                reports = []
+            pieces.append(entry)
+        elif len(encoded) + len(entry.path_ib) > CAPACITY - _DATA_OVERHEAD:
+            reports.extend(_large_reports(view, entry, prefix, context))
+        else:
+            reports.append(prefix + entry.path_ib + encoded + _DATA_END)
+    if reports:
+        pieces.append((b"".join(reports), reports))
+    view.pieces = pieces
+    view.pieces_version = version
 
 
 def _failed(view: ClusterView, entry: AttributeEntry, error: Exception) -> bytes:
@@ -109,11 +143,16 @@ class ReportStream:
         event_statuses: Iterable[bytes] = (),
         subscription_id: int | None = None,
     ) -> None:
-        self._attributes = chain(attribute_reports(views, context), statuses)
-        reports = (event.report for event in events if len(event.report) <= CAPACITY)
-        self._events = chain(reports, event_statuses)
-        self._held_attribute: bytes | None = None
-        self._held_event: bytes | None = None
+        self._attributes = _Source(
+            chain(attribute_reports(views, context), ((status, ()) for status in statuses))
+        )
+        self._events = _Source(
+            (report, ())
+            for report in chain(
+                (event.report for event in events if len(event.report) <= CAPACITY),
+                event_statuses,
+            )
+        )
         self._is_read = subscription_id is None
         self._start = (
             b"\x15"
@@ -125,14 +164,10 @@ class ReportStream:
     def next_message(self) -> bytes:
         """Return the next ReportDataMessage, with as much as fits."""
         parts = [self._start]
-        room = CAPACITY
-        held: bytes | None
-        room, held = _fill(parts, b"\x36\x01", self._held_attribute, self._attributes, room)
-        self._held_attribute = held
-        if held is None:
-            room, self._held_event = _fill(parts, b"\x36\x02", self._held_event, self._events, room)
-            held = self._held_event
-        if held is not None:
+        room = self._attributes.fill(parts, b"\x36\x01", CAPACITY)
+        if not self._attributes.held:
+            self._events.fill(parts, b"\x36\x02", room)
+        if self._attributes.held or self._events.held:
             parts.append(b"\x29\x03")
         else:
             self.is_done = True
@@ -142,24 +177,38 @@ class ReportStream:
         return b"".join(parts)
 
 
-def _fill(
-    parts: list[bytes], start: bytes, held: bytes | None, reports: Iterator[bytes], room: int
-) -> tuple[int, bytes | None]:
-    """Move reports into `parts` as an array; return the room left and what did not fit."""
-    first = held if held is not None else next(reports, None)
-    if first is None:
-        return room, None
-    if len(first) > room:
-        return room, first
-    parts.append(start)
-    parts.append(first)
-    room -= len(first)
-    append = parts.append
-    for report in reports:
+class _Source:
+    """Reports that wait for a message; `held` are those that did not fit into the last one."""
+
+    def __init__(self, runs: Iterator[ReportRun]) -> None:
+        self._runs = runs
+        self.held: Sequence[bytes] = ()
+
+    def fill(self, parts: list[bytes], start: bytes, room: int) -> int:
+        """Move reports into `parts` as an array begun by `start`; return the room left."""
+        place = len(parts)
+        room, held = _append(parts, self.held, room)
+        if not held:
+            for joined, run in self._runs:
+                if len(joined) <= room:
+                    parts.append(joined)
+                    room -= len(joined)
+                else:
+                    room, held = _append(parts, run or (joined,), room)
+                    if held:
+                        break
+        self.held = held
+        if len(parts) > place:
+            parts.insert(place, start)
+            parts.append(b"\x18")
+        return room
+
+
+def _append(parts: list[bytes], reports: Sequence[bytes], room: int) -> tuple[int, Sequence[bytes]]:
+    """Append what fits; return the room left and the reports from the first that does not."""
+    for number, report in enumerate(reports):
+        if len(report) > room:
+            return room, reports[number:]
+        parts.append(report)
         room -= len(report)
-        if room < 0:
-            append(b"\x18")
-            return 0, report
-        append(report)
-    append(b"\x18")
-    return room, None
+    return room, ()
