@@ -31,6 +31,8 @@ class Timer(Enum):
     WAKE_UP = "vehicle has not answered the offer"
     WAKE_PAUSE = "wake-up ends"
     UNLOCK = "unlocking after a fault is allowed"
+    AUTHORIZATION = "nobody plugged in after the card"
+    DIAGNOSTICS = "self-test must have ended"
 
 
 # From the hardware
@@ -59,9 +61,14 @@ class CableChanged:
 
 @dataclass(frozen=True, slots=True)
 class MeterRead:
-    """The energy meter's totals now."""
+    """The energy meter's totals now.
+
+    `is_new_count`: they have nothing to do with those before. Totals that are lower than
+    before are taken so anyway.
+    """
 
     reading: MeterReading
+    is_new_count: bool = False
 
 
 @dataclass(frozen=True, slots=True)

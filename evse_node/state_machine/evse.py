@@ -54,6 +54,7 @@ from evse_node.state_machine.faults import (
 )
 from evse_node.state_machine.limits import LimitSource
 from evse_node.state_machine.names import State, SupplyState
+from evse_node.state_machine.session import NO_READING, moved, new_count_offset
 from evse_node.state_machine.state import (
     ContactorState,
     EvseState,
@@ -76,8 +77,8 @@ def step(state: EvseState, event: Event, now: float) -> tuple[EvseState, tuple[E
 
 def _on_event(state: EvseState, event: Event, now: float, effects: list[Effect]) -> EvseState:
     match event:
-        case MeterRead(reading):
-            return replace(state, meter=reading)
+        case MeterRead():
+            return _on_meter(state, event)
         case PilotChanged(pilot):
             return _on_pilot(state, pilot, now, effects)
         case ContactorReported(is_closed):
@@ -92,7 +93,7 @@ def _on_event(state: EvseState, event: Event, now: float, effects: list[Effect])
         case EnableCharging() | EnableDischarging() | Disable() | StartDiagnostics():
             return _on_command(state, event, now, effects)
         case DiagnosticsCompleted():
-            return replace(state, is_diagnosing=False)
+            return replace(state, is_diagnosing=False).without_timer(Timer.DIAGNOSTICS)
         case LimitClaimed(source, current_ma, directions):
             for direction in directions:
                 state = _claim(state, source, current_ma, direction)
@@ -102,8 +103,7 @@ def _on_event(state: EvseState, event: Event, now: float, effects: list[Effect])
         case ClockRead(epoch_s):
             return _on_clock(state, epoch_s, now, effects)
         case RfidTapped(uid):
-            effects.append(RfidRead(uid))
-            return state
+            return _on_card(state, uid, now, effects)
         case BatteryReported(percent, capacity_mwh):
             vehicle = replace(
                 state.vehicle,
@@ -256,17 +256,19 @@ def _on_command(
             effects.append(Refused(f"supply is {supply.value}, not Disabled"))
             return state
         effects.append(BeginDiagnostics())
-        return replace(state, is_diagnosing=True)
+        state = replace(state, is_diagnosing=True)
+        return state.with_timer(Timer.DIAGNOSTICS, now + state.settings.diagnostics_timeout_s)
     if supply in (SupplyState.DISABLED_ERROR, SupplyState.DISABLED_DIAGNOSTICS):
         effects.append(Refused(f"supply is {supply.value}"))
         return state
     match command:
         case EnableCharging(until, minimum_ma, maximum_ma):
+            state = _leave_to(Direction.CHARGE, state)
             state = replace(state, charging=Permission(until), minimum_charge_ma=minimum_ma)
             state = _claim(state, LimitSource.COMMAND, maximum_ma, Direction.CHARGE)
             return weigh_power(state, now, effects)
         case EnableDischarging(until, maximum_ma):
-            # State PluggedInDemand stays: discharging starts with the next demand.
+            state = _leave_to(Direction.DISCHARGE, state)
             state = replace(state, discharging=Permission(until))
             state = _claim(state, LimitSource.COMMAND, maximum_ma, Direction.DISCHARGE)
             return weigh_power(state, now, effects)
@@ -274,10 +276,29 @@ def _on_command(
             return _withdraw(state, now, effects)
 
 
+def _leave_to(direction: Direction, state: EvseState) -> EvseState:
+    """Withdraw what is allowed the other way, where there is no state for both.
+
+    Spec: Matter Application Clusters 1.3 "SupplyStateEnum"
+    """
+    if state.settings.has_enabled_state:
+        return state
+    if direction is Direction.CHARGE:
+        return _forbid(state, Direction.DISCHARGE)
+    return _forbid(state, Direction.CHARGE)
+
+
+def _forbid(state: EvseState, direction: Direction) -> EvseState:
+    if direction is Direction.CHARGE:
+        state = replace(state, charging=None, minimum_charge_ma=Milliamps(0))
+    else:
+        state = replace(state, discharging=None)
+    return _claim(state, LimitSource.COMMAND, 0, direction)
+
+
 def _withdraw(state: EvseState, now: float, effects: list[Effect]) -> EvseState:
-    state = replace(state, charging=None, discharging=None, minimum_charge_ma=Milliamps(0))
     for direction in Direction:
-        state = _claim(state, LimitSource.COMMAND, 0, direction)
+        state = _forbid(state, direction)
     return weigh_power(state, now, effects)
 
 
@@ -292,21 +313,42 @@ def _on_clock(state: EvseState, epoch_s: int, now: float, effects: list[Effect])
     ]
     if not has_ended:
         return state
-    left = replace(
-        state,
-        charging=None if Direction.CHARGE in has_ended else state.charging,
-        discharging=None if Direction.DISCHARGE in has_ended else state.discharging,
-    )
-    if left.charging is None and left.discharging is None:
-        return _withdraw(left, now, effects)
     for direction in has_ended:
-        left = _claim(left, LimitSource.COMMAND, 0, direction)
-    if Direction.CHARGE in has_ended:
-        left = replace(left, minimum_charge_ma=Milliamps(0))
-    return weigh_power(left, now, effects)
+        state = _forbid(state, direction)
+    if state.charging is None and state.discharging is None:
+        return _withdraw(state, now, effects)
+    return weigh_power(state, now, effects)
 
 
 # The rest
+
+
+def _on_meter(state: EvseState, event: MeterRead) -> EvseState:
+    offset = new_count_offset(state.meter, event.reading, is_new_count=event.is_new_count)
+    state = replace(state, meter=event.reading)
+    if offset == NO_READING:
+        return state
+    if state.session is not None and state.session.is_active:
+        start = moved(state.session.start, offset)
+        state = replace(state, session=replace(state.session, start=start))
+    if state.transfer is not None:
+        start = moved(state.transfer.start, offset)
+        state = replace(state, transfer=replace(state.transfer, start=start))
+    return state
+
+
+def _on_card(state: EvseState, uid: bytes, now: float, effects: list[Effect]) -> EvseState:
+    """Tell of a card; one that is allowed starts what it is needed for, or ends it."""
+    effects.append(RfidRead(uid))
+    allowed = state.settings.allowed_cards
+    if allowed is None or uid not in allowed:
+        return state
+    state = replace(state, is_authorized=not state.is_authorized)
+    state = state.without_timer(Timer.AUTHORIZATION)
+    is_visit = state.session is not None and state.session.is_active
+    if state.is_authorized and not is_visit:
+        state = state.with_timer(Timer.AUTHORIZATION, now + state.settings.card_wait_s)
+    return weigh_power(state, now, effects)
 
 
 def _on_reset(state: EvseState, now: float) -> EvseState:
@@ -338,5 +380,9 @@ def _on_timer(state: EvseState, timer: Timer, now: float, effects: list[Effect])
             return state if fault is None else _on_fault(state, fault, now, effects)
         case Timer.WAKE_UP:
             return outputs.on_wake_up(state, now)
+        case Timer.AUTHORIZATION:
+            return replace(state, is_authorized=False)
+        case Timer.DIAGNOSTICS:
+            return _on_fault(replace(state, is_diagnosing=False), FaultState.OTHER, now, effects)
         case _:
             return state  # its being gone is all that `drive` needs to know

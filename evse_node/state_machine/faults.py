@@ -33,7 +33,12 @@ class FaultState(Enum):
 
 
 ENDED_BY_UNPLUGGING: Final = frozenset(
-    {FaultState.PILOT_SHORT_CIRCUIT, FaultState.EV_DISCONNECTED, FaultState.CONTACT_DRY_FAILURE}
+    {
+        FaultState.PILOT_SHORT_CIRCUIT,
+        FaultState.EV_DISCONNECTED,
+        FaultState.CONTACT_DRY_FAILURE,
+        FaultState.OVER_CURRENT,
+    }
 )
 """Causes that belong to one vehicle, cable or attempt: gone when the pilot shows state A again."""
 

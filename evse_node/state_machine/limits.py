@@ -25,6 +25,7 @@ class LimitSource(Enum):
     USER = "user"  # UserMaximumChargeCurrent
     TEMPERATURE = "temperature"  # derating
     GRID = "grid"  # energy management
+    SOLAR = "solar"  # what the sun leaves over
 
 
 @dataclass(frozen=True, slots=True)

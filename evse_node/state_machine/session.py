@@ -25,6 +25,31 @@ class MeterReading:
 NO_READING = MeterReading()
 
 
+def new_count_offset(
+    last: MeterReading, reading: MeterReading, *, is_new_count: bool
+) -> MeterReading:
+    """Return by how much earlier readings are to be moved so that what was counted stays.
+
+    That is nothing for a meter that goes on counting.
+    """
+
+    def offset(before: int, after: int) -> MilliwattHours:
+        return MilliwattHours(after - before if is_new_count or after < before else 0)
+
+    return MeterReading(
+        offset(last.imported_mwh, reading.imported_mwh),
+        offset(last.exported_mwh, reading.exported_mwh),
+    )
+
+
+def moved(start: MeterReading, offset: MeterReading) -> MeterReading:
+    """Return an earlier reading as the meter would have shown it, had it always counted so."""
+    return MeterReading(
+        MilliwattHours(start.imported_mwh + offset.imported_mwh),
+        MilliwattHours(start.exported_mwh + offset.exported_mwh),
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Session:
     """The running session, or the last one when `is_active` is False.
@@ -45,7 +70,7 @@ class Session:
         return max(0, int((now if self.is_active else self.ended_at) - self.started_at))
 
     def energy_charged_mwh(self, meter: MeterReading) -> MilliwattHours:
-        """Energy that went to the vehicle; a meter that was reset counts as no energy."""
+        """Energy that went to the vehicle."""
         reading = meter if self.is_active else self.end
         return MilliwattHours(max(0, reading.imported_mwh - self.start.imported_mwh))
 

@@ -33,6 +33,8 @@ class EvseSettings:
     `has_ventilation`: state D may be charged.
     `state_f_s`: how long a fault during charging shows state F; 0 leaves it out, because
     some old hybrids do not come back from it.
+    `allowed_cards`: cards of which one has to be shown before energy flows; None asks for
+    none. A card that is shown without a vehicle counts for `card_wait_s`.
     Spec: IEC 61851-1:2017 Table A.6
     """
 
@@ -46,6 +48,9 @@ class EvseSettings:
     unlock_delay_s: float = 5.0
     wake_up_after_s: float = 30.0
     wake_up_s: float = 4.0
+    allowed_cards: frozenset[bytes] | None = None
+    card_wait_s: float = 60.0
+    diagnostics_timeout_s: float = 120.0
 
 
 class ContactorState(Enum):
@@ -117,6 +122,7 @@ class EvseState:
     faults: tuple[FaultState, ...] = ()
     is_diagnosing: bool = False
     is_held: bool = False
+    is_authorized: bool = False
     charging: Permission | None = None
     discharging: Permission | None = None
     minimum_charge_ma: Milliamps = MINIMUM_OFFER_MA
@@ -138,7 +144,7 @@ class EvseState:
     def supply_state(self) -> SupplyState:
         """What follows from faults, self-test and permissions.
 
-        Without the Enabled state of revision 3, charging goes first when both are allowed.
+        Without the Enabled state of revision 3, only one direction is ever allowed.
         Spec: Matter Application Clusters 1.3 "SupplyState Attribute"
         """
         if self.faults:
@@ -160,6 +166,11 @@ class EvseState:
             return self.settings.has_ventilation
         return self.pilot is PilotState.C
 
+    @property
+    def is_card_awaited(self) -> bool:
+        """True while no energy flows because nobody has shown a card that is allowed."""
+        return self.settings.allowed_cards is not None and not self.is_authorized
+
     def limits(self, direction: Direction) -> Limits:
         """The claims of one direction."""
         return self.charge_limits if direction is Direction.CHARGE else self.discharge_limits
@@ -167,25 +178,27 @@ class EvseState:
     def is_permitted(self, direction: Direction) -> bool:
         """True when energy may flow this way as far as the charger is concerned.
 
-        Takes no fault, no self-test, a permission, no schedule that holds back, and a limit
-        that has a duty cycle.
+        Takes no fault, no self-test, a permission, a card if one is asked for, no schedule
+        that holds back, and a limit that has a duty cycle.
         """
         permission = self.charging if direction is Direction.CHARGE else self.discharging
         return (
             permission is not None
             and not self.faults
             and not self.is_diagnosing
+            and not self.is_card_awaited
             and not (self.is_held and direction is Direction.CHARGE)
             and offer_ma(self.limits(direction).current_ma) is not None
         )
 
     @property
     def permitted_direction(self) -> Direction | None:
-        """Which way energy may flow, charging first; None for neither."""
-        for direction in Direction:
-            if self.is_permitted(direction):
-                return direction
-        return None
+        """Which way energy may start to flow; None for neither.
+
+        Where charging is allowed, a vehicle is never emptied because charging has to wait.
+        """
+        direction = Direction.CHARGE if self.charging is not None else Direction.DISCHARGE
+        return direction if self.is_permitted(direction) else None
 
     def with_timer(self, timer: Timer, when: float) -> EvseState:
         """Set a deadline, replacing an earlier one of the same timer."""

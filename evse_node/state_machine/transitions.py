@@ -18,7 +18,7 @@ from evse_node.state_machine.effects import (
     EvNotDetected,
     SessionChanged,
 )
-from evse_node.state_machine.events import Direction
+from evse_node.state_machine.events import Direction, Timer
 from evse_node.state_machine.names import State, StoppedReason
 from evse_node.state_machine.session import next_session
 from evse_node.state_machine.state import UNKNOWN_VEHICLE, EvseState, Transfer
@@ -74,7 +74,8 @@ def _end_transfer(state: EvseState, reason: StoppedReason, effects: list[Effect]
 def _connect(state: EvseState, now: float, effects: list[Effect]) -> EvseState:
     session = next_session(state.session, state.meter, now)
     effects += (EvConnected(session.id), SessionChanged())
-    return replace(state, session=session, state=State.PLUGGED_IN_NO_DEMAND)
+    state = replace(state, session=session, state=State.PLUGGED_IN_NO_DEMAND)
+    return state.without_timer(Timer.AUTHORIZATION)
 
 
 def _disconnect(state: EvseState, now: float, effects: list[Effect]) -> EvseState:
@@ -92,7 +93,7 @@ def _disconnect(state: EvseState, now: float, effects: list[Effect]) -> EvseStat
             SessionChanged(),
         )
         state = replace(state, session=session)
-    return replace(state, state=State.NOT_PLUGGED_IN, vehicle=UNKNOWN_VEHICLE)
+    return replace(state, state=State.NOT_PLUGGED_IN, vehicle=UNKNOWN_VEHICLE, is_authorized=False)
 
 
 def _cut_off(state: EvseState, now: float, effects: list[Effect]) -> EvseState:
@@ -106,8 +107,9 @@ def _answer_demand(state: EvseState, now: float, effects: list[Effect]) -> EvseS
     return _begin_transfer(state, direction, effects)
 
 
-def _charge(state: EvseState, now: float, effects: list[Effect]) -> EvseState:
-    return _begin_transfer(state, Direction.CHARGE, effects)
+def _supply(state: EvseState, now: float, effects: list[Effect]) -> EvseState:
+    direction = state.permitted_direction
+    return state if direction is None else _begin_transfer(state, direction, effects)
 
 
 def _rest(state: EvseState, now: float, effects: list[Effect]) -> EvseState:
@@ -164,7 +166,7 @@ TABLE: Final[Mapping[tuple[State, Input], _Action]] = {
     #
     (State.PLUGGED_IN_DEMAND, Input.UNPLUGGED): _disconnect,
     (State.PLUGGED_IN_DEMAND, Input.NO_DEMAND): _rest,
-    (State.PLUGGED_IN_DEMAND, Input.POWER): _charge,
+    (State.PLUGGED_IN_DEMAND, Input.POWER): _supply,
     (State.PLUGGED_IN_DEMAND, Input.FAULT): _fail,
     #
     (State.PLUGGED_IN_CHARGING, Input.UNPLUGGED): _cut_off,
@@ -191,11 +193,12 @@ def put(state: EvseState, given: Input, now: float, effects: list[Effect]) -> Ev
 
 
 def weigh_power(state: EvseState, now: float, effects: list[Effect]) -> EvseState:
-    """Start or stop a transfer when permissions or limits changed."""
+    """Start or stop a transfer, or turn its direction, when permissions or limits changed."""
     if state.state.is_transferring:
         direction = None if state.transfer is None else state.transfer.direction
-        if direction is None or not (state.is_vehicle_ready and state.is_permitted(direction)):
-            return put(state, Input.NO_POWER, now, effects)
-    elif state.is_vehicle_ready and state.is_permitted(Direction.CHARGE):
+        if direction is not None and state.is_vehicle_ready and state.is_permitted(direction):
+            return state
+        state = put(state, Input.NO_POWER, now, effects)
+    if state.is_vehicle_ready and state.permitted_direction is not None:
         return put(state, Input.POWER, now, effects)
     return state

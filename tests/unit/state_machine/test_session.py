@@ -1,4 +1,7 @@
+from evse_node.state_machine import events as e
+from evse_node.state_machine.effects import EnergyTransferStopped
 from evse_node.state_machine.session import MeterReading, next_session
+from tests.unit.state_machine.machine import B, Machine
 
 
 def test_ids_count_up_and_wrap() -> None:
@@ -22,7 +25,39 @@ def test_values_grow_and_then_stay() -> None:
     assert ended.energy_discharged_mwh(later) == 30
 
 
-def test_a_meter_that_starts_over_gives_no_energy() -> None:
-    session = next_session(None, MeterReading(1_000, 1_000), 0.0)
-    assert session.energy_charged_mwh(MeterReading(10, 10)) == 0
-    assert session.energy_discharged_mwh(MeterReading(10, 10)) == 0
+class TestCountingAnew:
+    """What was counted stays, whatever the meter's totals do."""
+
+    def charging(self) -> Machine:
+        machine = Machine()
+        machine.put(e.MeterRead(MeterReading(1_000, 1_000)))
+        machine.charge()
+        machine.put(e.MeterRead(MeterReading(5_000, 1_000)))
+        return machine
+
+    def energy(self, machine: Machine) -> int:
+        session = machine.state.session
+        assert session is not None
+        return session.energy_charged_mwh(machine.state.meter)
+
+    def test_a_meter_that_starts_over(self) -> None:
+        machine = self.charging()
+        machine.put(e.MeterRead(MeterReading(10, 1_000)))
+        assert self.energy(machine) == 4_000
+        machine.put(e.MeterRead(MeterReading(510, 1_000)))
+        assert self.energy(machine) == 4_500
+        machine.put(B)
+        [stopped] = machine.find(EnergyTransferStopped)
+        assert stopped.energy_charged_mwh == 4_500
+        assert stopped.energy_discharged_mwh == 0
+
+    def test_another_meter(self) -> None:
+        machine = self.charging()
+        machine.put(e.MeterRead(MeterReading(70_000_000, 0), is_new_count=True))
+        assert self.energy(machine) == 4_000
+
+    def test_not_before_a_visit(self) -> None:
+        machine = Machine()
+        machine.put(e.MeterRead(MeterReading(1_000, 0)), e.MeterRead(MeterReading(10, 0)))
+        machine.charge()
+        assert self.energy(machine) == 0

@@ -49,6 +49,8 @@ CHARGING, DISCHARGING, FAULT = (
     State.PLUGGED_IN_DISCHARGING,
     State.FAULT,
 )
+BOTH = EvseSettings(has_enabled_state=True)
+NO_SUN = e.LimitClaimed(LimitSource.SOLAR, Milliamps(0), (e.Direction.CHARGE,))
 GROUND = e.FaultRaised(FaultState.GROUND_FAULT)
 EV, EVSE, OTHER = StoppedReason
 NAMES = {
@@ -101,8 +103,9 @@ EXPECTED: dict[str, dict[State, tuple[str, State]]] = {
     "other fault": dict.fromkeys(USED_STATES, ("fault", FAULT)),
     "faults cleared": {state: ("", state) for state in USED_STATES} | {FAULT: ("fault", NO_DEMAND)},
     "enable charging": {state: ("", state) for state in USED_STATES}
-    | {DEMAND: ("started", CHARGING)},
-    "enable discharging": {state: ("", state) for state in USED_STATES},
+    | {DEMAND: ("started", CHARGING), DISCHARGING: ("stop:EVSEStopped started", CHARGING)},
+    "enable discharging": {state: ("", state) for state in USED_STATES}
+    | {DEMAND: ("started", DISCHARGING), CHARGING: ("stop:EVSEStopped started", DISCHARGING)},
     "disable": {state: ("", state) for state in USED_STATES}
     | {CHARGING: ("stop:EVSEStopped", DEMAND), DISCHARGING: ("stop:EVSEStopped", DEMAND)},
     "start diagnostics": {state: ("", state) for state in USED_STATES},
@@ -300,6 +303,13 @@ class TestPermissions:
         machine.put(e.DiagnosticsCompleted())
         assert machine.state.supply_state is SupplyState.DISABLED
 
+    def test_a_self_test_without_end_is_a_fault(self) -> None:
+        machine = machine_in(NO_DEMAND)
+        machine.put(e.StartDiagnostics())
+        machine.wait(121)
+        assert machine.state.fault is FaultState.OTHER
+        assert not machine.state.is_diagnosing
+
     def test_a_fault_in_a_self_test(self) -> None:
         machine = machine_in(NO_DEMAND)
         machine.put(e.StartDiagnostics(), GROUND)
@@ -307,26 +317,42 @@ class TestPermissions:
         machine.put(e.FaultCleared())
         assert machine.state.supply_state is SupplyState.DISABLED_DIAGNOSTICS
 
-    @pytest.mark.parametrize(
-        ("has_enabled", "both"),
-        [(True, SupplyState.ENABLED), (False, SupplyState.CHARGING_ENABLED)],
-    )
-    def test_both_directions(self, has_enabled: bool, both: SupplyState) -> None:
-        machine = machine_in(NO_DEMAND, EvseSettings(has_enabled_state=has_enabled))
+    def test_both_directions(self) -> None:
+        machine = machine_in(NO_DEMAND, BOTH)
         machine.put(DISCHARGE)
         assert machine.state.supply_state is SupplyState.DISCHARGING_ENABLED
         machine.put(replace(ENABLE, until=EpochSeconds(100)))
-        assert machine.state.supply_state is both
+        assert machine.state.supply_state is SupplyState.ENABLED
         machine.put(C)
         assert machine.state.state is CHARGING
+        machine.take()
         machine.tell_time(100)
         assert machine.state.supply_state is SupplyState.DISCHARGING_ENABLED
-        assert machine.state.state is DEMAND
+        assert machine.state.state is DISCHARGING
+        assert told(machine) == "stop:EVSEStopped started"
         assert machine.state.charge_limits.current_ma == 0
         assert machine.state.discharge_limits.current_ma == 10_000
 
-    def test_the_discharging_side_ends_first(self) -> None:
+    def test_revision_2_knows_one_direction_at_a_time(self) -> None:
         machine = machine_in(NO_DEMAND)
+        machine.put(DISCHARGE, ENABLE)
+        assert machine.state.supply_state is SupplyState.CHARGING_ENABLED
+        assert machine.state.discharging is None
+        assert machine.state.discharge_limits.current_ma == 0
+        machine.put(DISCHARGE)
+        assert machine.state.supply_state is SupplyState.DISCHARGING_ENABLED
+        assert (machine.state.charging, machine.state.minimum_charge_ma) == (None, 0)
+
+    @pytest.mark.parametrize("reason", [e.ChargingHeld(True), NO_SUN])
+    def test_a_vehicle_that_waits_to_be_charged_is_not_emptied(self, reason: e.Event) -> None:
+        machine = machine_in(NO_DEMAND, BOTH)
+        machine.put(DISCHARGE, ENABLE, reason, C)
+        assert machine.state.state is DEMAND
+        machine.put(e.ChargingHeld(False), replace(NO_SUN, current_ma=None))
+        assert machine.state.state is CHARGING
+
+    def test_the_discharging_side_ends_first(self) -> None:
+        machine = machine_in(NO_DEMAND, BOTH)
         machine.put(ENABLE, replace(DISCHARGE, until=EpochSeconds(100)), C)
         machine.take()
         machine.tell_time(100)
@@ -336,9 +362,10 @@ class TestPermissions:
         assert told(machine) == ""
 
     def test_enabling_charging_does_not_turn_a_discharge_around(self) -> None:
-        machine = machine_in(DISCHARGING)
+        machine = machine_in(DISCHARGING, BOTH)
         machine.put(ENABLE)
         assert machine.state.state is DISCHARGING
+        assert machine.state.supply_state is SupplyState.ENABLED
 
 
 class TestLimits:
