@@ -1,108 +1,273 @@
-"""Which of the SDK's Python scripts apply to this node, and with which arguments."""
+"""What is run: the SDK's Python scripts and YAML suites that apply to this node."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 ENABLE_KEY = "000102030405060708090a0b0c0d0e0f"
+# The key that the YAML suites have as their default.
+SUITE_ENABLE_KEY = "00112233445566778899aabbccddeeff"
 WITH_KEY = ("--hex-arg", f"enableKey:{ENABLE_KEY}")
+ON_ROOT = ("--endpoint", "0")
 ON_EVSE = ("--endpoint", "1")
 CHARGER = (*ON_EVSE, *WITH_KEY)
-# {pics} and {sdk} stand for files that the runner knows.
+# {pics}, {sdk} and {qr} stand for what the runner knows.
 WITH_PICS = ("--PICS", "{pics}")
+
+
+class Kind(StrEnum):
+    """What runs it: the SDK's test runner for Python, or its driver for YAML suites."""
+
+    PYTHON = "python"
+    YAML = "yaml"
 
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """A script of src/python_testing: its name, its arguments, the node's options."""
+    """One line of the table of results.
+
+    `name` is the file's without suffix, `variant` tells several runs of it apart.
+    `pics_endpoint` limits the node's PICS to one endpoint; `is_pure_pics` leaves out the
+    lines that say that a machine runs the test. `cannot` says why it cannot run at all.
+    """
 
     name: str
     arguments: tuple[str, ...] = ()
     node_options: tuple[str, ...] = ()
     group: str = "core"
+    kind: Kind = Kind.PYTHON
+    variant: str = ""
+    is_commissioning: bool = True
+    pics_endpoint: int | None = None
+    is_pure_pics: bool = False
+    enable_key: str = ENABLE_KEY
+    cannot: str = ""
+
+    @property
+    def title(self) -> str:
+        """Name and variant."""
+        return f"{self.name} ({self.variant})" if self.variant else self.name
 
 
-def _energy(*names: str, arguments: tuple[str, ...] = CHARGER) -> list[Script]:
-    return [Script(name, arguments, group="energy") for name in names]
+def _group(
+    group: str,
+    *names: str,
+    arguments: tuple[str, ...] = (),
+    node_options: tuple[str, ...] = (),
+) -> list[Script]:
+    return [Script(name, arguments, node_options, group) for name in names]
 
 
-def _core(*names: str, arguments: tuple[str, ...] = ()) -> list[Script]:
-    return [Script(name, arguments) for name in names]
+def _suites(*names: str, group: str = "yaml", options: tuple[str, ...] = ()) -> list[Script]:
+    return [
+        Script(
+            f"Test_TC_{name}",
+            (),
+            options,
+            group,
+            Kind.YAML,
+            enable_key=SUITE_ENABLE_KEY,
+        )
+        for name in names
+    ]
 
+
+# Device Energy Management that can be adjusted, and one that can be scheduled.
+_ADJUSTABLE = ("--energy-management", "0x7B")
+_SCHEDULABLE = ("--energy-management", "0x7C")
+# What Matter 1.3 has that is not provisional.
+_STRICT = ("--features", "RFID", "--energy-management", "none")
+_V1_4_2 = ("--matter-version", "1.4.2")
+_PROVISIONAL = ("--bool-arg", "allow_provisional:true")
+_NO_BATCH = (
+    "the controller packages of PyPI do not have the entry that sends several commands at once"
+)
+
+_ENERGY = (
+    *_group(
+        "energy",
+        *("TC_EEVSE_2_2", "TC_EEVSE_2_3", "TC_EEVSE_2_4", "TC_EEVSE_2_5", "TC_EEVSE_2_6"),
+        *("TC_EEVSE_2_7", "TC_EEM_2_2", "TC_EEM_2_3", "TC_EEM_2_4", "TC_EEM_2_5"),
+        arguments=CHARGER,
+    ),
+    *_group(
+        "energy",
+        *("TC_EEVSEM_1_2", "TC_DEMM_1_2", "TC_EPM_2_1", "TC_PWRTL_2_1", "TC_PS_2_3"),
+        arguments=ON_EVSE,
+    ),
+    *_group("energy", "TC_EEM_2_1", "TC_EPM_2_2", arguments=(*CHARGER, *WITH_PICS)),
+    *_group("energy", "TC_DEM_2_1", arguments=(*CHARGER, *WITH_PICS), node_options=_ADJUSTABLE),
+    *_group(
+        "energy",
+        *("TC_DEM_2_2", "TC_DEM_2_3", "TC_DEM_2_4", "TC_DEM_2_5", "TC_DEM_2_7", "TC_DEM_2_9"),
+        "TC_DEM_2_10",
+        arguments=CHARGER,
+        node_options=_ADJUSTABLE,
+    ),
+    *_group("energy", "TC_DEM_2_6", "TC_DEM_2_8", arguments=CHARGER, node_options=_SCHEDULABLE),
+    *(
+        Script(name, CHARGER, _SCHEDULABLE, "energy", variant="0x7C")
+        for name in ("TC_DEM_2_3", "TC_DEM_2_4", "TC_DEM_2_9", "TC_DEM_2_10")
+    ),
+)
+
+_REVISIONS = (
+    ("1.3 strict", (), _STRICT),
+    ("1.3 all features", _PROVISIONAL, ()),
+    ("1.4.2", (), _V1_4_2),
+)
+
+_WHOLE_NODE = (
+    *(
+        Script(name, arguments, options, variant=variant)
+        for name in ("TC_DeviceBasicComposition", "TC_DeviceConformance")
+        for variant, arguments, options in _REVISIONS
+    ),
+    *_group("core", "TC_AccessChecker", arguments=("--timeout", "600")),
+    *_group(
+        "core",
+        "TC_DefaultWarnings",
+        arguments=("--bool-arg", "pixit_allow_default_vendor_id:true"),
+    ),
+    *_group("core", "TC_TestEventTrigger", "TestInvokeReturnCodes", "TestWriteReadOnlyAttributes"),
+    *(
+        Script(
+            "TC_pics_checker",
+            ("--endpoint", str(endpoint), *WITH_PICS),
+            options,
+            variant=f"{version}, endpoint {endpoint}",
+            pics_endpoint=endpoint,
+            is_pure_pics=True,
+        )
+        for version, options in (("1.3", ()), ("1.4.2", _V1_4_2))
+        for endpoint in (0, 1)
+    ),
+)
 
 _ACE_1_4 = (
     *("--int-arg", "PIXIT.ACE.APPENDPOINT:1", "PIXIT.ACE.APPDEVTYPEID:0x050C"),
     *("--string-arg", "PIXIT.ACE.APPCLUSTER:EnergyEvse", "PIXIT.ACE.APPATTRIBUTE:SupplyState"),
 )
-_DM_PA = ("--dem-features", "PA,PFR,STA,PAU,FA,CON")
-_DM_SFR = ("--dem-features", "SFR,STA,PAU,FA,CON")
 
-SCRIPTS: tuple[Script, ...] = (
-    # Energy.
-    *_energy("TC_EEVSE_2_2", "TC_EEVSE_2_3", "TC_EEVSE_2_4", "TC_EEVSE_2_5", "TC_EEVSE_2_6"),
-    *_energy("TC_EEVSE_2_7"),
-    *_energy("TC_EEVSEM_1_2", "TC_DEMM_1_2", "TC_EPM_2_1", "TC_PWRTL_2_1", arguments=ON_EVSE),
-    *_energy("TC_PS_2_3", arguments=ON_EVSE),
-    *_energy("TC_EEM_2_1", "TC_EPM_2_2", "TC_DEM_2_1", arguments=(*CHARGER, *WITH_PICS)),
-    *_energy("TC_EEM_2_2", "TC_EEM_2_3", "TC_EEM_2_4", "TC_EEM_2_5"),
-    *_energy("TC_DEM_2_2", "TC_DEM_2_3", "TC_DEM_2_4", "TC_DEM_2_5", "TC_DEM_2_7", "TC_DEM_2_9"),
-    *_energy("TC_DEM_2_10"),
-    Script("TC_DEM_2_6", CHARGER, _DM_SFR, group="energy"),
-    Script("TC_DEM_2_8", CHARGER, _DM_SFR, group="energy"),
-    # The whole node.
-    *_core("TC_DeviceBasicComposition"),
-    *_core("TC_DeviceConformance", arguments=("--bool-arg", "allow_provisional:true")),
-    *_core("TC_AccessChecker", arguments=("--timeout", "600")),
-    *_core("TC_DefaultWarnings", arguments=("--bool-arg", "pixit_allow_default_vendor_id:true")),
-    *_core("TC_TestEventTrigger", "TestInvokeReturnCodes", "TestWriteReadOnlyAttributes"),
-    # Interaction model, sessions, access control.
-    *_core("TC_IDM_4_2", "TC_SC_3_4"),
-    *_core("TC_SC_3_6", arguments=("--timeout", "600", "--int-arg", "timeout_delay_sec:60")),
-    *_core("TC_RR_1_1", arguments=("--timeout", "1200", "--int-arg", "timeout_delay_sec:60")),
-    *_core("TC_SC_4_3", "TC_ACE_1_2", "TC_ACE_1_3", "TC_ACL_2_2"),
-    *_core("TC_ACE_1_4", arguments=_ACE_1_4),
-    *_core("TC_ACE_1_5", arguments=WITH_PICS),
-    *_core("TC_ACL_2_3", "TC_ACL_2_4", "TC_ACL_2_5", "TC_ACL_2_6", "TC_ACL_2_7", "TC_ACL_2_8"),
-    # Commissioning, credentials, administration.
-    *_core(
-        "TC_CGEN_2_2",
-        arguments=("--int-arg", "PIXIT.CGEN.FailsafeExpiryLengthSeconds:1", *WITH_PICS),
+_INTERACTION = (
+    Script("TC_IDM_1_2", cannot=_NO_BATCH),
+    Script("TC_IDM_1_4", cannot=_NO_BATCH),
+    *_group("core", "TC_IDM_4_2", "TC_SC_3_4"),
+    *_group(
+        "core",
+        "TC_SC_3_6",
+        arguments=("--timeout", "600", "--int-arg", "timeout_delay_sec:60"),
     ),
-    *_core("TC_CGEN_2_4"),
-    *_core("TC_CADMIN_1_3_4", arguments=("--endpoint", "0", "--timeout", "600")),
-    # Its fourth step is meant to be cut off by the default time limit.
-    *_core("TC_CADMIN_1_5", arguments=WITH_PICS),
-    *_core("TC_CADMIN_1_9", "TC_CADMIN_1_15", arguments=(*WITH_PICS, "--timeout", "300")),
-    *_core("TC_CADMIN_1_11", "TC_CADMIN_1_22", "TC_CADMIN_1_25", arguments=WITH_PICS),
-    *_core("TC_CADMIN_1_19", arguments=(*WITH_PICS, "--timeout", "600")),
-    *_core("TC_OPCREDS_3_1", arguments=(*WITH_PICS, "--timeout", "300")),
-    *_core("TC_OPCREDS_3_2", "TC_OPCREDS_3_4", "TC_OPCREDS_3_5", "TC_DA_1_5", arguments=WITH_PICS),
-    *_core(
+    *_group(
+        "core",
+        "TC_RR_1_1",
+        arguments=("--timeout", "1200", "--int-arg", "timeout_delay_sec:60"),
+    ),
+    *_group("core", "TC_SC_4_3", arguments=WITH_PICS),
+    Script(
+        "TC_SC_7_1",
+        ("--bool-arg", "post_cert_test:true", "--qr-code", "{qr}"),
+        is_commissioning=False,
+    ),
+    *_group("core", "TC_ACE_1_2", "TC_ACE_1_3", "TC_ACL_2_2"),
+    *_group("core", "TC_ACE_1_4", arguments=_ACE_1_4),
+    *_group("core", "TC_ACE_1_5", arguments=WITH_PICS),
+    *_group(
+        "core",
+        *("TC_ACL_2_3", "TC_ACL_2_4", "TC_ACL_2_5", "TC_ACL_2_6", "TC_ACL_2_7", "TC_ACL_2_8"),
+    ),
+)
+
+_COMMISSIONING = (
+    *_group(
+        "core",
+        "TC_CGEN_2_2",
+        arguments=(
+            *("--int-arg", "PIXIT.CGEN.FailsafeExpiryLengthSeconds:1"),
+            *(*WITH_PICS, "--timeout", "300"),
+        ),
+    ),
+    *_group("core", "TC_CGEN_2_4"),
+    *_group("core", "TC_CADMIN_1_3_4", arguments=(*ON_ROOT, "--timeout", "600")),
+    *_group("core", "TC_CADMIN_1_5", arguments=(*WITH_PICS, "--timeout", "900")),
+    *_group("core", "TC_CADMIN_1_9", "TC_CADMIN_1_15", arguments=(*WITH_PICS, "--timeout", "300")),
+    *_group("core", "TC_CADMIN_1_11", "TC_CADMIN_1_22", "TC_CADMIN_1_25", arguments=WITH_PICS),
+    *_group("core", "TC_CADMIN_1_19", arguments=(*WITH_PICS, "--timeout", "600")),
+    *_group("core", "TC_OPCREDS_3_1", arguments=(*WITH_PICS, "--timeout", "300")),
+    *_group(
+        "core",
+        *("TC_OPCREDS_3_2", "TC_OPCREDS_3_4", "TC_OPCREDS_3_5", "TC_DA_1_5"),
+        arguments=WITH_PICS,
+    ),
+    *_group(
+        "core",
         "TC_DA_1_2",
         arguments=(
             *WITH_PICS,
-            "--string-arg",
-            "cd_cert_dir:{sdk}/credentials/development/cd-certs",
+            *("--string-arg", "cd_cert_dir:{sdk}/credentials/development/cd-certs"),
         ),
     ),
-    *_core("TC_DA_1_7", arguments=("--bool-arg", "allow_sdk_dac:true")),
-    # Root-node clusters.
-    *_core("TC_DGGEN_2_4", "TC_DGGEN_3_2"),
-    *_core("TC_CNET_1_4", arguments=WITH_PICS),
-    *_core("TC_CNET_4_3", arguments=("--endpoint", "0")),
+    *_group("core", "TC_DA_1_7", arguments=("--bool-arg", "allow_sdk_dac:true")),
+)
+
+_ROOT_CLUSTERS = (
+    *_group("core", "TC_DGGEN_2_4", "TC_DGGEN_3_2"),
+    *_group("core", "TC_CNET_1_4", arguments=WITH_PICS),
+    *_group("core", "TC_CNET_4_3", arguments=ON_ROOT),
+)
+
+_OPTIONAL = (
+    *_group("optional", "TC_TIMESYNC_2_1", arguments=(*ON_ROOT, *WITH_PICS)),
+    *_group(
+        "optional",
+        *("TC_TIMESYNC_2_2", "TC_TIMESYNC_2_4", "TC_TIMESYNC_2_5", "TC_TIMESYNC_2_6"),
+        *("TC_TIMESYNC_2_7", "TC_TIMESYNC_2_8", "TC_TIMESYNC_2_9", "TC_TIMESYNC_2_10"),
+        *("TC_TIMESYNC_2_11", "TC_TIMESYNC_2_12", "TC_TIMESYNC_2_13"),
+        arguments=WITH_PICS,
+    ),
+    *_group("optional", "TC_TIMESYNC_3_1"),
+    *_group("optional", "TC_LCFG_2_1", "TC_LUNIT_3_1", arguments=ON_ROOT),
+    *_group("optional", "TC_LTIME_3_1", arguments=(*ON_ROOT, *WITH_PICS)),
+    *_group("optional", "TC_FLABEL_2_1", "TC_TMP_2_1", arguments=ON_EVSE),
+    *_group("optional", "TC_I_2_4", arguments=(*ON_EVSE, *WITH_PICS)),
+)
+
+_YAML = (
+    # Nothing but the node.
+    *_suites("EEVSE_2_1", "PS_2_1", "ACE_1_1", "ACL_2_1", "CGEN_2_1"),
+    *_suites("DGGEN_2_3", "DGGEN_3_1", "GRPKEY_2_1"),
+    # With prompts, which the PICS switch off.
+    *_suites("EEVSEM_2_1", "DEMM_2_1", "GRPKEY_2_2", "SC_4_1"),
+    # With restarts and resets of the node.
+    *_suites("ACL_2_9", "ACL_2_10", "BINFO_2_2", "DGGEN_2_1", "DGETH_2_1", "DGETH_2_2"),
+    *_suites("BINFO_2_1", options=_V1_4_2),
+    # Optional clusters.
+    *_suites("I_2_1", "I_2_2", "I_2_3", "ULABEL_2_1", "ULABEL_2_2", "ULABEL_2_3", "ULABEL_2_4"),
+    *_suites("TIMESYNC_2_3", "TMP_2_2"),
+)
+
+SCRIPTS: tuple[Script, ...] = (
+    *_WHOLE_NODE,
+    *_INTERACTION,
+    *_COMMISSIONING,
+    *_ROOT_CLUSTERS,
+    *_ENERGY,
+    *_OPTIONAL,
+    *_YAML,
 )
 
 
 def select(names: list[str]) -> list[Script]:
-    """Return the scripts with these names or of these groups; all of them for no names.
+    """Return the scripts with these names or titles or of these groups; all for no names.
 
     A name that is not listed here is taken as a script that needs no arguments.
     """
     if not names:
         return list(SCRIPTS)
-    known = {script.name: script for script in SCRIPTS}
     chosen: list[Script] = []
     for name in names:
-        of_group = [script for script in SCRIPTS if script.group == name]
-        chosen += of_group or [known.get(name) or Script(name)]
-    return chosen
+        found = [each for each in SCRIPTS if name in (each.name, each.title, each.group)]
+        kind = Kind.YAML if name.startswith("Test_TC_") else Kind.PYTHON
+        chosen += found or [Script(name, kind=kind)]
+    return list(dict.fromkeys(chosen))

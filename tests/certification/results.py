@@ -1,0 +1,156 @@
+"""How a script ended, and the table of all of them."""
+
+from __future__ import annotations
+
+import json
+import platform
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from evse_node import __version__
+from tests.certification.scripts import SCRIPTS, Kind, Script
+
+CONTROLLER = "home-assistant-chip-core 2025.7.0"
+SDK_COMMIT = "9151e79d6b"
+# What follows in the document is written by the runner.
+MARK = "<!-- Results: written by the runner, do not edit. -->"
+
+_GROUPS = {
+    "core": "Whole node, interaction model, sessions, access, commissioning, root clusters",
+    "energy": "Energy",
+    "optional": "Optional clusters",
+    "yaml": "YAML suites",
+}
+_PYTHON_SUMMARY = re.compile(
+    # Commissioning counts as a test class too; only the script's own one matters here.
+    r"Summary for test class (?!CommissionDeviceTest)\w+: "
+    r"Error (\d+), Executed \d+, Failed (\d+), Passed (\d+), Requested \d+, Skipped (\d+)"
+)
+_ERROR = re.compile(r"((Error|Exception|Failure|failure|failed|signals)\b.*:|Test step failed )")
+TIMED_OUT = 124
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How one script ended: outcome is pass, fail, skip or not run. `date` is ISO."""
+
+    title: str
+    outcome: str
+    seconds: float
+    reason: str
+    date: str = ""
+
+    @property
+    def is_pass(self) -> bool:
+        """Skipped is not passed."""
+        return self.outcome == "pass"
+
+
+def judge(output: str, code: int) -> tuple[str, str]:
+    """Return the outcome and its reason from a Python script's output and exit status."""
+    if code == TIMED_OUT:
+        return "fail", "took too long"
+    summary = _PYTHON_SUMMARY.findall(output)
+    if not summary:
+        return "fail", last_error(output)
+    errors, failed, passed, skipped = map(int, summary[-1])
+    if code or errors or failed:
+        return "fail", last_error(output)
+    if not passed:
+        return ("skip", "skipped itself") if skipped else ("fail", "ran no test method")
+    return "pass", f"{passed} passed" + (f", {skipped} skipped" if skipped else "")
+
+
+def judge_suite(output: str, code: int, enabled: int, total: int) -> tuple[str, str]:
+    """Return the outcome of a YAML suite of which `enabled` steps of `total` were to run."""
+    if code == TIMED_OUT:
+        return "fail", "took too long"
+    if code:
+        return "fail", last_error(output)
+    if not enabled:
+        return "fail", "ran no step"
+    return "pass", f"{enabled} of {total} steps apply"
+
+
+def last_error(output: str) -> str:
+    """Return the last line that looks like the cause."""
+    for line in reversed(output.splitlines()):
+        if _ERROR.search(line) and "CHIP:" not in line:
+            return re.sub(r"\s+", " ", line).strip()[-160:]
+    return "no result; see script.log"
+
+
+class ResultStore:
+    """Results of earlier runs in a folder of logs, the newest of each script."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / "results.json"
+
+    def load(self) -> dict[str, Result]:
+        """Return what is stored, by title."""
+        if not self._file.exists():
+            return {}
+        stored = json.loads(self._file.read_text(encoding="utf-8"))
+        return {each["title"]: Result(**each) for each in stored}
+
+    def add(self, result: Result) -> None:
+        """Store one more result."""
+        results = self.load() | {result.title: result}
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        self._file.write_text(
+            json.dumps([asdict(each) for each in results.values()], indent=1), encoding="utf-8"
+        )
+
+
+def document(before: str, results: Mapping[str, Result], scripts: Iterable[Script]) -> str:
+    """Return the document with new results in the place of the old ones."""
+    head, _, _ = before.partition(MARK)
+    return f"{head.rstrip()}\n\n{MARK}\n\n{table(results, scripts)}"
+
+
+def table(results: Mapping[str, Result], scripts: Iterable[Script] = SCRIPTS) -> str:
+    """Return the results as Markdown; what was not run counts as not passed."""
+    rows = [(script, results.get(script.title) or _not_run(script)) for script in scripts]
+    passed = sum(result.is_pass for _, result in rows)
+    dates = sorted(result.date for _, result in rows if result.date)
+    lines = [
+        "## Results",
+        "",
+        f"{passed} of {len(rows)} passed.",
+        "",
+        f"- date: {_span(dates)}",
+        f"- node: evse-node {__version__}, simulated backend, Python {platform.python_version()}",
+        f"- controller: {CONTROLLER}, Python 3.12",
+        f"- scripts and suites: Matter SDK at commit {SDK_COMMIT}, unmodified",
+        "- node configuration: the defaults (Matter 1.3, all features of the simulated hardware,",
+        "  energy management 0x7B) but for what the column says",
+    ]
+    for group, heading in _GROUPS.items():
+        of_group = [row for row in rows if row[0].group == group]
+        if of_group:
+            count = sum(result.is_pass for _, result in of_group)
+            lines += ["", f"### {heading}", "", f"{count} of {len(of_group)} passed.", ""]
+            lines += ["| script | node | result | s | reason |", "| --- | --- | --- | ---: | --- |"]
+            lines += [_row(script, result) for script, result in of_group]
+    return "\n".join(lines) + "\n"
+
+
+def _not_run(script: Script) -> Result:
+    return Result(script.title, "not run", 0, script.cannot)
+
+
+def _span(dates: list[str]) -> str:
+    if not dates:
+        return "never"
+    return dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
+
+
+def _row(script: Script, result: Result) -> str:
+    suffix = "yaml" if script.kind is Kind.YAML else "py"
+    name = script.title.replace(script.name, f"{script.name}.{suffix}", 1)
+    options = f"`{' '.join(script.node_options)}`" if script.node_options else ""
+    reason = result.reason.replace("|", "\\|").replace("<", "&lt;")
+    outcome = result.outcome if result.is_pass else f"**{result.outcome}**"
+    return f"| {name} | {options} | {outcome} | {result.seconds:.0f} | {reason} |"

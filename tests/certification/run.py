@@ -1,0 +1,176 @@
+"""One script or suite against one factory-fresh node on its own pair of hosts."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tests.certification.node_process import NodeProcess
+from tests.certification.reboot_server import RebootServer
+from tests.certification.results import TIMED_OUT, Result, judge, judge_suite
+from tests.certification.scripts import Kind, Script
+from tests.interop.hosts import TwoHosts
+
+DISCRIMINATOR, PASSCODE = "1234", "20202021"
+# What the YAML suites expect of the node under test.
+SUITE_DISCRIMINATOR = "3840"
+SUITES = "src/app/tests/suites/certification"
+SUITE_DRIVER = "scripts/tests/chiptest/yamltest_with_chip_repl_tester.py"
+# Said of the test, not of the node: no person is asked, nothing is done by hand.
+TEST_PICS = "PICS_SDK_CI_ONLY=1\nPICS_USER_PROMPT=0\nPICS_SKIP_SAMPLE_APP=0\n"
+_COUNT_STEPS = Path(__file__).resolve().parent / "count_steps.py"
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What all runs have in common."""
+
+    sdk: Path
+    python: Path
+    logs: Path
+    timeout: float
+    node_options: tuple[str, ...]
+    node_log_level: str
+
+
+def run_script(script: Script, bench: Bench, number: int) -> Result:
+    """Run one script; return its result, and keep its logs in a folder of its own."""
+    date = datetime.now(UTC).date().isoformat()
+    if script.cannot:
+        return Result(script.title, "not run", 0, script.cannot)
+    logs = bench.logs / "".join(c if c.isalnum() or c in "._" else "_" for c in script.title)
+    logs.mkdir(parents=True, exist_ok=True)
+    begin = time.monotonic()
+    try:
+        outcome, reason = _Run(script, bench, logs, number).outcome()
+    except (OSError, RuntimeError, subprocess.SubprocessError) as error:
+        outcome, reason = "fail", str(error)
+    return Result(script.title, outcome, round(time.monotonic() - begin, 1), reason, date)
+
+
+class _Run:
+    def __init__(self, script: Script, bench: Bench, logs: Path, number: int) -> None:
+        self._script = script
+        self._bench = bench
+        self._logs = logs
+        self._number = number
+
+    def outcome(self) -> tuple[str, str]:
+        with ExitStack() as closing:
+            folder = Path(closing.enter_context(tempfile.TemporaryDirectory()))
+            hosts = TwoHosts(f"cert{os.getpid() % 10000}x{self._number}")
+            closing.callback(hosts.close)
+            node_log = closing.enter_context((self._logs / "node.log").open("wb"))
+            log = closing.enter_context((self._logs / "script.log").open("wb"))
+            self._write_pics()
+            node = NodeProcess(hosts, folder / "node", self._node_options(), node_log)
+            closing.callback(node.stop)
+            node.start()
+            is_suite = self._script.kind is Kind.YAML
+            if is_suite:
+                closing.enter_context(RebootServer(hosts, node))
+            try:
+                code = subprocess.run(
+                    hosts.command(
+                        hosts.controller,
+                        *(self._suite(node) if is_suite else self._python(node, folder)),
+                    ),
+                    cwd=self._bench.sdk / ("" if is_suite else "src/python_testing"),
+                    env=self._environment(),
+                    stdout=log,
+                    stderr=log,
+                    # Whoever asks, the answer is yes; suites ask only what was asked before.
+                    input=b"y\n" * 100 if is_suite else None,
+                    stdin=None if is_suite else subprocess.DEVNULL,
+                    timeout=self._bench.timeout,
+                    check=False,
+                ).returncode
+            except subprocess.TimeoutExpired:
+                code = TIMED_OUT
+        output = (self._logs / "script.log").read_text(errors="replace")
+        if is_suite:
+            return judge_suite(output, code, *self._count_steps())
+        return judge(output, code)
+
+    @property
+    def _pics(self) -> Path:
+        return (self._logs / "pics").resolve()
+
+    def _node_options(self) -> tuple[str, ...]:
+        is_suite = self._script.kind is Kind.YAML
+        return (
+            *("--discriminator", SUITE_DISCRIMINATOR if is_suite else DISCRIMINATOR),
+            *("--passcode", PASSCODE, "--enable-key", self._script.enable_key),
+            *("--log-level", self._bench.node_log_level),
+            *self._script.node_options,
+            *self._bench.node_options,
+        )
+
+    def _write_pics(self) -> None:
+        endpoint = self._script.pics_endpoint
+        done = subprocess.run(
+            [
+                *(sys.executable, "-m", "evse_node", "pics", *self._node_options()),
+                *(() if endpoint is None else ("--endpoint", str(endpoint))),
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise RuntimeError(done.stderr.strip())
+        self._pics.write_text(
+            done.stdout + ("" if self._script.is_pure_pics else TEST_PICS), encoding="ascii"
+        )
+
+    def _python(self, node: NodeProcess, folder: Path) -> list[str]:
+        commissioning = (
+            *("--commissioning-method", "on-network"),
+            *("--discriminator", DISCRIMINATOR, "--passcode", PASSCODE),
+        )
+        sdk = self._bench.sdk
+        return [
+            *(str(self._bench.python), f"{self._script.name}.py"),
+            *(commissioning if self._script.is_commissioning else ()),
+            *("--storage-path", str(folder / "controller.json")),
+            *("--paa-trust-store-path", str(sdk / "credentials/development/paa-root-certs")),
+            *("--logs-path", str(folder / "logs")),
+            *(
+                argument.format(pics=self._pics, sdk=sdk, qr=node.qr_code)
+                for argument in self._script.arguments
+            ),
+        ]
+
+    def _suite(self, node: NodeProcess) -> list[str]:
+        return [
+            *(str(self._bench.python), SUITE_DRIVER, "--setup-code", node.qr_code),
+            *("--yaml-path", f"{SUITES}/{self._script.name}.yaml", "--pics-file", str(self._pics)),
+        ]
+
+    def _environment(self) -> dict[str, str]:
+        if self._script.kind is Kind.PYTHON:
+            return dict(os.environ)
+        scripts = self._bench.sdk / "scripts"
+        path = f"{scripts / 'py_matter_idl'}:{scripts / 'py_matter_yamltests'}"
+        return os.environ | {"PYTHONPATH": path}
+
+    def _count_steps(self) -> tuple[int, int]:
+        """Return how many steps the PICS left, and how many there are."""
+        suite = self._bench.sdk / SUITES / f"{self._script.name}.yaml"
+        done = subprocess.run(
+            [str(self._bench.python), str(_COUNT_STEPS), str(suite), str(self._pics)],
+            cwd=self._bench.sdk,
+            env=self._environment(),
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        enabled, total = done.stdout.split()[-2:]
+        return int(enabled), int(total)
