@@ -6,8 +6,9 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
+from threading import get_ident
 from typing import Final
 
 from evse_node.bridge import EVSE as EVSE_CLUSTER
@@ -92,7 +93,9 @@ class Assembly:
         self.backend = backend
         self.mdns = MdnsAdvertiser(config.interfaces, self._on_interfaces_changed)
         self._on_changed = on_changed
+        self._thread = get_ident()
         self._groups: frozenset[str] = frozenset()
+        self._described: tuple[Sequence[Interface], Sequence[NetworkInterface]] = ((), ())
         now = time.monotonic()
         node = Node()
         clock = WallClock(
@@ -128,16 +131,20 @@ class Assembly:
                 environment=ClusterEnvironment(
                     node, store, self.stack.event_log, time.monotonic, clock.utc_ms, os.urandom
                 ),
-                interfaces=lambda: [_describe(interface) for interface in self.mdns.chosen],
+                interfaces=self._describe_interfaces,
                 unique_id=_unique_id(store),
                 enable_key=config.enable_key,
                 energy_management=config.energy_management,
                 version=MatterVersion(self._revision.specification_version),
             )
             self.clusters = build_endpoints(parts, now)
-        except BaseException:
+        except BaseException as error:
             self._udp.close()
-            raise
+            file = config.cluster_xml
+            if file is None or not isinstance(error, ConfigError | TypeError | KeyError):
+                raise
+            # The file is in order as XML, but does not define what the node serves.
+            raise ConfigError(f"{file}: {error}") from None
         self.charger.observers.append(lambda snapshot, notices, now: on_changed())
         self.runtime: Runtime[StackEvent] = Runtime(self.stack, self._udp, store, self._on_event)
         self._closing.callback(self.runtime.close)
@@ -191,6 +198,9 @@ class Assembly:
         self.runtime.flush()
 
     def _on_hal_event(self, event: HalEvent) -> None:
+        if get_ident() != self._thread:
+            self.runtime.call(lambda: self.charger.receive(event, time.monotonic()))
+            return
         self.charger.receive(event, time.monotonic())
         self.runtime.wake()
 
@@ -208,6 +218,12 @@ class Assembly:
         for address in addresses - self._groups:
             self.runtime.join(address, indexes)
         self._groups = addresses
+
+    def _describe_interfaces(self) -> Sequence[NetworkInterface]:
+        chosen = self.mdns.chosen
+        if self._described[0] is not chosen:
+            self._described = (chosen, [_describe(interface) for interface in chosen])
+        return self._described[1]
 
     def _on_interfaces_changed(self) -> None:
         self.clusters.general_diagnostics.interfaces_changed()

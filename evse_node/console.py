@@ -15,6 +15,7 @@ from evse_node.config import NodeConfig
 from evse_node.display import describe, show, show_codes
 from evse_node.node import EvseNode
 
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 _LOG_FORMAT: Final = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 
 
@@ -31,8 +32,15 @@ def serve(config: NodeConfig) -> NoReturn:
 async def _serve(config: NodeConfig) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+
+    def on_signal() -> None:
+        stop.set()
+        # Whoever does not want to wait for the farewell sends another one.
+        for number in _SIGNALS:
+            loop.remove_signal_handler(number)
+
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, on_signal)
     async with EvseNode(config) as node:
         show(f"evse-node {__version__}, {config.backend} charger, UDP port {node.port}")
         show(f"  State is kept in {config.storage}")

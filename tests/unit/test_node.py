@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from evse_node.cluster.zap import SHIPPED_FOLDER
 from evse_node.config import NodeConfig
 from evse_node.control.api import JsonObject, is_object
 from evse_node.control.client import ControlClient, ControlError, find_node
 from evse_node.errors import ConfigError, HalError
-from evse_node.hal.interface import HalInbox
+from evse_node.hal.interface import FaultDetected, HalInbox
 from evse_node.hal.simulated import SimulatedBackend
 from evse_node.node import EvseNode
+from evse_node.state_machine.faults import FaultState
 from evse_node.state_machine.names import State
 
 
@@ -162,6 +164,36 @@ async def test_a_malformed_cluster_file_is_named_with_its_line(tmp_path: Path) -
     file.write_text("<configurator>\n<cluster>\n</configurator>\n")
     with pytest.raises(ConfigError, match=r"broken\.xml:3: "):
         await EvseNode(config(tmp_path / "state", cluster_xml=file)).start()
+
+
+async def test_a_cluster_file_may_replace_a_definition_but_not_what_is_served(
+    tmp_path: Path,
+) -> None:
+    own = (SHIPPED_FOLDER / "energy_evse.xml").read_text()
+    file = tmp_path / "own.xml"
+    for wrong, message in (
+        ("CircuitCapacity", "Energy EVSE has no attribute circuit_capacity"),
+        ("EnableCharging", "EnergyEvse does not handle"),
+    ):
+        file.write_text(own.replace(wrong, "Something"))
+        with pytest.raises(ConfigError, match=rf"own\.xml: .*{message}"):
+            await EvseNode(config(tmp_path / "state", cluster_xml=file)).start()
+    file.write_text(own)
+    async with EvseNode(config(tmp_path / "state", cluster_xml=file)) as node:
+        assert node.is_running
+
+
+async def test_a_backend_may_tell_events_from_another_thread(tmp_path: Path) -> None:
+    backend = _ThreadedBackend()
+    async with EvseNode(config(tmp_path), backend=backend) as node:
+        await asyncio.to_thread(backend.tell, FaultDetected(FaultState.OVER_TEMPERATURE))
+        await until(lambda: node.state.state is State.FAULT)
+
+
+class _ThreadedBackend(SimulatedBackend):
+    async def start(self, post: HalInbox) -> None:
+        self.tell = post
+        await super().start(post)
 
 
 class _MissingBackend(SimulatedBackend):
