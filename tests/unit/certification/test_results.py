@@ -1,0 +1,110 @@
+"""What counts as passed, and what the table says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.certification.results import (
+    MARK,
+    Result,
+    ResultStore,
+    document,
+    judge,
+    judge_suite,
+    table,
+)
+from tests.certification.scripts import Kind, Script
+
+
+def summary(
+    error: int = 0, failed: int = 0, passed: int = 0, skipped: int = 0, name: str = "TC_X_1_1"
+) -> str:
+    return (
+        f"INFO Summary for test class {name}: Error {error}, Executed {passed + failed}, "
+        f"Failed {failed}, Passed {passed}, Requested 9, Skipped {skipped}\n"
+    )
+
+
+COMMISSIONED = summary(passed=1, name="CommissionDeviceTest")
+
+
+@pytest.mark.parametrize(
+    ("output", "code", "outcome", "reason"),
+    [
+        (COMMISSIONED + summary(passed=2), 0, "pass", "2 passed"),
+        (COMMISSIONED + summary(passed=2, skipped=1), 0, "pass", "2 passed, 1 skipped"),
+        (COMMISSIONED + summary(skipped=1), 0, "skip", "skipped itself"),
+        (COMMISSIONED + summary(), 0, "fail", "ran no test method"),
+        (COMMISSIONED, 0, "fail", "no result; see script.log"),
+        ("", 0, "fail", "no result; see script.log"),
+        (summary(passed=2), 1, "fail", "no result; see script.log"),
+        (summary(passed=2, failed=1), 0, "fail", "no result; see script.log"),
+        (summary(passed=2, error=1), 0, "fail", "no result; see script.log"),
+        (summary(passed=2), 124, "fail", "took too long"),
+        (
+            "ValueError: the cause\nCHIP:DMG: Error: not this\n" + summary(failed=1),
+            1,
+            "fail",
+            "ValueError: the cause",
+        ),
+    ],
+)
+def test_judge(output: str, code: int, outcome: str, reason: str) -> None:
+    assert judge(output, code) == (outcome, reason)
+
+
+@pytest.mark.parametrize(
+    ("code", "enabled", "outcome", "reason"),
+    [
+        (0, 3, "pass", "3 of 5 steps apply"),
+        (0, 0, "fail", "ran no step"),
+        (254, 3, "fail", "Exception: Test step failed Read it"),
+        (124, 3, "fail", "took too long"),
+    ],
+)
+def test_judge_suite(code: int, enabled: int, outcome: str, reason: str) -> None:
+    output = "Exception: Test step failed Read it\n" if code == 254 else ""
+    assert judge_suite(output, code, enabled, 5) == (outcome, reason)
+
+
+SCRIPTS = (
+    Script("TC_A_1_1"),
+    Script("TC_B_1_1", variant="1.4.2", node_options=("--matter-version", "1.4.2")),
+    Script("TC_C_1_1", cannot="no entry for it"),
+    Script("Test_TC_D_1_1", kind=Kind.YAML, group="yaml"),
+)
+RESULTS = {
+    "TC_A_1_1": Result("TC_A_1_1", "pass", 3.6, "1 passed", "2026-01-02"),
+    "TC_B_1_1 (1.4.2)": Result("TC_B_1_1 (1.4.2)", "skip", 2, "a|b", "2026-01-03"),
+}
+
+
+def test_table() -> None:
+    lines = table(RESULTS, SCRIPTS).splitlines()
+    assert "1 of 4 passed." in lines
+    assert "- date: 2026-01-02 to 2026-01-03" in lines
+    assert "| TC_A_1_1.py |  | pass | 4 | 1 passed |" in lines
+    assert "| TC_B_1_1.py (1.4.2) | `--matter-version 1.4.2` | **skip** | 2 | a\\|b |" in lines
+    assert "| TC_C_1_1.py |  | **not run** | 0 | no entry for it |" in lines
+    assert "| Test_TC_D_1_1.yaml |  | **not run** | 0 |  |" in lines
+
+
+def test_document_keeps_what_people_wrote() -> None:
+    first = document("# Certification\n\nText.\n", RESULTS, SCRIPTS)
+    assert first.startswith(f"# Certification\n\nText.\n\n{MARK}\n")
+    again = document(first, {}, SCRIPTS)
+    assert again.count(MARK) == 1
+    assert "pass |" not in again
+    assert "0 of 4 passed." in again
+
+
+def test_results_are_kept(tmp_path: Path) -> None:
+    store = ResultStore(tmp_path / "logs")
+    assert store.load() == {}
+    for result in RESULTS.values():
+        store.add(result)
+    better = Result("TC_B_1_1 (1.4.2)", "pass", 1, "1 passed", "2026-01-04")
+    store.add(better)
+    assert ResultStore(tmp_path / "logs").load() == RESULTS | {better.title: better}

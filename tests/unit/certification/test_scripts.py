@@ -1,0 +1,36 @@
+"""The list of scripts."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from tests.certification.scripts import SCRIPTS, Kind, select
+
+
+def test_titles_are_unique() -> None:
+    assert not [title for title, n in Counter(each.title for each in SCRIPTS).items() if n > 1]
+
+
+def test_all_by_default() -> None:
+    assert select([]) == list(SCRIPTS)
+
+
+def test_by_group_name_and_title() -> None:
+    assert {each.group for each in select(["optional"])} == {"optional"}
+    assert len(select(["TC_pics_checker"])) == 4
+    [one] = select(["TC_pics_checker (1.3, endpoint 0)"])
+    assert one.pics_endpoint == 0
+
+
+def test_each_once() -> None:
+    assert len(select(["TC_SC_4_3", "core", "TC_SC_4_3"])) == len(select(["core"]))
+
+
+def test_unknown_names() -> None:
+    assert [each.kind for each in select(["TC_X_1_1", "Test_TC_X_1_1"])] == [Kind.PYTHON, Kind.YAML]
+
+
+def test_arguments_name_only_what_the_runner_knows() -> None:
+    for script in SCRIPTS:
+        for argument in script.arguments:
+            argument.format(pics="", sdk="", qr="")
