@@ -44,7 +44,7 @@ from evse_node.errors import ConfigError
 from evse_node.evse_test_events import EvseTestEvents
 from evse_node.factory import FactoryData
 from evse_node.hal.interface import EvseBackend
-from evse_node.machine import Process, read_ethernet
+from evse_node.machine import Process, RecentFact, read_ethernet
 from evse_node.matter.data_model import Endpoint
 from evse_node.matter.stack import MatterStack
 from evse_node.matter.wall_clock import WallClock
@@ -211,7 +211,8 @@ def _root(parts: NodeParts, basic: BasicInformationServer) -> list[ClusterServer
         UnitLocalizationServer(definitions["Unit Localization"]),
         SoftwareDiagnosticsServer(definitions["Software Diagnostics"], Process()),
         EthernetNetworkDiagnosticsServer(
-            definitions["Ethernet Network Diagnostics"], lambda: _ethernet(parts.interfaces)
+            definitions["Ethernet Network Diagnostics"],
+            RecentFact(lambda: _ethernet(parts.interfaces)),
         ),
     ]
 

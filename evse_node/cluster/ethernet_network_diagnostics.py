@@ -6,7 +6,6 @@ Spec: Matter Core 1.3 "Ethernet Network Diagnostics Cluster"
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import astuple
 from typing import Final, TypeAlias
 
 from evse_node.cluster.definition import ClusterDefinition, Value
@@ -36,8 +35,17 @@ class EthernetCounters:
 
     def since(self, earlier: EthernetCounters) -> EthernetCounters:
         """Return what was counted since then; all of it by a counter that began anew."""
-        pairs = zip(astuple(self), astuple(earlier), strict=True)
-        return EthernetCounters(*(now - then if now >= then else now for now, then in pairs))
+        return EthernetCounters(
+            _since(self.received, earlier.received),
+            _since(self.sent, earlier.sent),
+            _since(self.send_errors, earlier.send_errors),
+            _since(self.collisions, earlier.collisions),
+            _since(self.overruns, earlier.overruns),
+        )
+
+
+def _since(now: int, then: int) -> int:
+    return now - then if now >= then else now
 
 
 @dataclass(frozen=True, slots=True)
