@@ -96,6 +96,7 @@ class Assembly:
         self._thread = get_ident()
         self._groups: frozenset[str] = frozenset()
         self._described: tuple[Sequence[Interface], Sequence[NetworkInterface]] = ((), ())
+        self._described: tuple[Sequence[Interface], Sequence[NetworkInterface]] = ((), ())
         now = time.monotonic()
         node = Node()
         clock = WallClock(
@@ -218,6 +219,12 @@ class Assembly:
         for address in addresses - self._groups:
             self.runtime.join(address, indexes)
         self._groups = addresses
+
+    def _describe_interfaces(self) -> Sequence[NetworkInterface]:
+        chosen = self.mdns.chosen
+        if self._described[0] is not chosen:
+            self._described = (chosen, [_describe(interface) for interface in chosen])
+        return self._described[1]
 
     def _describe_interfaces(self) -> Sequence[NetworkInterface]:
         chosen = self.mdns.chosen
