@@ -8,22 +8,19 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable, Mapping
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, TypeAlias
 
 from evse_node.cluster.server import ClusterServer
 from evse_node.matter.timers import Timer, Timers
-from evse_node.matter.wall_clock import Granularity, TimeSource, WallClock, lowered
+from evse_node.matter.wall_clock import (
+    GivenTime,
+    Granularity,
+    OnTime,
+    TimeSource,
+    WallClock,
+    lowered,
+)
 
-
-class GivenTime(NamedTuple):
-    """What a source says: Matter time in microseconds, and how good it is."""
-
-    epoch_us: int
-    granularity: Granularity
-
-
-OnTime: TypeAlias = Callable[[GivenTime | None, float], None]
-"""`on_time(time, now)` is called once; None when the source did not answer."""
 ReadNodeTime: TypeAlias = Callable[[int, int, int, OnTime, float], None]
 """`read_node(fabric_index, node_id, endpoint, on_time, now)` reads another node's UTCTime."""
 QueryNtp: TypeAlias = Callable[[str, OnTime, float], None]

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from enum import Enum, IntEnum
-from typing import Final
+from typing import Final, NamedTuple, TypeAlias
 
 from evse_node.records import dataclass
 
@@ -58,6 +58,17 @@ class TimeSource(IntEnum):
     ADMIN = 2
     NODE_TIME_CLUSTER = 3
     NON_MATTER_SNTP = 4
+
+
+class GivenTime(NamedTuple):
+    """What a source of time says: Matter time in microseconds, and how good it is."""
+
+    epoch_us: int
+    granularity: Granularity
+
+
+OnTime: TypeAlias = Callable[[GivenTime | None, float], None]
+"""`on_time(time, now)` is called once; None when the source did not answer."""
 
 
 @dataclass(frozen=True, slots=True)

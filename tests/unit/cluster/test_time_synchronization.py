@@ -9,11 +9,18 @@ import pytest
 
 from evse_node.cluster.definition import Value
 from evse_node.cluster.time_synchronization import TimeSynchronizationServer
-from evse_node.cluster.time_update import GivenTime, OnTime, is_ntp_address
+from evse_node.cluster.time_update import is_ntp_address
 from evse_node.cluster.zap import load_definitions
 from evse_node.errors import StatusError
 from evse_node.matter.interaction.status import Status
-from evse_node.matter.wall_clock import ClockSource, Granularity, TimeSource, WallClock
+from evse_node.matter.wall_clock import (
+    ClockSource,
+    GivenTime,
+    Granularity,
+    OnTime,
+    TimeSource,
+    WallClock,
+)
 from tests.root_node import RootNode
 
 S = 1_000_000

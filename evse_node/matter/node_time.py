@@ -1,0 +1,117 @@
+"""Asks another node for the time: the trusted time source of Time Synchronization.
+
+Not implemented: finding that node by DNS-SD. It is asked over the session that there is,
+or called where it was last heard.
+
+Spec: Matter Core 1.3 "Time Synchronization Cluster"
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+from evse_node.errors import DecodeError, SessionError
+from evse_node.matter import stored
+from evse_node.matter.data_model import AttributePath
+from evse_node.matter.exchange import ExchangeManager
+from evse_node.matter.interaction.read_client import ReadClient, Values
+from evse_node.matter.interaction.resumption import Connect
+from evse_node.matter.session import Address, SecureSession
+from evse_node.matter.store import Store
+from evse_node.matter.tlv import Writer, decode_struct
+from evse_node.matter.wall_clock import GivenTime, Granularity, OnTime
+
+_CLUSTER: Final = 0x0038
+_UTC_TIME: Final = 0x0000
+_GRANULARITY: Final = 0x0001
+_STORE_KEY: Final = "time/source"
+_LOGGER: Final = logging.getLogger(__name__)
+
+
+class NodeTime:
+    """Reads UTCTime of a node on one of the fabrics.
+
+    The address of the last node that was asked is in the store, for after a restart.
+    """
+
+    def __init__(self, exchanges: ExchangeManager, connect: Connect, store: Store) -> None:
+        self._exchanges = exchanges
+        self._connect = connect
+        self._store = store
+
+    def read(
+        self, fabric_index: int, node_id: int, endpoint: int, on_time: OnTime, now: float
+    ) -> None:
+        """Ask a node for its time."""
+
+        def on_session(session: SecureSession | None, now: float) -> None:
+            if session is None:
+                on_time(None, now)
+                return
+            self._remember(fabric_index, node_id, session.address)
+            self._ask(session, endpoint, on_time, now)
+
+        session = self._exchanges.sessions.find_case(fabric_index, node_id)
+        if session is not None:
+            on_session(session, now)
+            return
+        address = self._recall(fabric_index, node_id)
+        if address is None:
+            on_time(None, now)
+            return
+        try:
+            self._connect(fabric_index, node_id, address, on_session, now)
+        except SessionError as error:
+            _LOGGER.debug("cannot call the time source: %s", error)
+            on_time(None, now)
+
+    def _ask(self, session: SecureSession, endpoint: int, on_time: OnTime, now: float) -> None:
+        time = AttributePath(endpoint, _CLUSTER, _UTC_TIME)
+        granularity = AttributePath(endpoint, _CLUSTER, _GRANULARITY)
+
+        def on_values(values: Values | None, now: float) -> None:
+            values = values or {}
+            on_time(_given(values.get(time), values.get(granularity)), now)
+
+        try:
+            ReadClient(on_values).start(self._exchanges, session, (time, granularity), now)
+        except SessionError as error:
+            _LOGGER.debug("cannot ask the time source: %s", error)
+            on_time(None, now)
+
+    def _remember(self, fabric_index: int, node_id: int, address: Address) -> None:
+        if self._recall(fabric_index, node_id) == address:
+            return
+        writer = Writer()
+        writer.start_structure()
+        writer.uint(0, fabric_index)
+        writer.uint(1, node_id)
+        writer.utf8(2, address[0])
+        writer.uint(3, address[1])
+        writer.uint(4, address[3])
+        writer.end()
+        self._store.set(_STORE_KEY, writer.getvalue())
+
+    def _recall(self, fabric_index: int, node_id: int) -> Address | None:
+        data = self._store.get(_STORE_KEY)
+        if data is None:
+            return None
+        try:
+            members = decode_struct(data)
+            if (members.get(0), members.get(1)) != (fabric_index, node_id):
+                return None
+            host = stored.text(members.get(2))
+            return host, stored.number(members.get(3)), 0, stored.number(members.get(4))
+        except DecodeError:
+            return None
+
+
+def _given(epoch_us: object, granularity: object) -> GivenTime | None:
+    if not isinstance(epoch_us, int) or epoch_us < 0 or granularity not in _GRANULARITIES:
+        return None
+    assert isinstance(granularity, int)
+    return GivenTime(epoch_us, Granularity(granularity))
+
+
+_GRANULARITIES: Final = frozenset(Granularity)

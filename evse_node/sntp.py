@@ -1,0 +1,128 @@
+"""Asks an NTP server for the time, once, in the simple way of SNTP.
+
+Spec: RFC 4330
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import struct
+from collections.abc import Callable
+from typing import Final
+
+from evse_node.errors import DecodeError
+from evse_node.matter.wall_clock import GivenTime, Granularity, OnTime
+
+NTP_PORT: Final = 123
+_TIMEOUT_S: Final = 3.0
+_ADDRESSES: Final = 4
+_PACKET: Final = struct.Struct("!BBBb3I4Q")
+_VERSION_AND_CLIENT: Final = 4 << 3 | 3
+_SERVER: Final = 4
+_NOT_SYNCHRONIZED: Final = 3
+_MAX_STRATUM: Final = 15
+_FRACTION: Final = 1 << 32
+_ERA_S: Final = 1 << 32
+# The Matter epoch, 2000-01-01, in seconds since 1900.
+_MATTER_EPOCH_S: Final = 3_155_673_600
+_S: Final = 1_000_000
+
+_LOGGER: Final = logging.getLogger(__name__)
+
+
+def encode_request(nonce: bytes) -> bytes:
+    """Encode a request. `nonce` (8 bytes) comes back in the answer."""
+    stamp = int.from_bytes(nonce, "big")
+    return _PACKET.pack(_VERSION_AND_CLIENT, 0, 0, 0, 0, 0, 0, 0, 0, 0, stamp)
+
+
+def decode_response(data: bytes, nonce: bytes, round_trip_s: float) -> int:
+    """Return the Matter time in microseconds at which the answer arrived.
+
+    `round_trip_s` is the time between request and answer. Raises DecodeError for what is
+    not an answer to the request, or of a server that does not know the time.
+    """
+    if len(data) < _PACKET.size:
+        raise DecodeError("NTP message is truncated")
+    flags, stratum, *_, origin, received, sent = _PACKET.unpack_from(data)
+    if origin != int.from_bytes(nonce, "big"):
+        raise DecodeError("NTP message does not belong to the request")
+    if flags & 7 != _SERVER or flags >> 6 == _NOT_SYNCHRONIZED:
+        raise DecodeError("NTP message of a server that has no time")
+    if not 0 < stratum <= _MAX_STRATUM or not sent:
+        raise DecodeError(f"NTP server of stratum {stratum}")
+    # What the server took does not count as way.
+    way_s = max(0.0, round_trip_s - max(0, sent - received) / _FRACTION) / 2
+    seconds, fraction = divmod(int(sent), _FRACTION)
+    # The era that began in 2036 for times that would be long past.
+    if seconds < _MATTER_EPOCH_S:
+        seconds += _ERA_S
+    return (seconds - _MATTER_EPOCH_S) * _S + fraction * _S // _FRACTION + int(way_s * _S)
+
+
+class NtpClient:
+    """Asks servers in tasks of the running event loop.
+
+    `on_done` is called after each answer, so that what follows from it can go out.
+    """
+
+    def __init__(
+        self,
+        random_bytes: Callable[[int], bytes],
+        monotonic: Callable[[], float],
+        on_done: Callable[[], None],
+        port: int = NTP_PORT,
+    ) -> None:
+        self._random_bytes = random_bytes
+        self._monotonic = monotonic
+        self._on_done = on_done
+        self._port = port
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def query(self, host: str, on_time: OnTime, now: float) -> None:
+        """Ask a server, given by name or address."""
+        task = asyncio.get_running_loop().create_task(self._query(host, on_time))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def close(self) -> None:
+        """Ask no more, and wait until that is so."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _query(self, host: str, on_time: OnTime) -> None:
+        time = await self._ask(host)
+        on_time(time, self._monotonic())
+        self._on_done()
+
+    async def _ask(self, host: str) -> GivenTime | None:
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(_TIMEOUT_S):
+                found = await loop.getaddrinfo(host, self._port, type=socket.SOCK_DGRAM)
+        except (OSError, TimeoutError) as error:
+            _LOGGER.debug("NTP server %s is not known: %s", host, error)
+            return None
+        for family, _, _, _, address in found[:_ADDRESSES]:
+            try:
+                async with asyncio.timeout(_TIMEOUT_S):
+                    epoch_us = await self._exchange(family, address)
+            except (OSError, TimeoutError, DecodeError) as error:
+                _LOGGER.debug("NTP server %s: %s", address[0], error or "no answer")
+            else:
+                return GivenTime(epoch_us, Granularity.MILLISECONDS)
+        return None
+
+    async def _exchange(self, family: int, address: tuple[object, ...]) -> int:
+        loop = asyncio.get_running_loop()
+        nonce = self._random_bytes(8)
+        with socket.socket(family, socket.SOCK_DGRAM) as udp:
+            udp.setblocking(False)
+            await loop.sock_connect(udp, address)
+            start = self._monotonic()
+            await loop.sock_sendall(udp, encode_request(nonce))
+            data = await loop.sock_recv(udp, 1024)
+            return decode_response(data, nonce, self._monotonic() - start)

@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import pytest
+
+from evse_node.cluster.time_synchronization import TimeSynchronizationServer
+from evse_node.cluster.zap import load_definitions
+from evse_node.errors import SessionError
+from evse_node.matter.fabric import FabricTable
+from evse_node.matter.interaction.resumption import OnConnected
+from evse_node.matter.node_time import NodeTime
+from evse_node.matter.session import Address
+from evse_node.matter.store import MemoryStore
+from evse_node.matter.wall_clock import (
+    ClockSource,
+    GivenTime,
+    Granularity,
+    TimeSource,
+    WallClock,
+)
+from tests.fakes import Network
+from tests.interaction_host import Client, InteractionHost
+
+NOW_US = 830_000_000_000_000
+
+
+class Setting:
+    """A node that has the time, and one with a session to it that asks."""
+
+    def __init__(self) -> None:
+        self.network = Network()
+        self.host = InteractionHost(self.network)
+        self.clock = WallClock(
+            ClockSource.MATTER,
+            monotonic=lambda: self.network.now,
+            system_utc_us=lambda: None,
+        )
+        server = TimeSynchronizationServer(
+            load_definitions()["Time Synchronization"],
+            self.clock,
+            self.host.timers,
+            FabricTable(self.host.store, 5),
+        )
+        self.host.node.endpoints[0].clusters[server.id] = server
+        server.attach(0, self.host.environment)
+        self.asker = Client(self.host)
+        self.calls: list[tuple[int, int, Address, OnConnected]] = []
+        self.refuses = False
+        self.store = MemoryStore()
+        self.node_time = NodeTime(self.asker.exchanges, self.connect, self.store)
+        self.answers: list[GivenTime | None] = []
+
+    def connect(
+        self, fabric: int, node: int, address: Address, on_done: OnConnected, now: float
+    ) -> None:
+        if self.refuses:
+            raise SessionError("no")
+        self.calls.append((fabric, node, address, on_done))
+
+    def read(self, node_id: int = 0x1111, endpoint: int = 0) -> None:
+        self.node_time.read(
+            1, node_id, endpoint, lambda time, now: self.answers.append(time), self.network.now
+        )
+        self.network.run(1)
+
+
+@pytest.fixture
+def setting() -> Setting:
+    return Setting()
+
+
+def test_over_the_session_that_there_is(setting: Setting) -> None:
+    setting.clock.set_epoch_us(NOW_US, Granularity.SECONDS, TimeSource.ADMIN)
+    setting.read()
+    (time,) = setting.answers
+    assert time is not None
+    assert time.granularity is Granularity.SECONDS
+    assert 0 <= time.epoch_us - NOW_US < 1_000_000
+    assert not setting.calls
+
+
+def test_a_node_without_time_or_cluster(setting: Setting) -> None:
+    setting.read()
+    setting.read(endpoint=1)
+    assert setting.answers == [None, None]
+
+
+def test_a_node_that_was_never_heard(setting: Setting) -> None:
+    setting.read(0x7777)
+    assert setting.answers == [None]
+
+
+def test_after_a_restart_it_is_called_where_it_was(setting: Setting) -> None:
+    setting.clock.set_epoch_us(NOW_US, Granularity.SECONDS, TimeSource.ADMIN)
+    setting.read()
+    session = setting.asker.session
+    setting.answers.clear()
+    setting.asker.sessions.remove(session, setting.network.now)
+    setting.node_time = NodeTime(setting.asker.exchanges, setting.connect, setting.store)
+    setting.read()
+    ((fabric, node, address, on_done),) = setting.calls
+    assert (fabric, node, address) == (1, 0x1111, setting.host.address)
+    assert not setting.answers
+    setting.asker.connect()
+    on_done(setting.asker.session, setting.network.now)
+    setting.network.run(1)
+    (time,) = setting.answers
+    assert time is not None
+
+    setting.asker.sessions.remove(setting.asker.session, setting.network.now)
+    setting.read(0x2222)
+    assert setting.answers.pop() is None
+    setting.read()
+    setting.calls[-1][3](None, setting.network.now)
+    assert setting.answers.pop() is None
+    setting.refuses = True
+    setting.read()
+    assert setting.answers.pop() is None
+    setting.store.set("time/source", b"\x15")
+    setting.read()
+    assert setting.answers.pop() is None
+
+
+def test_a_session_that_takes_no_more(setting: Setting) -> None:
+    session = setting.asker.session
+    session.exchanges.update(dict.fromkeys(range(1000, 1100)))  # type: ignore[arg-type]
+    setting.node_time.read(
+        1, 0x1111, 0, lambda time, now: setting.answers.append(time), setting.network.now
+    )
+    assert setting.answers == [None]
