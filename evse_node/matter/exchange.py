@@ -38,6 +38,8 @@ _STATUS_REPORT = int(Opcode.STATUS_REPORT)
 
 MAX_EXCHANGES_PER_SESSION = 32
 MAX_UNSOLICITED_EXCHANGES = 256
+# Random bytes for the jitter of so many messages are drawn at once.
+_JITTER_BYTES = 64
 
 Responder = Callable[["Exchange", Message, float], None]
 Transmit = Callable[[bytes, Address], None]
@@ -327,6 +329,7 @@ class ExchangeManager:
         self._random_bytes = random_bytes
         self._responders: dict[int, Responder] = {}
         self._next_id = int.from_bytes(random_bytes(2), "little")
+        self._jitter = bytearray()
         self._count = 0
         sessions.on_removed.append(self._on_session_removed)
         sessions.announce_close = self._announce_close
@@ -409,7 +412,9 @@ class ExchangeManager:
         self, session: Session, transmission: int, retry: Callable[[float], None], now: float
     ) -> Timer:
         """Set the timer after which a message is sent again."""
-        fraction = self._random_bytes(1)[0] / 255
+        if not self._jitter:
+            self._jitter += self._random_bytes(_JITTER_BYTES)
+        fraction = self._jitter.pop() / 255
         interval_ms = session.retry_interval_ms(now)
         return self.timers.call_at(now + backoff_s(interval_ms, transmission, fraction), retry)
 

@@ -68,6 +68,8 @@ class Subscriptions:
         self._per_fabric = per_fabric
         self._capacity = fabrics * per_fabric
         self._subscriptions: dict[int, Subscription] = {}
+        # Records of subscriptions whose successor is not established yet.
+        self._replaced: list[str] = []
         access.node.attribute_observers.append(self._on_attribute_changed)
         access.node.event_observers.append(self._on_event)
 
@@ -88,7 +90,7 @@ class Subscriptions:
             raise StatusError(Status.UNSUPPORTED_ACCESS)
         key = (session.fabric_index, session.peer_node_id)
         if not request.keep_subscriptions:
-            self.end_peer(key)
+            self._replace_peer(key)
         if request.minimum_interval_s > request.maximum_interval_s:
             raise DecodeError("minimum interval exceeds the maximum")
         check_path_count(request.read)
@@ -135,6 +137,7 @@ class Subscriptions:
         if session is not None and session.is_case:
             record = encode_record(subscription, session.address)
             self._store.set(record_key(subscription.id), record)
+        self._forget_replaced()
         subscription.activate(now)
 
     # Ending.
@@ -144,12 +147,24 @@ class Subscriptions:
         if self._subscriptions.pop(subscription.id, None) is not None:
             subscription.end()
             self._store.delete(record_key(subscription.id))
+            self._forget_replaced()
 
-    def end_peer(self, key: tuple[int, int]) -> None:
-        """End the subscriptions of a peer, given as fabric index and node id."""
+    def _replace_peer(self, key: tuple[int, int]) -> None:
+        """End the subscriptions of a peer, given as fabric index and node id.
+
+        Their records go when the next subscription is established, or is not: the store
+        need not be written for each of the two.
+        """
         for subscription in self:
             if subscription.key == key:
-                self.end(subscription)
+                del self._subscriptions[subscription.id]
+                subscription.end()
+                self._replaced.append(record_key(subscription.id))
+
+    def _forget_replaced(self) -> None:
+        for key in self._replaced:
+            self._store.delete(key)
+        self._replaced.clear()
 
     def remove_fabric(self, fabric_index: int) -> None:
         """End the subscriptions of a fabric that is removed."""
