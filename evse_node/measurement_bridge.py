@@ -42,6 +42,7 @@ from evse_node.hal.interface import EvseBackend, MeterValues, TemperatureSensor
 from evse_node.matter.timers import Timer, Timers
 from evse_node.state_machine.effects import Notice
 from evse_node.state_machine.faults import FaultState
+from evse_node.state_machine.state import ContactorState
 
 _QUICK_POLL_S: Final = 1.0
 _IDLE_POLL_S: Final = 10.0
@@ -81,6 +82,7 @@ class MeasurementBridge:
         self._timers = timers
         self._timer: Timer | None = None
         self._quick_polls = _QUICK_POLLS
+        self._is_open = False
         self.identify = Identify(
             definitions["Identify"],
             timers,
@@ -152,6 +154,9 @@ class MeasurementBridge:
 
     def _on_change(self, snapshot: Snapshot, notices: tuple[Notice, ...], now: float) -> None:
         self._show_faults(snapshot)
+        was_open, self._is_open = self._is_open, snapshot.contactor is ContactorState.OPEN
+        if was_open and self._is_open and not notices:
+            return  # a setting has changed, and nothing flows
         # Not at once: a reading may bring about the next change, which others are to see later.
         self._poll_at(now)
 
