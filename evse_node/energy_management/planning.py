@@ -36,6 +36,8 @@ _FLEXIBILITY_S: Final = 3600
 _TYPICAL_SESSION_MWH: Final = 20_000_000
 _LEAST_DURATION_S: Final = 15 * 60
 """What a vehicle that goes on asking for energy is taken to need at least."""
+_LEAST_PROMISED_S: Final = 60
+"""The same when a target is all but reached: no forecast is made for a moment."""
 _LONGEST_DURATION_S: Final = 7 * 24 * 3600
 """No forecast looks further, whatever a target asks for."""
 
@@ -58,14 +60,11 @@ class Block(NamedTuple):
 
 def needed_energy(need: Need, power: PowerRange) -> MilliwattHours:
     """Return what a vehicle is expected to take. What nobody knows is a typical session."""
-    if need.remaining_mwh:
-        return min(need.remaining_mwh, energy_of(power.maximum_mw, _LONGEST_DURATION_S))
-    return MilliwattHours(
-        max(
-            _TYPICAL_SESSION_MWH - need.charged_mwh,
-            energy_of(power.maximum_mw, _LEAST_DURATION_S),
-        )
-    )
+    expected_mwh = need.remaining_mwh or _TYPICAL_SESSION_MWH - need.charged_mwh
+    least_s = _LEAST_PROMISED_S if need.is_promised else _LEAST_DURATION_S
+    least_mwh = energy_of(power.maximum_mw, least_s)
+    most_mwh = energy_of(power.maximum_mw, _LONGEST_DURATION_S)
+    return MilliwattHours(min(max(expected_mwh, least_mwh), most_mwh))
 
 
 def fill(
@@ -73,21 +72,21 @@ def fill(
 ) -> list[Block]:
     """Deliver an energy as early as the caps allow. `caps` are in order and do not overlap."""
     blocks: list[Block] = []
-    left_mwh, now = energy_mwh, int(start_time)
+    left_mws, now = energy_mwh * 3600, int(start_time)
     for cap in caps:
         cap_mw = min(cap.power_mw, power.maximum_mw)
         if cap_mw < power.minimum_mw:
             cap_mw = Milliwatts(0)
         for power_mw, until in ((power.maximum_mw, cap.start_time), (cap_mw, cap.end_time)):
             available_s = until - now
-            if available_s <= 0 or left_mwh <= 0:
+            if available_s <= 0 or left_mws <= 0:
                 continue
-            used_s = min(available_s, duration_for(left_mwh, power_mw)) if power_mw else available_s
+            used_s = min(available_s, -(-left_mws // power_mw)) if power_mw else available_s
             blocks.append(Block(used_s, power_mw))
-            left_mwh -= energy_of(power_mw, used_s)
+            left_mws -= power_mw * used_s
             now += used_s
-    if left_mwh > 0:
-        blocks.append(Block(duration_for(left_mwh, power.maximum_mw), power.maximum_mw))
+    if left_mws > 0:
+        blocks.append(Block(-(-left_mws // power.maximum_mw), power.maximum_mw))
     return _merged(blocks)
 
 

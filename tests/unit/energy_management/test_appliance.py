@@ -1,0 +1,470 @@
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+import pytest
+
+from evse_node.energy_management.appliance import Appliance
+from evse_node.energy_management.conditions import Availability, Supply
+from evse_node.energy_management.forecast import PowerRange
+from evse_node.energy_management.names import (
+    AdjustmentCause,
+    EndCause,
+    EsaState,
+    UpdateReason,
+)
+from evse_node.energy_management.notices import (
+    Paused,
+    PowerAdjustEnded,
+    PowerAdjustStarted,
+    Resumed,
+)
+from evse_node.energy_management.requests import (
+    CancelPowerAdjustRequest,
+    CancelRequest,
+    ConditionsChanged,
+    Constraint,
+    ConstraintRequest,
+    ModifyForecastRequest,
+    OptOutChanged,
+    PauseRequest,
+    PowerAdjustRequest,
+    PowerOption,
+    Problem,
+    ResumeRequest,
+    Script,
+    ScriptChanged,
+    SlotAdjustment,
+    StartTimeAdjustRequest,
+)
+from evse_node.energy_management.state import NO_ORDERS, Orders
+from evse_node.units import EpochSeconds, Milliamps, Millivolts, MilliwattHours, Milliwatts
+from tests.unit.energy_management.plant import (
+    AWAY,
+    EPOCH,
+    HOUR,
+    PFR,
+    PLUGGED_IN,
+    POWER,
+    PROMISED,
+    SFR,
+    SUPPLY,
+    Bench,
+    needs,
+)
+
+LOCAL, GRID = AdjustmentCause.LOCAL, AdjustmentCause.GRID
+FULL = POWER.maximum_mw
+HALF = Milliwatts(1_840_000)
+HALF_ADJUSTMENT = PowerAdjustRequest(HALF, 600, LOCAL)
+
+
+def at(seconds: int) -> EpochSeconds:
+    return EpochSeconds(EPOCH + seconds)
+
+
+# Nothing to manage
+
+
+def test_without_a_vehicle() -> None:
+    bench = Bench(AWAY)
+    state = bench.appliance.state
+    assert (state.esa_state, state.options, state.forecast) == (EsaState.ONLINE, (), None)
+    for request, problem in (
+        (HALF_ADJUSTMENT, Problem.CONSTRAINT),
+        (CancelPowerAdjustRequest(), Problem.STATE),
+        (StartTimeAdjustRequest(at(60), LOCAL), Problem.IMPOSSIBLE),
+        (PauseRequest(60, LOCAL), Problem.IMPOSSIBLE),
+        (ResumeRequest(), Problem.STATE),
+        (ModifyForecastRequest(8, (), LOCAL), Problem.IMPOSSIBLE),
+        (ConstraintRequest((), LOCAL), Problem.IMPOSSIBLE),
+        (CancelRequest(), Problem.IMPOSSIBLE),
+    ):
+        assert bench.ask(request) is problem
+    assert bench.given == []
+    assert bench.take() == []
+    assert bench.appliance.next_deadline(bench.now) is None
+
+
+@pytest.mark.parametrize(
+    ("availability", "state"),
+    [(Availability.OFFLINE, EsaState.OFFLINE), (Availability.FAULT, EsaState.FAULT)],
+)
+def test_not_online(availability: Availability, state: EsaState) -> None:
+    bench = Bench(replace(PLUGGED_IN, availability=availability))
+    assert bench.appliance.state.esa_state is state
+    assert bench.ask(HALF_ADJUSTMENT) is Problem.CONSTRAINT
+
+
+def test_a_vehicle_that_asks_for_nothing() -> None:
+    bench = Bench(replace(PLUGGED_IN, wants_energy=False))
+    assert bench.appliance.state.options == ()
+    assert bench.appliance.forecast() is None
+
+
+def test_a_limit_under_the_least_current() -> None:
+    low = Supply(Millivolts(230_000), 1, Milliamps(6_000), Milliamps(5_000))
+    bench = Bench(replace(PLUGGED_IN, supply=low))
+    assert bench.appliance.state.options == ()
+    assert bench.appliance.forecast() is None
+
+
+# Power adjustment
+
+
+def test_adjustment_from_start_to_end() -> None:
+    bench = Bench()
+    bench.meter = 1000
+    assert bench.ask(HALF_ADJUSTMENT) is None
+    assert bench.take() == [PowerAdjustStarted()]
+    assert bench.orders == Orders(Milliamps(8_000), overrides_schedule=True)
+    # The forecast knows of it.
+    first, *others = bench.forecast.slots
+    assert (first.power_mw, first.duration_s) == (HALF, 600)
+    assert others[0].power_mw == FULL
+    assert bench.forecast.active_slot == 0
+    bench.meter = 301_000
+    bench.wait(600)
+    assert bench.take() == [
+        PowerAdjustEnded(EndCause.NORMAL_COMPLETION, 600, MilliwattHours(300_000))
+    ]
+    assert bench.orders == NO_ORDERS
+    assert {slot.power_mw for slot in bench.forecast.slots} == {FULL}
+
+
+def test_a_second_adjustment_goes_on_with_the_first() -> None:
+    bench = Bench()
+    bench.ask(HALF_ADJUSTMENT)
+    bench.wait(300)
+    assert bench.ask(PowerAdjustRequest(POWER.minimum_mw, 400, GRID)) is None
+    assert bench.orders.limit_ma == 6_000
+    bench.wait(399)
+    assert bench.take() == [PowerAdjustStarted()]
+    bench.meter = 5
+    bench.wait(1)
+    assert bench.take() == [PowerAdjustEnded(EndCause.NORMAL_COMPLETION, 700, MilliwattHours(5))]
+
+
+@pytest.mark.parametrize(
+    ("power", "duration", "is_good"),
+    [
+        (POWER.minimum_mw, 30, True),
+        (FULL, 4 * HOUR, True),
+        (POWER.minimum_mw - 1, 60, False),
+        (FULL + 1, 60, False),
+        (FULL, 29, False),
+        (FULL, 4 * HOUR + 1, False),
+    ],
+)
+def test_bounds_of_an_adjustment(power: int, duration: int, is_good: bool) -> None:
+    request = PowerAdjustRequest(Milliwatts(power), duration, LOCAL)
+    assert (Bench().ask(request) is None) is is_good
+
+
+def test_no_adjustment_without_the_feature() -> None:
+    assert Bench(features=SFR).ask(HALF_ADJUSTMENT) is Problem.CONSTRAINT
+
+
+def test_no_adjustment_where_the_target_has_no_room() -> None:
+    tight = replace(PLUGGED_IN, need=needs(7_360_000, 2 * HOUR + 5))
+    assert Bench(tight).appliance.state.options == ()
+    none_to_miss = Supply(Millivolts(230_000), 1, Milliamps(16_000), Milliamps(16_000))
+    bench = Bench(replace(tight, supply=none_to_miss))
+    [option] = bench.appliance.state.options
+    assert option.power.minimum_mw == option.power.maximum_mw
+
+
+def test_cancelled_adjustment() -> None:
+    bench = Bench()
+    bench.ask(HALF_ADJUSTMENT)
+    bench.wait(10)
+    assert bench.ask(CancelPowerAdjustRequest()) is None
+    assert bench.take()[-1] == PowerAdjustEnded(EndCause.CANCELLED, 10, MilliwattHours(0))
+    assert bench.orders == NO_ORDERS
+
+
+def test_adjustment_over_a_requested_forecast() -> None:
+    bench = Bench(PROMISED)
+    bench.ask(StartTimeAdjustRequest(at(HOUR), GRID))
+    assert bench.orders == Orders(Milliamps(0), overrides_schedule=True)
+    assert bench.ask(HALF_ADJUSTMENT) is None
+    assert bench.orders.limit_ma == 8_000
+    bench.wait(600)
+    assert bench.orders == Orders(Milliamps(0), overrides_schedule=True)
+    assert bench.forecast.start_time == at(HOUR)
+
+
+# Pause
+
+
+def test_pause_and_its_end() -> None:
+    bench = Bench(PROMISED)
+    end = bench.forecast.end_time
+    bench.wait(100)
+    assert bench.ask(PauseRequest(300, GRID)) is None
+    assert bench.take() == [Paused()]
+    assert bench.appliance.state.esa_state is EsaState.PAUSED
+    assert bench.appliance.state.update_reason is UpdateReason.GRID
+    assert bench.orders == Orders(Milliamps(0))
+    assert bench.forecast.end_time == end + 300
+    bench.wait(300)
+    assert bench.take() == [Resumed(EndCause.NORMAL_COMPLETION)]
+    assert bench.orders == NO_ORDERS
+    assert bench.appliance.state.update_reason is UpdateReason.INTERNAL
+
+
+def test_pause_of_a_requested_forecast_keeps_the_request() -> None:
+    bench = Bench(PROMISED)
+    bench.ask(StartTimeAdjustRequest(at(60), LOCAL))
+    assert bench.ask(PauseRequest(60, GRID)) is Problem.IMPOSSIBLE
+    bench.wait(120)
+    end = bench.forecast.end_time
+    assert bench.ask(PauseRequest(300, GRID)) is None
+    bench.wait(100)
+    # What changes meanwhile does not change the forecast.
+    bench.tell(replace(PROMISED, supply=replace(SUPPLY, maximum_ma=Milliamps(20_000))))
+    assert bench.ask(ResumeRequest()) is None
+    assert bench.appliance.state.update_reason is UpdateReason.LOCAL
+    assert bench.forecast.end_time == end + 100
+    assert bench.orders.overrides_schedule
+
+
+def test_a_pause_for_another_cause_opts_out_alone() -> None:
+    bench = Bench(PROMISED)
+    bench.ask(StartTimeAdjustRequest(at(60), LOCAL))
+    bench.wait(120)
+    bench.ask(PauseRequest(300, GRID))
+    bench.ask(OptOutChanged(frozenset({GRID})))
+    assert bench.take() == [Paused(), Resumed(EndCause.USER_OPT_OUT)]
+    assert bench.appliance.state.update_reason is UpdateReason.LOCAL
+    bench.ask(OptOutChanged(frozenset({GRID, LOCAL})))
+    assert bench.appliance.state.update_reason is UpdateReason.INTERNAL
+    assert bench.orders == NO_ORDERS
+
+
+# Forecasts
+
+
+def test_a_forecast_from_the_schedule() -> None:
+    waiting = replace(PROMISED, start_time=at(3 * HOUR))
+    bench = Bench(waiting)
+    assert (bench.forecast.start_time, bench.forecast.end_time) == (at(3 * HOUR), at(5 * HOUR))
+    assert bench.forecast.latest_end_time == at(6 * HOUR)
+    assert bench.forecast.active_slot is None
+    number = bench.forecast.id
+    # The wait ends as planned, a little late: it is the same forecast.
+    bench.wait(3 * HOUR + 2)
+    bench.tell(PROMISED)
+    assert (bench.forecast.id, bench.forecast.active_slot) == (number, 0)
+
+
+def test_an_early_start_is_another_forecast() -> None:
+    bench = Bench(replace(PROMISED, start_time=at(3 * HOUR)))
+    number = bench.forecast.id
+    bench.wait(HOUR)
+    bench.tell(PROMISED)
+    assert bench.forecast.id > number
+    assert bench.forecast.start_time == at(HOUR)
+
+
+def test_numbers_grow() -> None:
+    bench = Bench(PROMISED)
+    numbers = [bench.forecast.id]
+    assert numbers[0] == 8
+    for request in (
+        StartTimeAdjustRequest(at(HOUR), LOCAL),
+        CancelRequest(),
+        ConstraintRequest((Constraint(at(60), 60, HALF, MilliwattHours(10**6)),), LOCAL),
+        OptOutChanged(frozenset({LOCAL})),
+    ):
+        assert bench.ask(request) is None
+        numbers.append(bench.forecast.id)
+    assert numbers == sorted(set(numbers))
+    bench.ask(OptOutChanged(frozenset()))
+    assert bench.forecast.id == numbers[-1]
+
+
+def test_progress_alone_is_no_new_forecast() -> None:
+    bench = Bench(PROMISED)
+    number = bench.forecast.id
+    bench.wait(600)
+    less = replace(needs(6_000_000, 6 * HOUR), charged_mwh=MilliwattHours(1_360_000))
+    bench.tell(replace(PROMISED, need=less))
+    assert bench.forecast.id == number
+
+
+def test_a_forecast_needs_the_clock() -> None:
+    bench = Bench(PROMISED)
+    bench.ask(StartTimeAdjustRequest(at(HOUR), LOCAL))
+    bench.is_clock_known = False
+    bench.wait(61)
+    assert bench.appliance.forecast() is None
+    assert bench.orders == NO_ORDERS
+    assert bench.appliance.next_deadline(bench.now) == pytest.approx(bench.now + 30, abs=30)
+    bench.is_clock_known = True
+    bench.wait(30)
+    assert bench.appliance.state.update_reason is UpdateReason.INTERNAL
+
+
+def test_a_requested_forecast_is_followed_slot_by_slot() -> None:
+    bench = Bench(PROMISED)
+    windows = (
+        Constraint(at(600), 600, HALF, MilliwattHours(10**9)),
+        Constraint(at(1800), 600, HALF, MilliwattHours(0)),
+    )
+    assert bench.ask(ConstraintRequest(windows, GRID)) is None
+    assert [slot.power_mw for slot in bench.forecast.slots[:5]] == [FULL, HALF, FULL, 0, FULL]
+    seen = []
+    for _ in range(5):
+        seen.append(bench.orders.limit_ma)
+        bench.wait(600)
+    assert seen == [None, 8_000, None, 0, None]
+    bench.wait(3 * HOUR)
+    assert bench.appliance.state.update_reason is UpdateReason.INTERNAL
+    assert bench.orders == NO_ORDERS
+
+
+def test_an_energy_bound_counts_as_power() -> None:
+    bench = Bench(PROMISED)
+    window = Constraint(at(600), HOUR, FULL, MilliwattHours(HALF))
+    assert bench.ask(ConstraintRequest((window,), GRID)) is None
+    assert bench.forecast.slots[1].power_mw == HALF
+
+
+@pytest.mark.parametrize(("load", "expected"), [(-100, 0), (-50, HALF), (0, FULL), (100, FULL)])
+def test_load_control(load: int, expected: int) -> None:
+    bench = Bench(PROMISED, SFR)
+    window = Constraint(at(600), HOUR, load_control=load)
+    assert bench.ask(ConstraintRequest((window,), GRID)) is None
+    bench.wait(700)
+    slot = bench.forecast.slots[bench.forecast.active_slot or 0]
+    assert slot.power_mw == expected
+
+
+def test_slots_of_the_past_cannot_be_changed() -> None:
+    bench = Bench(PROMISED)
+    bench.wait(HOUR + 10)
+    number = bench.forecast.id
+    change = SlotAdjustment(0, HOUR, FULL)
+    assert bench.ask(ModifyForecastRequest(number, (change,), LOCAL)) is Problem.CONSTRAINT
+    change = SlotAdjustment(1, 2 * HOUR, HALF)
+    assert bench.ask(ModifyForecastRequest(number, (change,), LOCAL)) is None
+    # What was drawn before the change was drawn at full power.
+    energy = bench.forecast.slots[1].energy_mwh
+    assert energy == pytest.approx(10 * FULL / 3600 + (2 * HOUR - 10) * HALF / 3600, abs=2)
+
+
+def test_a_request_in_the_middle_of_another() -> None:
+    bench = Bench(PROMISED)
+    bench.ask(PauseRequest(300, LOCAL))
+    assert bench.ask(StartTimeAdjustRequest(at(HOUR), LOCAL)) is Problem.STATE
+    assert bench.ask(HALF_ADJUSTMENT) is Problem.STATE
+    bench.ask(ResumeRequest())
+    bench.ask(HALF_ADJUSTMENT)
+    assert bench.ask(ConstraintRequest((), LOCAL)) is Problem.STATE
+    assert bench.ask(PauseRequest(300, LOCAL)) is Problem.STATE
+
+
+# Idle
+
+
+def test_a_vehicle_may_hesitate_for_a_minute() -> None:
+    bench = Bench(PROMISED)
+    bench.ask(HALF_ADJUSTMENT)
+    bench.tell(replace(PROMISED, wants_energy=False))
+    bench.wait(59)
+    assert bench.take() == [PowerAdjustStarted()]
+    bench.wait(2)
+    assert bench.take() == [PowerAdjustEnded(EndCause.OFFLINE, 60, MilliwattHours(0))]
+    assert bench.appliance.forecast() is None
+    bench.tell(PROMISED)
+    assert bench.forecast.active_slot == 0
+
+
+# Scripts
+
+
+def test_a_script_stands_in_for_the_charger() -> None:
+    bench = Bench(PROMISED)
+    bench.ask(HALF_ADJUSTMENT)
+    power = PowerRange(Milliwatts(1), Milliwatts(3_600_000))
+    script = Script(power, (PowerOption(power, 1, 100),))
+    bench.ask(ScriptChanged(script))
+    assert bench.take()[-1] == PowerAdjustEnded(EndCause.CANCELLED, 0, MilliwattHours(0))
+    assert bench.orders == NO_ORDERS
+    assert bench.appliance.forecast() is None
+    assert bench.appliance.state.power == power
+    bench.tell(replace(AWAY, availability=Availability.FAULT))
+    assert bench.appliance.state.esa_state is EsaState.ONLINE
+    assert bench.ask(PowerAdjustRequest(Milliwatts(3_600_000), 10, LOCAL)) is None
+    assert bench.orders == NO_ORDERS
+    bench.wait(10)
+    # No meter counts for a script: it is what was asked for.
+    assert bench.take()[-1] == PowerAdjustEnded(
+        EndCause.NORMAL_COMPLETION, 10, MilliwattHours(10_000)
+    )
+    bench.ask(ScriptChanged(None))
+    assert bench.appliance.state.esa_state is EsaState.FAULT
+
+
+# The driver
+
+
+def test_only_what_was_asked_for_is_prompt() -> None:
+    bench = Bench(PROMISED)
+    bench.prompts.clear()
+    bench.tell(replace(PROMISED, supply=replace(SUPPLY, maximum_ma=Milliamps(10_000))))
+    assert bench.prompts == [False]
+    bench.ask(PauseRequest(60, LOCAL))
+    assert bench.prompts == [False, True]
+    bench.wait(60)
+    assert bench.prompts == [False, True, True]
+    bench.ask(PauseRequest(59, LOCAL))
+    assert bench.prompts[-1] is False
+
+
+def test_what_the_plant_answers_waits_for_its_turn() -> None:
+    class Answering(Bench):
+        def apply(self, orders: Orders, now: float) -> None:
+            super().apply(orders, now)
+            if orders.limit_ma is not None:
+                self.appliance.handle(ConditionsChanged(AWAY), now)
+
+    bench = Answering(PROMISED)
+    bench.ask(HALF_ADJUSTMENT)
+    assert bench.given == [Orders(Milliamps(8_000), True), NO_ORDERS]
+    assert [type(notice) for notice in bench.take()] == [PowerAdjustStarted, PowerAdjustEnded]
+
+
+def test_a_plant_without_rest_is_cut_off(caplog: pytest.LogCaptureFixture) -> None:
+    class Restless(Bench):
+        def apply(self, orders: Orders, now: float) -> None:
+            super().apply(orders, now)
+            self.appliance.handle(ConditionsChanged(AWAY if len(self.given) % 2 else PROMISED), now)
+            self.appliance.handle(OptOutChanged(frozenset({GRID})), now)
+            self.appliance._orders = Orders(Milliamps(len(self.given)))
+
+    with caplog.at_level(logging.ERROR):
+        bench = Restless(PROMISED)
+        bench.ask(HALF_ADJUSTMENT)
+    assert "does not come to rest" in caplog.text
+
+
+def test_the_meter_is_read_only_for_adjustments() -> None:
+    class Metered(Bench):
+        reads = 0
+
+        def meter_mwh(self) -> MilliwattHours:
+            self.reads += 1
+            return super().meter_mwh()
+
+    bench = Metered(PROMISED)
+    bench.wait(HOUR)
+    bench.ask(PauseRequest(60, LOCAL))
+    assert bench.reads == 0
+    assert isinstance(bench.appliance, Appliance)
+    bench.ask(ResumeRequest())
+    bench.ask(HALF_ADJUSTMENT)
+    assert bench.reads > 0
+    assert bench.appliance.state.features == PFR

@@ -1,0 +1,167 @@
+"""Whatever happens, in whatever order: energy management stays in line with itself."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from evse_node.energy_management.conditions import Availability, Conditions
+from evse_node.energy_management.forecast import total_duration_s
+from evse_node.energy_management.names import AdjustmentCause, EsaState, UpdateReason
+from evse_node.energy_management.notices import (
+    Paused,
+    PowerAdjustEnded,
+    PowerAdjustStarted,
+    Resumed,
+)
+from evse_node.energy_management.planning import MAXIMUM_SLOTS
+from evse_node.energy_management.requests import (
+    CancelPowerAdjustRequest,
+    CancelRequest,
+    ConditionsChanged,
+    Constraint,
+    ConstraintRequest,
+    Event,
+    ModifyForecastRequest,
+    OptOutChanged,
+    PauseRequest,
+    PowerAdjustRequest,
+    ResumeRequest,
+    SlotAdjustment,
+    StartTimeAdjustRequest,
+)
+from evse_node.energy_management.state import NO_ORDERS
+from evse_node.units import EpochSeconds, Milliamps, MilliwattHours, Milliwatts
+from tests.unit.energy_management.plant import (
+    EPOCH,
+    HOUR,
+    PFR,
+    PLUGGED_IN,
+    SFR,
+    SUPPLY,
+    Bench,
+    needs,
+)
+
+causes = st.sampled_from(AdjustmentCause)
+seconds = st.integers(-100, 8 * HOUR)
+powers = st.integers(0, 5_000_000).map(Milliwatts)
+durations = st.one_of(st.integers(0, 5 * HOUR), st.sampled_from([60, 600, HOUR]))
+conditions = st.builds(
+    lambda availability, current, connected, wants, need, start: Conditions(
+        availability,
+        PLUGGED_IN.power,
+        replace(SUPPLY, maximum_ma=Milliamps(current)),
+        connected,
+        wants,
+        need,
+        start,
+    ),
+    st.sampled_from([Availability.ONLINE] * 8 + [Availability.FAULT, Availability.OFFLINE]),
+    st.sampled_from([0, 6_000, 10_000, 16_000]),
+    st.sampled_from([True] * 5 + [False]),
+    st.booleans(),
+    st.builds(
+        needs,
+        st.integers(0, 30_000_000),
+        st.one_of(st.none(), st.integers(0, 12 * HOUR)),
+        st.integers(0, 2),
+    ),
+    st.one_of(st.none(), st.integers(0, 6 * HOUR).map(lambda each: EpochSeconds(EPOCH + each))),
+)
+constraints = st.builds(
+    lambda start, duration, power, energy, load: Constraint(
+        EpochSeconds(EPOCH + start), duration, power, MilliwattHours(energy), load
+    ),
+    seconds,
+    durations,
+    powers,
+    st.integers(-5, 10_000_000),
+    st.integers(-100, 100),
+)
+slots = st.builds(SlotAdjustment, st.integers(0, 10), durations, powers)
+# The number of the forecast is filled in later.
+events: st.SearchStrategy[Event | float] = st.one_of(
+    st.floats(0.1, 2 * HOUR),
+    st.builds(ConditionsChanged, conditions),
+    st.builds(OptOutChanged, st.frozensets(causes)),
+    st.builds(PowerAdjustRequest, powers, durations, causes),
+    st.just(CancelPowerAdjustRequest()),
+    st.builds(StartTimeAdjustRequest, seconds.map(lambda each: EpochSeconds(EPOCH + each)), causes),
+    st.builds(PauseRequest, durations, causes),
+    st.just(ResumeRequest()),
+    st.builds(ModifyForecastRequest, st.just(0), st.lists(slots, max_size=3).map(tuple), causes),
+    st.builds(
+        ConstraintRequest,
+        st.lists(constraints, max_size=4).map(
+            lambda some: tuple(sorted(some, key=lambda each: each.start_time))
+        ),
+        causes,
+    ),
+    st.just(CancelRequest()),
+)
+
+
+def check(bench: Bench) -> None:
+    state = bench.appliance.state
+    assert (state.esa_state is EsaState.PAUSED) == (state.pause is not None)
+    assert (state.esa_state is EsaState.POWER_ADJUST_ACTIVE) == (state.adjustment is not None)
+    for running in (state.pause, state.adjustment):
+        assert running is None or running.cause not in state.opted_out
+    assert state.altered_by not in state.opted_out
+    is_managed = state.is_available and not state.is_idle
+    if not is_managed:
+        assert (state.forecast, state.pause, state.adjustment, state.options) == (
+            None,
+            None,
+            None,
+            (),
+        )
+    if state.update_reason is UpdateReason.INTERNAL and state.adjustment is None:
+        assert bench.orders == NO_ORDERS
+    if state.pause is not None:
+        assert bench.orders.limit_ma == 0
+    forecast = bench.appliance.forecast()
+    if forecast is None:
+        assert state.altered_by is None
+        return
+    assert 1 <= len(forecast.slots) <= MAXIMUM_SLOTS
+    assert forecast.end_time - forecast.start_time == total_duration_s(forecast.slots)
+    assert forecast.end_time <= max(forecast.latest_end_time, forecast.end_time)
+    assert all(slot.duration_s > 0 for slot in forecast.slots)
+    assert all(slot.elapsed_s + slot.remaining_s == slot.duration_s for slot in forecast.slots)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.sampled_from([PFR, SFR]), st.lists(events, max_size=25))
+def test_any_story(features: frozenset[str], story: list[Event | float]) -> None:
+    bench = Bench(replace(PLUGGED_IN, need=needs(7_360_000, 8 * HOUR)), features)
+    check(bench)
+    for event in story:
+        bench.appliance.on_timer(bench.now)
+        before = bench.appliance.state
+        if isinstance(event, float):
+            bench.wait(event)
+        else:
+            if isinstance(event, ModifyForecastRequest) and before.forecast is not None:
+                event = replace(event, forecast_id=before.forecast.id)
+            if bench.ask(event) is not None:
+                # Refused: nothing has changed.
+                assert bench.appliance.state == before
+        check(bench)
+    bench.tell(replace(PLUGGED_IN, is_connected=False))
+    assert bench.orders == NO_ORDERS
+    # What begins ends, once, before the next begins.
+    running: list[type] = []
+    for notice in bench.take():
+        if isinstance(notice, PowerAdjustStarted | Paused):
+            assert not running
+            running.append(type(notice))
+        else:
+            opened = PowerAdjustStarted if isinstance(notice, PowerAdjustEnded) else Paused
+            assert isinstance(notice, PowerAdjustEnded | Resumed)
+            assert running == [opened]
+            running.clear()
+    assert not running
