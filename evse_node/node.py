@@ -46,6 +46,8 @@ class EvseNode:
         self._assembly: Assembly | None = None
         self._control: ControlServer | None = None
         self._control_address: HostPort | None = None
+        # One at a time: start, stop, factory reset.
+        self._life = asyncio.Lock()
         self._observers: list[Callable[[], None]] = []
         self._is_notice_due = False
 
@@ -81,21 +83,23 @@ class EvseNode:
 
     async def stop(self) -> None:
         """Open the contactor, take leave of the network, and close. May be repeated."""
-        await self._end()
-        await self._stop_control()
-        if self._store is not None:
-            self._store.close()
-            self._store = None
+        async with self._life:
+            await self._end()
+            await self._stop_control()
+            if self._store is not None:
+                self._store.close()
+                self._store = None
 
     async def factory_reset(self) -> None:
         """Forget fabrics and all settings that were made over Matter, and start anew."""
-        store, backend = self._store, self._backend
-        if store is None or backend is None:
-            raise RuntimeError("the node is not running")
-        await self._end()
-        store.erase(KEPT)
-        store.commit()
-        await self._begin(store, backend)
+        async with self._life:
+            store, backend = self._store, self._backend
+            if store is None or backend is None:
+                raise RuntimeError("the node is not running")
+            await self._end()
+            store.erase(KEPT)
+            store.commit()
+            await self._begin(store, backend)
         self._notify()
 
     async def _begin(self, store: SqliteStore, backend: EvseBackend) -> None:

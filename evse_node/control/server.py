@@ -132,8 +132,11 @@ class ControlServer:
                 if gone.done():
                     return
                 changed.clear()
+                try:
+                    data = json.dumps(self._node.status())
+                except ApiError:  # it restarts, and tells when it is back
+                    continue
                 number += 1
-                data = json.dumps(self._node.status())
                 await stream.send(f"id: {number}\nevent: status\ndata: {data}\n\n")
         finally:
             unwatch()

@@ -127,6 +127,21 @@ async def test_a_factory_reset_keeps_only_what_the_factory_gave(tmp_path: Path) 
         await until(lambda: node.state.state is State.PLUGGED_IN_NO_DEMAND)
 
 
+async def test_two_resets_at_once_come_one_after_the_other(tmp_path: Path) -> None:
+    node = EvseNode(config(tmp_path))
+    await node.start()
+    codes = node.qr_code
+    await asyncio.gather(node.factory_reset(), node.factory_reset(), node.factory_reset())
+    assert node.qr_code == codes
+    reset = asyncio.create_task(node.factory_reset())
+    await asyncio.sleep(0)
+    await node.stop()
+    await reset
+    assert not node.is_running
+    with pytest.raises(RuntimeError, match="not running"):
+        await node.factory_reset()
+
+
 async def test_two_nodes_in_one_process(tmp_path: Path) -> None:
     async with (
         EvseNode(config(tmp_path / "one")) as one,

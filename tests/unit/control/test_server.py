@@ -24,10 +24,13 @@ class JournalNode:
     """Notes what it is asked to do."""
 
     def __init__(self) -> None:
+        self.is_restarting = False
         self.journal: list[str] = []
         self.observers: list[Callable[[], None]] = []
 
     def status(self) -> JsonObject:
+        if self.is_restarting:
+            raise ApiError(HTTPStatus.SERVICE_UNAVAILABLE, "the node restarts")
         return {"journal": list(self.journal)}
 
     def onboarding(self) -> JsonObject:
@@ -179,6 +182,12 @@ async def test_changes_are_streamed(address: HostPort, node: JournalNode) -> Non
     assert await next_status() == ("1", {"journal": []})
     await call(address, "POST", "/sim/plug-in", {})
     assert await next_status() == ("2", {"journal": ["plug-in {}"]})
+    node.is_restarting = True
+    node.observers[0]()
+    await asyncio.sleep(0.01)
+    node.is_restarting = False
+    node.observers[0]()
+    assert await next_status() == ("3", {"journal": ["plug-in {}"]})
     writer.close()
     await writer.wait_closed()
     while node.observers:  # the server notices at its next write
