@@ -52,7 +52,8 @@ async def _serve(config: NodeConfig) -> None:
         changes = _Changes(node)
         unwatch = node.watch(changes.show)
         changes.show()
-        # What the start has made stays for good, and need not be looked at again.
+        # What is left of the start stays for good, and need not be looked at again.
+        gc.collect()
         gc.freeze()
         gc.enable()
         await stop.wait()

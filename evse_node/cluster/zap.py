@@ -99,11 +99,11 @@ def load_definitions(folder: Path | None = None) -> Definitions:
     Atomic types and global attributes come from the folder's `types.xml`, or else from
     the node's own. Errors of a file are raised as ConfigError when it is read.
     """
-    return revision_definitions() if folder is None else Definitions(folder)
+    return revision_definitions(DEFAULT_REVISION) if folder is None else Definitions(folder)
 
 
 @cache
-def revision_definitions(name: str = DEFAULT_REVISION) -> Definitions:
+def revision_definitions(name: str) -> Definitions:
     """Return the node's own clusters in a revision of the specification ("1.4.2").
 
     Raises ConfigError for a name that no revision has.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Final
 
@@ -65,6 +64,9 @@ class ControlClient:
 
     def call(self, method: str, path: str, parameters: JsonObject | None = None) -> JsonObject:
         """Return the answer's JSON object. Raises ControlError."""
+        # Dear to import, and the node itself needs only the file functions of this module.
+        from http.client import HTTPConnection, HTTPException
+
         connection = HTTPConnection(self._address.host, self._address.port, timeout=_TIMEOUT_S)
         body = None if parameters is None else json.dumps(parameters)
         headers = {} if body is None else {"Content-Type": "application/json"}

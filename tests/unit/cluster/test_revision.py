@@ -14,7 +14,7 @@ from evse_node.cluster.group_key_management import GroupKeyManagementServer
 from evse_node.cluster.revision import load_revision, read_revision, revision_names
 from evse_node.cluster.server import ClusterServer
 from evse_node.cluster.unit_localization import UnitLocalizationServer
-from evse_node.cluster.zap import Definitions, revision_definitions
+from evse_node.cluster.zap import Definitions, load_definitions, revision_definitions
 from evse_node.errors import ConfigError
 from tests.root_node import RootNode
 
@@ -116,6 +116,7 @@ def test_a_bad_manifest_names_its_file(tmp_path: Path, manifest: str, reason: st
 
 def test_definitions_are_shared() -> None:
     assert revision_definitions("1.4.2") is revision_definitions("1.4.2")
+    assert load_definitions() is revision_definitions("1.3")
     assert revision_definitions("1.4.2")["Power Topology"].revision == 1
 
 
@@ -132,7 +133,7 @@ def test_servers_follow_the_revision() -> None:
     root = RootNode()
     old, new = (
         AccessControlServer(definitions["Access Control"], root.access_control, root.fabrics)
-        for definitions in (revision_definitions(), revision_definitions("1.4.2"))
+        for definitions in (load_definitions(), revision_definitions("1.4.2"))
     )
     assert (root.read(old, "feature_map"), root.read(old, "cluster_revision")) == (0, 1)
     assert (root.read(new, "feature_map"), root.read(new, "cluster_revision")) == (1, 2)
