@@ -39,15 +39,15 @@ def main() -> int:
     if reason := why_not():
         print(reason, file=sys.stderr)
         return 2
+    store = ResultStore(options.logs)
     bench = Bench(
         options.sdk.resolve(),
         python.absolute(),
-        options.logs,
+        store,
         options.timeout,
         tuple(options.node_option),
         options.node_log_level,
     )
-    store = ResultStore(options.logs)
     chosen = select(options.names)
     passed = 0
     with ThreadPoolExecutor(options.jobs) as pool:

@@ -83,25 +83,28 @@ def last_error(output: str) -> str:
 
 
 class ResultStore:
-    """Results of earlier runs in a folder of logs, the newest of each script."""
+    """Results of earlier runs beside their logs, the newest of each script."""
 
     def __init__(self, folder: Path) -> None:
-        self._file = folder / "results.json"
+        self._folder = folder
+
+    def folder_of(self, title: str) -> Path:
+        """Return where the logs and the result of a script are."""
+        return self._folder / re.sub(r"[^\w.]", "_", title)
 
     def load(self) -> dict[str, Result]:
         """Return what is stored, by title."""
-        if not self._file.exists():
-            return {}
-        stored = json.loads(self._file.read_text(encoding="utf-8"))
-        return {each["title"]: Result(**each) for each in stored}
+        stored = (
+            Result(**json.loads(file.read_text(encoding="utf-8")))
+            for file in self._folder.glob("*/result.json")
+        )
+        return {each.title: each for each in stored}
 
     def add(self, result: Result) -> None:
         """Store one more result."""
-        results = self.load() | {result.title: result}
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        self._file.write_text(
-            json.dumps([asdict(each) for each in results.values()], indent=1), encoding="utf-8"
-        )
+        folder = self.folder_of(result.title)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "result.json").write_text(json.dumps(asdict(result)), encoding="utf-8")
 
 
 def document(before: str, results: Mapping[str, Result], scripts: Iterable[Script]) -> str:
@@ -151,6 +154,8 @@ def _row(script: Script, result: Result) -> str:
     suffix = "yaml" if script.kind is Kind.YAML else "py"
     name = script.title.replace(script.name, f"{script.name}.{suffix}", 1)
     options = f"`{' '.join(script.node_options)}`" if script.node_options else ""
+    if script.suite_config:
+        options += "suite: " + ", ".join(f"{k} = {v}" for k, v in script.suite_config.items())
     reason = result.reason.replace("|", "\\|").replace("<", "&lt;")
     outcome = result.outcome if result.is_pass else f"**{result.outcome}**"
     return f"| {name} | {options} | {outcome} | {result.seconds:.0f} | {reason} |"

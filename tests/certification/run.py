@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,7 +16,7 @@ from pathlib import Path
 
 from tests.certification.node_process import NodeProcess
 from tests.certification.reboot_server import RebootServer
-from tests.certification.results import TIMED_OUT, Result, judge, judge_suite
+from tests.certification.results import TIMED_OUT, Result, ResultStore, judge, judge_suite
 from tests.certification.scripts import Kind, Script
 from tests.interop.hosts import TwoHosts
 
@@ -34,7 +36,7 @@ class Bench:
 
     sdk: Path
     python: Path
-    logs: Path
+    store: ResultStore
     timeout: float
     node_options: tuple[str, ...]
     node_log_level: str
@@ -45,7 +47,7 @@ def run_script(script: Script, bench: Bench, number: int) -> Result:
     date = datetime.now(UTC).date().isoformat()
     if script.cannot:
         return Result(script.title, "not run", 0, script.cannot)
-    logs = bench.logs / "".join(c if c.isalnum() or c in "._" else "_" for c in script.title)
+    logs = bench.store.folder_of(script.title)
     logs.mkdir(parents=True, exist_ok=True)
     begin = time.monotonic()
     try:
@@ -151,8 +153,16 @@ class _Run:
     def _suite(self, node: NodeProcess) -> list[str]:
         return [
             *(str(self._bench.python), SUITE_DRIVER, "--setup-code", node.qr_code),
-            *("--yaml-path", f"{SUITES}/{self._script.name}.yaml", "--pics-file", str(self._pics)),
+            *("--yaml-path", str(self._suite_file()), "--pics-file", str(self._pics)),
         ]
+
+    def _suite_file(self) -> Path:
+        file = self._bench.sdk / SUITES / f"{self._script.name}.yaml"
+        if not self._script.suite_config:
+            return file
+        copy = self._logs.resolve() / file.name
+        copy.write_text(configured(file.read_text(encoding="utf-8"), self._script.suite_config))
+        return copy
 
     def _environment(self) -> dict[str, str]:
         if self._script.kind is Kind.PYTHON:
@@ -163,9 +173,8 @@ class _Run:
 
     def _count_steps(self) -> tuple[int, int]:
         """Return how many steps the PICS left, and how many there are."""
-        suite = self._bench.sdk / SUITES / f"{self._script.name}.yaml"
         done = subprocess.run(
-            [str(self._bench.python), str(_COUNT_STEPS), str(suite), str(self._pics)],
+            [str(self._bench.python), str(_COUNT_STEPS), str(self._suite_file()), str(self._pics)],
             cwd=self._bench.sdk,
             env=self._environment(),
             capture_output=True,
@@ -174,3 +183,16 @@ class _Run:
         )
         enabled, total = done.stdout.split()[-2:]
         return int(enabled), int(total)
+
+
+def configured(suite: str, config: Mapping[str, str]) -> str:
+    """Return a suite's text with other defaults in its `config`, as a test harness sets them.
+
+    Raises RuntimeError for a key that the suite does not have.
+    """
+    for key, value in config.items():
+        pattern = rf"(^    {key}:\n        type: \w+\n        defaultValue: ).*"
+        suite, count = re.subn(pattern, rf"\g<1>{value}", suite, flags=re.MULTILINE)
+        if count != 1:
+            raise RuntimeError(f"the suite has no configuration value {key}")
+    return suite

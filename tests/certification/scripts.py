@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 ENABLE_KEY = "000102030405060708090a0b0c0d0e0f"
@@ -29,7 +30,8 @@ class Script:
 
     `name` is the file's without suffix, `variant` tells several runs of it apart.
     `pics_endpoint` limits the node's PICS to one endpoint; `is_pure_pics` leaves out the
-    lines that say that a machine runs the test. `cannot` says why it cannot run at all.
+    lines that say that a machine runs the test. `suite_config` are values of a suite's
+    configuration that describe the device under test. `cannot` says why it cannot run at all.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Script:
     pics_endpoint: int | None = None
     is_pure_pics: bool = False
     enable_key: str = ENABLE_KEY
+    suite_config: Mapping[str, str] = field(default_factory=dict, hash=False)
     cannot: str = ""
 
     @property
@@ -59,15 +62,18 @@ def _group(
     return [Script(name, arguments, node_options, group) for name in names]
 
 
-def _suites(*names: str, group: str = "yaml", options: tuple[str, ...] = ()) -> list[Script]:
+def _suites(
+    *names: str, options: tuple[str, ...] = (), config: Mapping[str, str] | None = None
+) -> list[Script]:
     return [
         Script(
             f"Test_TC_{name}",
             (),
             options,
-            group,
+            "yaml",
             Kind.YAML,
             enable_key=SUITE_ENABLE_KEY,
+            suite_config=config or {},
         )
         for name in names
     ]
@@ -238,7 +244,8 @@ _YAML = (
     *_suites("EEVSE_2_1", "PS_2_1", "ACE_1_1", "ACL_2_1", "CGEN_2_1"),
     *_suites("DGGEN_2_3", "DGGEN_3_1", "GRPKEY_2_1"),
     # With prompts, which the PICS switch off.
-    *_suites("EEVSEM_2_1", "DEMM_2_1", "GRPKEY_2_2", "SC_4_1"),
+    *_suites("EEVSEM_2_1", "DEMM_2_1", "GRPKEY_2_2"),
+    *_suites("SC_4_1", config={"deviceType": str(0x050C)}),
     # With restarts and resets of the node.
     *_suites("ACL_2_9", "ACL_2_10", "BINFO_2_2", "DGGEN_2_1", "DGETH_2_1", "DGETH_2_2"),
     *_suites("BINFO_2_1", options=_V1_4_2),

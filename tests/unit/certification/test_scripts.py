@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
+
+from tests.certification.run import configured
 from tests.certification.scripts import SCRIPTS, Kind, select
 
 
@@ -34,3 +37,21 @@ def test_arguments_name_only_what_the_runner_knows() -> None:
     for script in SCRIPTS:
         for argument in script.arguments:
             argument.format(pics="", sdk="", qr="")
+
+
+SUITE = """config:
+    nodeId: 0x12344321
+    deviceType:
+        type: int16u
+        defaultValue: 65535
+    productId:
+        type: int16u
+        defaultValue: 1
+"""
+
+
+def test_configuration_of_a_suite() -> None:
+    assert configured(SUITE, {}) == SUITE
+    assert configured(SUITE, {"deviceType": "12"}) == SUITE.replace("65535", "12")
+    with pytest.raises(RuntimeError, match="deviceTypo"):
+        configured(SUITE, {"deviceTypo": "12"})
