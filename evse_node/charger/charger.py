@@ -21,7 +21,7 @@ from __future__ import annotations
 import logging
 import random
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -33,10 +33,19 @@ from evse_node.charger.hardware import (
     to_machine,
 )
 from evse_node.charger.memory import ChargerMemory
+from evse_node.charger.planner import Planner
 from evse_node.charger.schedule import Schedule
 from evse_node.charger.snapshot import ChargerSettings, Observer, Snapshot, snapshot_of
-from evse_node.errors import HalError
-from evse_node.hal.interface import EvseBackend, HalEvent, MeterValues, capabilities
+from evse_node.charger.solar import SolarFollower
+from evse_node.charger.watch import Watch, first_reading
+from evse_node.hal.interface import (
+    CurrentDerated,
+    EvseBackend,
+    HalEvent,
+    MeterValues,
+    SurplusReported,
+    capabilities,
+)
 from evse_node.matter.store import Store
 from evse_node.matter.timers import Timer, Timers
 from evse_node.state_machine.control_pilot import PilotState
@@ -50,8 +59,6 @@ from evse_node.state_machine.effects import (
     UnlockCable,
 )
 from evse_node.state_machine.events import (
-    ChargingHeld,
-    ClockRead,
     ContactorReported,
     Direction,
     Disable,
@@ -59,7 +66,6 @@ from evse_node.state_machine.events import (
     FaultCleared,
     FaultRaised,
     LimitClaimed,
-    MeterRead,
     PilotChanged,
     Reset,
     RfidTapped,
@@ -68,7 +74,7 @@ from evse_node.state_machine.events import (
 from evse_node.state_machine.evse import step
 from evse_node.state_machine.faults import FaultState
 from evse_node.state_machine.limits import LimitSource
-from evse_node.state_machine.session import NO_READING, MeterReading
+from evse_node.state_machine.session import MeterReading
 from evse_node.state_machine.state import (
     EvseState,
     next_deadline,
@@ -78,19 +84,10 @@ from evse_node.state_machine.targets import (
     check_targets,
     merge_targets,
 )
-from evse_node.units import (
-    EpochSeconds,
-    epoch_s_from_utc_ms,
-    power_mw,
-    utc_ms_from_epoch_s,
-)
+from evse_node.units import Milliwatts
 
 _LOGGER: Final = logging.getLogger(__name__)
 
-_CLOCK_UNKNOWN_RETRY_S: Final = 30.0
-"""How often to look for the wall clock while something waits for it."""
-_CLOCK_LONGEST_WAIT_S: Final = 60.0
-"""The wall clock may be set while something waits for it, so no wait is longer than this."""
 _EVENTS_PER_TURN: Final = 1000
 
 
@@ -128,10 +125,16 @@ class Charger:
         self._timer: Timer | None = None
         self._queue: deque[Event] = deque()
         self._is_busy = False
-        self._is_meter_lost = False
         self._memory = ChargerMemory(store, utc_ms, now)
-        self._state = self._memory.wake_up(
-            self.settings, self.features, backend.ratings, self._first_reading(), now
+        ratings = backend.ratings
+        reading = first_reading(backend)
+        self._state = self._memory.wake_up(self.settings, self.features, ratings, reading, now)
+        session = self._state.session
+        self._watch = Watch(
+            backend,
+            self.settings.watch,
+            self._state.causes,
+            is_new_count=reading is None and (session is None or not session.is_active),
         )
         self._schedule = Schedule(
             self._memory.load_targets(),
@@ -139,7 +142,8 @@ class Charger:
             zone=self.settings.zone,
             draw_delay_s=lambda: int(draw() * self.randomization_window_s),
         )
-        self._look_at_clock_at: float | None = None
+        self._solar = SolarFollower(self.settings.solar, ratings.nominal_voltage_mv, ratings.phases)
+        self._planner = Planner(self._schedule, self._solar, ratings, utc_ms)
         self._run([], now)
 
     # What it is
@@ -155,18 +159,7 @@ class Charger:
 
     def meter_values(self) -> MeterValues | None:
         """Return what the meter shows now, or None without a meter that answers."""
-        if self._backend.meter is None:
-            return None
-        try:
-            return self._backend.meter.read()
-        except HalError:
-            return None
-
-    def _first_reading(self) -> MeterReading:
-        values = self.meter_values()
-        if values is None:
-            return NO_READING
-        return MeterReading(values.imported_mwh, values.exported_mwh)
+        return self._watch.read_meter()
 
     def refresh_meter(self, now: float) -> MeterReading:
         """Take in the meter's totals now; return them."""
@@ -184,6 +177,13 @@ class Charger:
 
     def receive(self, event: HalEvent, now: float) -> None:
         """Take in what the hardware tells."""
+        if isinstance(event, SurplusReported):
+            self.set_surplus(event.surplus_mw, now)
+            return
+        if isinstance(event, CurrentDerated):
+            self._watch.hardware_limit_ma = event.current_ma
+            self._run((), now)
+            return
         told = to_machine(event)
         self._view.note(told)
         if isinstance(told, RfidTapped):
@@ -197,7 +197,8 @@ class Charger:
         machine = next_deadline(self._state)
         moments = (
             None if machine is None else machine[0],
-            self._look_at_clock_at,
+            None if self.is_test_mode else self._planner.next_deadline(),
+            None if self.is_test_mode else self._watch.next_deadline(self._state),
             self._memory.next_deadline(self._state),
         )
         return min((moment for moment in moments if moment is not None), default=None)
@@ -210,7 +211,12 @@ class Charger:
         ]
         self._run(due, now)
 
-    # Targets
+    def acknowledge_faults(self, now: float) -> None:
+        """Clear the faults that a person has seen to; one whose cause is still there stays."""
+        self._real.reset_protection()
+        self._run([FaultCleared()], now)
+
+    # Targets and sun
 
     @property
     def targets(self) -> tuple[ChargingTargetSchedule, ...]:
@@ -233,6 +239,22 @@ class Charger:
     def follow_schedule(self, is_followed: bool, now: float) -> None:
         """Let charging wait for the start that the targets ask for, or no longer."""
         self._schedule.is_followed = is_followed
+        self._run([], now)
+
+    def follow_surplus(self, is_followed: bool, now: float) -> None:
+        """Let charging follow what the sun leaves over, or no longer."""
+        if is_followed is not self._solar.is_followed:
+            self._solar.rest()
+        self._solar.is_followed = is_followed
+        self._run([], now)
+
+    def set_surplus(
+        self, surplus_mw: Milliwatts | None, now: float, valid_s: float | None = None
+    ) -> None:
+        """Take in how much power the sun leaves over for charging, what already goes there
+        included. It holds for so many seconds, or until the next report.
+        """
+        self._solar.report(surplus_mw, now, valid_s)
         self._run([], now)
 
     def _store_targets(self, targets: tuple[ChargingTargetSchedule, ...], now: float) -> None:
@@ -259,9 +281,14 @@ class Charger:
                 for source in (LimitSource.HARDWARE, LimitSource.CIRCUIT, LimitSource.USER)
                 for direction in Direction
             ]
+            self._view.faults = list(self._state.faults)
             self._run([Reset()], now)
             self._hardware = StandInHardware()
-        self._run([Reset(), ContactorReported(False)], now)
+            self._replace_cards(None)
+        self._watch.forget()
+        rest = (LimitSource.TEMPERATURE, LimitSource.SOLAR)
+        claims = [LimitClaimed(source, None) for source in rest]
+        self._run([Reset(), ContactorReported(False), *claims], now)
 
     def leave_test_mode(self, now: float) -> None:
         """Give the hardware back its place and the limits their values.
@@ -272,22 +299,27 @@ class Charger:
             return
         self._run([FaultCleared(), Disable(), PilotChanged(PilotState.A)], now)
         self._hardware = self._real
+        self._replace_cards(self.settings.evse.allowed_cards)
         for event in self._real.execute(UnlockCable()):
             self._view.note(event)
         self._run([*self._saved_claims, *self._view.retell()], now)
+
+    def _replace_cards(self, allowed: frozenset[bytes] | None) -> None:
+        settings = replace(self._state.settings, allowed_cards=allowed)
+        self._state = replace(self._state, settings=settings)
 
     # One turn
 
     def _run(self, events: Iterable[Event], now: float) -> str | None:
         given = tuple(events)
-        self._queue.extend(given)
         if self._is_busy:
+            self._queue.extend(given)
             return None
         self._is_busy = True
+        self._take_in(given, now)
         notices: list[Notice] = []
         refusal: str | None = None
         try:
-            self._read_meter()
             before, plan = self._state, self._schedule.next_charge
             for event, effects in self._work_off(now):
                 for effect in effects:
@@ -305,6 +337,14 @@ class Charger:
             for observer in self.observers:
                 observer(snapshot, tuple(notices), now)
         return refusal
+
+    def _take_in(self, given: Sequence[Event], now: float) -> None:
+        """Queue what happened, between the meter's totals and what the watch has to say."""
+        if self.is_test_mode:
+            self._queue.extend((*self._watch.look_quietly(self._state), *given))
+        else:
+            first, last = self._watch.look(self._state, now)
+            self._queue.extend((*first, *given, *last))
 
     def _work_off(self, now: float) -> Iterator[tuple[Event, tuple[Effect, ...]]]:
         """Step through the queue and all that it brings about."""
@@ -330,54 +370,11 @@ class Charger:
             self._queue.extend(self._hardware.execute(order))
         return effects
 
-    def _read_meter(self) -> None:
-        """Let the meter's totals be the first event of the turn, or its loss the last."""
-        meter = self._backend.meter
-        if meter is None:
-            return
-        try:
-            values = meter.read()
-        except HalError as error:
-            if not self._is_meter_lost:
-                _LOGGER.error("the meter is lost: %s", error)
-                self._is_meter_lost = True
-                self._queue.append(FaultRaised(FaultState.METER_FAILURE))
-            return
-        self._is_meter_lost = False
-        reading = MeterReading(values.imported_mwh, values.exported_mwh)
-        if reading != self._state.meter:
-            self._queue.appendleft(MeterRead(reading))
-
     def _look_at_clock(self, now: float) -> None:
-        """Queue what the wall clock brings about, and note when to look at it again."""
-        state = self._state
-        utc_ms = self._utc_ms()
-        epoch_s = None if utc_ms is None else epoch_s_from_utc_ms(utc_ms)
-        moments: list[EpochSeconds] = []
-        for permission in (state.charging, state.discharging):
-            if permission is not None and permission.until is not None:
-                moments.append(permission.until)
-                if epoch_s is not None and permission.until <= epoch_s:
-                    self._queue.append(ClockRead(epoch_s))
-                    return
-        ratings = self._backend.ratings
-        power = power_mw(ratings.nominal_voltage_mv, state.charge_limits.current_ma, ratings.phases)
-        self._schedule.update(state, power, epoch_s)
-        is_held = self._schedule.is_holding(state, epoch_s)
-        if is_held is not state.is_held:
-            self._queue.append(ChargingHeld(is_held))
-            return
-        planned = self._schedule.next_moment(epoch_s)
-        if planned is not None:
-            moments.append(planned)
-        if utc_ms is None:
-            is_waiting = bool(moments or self._schedule.targets)
-            self._look_at_clock_at = now + _CLOCK_UNKNOWN_RETRY_S if is_waiting else None
-        elif moments:
-            wait_s = (utc_ms_from_epoch_s(min(moments)) - utc_ms) / 1000
-            self._look_at_clock_at = now + min(max(wait_s, 0.0), _CLOCK_LONGEST_WAIT_S)
-        else:
-            self._look_at_clock_at = None
+        """Queue what clock, targets and sun bring about."""
+        event = None if self.is_test_mode else self._planner.look(self._state, now)
+        if event is not None:
+            self._queue.append(event)
 
     def _arm(self, now: float) -> None:
         if self._timers is None:

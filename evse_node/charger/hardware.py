@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import field
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
 
 from evse_node.errors import HalError
 from evse_node.hal.interface import (
@@ -17,11 +17,9 @@ from evse_node.hal.interface import (
     CableReported,
     CardPresented,
     ContactorFeedback,
-    CurrentDerated,
     EvseBackend,
     FaultDetected,
     FaultGone,
-    HalEvent,
     PilotReported,
     SelfTestCompleted,
     VehicleIdRead,
@@ -48,18 +46,29 @@ from evse_node.state_machine.events import (
     Event,
     FaultCleared,
     FaultRaised,
-    LimitClaimed,
     PilotChanged,
     RfidTapped,
     VehicleIdentified,
 )
 from evse_node.state_machine.faults import FaultState
-from evse_node.state_machine.limits import LimitSource
 
 _LOGGER: Final = logging.getLogger(__name__)
 
 
-def to_machine(event: HalEvent) -> Event:
+ForMachine: TypeAlias = (
+    PilotReported
+    | ContactorFeedback
+    | CableReported
+    | FaultDetected
+    | FaultGone
+    | CardPresented
+    | BatteryRead
+    | VehicleIdRead
+    | SelfTestCompleted
+)
+
+
+def to_machine(event: ForMachine) -> Event:
     """Say in the machine's words what the hardware told."""
     match event:
         case PilotReported(pilot):
@@ -72,8 +81,6 @@ def to_machine(event: HalEvent) -> Event:
             return FaultRaised(fault)
         case FaultGone(fault_or_all):
             return FaultCleared(fault_or_all)
-        case CurrentDerated(current_ma):
-            return LimitClaimed(LimitSource.TEMPERATURE, current_ma)
         case CardPresented(uid):
             return RfidTapped(uid)
         case BatteryRead(percent, capacity_mwh):
@@ -140,6 +147,15 @@ class RealHardware:
                 if backend.self_test is not None:
                     backend.self_test.start_self_test()
 
+    def reset_protection(self) -> None:
+        """Let the residual current device be ready again."""
+        device = self._backend.residual_current_device
+        if device is not None:
+            try:
+                device.reset()
+            except HalError as error:
+                _LOGGER.error("the residual current device cannot be reset: %s", error)
+
     def acknowledge_card(self) -> None:
         """Let the reader show that the card was read."""
         reader = self._backend.rfid_reader
@@ -184,13 +200,7 @@ class HardwareView:
                 self.faults = [
                     left for left in self.faults if fault is not None and left is not fault
                 ]
-            case (
-                ContactorReported()
-                | CableChanged()
-                | LimitClaimed()
-                | BatteryReported()
-                | VehicleIdentified()
-            ):
+            case ContactorReported() | CableChanged() | BatteryReported() | VehicleIdentified():
                 self.facts[type(event)] = event
             case _:
                 pass

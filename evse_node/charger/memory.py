@@ -1,6 +1,6 @@
 """When a charger writes down what it must not forget, and how it wakes up with it.
 
-Permissions, the user's limit and a session's start and end are written at once; a
+Permissions, faults, the user's limit and a session's start and end are written at once; a
 running session's values every few minutes, so that a power cut costs no more than that.
 """
 
@@ -12,11 +12,13 @@ from typing import Final
 
 from evse_node.charger.record import ChargerRecord
 from evse_node.charger.snapshot import ChargerSettings
+from evse_node.charger.watch import WATCHED
 from evse_node.hal.interface import Ratings
 from evse_node.matter.store import Store
 from evse_node.state_machine.events import Direction, LimitClaimed
 from evse_node.state_machine.evse import step
 from evse_node.state_machine.limits import LimitSource
+from evse_node.state_machine.names import State
 from evse_node.state_machine.session import MeterReading
 from evse_node.state_machine.state import EvseState
 from evse_node.state_machine.targets import ChargingTargetSchedule
@@ -37,15 +39,28 @@ class ChargerMemory:
         settings: ChargerSettings,
         features: frozenset[str],
         ratings: Ratings,
-        meter: MeterReading,
+        meter: MeterReading | None,
         now: float,
     ) -> EvseState:
-        """Return the state to begin with: what was kept, and the limits that always hold."""
+        """Return the state to begin with: what was kept, and the limits that always hold.
+
+        `meter` is None when it does not answer.
+        """
         state = self._record.load_permissions(EvseState(settings=settings.evse))
         if "V2X" not in features:
             state = replace(state, discharging=None)
-        session = self._record.load_session(meter, now, self._utc_ms())
-        state = replace(state, meter=meter, session=session)
+        session, reading = self._record.load_session(meter, now, self._utc_ms())
+        is_visit = session is not None and session.is_active
+        faults = self._record.load_faults()
+        state = replace(
+            state,
+            meter=reading,
+            session=session,
+            is_authorized=state.is_authorized and is_visit,
+            faults=faults,
+            causes=WATCHED.intersection(faults),
+            state=State.FAULT if faults else state.state,
+        )
         user_ma = self._record.load_user_limit()
         for claim in (
             LimitClaimed(LimitSource.HARDWARE, ratings.maximum_current_ma, (Direction.CHARGE,)),
@@ -81,16 +96,18 @@ class ChargerMemory:
     def save_changes(
         self, before: EvseState, state: EvseState, now: float, *, is_test_mode: bool
     ) -> None:
-        """Keep what is different; a limit that belongs to a test is not kept."""
+        """Keep what is different; of a test only the session, because ids must not be reused."""
         due_at = self.next_deadline(state)
         if state.session is not before.session or (due_at is not None and now >= due_at):
             self.save_session(state, now)
-        if state is before:
+        if state is before or is_test_mode:
             return
         if _permissions(state) != _permissions(before):
             self._record.save_permissions(state)
+        if state.faults != before.faults:
+            self._record.save_faults(state.faults)
         user_ma = state.charge_limits.claim(LimitSource.USER)
-        if user_ma != before.charge_limits.claim(LimitSource.USER) and not is_test_mode:
+        if user_ma != before.charge_limits.claim(LimitSource.USER):
             self._record.save_user_limit(user_ma)
 
     def next_deadline(self, state: EvseState) -> float | None:
@@ -105,6 +122,7 @@ def _permissions(state: EvseState) -> tuple[object, ...]:
         state.charging,
         state.discharging,
         state.minimum_charge_ma,
+        state.is_authorized,
         state.charge_limits.claim(LimitSource.COMMAND),
         state.discharge_limits.claim(LimitSource.COMMAND),
     )

@@ -1,4 +1,4 @@
-"""What a charger keeps across a restart: permissions, the user's limit, the session, targets.
+"""What a charger keeps across a restart: permissions, faults, the user's limit, session, targets.
 
 Each part is one JSON object in the store under "evse/", written only when it differs
 from what is there. A part that cannot be read is taken as missing: a charger without
@@ -15,8 +15,9 @@ from typing import Final, TypeAlias, TypeVar
 
 from evse_node.matter.store import Store
 from evse_node.state_machine.events import Direction
+from evse_node.state_machine.faults import FaultState
 from evse_node.state_machine.limits import LimitSource
-from evse_node.state_machine.session import MeterReading, Session
+from evse_node.state_machine.session import NO_READING, MeterReading, Session
 from evse_node.state_machine.state import EvseState, Permission
 from evse_node.state_machine.targets import ChargingTarget, ChargingTargetSchedule
 from evse_node.units import EpochSeconds, Milliamps, MilliwattHours
@@ -27,6 +28,7 @@ _Json: TypeAlias = "bool | int | float | str | list[_Json] | dict[str, _Json] | 
 _Part = TypeVar("_Part")
 
 _PERMISSIONS: Final = "evse/permissions"
+_FAULTS: Final = "evse/faults"
 _USER_LIMIT: Final = "evse/user-limit"
 _SESSION: Final = "evse/session"
 _TARGETS: Final = "evse/targets"
@@ -50,6 +52,7 @@ class ChargerRecord:
                 "minimum_ma": state.minimum_charge_ma,
                 "charge_ma": state.charge_limits.claim(LimitSource.COMMAND) or 0,
                 "discharge_ma": state.discharge_limits.claim(LimitSource.COMMAND) or 0,
+                "is_authorized": state.is_authorized,
             },
         )
 
@@ -62,6 +65,7 @@ class ChargerRecord:
                 charging=_permission_from_json(record["charging"]),
                 discharging=_permission_from_json(record["discharging"]),
                 minimum_charge_ma=Milliamps(_whole(record["minimum_ma"])),
+                is_authorized=record.get("is_authorized") is True,
                 charge_limits=state.limits(Direction.CHARGE).with_claim(
                     LimitSource.COMMAND, _whole(record["charge_ma"])
                 ),
@@ -71,6 +75,26 @@ class ChargerRecord:
             )
 
         return self._get(_PERMISSIONS, read) or state
+
+    # Faults
+
+    def save_faults(self, faults: Sequence[FaultState]) -> None:
+        """Keep the faults that are present, the oldest first."""
+        self._put(_FAULTS, {"faults": [fault.value for fault in faults]})
+
+    def load_faults(self) -> tuple[FaultState, ...]:
+        """Return the faults that were present. A record that cannot be read is one itself."""
+
+        def read(record: Mapping[str, _Json]) -> tuple[FaultState, ...]:
+            names = record["faults"]
+            if not isinstance(names, list):
+                raise TypeError(f"{names!r} is not a list")
+            return tuple(FaultState(name) for name in names)
+
+        if self._store.get(_FAULTS) is None:
+            return ()
+        faults = self._get(_FAULTS, read)
+        return (FaultState.OTHER,) if faults is None else faults
 
     # The user's limit
 
@@ -103,38 +127,47 @@ class ChargerRecord:
             },
         )
 
-    def load_session(self, meter: MeterReading, now: float, utc_ms: int | None) -> Session | None:
-        """Return the session that was kept, as if it had gone on all the time.
+    def load_session(
+        self, meter: MeterReading | None, now: float, utc_ms: int | None
+    ) -> tuple[Session | None, MeterReading]:
+        """Return the session that was kept, as if it had gone on all the time, and the meter.
 
-        A meter that has begun to count anew goes on from what it had counted before.
+        A meter that has begun to count anew goes on from what it had counted before; one
+        that does not answer is taken to show what it showed last.
         """
 
-        def read(record: Mapping[str, _Json]) -> Session:
+        def read(record: Mapping[str, _Json]) -> tuple[Session, MeterReading]:
+            shown = meter
             duration_s = _whole(record["duration_s"])
             is_active = bool(record["is_active"])
             charged = _whole(record["charged_mwh"])
             discharged = _whole(record["discharged_mwh"])
             if not is_active:
-                return Session(
+                ended = Session(
                     _whole(record["id"]),
                     started_at=now - duration_s,
-                    start=MeterReading(),
+                    start=NO_READING,
                     is_active=False,
                     ended_at=now,
                     end=MeterReading(MilliwattHours(charged), MilliwattHours(discharged)),
                 )
+                return ended, shown or NO_READING
             started = record["started_utc_ms"]
             if started is not None and utc_ms is not None:
                 duration_s = max(duration_s, (utc_ms - _whole(started)) // 1000)
             imported, exported = _whole(record["imported_mwh"]), _whole(record["exported_mwh"])
-            if meter.imported_mwh < imported + charged:
-                imported = meter.imported_mwh - charged
-            if meter.exported_mwh < exported + discharged:
-                exported = meter.exported_mwh - discharged
+            if shown is None:
+                shown = MeterReading(
+                    MilliwattHours(imported + charged), MilliwattHours(exported + discharged)
+                )
+            if shown.imported_mwh < imported + charged:
+                imported = shown.imported_mwh - charged
+            if shown.exported_mwh < exported + discharged:
+                exported = shown.exported_mwh - discharged
             start = MeterReading(MilliwattHours(imported), MilliwattHours(exported))
-            return Session(_whole(record["id"]), started_at=now - duration_s, start=start)
+            return Session(_whole(record["id"]), started_at=now - duration_s, start=start), shown
 
-        return self._get(_SESSION, read)
+        return self._get(_SESSION, read) or (None, meter or NO_READING)
 
     # Targets
 

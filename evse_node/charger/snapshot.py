@@ -11,6 +11,8 @@ from dataclasses import field
 from datetime import tzinfo
 from typing import TypeAlias
 
+from evse_node.charger.solar import SolarSettings
+from evse_node.charger.watch import WatchSettings
 from evse_node.records import dataclass
 from evse_node.state_machine.control_pilot import PilotOutput, PilotState
 from evse_node.state_machine.effects import Notice
@@ -35,6 +37,7 @@ class ChargerSettings:
 
     `zone` is where charging targets count (None: the system's). `circuit_capacity_ma` is
     what the installation carries, `user_maximum_ma` the user's limit until one is written.
+    `watch` and `solar` say where lines are drawn and how slowly the sun is followed.
     """
 
     evse: EvseSettings = field(default_factory=EvseSettings)
@@ -42,6 +45,8 @@ class ChargerSettings:
     circuit_capacity_ma: Milliamps = Milliamps(32_000)
     user_maximum_ma: Milliamps = Milliamps(80_000)
     zone: tzinfo | None = None
+    watch: WatchSettings = field(default_factory=WatchSettings)
+    solar: SolarSettings = field(default_factory=SolarSettings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,7 @@ class Snapshot:
     user_maximum_charge_ma: Milliamps
     limit: Limit
     is_held: bool
+    is_card_awaited: bool
     next_charge: NextCharge
     vehicle: Vehicle
     session: Session | None
@@ -95,6 +101,7 @@ def snapshot_of(state: EvseState, next_charge: NextCharge, *, is_test_mode: bool
         user_maximum_charge_ma=limits.claim(LimitSource.USER) or Milliamps(0),
         limit=limit,
         is_held=state.is_held,
+        is_card_awaited=state.is_card_awaited,
         next_charge=next_charge,
         vehicle=state.vehicle,
         session=state.session,

@@ -54,7 +54,7 @@ class CableReported:
 
 @dataclass(frozen=True, slots=True)
 class FaultDetected:
-    """A fault came up."""
+    """A fault came up. It lasts, also over a restart, until it is told to have gone."""
 
     fault: FaultState
 
@@ -71,6 +71,16 @@ class CurrentDerated:
     """The hardware can bear only this current now, being hot; None is no such limit."""
 
     current_ma: Milliamps | None
+
+
+@dataclass(frozen=True, slots=True)
+class SurplusReported:
+    """The power that the sun leaves over for charging, what already goes there included.
+
+    None is not known. For hardware with a meter at the house's connection.
+    """
+
+    surplus_mw: Milliwatts | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +117,7 @@ HalEvent: TypeAlias = (
     | FaultDetected
     | FaultGone
     | CurrentDerated
+    | SurplusReported
     | CardPresented
     | BatteryRead
     | VehicleIdRead
@@ -208,7 +219,10 @@ class ResidualCurrentDevice(Protocol):
 
 @runtime_checkable
 class TemperatureSensor(Protocol):
-    """Measures the charger's own temperature. Limits come as `CurrentDerated` or as a fault."""
+    """Measures the charger's own temperature. The charger derates and cuts off by it.
+
+    Hardware that does so by itself tells `CurrentDerated` and OVER_TEMPERATURE, besides.
+    """
 
     def read_millicelsius(self) -> int:
         """Return the newest value. Raises HalError when the sensor is lost."""

@@ -86,6 +86,13 @@ class FaultCleared:
 
 
 @dataclass(frozen=True, slots=True)
+class CausesSeen:
+    """Of the faults that are watched for, the causes of these can be seen now, of others not."""
+
+    faults: frozenset[FaultState]
+
+
+@dataclass(frozen=True, slots=True)
 class DiagnosticsCompleted:
     """The self-test has ended."""
 
@@ -193,6 +200,7 @@ Event: TypeAlias = (
     | MeterRead
     | FaultRaised
     | FaultCleared
+    | CausesSeen
     | DiagnosticsCompleted
     | RfidTapped
     | BatteryReported

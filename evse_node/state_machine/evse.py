@@ -11,20 +11,19 @@ Spec: Matter Application Clusters 1.3 "Energy EVSE Cluster"
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Final
 
 from evse_node.state_machine import outputs
 from evse_node.state_machine.control_pilot import PilotOutput, PilotState
 from evse_node.state_machine.effects import (
     BeginDiagnostics,
     Effect,
-    FaultChanged,
     Refused,
     RfidRead,
 )
 from evse_node.state_machine.events import (
     BatteryReported,
     CableChanged,
+    CausesSeen,
     ChargingHeld,
     ClockRead,
     ContactorReported,
@@ -46,12 +45,13 @@ from evse_node.state_machine.events import (
     TimerExpired,
     VehicleIdentified,
 )
-from evse_node.state_machine.faults import (
-    ENDED_BY_UNPLUGGING,
-    FaultState,
-    clear_fault,
-    raise_fault,
+from evse_node.state_machine.fault_handling import (
+    PILOT_FAULTS,
+    on_causes,
+    on_fault,
+    on_fault_cleared,
 )
+from evse_node.state_machine.faults import ENDED_BY_UNPLUGGING, FaultState
 from evse_node.state_machine.limits import LimitSource
 from evse_node.state_machine.names import State, SupplyState
 from evse_node.state_machine.session import NO_READING, moved, new_count_offset
@@ -83,13 +83,15 @@ def _on_event(state: EvseState, event: Event, now: float, effects: list[Effect])
             return _on_pilot(state, pilot, now, effects)
         case ContactorReported(is_closed):
             state, fault = outputs.on_contactor(state, is_closed, now)
-            return state if fault is None else _on_fault(state, fault, now, effects)
+            return state if fault is None else on_fault(state, fault, now, effects)
         case CableChanged(ampacity_ma):
             return _on_cable(state, ampacity_ma, now, effects)
         case FaultRaised(fault):
-            return _on_fault(state, fault, now, effects)
+            return on_fault(state, fault, now, effects)
         case FaultCleared(fault_or_all):
-            return _on_fault_cleared(state, fault_or_all, now, effects)
+            return on_fault_cleared(state, fault_or_all, now, effects)
+        case CausesSeen(causes):
+            return on_causes(state, causes, now, effects)
         case EnableCharging() | EnableDischarging() | Disable() | StartDiagnostics():
             return _on_command(state, event, now, effects)
         case DiagnosticsCompleted():
@@ -119,12 +121,6 @@ def _on_event(state: EvseState, event: Event, now: float, effects: list[Effect])
             return _on_timer(state, timer, now, effects)
 
 
-_PILOT_FAULTS: Final = {
-    PilotState.E: FaultState.PILOT_SHORT_CIRCUIT,
-    PilotState.F: FaultState.OTHER,
-}
-
-
 def _on_pilot(state: EvseState, pilot: PilotState, now: float, effects: list[Effect]) -> EvseState:
     if pilot is PilotState.F and state.outputs.pilot is PilotOutput.F:
         return state  # our own signal hides the vehicle
@@ -139,9 +135,9 @@ def _on_pilot(state: EvseState, pilot: PilotState, now: float, effects: list[Eff
     elif state.is_vehicle_ready:
         state = state.with_outputs(replace(state.outputs, is_awake=True))
 
-    if pilot in _PILOT_FAULTS:
+    if pilot in PILOT_FAULTS:
         # Power goes off with the fault. Whether the vehicle is still there cannot be seen.
-        return _on_fault(state, _PILOT_FAULTS[pilot], now, effects)
+        return on_fault(state, PILOT_FAULTS[pilot], now, effects)
     if before.pilot is None and state.session is not None and state.session.is_active:
         state = _resume_session(state)
     was_connected = state.session is not None and state.session.is_active
@@ -156,7 +152,7 @@ def _on_pilot(state: EvseState, pilot: PilotState, now: float, effects: list[Eff
         state = put(state, Input.NO_DEMAND, now, effects)
     if pilot is PilotState.A:
         for fault in ENDED_BY_UNPLUGGING.intersection(state.faults):
-            state = _on_fault_cleared(state, fault, now, effects)
+            state = on_fault_cleared(state, fault, now, effects)
     return state
 
 
@@ -175,7 +171,7 @@ def _on_cable(
     is_connected = state.pilot is not None and state.pilot.is_connected
     is_powered = state.outputs.contactor is not ContactorState.OPEN
     if ampacity_ma is None and is_connected and is_powered:
-        return _on_fault(state, FaultState.EV_DISCONNECTED, now, effects)
+        return on_fault(state, FaultState.EV_DISCONNECTED, now, effects)
     return weigh_power(state, now, effects)
 
 
@@ -186,59 +182,6 @@ def _claim(
     if direction is Direction.CHARGE:
         return replace(state, charge_limits=limits)
     return replace(state, discharge_limits=limits)
-
-
-# Faults
-
-
-def _on_fault(state: EvseState, fault: FaultState, now: float, effects: list[Effect]) -> EvseState:
-    faults = raise_fault(state.faults, fault)
-    if faults == state.faults:
-        if fault is not FaultState.NO_ERROR:
-            effects.append(Refused(f"fault {fault.value} is present already"))
-        return state
-    if not state.faults:
-        state = state.with_timer(Timer.UNLOCK, now + state.settings.unlock_delay_s)
-        if state.state.is_transferring and state.settings.state_f_s > 0:
-            state = state.with_timer(Timer.STATE_F, now + state.settings.state_f_s)
-    state = _show_faults(state, faults, effects)
-    return put(state, Input.FAULT, now, effects)
-
-
-def _on_fault_cleared(
-    state: EvseState, fault: FaultState | None, now: float, effects: list[Effect]
-) -> EvseState:
-    lasting = _lasting_faults(state)
-    faults = clear_fault(state.faults, fault)
-    faults = tuple(kept for kept in state.faults if kept in faults or kept in lasting)
-    if faults == state.faults:
-        return state
-    state = _show_faults(state, faults, effects)
-    if faults:
-        return state
-    return put(state.without_timer(Timer.STATE_F), Input.FAULT_CLEARED, now, effects)
-
-
-def _lasting_faults(state: EvseState) -> set[FaultState]:
-    """Return the faults whose cause the machine itself still sees; nobody can clear them away."""
-    lasting = set()
-    if state.outputs.is_reported_closed and state.outputs.contactor is ContactorState.OPENING:
-        lasting.add(FaultState.CONTACT_WET_FAILURE)
-    if state.pilot in _PILOT_FAULTS:
-        lasting.add(_PILOT_FAULTS[state.pilot])
-    return lasting
-
-
-def _show_faults(
-    state: EvseState, faults: tuple[FaultState, ...], effects: list[Effect]
-) -> EvseState:
-    before = state.fault
-    state = replace(state, faults=faults)
-    if state.fault is not before:
-        session = state.session
-        session_id = session.id if session is not None and session.is_active else None
-        effects.append(FaultChanged(session_id, state.state, before, state.fault))
-    return state
 
 
 # Commands
@@ -377,12 +320,12 @@ def _on_timer(state: EvseState, timer: Timer, now: float, effects: list[Effect])
     match timer:
         case Timer.CONTACTOR:
             state, fault = outputs.on_contactor_timeout(state)
-            return state if fault is None else _on_fault(state, fault, now, effects)
+            return state if fault is None else on_fault(state, fault, now, effects)
         case Timer.WAKE_UP:
             return outputs.on_wake_up(state, now)
         case Timer.AUTHORIZATION:
             return replace(state, is_authorized=False)
         case Timer.DIAGNOSTICS:
-            return _on_fault(replace(state, is_diagnosing=False), FaultState.OTHER, now, effects)
+            return on_fault(replace(state, is_diagnosing=False), FaultState.OTHER, now, effects)
         case _:
             return state  # its being gone is all that `drive` needs to know

@@ -114,12 +114,16 @@ _NOTHING_COMMANDED = Limits().with_claim(LimitSource.COMMAND, 0)
 
 @dataclass(frozen=True, slots=True)
 class EvseState:
-    """All that `step` knows. `pilot` is None until the hardware reports for the first time."""
+    """All that `step` knows. `pilot` is None until the hardware reports for the first time.
+
+    `causes` are the faults whose causes somebody watches and still sees.
+    """
 
     settings: EvseSettings = field(default_factory=EvseSettings)
     state: State = State.NOT_PLUGGED_IN
     pilot: PilotState | None = None
     faults: tuple[FaultState, ...] = ()
+    causes: frozenset[FaultState] = frozenset()
     is_diagnosing: bool = False
     is_held: bool = False
     is_authorized: bool = False

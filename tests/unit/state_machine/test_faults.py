@@ -1,4 +1,7 @@
 from evse_node.state_machine.faults import FaultState, clear_fault, raise_fault, shown_fault
+from evse_node.state_machine import events as e
+from evse_node.state_machine.names import State
+from tests.unit.state_machine.machine import A, B, Machine
 
 GROUND, HOT = FaultState.GROUND_FAULT, FaultState.OVER_TEMPERATURE
 
@@ -18,3 +21,26 @@ def test_the_same_fault_again_changes_nothing() -> None:
 
 def test_clearing_what_is_not_there() -> None:
     assert clear_fault((GROUND,), HOT) == (GROUND,)
+
+
+class TestCauses:
+    def test_a_fault_lasts_as_long_as_its_cause(self) -> None:
+        machine = Machine().charge()
+        machine.put(e.CausesSeen(frozenset({HOT})), e.FaultRaised(GROUND), e.FaultCleared())
+        assert machine.state.faults == (HOT,)
+        machine.put(e.CausesSeen(frozenset()))
+        assert machine.state.faults == ()
+        assert machine.state.state is State.PLUGGED_IN_CHARGING
+
+    def test_faults_of_others_are_left_alone(self) -> None:
+        machine = Machine()
+        machine.put(e.FaultRaised(HOT), e.CausesSeen(frozenset()))
+        assert machine.state.faults == (HOT,)
+
+    def test_over_current_ends_with_the_visit(self) -> None:
+        machine = Machine().charge()
+        machine.put(e.FaultRaised(FaultState.OVER_CURRENT))
+        machine.put(B)
+        assert machine.state.faults
+        machine.put(A)
+        assert not machine.state.faults

@@ -101,6 +101,7 @@ EXPECTED: dict[str, dict[State, tuple[str, State]]] = {
     "pilot F": dict.fromkeys(USED_STATES, ("fault", FAULT)),
     "ground fault": dict.fromkeys(USED_STATES, ("fault", FAULT)) | {FAULT: ("", FAULT)},
     "other fault": dict.fromkeys(USED_STATES, ("fault", FAULT)),
+    "cause seen": dict.fromkeys(USED_STATES, ("fault", FAULT)),
     "faults cleared": {state: ("", state) for state in USED_STATES} | {FAULT: ("fault", NO_DEMAND)},
     "enable charging": {state: ("", state) for state in USED_STATES}
     | {DEMAND: ("started", CHARGING), DISCHARGING: ("stop:EVSEStopped started", CHARGING)},
@@ -138,6 +139,7 @@ EVENTS: dict[str, e.Event] = {
     "pilot F": e.PilotChanged(F),
     "ground fault": GROUND,
     "other fault": e.FaultRaised(FaultState.OTHER),
+    "cause seen": e.CausesSeen(frozenset({FaultState.OVER_TEMPERATURE})),
     "faults cleared": e.FaultCleared(),
     "enable charging": ENABLE,
     "enable discharging": DISCHARGE,

@@ -1,0 +1,222 @@
+"""Watches meter and thermometer: for what limits the current, and for what forbids it.
+
+Energy comes from the meter's totals. A vehicle that takes more than it is offered, a
+meter that does not answer, and a board that is too hot are faults; a board that is only
+warm lowers the current first. Looked at in each turn, and regularly while it matters.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+from evse_node.errors import HalError
+from evse_node.hal.interface import EvseBackend, Meter, MeterValues, TemperatureSensor
+from evse_node.records import dataclass
+from evse_node.state_machine.control_pilot import MINIMUM_OFFER_MA, PilotOutput
+from evse_node.state_machine.events import CausesSeen, Event, FaultRaised, LimitClaimed, MeterRead
+from evse_node.state_machine.faults import FaultState
+from evse_node.state_machine.limits import LimitSource
+from evse_node.state_machine.session import NO_READING, MeterReading
+from evse_node.state_machine.state import ContactorState, EvseState
+from evse_node.units import Milliamps
+
+_LOGGER: Final = logging.getLogger(__name__)
+
+WATCHED: Final = frozenset({FaultState.METER_FAILURE, FaultState.OVER_TEMPERATURE})
+"""Faults that come and go with what is watched."""
+
+
+@dataclass(frozen=True, slots=True)
+class WatchSettings:
+    """Where to draw the lines. Temperatures are millidegrees Celsius, times seconds.
+
+    From `derate_from_mc` the current falls in a straight line to 6 A at `derate_to_mc`; at
+    `cut_off_mc` it ends, until the board has cooled down to `cooled_mc`. A current counts
+    as too high above `tolerance_permille` of the offer and `tolerance_ma` on top, for
+    longer than `over_current_s`; a vehicle has 5 s to follow an offer.
+    """
+
+    interval_s: float = 1.0
+    derate_from_mc: int = 65_000
+    derate_to_mc: int = 80_000
+    cut_off_mc: int = 85_000
+    cooled_mc: int = 75_000
+    tolerance_permille: int = 1_100
+    tolerance_ma: int = 500
+    over_current_s: float = 10.0
+
+
+_HYSTERESIS_MC: Final = 2_000
+_AMPERE: Final = 1_000
+
+
+class Watch:
+    """One charger's watch.
+
+    `faults` are those that outlived a restart: their causes are taken as still there until
+    seen otherwise. `is_new_count`: no session goes on, so the meter's first totals are a
+    beginning. `hardware_limit_ma` is what the hardware itself says that it can bear.
+    """
+
+    def __init__(
+        self,
+        backend: EvseBackend,
+        settings: WatchSettings,
+        faults: frozenset[FaultState] = frozenset(),
+        *,
+        is_new_count: bool = False,
+    ) -> None:
+        self.hardware_limit_ma: Milliamps | None = None
+        self._meter: Meter | None = backend.meter
+        self._sensor: TemperatureSensor | None = backend.temperature_sensor
+        self._maximum_ma = max(MINIMUM_OFFER_MA, backend.ratings.maximum_current_ma)
+        self._settings = settings
+        self._causes = faults & self._watched
+        self._derated_ma: int | None = None
+        self._told_ma: int | None = None
+        self._is_new_count = is_new_count
+        self._too_much_since: float | None = None
+        self._looked_at = 0.0
+
+    @property
+    def _watched(self) -> frozenset[FaultState]:
+        watched = set()
+        if self._meter is not None:
+            watched.add(FaultState.METER_FAILURE)
+        if self._sensor is not None:
+            watched.add(FaultState.OVER_TEMPERATURE)
+        return frozenset(watched)
+
+    @property
+    def causes(self) -> frozenset[FaultState]:
+        """The faults whose causes can be seen now."""
+        return self._causes
+
+    def read_meter(self) -> MeterValues | None:
+        """Return what the meter shows, or None without a meter that answers."""
+        if self._meter is None:
+            return None
+        try:
+            return self._meter.read()
+        except HalError as error:
+            if FaultState.METER_FAILURE not in self._causes:
+                _LOGGER.error("the meter is lost: %s", error)
+        except Exception:
+            # A mistake in a backend must not keep the charger from opening the contactor.
+            _LOGGER.exception("the meter cannot be read")
+        return None
+
+    def next_deadline(self, state: EvseState) -> float | None:
+        """Return when to look again (monotonic seconds), or None while nothing can happen."""
+        is_idle = (
+            state.outputs.contactor is ContactorState.OPEN
+            and not self._causes
+            and self._derated_ma is None
+        )
+        return None if is_idle else self._looked_at + self._settings.interval_s
+
+    def look(self, state: EvseState, now: float) -> tuple[list[Event], list[Event]]:
+        """Return what the meter says first of all, and what follows last of all."""
+        self._looked_at = now
+        first: list[Event] = []
+        last: list[Event] = []
+        values = self.read_meter()
+        if values is not None:
+            reading = MeterReading(values.imported_mwh, values.exported_mwh)
+            if reading != state.meter:
+                first.append(MeterRead(reading, self._is_new_count))
+            self._is_new_count = False
+            if self._is_too_much(state, values, now):
+                last.append(FaultRaised(FaultState.OVER_CURRENT))
+        causes = set()
+        if self._meter is not None and values is None:
+            causes.add(FaultState.METER_FAILURE)
+        if self._is_too_hot():
+            causes.add(FaultState.OVER_TEMPERATURE)
+        self._causes = frozenset(causes)
+        if self._causes != state.causes:
+            last.append(CausesSeen(self._causes))
+        claims = (self._derated_ma, self.hardware_limit_ma)
+        limit_ma = min((claim for claim in claims if claim is not None), default=None)
+        if limit_ma != self._told_ma:
+            self._told_ma = limit_ma
+            claim = None if limit_ma is None else Milliamps(limit_ma)
+            last.append(LimitClaimed(LimitSource.TEMPERATURE, claim))
+        return first, last
+
+    def look_quietly(self, state: EvseState) -> list[Event]:
+        """Return what the meter says, and keep everything else for later."""
+        values = self.read_meter()
+        if values is None:
+            return []
+        reading = MeterReading(values.imported_mwh, values.exported_mwh)
+        return [] if reading == state.meter else [MeterRead(reading)]
+
+    def forget(self) -> None:
+        """Take what was told as withdrawn, and tell it anew."""
+        self._told_ma = None
+
+    # Current
+
+    def _is_too_much(self, state: EvseState, values: MeterValues, now: float) -> bool:
+        outputs, settings = state.outputs, self._settings
+        if outputs.pilot is not PilotOutput.X2 or outputs.contactor is not ContactorState.CLOSED:
+            self._too_much_since = None
+            return False
+        allowed_ma = outputs.offered_ma * settings.tolerance_permille // 1000
+        highest_ma = max((abs(current) for current in values.currents_ma), default=0)
+        if highest_ma <= allowed_ma + settings.tolerance_ma:
+            self._too_much_since = None
+            return False
+        if self._too_much_since is None:
+            self._too_much_since = now
+        if now - self._too_much_since < settings.over_current_s:
+            return False
+        _LOGGER.error("%d mA flow, %d mA are offered", highest_ma, outputs.offered_ma)
+        self._too_much_since = None
+        return True
+
+    # Temperature
+
+    def _is_too_hot(self) -> bool:
+        """Read the thermometer; note what it limits, and return whether that is a fault."""
+        if self._sensor is None:
+            return False
+        was_too_hot = FaultState.OVER_TEMPERATURE in self._causes
+        try:
+            temperature_mc = self._sensor.read_millicelsius()
+        except HalError as error:
+            if self._derated_ma != MINIMUM_OFFER_MA:
+                _LOGGER.error("the thermometer is lost: %s; 6 A at most", error)
+            self._derated_ma = MINIMUM_OFFER_MA
+            return was_too_hot
+        limit_ma = self._bearable_ma(temperature_mc)
+        before_ma = self._derated_ma
+        if before_ma is not None and (limit_ma is None or limit_ma > before_ma):
+            # Up again only when it has cooled down a little, or it would never rest.
+            limit_ma = self._bearable_ma(temperature_mc + _HYSTERESIS_MC)
+            if limit_ma is not None and limit_ma < before_ma:
+                limit_ma = before_ma
+        self._derated_ma = limit_ma
+        settings = self._settings
+        return temperature_mc >= (settings.cooled_mc if was_too_hot else settings.cut_off_mc)
+
+    def _bearable_ma(self, temperature_mc: int) -> int | None:
+        """Return the current at a temperature in whole amperes, None for all there is."""
+        settings = self._settings
+        if temperature_mc < settings.derate_from_mc:
+            return None
+        left_mc = max(0, settings.derate_to_mc - temperature_mc)
+        span_mc = settings.derate_to_mc - settings.derate_from_mc
+        more_ma = (self._maximum_ma - MINIMUM_OFFER_MA) * left_mc // span_mc
+        return MINIMUM_OFFER_MA + more_ma // _AMPERE * _AMPERE
+
+
+def first_reading(backend: EvseBackend) -> MeterReading | None:
+    """Return the meter's totals, zero without a meter, None for one that does not answer."""
+    try:
+        values = None if backend.meter is None else backend.meter.read()
+    except HalError:
+        return None
+    return NO_READING if values is None else MeterReading(values.imported_mwh, values.exported_mwh)

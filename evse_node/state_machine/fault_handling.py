@@ -1,0 +1,91 @@
+"""Faults come and go: what is shown, what is announced, and what lasts.
+
+A fault is raised by an event and latches until another clears it; while its cause can still
+be seen, nothing does.
+
+Spec: Matter Application Clusters 1.3 "FaultState Attribute"
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Final
+
+from evse_node.state_machine.control_pilot import PilotState
+from evse_node.state_machine.effects import Effect, FaultChanged, Refused
+from evse_node.state_machine.events import Timer
+from evse_node.state_machine.faults import FaultState, clear_fault, raise_fault
+from evse_node.state_machine.state import ContactorState, EvseState
+from evse_node.state_machine.transitions import Input, put
+
+PILOT_FAULTS: Final[Mapping[PilotState, FaultState]] = {
+    PilotState.E: FaultState.PILOT_SHORT_CIRCUIT,
+    PilotState.F: FaultState.OTHER,
+}
+
+
+def on_fault(state: EvseState, fault: FaultState, now: float, effects: list[Effect]) -> EvseState:
+    """Take in a fault; one that is there already is refused."""
+    faults = raise_fault(state.faults, fault)
+    if faults == state.faults:
+        if fault is not FaultState.NO_ERROR:
+            effects.append(Refused(f"fault {fault.value} is present already"))
+        return state
+    if not state.faults:
+        state = state.with_timer(Timer.UNLOCK, now + state.settings.unlock_delay_s)
+        if state.state.is_transferring and state.settings.state_f_s > 0:
+            state = state.with_timer(Timer.STATE_F, now + state.settings.state_f_s)
+    state = _show_faults(state, faults, effects)
+    return put(state, Input.FAULT, now, effects)
+
+
+def on_fault_cleared(
+    state: EvseState, fault: FaultState | None, now: float, effects: list[Effect]
+) -> EvseState:
+    """Let a fault go, or all with None, as far as their causes are gone."""
+    lasting = _lasting_faults(state)
+    faults = clear_fault(state.faults, fault)
+    faults = tuple(kept for kept in state.faults if kept in faults or kept in lasting)
+    if faults == state.faults:
+        return state
+    state = _show_faults(state, faults, effects)
+    if faults:
+        return state
+    return put(state.without_timer(Timer.STATE_F), Input.FAULT_CLEARED, now, effects)
+
+
+def on_causes(
+    state: EvseState, causes: frozenset[FaultState], now: float, effects: list[Effect]
+) -> EvseState:
+    """Raise the faults whose causes are new, and clear those whose causes are gone."""
+    gone = [fault for fault in state.faults if fault in state.causes and fault not in causes]
+    state = replace(state, causes=causes)
+    for fault in FaultState:
+        if fault in causes and fault not in state.faults:
+            state = on_fault(state, fault, now, effects)
+    for fault in gone:
+        state = on_fault_cleared(state, fault, now, effects)
+    return state
+
+
+def _lasting_faults(state: EvseState) -> set[FaultState]:
+    """Return the faults whose cause can still be seen; nobody can clear them away."""
+    lasting = set(state.causes)
+    if state.outputs.is_reported_closed and state.outputs.contactor is ContactorState.OPENING:
+        lasting.add(FaultState.CONTACT_WET_FAILURE)
+    if state.pilot is not None and state.pilot in PILOT_FAULTS:
+        lasting.add(PILOT_FAULTS[state.pilot])
+    return lasting
+
+
+def _show_faults(
+    state: EvseState, faults: tuple[FaultState, ...], effects: list[Effect]
+) -> EvseState:
+    before = state.fault
+    state = replace(state, faults=faults)
+    if state.fault is not before:
+        session = state.session
+        session_id = session.id if session is not None and session.is_active else None
+        effects.append(FaultChanged(session_id, state.state, before, state.fault))
+    return state
