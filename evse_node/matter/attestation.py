@@ -5,7 +5,6 @@ Spec: Matter Core 1.3 "Device Attestation"
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,7 +20,7 @@ from evse_node.matter.certification_declaration import (
     parse_signed_declaration,
     sign_declaration,
 )
-from evse_node.matter.crypto import KeyPair, verify_signature
+from evse_node.matter.crypto import KeyPair, sha1, verify_signature
 from evse_node.matter.pem import decode_pem, decode_private_key, encode_pem
 from evse_node.matter.x509 import Attribute, X509Certificate
 from evse_node.records import dataclass
@@ -200,8 +199,8 @@ def _paa_name() -> list[Attribute]:
 
 
 def _key_id(public_key: bytes) -> bytes:
-    # RFC 5280 4.2.1.2 (1). A name for a key, not a protection of anything.
-    return hashlib.sha1(public_key, usedforsecurity=False).digest()
+    # RFC 5280 4.2.1.2 (1).
+    return sha1(public_key)
 
 
 def _serial(random_bytes: Callable[[int], bytes]) -> bytes:

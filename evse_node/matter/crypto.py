@@ -1,15 +1,16 @@
 """Cryptographic primitives.
 
-Thin functions over `hashlib`, `hmac` and `cryptography`. Public keys are 65 bytes
-(uncompressed point), private keys 32, signatures 64 (r, then s), all big-endian.
+Thin functions over `cryptography`. Public keys are 65 bytes (uncompressed point),
+private keys 32, signatures 64 (r, then s), all big-endian.
+
+All is taken from one library: `hashlib` and `hmac` would bring a second OpenSSL into
+memory.
 
 Spec: Matter Core 1.3 "Cryptographic Primitives"
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 from collections.abc import Callable
 from typing import Final
 
@@ -20,7 +21,10 @@ from cryptography.hazmat.primitives.asymmetric.utils import (
     encode_dss_signature,
 )
 from cryptography.hazmat.primitives.ciphers.aead import AESCCM
-from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.hashes import SHA1, SHA256, Hash
+from cryptography.hazmat.primitives.hmac import HMAC
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
 
 from evse_node.errors import CryptoError, DecodeError
 from evse_node.matter import der
@@ -38,7 +42,8 @@ P256_ORDER: Final = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC
 # The largest message that AES-CCM takes with a 13-byte nonce.
 _MAX_AEAD_SIZE = 0xFFFF
 _CURVE = ec.SECP256R1()
-_ECDSA = ec.ECDSA(SHA256())
+_SHA256 = SHA256()
+_ECDSA = ec.ECDSA(_SHA256)
 _ECDH = ec.ECDH()
 
 _OID_EC_PUBLIC_KEY = der.object_identifier("1.2.840.10045.2.1")
@@ -47,7 +52,13 @@ _OID_ORGANIZATION = der.object_identifier("2.5.4.10")
 # AlgorithmIdentifier of the only signature algorithm that Matter uses.
 ECDSA_WITH_SHA256: Final = der.sequence(der.object_identifier("1.2.840.10045.4.3.2"))
 
-constant_time_equal = hmac.compare_digest
+
+def constant_time_equal(one: bytes, other: bytes) -> bool:
+    """Return whether both are the same, in a time that does not tell where they differ."""
+    difference = len(one) ^ len(other)
+    for a, b in zip(one, other, strict=False):
+        difference |= a ^ b
+    return difference == 0
 
 
 def sha256(data: bytes) -> bytes:
@@ -55,7 +66,16 @@ def sha256(data: bytes) -> bytes:
 
     Spec: Matter Core 1.3 "Hash function (Crypto_Hash)"
     """
-    return hashlib.sha256(data).digest()
+    digest = Hash(_SHA256)
+    digest.update(data)
+    return digest.finalize()
+
+
+def sha1(data: bytes) -> bytes:
+    """Return the 20-byte hash that names keys in certificates; it protects nothing."""
+    digest = Hash(SHA1())
+    digest.update(data)
+    return digest.finalize()
 
 
 def hmac_sha256(key: bytes, data: bytes) -> bytes:
@@ -63,7 +83,9 @@ def hmac_sha256(key: bytes, data: bytes) -> bytes:
 
     Spec: Matter Core 1.3 "Keyed-hash message authentication code (Crypto_HMAC)"
     """
-    return hmac.digest(key, data, "sha256")
+    code = HMAC(key, _SHA256)
+    code.update(data)
+    return code.finalize()
 
 
 def hkdf_sha256(ikm: bytes, salt: bytes, info: bytes, length: int) -> bytes:
@@ -71,14 +93,7 @@ def hkdf_sha256(ikm: bytes, salt: bytes, info: bytes, length: int) -> bytes:
 
     Spec: Matter Core 1.3 "Key derivation function (Crypto_KDF)"
     """
-    pseudorandom_key = hmac.digest(salt or bytes(HASH_SIZE), ikm, "sha256")
-    block = output = b""
-    counter = 1
-    while len(output) < length:
-        block = hmac.digest(pseudorandom_key, block + info + bytes((counter,)), "sha256")
-        output += block
-        counter += 1
-    return output[:length]
+    return HKDF(_SHA256, length, salt or None, info).derive(ikm)
 
 
 def pbkdf2(passcode: bytes, salt: bytes, iterations: int, length: int) -> bytes:
@@ -86,7 +101,7 @@ def pbkdf2(passcode: bytes, salt: bytes, iterations: int, length: int) -> bytes:
 
     Spec: Matter Core 1.3 "Password-Based Key Derivation Function (Crypto_PBKDF)"
     """
-    return hashlib.pbkdf2_hmac("sha256", passcode, salt, iterations, length)
+    return PBKDF2HMAC(_SHA256, length, salt, iterations).derive(passcode)
 
 
 class AeadKey:
