@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from evse_node.control.api import JsonObject
     from evse_node.control.client import ControlClient
 
+# Those that ship with the node. A backend of another package may talk to a server.
+_BACKENDS_WITHOUT_TLS: Final = ("simulated", "gpio")
+
 # Settings that tell a command which running node is meant.
 _FINDING: Final = ("storage", "control")
 
@@ -160,9 +163,25 @@ def _node(arguments: argparse.Namespace) -> ControlClient:
 
 def _run(arguments: argparse.Namespace) -> None:
     settings = _settings(arguments)
+    if settings.backend in _BACKENDS_WITHOUT_TLS:
+        _import_asyncio_without_tls()
     from evse_node.console import serve
 
     serve(settings)
+
+
+def _import_asyncio_without_tls() -> None:
+    """Let asyncio find no `ssl`, as in a Python that was built without.
+
+    A tenth of the memory: nothing else here needs that library. It can be imported later.
+    """
+    if "ssl" in sys.modules:
+        return
+    sys.modules["ssl"] = None  # type: ignore[assignment]
+    try:
+        import asyncio  # noqa: F401
+    finally:
+        del sys.modules["ssl"]
 
 
 def _onboarding(arguments: argparse.Namespace) -> None:

@@ -158,3 +158,20 @@ def test_a_second_node_on_the_same_storage_is_refused(tmp_path: Path) -> None:
         second = run("run", "--storage", str(tmp_path), "--interface", "lo", "--port", "0")
     assert second.returncode == 2
     assert "in use by another node" in second.stderr
+
+
+def test_node_does_without_a_second_openssl() -> None:
+    script = """if True:
+        import sys
+        from evse_node.cli import _import_asyncio_without_tls
+        _import_asyncio_without_tls()
+        import asyncio
+        import evse_node.console
+        print([name for name in ("ssl", "_ssl", "_hashlib") if name in sys.modules])
+        import ssl
+        print(asyncio.run(asyncio.sleep(0, "runs")), ssl.__name__)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True
+    )
+    assert done.stdout == "[]\nruns ssl\n"
