@@ -81,6 +81,7 @@ from evse_node.state_machine.state import (
 )
 from evse_node.state_machine.targets import (
     ChargingTargetSchedule,
+    NextCharge,
     check_targets,
     merge_targets,
 )
@@ -144,6 +145,7 @@ class Charger:
         )
         self._solar = SolarFollower(self.settings.solar, ratings.nominal_voltage_mv, ratings.phases)
         self._planner = Planner(self._schedule, self._solar, ratings, utc_ms)
+        self._seen: tuple[EvseState, NextCharge, bool, Snapshot] | None = None
         self._run([], now)
 
     # What it is
@@ -155,7 +157,12 @@ class Charger:
 
     def snapshot(self) -> Snapshot:
         """Return the charger as others may see it now."""
-        return snapshot_of(self._state, self._schedule.next_charge, is_test_mode=self.is_test_mode)
+        state, plan, is_test_mode = self._state, self._schedule.next_charge, self.is_test_mode
+        seen = self._seen
+        if seen is None or seen[0] is not state or seen[1] is not plan or seen[2] != is_test_mode:
+            snapshot = snapshot_of(state, plan, is_test_mode=is_test_mode)
+            seen = self._seen = (state, plan, is_test_mode, snapshot)
+        return seen[3]
 
     def meter_values(self) -> MeterValues | None:
         """Return what the meter shows now, or None without a meter that answers."""
@@ -331,7 +338,8 @@ class Charger:
             self._is_busy = False
         self._memory.save_changes(before, self._state, now, is_test_mode=self.is_test_mode)
         self._arm(now)
-        is_changed = replace(before, meter=self._state.meter) != self._state
+        state = self._state
+        is_changed = state is not before and replace(before, meter=state.meter) != state
         if notices or is_changed or self._schedule.next_charge is not plan:
             snapshot = self.snapshot()
             for observer in self.observers:

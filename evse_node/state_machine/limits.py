@@ -36,6 +36,7 @@ class Limit:
     source: LimitSource | None
 
 
+_NO_LIMIT = Limit(Milliamps(0), None)
 _NO_CLAIMS: Mapping[LimitSource, Milliamps] = MappingProxyType({})
 
 
@@ -61,14 +62,16 @@ class Limits:
     @property
     def lowest(self) -> Limit:
         """The lowest claim and its source; 0 without a source when nobody claims anything."""
-        lowest = Limit(Milliamps(0), None)
-        for source in LimitSource:
-            current_ma = self.claims.get(source)
-            if current_ma is not None and (lowest.source is None or current_ma < lowest.current_ma):
-                lowest = Limit(current_ma, source)
-        return lowest
+        claims = self.claims
+        if not claims:
+            return _NO_LIMIT
+        lowest_ma = min(claims.values())
+        sources = [source for source, current_ma in claims.items() if current_ma == lowest_ma]
+        if len(sources) > 1:
+            sources.sort(key=list(LimitSource).index)
+        return Limit(lowest_ma, sources[0])
 
     @property
     def current_ma(self) -> Milliamps:
         """The lowest claim."""
-        return self.lowest.current_ma
+        return min(self.claims.values(), default=Milliamps(0))
