@@ -10,6 +10,7 @@ from typing import Final, Protocol
 
 from evse_node.hal.interface import EvseBackend, HalEvent
 from evse_node.hal.simulated import SimulatedBackend
+from tests.contract.gpio_bench import GpioBench
 
 
 class Bench(Protocol):
@@ -87,4 +88,7 @@ class SimulatedBench:
         return self.backend.board.is_closed
 
 
-BENCHES: Final[dict[str, Callable[[], Bench]]] = {"simulated": SimulatedBench}
+BENCHES: Final[dict[str, Callable[[], Bench]]] = {
+    "gpio": GpioBench,
+    "simulated": SimulatedBench,
+}

@@ -1,0 +1,320 @@
+"""The GPIO backend: a board's parts behind the capabilities of `hal.interface`.
+
+In a node, `start` runs the sampler's thread, the pollers' and the tick. In a test, `attach`
+an inbox and call `sample`, `tick` and `poll` with drivers and a clock of your own.
+
+Who may do what: the sampler's thread measures and opens; the loop's thread does all the
+rest, and alone closes. Each watches the other's heartbeat.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+
+from evse_node.errors import HalError
+from evse_node.hal.gpio import causes as why
+from evse_node.hal.gpio.board import PULSE, RCD_TRIP, Board
+from evse_node.hal.gpio.drivers import Drivers
+from evse_node.hal.gpio.orders import (
+    SAMPLER_LIMIT_S,
+    BoardOrders,
+    OrderedContactor,
+    OrderedLock,
+    OrderedMeter,
+)
+from evse_node.hal.gpio.parts import Parts
+from evse_node.hal.gpio.pollers import CARD_POLL_S, METER_POLL_S
+from evse_node.hal.gpio.sampler import CableSeen, Finding, PilotSeen, TroubleSeen
+from evse_node.hal.gpio.watchdog import ServiceManager
+from evse_node.hal.interface import (
+    CableReported,
+    CardPresented,
+    FaultGone,
+    HalInbox,
+    PilotReported,
+    SelfTestCompleted,
+)
+from evse_node.state_machine.control_pilot import PilotOutput, PilotState
+from evse_node.state_machine.faults import FaultState
+
+_LOGGER: Final = logging.getLogger(__name__)
+
+TICK_S: Final = 0.02
+_START_LIMIT_S: Final = 10.0
+# A thread that waits for the interpreter gets it within this; the default is ten times that.
+_SWITCH_INTERVAL_S: Final = 0.0005
+
+
+class GpioBackend(BoardOrders):
+    """An `EvseBackend` on lines, PWM and converter. `clock` returns monotonic seconds."""
+
+    def __init__(
+        self,
+        board: Board,
+        drivers: Drivers,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        service_manager: ServiceManager | None = None,
+    ) -> None:
+        super().__init__(board, drivers, clock)
+        self.ratings = board.ratings
+        self._service_manager = service_manager
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._ready: asyncio.Event | None = None
+        self._threads: list[threading.Thread] = []
+        self._halt = threading.Event()
+        self._told_pilot: PilotState | None = None
+        self._meter_answered = False
+
+        self.control_pilot = self
+        self.contactor = OrderedContactor(self)
+        self.proximity_pilot = None if board.proximity is None else self
+        self.lock = None if board.lock is None else OrderedLock(self)
+        self.meter = None if board.meter is None else OrderedMeter(self)
+        self.rfid_reader = None if board.rfid is None and not board.buttons else self
+        self.residual_current_device = None if board.rcd_trip is None else self
+        self.temperature_sensor = None
+        self.self_test = self
+        self.discharger = None
+        self.battery_information = None
+        self.vehicle_identification = None
+
+    # EvseBackend
+
+    async def start(self, post: HalInbox) -> None:
+        """Take the hardware in hand, test it, and run until `stop`."""
+        sys.setswitchinterval(min(sys.getswitchinterval(), _SWITCH_INTERVAL_S))
+        self._ready = asyncio.Event()
+        self.attach(post)
+        self._loop = loop = asyncio.get_running_loop()
+        parts = self._open_parts
+        self._halt = threading.Event()
+        self._run_thread("pilot", self._run_sampler)
+        if parts.meter is not None:
+            self._run_thread("meter", lambda: self._run_poller(self.poll_meter, METER_POLL_S))
+        if parts.cards is not None:
+            self._run_thread("rfid", lambda: self._run_poller(self.poll_cards, CARD_POLL_S))
+        for fd in parts.inputs.filenos():
+            loop.add_reader(fd, self.on_edges)
+        self._on_timer()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._ready.wait(), _START_LIMIT_S)
+        parts.watchdogs.ready()
+
+    async def stop(self) -> None:
+        """Open the contactor, withdraw the offer, let go of the hardware. May be repeated."""
+        self._post = None
+        parts, self._parts = self._parts, None
+        loop, self._loop = self._loop, None
+        self._halt.set()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if parts is None:
+            return
+        if loop is not None:
+            for fd in parts.inputs.filenos():
+                loop.remove_reader(fd)
+        parts.make_safe()
+        for thread in self._threads:
+            thread.join(1.0)
+        self._threads.clear()
+        parts.close()
+
+    def attach(self, post: HalInbox) -> None:
+        """Open the hardware and tell events to an inbox, without running by itself.
+
+        Raises HalError, with everything let go of, when something is not there.
+        """
+        if self._parts is not None:
+            raise HalError("the backend runs already")
+        self._parts = Parts(
+            self.board,
+            self._drivers,
+            tell=self._from_thread,
+            tell_card=self._card_from_thread,
+            clock=self._clock,
+            service_manager=self._service_manager,
+        )
+        self._post = post
+        self._output, self._duty_permille = PilotOutput.X1, 1000
+        self._told_pilot = self._told_closed = None
+        self._meter_answered = False
+        self.causes = why.Causes(self._tell)
+        self._update_feedback()
+
+    # Threads
+
+    def _run_thread(self, name: str, run: Callable[[], None]) -> None:
+        thread = threading.Thread(target=run, name=f"evse-{name}", daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _run_sampler(self) -> None:
+        halt, sampler = self._halt, self._open_parts.sampler
+        while not halt.wait(sampler.interval_s):
+            sampler.sample(self._clock())
+
+    def _run_poller(self, poll: Callable[[], None], interval_s: float) -> None:
+        halt = self._halt
+        while not halt.is_set():
+            poll()
+            halt.wait(interval_s)
+
+    def _from_thread(self, finding: Finding) -> None:
+        loop = self._loop
+        if loop is None:
+            self._on_finding(finding)
+            return
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(self._on_finding, finding)
+
+    def _card_from_thread(self, uid: bytes) -> None:
+        loop = self._loop
+        if loop is None:
+            self._tell(CardPresented(uid))
+            return
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(self._tell, CardPresented(uid))
+
+    def sample(self) -> None:
+        """Take one look at the pilot; for a test."""
+        if self._parts is not None:
+            self._parts.sampler.sample(self._clock())
+
+    def poll_meter(self) -> None:
+        """Ask the meter once."""
+        if self._parts is not None and self._parts.meter is not None:
+            self._parts.meter.poll()
+
+    def poll_cards(self) -> None:
+        """Look for a card once."""
+        if self._parts is not None and self._parts.cards is not None:
+            self._parts.cards.poll()
+
+    # The loop's side
+
+    def _on_timer(self) -> None:
+        if self._loop is None:
+            return
+        self._timer = self._loop.call_later(TICK_S, self._on_timer)
+        try:
+            self.tick()
+        except Exception:
+            _LOGGER.exception("the backend's tick failed")
+            if self._parts is not None:
+                self._parts.gate.try_open()
+            self.causes.set(why.BACKEND_FAILED, True)
+
+    def tick(self) -> None:
+        """Watch over the sampler, the self-test and everything slow; feed the watchdogs."""
+        parts = self._parts
+        if parts is None:
+            return
+        now = self._clock()
+        parts.sampler.loop_beat_at = now
+        is_sampler_alive = now - parts.sampler.beat_at <= SAMPLER_LIMIT_S
+        if not is_sampler_alive:
+            parts.gate.try_open()
+        self.causes.set(why.SAMPLER_STUCK, not is_sampler_alive)
+        self._tick_check(parts, now)
+        self._update_feedback()
+        if parts.meter is not None:
+            self._tick_meter(parts, now)
+        if parts.lock is not None:
+            parts.lock.tick(now)
+            self.causes.set(why.LOCK_FAILED, parts.lock.has_failed)
+        if parts.lamp is not None:
+            parts.lamp.tick(
+                now, is_powered=bool(self._told_closed), is_faulty=bool(self.causes.all)
+            )
+        if is_sampler_alive:
+            parts.watchdogs.feed(now)
+
+    def _tick_meter(self, parts: Parts, now: float) -> None:
+        meter = parts.meter
+        if meter is None:
+            return
+        is_lost = meter.is_lost(now)
+        self.causes.set(why.METER_LOST, is_lost)
+        if meter.has_answered and not self._meter_answered:
+            # The charger may have asked before the first answer, and taken it for lost.
+            self._meter_answered = True
+            if not is_lost:
+                self._tell(FaultGone(FaultState.METER_FAILURE))
+
+    def _tick_check(self, parts: Parts, now: float) -> None:
+        check = parts.check
+        if check.failure is None:
+            failure = check.tick(now)
+            if failure is not None:
+                self._end_check(parts, failure)
+        elif self._ready is not None and (self._told_pilot is not None or check.failure):
+            self._ready.set()
+
+    def _end_check(self, parts: Parts, failure: str) -> None:
+        try:
+            parts.check.end()
+            self._drive(parts)
+        except Exception as error:
+            parts.check.failure = failure = failure or str(error)
+        if failure:
+            _LOGGER.error("the self-test failed: %s", failure)
+        self.causes.set(why.SELF_TEST_FAILED, bool(failure))
+        parts.sampler.forget()
+        for cause in why.LATCHED:
+            self.causes.set(cause, cause in parts.sampler.troubles)
+        if parts.is_diagnosing:
+            parts.is_diagnosing = False
+            self._tell(SelfTestCompleted())
+
+    def _on_finding(self, finding: Finding) -> None:
+        parts = self._parts
+        if parts is None:
+            return
+        match finding:
+            case PilotSeen(pilot, _):
+                if parts.check.failure is None:
+                    return  # the test's own doing
+                if pilot is not self._told_pilot:
+                    self._told_pilot = pilot
+                    self._tell(PilotReported(pilot))
+                if pilot is PilotState.A:
+                    self.causes.acknowledge()
+            case CableSeen(ampacity_ma):
+                self._tell(CableReported(ampacity_ma))
+            case TroubleSeen(cause, is_there):
+                if cause != RCD_TRIP or not parts.check.tests_rcd:
+                    self.causes.set(cause, is_there)
+        self._update_feedback()
+
+    def on_edges(self) -> None:
+        """Take in what the input lines tell."""
+        parts = self._parts
+        if parts is None:
+            return
+        try:
+            edges = list(parts.inputs.read_edges())
+        except Exception as error:
+            self._on_inputs_lost(parts, error)
+            return
+        for edge in edges:
+            if edge.is_active and edge.name in why.LATCHED:
+                parts.gate.try_open()  # the sampler sees it, too, and tells
+            if edge.is_active and parts.pulses is not None and edge.name == PULSE:
+                parts.pulses.on_pulse(edge.timestamp_ns)
+            button = parts.buttons.get(edge.name)
+            if edge.is_active and button is not None:
+                if button.uid:
+                    self._tell(CardPresented(button.uid))
+                else:
+                    self.causes.acknowledge()
+        self._update_feedback()

@@ -1,0 +1,255 @@
+"""What is wired where: one board's description, as `board_file` reads it from TOML."""
+
+from __future__ import annotations
+
+from dataclasses import field
+from enum import Enum
+from typing import Final, NamedTuple
+
+from evse_node.hal.interface import Ratings
+from evse_node.records import dataclass
+
+PWM_PERIOD_NS: Final = 1_000_000
+"""1 kHz. Spec: IEC 61851-1:2017 Table A.2"""
+
+
+class Bias(Enum):
+    """What the chip itself ties a line to."""
+
+    AS_IS = "as-is"
+    DISABLED = "disabled"
+    PULL_UP = "pull-up"
+    PULL_DOWN = "pull-down"
+
+
+@dataclass(frozen=True, slots=True)
+class LineSpec:
+    """One line of a GPIO chip.
+
+    `line` is the line's name or its number on the chip. `chips` are labels of chips, of
+    which the first that the machine has is meant: one board fits several models of Pi.
+    """
+
+    line: str | int
+    chips: tuple[str, ...]
+    is_active_low: bool = False
+    bias: Bias = Bias.AS_IS
+    debounce_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ContactorSpec:
+    """One or two coils, each with its mirror contact if it has one."""
+
+    outputs: tuple[LineSpec, ...]
+    feedbacks: tuple[LineSpec, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PwmSpec:
+    """The pilot's PWM: the chip by the name of its device, first one present, and the channel."""
+
+    devices: tuple[str, ...]
+    channel: int
+    is_inverted: bool = False
+
+
+class Calibration(NamedTuple):
+    """Two measured points that turn raw counts into millivolts at the pin of the socket."""
+
+    raw_1: float
+    mv_1: float
+    raw_2: float
+    mv_2: float
+
+    def to_mv(self, raw: float) -> int:
+        """Return the voltage on the straight line through both points."""
+        slope = (self.mv_2 - self.mv_1) / (self.raw_2 - self.raw_1)
+        return round(self.mv_1 + (raw - self.raw_1) * slope)
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelSpec:
+    """One calibrated input of the converter."""
+
+    channel: int
+    calibration: Calibration
+
+
+@dataclass(frozen=True, slots=True)
+class PilotInputSpec:
+    """How the pilot's voltage is measured.
+
+    Without `low`, a burst of `samples` readings of `high` catches both levels of the
+    PWM. With `low`, both inputs are behind peak detectors, and one reading each is enough.
+    """
+
+    high: ChannelSpec
+    low: ChannelSpec | None = None
+    samples: int = 48
+
+
+@dataclass(frozen=True, slots=True)
+class ProximityInputSpec:
+    """How the plug's resistor is measured: `pull_up_ohm` to `supply_mv`, the plug to earth."""
+
+    input: ChannelSpec
+    supply_mv: int = 5_000
+    pull_up_ohm: int = 1_000
+
+
+class AdcKind(Enum):
+    """Converters that are known."""
+
+    MCP3008 = "mcp3008"  # 10 bits, SPI
+    MCP3208 = "mcp3208"  # 12 bits, SPI; also MCP3204
+    ADS1115 = "ads1115"  # 16 bits, I2C, 860 samples per second
+
+
+@dataclass(frozen=True, slots=True)
+class AdcSpec:
+    """The converter. SPI: bus and chip select; I2C: bus and address."""
+
+    kind: AdcKind
+    bus: int
+    address: int
+    speed_hz: int = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class LockSpec:
+    """A lock: a motor with a line per direction, or with one line, a magnet that holds."""
+
+    lock: LineSpec
+    unlock: LineSpec | None = None
+    feedback: LineSpec | None = None
+    pulse_ms: int = 600
+
+
+class ButtonAction(Enum):
+    """What a button does."""
+
+    RESET = "reset"  # acknowledges faults whose cause is gone
+    CARD = "card"  # acts like a card held to the reader
+
+
+@dataclass(frozen=True, slots=True)
+class ButtonSpec:
+    """One button; `uid` is the card that it stands for."""
+
+    input: LineSpec
+    action: ButtonAction
+    uid: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class ModbusSpec:
+    """How to reach a Modbus device: a serial port, or a host."""
+
+    port: str = ""
+    baud: int = 9_600
+    parity: str = "N"
+    host: str = ""
+    tcp_port: int = 502
+    unit: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class MeterSpec:
+    """The meter: a register map with Modbus, or a pulse input.
+
+    `limit_s` is how long it may be silent before it is lost.
+    """
+
+    map_name: str = ""
+    modbus: ModbusSpec | None = None
+    pulse: LineSpec | None = None
+    pulses_per_kwh: int = 1_000
+    limit_s: float = 5.0
+
+
+class RfidKind(Enum):
+    """Card readers that are known."""
+
+    PN532_UART = "pn532-uart"
+    PN532_I2C = "pn532-i2c"
+    MFRC522 = "mfrc522"
+
+
+@dataclass(frozen=True, slots=True)
+class RfidSpec:
+    """The card reader. UART: `port`; I2C: bus and address; SPI: bus and chip select."""
+
+    kind: RfidKind
+    port: str = ""
+    bus: int = 0
+    address: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class WatchdogSpec:
+    """The kernel's watchdog device."""
+
+    device: str
+    timeout_s: int = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Board:
+    """A whole board. None is what it does not have."""
+
+    name: str
+    contactor: ContactorSpec
+    pwm: PwmSpec
+    adc: AdcSpec
+    pilot: PilotInputSpec
+    ratings: Ratings = field(default_factory=Ratings)
+    proximity: ProximityInputSpec | None = None
+    rcd_trip: LineSpec | None = None
+    rcd_test: LineSpec | None = None
+    emergency_stop: LineSpec | None = None
+    lock: LockSpec | None = None
+    buttons: tuple[ButtonSpec, ...] = ()
+    led: LineSpec | None = None
+    meter: MeterSpec | None = None
+    rfid: RfidSpec | None = None
+    watchdog: WatchdogSpec | None = None
+
+    def outputs(self) -> dict[str, LineSpec]:
+        """Return all output lines by what they do."""
+        found = {
+            f"contactor {number}": line for number, line in enumerate(self.contactor.outputs, 1)
+        }
+        if self.rcd_test is not None:
+            found["RCD test"] = self.rcd_test
+        if self.lock is not None:
+            found["lock"] = self.lock.lock
+            if self.lock.unlock is not None:
+                found["unlock"] = self.lock.unlock
+        if self.led is not None:
+            found["LED"] = self.led
+        return found
+
+    def inputs(self) -> dict[str, LineSpec]:
+        """Return all input lines by what they tell."""
+        found = {
+            f"contactor {number} mirror contact": line
+            for number, line in enumerate(self.contactor.feedbacks, 1)
+        }
+        if self.rcd_trip is not None:
+            found[RCD_TRIP] = self.rcd_trip
+        if self.emergency_stop is not None:
+            found[EMERGENCY_STOP] = self.emergency_stop
+        if self.lock is not None and self.lock.feedback is not None:
+            found[LOCK_FEEDBACK] = self.lock.feedback
+        for number, button in enumerate(self.buttons, 1):
+            found[f"button {number}"] = button.input
+        if self.meter is not None and self.meter.pulse is not None:
+            found[PULSE] = self.meter.pulse
+        return found
+
+
+RCD_TRIP: Final = "RCD trip"
+EMERGENCY_STOP: Final = "emergency stop"
+LOCK_FEEDBACK: Final = "lock feedback"
+PULSE: Final = "meter pulse"

@@ -1,0 +1,82 @@
+"""Why the hardware reports a fault: several causes may stand behind one, and some are latched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from evse_node.hal.gpio.board import EMERGENCY_STOP, RCD_TRIP
+from evse_node.hal.gpio.sampler import ADC_LOST, DIODE_MISSING, LOOP_STUCK
+from evse_node.hal.interface import FaultDetected, FaultGone, HalEvent
+from evse_node.state_machine.faults import FaultState
+
+SAMPLER_STUCK: Final = "the pilot sampler is stuck"
+INPUTS_LOST: Final = "the input lines cannot be read"
+SELF_TEST_FAILED: Final = "the self-test failed"
+METER_LOST: Final = "the meter does not answer"
+LOCK_FAILED: Final = "the lock does not move"
+BACKEND_FAILED: Final = "the backend failed"
+
+FAULTS: Final = {
+    ADC_LOST: FaultState.OTHER,
+    DIODE_MISSING: FaultState.OTHER,
+    LOOP_STUCK: FaultState.OTHER,
+    SAMPLER_STUCK: FaultState.OTHER,
+    INPUTS_LOST: FaultState.OTHER,
+    SELF_TEST_FAILED: FaultState.OTHER,
+    LOCK_FAILED: FaultState.OTHER,
+    BACKEND_FAILED: FaultState.OTHER,
+    METER_LOST: FaultState.METER_FAILURE,
+    RCD_TRIP: FaultState.GROUND_FAULT,
+    EMERGENCY_STOP: FaultState.EMERGENCY_STOP,
+}
+LATCHED: Final = frozenset({RCD_TRIP, EMERGENCY_STOP})
+"""These stay until somebody acknowledges: by unplugging, a button, or `reset`."""
+
+
+class Causes:
+    """What is wrong now, told as faults: the first cause raises one, the last one ends it."""
+
+    def __init__(self, tell: Callable[[HalEvent], None]) -> None:
+        self._tell = tell
+        self._present: set[str] = set()
+        self._latched: set[str] = set()
+
+    @property
+    def all(self) -> frozenset[str]:
+        """All causes that keep the contactor open, latched ones too."""
+        return frozenset(self._present | self._latched)
+
+    def set(self, cause: str, is_there: bool) -> None:
+        """Note that a cause came up or went away."""
+        before = self._faults()
+        if is_there:
+            self._present.add(cause)
+            if cause in LATCHED:
+                self._latched.add(cause)
+        else:
+            self._present.discard(cause)
+        self._tell_changes(before)
+
+    def acknowledge(self) -> None:
+        """Let go of latched causes that are not present any more."""
+        before = self._faults()
+        self._latched &= self._present
+        self._tell_changes(before)
+
+    def retell(self) -> None:
+        """Tell all faults anew."""
+        for fault in self._faults():
+            self._tell(FaultDetected(fault))
+
+    def _faults(self) -> list[FaultState]:
+        return list(dict.fromkeys(FAULTS[cause] for cause in sorted(self.all)))
+
+    def _tell_changes(self, before: list[FaultState]) -> None:
+        after = self._faults()
+        for fault in after:
+            if fault not in before:
+                self._tell(FaultDetected(fault))
+        for fault in before:
+            if fault not in after:
+                self._tell(FaultGone(fault))

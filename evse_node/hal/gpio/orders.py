@@ -1,0 +1,229 @@
+"""What can be ordered of a board: pilot, contactor, lock, meter and self-test."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Final
+
+from evse_node.errors import HalError
+from evse_node.hal.gpio import causes as why
+from evse_node.hal.gpio.board import Board
+from evse_node.hal.gpio.drivers import Drivers
+from evse_node.hal.gpio.parts import Parts
+from evse_node.hal.interface import ContactorFeedback, HalEvent, HalInbox, MeterValues
+from evse_node.state_machine.control_pilot import PilotOutput, PilotState, duty_permille
+from evse_node.units import Milliamps
+
+_LOGGER: Final = logging.getLogger(__name__)
+
+SAMPLER_LIMIT_S: Final = 0.5
+"""How long the sampler may be silent."""
+
+
+class BoardOrders:
+    """Carries out orders in the loop's thread. `clock` returns monotonic seconds.
+
+    Before `start` and after `stop` there are no parts: what makes things safer is done by
+    doing nothing, and everything else raises HalError.
+    """
+
+    def __init__(
+        self, board: Board, drivers: Drivers, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.board = board
+        self._drivers = drivers
+        self._clock = clock
+        self._post: HalInbox | None = None
+        self._parts: Parts | None = None
+        self._output = PilotOutput.X1
+        self._duty_permille = 1000
+        self._told_closed: bool | None = None
+        self.causes = why.Causes(self._tell)
+
+    def _on_inputs_lost(self, parts: Parts, error: Exception) -> None:
+        if why.INPUTS_LOST not in self.causes.all:
+            _LOGGER.error("%s: %s", why.INPUTS_LOST, error)
+        parts.gate.try_open()
+        self.causes.set(why.INPUTS_LOST, True)
+
+    def _update_feedback(self) -> None:
+        parts = self._parts
+        if parts is None:
+            return
+        try:
+            is_closed = parts.is_closed()
+        except Exception as error:
+            self._on_inputs_lost(parts, error)
+            return
+        self.causes.set(why.INPUTS_LOST, False)
+        if is_closed is not self._told_closed:
+            self._told_closed = is_closed
+            self._tell(ContactorFeedback(is_closed))
+
+    def _tell(self, event: HalEvent) -> None:
+        if self._post is not None:
+            self._post(event)
+
+    @property
+    def _open_parts(self) -> Parts:
+        if self._parts is None:
+            raise HalError("the hardware is not in hand: the backend is not started")
+        return self._parts
+
+    # ControlPilot
+
+    def offer(self, current_ma: Milliamps) -> None:
+        """Put PWM on the pilot."""
+        self._set_output(self._open_parts, PilotOutput.X2, duty_permille(current_ma))
+
+    def withdraw(self) -> None:
+        """Put +12 V on the pilot."""
+        if self._parts is not None:
+            self._set_output(self._parts, PilotOutput.X1, 1000)
+
+    def signal_unavailable(self) -> None:
+        """Put -12 V on the pilot, and open first."""
+        if self._parts is not None:
+            self._parts.gate.try_open()
+            self._set_output(self._parts, PilotOutput.F, 0)
+
+    def _set_output(self, parts: Parts, output: PilotOutput, duty: int) -> None:
+        self._output, self._duty_permille = output, duty
+        if parts.check.failure is not None:
+            self._drive(parts)
+
+    def _drive(self, parts: Parts) -> None:
+        parts.sampler.output = self._output
+        try:
+            parts.pwm.drive(self._duty_permille)
+        except Exception as error:
+            parts.gate.try_open()
+            raise HalError(f"the pilot's PWM does not obey: {error}") from error
+
+    # The other capabilities
+
+    def order_closed(self, is_closed: bool) -> None:
+        """Switch the contactor; closing raises HalError when there is a reason not to."""
+        parts = self._parts
+        if not is_closed:
+            if parts is not None:
+                try:
+                    parts.gate.open()
+                finally:
+                    self._update_feedback()
+            return
+        parts = self._open_parts
+        openings = parts.gate.openings
+        reason = self._why_open(parts)
+        if reason:
+            raise HalError(f"the contactor stays open: {reason}")
+        parts.gate.close(openings)
+        self._update_feedback()
+
+    def _why_open(self, parts: Parts) -> str:
+        if parts.check.failure != "":
+            return f"the self-test has not passed: {parts.check.failure or 'it is not over'}"
+        if self.causes.all or parts.sampler.troubles:
+            return "; ".join(sorted(self.causes.all | parts.sampler.troubles))
+        pilot = parts.sampler.pilot
+        if pilot is None or not pilot.is_ready:
+            return f"the pilot shows {'nothing' if pilot is None else pilot.value}"
+        if self._output is not PilotOutput.X2:
+            return "no current is offered"
+        if self._clock() - parts.sampler.beat_at > SAMPLER_LIMIT_S:
+            return why.SAMPLER_STUCK
+        return ""
+
+    def order_locked(self, is_locked: bool) -> None:
+        """Move the lock."""
+        lock = self._open_parts.lock
+        if lock is not None:
+            (lock.lock if is_locked else lock.unlock)()
+
+    def read_meter(self) -> MeterValues:
+        """Return the newest values. Before `start`, the meter itself is asked, once."""
+        parts = self._parts
+        if parts is None:
+            return self._read_meter_before_start()
+        if parts.pulses is not None:
+            return parts.pulses.read()
+        if parts.meter is None:
+            raise HalError("the board has no meter")
+        return parts.meter.read()
+
+    def _read_meter_before_start(self) -> MeterValues:
+        """A session that goes on after a restart needs the totals at once."""
+        spec = self.board.meter
+        if spec is None or spec.modbus is None:
+            raise HalError("the meter is not in hand: the backend is not started")
+        source = self._drivers.open_meter(spec)
+        try:
+            return source.read()
+        except OSError as error:
+            raise HalError(f"the meter does not answer: {error}") from error
+        finally:
+            source.close()
+
+    def acknowledge(self) -> None:
+        """Let the lamp show that a card was read."""
+        if self._parts is not None and self._parts.lamp is not None:
+            self._parts.lamp.flash()
+
+    def ampacity_ma(self) -> Milliamps | None:
+        """Return what the cable carries."""
+        return None if self._parts is None else self._parts.sampler.cable_ma
+
+    def reset(self) -> None:
+        """Acknowledge a residual current that is gone."""
+        self.causes.acknowledge()
+
+    def start_self_test(self) -> None:
+        """Test with the contactor open; the pilot only without a vehicle."""
+        parts = self._open_parts
+        parts.gate.open()
+        self._update_feedback()
+        parts.begin_check(steps_on_pilot=parts.sampler.pilot is PilotState.A)
+        parts.is_diagnosing = True
+
+
+class OrderedContactor:
+    """The `Contactor` capability, whose words other capabilities use as well."""
+
+    def __init__(self, orders: BoardOrders) -> None:
+        self._orders = orders
+
+    def open(self) -> None:
+        """Switch off."""
+        self._orders.order_closed(False)
+
+    def close(self) -> None:
+        """Switch on."""
+        self._orders.order_closed(True)
+
+
+class OrderedLock:
+    """The `CableLock` capability."""
+
+    def __init__(self, orders: BoardOrders) -> None:
+        self._orders = orders
+
+    def lock(self) -> None:
+        """Hold the plug."""
+        self._orders.order_locked(True)
+
+    def unlock(self) -> None:
+        """Release the plug."""
+        self._orders.order_locked(False)
+
+
+class OrderedMeter:
+    """The `Meter` capability."""
+
+    def __init__(self, orders: BoardOrders) -> None:
+        self._orders = orders
+
+    def read(self) -> MeterValues:
+        """Return the newest values."""
+        return self._orders.read_meter()

@@ -1,0 +1,55 @@
+"""From counts of the converter to the pilot's levels and the cable's ampacity."""
+
+from __future__ import annotations
+
+from evse_node.hal.gpio.board import Board, PilotInputSpec, ProximityInputSpec
+from evse_node.hal.gpio.drivers import Adc
+from evse_node.hal.gpio.sampler import PilotVoltages
+from evse_node.state_machine.proximity_pilot import HIGHEST_OHM, ampacity
+from evse_node.units import Milliamps, Ohms
+
+
+def measure_pilot(adc: Adc, spec: PilotInputSpec) -> PilotVoltages:
+    """Measure both levels of the pilot, from a burst or behind peak detectors."""
+    high = spec.high
+    if spec.low is not None:
+        low = spec.low
+        return PilotVoltages(
+            high.calibration.to_mv(adc.read(high.channel)),
+            low.calibration.to_mv(adc.read(low.channel)),
+        )
+    read, channel = adc.read, high.channel
+    burst = [read(channel) for _ in range(spec.samples)]
+    levels = (high.calibration.to_mv(max(burst)), high.calibration.to_mv(min(burst)))
+    return PilotVoltages(max(levels), min(levels))
+
+
+def measure_plug(adc: Adc, spec: ProximityInputSpec) -> Ohms | None:
+    """Measure the plug's resistor; None for an open input."""
+    input_mv = spec.input.calibration.to_mv(adc.read(spec.input.channel))
+    left_mv = spec.supply_mv - input_mv
+    if left_mv <= 0:
+        return None
+    ohms = Ohms(max(0, round(spec.pull_up_ohm * input_mv / left_mv)))
+    return None if ohms > HIGHEST_OHM else ohms
+
+
+class BoardProbe:
+    """Measures a board's pilot and plug; the sampler's thread alone uses it."""
+
+    def __init__(self, adc: Adc, board: Board) -> None:
+        self._adc = adc
+        self._pilot = board.pilot
+        self._proximity = board.proximity
+        self._is_single_phase = board.ratings.phases == 1
+
+    def pilot(self) -> PilotVoltages:
+        """Measure the pilot."""
+        return measure_pilot(self._adc, self._pilot)
+
+    def cable_ma(self) -> Milliamps | None:
+        """Measure the plug's resistor; None without a cable, or without the input."""
+        if self._proximity is None:
+            return None
+        ohms = measure_plug(self._adc, self._proximity)
+        return None if ohms is None else ampacity(ohms, single_phase=self._is_single_phase)

@@ -1,0 +1,104 @@
+"""Who notices when nothing moves any more: the service manager and the kernel's watchdog.
+
+Both are fed by the backend's tick, and only while the sampler is alive; so a stuck loop and
+a stuck sampler each end in a restart, and with `safe-off` as ExecStopPost= in a safe state.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import socket
+import struct
+from collections.abc import Mapping
+from typing import Final
+
+from evse_node.errors import HalError
+from evse_node.hal.gpio.board import WatchdogSpec
+
+_LOGGER: Final = logging.getLogger(__name__)
+_SET_TIMEOUT: Final = 0xC0045706  # WDIOC_SETTIMEOUT of linux/watchdog.h
+_FEED_S: Final = 1.0
+
+
+class ServiceManager:
+    """Tells systemd that the service is ready and alive, if it was started by systemd."""
+
+    def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
+        self._address = environment.get("NOTIFY_SOCKET", "")
+        microseconds = environment.get("WATCHDOG_USEC", "")
+        self.limit_s = int(microseconds) / 1e6 if microseconds.isdecimal() else None
+
+    def tell(self, text: str) -> None:
+        """Send a notification like READY=1. Nothing happens without systemd."""
+        if not self._address:
+            return
+        address = "\0" + self._address[1:] if self._address[0] == "@" else self._address
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as notify:
+                notify.sendto(text.encode(), address)
+        except OSError as error:
+            _LOGGER.debug("systemd cannot be told %s: %s", text, error)
+
+
+class KernelWatchdog:
+    """The watchdog device: once opened it resets the machine unless it is fed."""
+
+    def __init__(self, spec: WatchdogSpec) -> None:
+        """Open it. Raises HalError."""
+        try:
+            self._fd = os.open(spec.device, os.O_WRONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise HalError(f"{spec.device}: {error.strerror}: the watchdog is needed") from None
+        try:
+            fcntl.ioctl(self._fd, _SET_TIMEOUT, struct.pack("i", spec.timeout_s))
+        except OSError as error:
+            self.close()
+            raise HalError(f"{spec.device}: {spec.timeout_s} s: {error.strerror}") from None
+
+    def feed(self) -> None:
+        """Put off the reset."""
+        os.write(self._fd, b"\0")
+
+    def close(self) -> None:
+        """Disarm it: the letter V says that this is meant. May be repeated."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            with contextlib.suppress(OSError):
+                os.write(fd, b"V")
+            os.close(fd)
+
+
+class Watchdogs:
+    """Both watchdogs, fed about once a second."""
+
+    def __init__(self, spec: WatchdogSpec | None, manager: ServiceManager | None = None) -> None:
+        self._manager = manager or ServiceManager()
+        self._kernel = None if spec is None else KernelWatchdog(spec)
+        limits = [self._manager.limit_s, None if spec is None else spec.timeout_s]
+        shortest = min((limit for limit in limits if limit is not None), default=_FEED_S * 3)
+        self._interval_s = min(_FEED_S, shortest / 3)
+        self._fed_at: float | None = None
+
+    def ready(self) -> None:
+        """Tell the service manager that the start is over."""
+        self._manager.tell("READY=1")
+
+    def feed(self, now: float) -> None:
+        """Say that loop and sampler are alive. Never raises."""
+        if self._fed_at is not None and now - self._fed_at < self._interval_s:
+            return
+        self._fed_at = now
+        self._manager.tell("WATCHDOG=1")
+        if self._kernel is not None:
+            try:
+                self._kernel.feed()
+            except OSError as error:
+                _LOGGER.error("the watchdog device cannot be fed: %s", error)
+
+    def close(self) -> None:
+        """End it in peace. May be repeated."""
+        if self._kernel is not None:
+            self._kernel.close()

@@ -1,0 +1,91 @@
+"""The GPIO backend on simulated electronics, with a clock that stands still."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from evse_node.hal.gpio.backend import GpioBackend
+from evse_node.hal.gpio.board import Board
+from evse_node.hal.gpio.board_file import load_board
+from evse_node.hal.gpio.watchdog import ServiceManager
+from evse_node.hal.interface import HalEvent
+from evse_node.state_machine.control_pilot import PilotState
+from tests.gpio_electronics import SimulatedElectronics
+
+SETTLE_S = 0.12
+CABLE_32_A_OHM = 220
+
+
+def bench_board() -> Board:
+    """The reference board, without the kernel's watchdog."""
+    return replace(load_board("reference"), watchdog=None)
+
+
+class GpioBench:
+    """Plays the threads and the loop of the backend by turns, all in one thread."""
+
+    def __init__(self, board: Board | None = None) -> None:
+        self.now = 10.0
+        self.board = board or bench_board()
+        self.electronics = SimulatedElectronics(self.board, lambda: self.now)
+        self.backend = GpioBackend(
+            self.board,
+            self.electronics,
+            clock=lambda: self.now,
+            service_manager=ServiceManager({}),
+        )
+        self.events: list[HalEvent] = []
+        self.runs_loop = True
+        self.runs_sampler = True
+        self._tick_at = self._sample_at = self._poll_at = self.now
+
+    async def start(self) -> None:
+        self.attach()
+
+    def attach(self) -> None:
+        self.backend.attach(self.events.append)
+        self.wait(0.5)
+
+    async def stop(self) -> None:
+        await self.backend.stop()
+
+    def plug_in(self) -> None:
+        self.electronics.plug_ohm = CABLE_32_A_OHM
+        self.turn_to(PilotState.B)
+
+    def demand(self) -> None:
+        self.turn_to(PilotState.C)
+
+    def no_demand(self) -> None:
+        self.turn_to(PilotState.B)
+
+    def unplug(self) -> None:
+        self.electronics.plug_ohm = None
+        self.turn_to(PilotState.A)
+
+    def turn_to(self, vehicle: PilotState) -> None:
+        self.electronics.vehicle = vehicle
+        self.wait(SETTLE_S)
+
+    def tap(self, uid: bytes) -> None:
+        self.electronics.card = uid
+        self.backend.poll_cards()
+        self.electronics.card = None
+
+    def wait(self, seconds: float) -> None:
+        end = self.now + seconds
+        step = 0.004 if seconds < 5 else 0.02
+        while self.now < end:
+            self.now = min(end, self.now + step)
+            if self.runs_sampler:
+                self.backend.sample()
+            if self.runs_loop and self.now >= self._tick_at:
+                self._tick_at = self.now + 0.02
+                self.backend.tick()
+            if self.now >= self._poll_at:
+                self._poll_at = self.now + 0.5
+                self.backend.poll_meter()
+        self.backend.poll_meter()
+
+    def is_powered(self) -> bool:
+        return self.electronics.is_powered()
