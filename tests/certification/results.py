@@ -70,14 +70,18 @@ def judge_suite(output: str, code: int, enabled: int, total: int) -> tuple[str, 
     if code:
         return "fail", last_error(output)
     if not enabled:
-        return "fail", "ran no step"
+        return "skip", "no step applies"
     return "pass", f"{enabled} of {total} steps apply"
 
 
 def last_error(output: str) -> str:
     """Return the last line that looks like the cause."""
+    details = re.findall(r"^mobly\.signals\.\w+: Details=(.*?),? Extras=", output, re.MULTILINE)
+    if details:
+        return str(details[-1])[:160]
     for line in reversed(output.splitlines()):
-        if _ERROR.search(line) and "CHIP:" not in line:
+        # The controller's own complaints, mostly while it ends, are no reasons.
+        if _ERROR.search(line) and not re.search(r"CHIP:|chip\.native", line):
             return re.sub(r"\s+", " ", line).strip()[-160:]
     return "no result; see script.log"
 

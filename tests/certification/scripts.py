@@ -121,7 +121,8 @@ _ENERGY = (
 _REVISIONS = (
     ("1.3 strict", (), _STRICT),
     ("1.3 all features", _PROVISIONAL, ()),
-    ("1.4.2", (), _V1_4_2),
+    ("1.4.2 strict", (), (*_V1_4_2, "--features", "PREF,RFID")),
+    ("1.4.2 all features", _PROVISIONAL, _V1_4_2),
 )
 
 _WHOLE_NODE = (

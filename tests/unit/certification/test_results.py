@@ -49,6 +49,14 @@ COMMISSIONED = summary(passed=1, name="CommissionDeviceTest")
             "fail",
             "ValueError: the cause",
         ),
+        (
+            "mobly.signals.TestFailure: Details=Not so, Extras=None\n"
+            + summary(failed=1)
+            + "ERROR:chip.native.-:src/a.cpp:1: CHIP Error 0x7: No handler at src/b.cpp:5\n",
+            1,
+            "fail",
+            "Not so",
+        ),
     ],
 )
 def test_judge(output: str, code: int, outcome: str, reason: str) -> None:
@@ -59,7 +67,7 @@ def test_judge(output: str, code: int, outcome: str, reason: str) -> None:
     ("code", "enabled", "outcome", "reason"),
     [
         (0, 3, "pass", "3 of 5 steps apply"),
-        (0, 0, "fail", "ran no step"),
+        (0, 0, "skip", "no step applies"),
         (254, 3, "fail", "Exception: Test step failed Read it"),
         (124, 3, "fail", "took too long"),
     ],
