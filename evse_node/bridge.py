@@ -19,7 +19,12 @@ from typing import Final, cast
 from evse_node.charger import Charger, Snapshot
 from evse_node.cluster.definition import ClusterDefinition
 from evse_node.cluster.energy_evse import EnergyEvse, SessionValues
-from evse_node.cluster.energy_evse_mode import TIME_OF_USE, EnergyEvseMode, Mode
+from evse_node.cluster.energy_evse_mode import (
+    SOLAR_CHARGING,
+    TIME_OF_USE,
+    EnergyEvseMode,
+    Mode,
+)
 from evse_node.cluster.server import ClusterServer, Value
 from evse_node.errors import StatusError
 from evse_node.matter.interaction.status import Status
@@ -297,6 +302,7 @@ class EvseBridge:
 
     def _on_mode(self, mode: Mode, now: float) -> None:
         self.charger.follow_schedule(TIME_OF_USE in mode.tags, now)
+        self.charger.follow_surplus(SOLAR_CHARGING in mode.tags, now)
 
 
 def _until(permission: Permission | None) -> Value:

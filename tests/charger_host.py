@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, tzinfo
 
 from evse_node.bridge import EVSE, EvseBridge, evse_settings
@@ -86,6 +86,8 @@ class ChargerHost:
         speed: float = 1.0,
         draw: float = 0.0,
         definitions: Mapping[str, ClusterDefinition] | None = None,
+        allowed_cards: frozenset[bytes] | None = None,
+        settings: ChargerSettings | None = None,
     ) -> None:
         self.now = now
         self._epoch = START_UTC_S * 1000 - int(now * 1000)
@@ -98,8 +100,11 @@ class ChargerHost:
             self.backend,
             self.store,
             now=now,
-            settings=ChargerSettings(
-                evse=evse_settings(definitions[EVSE]), features=features, zone=zone
+            settings=replace(
+                settings or ChargerSettings(),
+                evse=replace(evse_settings(definitions[EVSE]), allowed_cards=allowed_cards),
+                features=features,
+                zone=zone,
             ),
             utc_ms=self.utc_ms,
             timers=self.timers,

@@ -75,10 +75,7 @@ from evse_node.state_machine.evse import step
 from evse_node.state_machine.faults import FaultState
 from evse_node.state_machine.limits import LimitSource
 from evse_node.state_machine.session import MeterReading
-from evse_node.state_machine.state import (
-    EvseState,
-    next_deadline,
-)
+from evse_node.state_machine.state import EvseState, next_deadline
 from evse_node.state_machine.targets import (
     ChargingTargetSchedule,
     NextCharge,
@@ -126,6 +123,7 @@ class Charger:
         self._timer: Timer | None = None
         self._queue: deque[Event] = deque()
         self._is_busy = False
+        self._is_test_mode = False
         self._memory = ChargerMemory(store, utc_ms, now)
         ratings = backend.ratings
         reading = first_reading(backend)
@@ -274,7 +272,7 @@ class Charger:
     @property
     def is_test_mode(self) -> bool:
         """True while a play vehicle stands in for the hardware."""
-        return self._hardware is not self._real
+        return self._is_test_mode
 
     def enter_test_mode(self, now: float) -> None:
         """Put the real hardware to rest; from now on `handle` alone says what the pilot shows.
@@ -289,6 +287,7 @@ class Charger:
                 for direction in Direction
             ]
             self._view.faults = list(self._state.faults)
+            self._is_test_mode = True
             self._run([Reset()], now)
             self._hardware = StandInHardware()
             self._replace_cards(None)
@@ -305,7 +304,7 @@ class Charger:
         if not self.is_test_mode:
             return
         self._run([FaultCleared(), Disable(), PilotChanged(PilotState.A)], now)
-        self._hardware = self._real
+        self._hardware, self._is_test_mode = self._real, False
         self._replace_cards(self.settings.evse.allowed_cards)
         for event in self._real.execute(UnlockCable()):
             self._view.note(event)

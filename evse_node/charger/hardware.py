@@ -20,7 +20,9 @@ from evse_node.hal.interface import (
     EvseBackend,
     FaultDetected,
     FaultGone,
+    Meter,
     PilotReported,
+    Ratings,
     SelfTestCompleted,
     VehicleIdRead,
 )
@@ -53,6 +55,9 @@ from evse_node.state_machine.events import (
 from evse_node.state_machine.faults import FaultState
 
 _LOGGER: Final = logging.getLogger(__name__)
+
+_DEAD_MV: Final = 20_000
+_IDLE_MA: Final = 500
 
 
 ForMachine: TypeAlias = (
@@ -106,9 +111,9 @@ class RealHardware:
 
     def execute(self, order: Order) -> list[Event]:
         """Give the order to the backend."""
-        if isinstance(order, BeginDiagnostics) and self._backend.self_test is None:
-            return [DiagnosticsCompleted()]
         try:
+            if isinstance(order, BeginDiagnostics):
+                return self._begin_diagnostics()
             self._give(order)
         except HalError as error:
             _LOGGER.error("%s failed: %s", type(order).__name__, error)
@@ -144,8 +149,20 @@ class RealHardware:
                 if backend.discharger is not None:
                     backend.discharger.set_discharge(current_or_none)
             case BeginDiagnostics():
-                if backend.self_test is not None:
-                    backend.self_test.start_self_test()
+                self._begin_diagnostics()
+
+    def _begin_diagnostics(self) -> list[Event]:
+        """Look at what can be looked at from here; the backend tests the rest by itself."""
+        backend = self._backend
+        findings: list[Event] = []
+        if backend.meter is not None:
+            findings += check_meter(backend.meter, backend.ratings)
+        if backend.temperature_sensor is not None:
+            backend.temperature_sensor.read_millicelsius()
+        if backend.self_test is None:
+            return [*findings, DiagnosticsCompleted()]
+        backend.self_test.start_self_test()
+        return findings
 
     def reset_protection(self) -> None:
         """Let the residual current device be ready again."""
@@ -164,6 +181,29 @@ class RealHardware:
                 reader.acknowledge()
             except HalError as error:
                 _LOGGER.warning("the card reader does not answer: %s", error)
+
+
+def check_meter(meter: Meter, ratings: Ratings) -> list[Event]:
+    """Return what is wrong with the meter, or with what it measures while nothing is supplied."""
+    try:
+        values = meter.read()
+    except HalError as error:
+        _LOGGER.error("self-test: the meter does not answer: %s", error)
+        return [FaultRaised(FaultState.METER_FAILURE)]
+    found: set[FaultState] = set()
+    # A phase that the meter shows as dead is one that is not connected.
+    voltages = [voltage for voltage in values.voltages_mv if voltage > _DEAD_MV]
+    if not voltages:
+        found.add(FaultState.POWER_LOSS)
+    if any(voltage < ratings.nominal_voltage_mv * 80 // 100 for voltage in voltages):
+        found.add(FaultState.UNDER_VOLTAGE)
+    if any(voltage > ratings.nominal_voltage_mv * 120 // 100 for voltage in voltages):
+        found.add(FaultState.OVER_VOLTAGE)
+    if any(abs(current) > _IDLE_MA for current in values.currents_ma):
+        found.add(FaultState.CONTACT_WET_FAILURE)
+    for fault in found:
+        _LOGGER.error("self-test: %s; the meter shows %s", fault.value, values)
+    return [FaultRaised(fault) for fault in FaultState if fault in found]
 
 
 class StandInHardware:

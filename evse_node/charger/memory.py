@@ -33,6 +33,7 @@ class ChargerMemory:
         self._record = ChargerRecord(store)
         self._utc_ms = utc_ms
         self._saved_at = now
+        self._is_stale = False
 
     def wake_up(
         self,
@@ -100,14 +101,18 @@ class ChargerMemory:
         due_at = self.next_deadline(state)
         if state.session is not before.session or (due_at is not None and now >= due_at):
             self.save_session(state, now)
-        if state is before or is_test_mode:
+        if is_test_mode:
+            self._is_stale = True
             return
-        if _permissions(state) != _permissions(before):
+        if state is before and not self._is_stale:
+            return
+        is_stale, self._is_stale = self._is_stale, False
+        if is_stale or _permissions(state) != _permissions(before):
             self._record.save_permissions(state)
-        if state.faults != before.faults:
+        if is_stale or state.faults != before.faults:
             self._record.save_faults(state.faults)
         user_ma = state.charge_limits.claim(LimitSource.USER)
-        if user_ma != before.charge_limits.claim(LimitSource.USER):
+        if is_stale or user_ma != before.charge_limits.claim(LimitSource.USER):
             self._record.save_user_limit(user_ma)
 
     def next_deadline(self, state: EvseState) -> float | None:

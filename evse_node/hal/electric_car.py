@@ -40,7 +40,8 @@ class Habits:
     content with this state of charge. `pauses_after_s` and `pauses_for_s`: it stops asking
     for a while after charging for a while. `leaves_after_s`: it is unplugged this long
     after it was content. `asks_without_offer`: it shows state C also without PWM; a car
-    that does not, shows it only once current is offered.
+    that does not, shows it only once current is offered. `heeds_offer`: it takes no more
+    than it is offered; a car that does not, takes all that its charger can.
     """
 
     asks_at_once: bool = False
@@ -49,6 +50,7 @@ class Habits:
     pauses_for_s: int = 0
     leaves_after_s: int = 0
     asks_without_offer: bool = True
+    heeds_offer: bool = True
 
 
 @dataclass(slots=True)
@@ -229,7 +231,10 @@ class ElectricCar:
             return -(volts * min(supply.discharge_ma, self.charger_maximum_ma) // 1000)
         if supply.offered_ma < self.charger_minimum_ma or self.is_content:
             return 0
-        full_mw = volts * min(supply.offered_ma, self.charger_maximum_ma) // 1000
+        taken_ma: int = self.charger_maximum_ma
+        if self.habits.heeds_offer:
+            taken_ma = min(taken_ma, supply.offered_ma)
+        full_mw = volts * taken_ma // 1000
         return min(full_mw, self._battery_limit_mw())
 
     def _battery_limit_mw(self) -> int:

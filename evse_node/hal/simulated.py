@@ -31,7 +31,7 @@ from evse_node.hal.interface import (
 )
 from evse_node.hal.simulated_board import SimulatedBoard
 from evse_node.state_machine.faults import FaultState
-from evse_node.units import Milliamps, MilliwattHours
+from evse_node.units import Milliamps, MilliwattHours, Milliwatts
 
 # However fast the car lives, the loop is not woken more often than this.
 _SHORTEST_TICK_S: Final = 0.05
@@ -57,6 +57,7 @@ class SimulationStatus(TypedDict):
     exported_mwh: int
     simulated_ms: int
     speed: float
+    temperature_mc: int
 
 
 class SimulatedBackend:
@@ -255,6 +256,14 @@ class SimulatedBackend:
         """Let the board get hot enough to bear only so much current; None cools it down."""
         self.board.derate(current_ma)
 
+    def set_temperature(self, celsius: float) -> None:
+        """Give the board another temperature."""
+        self.board.temperature_mc = int(celsius * 1000)
+
+    def set_surplus(self, watts: float | None) -> None:
+        """Let the sun leave so much power over for charging; None is not known."""
+        self.board.set_surplus(None if watts is None else Milliwatts(int(watts * 1000)))
+
     def set_battery(
         self, *, soc_percent: int | None = None, capacity_mwh: MilliwattHours | None = None
     ) -> None:
@@ -292,6 +301,7 @@ class SimulatedBackend:
             "exported_mwh": car.discharged.total_mwh,
             "simulated_ms": car.now_ms,
             "speed": self._speed,
+            "temperature_mc": board.temperature_mc,
         }
 
 
@@ -353,6 +363,7 @@ def create(options: Mapping[str, object]) -> SimulatedBackend:
             pauses_for_s=int(number("pauses-for-s", 0, 1e6, 0)),
             leaves_after_s=int(number("leaves-after-s", 0, 1e6, 0)),
             asks_without_offer=flag("asks-without-offer", True),
+            heeds_offer=flag("heeds-offer", True),
         ),
     )
     car.state_of_charge_percent = int(number("soc-percent", 0, 100, 40))

@@ -25,6 +25,7 @@ from evse_node.hal.interface import (
     PilotReported,
     Ratings,
     SelfTestCompleted,
+    SurplusReported,
     VehicleIdRead,
 )
 from evse_node.state_machine.control_pilot import PilotOutput, PilotState
@@ -35,6 +36,8 @@ CONTACTOR_S: Final = 0.04
 """How long the contactor takes to move, and its mirror contact to tell."""
 SELF_TEST_S: Final = 3.0
 MAINS_FREQUENCY_MHZ: Final = 50_000
+COOL_MC: Final = 25_000
+_HOT_MC: Final = 100_000
 
 
 class SimulatedBoard:
@@ -63,7 +66,7 @@ class SimulatedBoard:
         self.is_pilot_shorted = False
         self.is_meter_lost = False
         self.cable_ma: Milliamps | None = None
-        self.temperature_mc = 25_000
+        self.temperature_mc = COOL_MC
         self.cards_read = 0
         self._discharge_ma: Milliamps | None = None
         self._clock = clock
@@ -223,7 +226,19 @@ class SimulatedBoard:
             self._tell(ContactorFeedback(False))
         if self._self_test_until is not None and now >= self._self_test_until:
             self._self_test_until = None
+            self._tell_findings()
             self._tell(SelfTestCompleted())
+
+    def _tell_findings(self) -> None:
+        """Tell what the self-test found: it tries the contactor's coil and looks at the pilot."""
+        findings = {
+            FaultState.CONTACT_WET_FAILURE: self.is_welded,
+            FaultState.CONTACT_DRY_FAILURE: self.is_stuck_open,
+            FaultState.PILOT_SHORT_CIRCUIT: self.is_pilot_shorted,
+        }
+        for fault, is_found in findings.items():
+            if is_found:
+                self._tell(FaultDetected(fault))
 
     def settle(self) -> None:
         """Bring car, contactor and reports in line after anything has changed."""
@@ -277,6 +292,10 @@ class SimulatedBoard:
         """Say that only so much current can be borne."""
         self._tell(CurrentDerated(current_ma))
 
+    def set_surplus(self, surplus_mw: Milliwatts | None) -> None:
+        """Say what the house leaves over."""
+        self._tell(SurplusReported(surplus_mw))
+
     def break_down(self, fault: FaultState) -> None:
         """Have a fault: a mechanical one shows by itself, the others are reported."""
         match fault:
@@ -293,6 +312,9 @@ class SimulatedBoard:
             case FaultState.METER_FAILURE:
                 self.is_meter_lost = True
                 self._tell(FaultDetected(fault))
+            case FaultState.OVER_TEMPERATURE:
+                self.temperature_mc = _HOT_MC
+                self._tell(FaultDetected(fault))
             case FaultState.GROUND_FAULT | FaultState.EMERGENCY_STOP:
                 self._drop()  # the protection does not wait to be told
                 self._tell(FaultDetected(fault))
@@ -302,6 +324,7 @@ class SimulatedBoard:
     def repair(self) -> None:
         """Have no fault any more."""
         was_welded = self.is_welded
+        self.temperature_mc = min(self.temperature_mc, COOL_MC)
         self.is_welded = self.is_stuck_open = self.is_pilot_shorted = self.is_meter_lost = False
         if was_welded and self.is_closed:
             self.is_closed = self.is_mirror_closed = False
