@@ -11,6 +11,7 @@ Spec: Matter Core 1.3 "Cryptographic Primitives"
 
 from __future__ import annotations
 
+from _operator import _compare_digest
 from collections.abc import Callable
 from typing import Final
 
@@ -52,13 +53,9 @@ _OID_ORGANIZATION = der.object_identifier("2.5.4.10")
 # AlgorithmIdentifier of the only signature algorithm that Matter uses.
 ECDSA_WITH_SHA256: Final = der.sequence(der.object_identifier("1.2.840.10045.4.3.2"))
 
-
-def constant_time_equal(one: bytes, other: bytes) -> bool:
-    """Return whether both are the same, in a time that does not tell where they differ."""
-    difference = len(one) ^ len(other)
-    for a, b in zip(one, other, strict=False):
-        difference |= a ^ b
-    return difference == 0
+# What `hmac.compare_digest` is where Python has no OpenSSL: it takes a time that does not tell
+# where two strings differ.
+constant_time_equal = _compare_digest
 
 
 def sha256(data: bytes) -> bytes:
