@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from enum import IntEnum
 
 from evse_node.cluster.definition import ClusterDefinition, Value
-from evse_node.cluster.server import ClusterServer, reader, serves, writer
+from evse_node.cluster.server import ClusterServer, kept_reader, reader, serves, writer
 from evse_node.errors import StatusError
 from evse_node.matter.access_control import AccessControl, AccessControlEntry, Target
 from evse_node.matter.data_model import AuthMode, InteractionContext, Privilege, Subject
@@ -64,7 +64,7 @@ class AccessControlServer(ClusterServer):
         self._access_control.set_entries(fabric_index, [entry])
         self._tell(subject, fabric_index, ChangeType.ADDED, entry)
 
-    @reader
+    @kept_reader
     def acl(self, context: InteractionContext) -> Value:
         """All entries of all fabrics."""
         return [

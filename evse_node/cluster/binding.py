@@ -52,6 +52,15 @@ def reader(target: str | _Function) -> _Function | Callable[[_Function], _Functi
     return _mark("reader", target)
 
 
+def kept_reader(target: _Function) -> _Function:
+    """Mark a method like `reader`, whose value stays the same until `report` names it.
+
+    Its encoding is kept meanwhile.
+    """
+    setattr(target, _ROLE, ("kept_reader", snake_case(target.__name__)))
+    return target
+
+
 @overload
 def writer(target: str) -> Callable[[_Function], _Function]: ...
 @overload
@@ -95,6 +104,7 @@ class Handlers:
     served: str
     commands: Mapping[str, CommandHandler] = field(default_factory=dict)
     readers: Mapping[str, str] = field(default_factory=dict)
+    kept_readers: Mapping[str, str] = field(default_factory=dict)
     writers: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -140,16 +150,16 @@ def collect_handlers(cls: type, served: str) -> Handlers:
             if role is not None:
                 roles[method] = role
     commands: dict[str, CommandHandler] = {}
-    tables: dict[str, dict[str, str]] = {"reader": {}, "writer": {}}
+    tables: dict[str, dict[str, str]] = {"reader": {}, "kept_reader": {}, "writer": {}}
     for method, (role, key) in roles.items():
         if role == "command":
             commands[key] = _command_handler(cls, method)
         else:
             _check_parameters(
-                cls, method, ("context",) if role == "reader" else ("context", "value")
+                cls, method, ("context", "value") if role == "writer" else ("context",)
             )
             tables[role][key] = method
-    return Handlers(served, commands, tables["reader"], tables["writer"])
+    return Handlers(served, commands, tables["reader"], tables["kept_reader"], tables["writer"])
 
 
 def _parameters(cls: type, method: str) -> list[inspect.Parameter]:
@@ -181,7 +191,7 @@ def _command_handler(cls: type, method: str) -> CommandHandler:
 def _check(cls: type, handlers: Handlers, definition: ClusterDefinition) -> None:
     where = cls.__name__
     try:
-        for key in (*handlers.readers, *handlers.writers):
+        for key in (*handlers.readers, *handlers.kept_readers, *handlers.writers):
             definition.attribute(key)
         for key, handler in handlers.commands.items():
             check_fields(where, handler, definition.command(key))

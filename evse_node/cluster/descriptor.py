@@ -6,7 +6,7 @@ Spec: Matter Core 1.3 "Descriptor Cluster"
 from __future__ import annotations
 
 from evse_node.cluster.definition import Value
-from evse_node.cluster.server import ClusterServer, reader, serves
+from evse_node.cluster.server import ClusterServer, kept_reader, serves
 from evse_node.matter.data_model import Endpoint, InteractionContext
 
 ROOT_ENDPOINT = 0
@@ -23,7 +23,7 @@ class DescriptorServer(ClusterServer):
     def _endpoint(self) -> Endpoint:
         return self.environment.node.endpoints[self.endpoint_id]
 
-    @reader
+    @kept_reader
     def device_type_list(self, context: InteractionContext) -> Value:
         """Device types with their revisions."""
         return [
@@ -31,17 +31,17 @@ class DescriptorServer(ClusterServer):
             for device_type, revision in self._endpoint().device_types
         ]
 
-    @reader
+    @kept_reader
     def server_list(self, context: InteractionContext) -> Value:
         """Ids of the server clusters."""
         return sorted(self._endpoint().clusters)
 
-    @reader
+    @kept_reader
     def client_list(self, context: InteractionContext) -> Value:
         """Ids of the client clusters: none, the node only serves."""
         return []
 
-    @reader
+    @kept_reader
     def parts_list(self, context: InteractionContext) -> Value:
         """Endpoints that belong to this one."""
         if self.endpoint_id != ROOT_ENDPOINT:

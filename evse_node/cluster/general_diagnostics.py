@@ -11,7 +11,7 @@ from typing import Final, TypeAlias
 
 from evse_node.cluster.definition import ClusterDefinition, Value
 from evse_node.cluster.network_interface import Interfaces, NetworkInterface
-from evse_node.cluster.server import ClusterServer, command, reader, serves
+from evse_node.cluster.server import ClusterServer, command, kept_reader, reader, serves
 from evse_node.errors import StatusError
 from evse_node.matter.crypto import constant_time_equal
 from evse_node.matter.data_model import InteractionContext
@@ -149,7 +149,7 @@ class GeneralDiagnosticsServer(ClusterServer):
         self.set(active_hardware_faults=current)
         self.emit("HardwareFaultChange", current=current, previous=list(previous))
 
-    @reader
+    @kept_reader
     def network_interfaces(self, context: InteractionContext) -> Value:
         """The node's interfaces and their addresses."""
         return [_encode_interface(item) for item in self._interfaces()[:_MAX_INTERFACES]]

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable, Mapping
 
 from evse_node.cluster.definition import ClusterDefinition, Value
-from evse_node.cluster.server import ClusterServer, command, reader, serves
+from evse_node.cluster.server import ClusterServer, command, kept_reader, reader, serves
 from evse_node.errors import CryptoError, DecodeError, StatusError
 from evse_node.matter.access_control import is_valid_case_subject
 from evse_node.matter.administration import Administration
@@ -67,7 +67,7 @@ class OperationalCredentialsServer(ClusterServer):
 
     # Attributes
 
-    @reader
+    @kept_reader
     def nocs(self, context: InteractionContext) -> Value:
         """The node's own certificates, one entry for each fabric."""
         return [
@@ -75,7 +75,7 @@ class OperationalCredentialsServer(ClusterServer):
             for fabric in self._fabrics
         ]
 
-    @reader
+    @kept_reader
     def fabrics(self, context: InteractionContext) -> Value:
         """The fabrics, pending ones included."""
         return [
@@ -90,7 +90,7 @@ class OperationalCredentialsServer(ClusterServer):
             for fabric in self._fabrics
         ]
 
-    @reader
+    @kept_reader
     def commissioned_fabrics(self, context: InteractionContext) -> Value:
         """Number of fabrics."""
         return len(self._fabrics)

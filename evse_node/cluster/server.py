@@ -28,6 +28,7 @@ from evse_node.cluster.binding import (
     check_fields,
     command,
     handlers_of,
+    kept_reader,
     reader,
     serves,
     writer,
@@ -68,6 +69,7 @@ __all__ = [
     "LaterReply",
     "Value",
     "command",
+    "kept_reader",
     "reader",
     "serves",
     "writer",
@@ -181,12 +183,13 @@ class ClusterServer(Cluster):
         bound: dict[int, ServerAttribute] = {}
         for definition in selection.attributes:
             key = definition.key
-            read = handlers.readers.get(key)
+            read = handlers.readers.get(key) or handlers.kept_readers.get(key)
             write = handlers.writers.get(key)
             attribute = ServerAttribute(
                 definition,
                 None if read is None else getattr(self, read),
                 None if write is None else getattr(self, write),
+                is_kept=key in handlers.kept_readers,
             )
             if attribute.reader and definition.write_privilege is not None and write is None:
                 raise TypeError(f"{type(self).__name__}: {key} has a reader but no writer")
@@ -285,6 +288,8 @@ class ClusterServer(Cluster):
         """Have attributes reported to subscribers (also those of readers)."""
         attributes = [self._by_name[name] for name in names if self._is_present(name)]
         if attributes:
+            for attribute in attributes:
+                attribute.forget()
             self._bump()
             self._notify(attributes)
 

@@ -39,6 +39,8 @@ class ServerAttribute:
     __slots__ = (
         "_codec",
         "_fabric_items",
+        "_fabric_lists",
+        "_is_kept",
         "_maximum_length",
         "_stored_encoding",
         "entry",
@@ -54,6 +56,8 @@ class ServerAttribute:
         definition: AttributeDefinition,
         reader: Reader | None,
         writer: AttributeWriter | None,
+        *,
+        is_kept: bool = False,
     ) -> None:
         type_ = definition.type
         self.key = definition.key
@@ -65,6 +69,9 @@ class ServerAttribute:
         self._maximum_length = _MAX_ENTRIES if type_.max_length is None else type_.max_length
         # Of a fabric-scoped list: each item's fabric, full and redacted encoding.
         self._fabric_items: list[tuple[int, bytes, bytes]] | None = None
+        # The whole list as a fabric sees it, filtered or not; cleared with the items.
+        self._fabric_lists: dict[tuple[int, bool], bytes] = {}
+        self._is_kept = is_kept
         self._stored_encoding = b""
         self.entry = AttributeEntry(
             id=definition.id,
@@ -104,6 +111,7 @@ class ServerAttribute:
         )
         if self.entry.is_fabric_scoped:
             self._fabric_items = self._encode_fabric_items(value)
+            self._fabric_lists.clear()
         else:
             self.entry.encoded = self._stored_encoding
 
@@ -122,15 +130,33 @@ class ServerAttribute:
         self.store(value, data)
         return True
 
+    def forget(self) -> None:
+        """Drop what was kept of a reader's value."""
+        if self._is_kept:
+            self.entry.encoded = self._fabric_items = None
+            self._fabric_lists.clear()
+
     # Reading.
 
     def encode(self, context: InteractionContext) -> bytes:
         """Return the value that a reader of this context gets, with the tag of Data."""
         if self.entry.is_fabric_scoped:
-            return b"\x36\x02" + b"".join(self.encode_items(context)) + b"\x18"
+            return self._encode_fabric_list(context)
         if self.reader is None:
             return self._stored_encoding
-        return self._codec.encoded(self.reader(context), _DATA_TAG)
+        encoded = self._codec.encoded(self.reader(context), _DATA_TAG)
+        if self._is_kept:
+            self.entry.encoded = encoded
+        return encoded
+
+    def _encode_fabric_list(self, context: InteractionContext) -> bytes:
+        key = (context.subject.fabric_index, context.fabric_filtered)
+        encoded = self._fabric_lists.get(key)
+        if encoded is None:
+            encoded = b"\x36\x02" + b"".join(self.encode_items(context)) + b"\x18"
+            if self._fabric_items is not None:
+                self._fabric_lists[key] = encoded
+        return encoded
 
     def encode_items(self, context: InteractionContext) -> Sequence[bytes]:
         """Return the items of a list, as anonymous elements."""
@@ -140,6 +166,8 @@ class ServerAttribute:
             if items is None:
                 assert self.reader is not None
                 items = self._encode_fabric_items(self.reader(context))
+                if self._is_kept:
+                    self._fabric_items = items
             if context.fabric_filtered:
                 return [full for fabric_index, full, _ in items if fabric_index == own]
             return [

@@ -58,10 +58,10 @@ def test_interfaces(root: RootNode) -> None:
         }
     ]
     root.interfaces *= 9
+    root.diagnostics.interfaces_changed()
     interfaces = root.read(root.diagnostics, "network_interfaces")
     assert isinstance(interfaces, list)
     assert len(interfaces) == 8
-    root.diagnostics.interfaces_changed()
     assert root.reported() == {"network_interfaces"}
 
 

@@ -5,7 +5,15 @@ from dataclasses import replace
 
 import pytest
 
-from evse_node.cluster.server import ClusterEnvironment, ClusterServer, reader, serves
+from evse_node.cluster.server import (
+    ClusterEnvironment,
+    ClusterServer,
+    Value,
+    kept_reader,
+    reader,
+    serves,
+    writer,
+)
 from evse_node.cluster.zap import load_definitions
 from evse_node.errors import ConfigError, StatusError
 from evse_node.matter.data_model import (
@@ -37,6 +45,7 @@ from tests.sample_cluster import (
     MANAGE,
     NOTES,
     RARE,
+    SAMPLE,
     SCOPED,
     SECRET,
     TIMED,
@@ -391,3 +400,64 @@ class TestCommands:
             sample.invoke(ADD, {0: "x"}, CONTEXT)
         assert info.value.status is Status.INVALID_COMMAND
         assert sample.calls == []
+
+
+@serves("Sample", {"Sample": SAMPLE})
+class KeepingSample(Sample):
+    """Computes two attributes, and says when they have changed."""
+
+    def __init__(self) -> None:
+        self.level_now = 1
+        self.notes_now: list[Value] = []
+        super().__init__()
+
+    @kept_reader
+    def uptime(self, context: InteractionContext) -> Value:
+        self.calls.append("uptime")
+        return self.level_now
+
+    @kept_reader
+    def notes(self, context: InteractionContext) -> Value:
+        self.calls.append("notes")
+        return self.notes_now
+
+    @writer("notes")
+    def write_notes(self, context: InteractionContext, value: Value) -> None:
+        raise StatusError(Status.FAILURE)
+
+
+def test_a_kept_value_is_computed_again_only_after_a_report(bench: Bench) -> None:
+    sample = KeepingSample()
+    bench.attach(sample)
+    entry = sample.attributes[UPTIME]
+    assert entry.encoded is None
+    first = sample.encode_attribute(UPTIME, CONTEXT)
+    assert entry.encoded == first
+    sample.level_now = 2
+    sample.report("uptime")
+    assert entry.encoded is None
+    second = sample.encode_attribute(UPTIME, CONTEXT)
+    assert second != first
+    assert entry.encoded == second
+    assert sample.calls == ["uptime", "uptime"]
+
+
+def test_a_kept_list_is_kept_for_each_fabric(bench: Bench) -> None:
+    sample = KeepingSample()
+    bench.attach(sample)
+    other = InteractionContext(Subject(AuthMode.CASE, 2, 5), 20.0)
+    sample.notes_now = [
+        {"text": "one", "secret": 1, "fabric_index": 1},
+        {"text": "two", "secret": 2, "fabric_index": 2},
+    ]
+    seen = {
+        sample.encode_attribute(NOTES, context)
+        for context in (CONTEXT, UNFILTERED, other, CONTEXT, UNFILTERED, other)
+    }
+    assert len(seen) == 3
+    assert sample.attributes[NOTES].encoded is None
+    assert sample.calls == ["notes"]
+    sample.notes_now = []
+    sample.report("notes")
+    assert sample.encode_attribute(NOTES, CONTEXT) not in seen
+    assert sample.calls == ["notes", "notes"]
