@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping
 
 from evse_node.control.api import JsonObject, JsonValue, is_object
+from evse_node.qr_code import encode_qr_code, render_for_terminal
 
 
 def describe(charger: JsonObject) -> str:
@@ -22,13 +23,10 @@ def describe(charger: JsonObject) -> str:
 
 def show_codes(qr_code: str, manual_code: str) -> None:
     """Print the QR code and both codes as text."""
-    import segno
-
     show(f"  Manual code: {_grouped(manual_code)}")
     show(f"  QR code:     {qr_code}")
     if sys.stdout.encoding.lower().startswith("utf"):
-        segno.make(qr_code, error="m").terminal(sys.stdout, compact=True, border=2)
-    sys.stdout.flush()
+        show(render_for_terminal(encode_qr_code(qr_code)))
 
 
 def _grouped(code: str) -> str:
