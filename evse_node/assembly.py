@@ -83,7 +83,7 @@ class Assembly:
         features = _features(config, backend)
         self._revision = load_revision(config.matter_version)
         self.factory = load_factory_data(config, store, os.urandom)
-        definitions = ClusterDefinitions(config.matter_version, config.cluster_xml)
+        definitions = ClusterDefinitions(config.cluster_xml, config.matter_version)
         evse = evse_settings(definitions[EVSE_CLUSTER])
         # A node on loopback alone is to be out of everyone else's reach.
         self._udp = open_udp(port, "lo" if config.interfaces == ("lo",) else "")
@@ -95,7 +95,6 @@ class Assembly:
         self._on_changed = on_changed
         self._thread = get_ident()
         self._groups: frozenset[str] = frozenset()
-        self._described: tuple[Sequence[Interface], Sequence[NetworkInterface]] = ((), ())
         self._described: tuple[Sequence[Interface], Sequence[NetworkInterface]] = ((), ())
         now = time.monotonic()
         node = Node()
@@ -219,12 +218,6 @@ class Assembly:
         for address in addresses - self._groups:
             self.runtime.join(address, indexes)
         self._groups = addresses
-
-    def _describe_interfaces(self) -> Sequence[NetworkInterface]:
-        chosen = self.mdns.chosen
-        if self._described[0] is not chosen:
-            self._described = (chosen, [_describe(interface) for interface in chosen])
-        return self._described[1]
 
     def _describe_interfaces(self) -> Sequence[NetworkInterface]:
         chosen = self.mdns.chosen

@@ -32,6 +32,7 @@ from evse_node.cluster.localization_configuration import LocalizationConfigurati
 from evse_node.cluster.network_commissioning import NetworkCommissioningServer
 from evse_node.cluster.network_interface import Interfaces
 from evse_node.cluster.operational_credentials import OperationalCredentialsServer
+from evse_node.cluster.revision import DEFAULT_REVISION
 from evse_node.cluster.server import ClusterServer
 from evse_node.cluster.software_diagnostics import SoftwareDiagnosticsServer
 from evse_node.cluster.time_format_localization import TimeFormatLocalizationServer
@@ -97,7 +98,7 @@ class NodeClusters:
 class ClusterDefinitions(dict[str, ClusterDefinition]):
     """The shipped definitions of a revision, and before them those of a file."""
 
-    def __init__(self, revision: str, file: Path | None) -> None:
+    def __init__(self, file: Path | None = None, revision: str = DEFAULT_REVISION) -> None:
         super().__init__()
         if file is not None:
             self.update({cluster.name: cluster for cluster in load_cluster_file(file)})
