@@ -175,11 +175,11 @@ class TimeSynchronizationServer(ClusterServer):
         """Take a controller's time, unless the node's is better."""
         given = Granularity(granularity)
         level = lowered(given)
-        if not self._clock.accepts(level):
+        if not self._clock.accepts(level, utc_time):
             raise StatusError(
                 Status.FAILURE,
                 cluster_status=_TIME_NOT_ACCEPTED,
-                reason="the node's time is better",
+                reason="not better than the node's time",
             )
         self._clock.set_epoch_us(utc_time, level, TimeSource.ADMIN)
 

@@ -138,7 +138,7 @@ class TimeUpdate:
     def _take(
         self, epoch_us: int, granularity: Granularity, source: TimeSource, now: float
     ) -> None:
-        if self._clock.accepts(granularity):
+        if self._clock.accepts(granularity, epoch_us):
             self._clock.set_epoch_us(epoch_us, granularity, source)
         self._ask_again(_REPEAT_S, now)
 

@@ -23,7 +23,6 @@ from evse_node.matter.status_report import Opcode as SecureChannelOpcode
 
 PROTOCOL_ID: Final = 0x0002
 BLOCK_SIZE: Final = 1024
-MAX_DESIGNATOR: Final = 0xFFFF
 _SENDER_DRIVE: Final = 0x10
 _VERSION_MASK: Final = 0x0F
 # The command that asked for the file is not answered before the transfer has begun.

@@ -18,7 +18,11 @@ from evse_node.records import dataclass
 
 MATTER_EPOCH_US: Final = 946_684_800_000_000
 """The Matter epoch, 2000-01-01, in microseconds since 1970."""
+MAX_EPOCH_US: Final = 0xFFFF_FFFF * 1_000_000
+"""The last Matter time in microseconds that can be told in seconds, too."""
 _S: Final = 1_000_000
+# What `datetime` takes for the offset of a time zone.
+_MAX_OFFSET_S: Final = 86_399
 
 
 class ClockSource(Enum):
@@ -175,16 +179,20 @@ class WallClock:
             return TimeSource.UNKNOWN
         return TimeSource.NONE if self._setting is None else self._setting.source
 
-    def accepts(self, granularity: Granularity) -> bool:
+    def accepts(self, granularity: Granularity, epoch_us: int = 0) -> bool:
         """Return whether a time with this granularity is at least as good as the one there is."""
         return (
             granularity is not Granularity.NO_TIME
+            and 0 <= epoch_us <= MAX_EPOCH_US
             and self._system_us() is None
             and granularity >= self.granularity
         )
 
     def set_epoch_us(self, epoch_us: int, granularity: Granularity, source: TimeSource) -> None:
-        """Take Matter time in microseconds; `granularity` is how good it is after its way here."""
+        """Take Matter time in microseconds, at most MAX_EPOCH_US.
+
+        `granularity` is how good it is after its way here.
+        """
         now = self._monotonic()
         level = min(granularity, Granularity.MILLISECONDS)
         self._setting = _Setting(epoch_us + MATTER_EPOCH_US, now, level, source)
@@ -257,7 +265,8 @@ class WallClock:
         """Return the offset of local time at a time in seconds since 1970."""
         if self.time_zones == (TimeZone(),) and not self.dst_offsets:
             return self._system_offset_s(utc_s)
-        return self._matter_offset_s(utc_s * _S - MATTER_EPOCH_US)
+        offset_s = self._matter_offset_s(utc_s * _S - MATTER_EPOCH_US)
+        return max(-_MAX_OFFSET_S, min(offset_s, _MAX_OFFSET_S))
 
     def _matter_offset_s(self, epoch_us: int) -> int:
         offset_s = self.time_zones[0].offset_s

@@ -167,6 +167,14 @@ def test_a_worse_time_is_refused(host: Host, granularity: int) -> None:
     assert host.read("utc_time") == NOW_US
 
 
+def test_a_time_that_no_seconds_can_tell_is_refused(host: Host) -> None:
+    last = 0xFFFF_FFFF * S
+    refusal = host.refused("SetUTCTime", utc_time=last + 1, granularity=4)
+    assert refusal == (Status.FAILURE, 2)
+    host.set_time(last)
+    assert host.read("utc_time") == last
+
+
 def test_the_systems_clock_is_not_set() -> None:
     utc_us: list[int | None] = [None]
     host = Host(source=ClockSource.SYSTEM, system_utc_us=lambda: utc_us[0])

@@ -208,3 +208,13 @@ def test_the_zone_follows_the_clock(machine: Machine) -> None:
     machine.clock.set_local_time([TimeZone(-18_000)], [DstOffset(0, 0, None)])
     assert datetime(2026, 7, 1, tzinfo=UTC).astimezone(zone).hour == 19
     assert datetime.now(zone).tzname() is None
+
+
+@pytest.mark.parametrize(("dst_s", "offset_s"), [(2**31 - 1, 86_399), (-(2**31), -86_399)])
+def test_the_zone_bears_any_offset(machine: Machine, dst_s: int, offset_s: int) -> None:
+    machine.clock.set_local_time([TimeZone(3600)], [DstOffset(dst_s, 0, None)])
+    moment = datetime(2026, 7, 1, tzinfo=UTC).astimezone(machine.clock.zone)
+    found = moment.utcoffset()
+    assert found is not None
+    assert found.total_seconds() == offset_s
+    assert moment.timestamp() == datetime(2026, 7, 1, tzinfo=UTC).timestamp()
