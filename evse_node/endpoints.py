@@ -73,8 +73,8 @@ class NodeParts:
     interfaces: Interfaces
     unique_id: str
     enable_key: bytes | None
-    energy_management: str
-    version: MatterVersion
+    energy_management: str = "0x7B"
+    version: MatterVersion = MatterVersion.V1_3
 
 
 @dataclass(frozen=True, slots=True)
