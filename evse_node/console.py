@@ -55,7 +55,6 @@ async def _serve(config: NodeConfig) -> None:
         # What is left of the start stays for good, and need not be looked at again.
         gc.collect()
         gc.freeze()
-        gc.enable()
         await stop.wait()
         unwatch()
         show("Closing: contactor open, goodbye.")
