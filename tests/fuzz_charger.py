@@ -63,13 +63,15 @@ def populate_charger(stack: MatterStack, clock: Callable[[], float]) -> None:
     backend.plug_in()
 
 
-# The session that is saved every five minutes, and TotalOperationalHours.
+# The session that is saved every five minutes, TotalOperationalHours, and energy, whose
+# readings have a time.
 MOVING = frozenset(
     {
         "store evse/session",
         "store attr/0/0033/0003",
         "versions (0, 51)",
         "attributes (0, 51, 3)",
+        "versions (1, 145)",
     }
 )
 
