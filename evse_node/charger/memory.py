@@ -20,7 +20,7 @@ from evse_node.state_machine.evse import step
 from evse_node.state_machine.limits import LimitSource
 from evse_node.state_machine.names import State
 from evse_node.state_machine.session import MeterReading
-from evse_node.state_machine.state import EvseState
+from evse_node.state_machine.state import EvseState, Permission
 from evse_node.state_machine.targets import ChargingTargetSchedule
 
 _SESSION_SAVE_S: Final = 300.0
@@ -47,8 +47,11 @@ class ChargerMemory:
 
         `meter` is None when it does not answer.
         """
-        state = self._record.load_permissions(EvseState(settings=settings.evse))
-        if "V2X" not in features:
+        charging = Permission() if settings.may_charge_when_new else None
+        new = EvseState(settings=settings.evse, charging=charging)
+        state = self._record.load_permissions(new)
+        is_both = state.charging is not None and state.discharging is not None
+        if "V2X" not in features or (is_both and not settings.evse.has_enabled_state):
             state = replace(state, discharging=None)
         session, reading = self._record.load_session(meter, now, self._utc_ms())
         is_visit = session is not None and session.is_active
