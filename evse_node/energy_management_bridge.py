@@ -28,7 +28,7 @@ from evse_node.cluster.device_energy_management_mode import (
     LOCAL_OPTIMIZATION,
     DeviceEnergyManagementMode,
 )
-from evse_node.cluster.energy_evse_mode import TIME_OF_USE, EnergyEvseMode
+from evse_node.cluster.energy_evse_mode import SOLAR_CHARGING, TIME_OF_USE, EnergyEvseMode
 from evse_node.cluster.mode_base import Mode
 from evse_node.cluster.server import ClusterServer, Value
 from evse_node.energy_management.appliance import Appliance
@@ -110,6 +110,7 @@ class EnergyManagementBridge:
             charger,
             ratings,
             is_schedule_followed=lambda: TIME_OF_USE in charging_mode.current.tags,
+            is_sun_followed=lambda: SOLAR_CHARGING in charging_mode.current.tags,
             epoch_s=self._epoch_s,
         )
         definition = definitions[MANAGEMENT]

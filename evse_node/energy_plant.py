@@ -36,7 +36,7 @@ _ENABLED: Final = frozenset({SupplyState.CHARGING_ENABLED, SupplyState.ENABLED})
 
 
 class ChargerPlant:
-    """One charger. `is_schedule_followed` tells whether its mode asks it to wait for targets."""
+    """One charger. Its mode asks it to wait for targets, to follow the sun, both or neither."""
 
     def __init__(
         self,
@@ -44,11 +44,13 @@ class ChargerPlant:
         ratings: Ratings,
         *,
         is_schedule_followed: Callable[[], bool],
+        is_sun_followed: Callable[[], bool],
         epoch_s: Callable[[], EpochSeconds | None],
     ) -> None:
         self._charger = charger
         self._ratings = ratings
         self._is_schedule_followed = is_schedule_followed
+        self._is_sun_followed = is_sun_followed
         self._epoch_s = epoch_s
         self._orders = NO_ORDERS
         self._power = PowerRange(
@@ -67,9 +69,9 @@ class ChargerPlant:
         if orders.overrides_schedule:
             # Whoever takes the schedule's place says first how much, and then lets it go.
             self._claim(before, orders, now)
-            self._follow_schedule(now)
+            self._follow_mode(now)
         else:
-            self._follow_schedule(now)
+            self._follow_mode(now)
             self._claim(before, orders, now)
 
     def _claim(self, before: Orders, orders: Orders, now: float) -> None:
@@ -77,14 +79,17 @@ class ChargerPlant:
             claim = LimitClaimed(LimitSource.GRID, orders.limit_ma, (Direction.CHARGE,))
             self._charger.handle(claim, now)
 
-    def _follow_schedule(self, now: float) -> None:
-        is_followed = self._is_schedule_followed() and not self._orders.overrides_schedule
-        self._charger.follow_schedule(is_followed, now)
+    def _follow_mode(self, now: float) -> None:
+        is_free = not self._orders.overrides_schedule
+        self._charger.follow_schedule(is_free and self._is_schedule_followed(), now)
+        self._charger.follow_surplus(is_free and self._is_sun_followed(), now)
 
     def keep_schedule_overridden(self, snapshot: Snapshot, now: float) -> None:
         """Let the schedule go again if somebody else, such as a change of mode, took it up."""
-        if snapshot.is_held and self._orders.overrides_schedule:
-            self._follow_schedule(now)
+        if self._orders.overrides_schedule and (
+            snapshot.is_held or self._solar_claim() is not None
+        ):
+            self._follow_mode(now)
 
     # What it tells
 
@@ -105,7 +110,8 @@ class ChargerPlant:
                 self._ratings.nominal_voltage_mv,
                 self._ratings.phases,
                 Milliamps(max(MINIMUM_OFFER_MA, snapshot.minimum_charge_ma)),
-                self._limit_without_own(),
+                self._limit_without(LimitSource.GRID, LimitSource.SOLAR),
+                self._intended_limit(snapshot),
             ),
             is_connected=state in _CONNECTED and snapshot.supply_state in _ENABLED,
             wants_energy=self._wants_energy(snapshot, need),
@@ -113,8 +119,23 @@ class ChargerPlant:
             start_time=self._planned_start(snapshot),
         )
 
-    def _limit_without_own(self) -> Milliamps:
-        return self._charger.state.charge_limits.with_claim(LimitSource.GRID, None).current_ma
+    def _limit_without(self, *sources: LimitSource) -> Milliamps:
+        limits = self._charger.state.charge_limits
+        for source in sources:
+            limits = limits.with_claim(source, None)
+        return limits.current_ma
+
+    def _solar_claim(self) -> Milliamps | None:
+        return self._charger.state.charge_limits.claim(LimitSource.SOLAR)
+
+    def _intended_limit(self, snapshot: Snapshot) -> Milliamps:
+        """Return what the charger offers by itself, once its schedule lets it.
+
+        For a target it takes more than the sun gives.
+        """
+        if self._planned_start(snapshot) is not None:
+            return self._limit_without(LimitSource.GRID, LimitSource.SOLAR)
+        return self._limit_without(LimitSource.GRID)
 
     def _wants_energy(self, snapshot: Snapshot, need: Need) -> bool:
         """Tell whether energy would flow, now or later, if energy management let it.
@@ -125,14 +146,15 @@ class ChargerPlant:
             return False  # it has what its target asks for, and waits for the next one
         if snapshot.state in (State.PLUGGED_IN_DEMAND, State.PLUGGED_IN_CHARGING):
             return True
-        limit_ma = self._orders.limit_ma
-        is_withheld = limit_ma is not None and limit_ma < MINIMUM_OFFER_MA
+        claims = (self._orders.limit_ma, self._solar_claim())
+        is_withheld = any(claim is not None and claim < MINIMUM_OFFER_MA for claim in claims)
         return snapshot.state is State.PLUGGED_IN_NO_DEMAND and (snapshot.is_held or is_withheld)
 
     def _planned_start(self, snapshot: Snapshot) -> EpochSeconds | None:
         start_time, now = snapshot.next_charge.start_time, self._epoch_s()
         is_waiting = snapshot.is_held or (
-            self._orders.overrides_schedule and self._is_schedule_followed()
+            self._is_schedule_followed()
+            and (self._orders.overrides_schedule or self._solar_claim() is not None)
         )
         if not is_waiting or start_time is None or now is None or start_time <= now:
             return None

@@ -24,22 +24,33 @@ class Availability(Enum):
 class Supply:
     """The current that may be offered, and what it means in power.
 
-    `maximum_ma` is the limit of all others: energy management's own claim left out.
+    `maximum_ma` is the limit of all others: energy management's own claim left out, and
+    what the charger denies itself by following the sun. `intended_ma` is that, too: what
+    the charger would offer by itself once it does not wait any more; 0 for nothing.
     """
 
     voltage_mv: Millivolts
     phases: int
     minimum_ma: Milliamps
     maximum_ma: Milliamps
+    intended_ma: Milliamps
 
     @property
     def power(self) -> PowerRange | None:
         """The power that a vehicle may have; None when that is none at all."""
-        if self.maximum_ma < self.minimum_ma:
+        return self._up_to(self.maximum_ma)
+
+    @property
+    def intended_power(self) -> PowerRange | None:
+        """The power that the charger would give by itself; None when that is none at all."""
+        return self._up_to(self.intended_ma)
+
+    def _up_to(self, current_ma: Milliamps) -> PowerRange | None:
+        if current_ma < self.minimum_ma:
             return None
         return PowerRange(
             power_mw(self.voltage_mv, self.minimum_ma, self.phases),
-            power_mw(self.voltage_mv, self.maximum_ma, self.phases),
+            power_mw(self.voltage_mv, current_ma, self.phases),
         )
 
     def current_ma(self, power: int) -> Milliamps:

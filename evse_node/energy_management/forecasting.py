@@ -32,7 +32,8 @@ from evse_node.units import EpochSeconds, MilliwattHours, Milliwatts
 
 def own_forecast(state: EnergyState, epoch_s: EpochSeconds, now: float) -> Forecast | None:
     """Return what the charger intends by itself; a running power adjustment is part of it."""
-    power = state.supply_power
+    supply = state.conditions.supply
+    power = supply.intended_power if state.adjustment is None else supply.power
     if power is None:
         return None
     need, adjustment = state.conditions.need, state.adjustment

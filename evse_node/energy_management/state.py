@@ -73,8 +73,8 @@ class Orders:
     """What the charger is to do.
 
     `limit_ma` is energy management's claim on the current, 0 while it may not flow, None
-    without a claim. `overrides_schedule`: charging does not wait for the charger's own
-    schedule, because a plan that somebody asked for has taken its place.
+    without a claim. `overrides_schedule`: charging waits neither for the charger's own
+    schedule nor for the sun, because what somebody asked for has taken their place.
     """
 
     limit_ma: Milliamps | None = None

@@ -23,7 +23,15 @@ EPOCH = EpochSeconds(800_000_000)
 HOUR = 3600
 # 6 to 16 A on one phase
 POWER = PowerRange(Milliwatts(1_380_000), Milliwatts(3_680_000))
-SUPPLY = Supply(Millivolts(230_000), 1, Milliamps(6_000), Milliamps(16_000))
+SUPPLY = Supply(Millivolts(230_000), 1, Milliamps(6_000), Milliamps(16_000), Milliamps(16_000))
+
+
+def limited(current_ma: int, intended_ma: int | None = None) -> Supply:
+    """Return the supply with another limit."""
+    intended = current_ma if intended_ma is None else intended_ma
+    return replace(SUPPLY, maximum_ma=Milliamps(current_ma), intended_ma=Milliamps(intended))
+
+
 AWAY = Conditions(Availability.ONLINE, POWER, SUPPLY)
 PLUGGED_IN = replace(AWAY, is_connected=True, wants_energy=True)
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from evse_node.energy_management.appliance import Appliance
-from evse_node.energy_management.conditions import Availability, Supply
+from evse_node.energy_management.conditions import Availability
 from evse_node.energy_management.forecast import PowerRange
 from evse_node.energy_management.names import (
     AdjustmentCause,
@@ -24,7 +24,6 @@ from evse_node.energy_management.requests import (
     CancelPowerAdjustRequest,
     CancelRequest,
     ConditionsChanged,
-    Constraint,
     ConstraintRequest,
     ModifyForecastRequest,
     OptOutChanged,
@@ -35,11 +34,10 @@ from evse_node.energy_management.requests import (
     ResumeRequest,
     Script,
     ScriptChanged,
-    SlotAdjustment,
     StartTimeAdjustRequest,
 )
 from evse_node.energy_management.state import NO_ORDERS, Orders
-from evse_node.units import EpochSeconds, Milliamps, Millivolts, MilliwattHours, Milliwatts
+from evse_node.units import EpochSeconds, Milliamps, MilliwattHours, Milliwatts
 from tests.unit.energy_management.plant import (
     AWAY,
     EPOCH,
@@ -51,6 +49,7 @@ from tests.unit.energy_management.plant import (
     SFR,
     SUPPLY,
     Bench,
+    limited,
     needs,
 )
 
@@ -104,7 +103,7 @@ def test_a_vehicle_that_asks_for_nothing() -> None:
 
 
 def test_a_limit_under_the_least_current() -> None:
-    low = Supply(Millivolts(230_000), 1, Milliamps(6_000), Milliamps(5_000))
+    low = limited(5_000)
     bench = Bench(replace(PLUGGED_IN, supply=low))
     assert bench.appliance.state.options == ()
     assert bench.appliance.forecast() is None
@@ -169,7 +168,7 @@ def test_no_adjustment_without_the_feature() -> None:
 def test_no_adjustment_where_the_target_has_no_room() -> None:
     tight = replace(PLUGGED_IN, need=needs(7_360_000, 2 * HOUR + 5))
     assert Bench(tight).appliance.state.options == ()
-    none_to_miss = Supply(Millivolts(230_000), 1, Milliamps(16_000), Milliamps(16_000))
+    none_to_miss = replace(SUPPLY, minimum_ma=Milliamps(16_000))
     bench = Bench(replace(tight, supply=none_to_miss))
     [option] = bench.appliance.state.options
     assert option.power.minimum_mw == option.power.maximum_mw
@@ -223,7 +222,7 @@ def test_pause_of_a_requested_forecast_keeps_the_request() -> None:
     assert bench.ask(PauseRequest(300, GRID)) is None
     bench.wait(100)
     # What changes meanwhile does not change the forecast.
-    bench.tell(replace(PROMISED, supply=replace(SUPPLY, maximum_ma=Milliamps(20_000))))
+    bench.tell(replace(PROMISED, supply=limited(20_000)))
     assert bench.ask(ResumeRequest()) is None
     assert bench.appliance.state.update_reason is UpdateReason.LOCAL
     assert bench.forecast.end_time == end + 100
@@ -241,129 +240,6 @@ def test_a_pause_for_another_cause_opts_out_alone() -> None:
     bench.ask(OptOutChanged(frozenset({GRID, LOCAL})))
     assert bench.appliance.state.update_reason is UpdateReason.INTERNAL
     assert bench.orders == NO_ORDERS
-
-
-# Forecasts
-
-
-def test_a_forecast_from_the_schedule() -> None:
-    waiting = replace(PROMISED, start_time=at(3 * HOUR))
-    bench = Bench(waiting)
-    assert (bench.forecast.start_time, bench.forecast.end_time) == (at(3 * HOUR), at(5 * HOUR))
-    assert bench.forecast.latest_end_time == at(6 * HOUR)
-    assert bench.forecast.active_slot is None
-    number = bench.forecast.id
-    # The wait ends as planned, a little late: it is the same forecast.
-    bench.wait(3 * HOUR + 2)
-    bench.tell(PROMISED)
-    assert (bench.forecast.id, bench.forecast.active_slot) == (number, 0)
-
-
-def test_an_early_start_is_another_forecast() -> None:
-    bench = Bench(replace(PROMISED, start_time=at(3 * HOUR)))
-    number = bench.forecast.id
-    bench.wait(HOUR)
-    bench.tell(PROMISED)
-    assert bench.forecast.id > number
-    assert bench.forecast.start_time == at(HOUR)
-
-
-def test_numbers_grow() -> None:
-    bench = Bench(PROMISED)
-    numbers = [bench.forecast.id]
-    assert numbers[0] == 8
-    for request in (
-        StartTimeAdjustRequest(at(HOUR), LOCAL),
-        CancelRequest(),
-        ConstraintRequest((Constraint(at(60), 60, HALF, MilliwattHours(10**6)),), LOCAL),
-        OptOutChanged(frozenset({LOCAL})),
-    ):
-        assert bench.ask(request) is None
-        numbers.append(bench.forecast.id)
-    assert numbers == sorted(set(numbers))
-    bench.ask(OptOutChanged(frozenset()))
-    assert bench.forecast.id == numbers[-1]
-
-
-def test_progress_alone_is_no_new_forecast() -> None:
-    bench = Bench(PROMISED)
-    number = bench.forecast.id
-    bench.wait(600)
-    less = replace(needs(6_000_000, 6 * HOUR), charged_mwh=MilliwattHours(1_360_000))
-    bench.tell(replace(PROMISED, need=less))
-    assert bench.forecast.id == number
-
-
-def test_a_forecast_needs_the_clock() -> None:
-    bench = Bench(PROMISED)
-    bench.ask(StartTimeAdjustRequest(at(HOUR), LOCAL))
-    bench.is_clock_known = False
-    bench.wait(61)
-    assert bench.appliance.forecast() is None
-    assert bench.orders == NO_ORDERS
-    assert bench.appliance.next_deadline(bench.now) == pytest.approx(bench.now + 30, abs=30)
-    bench.is_clock_known = True
-    bench.wait(30)
-    assert bench.appliance.state.update_reason is UpdateReason.INTERNAL
-
-
-def test_a_requested_forecast_is_followed_slot_by_slot() -> None:
-    bench = Bench(PROMISED)
-    windows = (
-        Constraint(at(600), 600, HALF, MilliwattHours(10**9)),
-        Constraint(at(1800), 600, HALF, MilliwattHours(0)),
-    )
-    assert bench.ask(ConstraintRequest(windows, GRID)) is None
-    assert [slot.power_mw for slot in bench.forecast.slots[:5]] == [FULL, HALF, FULL, 0, FULL]
-    seen = []
-    for _ in range(5):
-        seen.append(bench.orders.limit_ma)
-        bench.wait(600)
-    assert seen == [None, 8_000, None, 0, None]
-    bench.wait(3 * HOUR)
-    assert bench.appliance.state.update_reason is UpdateReason.INTERNAL
-    assert bench.orders == NO_ORDERS
-
-
-def test_an_energy_bound_counts_as_power() -> None:
-    bench = Bench(PROMISED)
-    window = Constraint(at(600), HOUR, FULL, MilliwattHours(HALF))
-    assert bench.ask(ConstraintRequest((window,), GRID)) is None
-    assert bench.forecast.slots[1].power_mw == HALF
-
-
-@pytest.mark.parametrize(("load", "expected"), [(-100, 0), (-50, HALF), (0, FULL), (100, FULL)])
-def test_load_control(load: int, expected: int) -> None:
-    bench = Bench(PROMISED, SFR)
-    window = Constraint(at(600), HOUR, load_control=load)
-    assert bench.ask(ConstraintRequest((window,), GRID)) is None
-    bench.wait(700)
-    slot = bench.forecast.slots[bench.forecast.active_slot or 0]
-    assert slot.power_mw == expected
-
-
-def test_slots_of_the_past_cannot_be_changed() -> None:
-    bench = Bench(PROMISED)
-    bench.wait(HOUR + 10)
-    number = bench.forecast.id
-    change = SlotAdjustment(0, HOUR, FULL)
-    assert bench.ask(ModifyForecastRequest(number, (change,), LOCAL)) is Problem.CONSTRAINT
-    change = SlotAdjustment(1, 2 * HOUR, HALF)
-    assert bench.ask(ModifyForecastRequest(number, (change,), LOCAL)) is None
-    # What was drawn before the change was drawn at full power.
-    energy = bench.forecast.slots[1].energy_mwh
-    assert energy == pytest.approx(10 * FULL / 3600 + (2 * HOUR - 10) * HALF / 3600, abs=2)
-
-
-def test_a_request_in_the_middle_of_another() -> None:
-    bench = Bench(PROMISED)
-    bench.ask(PauseRequest(300, LOCAL))
-    assert bench.ask(StartTimeAdjustRequest(at(HOUR), LOCAL)) is Problem.STATE
-    assert bench.ask(HALF_ADJUSTMENT) is Problem.STATE
-    bench.ask(ResumeRequest())
-    bench.ask(HALF_ADJUSTMENT)
-    assert bench.ask(ConstraintRequest((), LOCAL)) is Problem.STATE
-    assert bench.ask(PauseRequest(300, LOCAL)) is Problem.STATE
 
 
 # Idle
@@ -414,7 +290,7 @@ def test_a_script_stands_in_for_the_charger() -> None:
 def test_only_what_was_asked_for_is_prompt() -> None:
     bench = Bench(PROMISED)
     bench.prompts.clear()
-    bench.tell(replace(PROMISED, supply=replace(SUPPLY, maximum_ma=Milliamps(10_000))))
+    bench.tell(replace(PROMISED, supply=limited(10_000)))
     assert bench.prompts == [False]
     bench.ask(PauseRequest(60, LOCAL))
     assert bench.prompts == [False, True]

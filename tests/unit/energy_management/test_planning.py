@@ -207,7 +207,9 @@ def test_no_forecast_looks_further_than_a_week() -> None:
 @pytest.mark.parametrize("phases", [1, 3])
 @pytest.mark.parametrize("current_ma", [6_000, 6_001, 10_123, 15_999, 31_777, 80_000])
 def test_power_becomes_its_current_again(phases: int, current_ma: int) -> None:
-    supply = Supply(Millivolts(231_300), phases, Milliamps(6_000), Milliamps(current_ma))
+    supply = Supply(
+        Millivolts(231_300), phases, Milliamps(6_000), Milliamps(current_ma), Milliamps(0)
+    )
     power = supply.power
     assert power is not None
     assert supply.current_ma(power.maximum_mw) == current_ma
@@ -216,4 +218,7 @@ def test_power_becomes_its_current_again(phases: int, current_ma: int) -> None:
 
 
 def test_too_little_current_is_no_power() -> None:
-    assert Supply(Millivolts(230_000), 1, Milliamps(6_000), Milliamps(5_999)).power is None
+    assert (
+        Supply(Millivolts(230_000), 1, Milliamps(6_000), Milliamps(5_999), Milliamps(5_999)).power
+        is None
+    )

@@ -33,15 +33,15 @@ from evse_node.energy_management.requests import (
     StartTimeAdjustRequest,
 )
 from evse_node.energy_management.state import NO_ORDERS
-from evse_node.units import EpochSeconds, Milliamps, MilliwattHours, Milliwatts
+from evse_node.units import EpochSeconds, MilliwattHours, Milliwatts
 from tests.unit.energy_management.plant import (
     EPOCH,
     HOUR,
     PFR,
     PLUGGED_IN,
     SFR,
-    SUPPLY,
     Bench,
+    limited,
     needs,
 )
 
@@ -50,10 +50,10 @@ seconds = st.integers(-100, 8 * HOUR)
 powers = st.integers(0, 5_000_000).map(Milliwatts)
 durations = st.one_of(st.integers(0, 5 * HOUR), st.sampled_from([60, 600, HOUR]))
 conditions = st.builds(
-    lambda availability, current, connected, wants, need, start: Conditions(
+    lambda availability, current, intended, connected, wants, need, start: Conditions(
         availability,
         PLUGGED_IN.power,
-        replace(SUPPLY, maximum_ma=Milliamps(current)),
+        limited(current, min(current, intended)),
         connected,
         wants,
         need,
@@ -61,6 +61,7 @@ conditions = st.builds(
     ),
     st.sampled_from([Availability.ONLINE] * 8 + [Availability.FAULT, Availability.OFFLINE]),
     st.sampled_from([0, 6_000, 10_000, 16_000]),
+    st.sampled_from([0, 8_000, 16_000, 16_000]),
     st.sampled_from([True] * 5 + [False]),
     st.booleans(),
     st.builds(
