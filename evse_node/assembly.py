@@ -117,7 +117,12 @@ class Assembly:
                 backend,
                 store,
                 now=now,
-                settings=ChargerSettings(evse=evse, features=features, zone=clock.zone),
+                settings=ChargerSettings(
+                    evse=evse,
+                    features=features,
+                    may_charge_when_new=config.charging == "enabled",
+                    zone=clock.zone,
+                ),
                 utc_ms=clock.utc_ms,
                 timers=self.stack.timers,
             )

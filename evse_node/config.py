@@ -46,9 +46,10 @@ class NodeConfig:
     first start and keeps. `interfaces` is empty for every interface that is up
     and not loopback. `features` is None for all that the backend can do.
     `energy_management` is the feature map of Device Energy Management, or empty. `control`
-    is None for no control API. `clock` is "system" or "matter". `dac`, `pai`, `cd` and
-    `dac_key` are files of the maker's own attestation, all four or none. `hal` is
-    handed to the backend.
+    is None for no control API. `clock` is "system" or "matter". `charging` is "enabled" for a
+    charger that charges before a controller has said anything, else "disabled". `dac`,
+    `pai`, `cd` and `dac_key` are files of the maker's own attestation, all four or none.
+    `hal` is handed to the backend.
 
     Raises ConfigError when a value cannot be used.
     """
@@ -60,6 +61,7 @@ class NodeConfig:
     interfaces: tuple[str, ...] = ()
     backend: str = "simulated"
     features: tuple[str, ...] | None = None
+    charging: str = "disabled"
     energy_management: str = "0x7B"
     matter_version: str = "1.3"
     enable_key: bytes | None = None

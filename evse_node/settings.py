@@ -12,6 +12,7 @@ from evse_node.matter.onboarding import MAX_DISCRIMINATOR, MAX_PASSCODE, is_vali
 
 ENVIRONMENT_PREFIX: Final = "EVSE_NODE_"
 CLOCKS: Final = ("system", "matter")
+SUPPLY: Final = ("disabled", "enabled")
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 FEATURES: Final = ("PREF", "SOC", "PNC", "RFID", "V2X")
 
@@ -225,6 +226,15 @@ SETTINGS: Final = (
         f"a list of {', '.join(FEATURES)} (or none)",
         "LIST",
         f"some of {','.join(FEATURES)}, or none (all that the hardware can do)",
+    ),
+    Setting(
+        "charging",
+        "charging",
+        _one_of(*SUPPLY),
+        f"one of {', '.join(SUPPLY)}",
+        "NAME",
+        "whether a new charger may charge before a controller allows it: enabled or disabled "
+        "(disabled)",
     ),
     Setting(
         "energy-management",

@@ -243,8 +243,10 @@ _OPTIONAL = (
 )
 
 _YAML = (
+    # It accepts only null for the times until which something is enabled, which is without end.
+    *_suites("EEVSE_2_1", options=("--charging", "enabled", "--features", "PREF,SOC,PNC,RFID")),
     # Nothing but the node.
-    *_suites("EEVSE_2_1", "PS_2_1", "ACE_1_1", "ACL_2_1", "CGEN_2_1"),
+    *_suites("PS_2_1", "ACE_1_1", "ACL_2_1", "CGEN_2_1"),
     *_suites("DGGEN_2_3", "DGGEN_3_1", "GRPKEY_2_1"),
     # With prompts, which the PICS switch off.
     *_suites("EEVSEM_2_1", "DEMM_2_1", "GRPKEY_2_2"),

@@ -38,6 +38,7 @@ def test_every_key_is_known_to_each_source(tmp_path: Path) -> None:
         "interface": "eth0,wlan0",
         "backend": "simulated",
         "features": "soc,V2X",
+        "charging": "enabled",
         "energy-management": "0x7C",
         "matter-version": "1.4.2",
         "enable-key": "00112233445566778899aabbccddeeff",

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from evse_node.charger import Charger, ChargerSettings
+from evse_node.charger import Charger, ChargerSettings, Snapshot
 from evse_node.errors import HalError
 from evse_node.hal.interface import CardPresented
 from evse_node.hal.simulated import SimulatedBackend
@@ -444,3 +444,18 @@ class TestSelfTest:
         host.backend.self_test = None  # type: ignore[assignment]
         host.charger.handle(StartDiagnostics(), host.now)
         assert host.charger.snapshot().supply_state is SupplyState.DISABLED
+
+
+def test_a_new_charger_may_be_allowed_to_charge() -> None:
+    store = MemoryStore()
+
+    def snapshot() -> Snapshot:
+        settings = ChargerSettings(may_charge_when_new=True)
+        return Charger(SimulatedBackend(), store, now=0.0, settings=settings).snapshot()
+
+    assert snapshot().supply_state is SupplyState.CHARGING_ENABLED
+    assert snapshot().charging == Permission()
+    Charger(
+        SimulatedBackend(), store, now=0.0, settings=ChargerSettings(may_charge_when_new=True)
+    ).handle(Disable(), 1.0)
+    assert snapshot().supply_state is SupplyState.DISABLED
