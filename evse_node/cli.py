@@ -38,11 +38,19 @@ _SIMULATION: Final = {
     "tap": "hold a card to the RFID reader",
     "fault": "let the hardware report a fault",
     "clear-fault": "let the hardware's faults go away",
+    "temperature": "give the board another temperature",
+    "surplus": "let the sun leave power over for charging",
 }
 _ARGUMENTS: Final = {
     "tap": ("uid", "UID", "the card: 1 to 10 bytes in hexadecimal"),
     "fault": ("name", "NAME", "a name of FaultStateEnum, like OverTemperature"),
+    "temperature": ("celsius", "C", "whole degrees Celsius"),
+    "surplus": ("watts", "WATTS", "whole watts"),
 }
+_NUMBERS: Final = ("celsius", "watts")
+
+
+_BOARD_HELP: Final = "TOML file of the board, or the name of one that is shipped"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -105,6 +113,11 @@ def _parser() -> _Parser:
     pics.add_argument("--endpoint", metavar="N", type=int, help="of this endpoint only")
     _add_settings(pics, [setting.key for setting in SETTINGS])
 
+    safe_off = _add(commands, "safe-off", "switch all outputs of a board off", _safe_off)
+    safe_off.add_argument("--board", metavar="FILE", required=True, help=_BOARD_HELP)
+    doctor = _add(commands, "doctor", "check every part of a board, and draw its wiring", _doctor)
+    doctor.add_argument("--board", metavar="FILE", required=True, help=_BOARD_HELP)
+
     sim = commands.add_parser("sim", help="act on the simulated car of a running node")
     actions = sim.add_subparsers(metavar="ACTION", required=True)
     for action, text in _SIMULATION.items():
@@ -112,7 +125,8 @@ def _parser() -> _Parser:
         parsed.set_defaults(action=action)
         if action in _ARGUMENTS:
             name, metavar, help_text = _ARGUMENTS[action]
-            parsed.add_argument(name, metavar=metavar, help=help_text)
+            kind = int if name in _NUMBERS else str
+            parsed.add_argument(name, metavar=metavar, help=help_text, type=kind)
         _add_settings(parsed, _FINDING)
     status = _add(actions, "status", "show what the charger does", _status)
     status.add_argument("--json", action="store_true", help="print JSON")
@@ -190,9 +204,13 @@ def _onboarding(arguments: argparse.Namespace) -> None:
     if arguments.json:
         _print_json(codes)
         return
-    from evse_node.display import show_codes
+    import subprocess
+
+    from evse_node.display import drawing_command, show_codes
 
     show_codes(str(codes["qr_code"]), str(codes["manual_code"]))
+    if command := drawing_command(str(codes["qr_code"])):
+        subprocess.run(command, check=False)
 
 
 def _factory_reset(arguments: argparse.Namespace) -> None:
@@ -234,11 +252,24 @@ def _pics(arguments: argparse.Namespace) -> None:
         ) from None
 
 
+def _safe_off(arguments: argparse.Namespace) -> None:
+    from evse_node.hal.gpio.commands import safe_off
+
+    safe_off(arguments.board)
+
+
+def _doctor(arguments: argparse.Namespace) -> None:
+    from evse_node.hal.gpio.commands import doctor
+
+    doctor(arguments.board)
+
+
 def _simulate(arguments: argparse.Namespace) -> None:
     parameters: JsonObject | None = None
     if arguments.action in _ARGUMENTS:
         name = _ARGUMENTS[arguments.action][0]
-        parameters = {name: str(getattr(arguments, name))}
+        given = getattr(arguments, name)
+        parameters = {name: given if isinstance(given, int) else str(given)}
     _node(arguments).call("POST", f"/sim/{arguments.action}", parameters)
 
 

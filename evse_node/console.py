@@ -12,7 +12,7 @@ from typing import Final, NoReturn
 
 from evse_node import __version__
 from evse_node.config import NodeConfig
-from evse_node.display import describe, show, show_codes
+from evse_node.display import describe, drawing_command, show, show_codes
 from evse_node.node import EvseNode
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
@@ -49,6 +49,9 @@ async def _serve(config: NodeConfig) -> None:
         address = node.control_address
         show(f"  Control API: {'off' if address is None else f'http://{address}/openapi.json'}")
         show_codes(node.qr_code, node.manual_code)
+        if command := drawing_command(node.qr_code):
+            drawing = await asyncio.create_subprocess_exec(*command)
+            await drawing.wait()
         changes = _Changes(node)
         unwatch = node.watch(changes.show)
         changes.show()

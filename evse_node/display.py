@@ -6,7 +6,6 @@ import sys
 from collections.abc import Mapping
 
 from evse_node.control.api import JsonObject, JsonValue, is_object
-from evse_node.qr_code import encode_qr_code, render_for_terminal
 
 
 def describe(charger: JsonObject) -> str:
@@ -22,11 +21,21 @@ def describe(charger: JsonObject) -> str:
 
 
 def show_codes(qr_code: str, manual_code: str) -> None:
-    """Print the QR code and both codes as text."""
+    """Print both codes as text."""
     show(f"  Manual code: {_grouped(manual_code)}")
     show(f"  QR code:     {qr_code}")
-    if sys.stdout.encoding.lower().startswith("utf"):
-        show(render_for_terminal(encode_qr_code(qr_code)))
+
+
+def drawing_command(qr_code: str) -> list[str]:
+    """Return the command that draws a QR code here; empty where it could not be shown.
+
+    It is a process of its own because the library brings HTTP and TLS into memory, which
+    a node would then keep for good.
+    """
+    if not sys.stdout.encoding.lower().startswith("utf"):
+        return []
+    options = ("--compact", "--border", "2", "--error", "m")
+    return [sys.executable, "-m", "segno.cli", *options, qr_code]
 
 
 def _grouped(code: str) -> str:
