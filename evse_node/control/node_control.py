@@ -11,7 +11,7 @@ from evse_node import __version__
 from evse_node.charger import Snapshot
 from evse_node.control.api import ApiError, JsonObject, JsonValue
 from evse_node.state_machine.limits import Limits
-from evse_node.units import Milliamps, MilliwattHours
+from evse_node.units import Milliamps, MilliwattHours, Milliwatts
 
 if TYPE_CHECKING:
     from evse_node.node import EvseNode
@@ -56,6 +56,17 @@ class NodeControl:
         self._check_running()
         await self._node.factory_reset()
 
+    def act(self, action: str, parameters: JsonObject) -> None:
+        """Act on the charger. Raises ApiError while the node restarts."""
+        self._check_running()
+        charger, now = self._node.charger, time.monotonic()
+        if action == "surplus":
+            surplus = Milliwatts(1000 * (_integer(parameters.get("watts")) or 0))
+            charger.set_surplus(surplus, now, _integer(parameters.get("seconds")))
+        else:
+            charger.acknowledge_faults(now)
+        self._node.wake()
+
     def simulate(self, action: str, parameters: JsonObject) -> None:
         """Act on the simulated car. Raises ApiError for what it cannot do."""
         self._check_running()
@@ -82,6 +93,10 @@ class NodeControl:
                         soc_percent=_integer(parameters.get("soc_percent")),
                         capacity_mwh=None if capacity is None else MilliwattHours(capacity),
                     )
+                case "temperature":
+                    car.set_temperature(_integer(parameters["celsius"]) or 0)
+                case "surplus":
+                    car.set_surplus(_integer(parameters["watts"]) or 0)
                 case "derate":
                     current = _integer(parameters.get("current_ma"))
                     car.derate(None if current is None else Milliamps(current))
@@ -138,6 +153,8 @@ def describe_charger(
         "offered_ma": snapshot.offered_ma,
         "contactor": snapshot.contactor.value,
         "is_locked": snapshot.is_locked,
+        "is_held": snapshot.is_held,
+        "is_card_awaited": snapshot.is_card_awaited,
         "charging_enabled": snapshot.charging is not None,
         "discharging_enabled": snapshot.discharging is not None,
         "charge_limit_ma": limit.current_ma,

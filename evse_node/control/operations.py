@@ -33,6 +33,20 @@ CURRENT: Final = Parameter(
     minimum=0,
     maximum=80_000,
 )
+WATTS: Final = Parameter(
+    "watts",
+    "integer",
+    "the power in watts that is left over for charging, what already goes there included",
+    is_required=True,
+    minimum=0,
+    maximum=1_000_000,
+)
+SECONDS: Final = Parameter(
+    "seconds", "integer", "how long it holds; until the next one when left out", minimum=1
+)
+CELSIUS: Final = Parameter(
+    "celsius", "integer", "degrees Celsius", is_required=True, minimum=-40, maximum=150
+)
 
 OPERATIONS: Final = (
     Operation("GET", "/status", "What the charger and the node do now.", "Status"),
@@ -50,6 +64,19 @@ OPERATIONS: Final = (
         "/factory-reset",
         "Open the contactor, forget all fabrics and settings, and start anew.",
         "Done",
+    ),
+    Operation(
+        "POST",
+        "/surplus",
+        "Tell the charger what the sun leaves over; a mode with solar charging follows it.",
+        "Status",
+        parameters=(WATTS, SECONDS),
+    ),
+    Operation(
+        "POST",
+        "/clear-faults",
+        "Clear the faults that were seen to. One whose cause is still there stays.",
+        "Status",
     ),
     Operation("POST", "/sim/plug-in", "Plug the simulated car in.", "Status", is_simulation=True),
     Operation("POST", "/sim/unplug", "Unplug the simulated car.", "Status", is_simulation=True),
@@ -84,6 +111,22 @@ OPERATIONS: Final = (
         "Give the car another battery or state of charge.",
         "Status",
         parameters=(SOC, CAPACITY),
+        is_simulation=True,
+    ),
+    Operation(
+        "POST",
+        "/sim/temperature",
+        "Give the simulated board another temperature.",
+        "Status",
+        parameters=(CELSIUS,),
+        is_simulation=True,
+    ),
+    Operation(
+        "POST",
+        "/sim/surplus",
+        "Let the sun shine on the simulated house.",
+        "Status",
+        parameters=(WATTS,),
         is_simulation=True,
     ),
     Operation(
@@ -165,6 +208,8 @@ SCHEMAS: Final[JsonObject] = {
             "offered_ma": _INTEGER,
             "contactor": {"enum": ["open", "closing", "closed", "opening"]},
             "is_locked": _BOOLEAN,
+            "is_held": {"type": "boolean", "description": "A schedule puts charging off."},
+            "is_card_awaited": {"type": "boolean", "description": "No card was shown yet."},
             "charging_enabled": _BOOLEAN,
             "discharging_enabled": _BOOLEAN,
             "charge_limit_ma": _INTEGER,

@@ -42,6 +42,9 @@ class Controlled(Protocol):
     async def factory_reset(self) -> None:
         """Forget all that a factory reset forgets, and start anew."""
 
+    def act(self, action: str, parameters: JsonObject) -> None:
+        """Act on the charger, whatever its hardware is."""
+
     def simulate(self, action: str, parameters: JsonObject) -> None:
         """Act on the simulated car. Raises EvseNodeError when there is none or it cannot."""
 
@@ -108,6 +111,9 @@ class ControlServer:
             case "/factory-reset":
                 await node.factory_reset()
                 return {"done": True}
+            case "/surplus" | "/clear-faults":
+                node.act(path.removeprefix("/"), parameters)
+                return node.status()
             case _:
                 node.simulate(path.removeprefix(_SIMULATION), parameters)
                 return node.status()

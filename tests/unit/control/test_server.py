@@ -39,6 +39,9 @@ class JournalNode:
     async def factory_reset(self) -> None:
         self.journal.append("factory-reset")
 
+    def act(self, action: str, parameters: JsonObject) -> None:
+        self.journal.append(f"{action} {json.dumps(parameters)}")
+
     def simulate(self, action: str, parameters: JsonObject) -> None:
         if action == "unplug":
             raise HalError("the lock is stuck")
