@@ -43,7 +43,6 @@ from evse_node.energy_management.notices import (
 from evse_node.energy_management.requests import (
     CancelPowerAdjustRequest,
     CancelRequest,
-    ConditionsChanged,
     Constraint,
     ConstraintRequest,
     ModifyForecastRequest,
@@ -118,7 +117,6 @@ class EnergyManagementBridge:
         self._structs = EnergyStructs(definition, codes)
         self.appliance = Appliance(
             self._plant,
-            self._plant.conditions(charger.snapshot()),
             features=codes,
             epoch_s=self._epoch_s,
             # Numbers of forecasts go on growing over restarts, without being stored.
@@ -148,9 +146,7 @@ class EnergyManagementBridge:
         """Begin to follow the charger; the clusters are attached."""
         self._charger.observers.append(self._on_charger)
         self.appliance.observers.append(self._on_change)
-        self.appliance.handle(
-            ConditionsChanged(self._plant.conditions(self._charger.snapshot())), now
-        )
+        self.appliance.on_timer(now)
 
     def stop(self) -> None:
         """Follow the charger no longer."""
@@ -171,10 +167,11 @@ class EnergyManagementBridge:
         self, snapshot: Snapshot, notices: tuple[ChargerNotice, ...], now: float
     ) -> None:
         self._plant.keep_schedule_overridden(snapshot, now)
-        # The snapshot may be older than what its observers have brought about.
-        self.appliance.handle(
-            ConditionsChanged(self._plant.conditions(self._charger.snapshot())), now
-        )
+        self.appliance.on_timer(now)
+
+    def _on_timer(self, now: float) -> None:
+        self._charger.refresh_meter(now)
+        self.appliance.on_timer(now)
 
     def _user_opt_out(self) -> frozenset[AdjustmentCause]:
         """Return for whom the chosen mode allows no optimization."""
@@ -254,11 +251,12 @@ class EnergyManagementBridge:
             self._timer.cancel()
             self._timer = None
         if deadline is not None:
-            self._timer = self._timers.call_at(deadline, self.appliance.on_timer)
+            self._timer = self._timers.call_at(deadline, self._on_timer)
 
     # From the cluster to the appliance: `cluster.device_energy_management.EnergyManagementControl`
 
     def _request(self, request: Request, now: float) -> None:
+        self._charger.refresh_meter(now)
         try:
             self.appliance.handle(request, now)
         except RequestRefusedError as error:

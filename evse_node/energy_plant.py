@@ -100,8 +100,9 @@ class ChargerPlant:
             return MilliwattHours(0)
         return MilliwattHours(values.imported_mwh - values.exported_mwh)
 
-    def conditions(self, snapshot: Snapshot) -> Conditions:
+    def conditions(self) -> Conditions:
         """Return how things stand, energy management's own claim left out."""
+        snapshot = self._charger.snapshot()
         state, need = snapshot.state, _need(snapshot)
         return Conditions(
             availability=_availability(snapshot),

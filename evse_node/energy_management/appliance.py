@@ -1,10 +1,10 @@
 """The driver of energy management: it feeds events, gives orders to the charger, keeps time.
 
-    appliance = Appliance(plant, conditions, features=frozenset({"PA", "PFR"}), epoch_s=clock)
+    appliance = Appliance(plant, features=frozenset({"PA", "PFR"}), epoch_s=clock)
     appliance.observers.append(on_change)        # called with (notices, is_prompt, now)
     appliance.handle(PauseRequest(60, AdjustmentCause.GRID), now)
     ...
-    appliance.on_timer(now)                      # when `next_deadline(now)` has come
+    appliance.on_timer(now)      # when the plant has changed or `next_deadline(now)` has come
 
 Spec: Matter Application Clusters 1.3 "Device Energy Management Cluster"
 """
@@ -23,6 +23,7 @@ from evse_node.energy_management.requests import (
     ConditionsChanged,
     Event,
     PowerAdjustRequest,
+    RequestRefusedError,
     TimePassed,
 )
 from evse_node.energy_management.state import (
@@ -46,8 +47,11 @@ Observer: TypeAlias = Callable[[tuple[Notice, ...], bool, float], None]
 class Plant(Protocol):
     """The charger as energy management acts on it."""
 
+    def conditions(self) -> Conditions:
+        """Return how things stand."""
+
     def apply(self, orders: Orders, now: float) -> None:
-        """Follow these orders instead of the ones before. May call `Appliance.handle`."""
+        """Follow these orders instead of the ones before. May call `Appliance.on_timer`."""
 
     def meter_mwh(self) -> MilliwattHours:
         """Return the energy that went to the vehicle less what came from it, since whenever."""
@@ -63,7 +67,6 @@ class Appliance:
     def __init__(
         self,
         plant: Plant,
-        conditions: Conditions,
         *,
         features: frozenset[str],
         epoch_s: Callable[[], EpochSeconds | None],
@@ -72,7 +75,7 @@ class Appliance:
         self.observers: list[Observer] = []
         self._plant = plant
         self._epoch_s = epoch_s
-        self._state = EnergyState(features, conditions, last_id=first_id)
+        self._state = EnergyState(features, plant.conditions(), last_id=first_id)
         self._orders = NO_ORDERS
         self._queue: deque[Event] = deque()
         self._is_busy = False
@@ -102,7 +105,7 @@ class Appliance:
             self._work_off(now)
 
     def on_timer(self, now: float) -> None:
-        """Do what is due. May be called at any time."""
+        """Do what is due, and what follows from a changed plant. May be called at any time."""
         self.handle(TimePassed(), now)
 
     def next_deadline(self, now: float) -> float | None:
@@ -119,24 +122,34 @@ class Appliance:
         self._is_busy = True
         notices: list[Notice] = []
         is_prompt = False
-        # What is due has happened before anything else does.
-        self._queue.appendleft(TimePassed())
+        refusal: RequestRefusedError | None = None
         try:
             for _ in range(_EVENTS_PER_TURN):
                 if not self._queue:
                     break
                 event = self._queue.popleft()
-                self._state, told = step(self._state, event, self._moment(event, now))
-                notices += told
-                is_prompt |= bool(told) or not isinstance(event, TimePassed | ConditionsChanged)
+                try:
+                    self._take_in(event, now, notices)
+                except RequestRefusedError as error:
+                    refusal = error
+                else:
+                    is_prompt |= not isinstance(event, TimePassed)
                 self._give_orders(now)
             else:
                 _LOGGER.error("energy management does not come to rest; the rest is dropped")
         finally:
             self._queue.clear()
             self._is_busy = False
-            for observer in self.observers:
-                observer(tuple(notices), is_prompt, now)
+        for observer in self.observers:
+            observer(tuple(notices), is_prompt or bool(notices), now)
+        if refusal is not None:
+            raise refusal
+
+    def _take_in(self, event: Event, now: float, notices: list[Notice]) -> None:
+        # How things stand, and what is due, counts before anything else happens.
+        for each in (ConditionsChanged(self._plant.conditions()), TimePassed(), event):
+            self._state, told = step(self._state, each, self._moment(each, now))
+            notices += told
 
     def _give_orders(self, now: float) -> None:
         wanted = orders(self._state, self._epoch_s())

@@ -9,7 +9,6 @@ from evse_node.energy_management.conditions import Availability, Conditions, Nee
 from evse_node.energy_management.forecast import Forecast, PowerRange
 from evse_node.energy_management.notices import Notice
 from evse_node.energy_management.requests import (
-    ConditionsChanged,
     Event,
     Problem,
     RequestRefusedError,
@@ -56,13 +55,15 @@ class Bench:
         self.given: list[Orders] = []
         self.told: list[Notice] = []
         self.prompts: list[bool] = []
-        self.appliance = Appliance(
-            self, conditions, features=features, epoch_s=self.epoch_s, first_id=7
-        )
+        self.current = conditions
+        self.appliance = Appliance(self, features=features, epoch_s=self.epoch_s, first_id=7)
         self.appliance.observers.append(self._observe)
         self.tell(conditions)
 
     # Plant
+
+    def conditions(self) -> Conditions:
+        return self.current
 
     def apply(self, orders: Orders, now: float) -> None:
         self.given.append(orders)
@@ -80,7 +81,8 @@ class Bench:
     # What happens
 
     def tell(self, conditions: Conditions) -> None:
-        self.appliance.handle(ConditionsChanged(conditions), self.now)
+        self.current = conditions
+        self.appliance.on_timer(self.now)
 
     def ask(self, event: Event) -> Problem | None:
         """Hand in an event; return why it was refused."""

@@ -23,7 +23,6 @@ from evse_node.energy_management.notices import (
 from evse_node.energy_management.requests import (
     CancelPowerAdjustRequest,
     CancelRequest,
-    ConditionsChanged,
     ConstraintRequest,
     ModifyForecastRequest,
     OptOutChanged,
@@ -305,7 +304,8 @@ def test_what_the_plant_answers_waits_for_its_turn() -> None:
         def apply(self, orders: Orders, now: float) -> None:
             super().apply(orders, now)
             if orders.limit_ma is not None:
-                self.appliance.handle(ConditionsChanged(AWAY), now)
+                self.current = AWAY
+                self.appliance.on_timer(now)
 
     bench = Answering(PROMISED)
     bench.ask(HALF_ADJUSTMENT)
@@ -313,11 +313,24 @@ def test_what_the_plant_answers_waits_for_its_turn() -> None:
     assert [type(notice) for notice in bench.take()] == [PowerAdjustStarted, PowerAdjustEnded]
 
 
+def test_what_is_due_happens_also_before_a_refusal() -> None:
+    bench = Bench(PROMISED)
+    bench.ask(HALF_ADJUSTMENT)
+    bench.now += 600
+    assert bench.ask(CancelPowerAdjustRequest()) is Problem.STATE
+    assert bench.take() == [
+        PowerAdjustStarted(),
+        PowerAdjustEnded(EndCause.NORMAL_COMPLETION, 600, MilliwattHours(0)),
+    ]
+    assert bench.orders == NO_ORDERS
+    assert bench.prompts[-1]
+
+
 def test_a_plant_without_rest_is_cut_off(caplog: pytest.LogCaptureFixture) -> None:
     class Restless(Bench):
         def apply(self, orders: Orders, now: float) -> None:
             super().apply(orders, now)
-            self.appliance.handle(ConditionsChanged(AWAY if len(self.given) % 2 else PROMISED), now)
+            self.current = AWAY if len(self.given) % 2 else PROMISED
             self.appliance.handle(OptOutChanged(frozenset({GRID})), now)
             self.appliance._orders = Orders(Milliamps(len(self.given)))
 

@@ -20,7 +20,6 @@ from evse_node.energy_management.planning import MAXIMUM_SLOTS
 from evse_node.energy_management.requests import (
     CancelPowerAdjustRequest,
     CancelRequest,
-    ConditionsChanged,
     Constraint,
     ConstraintRequest,
     Event,
@@ -84,9 +83,9 @@ constraints = st.builds(
 )
 slots = st.builds(SlotAdjustment, st.integers(0, 10), durations, powers)
 # The number of the forecast is filled in later.
-events: st.SearchStrategy[Event | float] = st.one_of(
+events: st.SearchStrategy[Event | Conditions | float] = st.one_of(
     st.floats(0.1, 2 * HOUR),
-    st.builds(ConditionsChanged, conditions),
+    conditions,
     st.builds(OptOutChanged, st.frozensets(causes)),
     st.builds(PowerAdjustRequest, powers, durations, causes),
     st.just(CancelPowerAdjustRequest()),
@@ -137,7 +136,7 @@ def check(bench: Bench) -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(st.sampled_from([PFR, SFR]), st.lists(events, max_size=25))
-def test_any_story(features: frozenset[str], story: list[Event | float]) -> None:
+def test_any_story(features: frozenset[str], story: list[Event | Conditions | float]) -> None:
     bench = Bench(replace(PLUGGED_IN, need=needs(7_360_000, 8 * HOUR)), features)
     check(bench)
     for event in story:
@@ -145,6 +144,8 @@ def test_any_story(features: frozenset[str], story: list[Event | float]) -> None
         before = bench.appliance.state
         if isinstance(event, float):
             bench.wait(event)
+        elif isinstance(event, Conditions):
+            bench.tell(event)
         else:
             if isinstance(event, ModifyForecastRequest) and before.forecast is not None:
                 event = replace(event, forecast_id=before.forecast.id)
