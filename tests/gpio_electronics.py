@@ -187,8 +187,6 @@ class SimulatedInputs(SimulatedPart):
         self.electronics.check("inputs")
         if "mirror" in name:
             return self.electronics.is_mirror_closed()
-        if name == "lock feedback":
-            return self.electronics.inputs[name]
         return self.electronics.inputs[name]
 
 
@@ -197,6 +195,10 @@ class SimulatedPwm(SimulatedPart):
         self.electronics.check("pwm")
         if not self.electronics.ignored_pwm:
             self.electronics.duty_permille = duty_permille
+
+    def disable(self) -> None:
+        self.electronics.check("pwm")
+        self.electronics.duty_permille = 0
 
 
 class SimulatedAdc(SimulatedPart):

@@ -25,7 +25,17 @@ GROUP: Final = "evse_node.backends"
 
 BackendFactory: TypeAlias = Callable[[Mapping[str, object]], EvseBackend]
 
-_BUILT_IN: Final[Mapping[str, BackendFactory]] = {"simulated": create_simulated}
+
+def _create_gpio(options: Mapping[str, object]) -> EvseBackend:
+    from evse_node.hal.gpio.linux import create
+
+    return create(options)
+
+
+_BUILT_IN: Final[Mapping[str, BackendFactory]] = {
+    "gpio": _create_gpio,
+    "simulated": create_simulated,
+}
 
 
 def backend_names() -> list[str]:

@@ -52,6 +52,9 @@ class PilotPwm(Protocol):
     def drive(self, duty_permille: int) -> None:
         """Put out this duty cycle from now on."""
 
+    def disable(self) -> None:
+        """Stop the generator for good, with the pilot at -12 V."""
+
     def close(self) -> None:
         """Let go of the channel, which keeps its last output. May be repeated."""
 

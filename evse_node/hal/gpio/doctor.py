@@ -1,0 +1,216 @@
+"""`evse-node doctor`: looks at every part of a board, one line each, and draws the wiring.
+
+It closes nothing: outputs are only driven inactive, the pilot stays at -12 V.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Final, NamedTuple, Protocol
+
+from evse_node.errors import EvseNodeError
+from evse_node.hal.gpio.board import AdcSpec, Board, LineSpec, RfidKind
+from evse_node.hal.gpio.drivers import Drivers
+from evse_node.hal.gpio.probe import measure_pilot, measure_plug
+from evse_node.hal.gpio.sampler import is_close_to
+from evse_node.state_machine.control_pilot import PilotState
+from evse_node.state_machine.proximity_pilot import ampacity
+
+_TOLERANCE_MV: Final = 1_500
+
+
+class Check(NamedTuple):
+    """One part: whether it is fine, and what was found or is to be done."""
+
+    part: str
+    is_fine: bool
+    text: str
+
+
+class _Closable(Protocol):
+    def close(self) -> None: ...
+
+
+def examine(board: Board, drivers: Drivers) -> Iterator[Check]:
+    """Look at everything that the board has, in the order of its wiring."""
+    for name, spec in board.outputs().items():
+        yield _try(name, partial(_output, drivers, name, spec))
+    if board.inputs():
+        yield from _inputs(board, drivers)
+    yield from _pilot(board, drivers)
+    if board.meter is not None and board.meter.modbus is not None:
+        yield _try("meter", lambda: _meter(board, drivers))
+    if board.rfid is not None:
+        yield _try("RFID reader", lambda: _rfid(board, drivers))
+    if board.watchdog is not None:
+        yield _watchdog(board.watchdog.device)
+
+
+def _try(part: str, look: Callable[[], str]) -> Check:
+    try:
+        return Check(part, True, look())
+    except (EvseNodeError, OSError) as error:
+        return Check(part, False, str(error))
+
+
+def _output(drivers: Drivers, name: str, spec: LineSpec) -> str:
+    drivers.open_output(name, spec).close()
+    return f"line {spec.line} is free, and was driven inactive"
+
+
+def _inputs(board: Board, drivers: Drivers) -> Iterator[Check]:
+    try:
+        inputs = drivers.open_inputs(board.inputs())
+    except (EvseNodeError, OSError) as error:
+        yield Check("inputs", False, str(error))
+        return
+    try:
+        for name in board.inputs():
+            is_active = inputs.is_active(name)
+            state = "active" if is_active else "inactive"
+            if "mirror" in name and is_active:
+                yield Check(
+                    name, False, "says closed though nothing drives the coil: is it wired to the "
+                    "mirror contact, is `active` right, is the contactor welded?"
+                )  # fmt: skip
+            elif is_active and name in ("RCD trip", "emergency stop"):
+                yield Check(name, False, "is active: release it, or correct `active`")
+            else:
+                yield Check(name, True, f"is {state}")
+    except OSError as error:
+        yield Check("inputs", False, str(error))
+    finally:
+        inputs.close()
+
+
+def _pilot(board: Board, drivers: Drivers) -> Iterator[Check]:
+    opened: list[_Closable] = []
+
+    def find_pwm() -> str:
+        pwm = drivers.open_pwm(board.pwm)
+        opened.append(pwm)
+        return f"channel {board.pwm.channel} obeys, at constant -12 V"
+
+    def measure() -> str:
+        adc = drivers.open_adc(board.adc)
+        opened.append(adc)
+        voltages = measure_pilot(adc, board.pilot)
+        if not is_close_to(PilotState.F, voltages, _TOLERANCE_MV):
+            raise EvseNodeError(
+                f"measures {voltages.high_mv} mV where -12000 mV is driven: "
+                "is the supply on, the divider connected, the calibration right?"
+            )
+        found = f"measures {voltages.high_mv} mV at the pilot"
+        if board.proximity is not None:
+            ohms = measure_plug(adc, board.proximity)
+            cable = None if ohms is None else ampacity(ohms)
+            plug = "no plug" if ohms is None else f"{ohms} ohms at the plug"
+            found += f", {plug}" + ("" if cable is None else f" ({cable // 1000} A)")
+        return found
+
+    try:
+        yield _try("pilot PWM", find_pwm)
+        yield _try("converter", measure)
+    finally:
+        for part in opened:
+            part.close()
+
+
+def _meter(board: Board, drivers: Drivers) -> str:
+    if board.meter is None:
+        return ""
+    source = drivers.open_meter(board.meter)
+    try:
+        values = source.read()
+    finally:
+        source.close()
+    volts = ", ".join(f"{voltage / 1000:.1f}" for voltage in values.voltages_mv)
+    if len(values.voltages_mv) != board.ratings.phases:
+        raise EvseNodeError(
+            f"has {len(values.voltages_mv)} phases where ratings.phases is {board.ratings.phases}"
+        )
+    return f"shows {values.imported_mwh / 1e6:.3f} kWh, {values.power_mw / 1000:.0f} W, {volts} V"
+
+
+def _rfid(board: Board, drivers: Drivers) -> str:
+    if board.rfid is None:
+        return ""
+    source = drivers.open_rfid(board.rfid)
+    try:
+        uid = source.poll()
+    finally:
+        source.close()
+    return "answers" if uid is None else f"answers, and sees the card {uid.hex()}"
+
+
+def _watchdog(device: str) -> Check:
+    # Not opened: that would start it.
+    if not Path(device).exists():
+        return Check("watchdog", False, f"{device} is not there: dtparam=watchdog=on, or softdog")
+    return Check("watchdog", True, f"{device} is there (it is not opened here)")
+
+
+# The wiring table
+
+
+def wiring(board: Board) -> list[tuple[str, str, str]]:
+    """Return rows of what, where, and how."""
+    rows = [("part", "connection", "settings")]
+    for name, spec in board.outputs().items():
+        rows.append((f"{name} (out)", _where(spec), _how(spec)))
+    for name, spec in board.inputs().items():
+        rows.append((f"{name} (in)", _where(spec), _how(spec)))
+    pwm = board.pwm
+    rows.append(
+        (
+            "pilot PWM (out)",
+            f"{' or '.join(pwm.devices)}, channel {pwm.channel}",
+            "1 kHz, inverted" if pwm.is_inverted else "1 kHz",
+        )
+    )
+    bus = _bus(board.adc)
+    pilot = board.pilot
+    how = f"burst of {pilot.samples}" if pilot.low is None else "peak detector"
+    rows.append(("pilot voltage (in)", f"{bus}, channel {pilot.high.channel}", how))
+    if pilot.low is not None:
+        rows.append(("pilot low level (in)", f"{bus}, channel {pilot.low.channel}", how))
+    if board.proximity is not None:
+        plug = board.proximity
+        how = f"{plug.pull_up_ohm} ohms to {plug.supply_mv} mV"
+        rows.append(("proximity pilot (in)", f"{bus}, channel {plug.input.channel}", how))
+    if board.meter is not None and board.meter.modbus is not None:
+        modbus = board.meter.modbus
+        where = f"{modbus.host}:{modbus.tcp_port}" if modbus.host else modbus.port
+        how = f"unit {modbus.unit}" + ("" if modbus.host else f", {modbus.baud} {modbus.parity}")
+        rows.append((f"meter {board.meter.map_name}", where, how))
+    if board.rfid is not None:
+        rfid = board.rfid
+        where = {
+            RfidKind.PN532_UART: rfid.port,
+            RfidKind.PN532_I2C: f"/dev/i2c-{rfid.bus}",
+            RfidKind.MFRC522: f"/dev/spidev{rfid.bus}.{rfid.address}",
+        }[rfid.kind]
+        how = f"address 0x{rfid.address:02x}" if rfid.kind is RfidKind.PN532_I2C else ""
+        rows.append((f"RFID reader {rfid.kind.value}", where, how))
+    return rows
+
+
+def _where(spec: LineSpec) -> str:
+    return spec.line if isinstance(spec.line, str) else f"line {spec.line}"
+
+
+def _how(spec: LineSpec) -> str:
+    words = ["active low" if spec.is_active_low else "active high"]
+    if spec.bias.value != "as-is":
+        words.append(spec.bias.value)
+    if spec.debounce_ms:
+        words.append(f"debounce {spec.debounce_ms} ms")
+    return ", ".join(words)
+
+
+def _bus(spec: AdcSpec) -> str:
+    if spec.kind.value == "ads1115":
+        return f"{spec.kind.value} on /dev/i2c-{spec.bus} at 0x{spec.address:02x}"
+    return f"{spec.kind.value} on /dev/spidev{spec.bus}.{spec.address}"

@@ -1,0 +1,19 @@
+"""Packages that only some boards need, imported when a board asks for them."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+from evse_node.errors import ConfigError
+
+
+def load_extra(name: str, purpose: str) -> ModuleType:
+    """Import a package of the extra "gpio". Raises ConfigError when it is not installed."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise ConfigError(
+            f"{purpose} needs the package '{name.partition('.')[0]}', which cannot be imported "
+            f"({error}): pip install 'evse-node[gpio]'"
+        ) from None

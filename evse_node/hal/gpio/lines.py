@@ -1,0 +1,177 @@
+"""Lines of a GPIO character device, through the kernel's second line interface.
+
+Direction and value are set in one request, so that an output never has another level in
+between; a line has one owner, and the kernel says EBUSY to a second one.
+
+Importing this module needs the package gpiod: see `linux.load_lines`.
+"""
+
+from __future__ import annotations
+
+import errno
+import glob
+import os
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from typing import Final, NamedTuple, TypeAlias
+
+import gpiod
+from gpiod.line import Bias as LineBias
+from gpiod.line import Direction, Value
+from gpiod.line import Edge as LineEdge
+
+from evse_node.errors import HalError
+from evse_node.hal.gpio.board import Bias, LineSpec
+from evse_node.hal.gpio.drivers import Edge
+
+_DEVICES: Final = "/dev/gpiochip*"
+_CONSUMER: Final = "evse-node"
+_BIAS: Final = {
+    Bias.AS_IS: LineBias.AS_IS,
+    Bias.DISABLED: LineBias.DISABLED,
+    Bias.PULL_UP: LineBias.PULL_UP,
+    Bias.PULL_DOWN: LineBias.PULL_DOWN,
+}
+
+
+_Config: TypeAlias = dict[Iterable[int | str] | int | str, gpiod.LineSettings | None]
+
+
+class FoundLine(NamedTuple):
+    """A line of this machine. `consumer` is who has it now, "" for nobody."""
+
+    chip_path: str
+    chip_label: str
+    offset: int
+    name: str
+    consumer: str
+
+
+def find_line(spec: LineSpec) -> FoundLine:
+    """Look a line up by label and name or number. Raises HalError that says what there is."""
+    labels: dict[str, str] = {}
+    for path in sorted(glob.glob(_DEVICES)):
+        if os.path.islink(path):
+            continue
+        try:
+            with gpiod.Chip(path) as chip:
+                labels.setdefault(chip.get_info().label, path)
+        except OSError as error:
+            if error.errno == errno.EACCES:
+                raise HalError(f"{path}: permission denied: add the user to group gpio") from None
+    label = next((label for label in spec.chips if label in labels), None)
+    if label is None:
+        there = ", ".join(sorted(labels)) or "none at all"
+        raise HalError(f"no GPIO chip with label {' or '.join(spec.chips)}; there is {there}")
+    with gpiod.Chip(labels[label]) as chip:
+        try:
+            offset = chip.line_offset_from_id(spec.line)
+            info = chip.get_line_info(offset)
+        except (OSError, ValueError):
+            raise HalError(f"the chip {label} has no line {spec.line!r}") from None
+    consumer = info.consumer if info.used else ""
+    return FoundLine(labels[label], label, offset, info.name, consumer)
+
+
+class GpioOutput:
+    """An output line in a request of its own, so that it can be let go of by itself."""
+
+    def __init__(self, name: str, spec: LineSpec) -> None:
+        settings = _settings(spec)
+        settings.direction = Direction.OUTPUT
+        settings.output_value = Value.INACTIVE
+        found = find_line(spec)
+        self._offset = found.offset
+        self._on, self._off = Value.ACTIVE, Value.INACTIVE
+        self._request: gpiod.LineRequest | None = _request(found, {found.offset: settings}, name)
+
+    def set(self, is_active: bool) -> None:
+        """Drive the line."""
+        request = self._request
+        if request is None:
+            raise HalError("the line was let go of")
+        request.set_value(self._offset, self._on if is_active else self._off)
+
+    def close(self) -> None:
+        """Let go of the line. What it does then is the pin controller's affair."""
+        request, self._request = self._request, None
+        if request is not None:
+            request.release()
+
+
+class GpioInputs:
+    """Input lines with events for both edges: one request for each chip that they are on."""
+
+    def __init__(self, specs: Mapping[str, LineSpec]) -> None:
+        self._rising = gpiod.EdgeEvent.Type.RISING_EDGE
+        self._active = Value.ACTIVE
+        chips: dict[str, dict[str, FoundLine]] = {}
+        for name, spec in specs.items():
+            found = find_line(spec)
+            chips.setdefault(found.chip_path, {})[name] = found
+        self._requests: list[gpiod.LineRequest] = []
+        self._lines: dict[str, tuple[gpiod.LineRequest, int]] = {}
+        self._names: list[dict[int, str]] = []
+        try:
+            for lines in chips.values():
+                self._open_chip(lines, specs)
+        except BaseException:
+            self.close()
+            raise
+
+    def _open_chip(self, lines: Mapping[str, FoundLine], specs: Mapping[str, LineSpec]) -> None:
+        config: _Config = {}
+        for name, found in lines.items():
+            settings = _settings(specs[name])
+            settings.direction = Direction.INPUT
+            settings.edge_detection = LineEdge.BOTH
+            settings.debounce_period = timedelta(milliseconds=specs[name].debounce_ms)
+            config[found.offset] = settings
+        request = _request(next(iter(lines.values())), config, ", ".join(lines))
+        self._requests.append(request)
+        self._names.append({found.offset: name for name, found in lines.items()})
+        for name, found in lines.items():
+            self._lines[name] = (request, found.offset)
+
+    def filenos(self) -> list[int]:
+        """Return one descriptor for each request."""
+        return [request.fd for request in self._requests]
+
+    def read_edges(self) -> Iterable[Edge]:
+        """Return the edges that wait. With active low, a falling level is a rising edge."""
+        for request, names in zip(self._requests, self._names, strict=True):
+            if request.wait_edge_events(0):
+                for event in request.read_edge_events():
+                    name = names[event.line_offset]
+                    yield Edge(name, event.event_type is self._rising, event.timestamp_ns)
+
+    def is_active(self, name: str) -> bool:
+        """Return how a line is now."""
+        request, offset = self._lines[name]
+        return request.get_value(offset) is self._active
+
+    def close(self) -> None:
+        """Let go of all lines. May be repeated."""
+        requests, self._requests = self._requests, []
+        for request in requests:
+            request.release()
+
+
+def _settings(spec: LineSpec) -> gpiod.LineSettings:
+    settings = gpiod.LineSettings()
+    settings.active_low = spec.is_active_low
+    settings.bias = _BIAS[spec.bias]
+    return settings
+
+
+def _request(found: FoundLine, config: _Config, name: str) -> gpiod.LineRequest:
+    try:
+        return gpiod.request_lines(found.chip_path, consumer=_CONSUMER, config=config)
+    except OSError as error:
+        reason = error.strerror
+        if error.errno == errno.EBUSY:
+            owner = f" by '{found.consumer}'" if found.consumer else ""
+            reason = f"in use{owner}"
+        raise HalError(f"{name}: the line cannot be taken from {found.chip_label}: {reason}") from (
+            None
+        )

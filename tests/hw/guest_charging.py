@@ -1,0 +1,143 @@
+"""Run inside the virtual machine: a node on the GPIO backend, from commissioning to charging."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from evse_node.config import NodeConfig
+from evse_node.hal.gpio.backend import GpioBackend
+from evse_node.node import EvseNode
+from evse_node.state_machine.control_pilot import PilotState
+from evse_node.state_machine.faults import FaultState
+from evse_node.state_machine.names import State
+from tests.conversation.test_real_nodes import EVSE, UdpCommissioner
+from tests.hw.gpio_sim import SimulatedChip
+from tests.hw.guest_board import (
+    CONTACTOR,
+    PWM,
+    STOP,
+    GuestElectronics,
+    guest_board,
+    make_chip,
+)
+from tests.udp_network import UdpNetwork
+
+ENABLE_CHARGING, DISABLE = 0x02, 0x01
+OUT = Path("/mnt/out")
+
+
+class Guest:
+    """A node with its board, and what was measured."""
+
+    def __init__(self, folder: Path) -> None:
+        self.chip: SimulatedChip = make_chip()
+        self.coil_moved_at = 0.0
+        self.electronics = GuestElectronics(self.chip, self._on_coil)
+        self.backend = GpioBackend(guest_board(folder), self.electronics.drivers())
+        config = NodeConfig(
+            storage=folder / "node", port=0, interfaces=("lo",), control=None, backend="gpio"
+        )
+        self.node = EvseNode(config, backend=self.backend)
+
+    def _on_coil(self, is_closed: bool) -> None:
+        self.coil_moved_at = time.monotonic()
+
+    async def until(self, condition: Callable[[], bool], limit_s: float = 30) -> float:
+        begin = time.monotonic()
+        while not condition():
+            assert time.monotonic() - begin < limit_s, self.node.state
+            await asyncio.sleep(0.005)
+        return time.monotonic() - begin
+
+    def close(self) -> None:
+        self.electronics.close()
+        self.chip.close()
+
+
+@pytest.fixture
+async def guest(tmp_path: Path) -> AsyncIterator[Guest]:
+    made = Guest(tmp_path)
+    try:
+        async with made.node:
+            yield made
+        assert not made.chip.is_high(CONTACTOR)
+    finally:
+        made.close()
+
+
+def enable(commissioner: UdpCommissioner) -> object:
+    return commissioner.client.invoke(
+        (1, EVSE, ENABLE_CHARGING), {0: None, 1: 6_000, 2: 16_000}, timed_ms=10_000
+    )
+
+
+async def test_a_charging_session_through_matter(guest: Guest) -> None:
+    node, electronics, chip = guest.node, guest.electronics, guest.chip
+    network = UdpNetwork()
+    commissioner = UdpCommissioner(network)
+    where = ("::1", node.port, 0, 0)
+    await asyncio.to_thread(commissioner.take_in, where, node.factory.passcode, 1)
+    assert (PWM / "duty_cycle").read_text().strip() == "1000000"
+    assert await asyncio.to_thread(enable, commissioner) == 0
+
+    electronics.vehicle = PilotState.B
+    await guest.until(lambda: node.state.state is State.PLUGGED_IN_NO_DEMAND)
+    await guest.until(lambda: (PWM / "duty_cycle").read_text().strip() == "266000")
+    assert not chip.is_high(CONTACTOR)
+
+    began = time.monotonic()
+    electronics.vehicle = PilotState.C
+    await guest.until(lambda: chip.is_high(CONTACTOR))
+    closed_s = time.monotonic() - began
+    await guest.until(lambda: node.state.state is State.PLUGGED_IN_CHARGING)
+    await guest.until(lambda: node.state.contactor.value == "closed")
+    assert await asyncio.to_thread(commissioner.state) == 3
+
+    began = time.monotonic()
+    electronics.vehicle = PilotState.A
+    await guest.until(lambda: not chip.is_high(CONTACTOR))
+    opened_s = time.monotonic() - began
+    await guest.until(lambda: node.state.state is State.NOT_PLUGGED_IN)
+    assert await asyncio.to_thread(commissioner.state) == 0
+    assert node.state.fault is FaultState.NO_ERROR
+    measured = {"C to closed": closed_s, "pilot loss to open": opened_s}
+    (OUT / "measured.json").write_text(json.dumps(measured))
+    network.close()
+
+
+async def charge(guest: Guest) -> None:
+    from evse_node.state_machine.events import EnableCharging
+    from evse_node.units import Milliamps
+
+    guest.node.charger.handle(
+        EnableCharging(None, Milliamps(6_000), Milliamps(16_000)), time.monotonic()
+    )
+    guest.electronics.vehicle = PilotState.C
+    await guest.until(lambda: guest.node.state.contactor.value == "closed")
+    assert guest.chip.is_high(CONTACTOR)
+
+
+async def test_the_emergency_stop_opens_and_latches(guest: Guest) -> None:
+    await charge(guest)
+    guest.chip.pull(STOP, True)
+    await guest.until(lambda: not guest.chip.is_high(CONTACTOR))
+    await guest.until(lambda: guest.node.state.fault is FaultState.EMERGENCY_STOP)
+    guest.chip.pull(STOP, False)
+    await asyncio.sleep(0.5)
+    assert guest.node.state.fault is FaultState.EMERGENCY_STOP
+    guest.electronics.vehicle = PilotState.A
+    await guest.until(lambda: guest.node.state.fault is FaultState.NO_ERROR)
+
+
+async def test_a_welded_contactor_is_seen_by_its_mirror_contact(guest: Guest) -> None:
+    await charge(guest)
+    guest.electronics.is_stuck = True
+    guest.electronics.vehicle = PilotState.A
+    await guest.until(lambda: not guest.chip.is_high(CONTACTOR))
+    await guest.until(lambda: guest.node.state.fault is FaultState.CONTACT_WET_FAILURE)

@@ -1,0 +1,53 @@
+"""Runs the tests of `guest_*.py` inside the virtual machine; each is a test here as well."""
+
+from __future__ import annotations
+
+import ast
+import sys
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.hw.virtual_machine import VirtualMachine, why_not
+
+pytestmark = [pytest.mark.hw, pytest.mark.slow]
+
+FOLDER = Path(__file__).parent
+FILES = sorted(file for file in FOLDER.glob("guest_*.py") if "def test_" in file.read_text())
+LIMIT_S = 400.0
+
+
+def _tests(file: Path) -> list[str]:
+    body = ast.parse(file.read_text()).body
+    functions = (node for node in body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+    return [node.name for node in functions if node.name.startswith("test_")]
+
+
+@pytest.fixture(scope="session")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
+    """What became of each guest test: "" for passed, otherwise what was wrong."""
+    if reason := why_not():
+        pytest.skip(reason)
+    out = tmp_path_factory.mktemp("machine")
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q"]
+    command += ["--junitxml=/mnt/out/results.xml", "--basetemp=/mnt/tmp/pytest"]
+    command += [str(file) for file in FILES]
+    _, console = VirtualMachine().run(command, out, LIMIT_S)
+    file = out / "results.xml"
+    assert file.exists(), console
+    found: dict[str, str] = {}
+    for case in ElementTree.parse(file).iter("testcase"):
+        module = case.get("classname", "").rpartition(".")[2]
+        problems = [child for child in case if child.tag in ("failure", "error", "skipped")]
+        found[f"{module}:{case.get('name')}"] = "\n".join(
+            f"{child.tag}: {child.get('message')}\n{child.text}" for child in problems
+        )
+    return found
+
+
+@pytest.mark.parametrize("name", [f"{file.stem}:{test}" for file in FILES for test in _tests(file)])
+def test_guest(results: Mapping[str, str], name: str) -> None:
+    assert name in results, f"it did not run; there are {sorted(results)}"
+    assert not results[name], results[name]
