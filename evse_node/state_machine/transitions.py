@@ -137,11 +137,11 @@ def _recover(state: EvseState, now: float, effects: list[Effect]) -> EvseState:
         return replace(state, state=State.NOT_PLUGGED_IN)
     if not state.pilot.is_ready:
         return replace(state, state=State.PLUGGED_IN_NO_DEMAND)
-    if state.transfer is None:
-        return _answer_demand(state, now, effects)
-    if state.is_vehicle_ready and state.is_permitted(state.transfer.direction):
-        return replace(state, state=_transfer_state(state.transfer.direction))
-    return _interrupt(state, now, effects)
+    if state.transfer is not None:
+        if state.is_vehicle_ready and state.is_permitted(state.transfer.direction):
+            return replace(state, state=_transfer_state(state.transfer.direction))
+        state = _interrupt(state, now, effects)
+    return _answer_demand(state, now, effects)
 
 
 def _connect_in_fault(state: EvseState, now: float, effects: list[Effect]) -> EvseState:

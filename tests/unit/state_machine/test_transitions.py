@@ -363,6 +363,13 @@ class TestPermissions:
         assert machine.state.minimum_charge_ma == 6_000
         assert told(machine) == ""
 
+    def test_the_other_direction_after_a_fault(self) -> None:
+        machine = machine_in(NO_DEMAND, BOTH)
+        machine.put(DISCHARGE, replace(ENABLE, until=EpochSeconds(100)), C, GROUND)
+        machine.tell_time(100)
+        machine.put(e.FaultCleared())
+        assert machine.state.state is DISCHARGING
+
     def test_enabling_charging_does_not_turn_a_discharge_around(self) -> None:
         machine = machine_in(DISCHARGING, BOTH)
         machine.put(ENABLE)
