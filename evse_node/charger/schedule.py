@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import tzinfo
+from datetime import datetime, timedelta, tzinfo
 from typing import TypeAlias
 
 from evse_node.state_machine.names import State, SupplyState
@@ -18,7 +18,7 @@ from evse_node.state_machine.targets import (
     find_next_target,
     plan_charge,
 )
-from evse_node.units import EpochSeconds, Milliwatts
+from evse_node.units import MATTER_EPOCH_UNIX_S, EpochSeconds, Milliwatts
 
 _NOTHING = NextCharge()
 _PLUGGED_IN = frozenset(
@@ -75,12 +75,18 @@ class Schedule:
         ):
             self._grounds = ()
             return self._replace(_NOTHING)
-        grounds = (state.state, power_mw, self.targets, state.vehicle)
+        grounds = (state.state, power_mw, self.targets, state.vehicle, self._utc_offset(now))
         target_time = self.next_charge.target_time
         if grounds == self._grounds and (target_time is None or now < target_time):
             return False
         self._grounds = grounds
         return self._replace(self._plan(power_mw, state.vehicle, now))
+
+    def _utc_offset(self, now: EpochSeconds) -> timedelta | None:
+        # A controller may set another zone, which moves every target.
+        if self._zone is None:
+            return None
+        return datetime.fromtimestamp(now + MATTER_EPOCH_UNIX_S, self._zone).utcoffset()
 
     def is_holding(self, state: EvseState, now: EpochSeconds | None) -> bool:
         """Return whether charging is to wait."""

@@ -24,6 +24,7 @@ from evse_node.units import (
 MAXIMUM_TARGETS_PER_DAY: Final = 10
 _ALL_DAYS: Final = 0x7F
 _MINUTES_PER_DAY: Final = 24 * 60
+_DAYS_PER_WEEK: Final = 7
 _LEEWAY_S: Final = 15 * 60
 """Charging is planned to end this long before the target time."""
 
@@ -139,15 +140,18 @@ def merge_targets(
 def find_next_target(
     schedules: Iterable[ChargingTargetSchedule], now: EpochSeconds, zone: tzinfo | None
 ) -> tuple[EpochSeconds, ChargingTarget] | None:
-    """Return the first target that is still to come today or tomorrow, and its time.
+    """Return the first target that is still to come within a week, and its time.
 
-    `zone` is where the minutes count; None is the system's.
+    `zone` is where the minutes count; None is the system's. A wall-clock time that daylight
+    saving skips is taken as much later as the clocks go forward; one that comes twice counts
+    when it comes first.
     """
     schedules = tuple(schedules)
     midnight = datetime.fromtimestamp(now + MATTER_EPOCH_UNIX_S, zone).replace(
-        hour=0, minute=0, second=0, microsecond=0
+        hour=0, minute=0, second=0, microsecond=0, fold=0
     )
-    for day in (midnight, midnight + timedelta(days=1)):
+    for days in range(_DAYS_PER_WEEK + 1):  # today's weekday twice: what is past comes again
+        day = midnight + timedelta(days=days)
         day_bit = 1 << (day.isoweekday() % 7)
         targets = (
             target

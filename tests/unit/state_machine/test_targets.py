@@ -122,10 +122,11 @@ class TestNext:
         found = find_next_target([schedule(0x01, NOON)], now, UTC)
         assert found == (epoch_s(2025, 6, 15, 12), NOON)
 
-    @pytest.mark.parametrize("days", [0x20, 0x04])
-    def test_not_the_day_after_tomorrow(self, days: int) -> None:
+    @pytest.mark.parametrize(("bit", "day"), [(5, 13), (6, 14), (0, 15), (1, 16), (2, 17), (3, 18)])
+    def test_all_days_of_a_week(self, bit: int, day: int) -> None:
         now = epoch_s(2025, 6, 11, 13)
-        assert find_next_target([schedule(days, NOON)], now, UTC) is None
+        found = find_next_target([schedule(1 << bit, NOON)], now, UTC)
+        assert found == (epoch_s(2025, 6, day, 12), NOON)
 
     def test_nothing_asked_for(self) -> None:
         now = epoch_s(2025, 6, 11, 13)
@@ -137,6 +138,17 @@ class TestNext:
         found = find_next_target([schedule(0x01, NOON)], now, berlin)
         # The night has an hour less.
         assert found == (EpochSeconds(now + 12 * 3600), NOON)
+
+    def test_a_time_that_is_skipped_and_one_that_comes_twice(self) -> None:
+        berlin = ZoneInfo("Europe/Berlin")
+        night = ChargingTarget(2 * 60 + 30, 80)
+        found = find_next_target([schedule(0x01, night)], epoch_s(2025, 3, 29, 23), berlin)
+        assert found == (epoch_s(2025, 3, 30, 1, 30), night)  # 03:30 there, for want of 02:30
+        found = find_next_target([schedule(0x01, night)], epoch_s(2025, 10, 25, 23), berlin)
+        assert found == (epoch_s(2025, 10, 26, 0, 30), night)
+        # In the hour that comes again, the target is past.
+        found = find_next_target([schedule(0x01, night)], epoch_s(2025, 10, 26, 1, 10), berlin)
+        assert found == (epoch_s(2025, 11, 2, 1, 30), night)
 
     def test_the_zone_decides_the_day(self) -> None:
         auckland = ZoneInfo("Pacific/Auckland")
