@@ -23,6 +23,7 @@ from evse_node.endpoints import PRODUCT_NAME, ClusterDefinitions, NodeParts, bui
 from evse_node.errors import ConfigError, HalError
 from evse_node.factory import load_factory_data
 from evse_node.hal.interface import EvseBackend, HalEvent, capabilities
+from evse_node.log_ring import LogRing
 from evse_node.matter.data_model import Node
 from evse_node.matter.discovery import CommissionableIdentity
 from evse_node.matter.session import SessionParameters
@@ -43,6 +44,7 @@ from evse_node.network import (
     stand_in_address,
 )
 from evse_node.runtime import Runtime, open_udp
+from evse_node.sntp import NtpClient
 from evse_node.storage import SqliteStore
 
 _LOGGER: Final = logging.getLogger(__name__)
@@ -104,6 +106,8 @@ class Assembly:
             system_utc_us=_system_utc_us,
             system_offset_s=_system_offset_s,
         )
+        self._ntp = NtpClient(os.urandom, time.monotonic, lambda: self.runtime.wake())
+        self._logs = LogRing(time.monotonic, clock.utc_us)
         try:
             self.stack = MatterStack(
                 self._settings(),
@@ -132,6 +136,8 @@ class Assembly:
                 backend=backend,
                 factory=self.factory,
                 clock=clock,
+                query_ntp=self._ntp.query,
+                logs=self._logs,
                 definitions=definitions,
                 environment=ClusterEnvironment(
                     node, store, self.stack.event_log, time.monotonic, clock.utc_ms, os.urandom
@@ -150,6 +156,7 @@ class Assembly:
                 raise
             # The file is in order as XML, but does not define what the node serves.
             raise ConfigError(f"{file}: {error}") from None
+        clock.on_changed.append(self.charger.on_timer)
         self.charger.observers.append(lambda snapshot, notices, now: on_changed())
         self.runtime: Runtime[StackEvent] = Runtime(self.stack, self._udp, store, self._on_event)
         self._closing.callback(self.runtime.close)
@@ -176,6 +183,10 @@ class Assembly:
 
         Raises ConfigError and HalError; `stop` is to be called all the same.
         """
+        logger = logging.getLogger("evse_node")
+        logger.addHandler(self._logs)
+        self._closing.callback(logger.removeHandler, self._logs)
+        self._closing.push_async_callback(self._ntp.close)
         self._closing.push_async_callback(self.mdns.close)
         await self.mdns.start()
         self.stack.start(time.monotonic())

@@ -19,6 +19,7 @@ from evse_node.cluster.definition import ClusterDefinition
 from evse_node.cluster.descriptor import DescriptorServer
 from evse_node.cluster.device_energy_management import parse_features
 from evse_node.cluster.device_type import MatterVersion, check_node, device_type
+from evse_node.cluster.diagnostic_logs import DiagnosticLogsServer, LogSource
 from evse_node.cluster.environment import ClusterEnvironment
 from evse_node.cluster.ethernet_network_diagnostics import (
     EthernetNetworkDiagnosticsServer,
@@ -37,6 +38,7 @@ from evse_node.cluster.server import ClusterServer
 from evse_node.cluster.software_diagnostics import SoftwareDiagnosticsServer
 from evse_node.cluster.time_format_localization import TimeFormatLocalizationServer
 from evse_node.cluster.time_synchronization import TimeSynchronizationServer
+from evse_node.cluster.time_update import QueryNtp
 from evse_node.cluster.unit_localization import UnitLocalizationServer
 from evse_node.cluster.user_label import UserLabelServer
 from evse_node.cluster.zap import load_cluster_file, revision_definitions
@@ -46,7 +48,9 @@ from evse_node.evse_test_events import EvseTestEvents
 from evse_node.factory import FactoryData
 from evse_node.hal.interface import EvseBackend
 from evse_node.machine import Process, RecentFact, read_ethernet
+from evse_node.matter.bdx import BdxSender
 from evse_node.matter.data_model import Endpoint
+from evse_node.matter.node_time import NodeTime
 from evse_node.matter.stack import MatterStack
 from evse_node.matter.wall_clock import WallClock
 from evse_node.measurement_bridge import MeasurementBridge
@@ -68,6 +72,8 @@ class NodeParts:
     backend: EvseBackend
     factory: FactoryData
     clock: WallClock
+    query_ntp: QueryNtp
+    logs: LogSource
     definitions: Mapping[str, ClusterDefinition]
     environment: ClusterEnvironment
     interfaces: Interfaces
@@ -205,7 +211,15 @@ def _root(parts: NodeParts, basic: BasicInformationServer) -> list[ClusterServer
             definitions["Group Key Management"], stack.group_keys, stack.fabrics
         ),
         TimeSynchronizationServer(
-            definitions["Time Synchronization"], parts.clock, stack.timers, stack.fabrics
+            definitions["Time Synchronization"],
+            parts.clock,
+            stack.timers,
+            stack.fabrics,
+            read_node=NodeTime(stack.exchanges, stack.secure_channel.connect, stack.store).read,
+            query_ntp=parts.query_ntp,
+        ),
+        DiagnosticLogsServer(
+            definitions["Diagnostic Logs"], parts.logs, BdxSender(stack.exchanges)
         ),
         LocalizationConfigurationServer(definitions["Localization Configuration"]),
         TimeFormatLocalizationServer(definitions["Time Format Localization"]),
