@@ -14,7 +14,13 @@ import pytest
 STRICT = os.environ.get("EVSE_NODE_STRICT") == "1"
 
 # What the deciding machine may lack: each reason is the beginning of a skip's message.
-ALLOWED_SKIPS: tuple[str, ...] = ()
+# Nobody else can give what is asked for here: documents that are not part of this project,
+# and rights that a user without root does not have.
+ALLOWED_SKIPS: tuple[str, ...] = (
+    "no upstream ZAP files beside the repo",
+    "no data model beside the repository",
+    "network namespaces need root",
+)
 
 
 def _is_allowed(reason: str) -> bool:
