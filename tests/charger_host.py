@@ -88,9 +88,10 @@ class ChargerHost:
         definitions: Mapping[str, ClusterDefinition] | None = None,
         allowed_cards: frozenset[bytes] | None = None,
         settings: ChargerSettings | None = None,
+        unix_s: float = START_UTC_S,
     ) -> None:
         self.now = now
-        self._epoch = START_UTC_S * 1000 - int(now * 1000)
+        self._epoch = int(unix_s * 1000) - int(now * 1000)
         self.has_clock = has_clock
         self.store = store or MemoryStore()
         self.timers = Timers()
