@@ -202,7 +202,7 @@ class Charger:
         machine = next_deadline(self._state)
         moments = (
             None if machine is None else machine[0],
-            None if self.is_test_mode else self._planner.next_deadline(),
+            self._planner.next_deadline(),
             None if self.is_test_mode else self._watch.next_deadline(self._state),
             self._memory.next_deadline(self._state),
         )
@@ -379,7 +379,7 @@ class Charger:
 
     def _look_at_clock(self, now: float) -> None:
         """Queue what clock, targets and sun bring about."""
-        event = None if self.is_test_mode else self._planner.look(self._state, now)
+        event = self._planner.look(self._state, now, has_sun=not self.is_test_mode)
         if event is not None:
             self._queue.append(event)
 

@@ -58,8 +58,11 @@ class Planner:
             moments.append(self.solar.next_deadline())
         return min((moment for moment in moments if moment is not None), default=None)
 
-    def look(self, state: EvseState, now: float) -> Event | None:
-        """Return what the charger is to be told next; None when it is up to date."""
+    def look(self, state: EvseState, now: float, *, has_sun: bool = True) -> Event | None:
+        """Return what the charger is to be told next; None when it is up to date.
+
+        Without `has_sun`, charging does not follow the sun for now.
+        """
         utc_ms = self._utc_ms()
         epoch_s = None if utc_ms is None else epoch_s_from_utc_ms(utc_ms)
         permissions = (state.charging, state.discharging)
@@ -68,10 +71,10 @@ class Planner:
             return ClockRead(epoch_s)
         self.schedule.update(state, power_mw(*self._supply(state)), epoch_s)
         is_waiting = self.schedule.is_holding(state, epoch_s)
-        claim_ma = self._solar_claim(is_waiting, now)
+        claim_ma = self._solar_claim(is_waiting, now) if has_sun else None
         if claim_ma != state.charge_limits.claim(LimitSource.SOLAR):
             return LimitClaimed(LimitSource.SOLAR, claim_ma, (Direction.CHARGE,))
-        is_held = is_waiting and not self.solar.is_followed
+        is_held = is_waiting and not (has_sun and self.solar.is_followed)
         if is_held is not state.is_held:
             return ChargingHeld(is_held)
         self._look_again_at = self._next_look(ends, utc_ms, epoch_s, now)
