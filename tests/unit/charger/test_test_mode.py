@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from evse_node.cluster.energy_evse_mode import SOLAR_CHARGING
 from evse_node.state_machine.control_pilot import PilotState
 from evse_node.state_machine.effects import EvConnected, RfidRead
 from evse_node.state_machine.events import EnableCharging, PilotChanged
@@ -11,7 +14,8 @@ from evse_node.state_machine.faults import FaultState
 from evse_node.state_machine.limits import LimitSource
 from evse_node.state_machine.names import State, SupplyState
 from evse_node.state_machine.state import ContactorState
-from evse_node.units import Milliamps
+from evse_node.state_machine.targets import ChargingTarget, ChargingTargetSchedule
+from evse_node.units import EpochSeconds, Milliamps
 from tests.charger_host import ChargerHost
 
 BASIC, BASIC_CLEAR, PLUG_IN, PLUG_IN_CLEAR, DEMAND, DEMAND_CLEAR = range(6)
@@ -186,3 +190,18 @@ def test_vehicle_and_card(host: ChargerHost) -> None:
     host.recorder.events.clear()
     host.trigger(0x50)
     assert host.next_event() == ("RFID", {"uid": bytes.fromhex("00112233445566778899")})
+
+
+def test_clock_and_targets_count_for_a_play_vehicle_too(host: ChargerHost) -> None:
+    host.mode.change_to_tag(SOLAR_CHARGING, host.now)
+    host.trigger(BASIC)
+    host.trigger(PLUG_IN)
+    until = EpochSeconds(host.epoch_s + 5)
+    host.charger.handle(replace(ENABLE, until=until), host.now)
+    host.charger.set_targets([ChargingTargetSchedule(0x7F, (ChargingTarget(0, 80),))], host.now)
+    host.trigger(DEMAND)
+    assert host.charger.snapshot().state is State.PLUGGED_IN_CHARGING
+    assert host.charger.snapshot().next_charge.target_time is not None
+    host.run(5)
+    assert host.charger.snapshot().state is State.PLUGGED_IN_DEMAND
+    assert host.charger.snapshot().supply_state is SupplyState.DISABLED
