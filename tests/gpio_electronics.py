@@ -92,6 +92,13 @@ class SimulatedElectronics:
         is_high = (self._readings * 137) % 1000 < self.duty_permille
         return self._level_mv(is_high)
 
+    def peak_mv(self, *, is_high: bool) -> int:
+        """What a peak detector holds."""
+        if self.stuck_mv is not None:
+            return self.stuck_mv
+        constant = {0: False, 1000: True}.get(self.duty_permille, is_high)
+        return self._level_mv(constant)
+
     def _level_mv(self, is_high: bool) -> int:
         if self.vehicle is PilotState.E:
             return 0
@@ -103,9 +110,9 @@ class SimulatedElectronics:
 
     def open_output(self, name: str, spec: LineSpec) -> SimulatedOutput:
         self.check(f"open {name}")
-        self.open_count += 1
         output = SimulatedOutput(self, name)
         output.set(False)
+        self.open_count += 1
         return output
 
     def open_inputs(self, specs: Mapping[str, LineSpec]) -> SimulatedInputs:
@@ -160,6 +167,8 @@ class SimulatedOutput(SimulatedPart):
             electronics.lines[name] = is_active
             if name == "RCD test" and "RCD trip" in electronics.inputs:
                 electronics.inputs["RCD trip"] = is_active
+            if name in ("lock", "unlock") and is_active:
+                electronics.inputs["lock feedback"] = name == "lock"
             return
 
         def change() -> None:
@@ -214,10 +223,9 @@ class SimulatedAdc(SimulatedPart):
         low = board.pilot.low
         if low is None:
             return _to_raw(board.pilot.high.calibration, electronics.pilot_mv())
-        levels = [electronics.pilot_mv() for _ in range(40)]
         if channel == low.channel:
-            return _to_raw(low.calibration, min(levels))
-        return _to_raw(board.pilot.high.calibration, max(levels))
+            return _to_raw(low.calibration, electronics.peak_mv(is_high=False))
+        return _to_raw(board.pilot.high.calibration, electronics.peak_mv(is_high=True))
 
 
 def _to_raw(calibration: tuple[float, float, float, float], mv: float) -> int:

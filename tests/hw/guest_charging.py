@@ -12,6 +12,7 @@ import pytest
 
 from evse_node.config import NodeConfig
 from evse_node.hal.gpio.backend import GpioBackend
+from evse_node.matter.tlv import SignedInt
 from evse_node.node import EvseNode
 from evse_node.state_machine.control_pilot import PilotState
 from evse_node.state_machine.faults import FaultState
@@ -72,9 +73,8 @@ async def guest(tmp_path: Path) -> AsyncIterator[Guest]:
 
 
 def enable(commissioner: UdpCommissioner) -> object:
-    return commissioner.client.invoke(
-        (1, EVSE, ENABLE_CHARGING), {0: None, 1: 6_000, 2: 16_000}, timed_ms=10_000
-    )
+    fields = {0: None, 1: SignedInt(6_000), 2: SignedInt(16_000)}
+    return commissioner.client.invoke((1, EVSE, ENABLE_CHARGING), fields, timed_ms=10_000)
 
 
 async def test_a_charging_session_through_matter(guest: Guest) -> None:

@@ -32,6 +32,7 @@ _FAILED_LOOKS: Final = 10
 _CABLE_S: Final = 0.05
 _LOOP_LIMIT_S: Final = 2.0
 _LOOKS_FOR_CABLE: Final = 3
+_PULLED_DOWN_MV: Final = -1_500
 
 
 class PilotVoltages(NamedTuple):
@@ -191,6 +192,8 @@ class PilotSampler:
         self.voltages = voltages
         self._failed = 0
         state = pilot_state(voltages.high_mv)
+        if self.output is PilotOutput.F and voltages.high_mv < _PULLED_DOWN_MV:
+            state = PilotState.F  # whatever is plugged in: a diode may be missing
         if state is PilotState.F and self.output is PilotOutput.X2:
             # A burst that missed the high part of the PWM says nothing; many of them do.
             self._blind += 1

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from evse_node.errors import ConfigError
+from evse_node.hal.gpio.board import AdcKind, Bias, LineSpec, RfidKind
+from evse_node.hal.gpio.board_file import board_names, load_board
+from evse_node.hal.gpio.modbus_meter import map_names
+from evse_node.hal.registry import create_backend
+
+SMALL = """
+name = "small"
+[contactor]
+output = { line = 17 }
+[pilot]
+pwm-device = "fe20c000.pwm"
+pwm-channel = 0
+channel = 0
+calibration = [[0, -15000], [4095, 15000]]
+[adc]
+kind = "mcp3208"
+"""
+
+
+def load(tmp_path: Path, text: str) -> object:
+    file = tmp_path / "board.toml"
+    file.write_text(text)
+    return load_board(str(file))
+
+
+@pytest.mark.parametrize("name", board_names())
+def test_shipped_boards_can_be_read(name: str) -> None:
+    board = load_board(name)
+    assert board.name
+    if board.meter is not None and board.meter.map_name:
+        assert board.meter.map_name in map_names()
+
+
+def test_the_reference_board_has_everything() -> None:
+    board = load_board("reference")
+    assert board.adc.kind is AdcKind.MCP3208
+    assert board.contactor.feedbacks[0] == LineSpec(
+        "GPIO27",
+        ("pinctrl-rp1", "pinctrl-bcm2711", "pinctrl-bcm2835"),
+        is_active_low=True,
+        bias=Bias.PULL_UP,
+        debounce_ms=5,
+    )
+    assert (len(board.outputs()), len(board.inputs())) == (6, 6)
+    assert board.rfid is not None
+    assert board.rfid.kind is RfidKind.PN532_I2C
+    assert board.ratings.phases == 3
+    assert board.pilot.high.calibration.to_mv(341) == -12_000
+    assert board.pilot.high.calibration.to_mv(2047.5) == 0
+
+
+def test_a_small_board_is_enough(tmp_path: Path) -> None:
+    board = load_board(str(tmp_path / "board.toml")) if load(tmp_path, SMALL) else None
+    assert board is not None
+    assert board.pilot.low is None
+    assert (board.meter, board.rfid, board.lock, board.watchdog) == (None, None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (("[adc]", "["), "not TOML"),
+        (('name = "small"\n', ""), "name is missing"),
+        (("17", "true"), "contactor.output.line: True cannot be used: give the line's name"),
+        (("17", '17, active = "up"'), "contactor.output.active: 'up' cannot be used: give one of"),
+        (("17", "17, level = 1"), "contactor.output.level: no such key; known are active, bias"),
+        (('"mcp3208"', '"mcp3208"\nbus = 1.5'), "adc.bus: 1.5 cannot be used"),
+        (("channel = 0\ncal", "channel = 8\ncal"), "pilot.channel: 8 cannot be used: give 0 to 7"),
+        (("[4095, 15000]", "[0, 15000]"), "two different points"),
+        (("[[0, -15000], [4095, 15000]]", "[0, 1]"), "pilot.calibration"),
+        (('"mcp3208"', '"ads1115"'), "low-channel is missing: an ads1115 is too slow"),
+        (("[adc]", "[extra]\n[adc]"), "extra: no such key"),
+        (("17 }", "17 }\nfeedback = { line = 17 }"), "line 17 is wired twice"),
+        (("[adc]", '[[button]]\nline = 3\naction = "card"\nuid = "xy"\n[adc]'), "button[1].uid"),
+        (("[adc]", '[meter]\nmap = "sdm230"\n[adc]'), "meter.port is missing"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(
+    tmp_path: Path, change: tuple[str, str], complaint: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, SMALL.replace(*change, 1))
+    message = str(caught.value)
+    assert complaint in message
+    assert message.startswith(str(tmp_path / "board.toml"))
+    assert "\n" not in message
+
+
+def test_a_board_that_is_not_there() -> None:
+    with pytest.raises(ConfigError, match="'nowhere' is no file: give one, or one of"):
+        load_board("nowhere")
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({}, "hal.board: is missing: give a file, or one of"),
+        ({"board": 3}, "hal.board: 3 cannot be used"),
+        ({"board": "reference", "speed": 1}, "hal.speed: no such key"),
+    ],
+)
+def test_the_backend_wants_a_board(options: dict[str, object], complaint: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        create_backend("gpio", options)
+    assert complaint in str(caught.value)

@@ -1,0 +1,281 @@
+"""Hardware that raises, hangs or lies: the contactor ends open, and the right fault is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from evse_node.charger import Charger
+from evse_node.errors import HalError
+from evse_node.hal.interface import FaultDetected, FaultGone, HalEvent
+from evse_node.matter.store import MemoryStore
+from evse_node.state_machine.control_pilot import PilotState
+from evse_node.state_machine.events import EnableCharging
+from evse_node.state_machine.faults import FaultState
+from evse_node.state_machine.state import ContactorState
+from evse_node.units import Milliamps
+from tests.contract.gpio_bench import GpioBench
+from tests.gpio_electronics import SimulatedElectronics
+
+OTHER = FaultState.OTHER
+
+
+class Charging(GpioBench):
+    """A charger on the bench, with a car that is being charged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backend.poll_meter()
+        self.charger = Charger(self.backend, MemoryStore(), now=self.now)
+        self.backend.attach(self.receive)
+        self.wait(0.5)
+        self.charger.handle(EnableCharging(None, Milliamps(6_000), Milliamps(16_000)), now=self.now)
+        self.plug_in()
+        self.demand()
+        self.wait(1)
+        assert self.is_powered()
+        assert self.charger.state.outputs.contactor is ContactorState.CLOSED
+        assert not self.charger.state.faults
+        self.events.clear()
+
+    def receive(self, event: HalEvent) -> None:
+        self.events.append(event)
+        self.charger.receive(event, self.now)
+
+    def wait(self, seconds: float) -> None:
+        end = self.now + seconds
+        while self.now < end:
+            super().wait(min(0.05, end - self.now))
+            if hasattr(self, "charger"):
+                self.charger.on_timer(self.now)
+
+
+@pytest.fixture
+def bench() -> Charging:
+    return Charging()
+
+
+def break_mirror(electronics: SimulatedElectronics) -> None:
+    electronics.failing.add("inputs")
+
+
+def test_the_bench_charges(bench: Charging) -> None:
+    bench.wait(3)
+    assert bench.is_powered()
+    assert bench.charger.state.meter.imported_mwh > 0
+
+
+@pytest.mark.parametrize(
+    ("broken", "limit_s", "fault"),
+    [
+        ("adc", 0.1, OTHER),
+        ("inputs", 0.1, OTHER),
+        ("meter", 6.0, FaultState.METER_FAILURE),
+    ],
+)
+def test_a_part_that_raises(
+    bench: Charging, broken: str, limit_s: float, fault: FaultState
+) -> None:
+    bench.electronics.failing.add(broken)
+    bench.wait(limit_s)
+    assert not bench.is_powered()
+    bench.wait(1)
+    assert FaultDetected(fault) in bench.events
+    assert fault in bench.charger.state.faults
+    bench.electronics.failing.clear()
+    bench.wait(3)
+    assert not bench.is_powered() or fault not in bench.charger.state.faults
+
+
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    [("RCD trip", FaultState.GROUND_FAULT), ("emergency stop", FaultState.EMERGENCY_STOP)],
+)
+def test_a_safety_input_opens_at_once_and_latches(
+    bench: Charging, name: str, fault: FaultState
+) -> None:
+    bench.electronics.inputs[name] = True
+    bench.wait(0.01)
+    assert not bench.is_powered()
+    assert bench.charger.state.fault is fault
+    bench.electronics.inputs[name] = False
+    bench.wait(5)
+    assert bench.charger.state.fault is fault
+    assert not bench.is_powered()
+    bench.unplug()
+    assert FaultGone(fault) in bench.events
+    assert not bench.charger.state.faults
+
+
+def test_a_stuck_sampler(bench: Charging) -> None:
+    bench.runs_sampler = False
+    bench.wait(0.6)
+    assert not bench.is_powered()
+    assert bench.charger.state.fault is OTHER
+
+
+def test_a_stuck_loop_is_opened_by_the_sampler(bench: Charging) -> None:
+    bench.runs_loop = False
+    GpioBench.wait(bench, 2.1)
+    assert not bench.is_powered()
+    bench.runs_loop = True
+    bench.wait(0.1)
+    assert FaultDetected(OTHER) in bench.events
+    assert FaultGone(OTHER) in bench.events
+
+
+@pytest.mark.parametrize("stuck_mv", [6_000, 0, 14_000, -12_000])
+def test_a_converter_that_lies(bench: Charging, stuck_mv: int) -> None:
+    bench.electronics.stuck_mv = stuck_mv
+    bench.wait(0.1)
+    assert not bench.is_powered()
+    bench.wait(1)
+    if stuck_mv == 14_000:
+        # Seen as a vehicle that has left.
+        assert bench.charger.state.pilot is PilotState.A
+    else:
+        assert bench.charger.state.faults
+
+
+def test_a_vehicle_without_diode(bench: Charging) -> None:
+    bench.electronics.has_diode = False
+    bench.wait(0.1)
+    assert not bench.is_powered()
+    assert bench.charger.state.fault is OTHER
+
+
+def test_a_pilot_short_circuit(bench: Charging) -> None:
+    bench.electronics.vehicle = PilotState.E
+    bench.wait(0.02)
+    assert not bench.is_powered()
+    bench.wait(1)
+    assert bench.charger.state.fault is FaultState.PILOT_SHORT_CIRCUIT
+
+
+def test_a_welded_contactor(bench: Charging) -> None:
+    bench.electronics.is_welded = True
+    bench.unplug()
+    bench.wait(3)
+    assert not any(bench.electronics.coils.values())
+    assert bench.charger.state.fault is FaultState.CONTACT_WET_FAILURE
+    with pytest.raises(HalError, match="stays locked"):
+        bench.backend.order_locked(False)
+
+
+def test_a_contactor_that_does_not_close(bench: Charging) -> None:
+    bench.no_demand()
+    bench.electronics.is_stuck_open = True
+    bench.demand()
+    bench.wait(4)
+    assert bench.charger.state.fault is FaultState.CONTACT_DRY_FAILURE
+    assert not any(bench.electronics.coils.values())
+
+
+def test_a_coil_line_that_cannot_be_driven_is_let_go_of(bench: Charging) -> None:
+    bench.electronics.failing.add("contactor 1")
+    bench.no_demand()
+    bench.wait(1)
+    assert not bench.is_powered()
+    bench.electronics.failing.clear()
+    bench.demand()
+    bench.wait(5)
+    assert not bench.is_powered()
+    assert bench.charger.state.faults
+
+
+@pytest.mark.parametrize("order", ["offer", "withdraw", "signal_unavailable"])
+def test_a_pwm_that_raises(bench: Charging, order: str) -> None:
+    bench.electronics.failing.add("pwm")
+    orders: dict[str, Callable[[], None]] = {
+        "offer": lambda: bench.backend.offer(Milliamps(10_000)),
+        "withdraw": bench.backend.withdraw,
+        "signal_unavailable": bench.backend.signal_unavailable,
+    }
+    with pytest.raises(HalError, match="does not obey"):
+        orders[order]()
+    assert not bench.is_powered()
+
+
+def test_a_pwm_that_lies() -> None:
+    bench = GpioBench()
+    bench.electronics.ignored_pwm = True
+    bench.backend.attach(bench.events.append)
+    bench.wait(1.5)
+    # It stays at -12 V though +12 V was ordered.
+    assert FaultDetected(OTHER) in bench.events
+
+
+def test_a_tick_that_fails_opens(bench: Charging, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise RuntimeError("a mistake")
+
+    class Loop:
+        def call_later(self, delay: float, callback: object) -> None:
+            return None
+
+        def call_soon_threadsafe(self, callback: Callable[..., None], *arguments: object) -> None:
+            callback(*arguments)
+
+    monkeypatch.setattr(bench.backend, "tick", fail)
+    monkeypatch.setattr(bench.backend, "_loop", Loop())
+    bench.backend._on_timer()
+    assert not bench.is_powered()
+    assert bench.charger.state.fault is OTHER
+
+
+class TestSelfTest:
+    def start(self, *failing: str, **lies: object) -> GpioBench:
+        bench = GpioBench()
+        bench.electronics.failing.update(failing)
+        for name, value in lies.items():
+            setattr(bench.electronics, name, value)
+        bench.backend.attach(bench.events.append)
+        bench.wait(3)
+        return bench
+
+    @pytest.mark.parametrize("lies", [{"stuck_mv": 6_000}, {"stuck_mv": -12_000}])
+    def test_nothing_closes_until_it_has_passed(self, lies: dict[str, object]) -> None:
+        bench = self.start(**lies)
+        assert FaultDetected(OTHER) in bench.events
+        bench.electronics.stuck_mv = None
+        bench.plug_in()
+        bench.demand()
+        bench.backend.offer(Milliamps(16_000))
+        bench.wait(1)
+        with pytest.raises(HalError, match="self-test has not passed"):
+            bench.backend.contactor.close()
+        bench.unplug()
+        bench.backend.start_self_test()
+        bench.wait(1)
+        assert FaultGone(OTHER) in bench.events
+
+    def test_a_converter_that_is_not_there(self) -> None:
+        bench = self.start("adc")
+        assert FaultDetected(OTHER) in bench.events
+
+    def test_an_rcd_that_does_not_trip(self) -> None:
+        bench = GpioBench()
+        bench.electronics.failing.add("RCD test")
+        with pytest.raises(HalError, match="RCD test is broken"):
+            bench.backend.attach(bench.events.append)
+        assert bench.electronics.open_count == 0
+
+    def test_its_rcd_test_is_no_fault(self) -> None:
+        bench = self.start()
+        assert not [event for event in bench.events if isinstance(event, FaultDetected)]
+        assert bench.electronics.lines["RCD test"] is False
+
+
+@pytest.mark.parametrize(
+    "part", ["contactor 1", "contactor 2", "inputs", "pwm", "adc", "meter", "rfid"]
+)
+def test_a_part_that_is_missing_at_the_start(part: str) -> None:
+    bench = GpioBench()
+    bench.electronics.failing.add(f"open {part}")
+    with pytest.raises(HalError, match="is broken"):
+        bench.backend.attach(bench.events.append)
+    assert bench.electronics.open_count == 0
+    bench.electronics.failing.clear()
+    bench.attach()
+    assert bench.electronics.open_count > 0
