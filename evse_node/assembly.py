@@ -8,6 +8,8 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
+from datetime import datetime
 from threading import get_ident
 from typing import Final
 
@@ -46,6 +48,7 @@ from evse_node.network import (
 from evse_node.runtime import Runtime, open_udp
 from evse_node.sntp import NtpClient
 from evse_node.storage import SqliteStore
+from evse_node.units import Milliamps
 
 _LOGGER: Final = logging.getLogger(__name__)
 
@@ -65,6 +68,25 @@ def _system_utc_us() -> int | None:
 def _system_offset_s(utc_s: int) -> int:
     """Return the offset of the machine's time zone at that time."""
     return time.localtime(utc_s).tm_gmtoff
+
+
+def _offset_of(zone: str | None) -> Callable[[int], int]:
+    """Return what tells the offset of a time zone, the machine's without a name."""
+    if zone is None:
+        return _system_offset_s
+    from zoneinfo import ZoneInfo
+
+    place = ZoneInfo(zone)
+
+    def offset_s(utc_s: int) -> int:
+        offset = datetime.fromtimestamp(utc_s, place).utcoffset()
+        return 0 if offset is None else int(offset.total_seconds())
+
+    return offset_s
+
+
+def _cards(config: NodeConfig) -> frozenset[bytes] | None:
+    return None if config.cards is None else frozenset(map(bytes.fromhex, config.cards))
 
 
 class Assembly:
@@ -104,7 +126,7 @@ class Assembly:
             ClockSource(config.clock),
             monotonic=time.monotonic,
             system_utc_us=_system_utc_us,
-            system_offset_s=_system_offset_s,
+            system_offset_s=_offset_of(config.time_zone),
         )
         self._ntp = NtpClient(os.urandom, time.monotonic, lambda: self.runtime.wake())
         self._logs = LogRing(time.monotonic, clock.utc_us)
@@ -122,8 +144,14 @@ class Assembly:
                 store,
                 now=now,
                 settings=ChargerSettings(
-                    evse=evse,
+                    evse=replace(
+                        evse,
+                        has_ventilation=config.ventilation == "yes",
+                        allowed_cards=_cards(config),
+                    ),
                     features=features,
+                    circuit_capacity_ma=Milliamps(config.circuit_capacity_a * 1000),
+                    user_maximum_ma=Milliamps(config.user_maximum_a * 1000),
                     may_charge_when_new=config.charging == "enabled",
                     zone=clock.zone,
                 ),

@@ -47,7 +47,8 @@ class NodeConfig:
     and not loopback. `features` is None for all that the backend can do.
     `energy_management` is the feature map of Device Energy Management, or empty. `control`
     is None for no control API. `clock` is "system" or "matter". `charging` is "enabled" for a
-    charger that charges before a controller has said anything, else "disabled". `dac`,
+    charger that charges before a controller has said anything, else "disabled". `cards`
+    are the UIDs of RFID cards of which one has to be shown, None for no such need. `dac`,
     `pai`, `cd` and `dac_key` are files of the maker's own attestation, all four or none.
     `hal` is handed to the backend.
 
@@ -62,6 +63,11 @@ class NodeConfig:
     backend: str = "simulated"
     features: tuple[str, ...] | None = None
     charging: str = "disabled"
+    circuit_capacity_a: int = 32
+    user_maximum_a: int = 80
+    ventilation: str = "no"
+    cards: tuple[str, ...] | None = None
+    time_zone: str | None = None
     energy_management: str = "0x7B"
     matter_version: str = "1.3"
     enable_key: bytes | None = None

@@ -175,6 +175,23 @@ def _control(value: object) -> HostPort | None:
     return HostPort(host, _integer(0, 65535)(port))
 
 
+def _cards(value: object) -> tuple[str, ...]:
+    cards = tuple(card.lower().replace(":", "") for card in _words(value))
+    if not cards or not all(1 <= len(bytes.fromhex(card)) <= 10 for card in cards):
+        raise ValueError
+    return cards
+
+
+def _time_zone(value: object) -> str:
+    # Not at the top: most nodes do without.
+    from zoneinfo import ZoneInfo
+
+    try:
+        return ZoneInfo(_name(value)).key
+    except (KeyError, OSError) as error:
+        raise ValueError from error
+
+
 _CERTIFICATE: Final = "a certificate file (DER or PEM) that exists"
 
 SETTINGS: Final = (
@@ -235,6 +252,46 @@ SETTINGS: Final = (
         "NAME",
         "whether a new charger may charge before a controller allows it: enabled or disabled "
         "(disabled)",
+    ),
+    Setting(
+        "circuit-capacity",
+        "circuit_capacity_a",
+        _integer(6, 80),
+        "6 to 80 amperes",
+        "A",
+        "amperes that the installation carries (32)",
+    ),
+    Setting(
+        "user-maximum",
+        "user_maximum_a",
+        _integer(0, 80),
+        "0 to 80 amperes",
+        "A",
+        "the user's limit in amperes until another is set over Matter (80)",
+    ),
+    Setting(
+        "ventilation",
+        "ventilation",
+        _one_of("yes", "no"),
+        "yes or no",
+        "yes|no",
+        "whether vehicles that need ventilation may charge here (no)",
+    ),
+    Setting(
+        "cards",
+        "cards",
+        _cards,
+        "UIDs of 1 to 10 bytes as hexadecimal digits, separated by commas",
+        "LIST",
+        "RFID cards, of which one has to be shown before energy flows (none is needed)",
+    ),
+    Setting(
+        "time-zone",
+        "time_zone",
+        _time_zone,
+        "a name like Europe/Berlin",
+        "NAME",
+        "where charging targets count until it is set over Matter (that of the system)",
     ),
     Setting(
         "energy-management",

@@ -39,6 +39,11 @@ def test_every_key_is_known_to_each_source(tmp_path: Path) -> None:
         "backend": "simulated",
         "features": "soc,V2X",
         "charging": "enabled",
+        "circuit-capacity": "20",
+        "user-maximum": "16",
+        "ventilation": "yes",
+        "cards": "04:A1:B2:C3,0badcafe",
+        "time-zone": "Europe/Berlin",
         "energy-management": "0x7C",
         "matter-version": "1.4.2",
         "enable-key": "00112233445566778899aabbccddeeff",
@@ -63,6 +68,8 @@ def test_every_key_is_known_to_each_source(tmp_path: Path) -> None:
     assert from_flags.passcode == 20202021
     assert from_flags.interfaces == ("eth0", "wlan0")
     assert from_flags.features == ("SOC", "V2X")
+    assert (from_flags.circuit_capacity_a, from_flags.user_maximum_a) == (20, 16)
+    assert from_flags.cards == ("04a1b2c3", "0badcafe")
     assert from_flags.control == HostPort("::1", 8080)
     assert str(from_flags.control) == "[::1]:8080"
     assert (from_flags.clock, from_flags.log_level) == ("matter", "debug")
@@ -99,6 +106,12 @@ WRONG = [
     ({"passcode": "99999999"}, "--passcode"),
     ({"interface": ("a b",)}, "--interface"),
     ({"features": "XYZ"}, "--features: 'XYZ' cannot be used: give a list of PREF"),
+    ({"circuit-capacity": "5"}, "--circuit-capacity: '5' cannot be used: give 6 to 80 amperes"),
+    ({"user-maximum": "81"}, "--user-maximum: '81' cannot be used"),
+    ({"cards": "04a"}, "--cards: '04a' cannot be used: give UIDs"),
+    ({"cards": ","}, "--cards: ',' cannot be used"),
+    ({"time-zone": "Berlin"}, "--time-zone: 'Berlin' cannot be used: give a name"),
+    ({"time-zone": "../x"}, "--time-zone: '../x' cannot be used"),
     ({"matter-version": "1.2"}, "--matter-version: '1.2' cannot be used: give one of 1.3, 1.4.2"),
     ({"enable-key": "00" * 16}, "--enable-key"),
     ({"enable-key": "12"}, "--enable-key"),
