@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import sys
 import threading
 import time
@@ -50,6 +51,7 @@ TICK_S: Final = 0.02
 _START_LIMIT_S: Final = 10.0
 # A thread that waits for the interpreter gets it within this; the default is ten times that.
 _SWITCH_INTERVAL_S: Final = 0.0005
+_SAMPLER_PRIORITY: Final = 10
 
 
 class GpioBackend(BoardOrders):
@@ -160,6 +162,9 @@ class GpioBackend(BoardOrders):
 
     def _run_sampler(self) -> None:
         halt, sampler = self._halt, self._open_parts.sampler
+        # Before all ordinary work of the machine, where the system lets it.
+        with contextlib.suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(_SAMPLER_PRIORITY))
         while not halt.wait(sampler.interval_s):
             sampler.sample(self._clock())
 

@@ -22,8 +22,10 @@ from evse_node.units import Milliamps
 
 _LOGGER: Final = logging.getLogger(__name__)
 
-FAST_S: Final = 0.004
+FAST_S: Final = 0.003
 """Between two looks while the vehicle is ready."""
+CONFIRM_S: Final = 0.001
+"""Before the look that confirms a loss."""
 SLOW_S: Final = 0.02
 _LOSS_LOOKS: Final = 2
 _BLIND_LOOKS: Final = 5
@@ -130,7 +132,9 @@ class PilotSampler:
     @property
     def interval_s(self) -> float:
         """How long to wait until the next look."""
-        is_quick = self.pilot is None or self.pilot.is_ready or self._lost or self._failed
+        if self._lost or self._failed == 1:
+            return CONFIRM_S
+        is_quick = self.pilot is None or self.pilot.is_ready or self._failed
         return FAST_S if is_quick or self._candidate is not self.pilot else SLOW_S
 
     def sample(self, now: float) -> None:
