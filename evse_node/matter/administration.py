@@ -95,8 +95,10 @@ class Administration:
             self.window.open_basic(INITIAL_WINDOW_S, now)
 
     def _on_session_removed(self, session: SecureSession, now: float) -> None:
-        # After AddNOC the commissioner goes on over CASE and may let go of PASE.
-        if _is_pase(session) and not self.fail_safe.is_noc_added:
+        # After AddNOC the commissioner goes on over CASE and may let go of PASE. An earlier
+        # commissioner's session may linger for its last answer; the fail-safe is not its own.
+        is_gone = not any(_is_pase(each) and not each.is_closing for each in self.sessions)
+        if _is_pase(session) and is_gone and self.fail_safe.is_armed_by(0):
             self.fail_safe.expire(now)
 
     def _expire_sessions(self, now: float, concerned: Callable[[SecureSession], bool]) -> None:

@@ -132,6 +132,28 @@ def test_the_end_of_pase_ends_the_fail_safe(setup: Setup) -> None:
     assert setup.window.pase_verifier() is not None
 
 
+def test_an_earlier_session_may_end_under_the_next_fail_safe(setup: Setup) -> None:
+    setup.administration.start(NOW)
+    first = setup.add_session(AuthMode.PASE)
+    setup.window.on_pase_established(first, NOW)
+    first.exchanges[1] = object()  # type: ignore[assignment]
+    setup.fail_safe.expire(NOW + 1.0)
+    assert first.is_closing
+    second = setup.add_session(AuthMode.PASE)
+    setup.window.on_pase_established(second, NOW + 2.0)
+    setup.sessions.remove(first, NOW + 3.0)
+    assert setup.fail_safe.is_armed
+    setup.sessions.remove(second, NOW + 4.0)
+    assert not setup.fail_safe.is_armed
+
+
+def test_the_end_of_pase_leaves_an_administrators_fail_safe(setup: Setup) -> None:
+    pase = setup.add_session(AuthMode.PASE)
+    setup.fail_safe.arm(1, 60, NOW)
+    setup.sessions.remove(pase, NOW + 1.0)
+    assert setup.fail_safe.is_armed
+
+
 def test_after_add_noc_pase_may_end(setup: Setup) -> None:
     setup.administration.start(NOW)
     pase = setup.commission()
