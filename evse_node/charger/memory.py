@@ -15,6 +15,7 @@ from evse_node.charger.snapshot import ChargerSettings
 from evse_node.charger.watch import WATCHED
 from evse_node.hal.interface import Ratings
 from evse_node.matter.store import Store
+from evse_node.state_machine.control_pilot import MAXIMUM_OFFER_MA
 from evse_node.state_machine.events import Direction, LimitClaimed
 from evse_node.state_machine.evse import step
 from evse_node.state_machine.limits import LimitSource
@@ -47,8 +48,10 @@ class ChargerMemory:
 
         `meter` is None when it does not answer.
         """
-        charging = Permission() if settings.may_charge_when_new else None
-        new = EvseState(settings=settings.evse, charging=charging)
+        new = EvseState(settings=settings.evse)
+        if settings.may_charge_when_new:
+            limits = new.charge_limits.with_claim(LimitSource.COMMAND, MAXIMUM_OFFER_MA)
+            new = replace(new, charging=Permission(), charge_limits=limits)
         state = self._record.load_permissions(new)
         is_both = state.charging is not None and state.discharging is not None
         if "V2X" not in features or (is_both and not settings.evse.has_enabled_state):

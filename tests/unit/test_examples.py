@@ -54,6 +54,20 @@ async def test_charger_toml_and_follow_status(tmp_path: Path) -> None:
         assert lines == ["PluggedInNoDemand Disabled 0"]
 
 
+def test_solar_surplus() -> None:
+    lines = run("solar_surplus.py", "--peak", "5000")
+    assert lines[11] == "12:00  surplus  4870 W  charging 4 kW"
+    assert lines[14] == "15:00  surplus     0 W  charging 0 kW"
+    assert lines[-1] == "36.0 kWh, 2 starts of the contactor"
+
+
+def test_week() -> None:
+    lines = run("week.py", "--days", "6")
+    assert [line.split()[0] for line in lines] == ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat"]
+    assert lines[0] == "Mon starts Tue 01:21, ready with 80 %, 18.000 kWh"
+    assert lines[4].startswith("Fri starts Sat 08:07, ready with 6")
+
+
 def test_charger_toml_shows_every_key() -> None:
     text = (EXAMPLES / "charger.toml").read_text()
     for setting in SETTINGS:

@@ -455,6 +455,7 @@ def test_a_new_charger_may_be_allowed_to_charge() -> None:
 
     assert snapshot().supply_state is SupplyState.CHARGING_ENABLED
     assert snapshot().charging == Permission()
+    assert snapshot().maximum_charge_ma == 32_000
     Charger(
         SimulatedBackend(), store, now=0.0, settings=ChargerSettings(may_charge_when_new=True)
     ).handle(Disable(), 1.0)

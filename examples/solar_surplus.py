@@ -1,0 +1,78 @@
+"""Charge from what the sun leaves over: a day in summer, played in a moment.
+
+    python examples/solar_surplus.py
+
+No network and no hardware: a charger, a simulated car, and a clock that is turned by hand.
+A running node is told of the surplus by `POST /surplus` of its control API, or by hardware
+that measures it (`SurplusReported`), and follows it in the modes with solar charging.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+
+from evse_node.charger import Charger, ChargerSettings
+from evse_node.charger.watch import WatchSettings
+from evse_node.hal.simulated import SimulatedBackend
+from evse_node.matter.store import MemoryStore
+from evse_node.state_machine.events import EnableCharging
+from evse_node.units import Milliamps, Milliwatts
+
+HOUR = 3600
+SUNRISE, SUNSET = 6, 20
+
+
+class Day:
+    """One charger with a car, and the time since midnight in seconds."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.house = SimulatedBackend(clock=lambda: self.now)
+        # Looked at once a minute instead of each second: a day is to take a moment.
+        settings = ChargerSettings(watch=WatchSettings(interval_s=60))
+        self.charger = Charger(self.house, MemoryStore(), now=self.now, settings=settings)
+        self.house.attach(lambda event: self.charger.receive(event, self.now))
+
+    def run_until(self, end: float) -> None:
+        while self.now < end:
+            due = [self.house.board.next_deadline(), self.charger.next_deadline(), self.now + 60]
+            self.now = min(max(self.now, min(each for each in due if each is not None)), end)
+            self.house.advance()
+            self.charger.on_timer(self.now)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--peak", type=int, default=5_000, help="watts at noon")
+    peak_w = parser.parse_args().peak
+
+    def surplus_w(now: float) -> float:
+        """Return what the roof gives beyond the household's needs; at two, a thunderstorm."""
+        hour = now / HOUR
+        if not SUNRISE < hour < SUNSET or 14 <= hour < 15:
+            return 0
+        return peak_w * math.sin(math.pi * (hour - SUNRISE) / (SUNSET - SUNRISE))
+
+    day = Day()
+    day.charger.follow_surplus(True, day.now)
+    day.charger.handle(EnableCharging(None, Milliamps(6_000), Milliamps(32_000)), day.now)
+    day.house.car.charger_maximum_ma = Milliamps(32_000)
+    day.house.plug_in()
+    day.house.demand()
+    starts, was_closed = 0, False
+    for minute in range(24 * 60):
+        surplus = Milliwatts(int(surplus_w(day.now) * 1000))
+        day.charger.set_surplus(surplus, day.now, valid_s=120)
+        day.run_until((minute + 1) * 60)
+        status = day.house.status()
+        is_closed = status["contactor"] == "closed"
+        starts, was_closed = starts + (is_closed and not was_closed), is_closed
+        if day.now % HOUR == 0:
+            taken = status["power_mw"] // 1_000_000
+            print(f"{day.now / HOUR:2.0f}:00  surplus {surplus // 1000:5} W  charging {taken} kW")
+    print(f"{day.house.status()['imported_mwh'] / 1e6:.1f} kWh, {starts} starts of the contactor")
+
+
+if __name__ == "__main__":
+    main()
