@@ -132,6 +132,7 @@ def test_safe_off_after_a_killed_process(chip: SimulatedChip, tmp_path: Path) ->
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "charging\n"
+    process.stdout.close()
     assert chip.is_high(CONTACTOR)
     command = [
         *(sys.executable, "-m", "evse_node", "safe-off", "--board"),

@@ -1,0 +1,237 @@
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+
+from evse_node.errors import HalError
+from evse_node.hal.gpio.mfrc522 import Mfrc522, crc_a
+from evse_node.hal.gpio.pn532 import (
+    ACK,
+    I2cLink,
+    Pn532,
+    UartLink,
+    decode_frame,
+    encode_frame,
+)
+from evse_node.hal.gpio.pollers import CardPoller
+
+UID_4 = bytes.fromhex("04112233")
+UID_7 = bytes.fromhex("04112233445566")
+
+
+def answer_frame(data: bytes) -> bytes:
+    body = b"\xd5" + data
+    return b"\x00\x00\xff" + bytes((len(body), -len(body) & 0xFF)) + body + bytes((-sum(body) & 0xFF, 0))  # fmt: skip  # noqa: E501
+
+
+class Chip:
+    """A PN532: commands in, frames out."""
+
+    def __init__(self) -> None:
+        self.uid: bytes | None = None
+        self.out: list[bytes] = []
+        self.commands: list[int] = []
+
+    def take(self, frame: bytes) -> None:
+        start = frame.find(b"\x00\x00\xff")
+        if start < 0:
+            return
+        length = frame[start + 3]
+        body = frame[start + 5 : start + 5 + length]
+        assert (sum(body) + frame[start + 5 + length]) & 0xFF == 0
+        assert body[0] == 0xD4
+        self.commands.append(body[1])
+        data = bytes((body[1] + 1,))
+        if body[1] == 0x4A:
+            data += self.card()
+        elif body[1] == 0x52:
+            data += b"\x00"
+        self.out += [ACK, answer_frame(data)]
+
+    def card(self) -> bytes:
+        if self.uid is None:
+            return b"\x00"
+        return b"\x01\x01\x00\x04\x08" + bytes((len(self.uid),)) + self.uid
+
+
+@dataclass
+class Serial:
+    chip: Chip
+    timeout: float | None = None
+    waiting: bytes = b""
+
+    def write(self, data: bytes) -> int:
+        self.chip.take(data)
+        self.waiting += b"".join(self.chip.out)
+        self.chip.out.clear()
+        return len(data)
+
+    def read(self, size: int) -> bytes:
+        found, self.waiting = self.waiting[:size], self.waiting[size:]
+        return found
+
+    def reset_input_buffer(self) -> None:
+        self.waiting = b""
+
+    def close(self) -> None:
+        pass
+
+
+@dataclass
+class I2c:
+    chip: Chip
+    busy: int = 1
+
+    def write(self, data: bytes) -> None:
+        self.chip.take(data)
+
+    def read(self, length: int) -> bytes:
+        if not self.chip.out:
+            raise OSError(121, "no answer")
+        if self.busy:
+            self.busy -= 1
+            return bytes(length)
+        self.busy = 1
+        return (b"\x01" + self.chip.out.pop(0)).ljust(length, b"\0")
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("bus", ["uart", "i2c"])
+class TestPn532:
+    def make(self, bus: str) -> tuple[Pn532, Chip]:
+        chip = Chip()
+        return Pn532(UartLink(Serial(chip)) if bus == "uart" else I2cLink(I2c(chip))), chip
+
+    @pytest.mark.parametrize("uid", [UID_4, UID_7])
+    def test_reads_a_card(self, bus: str, uid: bytes) -> None:
+        reader, chip = self.make(bus)
+        assert reader.poll() is None
+        chip.uid = uid
+        assert reader.poll() == uid
+        assert chip.commands == [0x14, 0x32, 0x4A, 0x4A, 0x52]
+
+    def test_is_set_up_again_after_a_failure(self, bus: str) -> None:
+        reader, chip = self.make(bus)
+        reader.poll()
+        take, chip.take = chip.take, lambda frame: None  # type: ignore[method-assign]
+        with pytest.raises((HalError, OSError)):
+            reader.poll()
+        chip.take = take  # type: ignore[method-assign]
+        chip.commands.clear()
+        assert reader.poll() is None
+        assert chip.commands == [0x14, 0x32, 0x4A]
+
+
+def test_frames() -> None:
+    assert encode_frame(b"\x02").hex() == "0000ff02fed4022a00"
+    assert decode_frame(bytes.fromhex("0000ff06fad50332010607e800")).hex() == "0332010607"
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        "",
+        "0000ff",
+        "0000ff06fad503320106",
+        "0000ff06f9d50332010607e800",
+        "0000ff06fad50332010607e900",
+        "0000ff06fad40332010607e900",
+        "ffffffffffffffff",
+    ],
+)
+def test_garbage_is_no_frame(frame: str) -> None:
+    with pytest.raises(HalError):
+        decode_frame(bytes.fromhex(frame))
+
+
+@dataclass
+class Mfrc522Chip:
+    """The registers of an MFRC522, and a card in its field."""
+
+    uid: bytes | None = None
+    version: int = 0x92
+    registers: dict[int, int] = field(default_factory=dict)
+    fifo: bytearray = field(default_factory=bytearray)
+
+    def xfer2(self, values: list[int]) -> list[int]:
+        register, value = values[0] >> 1 & 0x3F, values[1]
+        if values[0] & 0x80:
+            return [0, self.read(register)]
+        self.registers[register] = value
+        if register == 0x09:
+            self.fifo.append(value)
+        elif register == 0x0A:
+            self.fifo.clear()
+        elif register == 0x0D and value & 0x80:
+            answer = self.answer(bytes(self.fifo))
+            self.fifo[:] = answer
+            self.registers[0x04] = 0x20 if answer else 0x01
+        return [0, 0]
+
+    def read(self, register: int) -> int:
+        if register == 0x37:
+            return self.version
+        if register == 0x0A:
+            return len(self.fifo)
+        if register == 0x09:
+            return self.fifo.pop(0)
+        return self.registers.get(register, 0)
+
+    def answer(self, sent: bytes) -> bytes:
+        if self.uid is None:
+            return b""
+        if sent == b"\x26":
+            return b"\x04\x00"
+        level = (0x93, 0x95, 0x97).index(sent[0])
+        if sent[1] == 0x70:
+            assert crc_a(sent[:7]) == sent[7:]
+            return b"\x04\xda\x17"
+        rest = self.uid[3 * level :]
+        part = rest if len(rest) == 4 else b"\x88" + rest[:3]
+        return part + bytes((part[0] ^ part[1] ^ part[2] ^ part[3],))
+
+    def close(self) -> None:
+        pass
+
+
+class TestMfrc522:
+    @pytest.mark.parametrize("uid", [UID_4, UID_7, bytes(range(1, 11))])
+    def test_reads_a_card(self, uid: bytes) -> None:
+        chip = Mfrc522Chip()
+        reader = Mfrc522(chip)
+        assert reader.poll() is None
+        chip.uid = uid
+        assert reader.poll() == uid
+
+    @pytest.mark.parametrize("version", [0x00, 0xFF])
+    def test_nothing_on_the_bus(self, version: int) -> None:
+        with pytest.raises(HalError, match="no MFRC522 answers"):
+            Mfrc522(Mfrc522Chip(version=version)).poll()
+
+    def test_crc_a(self) -> None:
+        # ISO/IEC 14443-3 Annex B: 00 00 gives A0 1E; HALT is 50 00 57 CD.
+        assert crc_a(b"\x00\x00") == b"\xa0\x1e"
+        assert crc_a(b"\x50\x00") == b"\x57\xcd"
+
+
+def test_a_card_is_told_once_until_it_was_away() -> None:
+    class Source:
+        uid: bytes | None = UID_4
+
+        def poll(self) -> bytes | None:
+            if self.uid == b"broken":
+                raise OSError("gone")
+            return self.uid
+
+        def close(self) -> None:
+            pass
+
+    source, told = Source(), list[bytes]()
+    poller = CardPoller(source, told.append)
+    for uid in (UID_4, UID_4, None, UID_4, b"broken", UID_4, UID_7, None, None, None, UID_7):
+        source.uid = uid
+        poller.poll()
+    assert told == [UID_4, UID_7, UID_7]
