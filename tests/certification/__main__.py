@@ -2,10 +2,12 @@
 
     python -m tests.certification setup --sdk DIR --env DIR
     python -m tests.certification --sdk DIR --env DIR [NAME or GROUP ...]
+    python -m tests.certification report
 
 The first makes the controller's environment, the second runs scripts (all by default),
 each against a factory-fresh node on a pair of test hosts of its own; groups are core,
-energy, optional and yaml. Skipped, or no test method run, counts as not passed.
+energy, optional and yaml. Skipped, or no test method run, counts as not passed. The third
+writes the table in docs from the results that are stored beside the logs.
 """
 
 from __future__ import annotations
@@ -27,6 +29,13 @@ DOCUMENT = Path(__file__).resolve().parents[2] / "docs/certification.md"
 def main() -> int:
     """Run the scripts, print and store the results, exit 1 unless all passed."""
     options = _parser().parse_args()
+    store = ResultStore(options.logs)
+    if options.names[:1] == ["report"]:
+        _write_document(store)
+        return 0
+    if options.sdk is None:
+        print("give the SDK's tree with --sdk DIR", file=sys.stderr)
+        return 2
     if options.names[:1] == ["setup"]:
         if options.env is None:
             print("setup needs --env DIR", file=sys.stderr)
@@ -39,7 +48,6 @@ def main() -> int:
     if reason := why_not():
         print(reason, file=sys.stderr)
         return 2
-    store = ResultStore(options.logs)
     bench = Bench(
         options.sdk.resolve(),
         python.absolute(),
@@ -62,9 +70,13 @@ def main() -> int:
             )
     print(f"{passed} of {len(chosen)} passed")
     if options.write_docs:
-        before = DOCUMENT.read_text(encoding="utf-8") if DOCUMENT.exists() else ""
-        DOCUMENT.write_text(document(before, store.load(), SCRIPTS), encoding="utf-8")
+        _write_document(store)
     return 0 if passed == len(chosen) else 1
+
+
+def _write_document(store: ResultStore) -> None:
+    before = DOCUMENT.read_text(encoding="utf-8") if DOCUMENT.exists() else ""
+    DOCUMENT.write_text(document(before, store.load(), SCRIPTS), encoding="utf-8")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -73,8 +85,8 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("names", nargs="*", help="setup, or scripts and groups (all)")
-    parser.add_argument("--sdk", type=Path, required=True, help="the SDK's tree")
+    parser.add_argument("names", nargs="*", help="setup, report, or scripts and groups (all)")
+    parser.add_argument("--sdk", type=Path, help="the SDK's tree")
     parser.add_argument("--env", type=Path, help="the controller's environment")
     parser.add_argument("--python", type=Path, help="its interpreter, instead of --env")
     parser.add_argument("--base-python", default=controller.PYTHON, help="what setup builds on")
