@@ -173,7 +173,7 @@ class Assembly:
                 interfaces=self._describe_interfaces,
                 unique_id=_unique_id(store),
                 enable_key=config.enable_key,
-                energy_management=config.energy_management,
+                dem_features=config.dem_features,
                 version=MatterVersion(self._revision.specification_version),
             )
             self.clusters = build_endpoints(parts, now)

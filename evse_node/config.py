@@ -45,7 +45,7 @@ class NodeConfig:
     `passcode` and `discriminator` are None for values that the node draws at its
     first start and keeps. `interfaces` is empty for every interface that is up
     and not loopback. `features` is None for all that the backend can do.
-    `energy_management` is the feature map of Device Energy Management, or empty. `control`
+    `dem_features` is the feature map of Device Energy Management, or empty. `control`
     is None for no control API. `clock` is "system" or "matter". `charging` is "enabled" for a
     charger that charges before a controller has said anything, else "disabled". `cards`
     are the UIDs of RFID cards of which one has to be shown, None for no such need. `dac`,
@@ -68,7 +68,7 @@ class NodeConfig:
     ventilation: str = "no"
     cards: tuple[str, ...] | None = None
     time_zone: str | None = None
-    energy_management: str = "0x7B"
+    dem_features: str = "0x7B"
     matter_version: str = "1.3"
     enable_key: bytes | None = None
     control: HostPort | None = DEFAULT_CONTROL

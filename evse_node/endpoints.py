@@ -79,7 +79,7 @@ class NodeParts:
     interfaces: Interfaces
     unique_id: str
     enable_key: bytes | None
-    energy_management: str = "0x7B"
+    dem_features: str = "0x7B"
     version: MatterVersion = MatterVersion.V1_3
 
 
@@ -167,12 +167,12 @@ def build_endpoints(parts: NodeParts, now: float) -> NodeClusters:
 
 
 def _management(parts: NodeParts, bridge: EvseBridge) -> EnergyManagementBridge | None:
-    if not parts.energy_management:
+    if not parts.dem_features:
         return None
     try:
-        features = parse_features(parts.definitions[MANAGEMENT], parts.energy_management)
+        features = parse_features(parts.definitions[MANAGEMENT], parts.dem_features)
     except ConfigError as error:
-        raise ConfigError(f"energy-management: {error}") from None
+        raise ConfigError(f"dem-features: {error}") from None
     return EnergyManagementBridge(
         parts.charger,
         parts.backend.ratings,

@@ -294,8 +294,8 @@ SETTINGS: Final = (
         "where charging targets count until it is set over Matter (that of the system)",
     ),
     Setting(
-        "energy-management",
-        "energy_management",
+        "dem-features",
+        "dem_features",
         _management,
         "a feature map like 0x7B, a list like PA,PFR,FA, or none",
         "MAP",

@@ -80,10 +80,10 @@ def _suites(
 
 
 # Device Energy Management that can be adjusted, and one that can be scheduled.
-_ADJUSTABLE = ("--energy-management", "0x7B")
-_SCHEDULABLE = ("--energy-management", "0x7C")
+_ADJUSTABLE = ("--dem-features", "0x7B")
+_SCHEDULABLE = ("--dem-features", "0x7C")
 # What Matter 1.3 has that is not provisional.
-_STRICT = ("--features", "RFID", "--energy-management", "none")
+_STRICT = ("--features", "RFID", "--dem-features", "none")
 _V1_4_2 = ("--matter-version", "1.4.2")
 _PROVISIONAL = ("--bool-arg", "allow_provisional:true")
 _NO_BATCH = (
