@@ -5,6 +5,7 @@ Spec: Matter Device Library 1.3 "Root Node", "Energy EVSE"
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -29,6 +30,7 @@ from evse_node.cluster.fixed_label import FixedLabelServer
 from evse_node.cluster.general_commissioning import GeneralCommissioningServer
 from evse_node.cluster.general_diagnostics import GeneralDiagnosticsServer
 from evse_node.cluster.group_key_management import GroupKeyManagementServer
+from evse_node.cluster.identify import Effect
 from evse_node.cluster.localization_configuration import LocalizationConfigurationServer
 from evse_node.cluster.network_commissioning import NetworkCommissioningServer
 from evse_node.cluster.network_interface import Interfaces
@@ -55,6 +57,8 @@ from evse_node.matter.stack import MatterStack
 from evse_node.matter.wall_clock import WallClock
 from evse_node.measurement_bridge import MeasurementBridge
 from evse_node.records import dataclass
+
+_LOGGER: Final = logging.getLogger(__name__)
 
 ROOT: Final = 0
 EVSE: Final = 1
@@ -137,7 +141,13 @@ def build_endpoints(parts: NodeParts, now: float) -> NodeClusters:
     )
     bridge = EvseBridge(parts.charger, definitions, timers=timers)
     measurements = MeasurementBridge(
-        parts.charger, parts.backend, definitions, timers, powered_endpoints=(ROOT, EVSE)
+        parts.charger,
+        parts.backend,
+        definitions,
+        timers,
+        on_identify=_show_identifying,
+        on_effect=_show_effect,
+        powered_endpoints=(ROOT, EVSE),
     )
     management = _management(parts, bridge)
     _add_endpoint(parts, ROOT, ["Root Node"], [basic, diagnostics, *_root(parts, basic)])
@@ -236,6 +246,15 @@ def _ethernet(interfaces: Interfaces) -> EthernetStatus:
     for interface in interfaces():
         return read_ethernet(interface.name)
     return EthernetStatus()
+
+
+def _show_identifying(is_identifying: bool) -> None:
+    # No backend has a light for it yet; who looks at the log sees which node it is.
+    _LOGGER.info("identifying: %s", "this is me" if is_identifying else "no longer")
+
+
+def _show_effect(effect: Effect) -> None:
+    _LOGGER.info("identifying: %s", effect.name.lower())
 
 
 def _add_endpoint(
