@@ -1,6 +1,7 @@
 # make install   .venv with evse-node in it          make test    all tests
 # make run       install, then start a node (ARGS)   make check   ruff, mypy, import-linter, unit tests
 # make bench     the node against matter.js          make interop-env   other projects' controllers
+# make test-hw   only the tests in a virtual machine with a real GPIO device
 
 PYTHON ?= python3
 VENV := .venv
@@ -9,7 +10,7 @@ ARGS ?=
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := install
-.PHONY: install run test check bench interop-env clean
+.PHONY: install run test test-hw check bench interop-env clean
 
 install: $(VENV)/.compiled
 
@@ -34,6 +35,10 @@ run: install
 test: install $(VENV)/.tested
 	$(BIN)/pytest $(PYTEST_ARGS)
 
+# The GPIO backend on a Linux kernel of its own, in QEMU: see tests/hw.
+test-hw: install $(VENV)/.tested
+	$(BIN)/pytest tests/hw $(PYTEST_ARGS)
+
 check: install $(VENV)/.tested
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -48,4 +53,4 @@ interop-env: $(VENV)/.installed
 	$(BIN)/python tests/interop/environment.py
 
 clean:
-	rm -rf $(VENV) .interop .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .interop .hw .mypy_cache .ruff_cache .pytest_cache .hypothesis

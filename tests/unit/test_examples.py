@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from evse_node.config import load_config
+from evse_node.hal.gpio.board_file import load_board
 from evse_node.node import EvseNode
 from evse_node.settings import SETTINGS
+from tests.gpio_electronics import SimulatedElectronics
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -66,6 +72,20 @@ def test_week() -> None:
     assert [line.split()[0] for line in lines] == ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat"]
     assert lines[0] == "Mon starts Tue 01:21, ready with 80 %, 18.000 kWh"
     assert lines[4].startswith("Fri starts Sat 08:07, ready with 6")
+
+
+@pytest.mark.parametrize("is_stuck", [False, True])
+def test_relay_bench(is_stuck: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    script = runpy.run_path(str(EXAMPLES / "relay_bench.py"))
+    now = itertools.count(1.0)
+    electronics = SimulatedElectronics(load_board("relay-hat-ads1115"), lambda: next(now))
+    electronics.is_stuck_open = is_stuck
+    assert script["exercise"](electronics.board, electronics, 2, 0.0) is not is_stuck
+    shown = capsys.readouterr().out
+    assert "contactor 1 2: off, follows" in shown
+    assert ("DOES NOT FOLLOW" in shown) is is_stuck
+    assert electronics.open_count == 0
+    assert not any(electronics.coils.values())
 
 
 def test_charger_toml_shows_every_key() -> None:
