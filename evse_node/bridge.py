@@ -23,8 +23,8 @@ from evse_node.cluster.energy_evse_mode import (
     SOLAR_CHARGING,
     TIME_OF_USE,
     EnergyEvseMode,
-    Mode,
 )
+from evse_node.cluster.mode_base import Mode
 from evse_node.cluster.server import ClusterServer, Value
 from evse_node.errors import StatusError
 from evse_node.matter.interaction.status import Status

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta, tzinfo
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from evse_node.state_machine.names import State, SupplyState
 from evse_node.state_machine.state import EvseState, Vehicle
 from evse_node.state_machine.targets import (
+    LEEWAY_S,
     ChargingTargetSchedule,
     NextCharge,
     find_next_target,
@@ -30,6 +31,9 @@ _PLUGGED_IN = frozenset(
     }
 )
 
+_LONGEST_DELAY_S: Final = LEEWAY_S * 2 // 3
+"""A start is put off by less than the plan has to spare, or the target would be missed."""
+
 _Grounds: TypeAlias = tuple[object, ...]
 _Aim: TypeAlias = tuple[EpochSeconds, bool]  # a target, and whether its need is a guess
 
@@ -39,7 +43,8 @@ class Schedule:
 
     `has_soc`: the state of charge is reported. `zone` is where the targets' minutes
     count (None: the system's). `draw_delay_s` returns by how much the start for a target
-    is put off, so that not all cars of a street start at once. `is_followed`: charging
+    is put off, so that not all cars of a street start at once; never so far that the target
+    would be missed. `is_followed`: charging
     waits for the start of the plan; once it has begun for a target, it is not held again,
     unless it only then turns out how much is needed.
     """
@@ -59,6 +64,7 @@ class Schedule:
         self._zone = zone
         self._draw_delay_s = draw_delay_s
         self._delay_s = 0
+        self._is_late = False
         self._has_begun_for: _Aim | None = None
         self._is_guess = False
         self._grounds: _Grounds = ()
@@ -80,7 +86,10 @@ class Schedule:
         if grounds == self._grounds and (target_time is None or now < target_time):
             return False
         self._grounds = grounds
-        return self._replace(self._plan(power_mw, state.vehicle, now))
+        is_new = self._replace(self._plan(power_mw, state.vehicle, now))
+        start_time = self.next_charge.start_time
+        self._is_late = start_time is not None and start_time <= now
+        return is_new
 
     def _utc_offset(self, now: EpochSeconds) -> timedelta | None:
         # A controller may set another zone, which moves every target.
@@ -96,7 +105,7 @@ class Schedule:
         aim = (plan.target_time, self._is_guess)
         if aim == self._has_begun_for:
             return False
-        if plan.start_time is None or now < plan.start_time + self._delay_s:
+        if plan.start_time is None or now < self._start(plan.start_time):
             return True
         if state.state.is_transferring or state.is_held:
             self._has_begun_for = aim
@@ -108,10 +117,14 @@ class Schedule:
         if now is None or plan.target_time is None:
             return None
         if self.is_followed and plan.start_time is not None:
-            start = EpochSeconds(plan.start_time + self._delay_s)
+            start = self._start(plan.start_time)
             if now < start:
                 return min(start, plan.target_time)
         return plan.target_time
+
+    def _start(self, planned: EpochSeconds) -> EpochSeconds:
+        """Return when to start; who is late has no time to give away."""
+        return planned if self._is_late else EpochSeconds(planned + self._delay_s)
 
     def _plan(self, power_mw: Milliwatts, vehicle: Vehicle, now: EpochSeconds) -> NextCharge:
         found = find_next_target(self.targets, now, self._zone)
@@ -133,7 +146,7 @@ class Schedule:
         if plan == self.next_charge:
             return False
         if plan.target_time != self.next_charge.target_time:
-            self._delay_s = self._draw_delay_s()
+            self._delay_s = min(self._draw_delay_s(), _LONGEST_DELAY_S)
             self._has_begun_for = None
         self.next_charge = plan
         return True

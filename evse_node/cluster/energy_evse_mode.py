@@ -5,38 +5,16 @@ Spec: Matter Application Clusters 1.3 "Energy EVSE Mode Cluster"
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from evse_node.cluster.definition import ClusterDefinition
-from evse_node.cluster.server import ClusterServer, Value, command, serves
-from evse_node.matter.data_model import InteractionContext
-from evse_node.records import dataclass
+from evse_node.cluster.mode_base import Mode, ModeBase
+from evse_node.cluster.server import serves
 
 MANUAL: Final = 0x4000
 TIME_OF_USE: Final = 0x4001
 SOLAR_CHARGING: Final = 0x4002
-
-_SUCCESS: Final = 0x00
-_UNSUPPORTED_MODE: Final = 0x01
-
-
-@dataclass(frozen=True, slots=True)
-class Mode:
-    """A mode that can be chosen; `tags` say to machines what `label` says to people."""
-
-    mode: int
-    label: str
-    tags: tuple[int, ...]
-
-    def to_struct(self) -> Value:
-        """Return the mode as ModeOptionStruct."""
-        return {
-            "label": self.label,
-            "mode": self.mode,
-            "mode_tags": [{"value": tag} for tag in self.tags],
-        }
-
 
 MODES: Final = (
     Mode(0, "Manual", (MANUAL,)),
@@ -47,8 +25,8 @@ MODES: Final = (
 
 
 @serves("Energy EVSE Mode")
-class EnergyEvseMode(ClusterServer):
-    """The modes of one charger. `on_change(mode, now)` is called for each chosen mode."""
+class EnergyEvseMode(ModeBase):
+    """The modes of one charger; until one is chosen, the first."""
 
     def __init__(
         self,
@@ -57,44 +35,4 @@ class EnergyEvseMode(ClusterServer):
         *,
         modes: Sequence[Mode] = MODES,
     ) -> None:
-        super().__init__(
-            definition,
-            values={
-                "supported_modes": [mode.to_struct() for mode in modes],
-                "current_mode": modes[0].mode,
-            },
-        )
-        self._modes = {mode.mode: mode for mode in modes}
-        self._first = modes[0]
-        self._on_change = on_change
-
-    def attached(self) -> None:
-        """Take up the mode that was kept."""
-        self.change_to(self.current, self.environment.now())
-
-    @property
-    def current(self) -> Mode:
-        """The chosen mode."""
-        number = self.get("current_mode")
-        return self._modes.get(number, self._first) if isinstance(number, int) else self._first
-
-    def change_to(self, mode: Mode, now: float) -> None:
-        """Choose one of the supported modes."""
-        self.set(current_mode=mode.mode)
-        self._on_change(mode, now)
-
-    def change_to_tag(self, tag: int, now: float) -> None:
-        """Choose the first mode with this tag, if there is one."""
-        for mode in self._modes.values():
-            if tag in mode.tags:
-                self.change_to(mode, now)
-                return
-
-    @command
-    def change_to_mode(self, context: InteractionContext, *, new_mode: int) -> Mapping[str, Value]:
-        """Choose a mode by its number."""
-        mode = self._modes.get(new_mode)
-        if mode is None:
-            return {"status": _UNSUPPORTED_MODE, "status_text": f"no mode {new_mode}"}
-        self.change_to(mode, context.now)
-        return {"status": _SUCCESS, "status_text": ""}
+        super().__init__(definition, on_change, modes=modes, default=modes[0])

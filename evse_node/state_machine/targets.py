@@ -25,7 +25,7 @@ MAXIMUM_TARGETS_PER_DAY: Final = 10
 _ALL_DAYS: Final = 0x7F
 _MINUTES_PER_DAY: Final = 24 * 60
 _DAYS_PER_WEEK: Final = 7
-_LEEWAY_S: Final = 15 * 60
+LEEWAY_S: Final = 15 * 60
 """Charging is planned to end this long before the target time."""
 
 
@@ -211,5 +211,5 @@ def plan_charge(
         return shown
     if needed_mwh is None:
         return replace(shown, start_time=now)
-    duration_s = needed_mwh * 3600 // power_mw + _LEEWAY_S
+    duration_s = needed_mwh * 3600 // power_mw + LEEWAY_S
     return replace(shown, start_time=EpochSeconds(max(now, target_time - duration_s)))

@@ -8,6 +8,7 @@ import pytest
 
 from evse_node.matter.tlv import TlvValue
 from evse_node.state_machine.names import State, SupplyState
+from evse_node.units import Milliamps
 from tests.charger_host import START_UTC_S, ChargerHost
 
 EVERY_DAY = 0x7F
@@ -106,6 +107,25 @@ def test_the_start_is_put_off_by_chance() -> None:
     host.run(WAIT_S + 290)
     assert host.charger.snapshot().state is State.PLUGGED_IN_DEMAND
     host.run(20)
+    assert host.charger.snapshot().state is State.PLUGGED_IN_CHARGING
+
+
+def test_chance_does_not_cost_the_target() -> None:
+    host = scheduled(draw=0.999)
+    host.backend.car.charger_maximum_ma = Milliamps(32_000)
+    host.write("RandomizationDelayWindow", 86_400)
+    host.backend.plug_in()
+    host.backend.demand()
+    host.run(10 * 3600 - 60)
+    assert host.backend.status()["soc_percent"] >= 50
+
+
+def test_nor_is_a_late_start_put_off() -> None:
+    host = scheduled(draw=0.999)
+    host.run(WAIT_S + 600)
+    host.backend.plug_in()
+    host.backend.demand()
+    host.run(1)
     assert host.charger.snapshot().state is State.PLUGGED_IN_CHARGING
 
 
