@@ -1,0 +1,125 @@
+"""The backend with its real threads and clock, in an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+
+import pytest
+
+from evse_node.hal.gpio.backend import GpioBackend
+from evse_node.hal.gpio.watchdog import ServiceManager
+from evse_node.hal.interface import (
+    CardPresented,
+    ContactorFeedback,
+    FaultDetected,
+    HalEvent,
+    PilotReported,
+)
+from evse_node.state_machine.control_pilot import PilotState
+from evse_node.state_machine.faults import FaultState
+from evse_node.units import Milliamps
+from tests.contract.gpio_bench import bench_board
+from tests.gpio_electronics import SimulatedElectronics
+
+
+class Hanging(SimulatedElectronics):
+    """Any part can be made to hang until `release` is set."""
+
+    release: threading.Event
+
+    def check(self, part: str) -> None:
+        if f"hang {part}" in self.failing:
+            self.release.wait(20)
+        super().check(part)
+
+
+class Running:
+    def __init__(self) -> None:
+        self.electronics = Hanging(replace(bench_board(), lock=None), time.monotonic)
+        self.electronics.release = threading.Event()
+        self.backend = GpioBackend(
+            self.electronics.board, self.electronics, service_manager=ServiceManager({})
+        )
+        self.events: list[HalEvent] = []
+
+    async def until(self, condition: Callable[[], bool], limit_s: float = 5) -> float:
+        began = time.monotonic()
+        while not condition():
+            assert time.monotonic() - began < limit_s, self.events
+            await asyncio.sleep(0.002)
+        return time.monotonic() - began
+
+    async def charge(self) -> None:
+        self.backend.control_pilot.offer(Milliamps(16_000))
+        self.electronics.vehicle = PilotState.C
+        await self.until(lambda: PilotReported(PilotState.C) in self.events)
+        self.backend.contactor.close()
+        await self.until(lambda: ContactorFeedback(True) in self.events)
+        assert self.electronics.is_powered()
+
+
+@pytest.fixture
+async def running() -> AsyncIterator[Running]:
+    before = threading.active_count()
+    made = Running()
+    await made.backend.start(made.events.append)
+    assert made.events[-1] == PilotReported(PilotState.A)
+    yield made
+    made.electronics.release.set()
+    await made.backend.stop()
+    assert not made.electronics.is_powered()
+    assert made.electronics.open_count == 0
+    assert threading.active_count() == before
+
+
+async def test_charges_and_stops(running: Running) -> None:
+    await running.charge()
+
+
+async def test_may_be_started_again(running: Running) -> None:
+    await running.backend.stop()
+    running.events.clear()
+    await running.backend.start(running.events.append)
+    await running.charge()
+
+
+@pytest.mark.parametrize("vehicle", [PilotState.A, PilotState.B, PilotState.E])
+async def test_opens_within_the_time_of_the_standard(running: Running, vehicle: PilotState) -> None:
+    await running.charge()
+    running.electronics.vehicle = vehicle
+    took_s = await running.until(lambda: not any(running.electronics.coils.values()))
+    assert took_s < 0.1
+    await running.until(lambda: running.events[-1] == ContactorFeedback(False))
+    assert PilotReported(vehicle) in running.events
+
+
+async def test_a_converter_that_hangs(running: Running) -> None:
+    await running.charge()
+    running.electronics.failing.add("hang adc")
+    took_s = await running.until(lambda: not any(running.electronics.coils.values()))
+    assert took_s < 1
+    await running.until(lambda: FaultDetected(FaultState.OTHER) in running.events)
+
+
+async def test_a_loop_that_hangs(running: Running) -> None:
+    await running.charge()
+    time.sleep(2.2)  # this is what is tested
+    assert not any(running.electronics.coils.values())
+    await running.until(lambda: ContactorFeedback(False) in running.events)
+
+
+async def test_a_meter_that_hangs_keeps_nothing_up(running: Running) -> None:
+    running.electronics.failing.add("hang meter")
+    await running.charge()
+    running.electronics.vehicle = PilotState.B
+    took_s = await running.until(lambda: not any(running.electronics.coils.values()))
+    assert took_s < 0.1
+
+
+async def test_a_card(running: Running) -> None:
+    running.electronics.card = b"\1\2\3\4"
+    await running.until(lambda: CardPresented(b"\1\2\3\4") in running.events)
