@@ -19,6 +19,7 @@ from evse_node.state_machine.control_pilot import PilotState
 from evse_node.state_machine.proximity_pilot import ampacity
 
 _TOLERANCE_MV: Final = 1_500
+_BOOT_CONFIG: Final = Path("/boot/firmware/config.txt")
 
 
 class Check(NamedTuple):
@@ -33,7 +34,7 @@ class _Closable(Protocol):
     def close(self) -> None: ...
 
 
-def examine(board: Board, drivers: Drivers) -> Iterator[Check]:
+def examine(board: Board, drivers: Drivers, boot_config: Path = _BOOT_CONFIG) -> Iterator[Check]:
     """Look at everything that the board has, in the order of its wiring."""
     for name, spec in board.outputs().items():
         yield _try(name, partial(_output, drivers, name, spec))
@@ -46,6 +47,8 @@ def examine(board: Board, drivers: Drivers) -> Iterator[Check]:
         yield _try("RFID reader", lambda: _rfid(board, drivers))
     if board.watchdog is not None:
         yield _watchdog(board.watchdog.device)
+    if boot_config.exists():
+        yield _boot(boot_config)
 
 
 def _try(part: str, look: Callable[[], str]) -> Check:
@@ -150,6 +153,18 @@ def _watchdog(device: str) -> Check:
     if not Path(device).exists():
         return Check("watchdog", False, f"{device} is not there: dtparam=watchdog=on, or softdog")
     return Check("watchdog", True, f"{device} is there (it is not opened here)")
+
+
+def _boot(file: Path) -> Check:
+    """A Raspberry Pi's kernel keeps a line driven after its owner's death, unless told not to."""
+    for line in file.read_text(errors="replace").splitlines():
+        if "strict_gpiod" in line.partition("#")[0]:
+            return Check("kernel", True, f"strict_gpiod is set in {file}")
+    return Check(
+        "kernel",
+        False,
+        f"lines may stay driven when the node dies: add dtparam=strict_gpiod to {file}",
+    )
 
 
 # The wiring table

@@ -243,6 +243,18 @@ def test_the_doctor_says_what_is_wrong(
     assert text in wrong[part]
 
 
+@pytest.mark.parametrize(
+    ("text", "is_fine"), [("dtparam=strict_gpiod\n", True), ("#dtparam=strict_gpiod\n", False)]
+)
+def test_the_doctor_reads_the_boot_configuration(
+    electronics: SimulatedElectronics, tmp_path: Path, text: str, is_fine: bool
+) -> None:
+    file = tmp_path / "config.txt"
+    file.write_text(text)
+    last = list(examine(electronics.board, electronics, file))[-1]
+    assert (last.part, last.is_fine) == ("kernel", is_fine)
+
+
 def test_the_wiring_table() -> None:
     rows = {part: (where, how) for part, where, how in wiring(bench_board())}
     assert rows["contactor 1 (out)"] == ("GPIO17", "active high")
