@@ -6,8 +6,9 @@
 
 The first makes the controller's environment, the second runs scripts (all by default),
 each against a factory-fresh node on a pair of test hosts of its own; groups are core,
-energy, optional and yaml. Skipped, or no test method run, counts as not passed. The third
-writes the table in docs from the results that are stored beside the logs.
+energy, optional, yaml, and long, which takes hours and runs only by name. Skipped, or no
+test method run, counts as not passed. The third writes the table in docs from the results
+that are stored beside the logs.
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ _GROUPS = {
     "energy": "Energy",
     "optional": "Optional clusters",
     "yaml": "YAML suites",
+    "long": "Suites that take hours",
 }
 _PYTHON_SUMMARY = re.compile(
     # Commissioning counts as a test class too; only the script's own one matters here.
@@ -77,6 +78,7 @@ def judge_suite(output: str, code: int, enabled: int, total: int) -> tuple[str, 
 def last_error(output: str) -> str:
     """Return the last line that looks like the cause."""
     details = re.findall(r"^mobly\.signals\.\w+: Details=(.*?),? Extras=", output, re.MULTILINE)
+    details += re.findall(r"^Exception: (Test step failed .*)", output, re.MULTILINE)
     if details:
         return str(details[-1])[:160]
     for line in reversed(output.splitlines()):

@@ -91,7 +91,7 @@ class _Run:
                     # Whoever asks, the answer is yes; suites ask only what was asked before.
                     input=b"y\n" * 100 if is_suite else None,
                     stdin=None if is_suite else subprocess.DEVNULL,
-                    timeout=self._bench.timeout,
+                    timeout=max(self._bench.timeout, self._script.timeout_s),
                     check=False,
                 ).returncode
             except subprocess.TimeoutExpired:
@@ -128,9 +128,9 @@ class _Run:
         )
         if done.returncode:
             raise RuntimeError(done.stderr.strip())
-        self._pics.write_text(
-            done.stdout + ("" if self._script.is_pure_pics else TEST_PICS), encoding="ascii"
-        )
+        # In both parsers of PICS files the last line of a key counts.
+        test_pics = "" if self._script.is_pure_pics else TEST_PICS
+        self._pics.write_text(done.stdout + test_pics + self._script.pics, encoding="ascii")
 
     def _python(self, node: NodeProcess, folder: Path) -> list[str]:
         commissioning = (

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 ENABLE_KEY = "000102030405060708090a0b0c0d0e0f"
 # The key that the YAML suites have as their default.
 SUITE_ENABLE_KEY = "00112233445566778899aabbccddeeff"
+LONG = "long"
 WITH_KEY = ("--hex-arg", f"enableKey:{ENABLE_KEY}")
 ON_ROOT = ("--endpoint", "0")
 ON_EVSE = ("--endpoint", "1")
@@ -31,7 +32,9 @@ class Script:
     `name` is the file's without suffix, `variant` tells several runs of it apart.
     `pics_endpoint` limits the node's PICS to one endpoint; `is_pure_pics` leaves out the
     lines that say that a machine runs the test. `suite_config` are values of a suite's
-    configuration that describe the device under test. `cannot` says why it cannot run at all.
+    configuration that describe the device under test. `pics` are lines that overrule
+    the node's own, `timeout_s` is what it needs beyond the usual. `cannot` says why it
+    cannot run at all.
     """
 
     name: str
@@ -45,6 +48,8 @@ class Script:
     is_pure_pics: bool = False
     enable_key: str = ENABLE_KEY
     suite_config: Mapping[str, str] = field(default_factory=dict, hash=False)
+    pics: str = ""
+    timeout_s: float = 0
     cannot: str = ""
 
     @property
@@ -89,6 +94,9 @@ _PROVISIONAL = ("--bool-arg", "allow_provisional:true")
 _NO_BATCH = (
     "the controller packages of PyPI do not have the entry that sends several commands at once"
 )
+
+# The test event trigger that does nothing.
+_NO_TRIGGER = {"TEST_EVENT_TRIGGER_KEY": '"0xFFFFFFFFFFF10000"'}
 
 _ENERGY = (
     *_group(
@@ -252,11 +260,21 @@ _YAML = (
     *_suites("EEVSEM_2_1", "DEMM_2_1", "GRPKEY_2_2"),
     *_suites("SC_4_1", config={"deviceType": str(0x050C)}),
     # With restarts and resets of the node.
-    *_suites("ACL_2_9", "ACL_2_10", "BINFO_2_2", "DGGEN_2_1", "DGETH_2_1", "DGETH_2_2"),
+    *_suites("ACL_2_9", "ACL_2_10", "BINFO_2_2", "DGETH_2_1", "DGETH_2_2"),
+    *(
+        replace(suite, variant="without waits of hours", pics="DGGEN.S.A0003=0\n")
+        for suite in _suites("DGGEN_2_1", config=_NO_TRIGGER)
+    ),
     *_suites("BINFO_2_1", options=_V1_4_2),
     # Optional clusters.
     *_suites("I_2_1", "I_2_2", "I_2_3", "ULABEL_2_1", "ULABEL_2_2", "ULABEL_2_3", "ULABEL_2_4"),
     *_suites("TIMESYNC_2_3", "TMP_2_2"),
+)
+
+# More than three hours, in which the node has to count its operational hours.
+_LONG = tuple(
+    replace(suite, group=LONG, timeout_s=15_000)
+    for suite in _suites("DGGEN_2_1", config=_NO_TRIGGER)
 )
 
 SCRIPTS: tuple[Script, ...] = (
@@ -267,16 +285,19 @@ SCRIPTS: tuple[Script, ...] = (
     *_ENERGY,
     *_OPTIONAL,
     *_YAML,
+    *_LONG,
 )
 
 
 def select(names: list[str]) -> list[Script]:
-    """Return the scripts with these names or titles or of these groups; all for no names.
+    """Return the scripts with these names or titles or of these groups.
+
+    For no names all but those that take hours.
 
     A name that is not listed here is taken as a script that needs no arguments.
     """
     if not names:
-        return list(SCRIPTS)
+        return [each for each in SCRIPTS if each.group != LONG]
     chosen: list[Script] = []
     for name in names:
         found = [each for each in SCRIPTS if name in (each.name, each.title, each.group)]

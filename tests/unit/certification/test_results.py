@@ -68,12 +68,13 @@ def test_judge(output: str, code: int, outcome: str, reason: str) -> None:
     [
         (0, 3, "pass", "3 of 5 steps apply"),
         (0, 0, "skip", "no step applies"),
-        (254, 3, "fail", "Exception: Test step failed Read it"),
+        (254, 3, "fail", "Test step failed Read it"),
         (124, 3, "fail", "took too long"),
     ],
 )
 def test_judge_suite(code: int, enabled: int, outcome: str, reason: str) -> None:
-    output = "Exception: Test step failed Read it\n" if code == 254 else ""
+    end = "RuntimeError: Event loop is closed\n"
+    output = f"Exception: Test step failed Read it\n{end}" if code == 254 else ""
     assert judge_suite(output, code, enabled, 5) == (outcome, reason)
 
 
