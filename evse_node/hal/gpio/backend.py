@@ -81,7 +81,8 @@ class GpioBackend(BoardOrders):
         self.proximity_pilot = None if board.proximity is None else self
         self.lock = None if board.lock is None else OrderedLock(self)
         self.meter = None if board.meter is None else OrderedMeter(self)
-        self.rfid_reader = None if board.rfid is None and not board.buttons else self
+        has_cards = board.rfid is not None or any(button.uid for button in board.buttons)
+        self.rfid_reader = self if has_cards else None
         self.residual_current_device = None if board.rcd_trip is None else self
         self.temperature_sensor = None
         self.self_test = self

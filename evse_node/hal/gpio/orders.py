@@ -13,7 +13,7 @@ from evse_node.hal.gpio.board import Board
 from evse_node.hal.gpio.drivers import Drivers
 from evse_node.hal.gpio.parts import Parts
 from evse_node.hal.interface import ContactorFeedback, HalEvent, HalInbox, MeterValues
-from evse_node.state_machine.control_pilot import PilotOutput, PilotState, duty_permille
+from evse_node.state_machine.control_pilot import PilotOutput, duty_permille
 from evse_node.units import Milliamps
 
 _LOGGER: Final = logging.getLogger(__name__)
@@ -180,11 +180,12 @@ class BoardOrders:
         self.causes.acknowledge()
 
     def start_self_test(self) -> None:
-        """Test with the contactor open; the pilot only without a vehicle."""
+        """Test with the contactor open; a pilot that has passed before only without a vehicle."""
         parts = self._open_parts
         parts.gate.open()
         self._update_feedback()
-        parts.begin_check(steps_on_pilot=parts.sampler.pilot is PilotState.A)
+        has_vehicle = parts.sampler.pilot is not None and parts.sampler.pilot.is_connected
+        parts.begin_check(steps_on_pilot=parts.check.failure != "" or not has_vehicle)
         parts.is_diagnosing = True
 
 

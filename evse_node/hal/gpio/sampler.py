@@ -174,8 +174,9 @@ class PilotSampler:
         if is_there is (cause in self._troubles):
             return
         if is_there:
-            self._open_contactor()
+            # First noted, then opened: a closing that has seen neither comes before both.
             self._troubles.add(cause)
+            self._open_contactor()
         else:
             self._troubles.discard(cause)
         self._tell(TroubleSeen(cause, is_there))
@@ -186,8 +187,8 @@ class PilotSampler:
         self._failed += 1
         self.voltages = None
         if self._failed == _LOSS_LOOKS:
-            self._open_contactor()
             self.pilot = self._candidate = None
+            self._open_contactor()
         if self._failed == _FAILED_LOOKS:
             _LOGGER.error("the pilot cannot be measured: %s", error)
             self._set_trouble(ADC_LOST, True)
@@ -213,6 +214,7 @@ class PilotSampler:
         self._lost = self._lost + 1 if was_ready and not state.is_ready else 0
         if self._lost >= _LOSS_LOOKS:
             self._lost = 0
+            self.pilot = state
             self._open_contactor()
             self._settle(state, was_opened=True)
         elif state is not self.pilot and now - self._candidate_since >= _SETTLE_S:

@@ -250,6 +250,13 @@ class TestSelfTest:
         bench.wait(1)
         assert FaultGone(OTHER) in bench.events
 
+    def test_a_vehicle_does_not_spare_a_test_that_has_failed(self) -> None:
+        bench = self.start(ignored_pwm=True)
+        bench.electronics.vehicle = PilotState.B
+        bench.backend.start_self_test()
+        bench.wait(3)
+        assert FaultGone(OTHER) not in bench.events
+
     def test_a_converter_that_is_not_there(self) -> None:
         bench = self.start("adc")
         assert FaultDetected(OTHER) in bench.events

@@ -194,3 +194,21 @@ def test_the_cable_is_told_before_the_vehicle(rig: Rig) -> None:
     rig.probe.plug_ma = None
     rig.run(0.3)
     assert rig.log == [CableSeen(None)]
+
+
+def test_a_loss_is_noted_before_it_opens(rig: Rig) -> None:
+    """So that a closing which comes after the opening sees the reason."""
+    seen: list[PilotState | None] = []
+    rig.show(6_000)
+    open_contactor = rig.sampler._open_contactor
+
+    def look() -> bool:
+        seen.append(rig.sampler.pilot)
+        return open_contactor()
+
+    rig.sampler._open_contactor = look
+    rig.show(9_000)
+    rig.show(6_000)
+    rig.probe.failure = OSError()
+    rig.run(3 * FAST_S)
+    assert seen == [B, None]
