@@ -249,7 +249,7 @@ def _mirror() -> str:
             )
             if found:
                 return found[1]
-    return "http://deb.debian.org/debian"
+    raise MachineError("apt knows no Debian mirror to take the kernel from")
 
 
 def pwm_table() -> bytes:
