@@ -9,6 +9,7 @@ import signal
 import struct
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +23,7 @@ from evse_node.hal.gpio.lines import GpioInputs, GpioOutput, find_line
 from evse_node.hal.gpio.pwm import SysfsPwm
 from evse_node.hal.gpio.watchdog import KernelWatchdog
 from tests.hw.gpio_sim import SimulatedChip
-from tests.hw.guest_board import CONTACTOR, LABEL, MIRROR, PWM, make_chip, write_board
+from tests.hw.guest_board import CONTACTOR, LABEL, MIRROR, PWM, STOP, make_chip, write_board
 from tests.hw.virtual_machine import PWM_DEVICE
 
 CHIPS = ("pinctrl-rp1", LABEL)
@@ -91,6 +92,34 @@ def test_edges_wake_the_descriptor(chip: SimulatedChip) -> None:
         assert before <= edge.timestamp_ns <= time.monotonic_ns()
         assert inputs.is_active("mirror") is is_active
     inputs.close()
+
+
+def test_two_threads_read_two_lines(chip: SimulatedChip) -> None:
+    """With both lines in one request, gpiod mixes their values up."""
+    chip.pull(MIRROR, True)
+    chip.pull(STOP, False)
+    inputs = GpioInputs({"high": LineSpec(MIRROR, CHIPS), "low": LineSpec(STOP, CHIPS)})
+    ends_at = time.monotonic() + 3
+    wrong: list[str] = []
+
+    def read(name: str, is_active: bool) -> None:
+        while time.monotonic() < ends_at:
+            if inputs.is_active(name) is not is_active:
+                wrong.append(name)
+
+    threads = [
+        threading.Thread(target=read, args=arguments)
+        for arguments in (("high", True), ("low", False))
+    ]
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    sys.setswitchinterval(before)
+    inputs.close()
+    assert not wrong
 
 
 def test_the_pwm_is_found_by_its_device_and_outlives_its_owner() -> None:

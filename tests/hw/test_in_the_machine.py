@@ -35,6 +35,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
     command += [
         "-p",
         "no:hypothesispytest",
+        "--log-level=INFO",
         "--junitxml=/mnt/out/results.xml",
         "--basetemp=/mnt/tmp/pytest",
     ]

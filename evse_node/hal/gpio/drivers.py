@@ -40,7 +40,7 @@ class Inputs(Protocol):
         """Return what has changed, without waiting."""
 
     def is_active(self, name: str) -> bool:
-        """Return how a line is now. Callable from any thread."""
+        """Return how a line is now. Callable from any thread, also at the same time."""
 
     def close(self) -> None:
         """Let go of the lines. May be repeated."""

@@ -100,60 +100,50 @@ class GpioOutput:
 
 
 class GpioInputs:
-    """Input lines with events for both edges: one request for each chip that they are on."""
+    """Input lines with events for both edges, each in a request of its own.
+
+    gpiod reads into a buffer of the request, so that two threads which read different lines
+    of one request get each other's values. Of one line they get the same.
+    """
 
     def __init__(self, specs: Mapping[str, LineSpec]) -> None:
-        self._rising = gpiod.EdgeEvent.Type.RISING_EDGE
-        self._active = Value.ACTIVE
-        chips: dict[str, dict[str, FoundLine]] = {}
-        for name, spec in specs.items():
-            found = find_line(spec)
-            chips.setdefault(found.chip_path, {})[name] = found
-        self._requests: list[gpiod.LineRequest] = []
         self._lines: dict[str, tuple[gpiod.LineRequest, int]] = {}
-        self._names: list[dict[int, str]] = []
         try:
-            for lines in chips.values():
-                self._open_chip(lines, specs)
+            for name, spec in specs.items():
+                self._lines[name] = self._open(name, spec)
         except BaseException:
             self.close()
             raise
 
-    def _open_chip(self, lines: Mapping[str, FoundLine], specs: Mapping[str, LineSpec]) -> None:
-        config: _Config = {}
-        for name, found in lines.items():
-            settings = _settings(specs[name])
-            settings.direction = Direction.INPUT
-            settings.edge_detection = LineEdge.BOTH
-            settings.debounce_period = timedelta(milliseconds=specs[name].debounce_ms)
-            config[found.offset] = settings
-        request = _request(next(iter(lines.values())), config, ", ".join(lines))
-        self._requests.append(request)
-        self._names.append({found.offset: name for name, found in lines.items()})
-        for name, found in lines.items():
-            self._lines[name] = (request, found.offset)
+    def _open(self, name: str, spec: LineSpec) -> tuple[gpiod.LineRequest, int]:
+        found = find_line(spec)
+        settings = _settings(spec)
+        settings.direction = Direction.INPUT
+        settings.edge_detection = LineEdge.BOTH
+        settings.debounce_period = timedelta(milliseconds=spec.debounce_ms)
+        return _request(found, {found.offset: settings}, name), found.offset
 
     def filenos(self) -> list[int]:
-        """Return one descriptor for each request."""
-        return [request.fd for request in self._requests]
+        """Return one descriptor for each line."""
+        return [request.fd for request, _ in self._lines.values()]
 
     def read_edges(self) -> Iterable[Edge]:
         """Return the edges that wait. With active low, a falling level is a rising edge."""
-        for request, names in zip(self._requests, self._names, strict=True):
+        for name, (request, _) in self._lines.items():
             if request.wait_edge_events(0):
                 for event in request.read_edge_events():
-                    name = names[event.line_offset]
-                    yield Edge(name, event.event_type is self._rising, event.timestamp_ns)
+                    is_active = event.event_type is gpiod.EdgeEvent.Type.RISING_EDGE
+                    yield Edge(name, is_active, event.timestamp_ns)
 
     def is_active(self, name: str) -> bool:
         """Return how a line is now."""
         request, offset = self._lines[name]
-        return request.get_value(offset) is self._active
+        return request.get_value(offset) is Value.ACTIVE
 
     def close(self) -> None:
         """Let go of all lines. May be repeated."""
-        requests, self._requests = self._requests, []
-        for request in requests:
+        lines, self._lines = self._lines, {}
+        for request, _ in lines.values():
             request.release()
 
 
