@@ -49,8 +49,13 @@ def wait_for_first_answer(subtype: str, timeout: float) -> float:
             answer, _ = listener.recvfrom(9000)
         except TimeoutError:
             continue
-        # A response (QR bit) that holds answers and names the wanted service.
-        if answer[2] & 0x80 and struct.unpack_from(">H", answer, 6)[0] and name[:10] in answer:
+        # A response (QR bit) that holds answers and names the wanted service. Only the first
+        # label is sure to stand there as it is: a name's end may be a reference.
+        if (
+            answer[2] & 0x80
+            and struct.unpack_from(">H", answer, 6)[0]
+            and name[: name[0] + 1] in answer
+        ):
             return time.perf_counter() - begin
     raise TimeoutError(f"nobody answered for {subtype}")
 
