@@ -57,6 +57,7 @@ _EARLIEST_UTC_S: Final = 1_735_689_600  # 2025-01-01
 _STOP_TIMEOUT_S: Final = 5.0
 _UNIQUE_ID_KEY: Final = "basic/unique_id"
 _ENERGY_EVSE: Final = 0x050C
+_MAX_PATHS_PER_INVOKE: Final = 10
 
 
 def _system_utc_us() -> int | None:
@@ -201,7 +202,7 @@ class Assembly:
                 data_model_revision=self._revision.data_model_revision,
                 interaction_model_revision=self._revision.interaction_model_revision,
                 specification_version=self._revision.specification_version,
-                max_paths_per_invoke=1,
+                max_paths_per_invoke=_MAX_PATHS_PER_INVOKE,
             ),
             port=self.port,
         )

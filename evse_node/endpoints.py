@@ -138,6 +138,8 @@ def build_endpoints(parts: NodeParts, now: float) -> NodeClusters:
         timers,
         enable_key=parts.enable_key,
         posix_ms=parts.clock.utc_ms,
+        # Whoever may send several commands in a message may test with long responses.
+        has_payload_test=parts.stack.settings.parameters.max_paths_per_invoke > 1,
     )
     bridge = EvseBridge(parts.charger, definitions, timers=timers)
     measurements = MeasurementBridge(
