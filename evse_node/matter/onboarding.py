@@ -108,7 +108,7 @@ class OnboardingPayload:
 
         Spec: Matter Core 1.3 "QR Code"
         """
-        fields = (
+        fields: tuple[int, ...] = (
             0,
             self.vendor_id,
             self.product_id,
