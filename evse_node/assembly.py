@@ -13,8 +13,8 @@ from datetime import datetime
 from threading import get_ident
 from typing import Final
 
-from evse_node.bridge import EVSE as EVSE_CLUSTER
-from evse_node.bridge import evse_settings
+from evse_node.bridge.evse import EVSE as EVSE_CLUSTER
+from evse_node.bridge.evse import evse_settings
 from evse_node.charger import Charger, ChargerSettings
 from evse_node.cluster.device_type import MatterVersion
 from evse_node.cluster.environment import ClusterEnvironment

@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import Final
 
 from evse_node import __version__
-from evse_node.bridge import EvseBridge
+from evse_node.bridge.energy_management import MANAGEMENT, EnergyManagementBridge
+from evse_node.bridge.evse import EvseBridge
+from evse_node.bridge.evse_test_events import EvseTestEvents
+from evse_node.bridge.measurement import MeasurementBridge
 from evse_node.charger import Charger
 from evse_node.cluster.access_control import AccessControlServer
 from evse_node.cluster.administrator_commissioning import AdministratorCommissioningServer
@@ -44,9 +47,7 @@ from evse_node.cluster.time_update import QueryNtp
 from evse_node.cluster.unit_localization import UnitLocalizationServer
 from evse_node.cluster.user_label import UserLabelServer
 from evse_node.cluster.zap import load_cluster_file, revision_definitions
-from evse_node.energy_management_bridge import MANAGEMENT, EnergyManagementBridge
 from evse_node.errors import ConfigError
-from evse_node.evse_test_events import EvseTestEvents
 from evse_node.factory import FactoryData
 from evse_node.hal.interface import EvseBackend
 from evse_node.machine import Process, RecentFact, read_ethernet
@@ -55,7 +56,6 @@ from evse_node.matter.data_model import Endpoint
 from evse_node.matter.node_time import NodeTime
 from evse_node.matter.stack import MatterStack
 from evse_node.matter.wall_clock import WallClock
-from evse_node.measurement_bridge import MeasurementBridge
 from evse_node.records import dataclass
 
 _LOGGER: Final = logging.getLogger(__name__)

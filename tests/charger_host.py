@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, tzinfo
 
-from evse_node.bridge import EVSE, EvseBridge, evse_settings
+from evse_node.bridge.evse import EVSE, EvseBridge, evse_settings
+from evse_node.bridge.evse_test_events import EvseTestEvents
 from evse_node.charger import Charger, ChargerSettings, Snapshot
 from evse_node.cluster.data_type import Kind, ValueType
 from evse_node.cluster.definition import ClusterDefinition
 from evse_node.cluster.server import ClusterEnvironment, Value
 from evse_node.cluster.zap import load_definitions
 from evse_node.errors import StatusError
-from evse_node.evse_test_events import EvseTestEvents
 from evse_node.hal.simulated import SimulatedBackend
 from evse_node.matter.data_model import (
     AuthMode,

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from evse_node.bridge.energy_management import MANAGEMENT, EnergyManagementBridge
 from evse_node.cluster.device_energy_management import parse_features
 from evse_node.cluster.environment import ClusterEnvironment
 from evse_node.cluster.server import ClusterServer
 from evse_node.cluster.zap import load_definitions
-from evse_node.energy_management_bridge import MANAGEMENT, EnergyManagementBridge
 from evse_node.errors import StatusError
 from evse_node.matter.data_model import EventPath, EventPriority, EventRecord
 from evse_node.matter.interaction.status import Status

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 
-from evse_node.bridge import EVSE, evse_settings
+from evse_node.bridge.evse import EVSE, evse_settings
 from evse_node.charger import Charger, ChargerSettings
 from evse_node.cluster.environment import ClusterEnvironment
 from evse_node.config import NodeConfig

@@ -12,7 +12,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from evse_node import measurement_bridge
+from evse_node.bridge import measurement
+from evse_node.bridge.measurement import MeasurementBridge
 from evse_node.charger import ChargerSettings
 from evse_node.charger.watch import WatchSettings
 from evse_node.cluster.energy_evse_mode import TIME_OF_USE
@@ -21,7 +22,6 @@ from evse_node.hal.electric_car import ElectricCar, Habits
 from evse_node.hal.interface import Ratings
 from evse_node.hal.simulated import SimulatedBackend
 from evse_node.matter.store import MemoryStore
-from evse_node.measurement_bridge import MeasurementBridge
 from evse_node.state_machine.effects import EvConnected, EvNotDetected
 from evse_node.units import MATTER_EPOCH_UNIX_S, Milliamps, MilliwattHours
 from tests.charger_host import ChargerHost
@@ -189,7 +189,7 @@ def ready(visit: Visit) -> float:
 
 
 def test_a_week(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measurement_bridge, "_QUICK_POLL_S", 60.0)
+    monkeypatch.setattr(measurement, "_QUICK_POLL_S", 60.0)
     house = House()
     assert house.host.status("SetTargets", struct(VISITS)) == 0
     for visit in VISITS:

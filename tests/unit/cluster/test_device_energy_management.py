@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from evse_node.bridge.energy_management import MANAGEMENT
 from evse_node.cluster.device_energy_management import parse_features
 from evse_node.cluster.zap import load_definitions
-from evse_node.energy_management_bridge import MANAGEMENT
 from evse_node.errors import ConfigError
 from evse_node.matter.interaction.status import Status
 from tests.energy_host import PFR_MAP, SFR_MAP, EnergyHost, as_int

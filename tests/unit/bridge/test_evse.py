@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from evse_node.bridge import EVSE, evse_settings
+from evse_node.bridge.evse import EVSE, evse_settings
 from evse_node.cluster.zap import load_definitions
 from evse_node.errors import StatusError
 from evse_node.matter.interaction.status import Status
@@ -406,7 +406,7 @@ def test_quiet_reports_come_every_ten_seconds(host: ChargerHost) -> None:
 
 
 def test_without_timers_there_are_no_quiet_reports() -> None:
-    from evse_node.bridge import EvseBridge
+    from evse_node.bridge.evse import EvseBridge
 
     host = ChargerHost()
     bridge = EvseBridge(host.charger, load_definitions())

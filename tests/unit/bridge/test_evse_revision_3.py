@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import evse_node.cluster
-from evse_node.bridge import EVSE, evse_settings
+from evse_node.bridge.evse import EVSE, evse_settings
 from evse_node.cluster.definition import ClusterDefinition
 from evse_node.cluster.zap import load_cluster_file, load_definitions
 from tests.charger_host import ChargerHost

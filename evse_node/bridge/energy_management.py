@@ -20,6 +20,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final, cast
 
+from evse_node.bridge.energy_plant import ChargerPlant
+from evse_node.bridge.energy_structs import EnergyStructs
+from evse_node.bridge.energy_test_events import EnergyTestEvents
 from evse_node.charger import Charger, Snapshot
 from evse_node.cluster.definition import ClusterDefinition
 from evse_node.cluster.device_energy_management import DeviceEnergyManagement, Struct
@@ -56,9 +59,6 @@ from evse_node.energy_management.requests import (
     SlotAdjustment,
     StartTimeAdjustRequest,
 )
-from evse_node.energy_plant import ChargerPlant
-from evse_node.energy_structs import EnergyStructs
-from evse_node.energy_test_events import EnergyTestEvents
 from evse_node.errors import StatusError
 from evse_node.hal.interface import Ratings
 from evse_node.matter.interaction.status import Status

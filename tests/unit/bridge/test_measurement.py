@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from evse_node.bridge.measurement import MeasurementBridge
 from evse_node.cluster.descriptor import DescriptorServer
 from evse_node.cluster.device_type import check_node, device_type
 from evse_node.cluster.identify import IdentifyType
@@ -13,7 +14,6 @@ from evse_node.hal.interface import Ratings
 from evse_node.hal.simulated import SimulatedBackend
 from evse_node.matter.data_model import Endpoint
 from evse_node.matter.store import MemoryStore
-from evse_node.measurement_bridge import MeasurementBridge
 from evse_node.state_machine.faults import FaultState
 from evse_node.units import Milliamps
 from tests.charger_host import ChargerHost
