@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import platform
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from evse_node import __version__
 from tests.certification.scripts import SCRIPTS, Kind, Script
 
 CONTROLLER = "home-assistant-chip-core 2025.7.0"
@@ -35,13 +34,20 @@ TIMED_OUT = 124
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How one script ended: outcome is pass, fail, skip or not run. `date` is ISO."""
+    """How one script ended: outcome is pass, fail, skip or not run. `date` is ISO.
+
+    `node` and `commit` say which node it was, `options` are those that every node had.
+    They are empty when nobody wrote them down.
+    """
 
     title: str
     outcome: str
     seconds: float
     reason: str
     date: str = ""
+    node: str = ""
+    commit: str = ""
+    options: str = ""
 
     @property
     def is_pass(self) -> bool:
@@ -123,14 +129,19 @@ def table(results: Mapping[str, Result], scripts: Iterable[Script] = SCRIPTS) ->
     """Return the results as Markdown; what was not run counts as not passed."""
     rows = [(script, results.get(script.title) or _not_run(script)) for script in scripts]
     passed = sum(result.is_pass for _, result in rows)
-    dates = sorted(result.date for _, result in rows if result.date)
+    were_run = [result for _, result in rows if result.date]
+    dates = sorted(result.date for result in were_run)
+    node = _most_common(result.node for result in were_run)
+    commit = _most_common(result.commit for result in were_run)
+    others = {result.commit for result in were_run} - {commit}
     lines = [
         "## Results",
         "",
         f"{passed} of {len(rows)} passed.",
         "",
         f"- date: {_span(dates)}",
-        f"- node: evse-node {__version__}, simulated backend, Python {platform.python_version()}",
+        f"- node: {node or 'unknown'}, simulated backend",
+        f"- commit: {commit or 'unknown'}{', except for rows that name another' if others else ''}",
         f"- controller: {CONTROLLER}, Python 3.12",
         f"- scripts and suites: Matter SDK at commit {SDK_COMMIT}, unmodified",
         "- node configuration: the defaults (Matter 1.3, all features of the simulated hardware,",
@@ -142,7 +153,7 @@ def table(results: Mapping[str, Result], scripts: Iterable[Script] = SCRIPTS) ->
             count = sum(result.is_pass for _, result in of_group)
             lines += ["", f"### {heading}", "", f"{count} of {len(of_group)} passed.", ""]
             lines += ["| script | node | result | s | reason |", "| --- | --- | --- | ---: | --- |"]
-            lines += [_row(script, result) for script, result in of_group]
+            lines += [_row(script, result, node, commit) for script, result in of_group]
     return "\n".join(lines) + "\n"
 
 
@@ -156,12 +167,23 @@ def _span(dates: list[str]) -> str:
     return dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
 
 
-def _row(script: Script, result: Result) -> str:
+def _most_common(texts: Iterable[str]) -> str:
+    (found, _), *_ = Counter(texts).most_common(1) or [("", 0)]
+    return found
+
+
+def _row(script: Script, result: Result, node: str, commit: str) -> str:
     suffix = "yaml" if script.kind is Kind.YAML else "py"
     name = script.title.replace(script.name, f"{script.name}.{suffix}", 1)
-    options = f"`{' '.join(script.node_options)}`" if script.node_options else ""
+    given = " ".join((*script.node_options, *filter(None, (result.options,))))
+    options = f"`{given}`" if given else ""
     if script.suite_config:
         options += "suite: " + ", ".join(f"{k} = {v}" for k, v in script.suite_config.items())
-    reason = result.reason.replace("|", "\\|").replace("<", "&lt;")
+    notes = [result.reason]
+    if result.date and result.node != node:
+        notes.append(result.node or "node unknown")
+    if result.date and result.commit != commit:
+        notes.append(f"commit {result.commit or 'unknown'}")
+    reason = "; ".join(notes).replace("|", "\\|").replace("<", "&lt;")
     outcome = result.outcome if result.is_pass else f"**{result.outcome}**"
     return f"| {name} | {options} | {outcome} | {result.seconds:.0f} | {reason} |"

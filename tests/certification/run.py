@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import re
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from evse_node import __version__
 from tests.certification.node_process import NodeProcess
 from tests.certification.reboot_server import RebootServer
 from tests.certification.results import TIMED_OUT, Result, ResultStore, judge, judge_suite
@@ -27,6 +29,9 @@ SUITES = "src/app/tests/suites/certification"
 SUITE_DRIVER = "scripts/tests/chiptest/yamltest_with_chip_repl_tester.py"
 # Said of the test, not of the node: no person is asked, nothing is done by hand.
 TEST_PICS = "PICS_SDK_CI_ONLY=1\nPICS_USER_PROMPT=0\nPICS_SKIP_SAMPLE_APP=0\n"
+PROJECT = Path(__file__).resolve().parents[2]
+# What a result depends on; documents and other tests may change meanwhile.
+_TESTED = ("evse_node", "pyproject.toml", "tests/certification")
 _COUNT_STEPS = Path(__file__).resolve().parent / "count_steps.py"
 
 
@@ -42,6 +47,24 @@ class Bench:
     node_log_level: str
 
 
+def current_commit(project: Path = PROJECT) -> str:
+    """Return the commit that runs, "... with changes" when files differ from it.
+
+    Returns "" outside of a git repository.
+    """
+    try:
+        commit = _git(project, "rev-parse", "--short=10", "HEAD")
+        changes = _git(project, "status", "--porcelain", "--", *_TESTED)
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return f"{commit} with changes" if changes else commit
+
+
+def _git(project: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(project), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
 def run_script(script: Script, bench: Bench, number: int) -> Result:
     """Run one script; return its result, and keep its logs in a folder of its own."""
     date = datetime.now(UTC).date().isoformat()
@@ -49,12 +72,22 @@ def run_script(script: Script, bench: Bench, number: int) -> Result:
         return Result(script.title, "not run", 0, script.cannot)
     logs = bench.store.folder_of(script.title)
     logs.mkdir(parents=True, exist_ok=True)
+    commit = current_commit()
     begin = time.monotonic()
     try:
         outcome, reason = _Run(script, bench, logs, number).outcome()
     except (OSError, RuntimeError, subprocess.SubprocessError) as error:
         outcome, reason = "fail", str(error)
-    return Result(script.title, outcome, round(time.monotonic() - begin, 1), reason, date)
+    return Result(
+        script.title,
+        outcome,
+        round(time.monotonic() - begin, 1),
+        reason,
+        date,
+        node=f"evse-node {__version__}, Python {platform.python_version()}",
+        commit=commit,
+        options=" ".join(bench.node_options),
+    )
 
 
 class _Run:

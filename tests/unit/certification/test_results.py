@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from tests.certification.results import (
     judge_suite,
     table,
 )
+from tests.certification.run import current_commit
 from tests.certification.scripts import Kind, Script
 
 
@@ -98,6 +100,52 @@ def test_table() -> None:
     assert "| TC_B_1_1.py (1.4.2) | `--matter-version 1.4.2` | **skip** | 2 | a\\|b |" in lines
     assert "| TC_C_1_1.py |  | **not run** | 0 | no entry for it |" in lines
     assert "| Test_TC_D_1_1.yaml |  | **not run** | 0 |  |" in lines
+
+
+def test_table_says_what_was_tested() -> None:
+    now = {"date": "2026-01-02", "node": "evse-node 1.0, Python 3.11", "commit": "aaa"}
+    with_options = now | {"options": "--features none"}
+    earlier = now | {"node": "evse-node 0.9, Python 3.11", "commit": "bbb with changes"}
+    results = [
+        Result("TC_A_1_1", "pass", 1, "1 passed", **now),
+        Result("TC_B_1_1 (1.4.2)", "pass", 1, "1 passed", **with_options),
+        Result("TC_C_1_1", "pass", 1, "1 passed", **earlier),
+        Result("Test_TC_D_1_1", "pass", 1, "of another time", date="2025-01-02"),
+    ]
+    lines = table({each.title: each for each in results}, SCRIPTS).splitlines()
+    assert "- node: evse-node 1.0, Python 3.11, simulated backend" in lines
+    assert "- commit: aaa, except for rows that name another" in lines
+    rows = [line for line in lines if line.startswith(("| TC", "| Test"))]
+    assert rows[0] == "| TC_A_1_1.py |  | pass | 1 | 1 passed |"
+    assert "| `--matter-version 1.4.2 --features none` | pass | 1 | 1 passed |" in rows[1]
+    assert "| 1 passed; evse-node 0.9, Python 3.11; commit bbb with changes |" in rows[2]
+    assert "| of another time; node unknown; commit unknown |" in rows[3]
+    assert "- commit: aaa" in table({"TC_A_1_1": results[0]}, SCRIPTS).splitlines()
+
+
+def test_table_of_nothing() -> None:
+    lines = table({}, SCRIPTS).splitlines()
+    assert "- date: never" in lines
+    assert "- node: unknown, simulated backend" in lines
+
+
+def test_current_commit(tmp_path: Path) -> None:
+    def git(*arguments: str) -> str:
+        author = ("-c", "user.name=n", "-c", "user.email=e@example.org")
+        command = ["git", "-C", str(tmp_path), *author, *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    assert current_commit(tmp_path) == ""
+    git("init", "-q")
+    (tmp_path / "evse_node").mkdir()
+    (tmp_path / "evse_node/node.py").write_text("1")
+    git("add", "evse_node")
+    git("commit", "-q", "-m", "first")
+    commit = git("rev-parse", "HEAD")[:10]
+    (tmp_path / "README.md").write_text("not what is tested")
+    assert current_commit(tmp_path) == commit
+    (tmp_path / "evse_node/new.py").write_text("2")
+    assert current_commit(tmp_path) == f"{commit} with changes"
 
 
 def test_document_keeps_what_people_wrote() -> None:
