@@ -6,45 +6,12 @@ Another backend joins by a `Bench` of its own in `BENCHES`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final
 
-from evse_node.hal.interface import EvseBackend, HalEvent
+from evse_node.hal.contract import Bench
+from evse_node.hal.interface import HalEvent
 from evse_node.hal.simulated import SimulatedBackend
 from tests.contract.gpio_bench import GpioBench
-
-
-class Bench(Protocol):
-    """A backend on the bench: hands to play the vehicle, and a way to let time pass."""
-
-    backend: EvseBackend
-    events: list[HalEvent]
-
-    async def start(self) -> None:
-        """Start the backend; its events go to `events`."""
-
-    async def stop(self) -> None:
-        """Stop the backend."""
-
-    def plug_in(self) -> None:
-        """Bring the pilot to state B, with a cable of 32 A."""
-
-    def demand(self) -> None:
-        """Bring the pilot to state C."""
-
-    def no_demand(self) -> None:
-        """Bring the pilot back to state B."""
-
-    def unplug(self) -> None:
-        """Bring the pilot to state A."""
-
-    def wait(self, seconds: float) -> None:
-        """Let time pass."""
-
-    def is_powered(self) -> bool:
-        """Look at the socket itself, past what the backend says."""
-
-    def tap(self, uid: bytes) -> None:
-        """Hold a card to the reader."""
 
 
 class SimulatedBench:

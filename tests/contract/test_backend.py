@@ -1,259 +1,135 @@
-"""What every backend owes, whatever hardware is under it."""
+"""What every backend owes, whatever hardware is under it; and that the contract sees a breach."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import Callable
 from typing import TypeVar
 
 import pytest
 
-from evse_node.errors import HalError
+from evse_node.hal import contract
 from evse_node.hal import interface as hal
-from evse_node.state_machine.control_pilot import PilotState
+from evse_node.hal.contract import CHECKS, run_check
 from evse_node.units import Milliamps
-from tests.contract.backends import BENCHES, Bench
+from tests.contract.backends import BENCHES, SimulatedBench
 
-OFFER = Milliamps(16_000)
-PROTOCOLS = {
-    "control_pilot": hal.ControlPilot,
-    "contactor": hal.Contactor,
-    "proximity_pilot": hal.ProximityPilot,
-    "lock": hal.CableLock,
-    "meter": hal.Meter,
-    "rfid_reader": hal.RfidReader,
-    "residual_current_device": hal.ResidualCurrentDevice,
-    "temperature_sensor": hal.TemperatureSensor,
-    "self_test": hal.SelfTest,
-    "discharger": hal.Discharger,
-    "battery_information": hal.BatteryInformation,
-    "vehicle_identification": hal.VehicleIdentification,
-}
-_Event = TypeVar("_Event")
+_Answer = TypeVar("_Answer")
 
 
-@pytest.fixture(params=sorted(BENCHES))
-async def bench(request: pytest.FixtureRequest) -> AsyncIterator[Bench]:
-    made = BENCHES[request.param]()
-    await made.start()
-    yield made
-    await made.stop()
+@pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.parametrize("backend", sorted(BENCHES))
+async def test_backend(backend: str, check: str) -> None:
+    await run_check(check, BENCHES[backend]())
 
 
-def told(bench: Bench, kind: type[_Event]) -> list[_Event]:
-    return [event for event in bench.events if isinstance(event, kind)]
+def always(answer: _Answer) -> Callable[..., _Answer]:
+    return lambda *given: answer
 
 
-def charge(bench: Bench) -> None:
-    bench.plug_in()
-    bench.demand()
-    bench.backend.control_pilot.offer(OFFER)
-    bench.backend.contactor.close()
-    bench.wait(0.5)
-    assert bench.is_powered()
-    bench.events.clear()
+def always_powered(bench: SimulatedBench) -> None:
+    bench.is_powered = always(True)  # type: ignore[method-assign]
 
 
-@pytest.mark.parametrize("member", PROTOCOLS)
-async def test_members_have_their_methods(bench: Bench, member: str) -> None:
-    capability = getattr(bench.backend, member)
-    if member in ("control_pilot", "contactor"):
-        assert capability is not None
-    if capability is not None:
-        assert isinstance(capability, PROTOCOLS[member])
+def twice(bench: SimulatedBench) -> None:
+    class Twice(list[hal.HalEvent]):
+        def append(self, event: hal.HalEvent) -> None:
+            self.extend((event, event))
+
+    bench.events = Twice()
 
 
-async def test_ratings_make_sense(bench: Bench) -> None:
-    ratings = bench.backend.ratings
-    assert 6_000 <= ratings.maximum_current_ma <= 80_000
-    assert ratings.phases in (1, 2, 3)
-    assert 100_000 <= ratings.nominal_voltage_mv <= 500_000
+def silent(kind: type[hal.HalEvent]) -> Callable[[SimulatedBench], None]:
+    def sabotage(bench: SimulatedBench) -> None:
+        class Without(list[hal.HalEvent]):
+            def append(self, event: hal.HalEvent) -> None:
+                if not isinstance(event, kind):
+                    super().append(event)
+
+        bench.events = Without()
+
+    return sabotage
 
 
-class TestStart:
-    async def test_tells_pilot_and_contactor(self, bench: Bench) -> None:
-        assert told(bench, hal.PilotReported) == [hal.PilotReported(PilotState.A)]
-        assert told(bench, hal.ContactorFeedback) == [hal.ContactorFeedback(False)]
-
-    async def test_the_contactor_is_open(self, bench: Bench) -> None:
-        assert not bench.is_powered()
-
-    async def test_stop_opens_and_may_be_repeated(self, bench: Bench) -> None:
-        charge(bench)
-        await bench.stop()
-        assert not bench.is_powered()
-        await bench.stop()
+def broken(method: str, answer: object = None) -> Callable[[SimulatedBench], None]:
+    return lambda bench: setattr(bench.backend.board, method, always(answer))
 
 
-class TestControlPilot:
-    async def test_tells_each_change_once(self, bench: Bench) -> None:
-        bench.events.clear()
-        bench.plug_in()
-        bench.demand()
-        bench.demand()
-        bench.no_demand()
-        bench.unplug()
-        bench.wait(1)
-        states = [event.pilot for event in told(bench, hal.PilotReported)]
-        assert states == [PilotState.B, PilotState.C, PilotState.B, PilotState.A]
-
-    async def test_state_f_lasts(self, bench: Bench) -> None:
-        bench.plug_in()
-        bench.backend.control_pilot.signal_unavailable()
-        bench.wait(60)
-        assert told(bench, hal.PilotReported)[-1].pilot is PilotState.F
-        bench.backend.control_pilot.withdraw()
-        bench.wait(1)
-        assert told(bench, hal.PilotReported)[-1].pilot is PilotState.B
+def missing(member: str) -> Callable[[SimulatedBench], None]:
+    return lambda bench: setattr(bench.backend, member, object())
 
 
-class TestContactor:
-    async def test_closes_and_tells(self, bench: Bench) -> None:
-        bench.plug_in()
-        bench.demand()
-        bench.backend.control_pilot.offer(OFFER)
-        bench.events.clear()
-        bench.backend.contactor.close()
-        bench.wait(0.5)
-        assert bench.is_powered()
-        assert told(bench, hal.ContactorFeedback) == [hal.ContactorFeedback(True)]
+def closes_by_itself(bench: SimulatedBench) -> None:
+    demand = bench.demand
 
-    async def test_opens_and_tells(self, bench: Bench) -> None:
-        charge(bench)
-        bench.backend.contactor.open()
-        bench.wait(0.5)
-        assert not bench.is_powered()
-        assert told(bench, hal.ContactorFeedback) == [hal.ContactorFeedback(False)]
+    def eager() -> None:
+        demand()
+        bench.backend.board.close()
 
-    @pytest.mark.parametrize("loss", ["no_demand", "unplug"])
-    async def test_opens_by_itself_within_100_ms(self, bench: Bench, loss: str) -> None:
-        charge(bench)
-        getattr(bench, loss)()
-        bench.wait(0.1)
-        assert not bench.is_powered()
-        bench.wait(0.5)
-        assert told(bench, hal.ContactorFeedback) == [hal.ContactorFeedback(False)]
-
-    async def test_opens_by_itself_in_state_f(self, bench: Bench) -> None:
-        charge(bench)
-        bench.backend.control_pilot.signal_unavailable()
-        bench.wait(0.1)
-        assert not bench.is_powered()
-
-    async def test_never_closes_by_itself(self, bench: Bench) -> None:
-        charge(bench)
-        bench.no_demand()
-        bench.wait(1)
-        bench.demand()
-        bench.wait(60)
-        assert not bench.is_powered()
-
-    async def test_does_not_close_without_a_ready_vehicle(self, bench: Bench) -> None:
-        bench.plug_in()
-        with contextlib.suppress(HalError):
-            bench.backend.contactor.close()
-        bench.wait(1)
-        assert not bench.is_powered()
-
-    async def test_opening_an_open_one_is_harmless(self, bench: Bench) -> None:
-        bench.backend.contactor.open()
-        bench.backend.contactor.open()
-        bench.wait(1)
-        assert not bench.is_powered()
+    bench.demand = eager  # type: ignore[method-assign]
 
 
-async def test_proximity_pilot(bench: Bench) -> None:
-    proximity = bench.backend.proximity_pilot
-    if proximity is None:
-        return
-    assert proximity.ampacity_ma() is None
-    bench.plug_in()
-    assert proximity.ampacity_ma() == 32_000
-    kinds = [type(event) for event in bench.events]
-    assert kinds.index(hal.CableReported) < len(kinds) - kinds[::-1].index(hal.PilotReported) - 1
-    bench.unplug()
-    bench.wait(1)
-    assert [event.ampacity_ma for event in told(bench, hal.CableReported)] == [32_000, None]
+def careless(bench: SimulatedBench) -> None:
+    board = bench.backend.board
+
+    def close() -> None:
+        board._drop = always(None)  # type: ignore[method-assign]
+        board.is_closed = True
+
+    board.close = close  # type: ignore[method-assign]
 
 
-async def test_meter(bench: Bench) -> None:
-    meter = bench.backend.meter
-    if meter is None:
-        return
-    charge(bench)
-    before = meter.read()
-    bench.wait(60)
-    after = meter.read()
-    assert after.imported_mwh > before.imported_mwh
-    assert after.exported_mwh == before.exported_mwh
-    assert after.power_mw > 0
-    assert len(after.voltages_mv) == len(after.currents_ma) == bench.backend.ratings.phases
-    bench.unplug()
-    bench.wait(1)
-    assert meter.read().power_mw == 0
+METER = hal.MeterValues(0, 0, 0, (), ())  # type: ignore[arg-type]
 
 
-async def test_rfid_reader(bench: Bench) -> None:
-    if bench.backend.rfid_reader is None:
-        return
-    bench.tap(b"\x01\x02\x03\x04")
-    assert told(bench, hal.CardPresented) == [hal.CardPresented(b"\x01\x02\x03\x04")]
-    bench.backend.rfid_reader.acknowledge()
+@pytest.mark.parametrize(
+    ("check", "sabotage"),
+    [
+        ("members have their methods", missing("lock")),
+        ("members have their methods", lambda bench: setattr(bench.backend, "contactor", None)),
+        (
+            "ratings make sense",
+            lambda bench: setattr(bench.backend, "ratings", hal.Ratings(Milliamps(5_000))),
+        ),
+        ("start tells pilot and contactor", twice),
+        ("start tells pilot and contactor", silent(hal.ContactorFeedback)),
+        ("start tells pilot and contactor", always_powered),
+        ("stop opens and may be repeated", always_powered),
+        ("each change of the pilot is told once", twice),
+        ("each change of the pilot is told once", silent(hal.PilotReported)),
+        ("state F lasts", broken("signal_unavailable")),
+        ("state F lasts", broken("withdraw")),
+        ("the contactor closes and tells", broken("close")),
+        ("the contactor closes and tells", silent(hal.ContactorFeedback)),
+        ("the contactor opens and tells", broken("open")),
+        ("opens by itself without demand", careless),
+        ("opens by itself when unplugged", careless),
+        ("opens by itself in state F", careless),
+        ("never closes by itself", closes_by_itself),
+        ("does not close without a ready vehicle", careless),
+        ("opening an open contactor is harmless", always_powered),
+        ("the cable is known and told", broken("ampacity_ma", 32_000)),
+        ("the cable is known and told", twice),
+        ("the meter counts", broken("read", METER)),
+        ("cards are told", silent(hal.CardPresented)),
+        ("the residual current device may be reset", always_powered),
+        ("the temperature makes sense", broken("read_millicelsius", 200_000)),
+        ("the self-test ends", broken("start_self_test")),
+        ("discharging", broken("set_discharge")),
+        ("battery and vehicle are told", broken("vehicle_id", "x" * 33)),
+        ("battery and vehicle are told", broken("battery", hal.BatteryRead(101, None))),
+    ],
+)
+async def test_a_breach_is_seen(check: str, sabotage: Callable[[SimulatedBench], None]) -> None:
+    bench = SimulatedBench()
+    sabotage(bench)
+    with pytest.raises(AssertionError, match=r"."):
+        await run_check(check, bench)
 
 
-async def test_lock_may_be_repeated(bench: Bench) -> None:
-    lock = bench.backend.lock
-    if lock is None:
-        return
-    bench.plug_in()
-    for order in (lock.lock, lock.lock, lock.unlock, lock.unlock):
-        order()
-
-
-async def test_residual_current_device_may_be_reset_at_any_time(bench: Bench) -> None:
-    if bench.backend.residual_current_device is not None:
-        bench.backend.residual_current_device.reset()
-        assert not bench.is_powered()
-
-
-async def test_temperature(bench: Bench) -> None:
-    sensor = bench.backend.temperature_sensor
-    if sensor is not None:
-        assert -60_000 < sensor.read_millicelsius() < 150_000
-
-
-async def test_self_test_ends(bench: Bench) -> None:
-    if bench.backend.self_test is None:
-        return
-    bench.backend.self_test.start_self_test()
-    bench.wait(60)
-    assert told(bench, hal.SelfTestCompleted) == [hal.SelfTestCompleted()]
-    assert not bench.is_powered()
-
-
-async def test_discharge(bench: Bench) -> None:
-    discharger, meter = bench.backend.discharger, bench.backend.meter
-    if discharger is None or meter is None:
-        return
-    charge(bench)
-    discharger.set_discharge(Milliamps(10_000))
-    bench.wait(60)
-    assert meter.read().power_mw < 0
-    discharger.set_discharge(None)
-    bench.wait(1)
-    assert meter.read().power_mw > 0
-
-
-async def test_vehicle_information(bench: Bench) -> None:
-    battery = bench.backend.battery_information
-    identification = bench.backend.vehicle_identification
-    bench.plug_in()
-    bench.wait(1)
-    if battery is not None:
-        assert told(bench, hal.BatteryRead)[-1] == battery.battery()
-        percent = battery.battery().state_of_charge_percent
-        assert percent is None or 0 <= percent <= 100
-    if identification is not None:
-        name = identification.vehicle_id()
-        assert name is None or len(name) <= 32
-        assert told(bench, hal.VehicleIdRead)[-1].vehicle_id == name
+def test_every_capability_is_checked() -> None:
+    protocols = {
+        value
+        for name, value in vars(hal).items()
+        if isinstance(value, type) and getattr(value, "_is_protocol", False) and name != "Protocol"
+    }
+    assert set(contract._PROTOCOLS.values()) == protocols - {hal.EvseBackend}
