@@ -20,6 +20,8 @@ _LOGGER: Final = logging.getLogger(__name__)
 _MAX_HEAD: Final = 16 * 1024
 _MAX_CONNECTIONS: Final = 64
 _REQUEST_TIMEOUT_S: Final = 10.0
+# Who takes nothing for so long does not hold a connection any more.
+_SEND_TIMEOUT_S: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +51,14 @@ class EventStream:
         await self._writer.drain()
 
     async def send(self, text: str) -> None:
-        """Send text; waits while the reader is slow. Raises ConnectionError when it is gone."""
+        """Send text; waits while the reader is slow. Raises OSError when it is gone or stuck."""
         self._writer.write(text.encode())
-        await self._writer.drain()
+        async with asyncio.timeout(_SEND_TIMEOUT_S):
+            await self._writer.drain()
 
     async def wait_gone(self) -> None:
         """Return when the reader has closed the connection."""
-        with contextlib.suppress(ConnectionError):
+        with contextlib.suppress(OSError):
             while await self._reader.read(1024):
                 pass
 
@@ -113,13 +116,14 @@ class HttpServer:
             if answer is not None:
                 body = json.dumps(answer).encode()
                 writer.write(_head(status, "application/json", len(body)) + body)
-                await writer.drain()
-        except (ConnectionError, asyncio.IncompleteReadError, TimeoutError) as error:
+            writer.close()
+            async with asyncio.timeout(_SEND_TIMEOUT_S):
+                await writer.wait_closed()
+        except (OSError, asyncio.IncompleteReadError) as error:
             _LOGGER.debug("connection ended: %r", error)
         finally:
-            writer.close()
-            with contextlib.suppress(ConnectionError):
-                await writer.wait_closed()
+            # Nobody waits for a reader that does not take what is left.
+            writer.transport.abort()
 
     async def _answer(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter

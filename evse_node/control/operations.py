@@ -42,7 +42,11 @@ WATTS: Final = Parameter(
     maximum=1_000_000,
 )
 SECONDS: Final = Parameter(
-    "seconds", "integer", "how long it holds; until the next one when left out", minimum=1
+    "seconds",
+    "integer",
+    "how long it holds; until the next one when left out",
+    minimum=1,
+    maximum=86_400,
 )
 CELSIUS: Final = Parameter(
     "celsius", "integer", "degrees Celsius", is_required=True, minimum=-40, maximum=150

@@ -161,7 +161,7 @@ class ControlServer:
 def _json_body(request: Request) -> bytes:
     # A page can make a browser post forms and text unasked, but not JSON.
     media_type = request.header("content-type").partition(";")[0].strip().lower()
-    if request.body and media_type != "application/json":
+    if (request.body or media_type) and media_type != "application/json":
         raise ApiError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send Content-Type: application/json")
     return request.body
 

@@ -63,6 +63,20 @@ def test_operation_ids_are_unique() -> None:
     assert len(set(ids)) == len(ids)
 
 
+def test_every_number_has_both_limits() -> None:
+    """A message says "give 0 to 100", and no number is too large to reckon with."""
+    numbers = [
+        parameter
+        for operation in OPERATIONS
+        for parameter in operation.parameters
+        if parameter.kind == "integer"
+    ]
+    assert numbers
+    for parameter in numbers:
+        assert parameter.minimum is not None, parameter.name
+        assert parameter.maximum is not None, parameter.name
+
+
 def test_a_right_body_is_taken() -> None:
     assert TAP.read_body(b'{"uid": "04A1b2"}') == {"uid": "04A1b2"}
     assert CAR.read_body(b"") == {}

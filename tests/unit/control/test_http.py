@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from evse_node.control import http
 from evse_node.control.api import JsonObject
 from evse_node.control.http import EventStream, HttpServer, Request
 
@@ -74,6 +75,70 @@ async def test_half_a_request_leaves_nothing_behind(port: int) -> None:
     writer.close()
     await writer.wait_closed()
     assert (await exchange(port, b"GET / HTTP/1.0\r\n\r\n"))[0] == 200
+
+
+async def flood(request: Request, stream: EventStream) -> None:
+    """Send more than all the buffers on the way can hold."""
+    await stream.start()
+    await stream.send("x" * 20_000_000)
+
+
+async def stuck_reader(port: int) -> asyncio.StreamWriter:
+    """Ask for the stream, see it begin, and read no more."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
+    writer.write(b"GET /events HTTP/1.1\r\n\r\n")
+    async with asyncio.timeout(5):
+        await reader.readuntil(b"\r\n\r\n")
+    return writer
+
+
+async def test_closing_the_server_does_not_wait_for_a_stuck_reader() -> None:
+    server = HttpServer(echo, "/events", flood, lambda request: None)
+    writer = await stuck_reader(await server.start("127.0.0.1", 0))
+    async with asyncio.timeout(5):
+        await server.close()
+    writer.close()
+
+
+async def test_a_stuck_reader_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "_SEND_TIMEOUT_S", 0.01)
+    ended = asyncio.Event()
+
+    async def flood_to_the_end(request: Request, stream: EventStream) -> None:
+        try:
+            await flood(request, stream)
+        finally:
+            ended.set()
+
+    server = HttpServer(echo, "/events", flood_to_the_end, lambda request: None)
+    writer = await stuck_reader(await server.start("127.0.0.1", 0))
+    async with asyncio.timeout(5):
+        await ended.wait()
+        await server.close()
+    writer.close()
+
+
+async def test_a_silent_caller_is_given_up(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "_REQUEST_TIMEOUT_S", 0.01)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET / HTTP/1.1\r\n")
+    async with asyncio.timeout(5):
+        assert await reader.read() == b""
+    writer.close()
+
+
+async def test_callers_beyond_the_limit_are_turned_away(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http, "_MAX_CONNECTIONS", 1)
+    first, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET /events HTTP/1.1\r\n\r\n")
+    async with asyncio.timeout(5):
+        await first.readuntil(b"\r\n\r\n")
+        second, other = await asyncio.open_connection("127.0.0.1", port)
+        assert await second.read() == b""
+    other.close()
+    writer.close()
 
 
 async def test_closing_the_server_ends_a_stream() -> None:
