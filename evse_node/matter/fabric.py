@@ -88,17 +88,13 @@ class Fabric:
         object.__setattr__(self, "operational_ipks", ipks)
 
     @property
-    def ipk_epoch_key(self) -> bytes:
-        """The first epoch key of the identity protection key set, 16 bytes."""
-        return self.ipk.epoch_keys[0].key
-
-    @property
     def operational_ipk(self) -> bytes:
-        """The identity protection key of messages that this node begins, 16 bytes.
+        """The identity protection key by which this node calls others, 16 bytes.
 
-        It is the oldest in use, which every member has while keys are changed.
+        It is the second newest, if there are several: every member has it while keys change.
+        Spec: Matter Core 1.3 "Destination Identifier"
         """
-        return self.operational_ipks[0]
+        return self.operational_ipks[max(0, len(self.operational_ipks) - 2)]
 
     def destination_id(self, initiator_random: bytes, ipk: bytes | None = None) -> bytes:
         """Return the 32 bytes by which an initiator names this node on this fabric.
@@ -329,8 +325,8 @@ class FabricTable:
         self._replaced = None
 
     def _next_index(self) -> int:
-        stored = self._store.get(_LAST_INDEX_KEY)
-        last = stored[0] if stored else 0
+        record = self._store.get(_LAST_INDEX_KEY)
+        last = record[0] if record else 0
         for step in range(MAX_FABRIC_INDEX):
             index = (last + step) % MAX_FABRIC_INDEX + 1
             if index not in self._fabrics:

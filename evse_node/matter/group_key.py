@@ -39,18 +39,6 @@ class GroupKeySet:
     policy: int
     epoch_keys: tuple[EpochKey, ...]
 
-    def current(self, utc_us: int | None) -> EpochKey:
-        """Return the newest key that has started; the oldest if none has or time is unknown.
-
-        `utc_us` is microseconds since 2000, as in the keys' start times.
-        """
-        chosen = self.epoch_keys[0]
-        if utc_us is not None:
-            for epoch_key in self.epoch_keys:
-                if epoch_key.start_time <= utc_us:
-                    chosen = epoch_key
-        return chosen
-
     def encode(self, writer: Writer, tag: int | None) -> None:
         """Append the key set, keys included: for the store only."""
         writer.start_structure(tag)

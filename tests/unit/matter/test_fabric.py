@@ -9,7 +9,7 @@ from evse_node.matter.fabric import (
     NodeOperationalCertStatus,
     derive_compressed_fabric_id,
 )
-from evse_node.matter.group_key import EpochKey, GroupKeySet
+from evse_node.matter.group_key import EpochKey, GroupKeySet, derive_operational_key
 from evse_node.matter.store import MemoryStore
 from tests.fake_ca import CertificateAuthority
 from tests.fake_fabric import IPK_EPOCH_KEY, add_fabric, add_pending
@@ -75,7 +75,21 @@ def test_a_fabric_survives_a_restart(store: MemoryStore, table: FabricTable) -> 
         assert getattr(loaded, name) == getattr(added, name)
     assert loaded.compressed_fabric_id == added.compressed_fabric_id
     assert loaded.operational_ipk == added.operational_ipk
-    assert loaded.ipk_epoch_key == IPK_EPOCH_KEY
+    assert loaded.ipk.epoch_keys == (EpochKey(IPK_EPOCH_KEY, 0),)
+
+
+@pytest.mark.parametrize(("count", "chosen"), [(1, 0), (2, 0), (3, 1)])
+def test_others_are_called_by_the_second_newest_ipk(
+    table: FabricTable, count: int, chosen: int
+) -> None:
+    index = add_fabric(table).index
+    keys = tuple(EpochKey(bytes((number,)) * 16, number) for number in range(1, count + 1))
+    table.set_ipk(index, GroupKeySet(0, 0, keys))
+    fabric = table.get(index)
+    assert fabric is not None
+    assert fabric.operational_ipk == derive_operational_key(
+        keys[chosen].key, fabric.compressed_fabric_id
+    )
 
 
 def test_a_fabric_without_intermediate_survives_too(table: FabricTable, store: MemoryStore) -> None:

@@ -127,13 +127,6 @@ def test_policies_that_are_refused(policy: int, status: Status) -> None:
     assert error.value.status == status
 
 
-def test_the_current_key_goes_with_the_time() -> None:
-    keys = tuple(EpochKey(key, start) for key, start in zip(KEYS, (10, 20, 30), strict=True))
-    made = GroupKeySet(1, 0, keys)
-    for time, expected in ((None, 0), (5, 0), (10, 0), (19, 0), (20, 1), (29, 1), (99, 2)):
-        assert made.current(time) is keys[expected]
-
-
 def test_the_ipk_is_key_set_0(groups: GroupKeys, fabrics: FabricTable, store: MemoryStore) -> None:
     ipk = groups.key_set(1, 0)
     assert ipk is not None
@@ -143,7 +136,7 @@ def test_the_ipk_is_key_set_0(groups: GroupKeys, fabrics: FabricTable, store: Me
     groups.set_key_set(1, key_set(0, EpochKey(K1, 5)))
     fabric = FabricTable(store).get(1)
     assert fabric is not None
-    assert fabric.ipk_epoch_key == K1
+    assert fabric.ipk.epoch_keys == (EpochKey(K1, 5),)
     assert fabric.operational_ipk == derive_operational_key(K1, fabric.compressed_fabric_id)
     with pytest.raises(StatusError) as error:
         groups.remove_key_set(1, 0)
