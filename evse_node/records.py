@@ -6,7 +6,7 @@ fields with the original, shares the methods that can be shared, and compiles `_
 when the first object is made; the compiled one fills slots directly.
 
 For users and for type checkers it is the same decorator, for the options below. A class
-and its base class take it from the same module.
+and its base class take it from the same module. `replace` is the original's, made quick.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from dataclasses import dataclass
+    from dataclasses import dataclass, replace
 else:
     from collections.abc import Callable
     from dataclasses import MISSING, Field, FrozenInstanceError, fields
     from dataclasses import dataclass as _standard_dataclass
+    from dataclasses import replace as _standard_replace
     from operator import attrgetter
     from reprlib import recursive_repr
     from types import MemberDescriptorType
@@ -125,6 +126,33 @@ else:
         if "__hash__" not in own:
             cls.__hash__ = __hash__ if is_frozen else None
 
+    _PARTS: dict[type, tuple[tuple[str, ...], Callable[[object], tuple[object, ...]]] | None] = {}
+
+    def replace(record: object, /, **changes: object) -> object:
+        """Return a copy with other values for some fields. Raises TypeError for unknown ones."""
+        cls = record.__class__
+        try:
+            parts = _PARTS[cls]
+        except KeyError:
+            parts = _PARTS[cls] = _parts_of(cls)
+        if parts is None:
+            return _standard_replace(record, **changes)
+        names, values_of = parts
+        copy = cls(*map(changes.pop, names, values_of(record)))
+        if changes:
+            raise TypeError(f"{cls.__name__} has no field {min(changes)!r}")
+        return copy
+
+    def _parts_of(
+        cls: type,
+    ) -> tuple[tuple[str, ...], Callable[[object], tuple[object, ...]]] | None:
+        """Return the names of all fields and what gets their values, if `__init__` takes all."""
+        if any(not field.init or field.kw_only for field in fields(cls)):
+            return None
+        names = tuple(field.name for field in fields(cls))
+        # An attrgetter of less than two names returns no tuple.
+        return (names, attrgetter(*names)) if len(names) > 1 else None
+
     @recursive_repr()
     def _repr(self: object) -> str:
         shown = (f"{each.name}={getattr(self, each.name)!r}" for each in fields(self) if each.repr)
@@ -141,4 +169,4 @@ else:
             object.__setattr__(self, field.name, value)
 
 
-__all__ = ["dataclass"]
+__all__ = ["dataclass", "replace"]

@@ -58,6 +58,7 @@ from evse_node.energy_management.requests import (
     ResumeRequest,
     SlotAdjustment,
     StartTimeAdjustRequest,
+    TimePassed,
 )
 from evse_node.errors import StatusError
 from evse_node.hal.interface import Ratings
@@ -130,6 +131,7 @@ class EnergyManagementBridge:
             self.appliance, epoch_s=self._epoch_s, user_opt_out=self._user_opt_out
         )
         self._shown: dict[str, object] = {}
+        self._shown_attributes: tuple[object, ...] = ()
         self._unreported: set[str] = set()
 
     @property
@@ -146,7 +148,7 @@ class EnergyManagementBridge:
         """Begin to follow the charger; the clusters are attached."""
         self._charger.observers.append(self._on_charger)
         self.appliance.observers.append(self._on_change)
-        self.appliance.on_timer(now)
+        self.appliance.handle(TimePassed(), now)
 
     def stop(self) -> None:
         """Follow the charger no longer."""
@@ -184,29 +186,35 @@ class EnergyManagementBridge:
     # From the appliance to the clusters
 
     def _on_change(self, notices: tuple[Notice, ...], is_prompt: bool, now: float) -> None:
-        state = self.appliance.state
-        power = state.power
-        self.device_energy_management.set(
-            esa_state=self._structs.esa_state(state.esa_state),
-            abs_min_power=power.minimum_mw,
-            abs_max_power=power.maximum_mw,
-            opt_out_state=self._structs.opt_out_state(state.opted_out),
-        )
-        capability = self._structs.capability(state.options, state.adjust_reason)
-        self.device_energy_management.set_quietly(power_adjustment_capability=capability)
-        progress = self.appliance.forecast()
-        active_slot = None if progress is None else progress.active_slot
-        self._note("power_adjustment_capability", capability)
+        state, structs = self.appliance.state, self._structs
+        attributes = (state.esa_state, state.power, state.opted_out)
+        if attributes != self._shown_attributes:
+            self._shown_attributes = attributes
+            self.device_energy_management.set(
+                esa_state=structs.esa_state(state.esa_state),
+                abs_min_power=state.power.minimum_mw,
+                abs_max_power=state.power.maximum_mw,
+                opt_out_state=structs.opt_out_state(state.opted_out),
+            )
+        options, reason = state.options, state.adjust_reason
+        if self._note("power_adjustment_capability", (options, reason)):
+            self.device_energy_management.set_quietly(
+                power_adjustment_capability=structs.capability(options, reason)
+            )
+        active_slot = state.active_slot_at(self._epoch_s())
         self._note("forecast", (state.forecast, active_slot, state.update_reason))
         for notice in notices:
             self._emit(notice)
         self._arm_report(is_prompt, now)
-        self._arm(now)
+        self._arm()
 
-    def _note(self, attribute: str, value: object) -> None:
-        if attribute not in self._shown or self._shown[attribute] != value:
-            self._shown[attribute] = value
-            self._unreported.add(attribute)
+    def _note(self, attribute: str, value: object) -> bool:
+        """Take down what is to be reported; return whether it is another than before."""
+        if attribute in self._shown and self._shown[attribute] == value:
+            return False
+        self._shown[attribute] = value
+        self._unreported.add(attribute)
+        return True
 
     def _emit(self, notice: Notice) -> None:
         emit = self.device_energy_management.emit
@@ -243,8 +251,8 @@ class EnergyManagementBridge:
         self._reported_at = now
         self.device_energy_management.report(*names)
 
-    def _arm(self, now: float) -> None:
-        deadline = self.appliance.next_deadline(now)
+    def _arm(self) -> None:
+        deadline = self.appliance.next_deadline()
         if self._timer is not None:
             if self._timer.callback is not None and self._timer.when == deadline:
                 return

@@ -53,10 +53,13 @@ class ChargerPlant:
         self._is_sun_followed = is_sun_followed
         self._epoch_s = epoch_s
         self._orders = NO_ORDERS
-        self._power = PowerRange(
+        power = PowerRange(
             self._power_of(MINIMUM_OFFER_MA),
             self._power_of(max(MINIMUM_OFFER_MA, ratings.maximum_current_ma)),
         )
+        self._power = power
+        supply = self._supply(MINIMUM_OFFER_MA, Milliamps(0), Milliamps(0))
+        self._without_vehicle = {each: Conditions(each, power, supply) for each in Availability}
 
     def _power_of(self, current_ma: int) -> Milliwatts:
         return power_mw(self._ratings.nominal_voltage_mv, current_ma, self._ratings.phases)
@@ -101,42 +104,42 @@ class ChargerPlant:
         return MilliwattHours(values.imported_mwh - values.exported_mwh)
 
     def conditions(self) -> Conditions:
-        """Return how things stand, energy management's own claim left out."""
+        """Return how things stand, energy management's own claim left out.
+
+        Without a vehicle that may be charged, it does not matter how much there would be.
+        """
         snapshot = self._charger.snapshot()
-        state, need = snapshot.state, _need(snapshot)
+        availability = _availability(snapshot)
+        if snapshot.state not in _CONNECTED or snapshot.supply_state not in _ENABLED:
+            return self._without_vehicle[availability]
+        need, start_time = _need(snapshot), self._planned_start(snapshot)
+        limits = self._charger.state.charge_limits
+        maximum_ma = limits.current_without(LimitSource.GRID, LimitSource.SOLAR)
         return Conditions(
-            availability=_availability(snapshot),
+            availability=availability,
             power=self._power,
-            supply=Supply(
-                self._ratings.nominal_voltage_mv,
-                self._ratings.phases,
+            supply=self._supply(
                 Milliamps(max(MINIMUM_OFFER_MA, snapshot.minimum_charge_ma)),
-                self._limit_without(LimitSource.GRID, LimitSource.SOLAR),
-                self._intended_limit(snapshot),
+                maximum_ma,
+                # For a target it takes more than the sun gives.
+                limits.current_without(LimitSource.GRID) if start_time is None else maximum_ma,
             ),
-            is_connected=state in _CONNECTED and snapshot.supply_state in _ENABLED,
+            is_connected=True,
             wants_energy=self._wants_energy(snapshot, need),
             need=need,
-            start_time=self._planned_start(snapshot),
+            start_time=start_time,
         )
 
-    def _limit_without(self, *sources: LimitSource) -> Milliamps:
-        limits = self._charger.state.charge_limits
-        for source in sources:
-            limits = limits.with_claim(source, None)
-        return limits.current_ma
+    def _supply(
+        self, minimum_ma: Milliamps, maximum_ma: Milliamps, intended_ma: Milliamps
+    ) -> Supply:
+        ratings = self._ratings
+        return Supply(
+            ratings.nominal_voltage_mv, ratings.phases, minimum_ma, maximum_ma, intended_ma
+        )
 
     def _solar_claim(self) -> Milliamps | None:
         return self._charger.state.charge_limits.claim(LimitSource.SOLAR)
-
-    def _intended_limit(self, snapshot: Snapshot) -> Milliamps:
-        """Return what the charger offers by itself, once its schedule lets it.
-
-        For a target it takes more than the sun gives.
-        """
-        if self._planned_start(snapshot) is not None:
-            return self._limit_without(LimitSource.GRID, LimitSource.SOLAR)
-        return self._limit_without(LimitSource.GRID)
 
     def _wants_energy(self, snapshot: Snapshot, need: Need) -> bool:
         """Tell whether energy would flow, now or later, if energy management let it.

@@ -9,7 +9,6 @@ Spec: Matter Core 1.3 "TestEventTrigger Command"
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Final
 
 from evse_node.energy_management.appliance import Appliance
@@ -21,6 +20,7 @@ from evse_node.energy_management.requests import (
     Script,
     ScriptChanged,
 )
+from evse_node.records import replace
 from evse_node.units import EpochSeconds, MilliwattHours, Milliwatts
 
 CLUSTER_ID: Final = 0x0098

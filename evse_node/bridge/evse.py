@@ -50,7 +50,7 @@ from evse_node.state_machine.events import (
 )
 from evse_node.state_machine.limits import LimitSource
 from evse_node.state_machine.names import State
-from evse_node.state_machine.state import EvseSettings, Permission
+from evse_node.state_machine.state import EvseSettings, EvseState, Permission
 from evse_node.state_machine.targets import (
     ChargingTarget,
     ChargingTargetSchedule,
@@ -99,6 +99,8 @@ class EvseBridge:
         self.energy_evse_mode = EnergyEvseMode(definitions[EVSE_MODE], self._on_mode)
         self._timers = timers
         self._report_timer: Timer | None = None
+        self._shown: dict[str, Value] = {}
+        self._session_values: tuple[float, EvseState, SessionValues] | None = None
         definition = definitions[EVSE]
         self._states = definition.enum("StateEnum").values
         self._supply_states = definition.enum("SupplyStateEnum").values
@@ -134,26 +136,37 @@ class EvseBridge:
         vehicle_id = vehicle.id
         if vehicle_id is not None and len(vehicle_id) > _VEHICLE_ID_LENGTH:
             vehicle_id = None
-        self.energy_evse.set(
-            state=self._states[snapshot.state.value],
-            supply_state=self._supply_states[snapshot.supply_state.value],
-            fault_state=self._faults[snapshot.fault.value],
-            charging_enabled_until=_until(snapshot.charging),
-            discharging_enabled_until=_until(snapshot.discharging),
-            circuit_capacity=snapshot.circuit_capacity_ma,
-            minimum_charge_current=snapshot.minimum_charge_ma,
-            maximum_charge_current=snapshot.maximum_charge_ma,
-            maximum_discharge_current=snapshot.maximum_discharge_ma,
-            user_maximum_charge_current=snapshot.user_maximum_charge_ma,
-            next_charge_start_time=plan.start_time,
-            next_charge_target_time=plan.target_time,
-            next_charge_required_energy=plan.required_energy_mwh,
-            next_charge_target_soc=plan.target_soc_percent,
-            state_of_charge=vehicle.state_of_charge_percent,
-            battery_capacity=vehicle.battery_capacity_mwh,
-            vehicle_id=vehicle_id,
-            session_id=None if session is None else session.id,
-        )
+        values: dict[str, Value] = {
+            "state": self._states[snapshot.state.value],
+            "supply_state": self._supply_states[snapshot.supply_state.value],
+            "fault_state": self._faults[snapshot.fault.value],
+            "charging_enabled_until": _until(snapshot.charging),
+            "discharging_enabled_until": _until(snapshot.discharging),
+            "circuit_capacity": snapshot.circuit_capacity_ma,
+            "minimum_charge_current": snapshot.minimum_charge_ma,
+            "maximum_charge_current": snapshot.maximum_charge_ma,
+            "maximum_discharge_current": snapshot.maximum_discharge_ma,
+            "user_maximum_charge_current": snapshot.user_maximum_charge_ma,
+            "next_charge_start_time": plan.start_time,
+            "next_charge_target_time": plan.target_time,
+            "next_charge_required_energy": plan.required_energy_mwh,
+            "next_charge_target_soc": plan.target_soc_percent,
+            "state_of_charge": vehicle.state_of_charge_percent,
+            "battery_capacity": vehicle.battery_capacity_mwh,
+            "vehicle_id": vehicle_id,
+            "session_id": None if session is None else session.id,
+        }
+        shown = self._shown
+        if values != shown:
+            # Few have changed, and what has not need not be looked at by the cluster.
+            self.energy_evse.set(
+                **{
+                    name: value
+                    for name, value in values.items()
+                    if name not in shown or shown[name] != value
+                }
+            )
+            self._shown = values
 
     def _emit(self, notice: Notice) -> None:
         match notice:
@@ -293,12 +306,18 @@ class EvseBridge:
         session = self.charger.state.session
         if session is None:
             return None
+        kept = self._session_values
+        # One message asks for all three, and the meter is not read for each.
+        if kept is not None and kept[0] == now and kept[1] is self.charger.state:
+            return kept[2]
         meter = self.charger.refresh_meter(now) if session.is_active else self.charger.state.meter
-        return SessionValues(
+        values = SessionValues(
             session.duration_s(now),
             session.energy_charged_mwh(meter),
             session.energy_discharged_mwh(meter),
         )
+        self._session_values = (now, self.charger.state, values)
+        return values
 
     def _on_mode(self, mode: Mode, now: float) -> None:
         self.charger.follow_schedule(TIME_OF_USE in mode.tags, now)

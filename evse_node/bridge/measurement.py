@@ -83,6 +83,7 @@ class MeasurementBridge:
         self._timer: Timer | None = None
         self._quick_polls = _QUICK_POLLS
         self._is_open = False
+        self._faults: tuple[FaultState, ...] = ()
         self.identify = Identify(
             definitions["Identify"],
             timers,
@@ -139,7 +140,7 @@ class MeasurementBridge:
     def start(self, now: float) -> None:
         """Begin to measure; the clusters are attached."""
         self._charger.observers.append(self._on_change)
-        self._show_faults(self._charger.snapshot())
+        self._show_faults(self._charger.snapshot().faults)
         self._poll(now)
 
     def stop(self) -> None:
@@ -153,16 +154,18 @@ class MeasurementBridge:
             self.energy.save()
 
     def _on_change(self, snapshot: Snapshot, notices: tuple[Notice, ...], now: float) -> None:
-        self._show_faults(snapshot)
+        if snapshot.faults != self._faults:
+            self._show_faults(snapshot.faults)
         was_open, self._is_open = self._is_open, snapshot.contactor is ContactorState.OPEN
         if was_open and self._is_open and not notices:
             return  # a setting has changed, and nothing flows
         # Not at once: a reading may bring about the next change, which others are to see later.
         self._poll_at(now)
 
-    def _show_faults(self, snapshot: Snapshot) -> None:
+    def _show_faults(self, faults: tuple[FaultState, ...]) -> None:
+        self._faults = faults
         self.power_source.set_faults(
-            [_WIRED_FAULTS[fault] for fault in snapshot.faults if fault in _WIRED_FAULTS]
+            [_WIRED_FAULTS[fault] for fault in faults if fault in _WIRED_FAULTS]
         )
 
     def _poll_at(self, when: float) -> None:

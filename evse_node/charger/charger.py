@@ -22,7 +22,6 @@ import logging
 import random
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from typing import Final
 
 from evse_node.charger.hardware import (
@@ -48,6 +47,7 @@ from evse_node.hal.interface import (
 )
 from evse_node.matter.store import Store
 from evse_node.matter.timers import Timer, Timers
+from evse_node.records import replace
 from evse_node.state_machine.control_pilot import PilotState
 from evse_node.state_machine.effects import (
     AnyNotice,
@@ -338,7 +338,7 @@ class Charger:
         self._memory.save_changes(before, self._state, now, is_test_mode=self.is_test_mode)
         self._arm(now)
         state = self._state
-        is_changed = state is not before and replace(before, meter=state.meter) != state
+        is_changed = state is not before and _is_other_than_by_meter(before, state)
         if notices or is_changed or self._schedule.next_charge is not plan:
             snapshot = self.snapshot()
             for observer in self.observers:
@@ -399,3 +399,9 @@ class Charger:
         """Put the running session's values into the store; for the end of the program."""
         self._run((), now)
         self._memory.save_session(self._state, now)
+
+
+def _is_other_than_by_meter(before: EvseState, state: EvseState) -> bool:
+    if before.meter != state.meter:
+        before = replace(before, meter=state.meter)
+    return before != state

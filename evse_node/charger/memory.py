@@ -7,7 +7,6 @@ running session's values every few minutes, so that a power cut costs no more th
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Final
 
 from evse_node.charger.record import ChargerRecord
@@ -15,6 +14,7 @@ from evse_node.charger.snapshot import ChargerSettings
 from evse_node.charger.watch import WATCHED
 from evse_node.hal.interface import Ratings
 from evse_node.matter.store import Store
+from evse_node.records import replace
 from evse_node.state_machine.control_pilot import MAXIMUM_OFFER_MA
 from evse_node.state_machine.events import Direction, LimitClaimed
 from evse_node.state_machine.evse import step

@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Final, TypeAlias, TypeVar
 
 from evse_node.matter.store import Store
+from evse_node.records import replace
 from evse_node.state_machine.events import Direction
 from evse_node.state_machine.faults import FaultState
 from evse_node.state_machine.limits import LimitSource

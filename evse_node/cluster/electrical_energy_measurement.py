@@ -92,6 +92,7 @@ class ElectricalEnergyMeasurement(ClusterServer):
         self._reset: Value = None
         self._start = 0.0
         self._saved = b""
+        self._saved_numbers: tuple[int | None, ...] = ()
         self._saved_at = 0.0
 
     # Readings
@@ -267,6 +268,15 @@ class ElectricalEnergyMeasurement(ClusterServer):
     def save(self) -> None:
         """Put the totals into the store; also to be called before the end of the program."""
         self._saved_at = self.environment.now()
+        numbers = (
+            self._imported.total_mwh,
+            self._imported.register_mwh,
+            self._exported.total_mwh,
+            self._exported.register_mwh,
+            self._reset_epoch_s,
+        )
+        if numbers == self._saved_numbers:
+            return
         record: dict[TagKey, TlvValue] = {
             0: self._imported.total_mwh,
             1: self._imported.register_mwh,
@@ -279,6 +289,7 @@ class ElectricalEnergyMeasurement(ClusterServer):
         if data != self._saved:
             self.environment.store.set(self._record_key, data)
             self._saved = data
+        self._saved_numbers = numbers
 
     def _load(self, value: TlvValue) -> None:
         record = members(value)

@@ -8,8 +8,6 @@ Spec: Matter Application Clusters 1.3 "PowerAdjustRequest Command", "PauseReques
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from evse_node.energy_management.conditions import Moment
 from evse_node.energy_management.forecast import Forecast
 from evse_node.energy_management.names import AdjustmentCause, EndCause
@@ -28,6 +26,7 @@ from evse_node.energy_management.requests import (
     RequestRefusedError,
 )
 from evse_node.energy_management.state import EnergyState, Pause, PowerAdjustment
+from evse_node.records import replace
 from evse_node.units import MilliwattHours
 
 

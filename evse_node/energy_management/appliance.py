@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable
+from math import inf
 from typing import Final, Protocol, TypeAlias
 
 from evse_node.energy_management.conditions import Conditions, Moment
@@ -79,6 +80,7 @@ class Appliance:
         self._orders = NO_ORDERS
         self._queue: deque[Event] = deque()
         self._is_busy = False
+        self._due_at = -inf
 
     @property
     def state(self) -> EnergyState:
@@ -105,12 +107,19 @@ class Appliance:
             self._work_off(now)
 
     def on_timer(self, now: float) -> None:
-        """Do what is due, and what follows from a changed plant. May be called at any time."""
-        self.handle(TimePassed(), now)
+        """Do what is due, and what follows from a changed plant. May be called at any time.
 
-    def next_deadline(self, now: float) -> float | None:
+        Observers are called only when there was something to do.
+        """
+        if self._is_busy or now >= self._due_at or self._has_plant_changed():
+            self.handle(TimePassed(), now)
+
+    def _has_plant_changed(self) -> bool:
+        return self._plant.conditions() != self._state.conditions
+
+    def next_deadline(self) -> float | None:
         """Return when `on_timer` wants to be called (monotonic seconds), or None."""
-        return next_deadline(self._state, now, self._epoch_s())
+        return None if self._due_at == inf else self._due_at
 
     def _moment(self, event: Event, now: float) -> Moment:
         # To read a meter takes time; only power adjustments look at it.
@@ -140,6 +149,8 @@ class Appliance:
         finally:
             self._queue.clear()
             self._is_busy = False
+            due_at = next_deadline(self._state, now, self._epoch_s())
+            self._due_at = inf if due_at is None else due_at
         for observer in self.observers:
             observer(tuple(notices), is_prompt or bool(notices), now)
         if refusal is not None:
@@ -147,7 +158,15 @@ class Appliance:
 
     def _take_in(self, event: Event, now: float, notices: list[Notice]) -> None:
         # How things stand, and what is due, counts before anything else happens.
-        for each in (ConditionsChanged(self._plant.conditions()), TimePassed(), event):
+        conditions = self._plant.conditions()
+        events: list[Event] = []
+        if conditions != self._state.conditions:
+            events.append(ConditionsChanged(conditions))
+        if not isinstance(event, TimePassed):
+            events += (TimePassed(), event)
+        elif now >= self._due_at:
+            events.append(event)
+        for each in events:
             self._state, told = step(self._state, each, self._moment(each, now))
             notices += told
 

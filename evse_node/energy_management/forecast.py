@@ -5,10 +5,7 @@ Spec: Matter Application Clusters 1.3 "ForecastStruct"
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import replace
-
-from evse_node.records import dataclass
+from evse_node.records import dataclass, replace
 from evse_node.units import EpochSeconds, MilliwattHours, Milliwatts
 
 
@@ -90,18 +87,26 @@ class Forecast:
 
     def at(self, now: EpochSeconds) -> Forecast:
         """Return the forecast with the progress that it has made by a time."""
-        active: int | None = None
         slots: list[Slot] = []
         begins = int(self.start_time)
-        for index, slot in enumerate(self.slots):
+        for slot in self.slots:
             elapsed_s = min(max(0, now - begins), slot.duration_s)
             slots.append(
                 replace(slot, elapsed_s=elapsed_s, remaining_s=slot.duration_s - elapsed_s)
             )
-            if now >= begins:
-                active = index
             begins += slot.duration_s
-        return replace(self, active_slot=active, slots=tuple(slots))
+        return replace(self, active_slot=self.active_slot_at(now), slots=tuple(slots))
+
+    def active_slot_at(self, now: EpochSeconds) -> int | None:
+        """Return which slot is active at a time, the last one also after its end."""
+        active: int | None = None
+        begins = int(self.start_time)
+        for index, slot in enumerate(self.slots):
+            if now < begins:
+                break
+            active = index
+            begins += slot.duration_s
+        return active
 
     def next_boundary(self, now: EpochSeconds) -> EpochSeconds | None:
         """Return when the next slot begins or the last one ends; None after the end."""
@@ -153,8 +158,3 @@ def energy_of(power_mw: int, duration_s: int) -> MilliwattHours:
 def duration_for(energy_mwh: int, power_mw: int) -> int:
     """Return the whole seconds that an even power needs for an energy, rounded up."""
     return -(-energy_mwh * 3600 // power_mw)
-
-
-def total_duration_s(slots: Iterable[Slot]) -> int:
-    """Return how long slots take together."""
-    return sum(slot.duration_s for slot in slots)

@@ -8,7 +8,6 @@ Spec: Matter Application Clusters 1.3 "StartTimeAdjustRequest Command",
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import pairwise
 
 from evse_node.energy_management.adjusting import check_opt_out, end_pause
@@ -27,6 +26,7 @@ from evse_node.energy_management.requests import (
     StartTimeAdjustRequest,
 )
 from evse_node.energy_management.state import EnergyState
+from evse_node.records import replace
 from evse_node.units import EpochSeconds, MilliwattHours, Milliwatts
 
 

@@ -6,7 +6,6 @@ Spec: Matter Application Clusters 1.3 "Forecast Attribute"
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Final, NamedTuple
 
 from evse_node.energy_management.conditions import Need
@@ -17,9 +16,8 @@ from evse_node.energy_management.forecast import (
     SlotLimits,
     duration_for,
     energy_of,
-    total_duration_s,
 )
-from evse_node.records import dataclass
+from evse_node.records import dataclass, replace
 from evse_node.units import EpochSeconds, MilliwattHours, Milliwatts
 
 MAXIMUM_SLOTS: Final = 10
@@ -119,19 +117,19 @@ def make_forecast(
         del blocks[0]
     if not blocks or len(blocks) > MAXIMUM_SLOTS:
         return None
-    slots = tuple(_slot(block, power) for block in _split(blocks))
-    end_time = EpochSeconds(start_time + total_duration_s(slots))
+    end_time = EpochSeconds(start_time + sum(block.duration_s for block in blocks))
     if latest_end_time is None:
         latest_end_time = EpochSeconds(end_time + _FLEXIBILITY_S)
-    return flexible(
-        Forecast(
-            id=number,
-            start_time=start_time,
-            end_time=end_time,
-            latest_end_time=max(latest_end_time, end_time),
-            slots=slots,
-        ),
-        power,
+    latest_end_time = max(latest_end_time, end_time)
+    pieces = _split(blocks)
+    # Pieces of a block are as long as each other, save for a second.
+    slots = {each: _slot(each, latest_end_time - end_time, power) for each in set(pieces)}
+    return Forecast(
+        id=number,
+        start_time=start_time,
+        end_time=end_time,
+        latest_end_time=latest_end_time,
+        slots=tuple(slots[each] for each in pieces),
     )
 
 
@@ -148,9 +146,9 @@ def _split(blocks: Sequence[Block]) -> list[Block]:
     return pieces
 
 
-def _slot(block: Block, power: PowerRange) -> Slot:
+def _slot(block: Block, slack_s: int, power: PowerRange) -> Slot:
     duration_s, power_mw = block
-    return Slot(
+    slot = Slot(
         duration_s=duration_s,
         shortest_s=duration_s,
         longest_s=duration_s,
@@ -159,6 +157,7 @@ def _slot(block: Block, power: PowerRange) -> Slot:
         energy_mwh=energy_of(power_mw, duration_s),
         esa_state=CHARGING if power_mw else IDLE,
     )
+    return _flexible_slot(slot, slack_s, power)
 
 
 def flexible(forecast: Forecast, power: PowerRange) -> Forecast:

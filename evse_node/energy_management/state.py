@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Final, TypeAlias
 
 from evse_node.energy_management.conditions import Availability, Conditions
@@ -14,7 +13,7 @@ from evse_node.energy_management.names import (
     UpdateReason,
 )
 from evse_node.energy_management.requests import PowerOption, Script
-from evse_node.records import dataclass
+from evse_node.records import dataclass, replace
 from evse_node.units import EpochSeconds, Milliamps, MilliwattHours, Milliwatts
 
 _SHORTEST_ADJUSTMENT_S: Final = 30
@@ -174,6 +173,12 @@ class EnergyState:
             return self.forecast
         return self.forecast.at(epoch_s)
 
+    def active_slot_at(self, epoch_s: EpochSeconds | None) -> int | None:
+        """Return which slot of the forecast is active; None without one."""
+        if self.forecast is None or self.script is not None or epoch_s is None:
+            return None if self.forecast is None else self.forecast.active_slot
+        return self.forecast.active_slot_at(epoch_s)
+
     def with_forecast(self, forecast: Forecast | None) -> EnergyState:
         """Return the state with another forecast, which gets the next number."""
         if forecast is None:
@@ -201,10 +206,10 @@ def orders(state: EnergyState, epoch_s: EpochSeconds | None) -> Orders:
         return Orders(supply.current_ma(state.adjustment.power_mw), rules_forecast)
     if state.altered_by is None or state.forecast is None or epoch_s is None:
         return NO_ORDERS
-    forecast = state.forecast.at(epoch_s)
-    if forecast.active_slot is None:
+    active_slot = state.forecast.active_slot_at(epoch_s)
+    if active_slot is None:
         return Orders(Milliamps(0), rules_forecast)
-    slot = forecast.slots[forecast.active_slot]
+    slot = state.forecast.slots[active_slot]
     power = supply.power
     if power is not None and slot.power_mw >= power.maximum_mw:
         return Orders(None, rules_forecast)

@@ -9,7 +9,6 @@ Spec: Matter Application Clusters 1.3 "Device Energy Management Cluster"
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Final
 
 from evse_node.energy_management.adjusting import (
@@ -49,6 +48,7 @@ from evse_node.energy_management.requests import (
     TimePassed,
 )
 from evse_node.energy_management.state import EnergyState, Grounds
+from evse_node.records import replace
 from evse_node.units import EpochSeconds
 
 _IDLE_AFTER_S: Final = 60.0

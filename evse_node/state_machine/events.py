@@ -19,6 +19,8 @@ class Direction(Enum):
     CHARGE = "charge"
     DISCHARGE = "discharge"
 
+    __hash__ = object.__hash__  # see `limits.LimitSource`
+
 
 class Timer(Enum):
     """The machine's deadlines. Their lengths are in `settings.EvseSettings`."""
@@ -33,6 +35,8 @@ class Timer(Enum):
     UNLOCK = "unlocking after a fault is allowed"
     AUTHORIZATION = "nobody plugged in after the card"
     DIAGNOSTICS = "self-test must have ended"
+
+    __hash__ = object.__hash__  # see `limits.LimitSource`
 
 
 # From the hardware

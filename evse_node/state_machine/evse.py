@@ -10,8 +10,7 @@ Spec: Matter Application Clusters 1.3 "Energy EVSE Cluster"
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+from evse_node.records import replace
 from evse_node.state_machine import outputs
 from evse_node.state_machine.control_pilot import PilotOutput, PilotState
 from evse_node.state_machine.effects import (
@@ -178,7 +177,10 @@ def _on_cable(
 def _claim(
     state: EvseState, source: LimitSource, current_ma: int | None, direction: Direction
 ) -> EvseState:
-    limits = state.limits(direction).with_claim(source, current_ma)
+    before = state.limits(direction)
+    limits = before.with_claim(source, current_ma)
+    if limits is before:
+        return state
     if direction is Direction.CHARGE:
         return replace(state, charge_limits=limits)
     return replace(state, discharge_limits=limits)
@@ -207,8 +209,12 @@ def _on_command(
     match command:
         case EnableCharging(until, minimum_ma, maximum_ma):
             state = _leave_to(Direction.CHARGE, state)
-            state = replace(state, charging=Permission(until), minimum_charge_ma=minimum_ma)
-            state = _claim(state, LimitSource.COMMAND, maximum_ma, Direction.CHARGE)
+            state = replace(
+                state,
+                charging=Permission(until),
+                minimum_charge_ma=minimum_ma,
+                charge_limits=state.charge_limits.with_claim(LimitSource.COMMAND, maximum_ma),
+            )
             return weigh_power(state, now, effects)
         case EnableDischarging(until, maximum_ma):
             state = _leave_to(Direction.DISCHARGE, state)
@@ -234,7 +240,7 @@ def _leave_to(direction: Direction, state: EvseState) -> EvseState:
 def _forbid(state: EvseState, direction: Direction) -> EvseState:
     if direction is Direction.CHARGE:
         state = replace(state, charging=None, minimum_charge_ma=Milliamps(0))
-    else:
+    elif state.discharging is not None:
         state = replace(state, discharging=None)
     return _claim(state, LimitSource.COMMAND, 0, direction)
 

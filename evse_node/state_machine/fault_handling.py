@@ -9,9 +9,9 @@ Spec: Matter Application Clusters 1.3 "FaultState Attribute"
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Final
 
+from evse_node.records import replace
 from evse_node.state_machine.control_pilot import PilotState
 from evse_node.state_machine.effects import Effect, FaultChanged, Refused
 from evse_node.state_machine.events import Timer

@@ -7,7 +7,7 @@ but also who sets it. A source without a claim allows any current.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field, replace
+from dataclasses import field
 from enum import Enum
 from types import MappingProxyType
 
@@ -26,6 +26,9 @@ class LimitSource(Enum):
     TEMPERATURE = "temperature"  # derating
     GRID = "grid"  # energy management
     SOLAR = "solar"  # what the sun leaves over
+
+    # There is one object of each, and they are looked up all the time.
+    __hash__ = object.__hash__
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +51,16 @@ class Limits:
 
     def with_claim(self, source: LimitSource, current_ma: int | None) -> Limits:
         """Set the claim of a source, or withdraw it with None. Raises ValueError below 0."""
-        if current_ma is not None and current_ma < 0:
+        if self.claims.get(source) == current_ma:
+            return self
+        claims = dict(self.claims)
+        if current_ma is None:
+            del claims[source]
+        elif current_ma < 0:
             raise ValueError(f"the {source.value} limit of {current_ma} mA is below 0")
-        claims = {kind: claim for kind, claim in self.claims.items() if kind is not source}
-        if current_ma is not None:
+        else:
             claims[source] = Milliamps(current_ma)
-        return replace(self, claims=MappingProxyType(claims))
+        return Limits(MappingProxyType(claims))
 
     def claim(self, source: LimitSource) -> Milliamps | None:
         """Return what a source allows, or None when it does not care."""
@@ -75,3 +82,8 @@ class Limits:
     def current_ma(self) -> Milliamps:
         """The lowest claim."""
         return min(self.claims.values(), default=Milliamps(0))
+
+    def current_without(self, *sources: LimitSource) -> Milliamps:
+        """Return the lowest claim, were it not for these sources."""
+        others = [claim for kind, claim in self.claims.items() if kind not in sources]
+        return min(others, default=Milliamps(0))

@@ -20,6 +20,8 @@ class State(Enum):
     SESSION_ENDING = "SessionEnding"
     FAULT = "Fault"
 
+    __hash__ = object.__hash__  # see `limits.LimitSource`
+
     @property
     def is_transferring(self) -> bool:
         """True while energy may flow."""
@@ -35,6 +37,8 @@ class SupplyState(Enum):
     DISABLED_ERROR = "DisabledError"
     DISABLED_DIAGNOSTICS = "DisabledDiagnostics"
     ENABLED = "Enabled"  # revision 3 only
+
+    __hash__ = object.__hash__  # see `limits.LimitSource`
 
 
 class StoppedReason(Enum):

@@ -8,8 +8,7 @@ Spec: IEC 61851-1:2017 Table A.6
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+from evse_node.records import replace
 from evse_node.state_machine.control_pilot import PilotOutput, PilotState, offer_ma
 from evse_node.state_machine.effects import (
     CloseContactor,

@@ -5,9 +5,7 @@ Spec: Matter Application Clusters 1.3 "Sessions" (Energy EVSE)
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from evse_node.records import dataclass
+from evse_node.records import dataclass, replace
 from evse_node.units import MilliwattHours
 
 _SESSION_ID_LIMIT = 1 << 32

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field, replace
+from dataclasses import field
 from enum import Enum
 from math import inf
 from types import MappingProxyType
 
-from evse_node.records import dataclass
+from evse_node.records import dataclass, replace
 from evse_node.state_machine.control_pilot import (
     MINIMUM_OFFER_MA,
     PilotOutput,

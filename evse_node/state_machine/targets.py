@@ -6,13 +6,12 @@ Spec: Matter Application Clusters 1.3 "SetTargets Command"
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta, tzinfo
 from enum import Enum
 from typing import Final
 
 from evse_node.errors import EvseNodeError
-from evse_node.records import dataclass
+from evse_node.records import dataclass, replace
 from evse_node.state_machine.state import Vehicle
 from evse_node.units import (
     MATTER_EPOCH_UNIX_S,

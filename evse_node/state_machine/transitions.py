@@ -6,10 +6,10 @@ Spec: Matter Application Clusters 1.3 "Energy EVSE Cluster"
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from enum import Enum
 from typing import Final, TypeAlias
 
+from evse_node.records import replace
 from evse_node.state_machine.effects import (
     Effect,
     EnergyTransferStarted,

@@ -164,3 +164,61 @@ def test_pickle() -> None:
     kept = pickle.loads(pickle.dumps(reading))
     assert kept == reading
     assert kept.notes == ["x"]
+
+
+def test_replace_does_what_the_original_does() -> None:
+    @records.dataclass(frozen=True, slots=True)
+    class Pair:
+        first: int
+        second: int = 2
+
+        def __post_init__(self) -> None:
+            if self.first < 0:
+                raise ValueError("below 0")
+
+    @records.dataclass(frozen=True, slots=True)
+    class Single:
+        value: tuple[int, ...] = ()
+
+    @records.dataclass(slots=True, kw_only=True)
+    class ByName:
+        first: int
+        second: int = 2
+
+    @records.dataclass(frozen=True, slots=True)
+    class Sum:
+        first: int
+        second: int
+        total: int = field(init=False, default=0)
+
+        def __post_init__(self) -> None:
+            object.__setattr__(self, "total", self.first + self.second)
+
+    @dataclasses.dataclass
+    class Plain:
+        first: int
+        second: int = 2
+
+    for replace in (records.replace, dataclasses.replace):
+        pair = Pair(1)
+        assert replace(pair) == pair
+        assert replace(pair) is not pair
+        assert replace(pair, second=3) == Pair(1, 3)
+        assert replace(pair, second=3, first=0) == Pair(0, 3)
+        assert pair == Pair(1, 2)
+        assert replace(Single((1, 2)), value=()) == Single()
+        assert replace(Single((1, 2))) == Single((1, 2))
+        assert replace(ByName(first=1), second=3) == ByName(first=1, second=3)
+        assert replace(Sum(1, 2), second=5).total == 6
+        assert replace(Plain(1), second=3) == Plain(1, 3)
+        with pytest.raises(TypeError):
+            replace(pair, third=3)  # type: ignore[call-arg]
+        with pytest.raises(ValueError, match="below 0"):
+            replace(pair, first=-1)
+
+
+def test_replace_takes_the_values_as_they_are() -> None:
+    reading = Reading(5, notes=["x"])
+    changed = records.replace(reading, power_mw=6)
+    assert changed.notes is reading.notes
+    assert (changed.power_mw, changed.source) == (6, "meter")

@@ -96,7 +96,7 @@ class Bench:
         """Let time pass; deadlines must come to an end."""
         end = self.now + seconds
         for _ in range(10_000):
-            deadline = self.appliance.next_deadline(self.now)
+            deadline = self.appliance.next_deadline()
             if deadline is None or deadline > end:
                 break
             self.now = max(self.now, deadline)

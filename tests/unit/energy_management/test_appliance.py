@@ -82,7 +82,7 @@ def test_without_a_vehicle() -> None:
         assert bench.ask(request) is problem
     assert bench.given == []
     assert bench.take() == []
-    assert bench.appliance.next_deadline(bench.now) is None
+    assert bench.appliance.next_deadline() is None
 
 
 @pytest.mark.parametrize(

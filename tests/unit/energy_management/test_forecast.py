@@ -10,7 +10,6 @@ from evse_node.energy_management.forecast import (
     Slot,
     duration_for,
     energy_of,
-    total_duration_s,
 )
 from evse_node.units import EpochSeconds, MilliwattHours, Milliwatts
 
@@ -79,7 +78,7 @@ def test_another_slot_moves_what_follows() -> None:
     longer = FORECAST.with_slot(1, slot(25))
     assert [each.duration_s for each in longer.slots] == [10, 25, 30]
     assert longer.end_time == 1065
-    assert total_duration_s(longer.slots) == longer.end_time - longer.start_time
+    assert sum(slot.duration_s for slot in longer.slots) == longer.end_time - longer.start_time
 
 
 def test_what_is_left() -> None:

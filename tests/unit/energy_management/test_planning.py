@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evse_node.energy_management.conditions import Need, Supply
-from evse_node.energy_management.forecast import Forecast, energy_of, total_duration_s
+from evse_node.energy_management.forecast import Forecast, energy_of
 from evse_node.energy_management.planning import (
     CHARGING,
     IDLE,
@@ -78,7 +78,7 @@ def test_a_very_long_one_into_as_many_slots_as_there_may_be() -> None:
     forecast = plan(30 * 3_680_000, None)
     assert forecast is not None
     assert len(forecast.slots) == MAXIMUM_SLOTS
-    assert total_duration_s(forecast.slots) == 30 * HOUR
+    assert sum(slot.duration_s for slot in forecast.slots) == 30 * HOUR
 
 
 def test_a_wait_at_the_beginning_is_a_later_start() -> None:
@@ -146,7 +146,9 @@ def test_every_forecast_adds_up(
         return
     assert 1 <= len(forecast.slots) <= MAXIMUM_SLOTS
     assert forecast.start_time >= EPOCH + start_s
-    assert forecast.end_time == forecast.start_time + total_duration_s(forecast.slots)
+    assert forecast.end_time == forecast.start_time + sum(
+        slot.duration_s for slot in forecast.slots
+    )
     assert forecast.latest_end_time >= forecast.end_time
     # Rounding adds up to a second of power in each slot.
     surplus = forecast.energy_mwh - energy_mwh

@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evse_node.energy_management.conditions import Availability, Conditions
-from evse_node.energy_management.forecast import total_duration_s
 from evse_node.energy_management.names import AdjustmentCause, EsaState, UpdateReason
 from evse_node.energy_management.notices import (
     Paused,
@@ -128,7 +127,9 @@ def check(bench: Bench) -> None:
         assert state.altered_by is None
         return
     assert 1 <= len(forecast.slots) <= MAXIMUM_SLOTS
-    assert forecast.end_time - forecast.start_time == total_duration_s(forecast.slots)
+    assert forecast.end_time - forecast.start_time == sum(
+        slot.duration_s for slot in forecast.slots
+    )
     assert forecast.end_time <= max(forecast.latest_end_time, forecast.end_time)
     assert all(slot.duration_s > 0 for slot in forecast.slots)
     assert all(slot.elapsed_s + slot.remaining_s == slot.duration_s for slot in forecast.slots)
