@@ -149,6 +149,7 @@ class Assembly:
                         evse,
                         has_ventilation=config.ventilation == "yes",
                         allowed_cards=_cards(config),
+                        contactor_timeout_s=backend.ratings.contactor_timeout_s,
                     ),
                     features=features,
                     circuit_capacity_ma=Milliamps(config.circuit_capacity_a * 1000),

@@ -262,12 +262,17 @@ class VehicleIdentification(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Ratings:
-    """What the hardware is built for."""
+    """What the hardware is built for.
+
+    `contactor_timeout_s` is how long its mirror contact may take after an order, before that
+    is a fault of the contactor.
+    """
 
     maximum_current_ma: Milliamps = Milliamps(32_000)
     maximum_discharge_current_ma: Milliamps = Milliamps(0)
     phases: int = 1
     nominal_voltage_mv: Millivolts = Millivolts(230_000)
+    contactor_timeout_s: float = 0.5
 
 
 class EvseBackend(Protocol):

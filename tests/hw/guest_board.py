@@ -22,6 +22,7 @@ PWM = Path("/sys/class/pwm/pwmchip0/pwm0")
 BOARD = f"""
 name = "guest"
 [contactor]
+timeout-ms = 5000  # emulation is slow
 output = {{ line = "{CONTACTOR}" }}
 feedback = {{ line = "{MIRROR}", active = "low", bias = "pull-up" }}
 [pilot]

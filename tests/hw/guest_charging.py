@@ -6,7 +6,6 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -32,7 +31,6 @@ from tests.udp_network import UdpNetwork
 
 ENABLE_CHARGING, DISABLE = 0x02, 0x01
 OUT = Path("/mnt/out")
-_CONTACTOR_S = 5.0
 
 
 class Guest:
@@ -47,12 +45,6 @@ class Guest:
             storage=folder / "node", port=0, interfaces=("lo",), control=None, backend="gpio"
         )
         self.node = EvseNode(config, backend=self.backend)
-
-    def be_patient(self) -> None:
-        """Emulation is too slow for half a second between order and mirror contact."""
-        charger = self.node.charger
-        settings = replace(charger.state.settings, contactor_timeout_s=_CONTACTOR_S)
-        charger._state = replace(charger.state, settings=settings)
 
     def _on_coil(self, is_closed: bool) -> None:
         self.coil_moved_at = time.monotonic()
@@ -74,7 +66,6 @@ async def guest(tmp_path: Path) -> AsyncIterator[Guest]:
     made = Guest(tmp_path)
     try:
         async with made.node:
-            made.be_patient()
             yield made
         assert not made.chip.is_high(CONTACTOR)
     finally:

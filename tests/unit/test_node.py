@@ -12,8 +12,8 @@ from evse_node.cluster.zap import SHIPPED_FOLDER
 from evse_node.config import NodeConfig
 from evse_node.control.api import JsonObject, is_object
 from evse_node.control.client import ControlClient, ControlError, find_node
-from evse_node.errors import ConfigError, HalError
-from evse_node.hal.interface import FaultDetected, HalInbox
+from evse_node.errors import ConfigError, HalError, StorageError
+from evse_node.hal.interface import FaultDetected, HalInbox, Ratings
 from evse_node.hal.simulated import SimulatedBackend
 from evse_node.node import EvseNode
 from evse_node.state_machine.faults import FaultState
@@ -71,6 +71,12 @@ async def test_the_car_moves_the_charger(tmp_path: Path) -> None:
 
 
 async def call(
+async def test_the_hardware_says_how_long_its_contactor_may_take(tmp_path: Path) -> None:
+    backend = SimulatedBackend(ratings=Ratings(contactor_timeout_s=2.0))
+    async with EvseNode(config(tmp_path, control=None), backend=backend) as node:
+        assert node.charger.state.settings.contactor_timeout_s == 2.0
+
+
     folder: Path, method: str, path: str, parameters: JsonObject | None = None
 ) -> JsonObject:
     client = ControlClient(find_node(folder), folder)

@@ -73,10 +73,12 @@ def _board(top: TomlTable) -> Board:
     rcd = top.optional_table("rcd")
     stop = top.optional_table("emergency-stop")
     led = top.optional_table("led")
+    contactor = top.table("contactor")
+    timeout_s = contactor.whole("timeout-ms", 50, 10_000, 500) / 1000
     board = Board(
         name=name,
-        ratings=_ratings(top.optional_table("ratings")),
-        contactor=_contactor(top.table("contactor"), chips),
+        ratings=_ratings(top.optional_table("ratings"), timeout_s),
+        contactor=_contactor(contactor, chips),
         pwm=pwm,
         adc=adc,
         pilot=pilot,
@@ -129,13 +131,14 @@ def _check_lines(top: TomlTable, board: Board) -> None:
             )
 
 
-def _ratings(table: TomlTable | None) -> Ratings:
+def _ratings(table: TomlTable | None, contactor_timeout_s: float) -> Ratings:
     if table is None:
-        return Ratings()
+        return Ratings(contactor_timeout_s=contactor_timeout_s)
     ratings = Ratings(
         maximum_current_ma=Milliamps(round(table.number("maximum-current-a", 6, 80, 32) * 1000)),
         phases=table.whole("phases", 1, 3, 1),
         nominal_voltage_mv=Millivolts(round(table.number("nominal-v", 100, 500, 230) * 1000)),
+        contactor_timeout_s=contactor_timeout_s,
     )
     table.finish()
     return ratings

@@ -56,6 +56,13 @@ def test_the_reference_board_has_everything() -> None:
     assert board.pilot.high.calibration.to_mv(2047.5) == 0
 
 
+@pytest.mark.parametrize(("text", "timeout_s"), [("", 0.5), ("timeout-ms = 2000\n", 2.0)])
+def test_how_long_the_contactor_may_take(tmp_path: Path, text: str, timeout_s: float) -> None:
+    file = tmp_path / "board.toml"
+    file.write_text(SMALL.replace("[contactor]\n", f"[contactor]\n{text}"))
+    assert load_board(str(file)).ratings.contactor_timeout_s == timeout_s
+
+
 def test_a_small_board_is_enough(tmp_path: Path) -> None:
     board = load_board(str(tmp_path / "board.toml")) if load(tmp_path, SMALL) else None
     assert board is not None
