@@ -223,6 +223,7 @@ class Assembly:
         self.runtime.start()
         self._closing.callback(self._say_goodbye)
         self._closing.push_async_callback(self._stop_backend)
+        self._closing.callback(self._save_charger)
         await self.backend.start(self._on_hal_event)
         self.runtime.flush()
 
@@ -230,8 +231,10 @@ class Assembly:
         """Open the contactor, tell subscribers and the network, close the socket. Repeatable."""
         await self._closing.aclose()
 
-    async def _stop_backend(self) -> None:
+    def _save_charger(self) -> None:
         self.charger.save(time.monotonic())
+
+    async def _stop_backend(self) -> None:
         try:
             async with asyncio.timeout(_STOP_TIMEOUT_S):
                 await self.backend.stop()

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from evse_node.assembly import Assembly
 from evse_node.charger import Charger, Snapshot
@@ -30,6 +31,8 @@ from evse_node.storage import SqliteStore
 
 if TYPE_CHECKING:
     from evse_node.control.server import ControlServer
+
+_LOGGER: Final = logging.getLogger(__name__)
 
 
 class EvseNode:
@@ -83,34 +86,48 @@ class EvseNode:
 
     async def stop(self) -> None:
         """Open the contactor, take leave of the network, and close. May be repeated."""
-        async with self._life:
-            await self._end()
-            await self._stop_control()
-            if self._store is not None:
-                self._store.close()
-                self._store = None
+        async with self._life, contextlib.AsyncExitStack() as closing:
+            # In reverse order; one that fails does not keep the others from their end.
+            closing.callback(self._close_store)
+            closing.push_async_callback(self._stop_control)
+            closing.push_async_callback(self._end)
 
     async def factory_reset(self) -> None:
-        """Forget fabrics and all settings that were made over Matter, and start anew."""
+        """Forget fabrics and all settings that were made over Matter, and start anew.
+
+        Raises StorageError when the disk refuses: then the node has begun anew, but answers
+        nobody until it can be kept. Raises HalError when the hardware does not come back.
+        """
         async with self._life:
             store, backend = self._store, self._backend
             if store is None or backend is None:
                 raise RuntimeError("the node is not running")
             await self._end()
             store.erase(KEPT)
-            store.commit()
-            await self._begin(store, backend)
+            try:
+                store.commit()
+            finally:
+                await self._begin(store, backend)
         self._notify()
 
     async def _begin(self, store: SqliteStore, backend: EvseBackend) -> None:
         self._assembly = Assembly(self.config, store, backend, self._port, self._notify)
         self._port = self._assembly.port
-        await self._assembly.start()
+        try:
+            await self._assembly.start()
+        except BaseException:
+            await self._end()
+            raise
 
     async def _end(self) -> None:
         assembly, self._assembly = self._assembly, None
         if assembly is not None:
             await assembly.stop()
+
+    def _close_store(self) -> None:
+        store, self._store = self._store, None
+        if store is not None:
+            store.close()
 
     async def _start_control(self) -> None:
         if self.config.control is None:
@@ -122,7 +139,11 @@ class EvseNode:
 
         self._control = ControlServer(NodeControl(self))
         self._control_address = await self._control.start(self.config.control)
-        write_control_file(self.config.storage, self._control_address)
+        try:
+            write_control_file(self.config.storage, self._control_address)
+        except OSError as error:
+            # No reason not to charge.
+            _LOGGER.warning("commands do not find the control API by the folder: %s", error)
 
     async def _stop_control(self) -> None:
         control, self._control = self._control, None
@@ -131,7 +152,8 @@ class EvseNode:
         if self._control_address is not None:
             from evse_node.control.client import remove_control_file
 
-            remove_control_file(self.config.storage)
+            with contextlib.suppress(OSError):
+                remove_control_file(self.config.storage)
             self._control_address = None
         await control.close()
 

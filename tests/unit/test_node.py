@@ -18,6 +18,7 @@ from evse_node.hal.simulated import SimulatedBackend
 from evse_node.node import EvseNode
 from evse_node.state_machine.faults import FaultState
 from evse_node.state_machine.names import State
+from evse_node.storage import SqliteStore
 
 
 def config(folder: Path, **settings: object) -> NodeConfig:
@@ -70,13 +71,13 @@ async def test_the_car_moves_the_charger(tmp_path: Path) -> None:
         unwatch()
 
 
-async def call(
 async def test_the_hardware_says_how_long_its_contactor_may_take(tmp_path: Path) -> None:
     backend = SimulatedBackend(ratings=Ratings(contactor_timeout_s=2.0))
     async with EvseNode(config(tmp_path, control=None), backend=backend) as node:
         assert node.charger.state.settings.contactor_timeout_s == 2.0
 
 
+async def call(
     folder: Path, method: str, path: str, parameters: JsonObject | None = None
 ) -> JsonObject:
     client = ControlClient(find_node(folder), folder)
@@ -227,3 +228,102 @@ async def test_hardware_that_is_not_there_ends_the_start(tmp_path: Path) -> None
     with pytest.raises(HalError, match="no board"):
         await node.start()
     assert not node.is_running
+
+
+class _StuckBackend(SimulatedBackend):
+    is_stuck = True
+
+    async def stop(self) -> None:
+        await super().stop()
+        if self.is_stuck:
+            raise OSError("a line cannot be closed")
+
+
+async def test_a_stop_that_fails_leaves_nothing_open(tmp_path: Path) -> None:
+    backend = _StuckBackend()
+    node = EvseNode(config(tmp_path), backend=backend)
+    await node.start()
+    with pytest.raises(OSError, match="a line cannot be closed"):
+        await node.stop()
+    with pytest.raises(ControlError, match="no node runs"):
+        find_node(tmp_path)
+    backend.is_stuck = False
+    async with EvseNode(config(tmp_path), backend=backend):
+        pass
+
+
+async def test_the_hardware_is_stopped_whatever_cannot_be_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(now: float) -> None:
+        raise ValueError("no")
+
+    backend = SimulatedBackend()
+    stopped: list[bool] = []
+
+    async def stop() -> None:
+        stopped.append(True)
+
+    node = EvseNode(config(tmp_path), backend=backend)
+    await node.start()
+    monkeypatch.setattr(node.charger, "save", fail)
+    monkeypatch.setattr(backend, "stop", stop)
+    with pytest.raises(ValueError, match="no"):
+        await node.stop()
+    assert stopped == [True]
+    monkeypatch.undo()
+    await backend.stop()
+
+
+async def test_a_factory_reset_on_a_full_disk_is_told_and_made_up_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(store: SqliteStore) -> None:
+        raise StorageError("the disk is full")
+
+    node = EvseNode(config(tmp_path))
+    await node.start()
+    store = node.stack.store
+    assert isinstance(store, SqliteStore)
+    store.set("attr/0000/0028/0005", b"label")
+    store.commit()
+    with monkeypatch.context() as full:
+        full.setattr(SqliteStore, "commit", refuse)
+        with pytest.raises(StorageError, match="the disk is full"):
+            await node.factory_reset()
+        assert node.is_running
+        assert store.is_dirty
+    node.wake()
+    await until(lambda: not store.is_dirty)
+    await node.stop()
+    store = SqliteStore(tmp_path)
+    assert store.get("attr/0000/0028/0005") is None
+    store.close()
+
+
+async def test_hardware_that_does_not_come_back_after_a_reset(tmp_path: Path) -> None:
+    class Fading(SimulatedBackend):
+        starts = 0
+
+        async def start(self, post: HalInbox) -> None:
+            self.starts += 1
+            if self.starts > 1:
+                raise HalError("the board is gone")
+            await super().start(post)
+
+    async with EvseNode(config(tmp_path), backend=Fading()) as node:
+        with pytest.raises(ControlError, match="the board is gone"):
+            await call(tmp_path, "POST", "/factory-reset")
+        assert not node.is_running
+        with pytest.raises(ControlError, match="the node restarts"):
+            await call(tmp_path, "GET", "/status")
+
+
+async def test_a_control_file_that_cannot_be_written_is_no_reason_not_to_charge(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "control.new").mkdir()
+    async with EvseNode(config(tmp_path)) as node:
+        assert node.control_address is not None
+        assert "commands do not find the control API" in caplog.text
+        (tmp_path / "control.json").mkdir()
