@@ -7,6 +7,7 @@ returns. One process at a time owns the folder.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import sqlite3
@@ -90,8 +91,9 @@ class SqliteStore:
                 connection.executemany("DELETE FROM entry WHERE key = ?", gone)
             connection.execute("COMMIT")
         except sqlite3.Error as error:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
+            with contextlib.suppress(sqlite3.Error):
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
             raise StorageError(f"{self.path}: cannot be written ({error})") from None
         self._dirty.clear()
 

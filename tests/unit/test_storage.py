@@ -1,5 +1,11 @@
+"""The store on disk: what survives a crash, a full disk and a damaged file."""
+
+from __future__ import annotations
+
 import os
 import random
+import resource
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -10,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from evse_node.errors import ConfigError, StorageError
-from evse_node.storage import DATABASE_NAME, SqliteStore
+from evse_node.storage import DATABASE_NAME, LOCK_NAME, SqliteStore
 
 
 @pytest.fixture
@@ -111,6 +117,17 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
         SqliteStore(tmp_path / "file")
 
 
+@pytest.mark.parametrize(
+    ("name", "message"), [(LOCK_NAME, "cannot be written"), (DATABASE_NAME, "cannot be opened")]
+)
+def test_a_file_that_cannot_be_opened(folder: Path, name: str, message: str) -> None:
+    (folder / name).mkdir(parents=True)
+    with pytest.raises(ConfigError, match=message):
+        SqliteStore(folder)
+    (folder / name).rmdir()
+    SqliteStore(folder).close()
+
+
 @pytest.mark.parametrize("damage", ["garbage", "truncated", "flipped"])
 def test_a_damaged_file_is_named(folder: Path, damage: str) -> None:
     store = SqliteStore(folder)
@@ -166,6 +183,34 @@ def test_changes_stay_pending_when_the_disk_refuses(folder: Path) -> None:
     store.commit()
     store = reopen(store, folder)
     assert store.get("a") == b"2"
+    store.close()
+
+
+def test_a_full_disk_costs_only_what_was_not_committed(folder: Path) -> None:
+    store = SqliteStore(folder)
+    store.set("a", b"1")
+    store.commit()
+    store.set("a", b"2")
+    store.set("large", bytes(1 << 20))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 17, hard))
+    try:
+        for _ in range(2):
+            with pytest.raises(StorageError, match=r"node\.db: cannot be written"):
+                store.commit()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert store.is_dirty
+    # A crash now.
+    copy = folder.parent / "copy"
+    shutil.copytree(folder, copy)
+    crashed = SqliteStore(copy)
+    assert crashed.items("") == [("a", b"1")]
+    crashed.close()
+    # Or room again.
+    store.commit()
+    store = reopen(store, folder)
+    assert store.items("") == [("a", b"2"), ("large", bytes(1 << 20))]
     store.close()
 
 
