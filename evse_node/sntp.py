@@ -103,14 +103,14 @@ class NtpClient:
         try:
             async with asyncio.timeout(_TIMEOUT_S):
                 found = await loop.getaddrinfo(host, self._port, type=socket.SOCK_DGRAM)
-        except (OSError, TimeoutError) as error:
+        except (OSError, UnicodeError) as error:  # no such name, or none that could be asked for
             _LOGGER.debug("NTP server %s is not known: %s", host, error)
             return None
         for family, _, _, _, address in found[:_ADDRESSES]:
             try:
                 async with asyncio.timeout(_TIMEOUT_S):
                     epoch_us = await self._exchange(family, address)
-            except (OSError, TimeoutError, DecodeError) as error:
+            except (OSError, DecodeError) as error:
                 _LOGGER.debug("NTP server %s: %s", address[0], error or "no answer")
             else:
                 return GivenTime(epoch_us, Granularity.MILLISECONDS)

@@ -126,6 +126,11 @@ async def test_a_bad_answer_is_none() -> None:
     assert await ask("127.0.0.1", lambda request: b"hello") == [None]
 
 
+async def test_a_name_that_cannot_exist_is_none() -> None:
+    """No label of a name has more than 63 characters."""
+    assert await ask(f"{'a' * 64}.example", lambda request: None) == [None]
+
+
 async def test_closing_gives_up_a_question() -> None:
     assert await ask("127.0.0.1", lambda request: None, 0.1) == []
 
