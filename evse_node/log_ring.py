@@ -39,7 +39,12 @@ class LogRing(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Take an entry; called with the handler's lock held."""
-        text = self.format(record).encode(errors="replace")[:_MAX_ENTRY] + b"\n"
+        try:
+            text = self.format(record).encode(errors="replace")[:_MAX_ENTRY] + b"\n"
+        except Exception:
+            # A wrong format is no reason for whoever logs to fail.
+            self.handleError(record)
+            return
         system_us = int((self._monotonic() - self._start) * 1e6)
         # Not the record itself: its traceback would keep whole frames alive.
         self._entries.append((_intents(record), LogEntry(text, self._utc_us(), system_us)))

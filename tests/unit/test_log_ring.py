@@ -63,6 +63,14 @@ def test_only_the_newest_are_kept(ring: LogRing) -> None:
     assert lines(ring) == []
 
 
+def test_a_wrong_format_does_not_fail(ring: LogRing, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logging, "raiseExceptions", False)
+    ring.handle(logging.LogRecord(NAME, logging.INFO, "", 0, "number %d", ("five",), None))
+    logging.getLogger(NAME).info("afterwards")
+    (line,) = lines(ring)
+    assert "afterwards" in line
+
+
 def test_what_is_for_what(ring: LogRing) -> None:
     logging.getLogger("evse_node.mdns").info("announced")
     logging.getLogger(NAME).info("charging")
