@@ -137,6 +137,8 @@ def _read_toml(file: Path) -> dict[str, object]:
         key = name.replace("_", "-")
         if key == "hal" and isinstance(value, dict):
             result["hal"] = value
+        elif key == "hal":
+            raise ConfigError(f"{file}: hal: '{value}' cannot be used: give a table [hal]")
         elif key in _PATHS and isinstance(value, str):
             result[key] = str(file.parent / Path(value).expanduser())
         elif key in known:

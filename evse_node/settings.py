@@ -162,7 +162,9 @@ def _enable_key(value: object) -> bytes:
 
 def _control(value: object) -> HostPort | None:
     if isinstance(value, HostPort):
-        return value
+        if not value.host:  # would listen everywhere
+            raise ValueError
+        return HostPort(value.host, _integer(0, 65535)(value.port))
     if not isinstance(value, str):
         raise ValueError
     text = value.strip()

@@ -141,10 +141,15 @@ def test_wrong_values_name_their_source(tmp_path: Path) -> None:
         load({}, {}, "prot = 1", tmp_path)
     with pytest.raises(ConfigError, match=r"node\.toml: not TOML: .*line 2"):
         load({}, {}, "port = 1\nport = 2\n", tmp_path)
+    with pytest.raises(ConfigError, match=r"node\.toml: hal: '1' cannot be used: give a table"):
+        load({}, {}, "hal = 1", tmp_path)
     with pytest.raises(ConfigError, match=r"absent\.toml: cannot be read \(No such file"):
         load_config({}, {}, tmp_path / "absent.toml")
     with pytest.raises(ConfigError, match=r"^NodeConfig\.port: '99999' cannot be used"):
         NodeConfig(port=99999)
+    for control in (HostPort("", 0), HostPort("::1", 65536)):
+        with pytest.raises(ConfigError, match=r"^NodeConfig\.control: .* give HOST:PORT"):
+            NodeConfig(control=control)
 
 
 def test_attestation_files_come_together(tmp_path: Path) -> None:
