@@ -215,7 +215,9 @@ def _onboarding(arguments: argparse.Namespace) -> None:
 
 def _factory_reset(arguments: argparse.Namespace) -> None:
     node = _node(arguments)
-    if not arguments.yes and sys.stdin.isatty():
+    if not arguments.yes:
+        if not sys.stdin.isatty():
+            raise ConfigError("nothing was reset: there is nobody to ask, so give --yes")
         answer = input("Forget all fabrics and settings? [y/N] ")
         if answer.strip().lower() not in ("y", "yes"):
             raise ConfigError("nothing was reset")

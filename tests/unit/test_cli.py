@@ -14,12 +14,14 @@ from pathlib import Path
 import pytest
 
 from evse_node.cli import _parser
-from evse_node.settings import SETTINGS
+from evse_node.control.client import write_control_file
+from evse_node.settings import SETTINGS, HostPort
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "evse_node", *arguments],
+        stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         env={**os.environ, **environment},
@@ -69,6 +71,15 @@ def test_without_a_running_node_it_says_how_to_start_one(tmp_path: Path) -> None
     done = run("sim", "plug-in", "--storage", str(tmp_path))
     assert done.returncode == 1
     assert done.stderr.startswith(f"evse-node: no node runs on {tmp_path}: start one with")
+
+
+def test_a_factory_reset_wants_a_yes(tmp_path: Path) -> None:
+    write_control_file(tmp_path, HostPort("127.0.0.1", 9))
+    done = run("factory-reset", "--storage", str(tmp_path))
+    assert done.returncode == 2
+    assert done.stderr == "evse-node: nothing was reset: there is nobody to ask, so give --yes\n"
+    # With it the node is called, which is not there.
+    assert run("factory-reset", "--yes", "--storage", str(tmp_path)).returncode == 1
 
 
 def test_the_root_certificate_is_written(tmp_path: Path) -> None:
