@@ -233,16 +233,20 @@ def _buttons(top: TomlTable, chips: tuple[str, ...]) -> Iterator[ButtonSpec]:
         yield ButtonSpec(_line(table, chips), action, uid)
 
 
-def _modbus(table: TomlTable) -> ModbusSpec:
-    unit = table.whole("unit", 1, 247, 1)
+def read_modbus(table: TomlTable, usual: ModbusSpec | None = None) -> ModbusSpec:
+    """Read how to reach a Modbus device; `usual` is what holds without the keys."""
+    usual = usual or ModbusSpec()
+    unit = table.whole("unit", 1, 247, usual.unit)
     if table.has("host"):
         return ModbusSpec(
-            host=table.text("host"), tcp_port=table.whole("port", 1, 65_535, 502), unit=unit
+            host=table.text("host"),
+            tcp_port=table.whole("port", 1, 65_535, usual.tcp_port),
+            unit=unit,
         )
     return ModbusSpec(
         port=table.text("port", right="a serial port like /dev/ttyUSB0, or a host"),
-        baud=table.whole("baud", 1_200, 115_200, 9_600),
-        parity=table.one_of("parity", ("N", "E", "O"), "N"),
+        baud=table.whole("baud", 1_200, 115_200, usual.baud),
+        parity=table.one_of("parity", ("N", "E", "O"), usual.parity),
         unit=unit,
     )
 
@@ -260,7 +264,7 @@ def _meter(table: TomlTable | None, chips: tuple[str, ...]) -> MeterSpec | None:
         )
     else:
         map_name = table.text("map", right="a register map's name or file, or a pulse line")
-        spec = MeterSpec(map_name, _modbus(table), limit_s=limit_s)
+        spec = MeterSpec(map_name, read_modbus(table), limit_s=limit_s)
     table.finish()
     return spec
 

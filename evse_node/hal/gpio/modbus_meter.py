@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import logging
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Final, Protocol, cast
 
 from evse_node.errors import ConfigError, HalError
@@ -84,6 +85,34 @@ class RegisterMap:
             found.append((address, 2))
         return found
 
+    def values(self, words: Mapping[int, int]) -> MeterValues:
+        """Convert the words of all `blocks`, by address. Raises HalError for nonsense."""
+        frequency = self._milli(words, self.frequency)
+        return MeterValues(
+            MilliwattHours(sum(self._milli(words, self.imported, 1_000))),
+            MilliwattHours(sum(self._milli(words, self.exported, 1_000))),
+            Milliwatts(sum(self._milli(words, self.power))),
+            tuple(Millivolts(value) for value in self._milli(words, self.voltages)),
+            tuple(Milliamps(value) for value in self._milli(words, self.currents)),
+            frequency[0] if frequency else None,
+        )
+
+    def _milli(
+        self, words: Mapping[int, int], quantity: Quantity | None, scale: int = 1
+    ) -> list[int]:
+        if quantity is None:
+            return []
+        found = []
+        for register in quantity.registers:
+            high, low = words[register], words[register + 1]
+            if self.is_word_swapped:
+                high, low = low, high
+            (value,) = struct.unpack(self.format, struct.pack(">HH", high, low))
+            if value != value or abs(value) > 1e12:
+                raise HalError(f"the meter tells {value} in register 0x{register:04X}")
+            found.append(round(value * quantity.factor * 1000 * scale))
+        return found
+
 
 def map_names() -> list[str]:
     """Return the names of the shipped maps."""
@@ -98,9 +127,16 @@ def load_map(name: str) -> RegisterMap:
             f"meter.map: '{name}' is no file: give one, or one of {', '.join(map_names())}"
         )
     top = load_toml(file)
+    found = read_map(top, top.text("name"))
+    top.finish()
+    return found
+
+
+def read_map(top: TomlTable, name: str) -> RegisterMap:
+    """Read a map from its table, for a meter that is part of something else. Raises ConfigError."""
     values = top.table("values")
     found = RegisterMap(
-        name=top.text("name"),
+        name=name,
         function=top.whole("function", 3, 4),
         format=_FORMATS[top.one_of("format", tuple(_FORMATS))],
         is_word_swapped=top.flag("is-word-swapped", False),
@@ -113,7 +149,6 @@ def load_map(name: str) -> RegisterMap:
         frequency=_quantity(values, "frequency-hz") if values.has("frequency-hz") else None,
     )
     values.finish()
-    top.finish()
     return found
 
 
@@ -148,31 +183,7 @@ class ModbusMeter:
             if len(block) != count:
                 raise HalError(f"the meter answers with {len(block)} registers, not {count}")
             words.update(enumerate(block, address))
-        chart = self._map
-        frequency = self._milli(words, chart.frequency)
-        return MeterValues(
-            MilliwattHours(sum(self._milli(words, chart.imported, 1_000))),
-            MilliwattHours(sum(self._milli(words, chart.exported, 1_000))),
-            Milliwatts(sum(self._milli(words, chart.power))),
-            tuple(Millivolts(value) for value in self._milli(words, chart.voltages)),
-            tuple(Milliamps(value) for value in self._milli(words, chart.currents)),
-            frequency[0] if frequency else None,
-        )
-
-    def _milli(self, words: dict[int, int], quantity: Quantity | None, scale: int = 1) -> list[int]:
-        if quantity is None:
-            return []
-        chart = self._map
-        found = []
-        for register in quantity.registers:
-            high, low = words[register], words[register + 1]
-            if chart.is_word_swapped:
-                high, low = low, high
-            (value,) = struct.unpack(chart.format, struct.pack(">HH", high, low))
-            if value != value or abs(value) > 1e12:
-                raise HalError(f"the meter tells {value} in register 0x{register:04X}")
-            found.append(round(value * quantity.factor * 1000 * scale))
-        return found
+        return self._map.values(words)
 
     def close(self) -> None:
         """Let go of the bus."""
@@ -195,14 +206,20 @@ class _Client(Protocol):
     def read_holding_registers(self, address: int, *, count: int, device_id: int) -> _Answer: ...
 
 
+def load_pymodbus(purpose: str) -> ModuleType:
+    """Import pymodbus's clients. Raises ConfigError when the package is not installed."""
+    client = load_extra("pymodbus.client", purpose)
+    # Each failure is told by an exception, and needs no line of its own.
+    logging.getLogger("pymodbus").setLevel(logging.CRITICAL)
+    logging.getLogger("pymodbus.logging").setLevel(logging.CRITICAL)
+    return client
+
+
 class ModbusRegisters:
     """Registers over pymodbus. A broken connection is made anew with the next read."""
 
     def __init__(self, spec: ModbusSpec) -> None:
-        client = load_extra("pymodbus.client", "a Modbus meter")
-        # Each failure is told by an exception here, and needs no line of its own.
-        logging.getLogger("pymodbus").setLevel(logging.CRITICAL)
-        logging.getLogger("pymodbus.logging").setLevel(logging.CRITICAL)
+        client = load_pymodbus("a Modbus meter")
         if spec.host:
             made = client.ModbusTcpClient(
                 spec.host, port=spec.tcp_port, timeout=_TIMEOUT_S, retries=0
