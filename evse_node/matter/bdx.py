@@ -88,15 +88,17 @@ class BdxSender:
         """
         if self.is_busy:
             raise SessionError("another transfer is on its way")
-        transfer = _Transfer(data, on_begun, self._on_ended)
+        transfer = _Transfer(data, on_begun, self._forget)
         exchange = self._exchanges.open(session, transfer)
         self._transfer = transfer
         init = _INIT.pack(_SENDER_DRIVE, 0, BLOCK_SIZE, len(designator)) + designator
         exchange.send(PROTOCOL_ID, Opcode.SEND_INIT, init, now=now)
         exchange.expect_response(BEGIN_TIMEOUT_S, now)
 
-    def _on_ended(self) -> None:
-        self._transfer = None
+    def _forget(self, transfer: _Transfer) -> None:
+        # An exchange may end long after its transfer has, when the next one is on its way.
+        if self._transfer is transfer:
+            self._transfer = None
 
 
 class _RefusedError(DecodeError):
@@ -110,7 +112,9 @@ class _RefusedError(DecodeError):
 class _Transfer:
     """The handler of a transfer's exchange. `_sent` counts the blocks that were sent."""
 
-    def __init__(self, data: bytes, on_begun: OnBegun, on_ended: Callable[[], None]) -> None:
+    def __init__(
+        self, data: bytes, on_begun: OnBegun, on_ended: Callable[[_Transfer], None]
+    ) -> None:
         self._data = data
         self._on_begun: OnBegun | None = on_begun
         self._on_ended = on_ended
@@ -189,7 +193,7 @@ class _Transfer:
         exchange.expect_response(_BLOCK_TIMEOUT_S, now)
 
     def _end(self, now: float) -> None:
-        self._on_ended()
+        self._on_ended(self)
         self._tell(False, now)
 
     def _tell(self, is_accepted: bool, now: float) -> None:

@@ -108,9 +108,11 @@ class NodeTime:
 
 
 def _given(epoch_us: object, granularity: object) -> GivenTime | None:
-    if not isinstance(epoch_us, int) or epoch_us < 0 or granularity not in _GRANULARITIES:
+    # Exact types: a signed integer or a boolean counts as an int, too.
+    if type(epoch_us) is not int or type(granularity) is not int:
         return None
-    assert isinstance(granularity, int)
+    if granularity not in _GRANULARITIES:
+        return None
     return GivenTime(epoch_us, Granularity(granularity))
 
 

@@ -181,3 +181,17 @@ def test_bad_acknowledgement(pair: Pair, opcode: int, payload: bytes, code: Stat
     assert len(pair.receiver.blocks) == 1
     assert pair.receiver.reports == [StatusReport(GeneralCode.FAILURE, code, PROTOCOL_ID)]
     assert not pair.sender.is_busy
+
+
+def test_an_exchange_that_ends_late_is_not_the_next_transfer(pair: Pair) -> None:
+    """The peer that was told of its mistake is gone, and never acknowledges that."""
+    pair.receiver.spoil = lambda opcode, payload: (PROTOCOL_ID, Opcode.BLOCK_QUERY, COUNTER)
+    pair.send()
+    (exchange,) = pair.session.exchanges.values()
+    pair.run()
+    assert not pair.sender.is_busy
+    pair.receiver.accepts = False
+    pair.send()
+    assert exchange.handler is not None
+    exchange.handler.on_closed(exchange, pair.network.now, True)
+    assert pair.sender.is_busy

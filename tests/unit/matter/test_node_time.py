@@ -10,6 +10,7 @@ from evse_node.matter.interaction.resumption import OnConnected
 from evse_node.matter.node_time import NodeTime
 from evse_node.matter.session import Address
 from evse_node.matter.store import MemoryStore
+from evse_node.matter.tlv import SignedInt, TlvValue, encode
 from evse_node.matter.wall_clock import (
     ClockSource,
     GivenTime,
@@ -126,4 +127,23 @@ def test_a_session_that_takes_no_more(setting: Setting) -> None:
     setting.node_time.read(
         1, 0x1111, 0, lambda time, now: setting.answers.append(time), setting.network.now
     )
+    assert setting.answers == [None]
+
+
+@pytest.mark.parametrize("value", [[2], {0: 2}, b"2", "2", 2.0, True, SignedInt(2), None])
+@pytest.mark.parametrize("attribute", ["UTCTime", "Granularity"])
+def test_what_is_no_time(setting: Setting, attribute: str, value: TlvValue) -> None:
+    server = setting.host.node.endpoints[0].clusters[0x38]
+    values: dict[str, TlvValue] = {"UTCTime": 1, "Granularity": 2}
+    for number, name in enumerate(values):
+        server.attributes[number].encoded = encode((values | {attribute: value})[name], 2)
+    setting.read()
+    assert setting.answers == [None]
+
+
+def test_an_unknown_granularity_is_no_time(setting: Setting) -> None:
+    server = setting.host.node.endpoints[0].clusters[0x38]
+    for number, value in enumerate((1, 99)):
+        server.attributes[number].encoded = encode(value, 2)
+    setting.read()
     assert setting.answers == [None]
