@@ -1,0 +1,506 @@
+"""The backend of an external EVSE controller: a task that polls its link.
+
+Such a controller drives pilot and contactor by itself, and while it is enabled it closes as
+soon as the vehicle is ready: nobody can ask it for PWM alone. So an offer enables it, and
+the machine, told of state C, gives its order to close in the same moment; without that
+order the controller is disabled at once.
+
+Orders are noted and wake the task; the newest win, and opening goes before everything else
+and is repeated until the controller confirms it. In a test, call `poll` with a link and a
+clock of your own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable
+from typing import Final
+
+from evse_node.errors import HalError
+from evse_node.hal.external.link import ControllerOrders, ControllerStatus, Link, LinkTraits
+from evse_node.hal.external.orders import Wishes
+from evse_node.hal.external.reading import read_once
+from evse_node.hal.interface import (
+    CableReported,
+    CardPresented,
+    ContactorFeedback,
+    CurrentDerated,
+    FaultDetected,
+    FaultGone,
+    HalEvent,
+    HalInbox,
+    MeterValues,
+    PilotReported,
+    Ratings,
+    SelfTestCompleted,
+)
+from evse_node.records import dataclass
+from evse_node.state_machine.control_pilot import PilotState
+from evse_node.state_machine.faults import FaultState
+from evse_node.units import Milliamps
+
+__all__ = [
+    "ControllerOrders",
+    "ControllerStatus",
+    "ExternalController",
+    "Link",
+    "LinkTraits",
+    "Pace",
+]
+
+_LOGGER: Final = logging.getLogger(__name__)
+
+_APPLICATIONS_PER_POLL: Final = 3
+_FAILURES: Final = (HalError, OSError, TimeoutError)
+
+LOST: Final = FaultState.OTHER
+"""What a lost controller is told as, and one whose self-test has failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How often and how long, in seconds.
+
+    Orders that are not carried out yet are given again every `retry_s`.
+    `call_s` is the longest that one poll may take, whatever the link says of its own limits.
+    A controller that was silent for `lost_s` is lost; then the port is opened anew every
+    `reopen_s`. A contactor closed without an order is told after `unordered_s`.
+    """
+
+    poll_s: float = 0.5
+    retry_s: float = 0.1
+    call_s: float = 3.0
+    lost_s: float = 3.0
+    reopen_s: float = 1.0
+    start_s: float = 10.0
+    stop_s: float = 2.0
+    unordered_s: float = 1.0
+
+
+class ExternalController:
+    """An `EvseBackend` over a link. `clock` returns monotonic seconds."""
+
+    def __init__(
+        self,
+        link: Link,
+        ratings: Ratings,
+        *,
+        pace: Pace | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.ratings = ratings
+        self.pace = pace or Pace()
+        self._link = link
+        self._clock = clock
+        self._post: HalInbox | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._news = asyncio.Event()
+        self._forget()
+
+        traits = link.traits
+        self.control_pilot = self
+        self.contactor = OrderedContactor(self)
+        self.proximity_pilot = self if traits.has_proximity else None
+        self.lock = OrderedLock(self) if traits.has_lock else None
+        self.meter = OrderedMeter(self) if traits.has_meter else None
+        self.rfid_reader = self if traits.has_cards else None
+        self.residual_current_device = None
+        self.temperature_sensor = self if traits.has_thermometer else None
+        self.self_test = self if traits.self_test_s is not None else None
+        self.discharger = None
+        self.battery_information = None
+        self.vehicle_identification = None
+
+    def _forget(self) -> None:
+        self._wishes = Wishes()
+        self._applied: ControllerOrders | None = None
+        self._was_enabled = False
+        self._status: ControllerStatus | None = None
+        self._is_linked = False
+        self._is_lost = False
+        self._failure = ""
+        self._is_failing = False
+        self._has_failed_test = False
+        self._heard_at = self._beat_at = self._clock()
+        self._unordered_since: float | None = None
+        self._told_pilot: PilotState | None = None
+        self._told_closed: bool | None = None
+        self._told_cable: Milliamps | None = None
+        self._told_limit: Milliamps | None = None
+        self._told_card: bytes | None = None
+        self._told_faults: frozenset[FaultState] = frozenset()
+
+    # EvseBackend
+
+    async def start(self, post: HalInbox) -> None:
+        """Open the contactor, report how things are, and poll until `stop`."""
+        await self.attach(post)
+        self._task = asyncio.create_task(self._run(), name="evse-controller")
+
+    async def attach(self, post: HalInbox) -> None:
+        """Do what `start` does, without running by itself."""
+        if self._post is not None:
+            raise HalError("the backend runs already")
+        self._forget()
+        self._post = post
+        deadline = self._clock() + self.pace.start_s
+        try:
+            await self.poll()
+            while self._told_pilot is None or self._told_closed is None:
+                if self._clock() > deadline:
+                    raise HalError(f"the controller cannot be used: {self._failure}")
+                await asyncio.sleep(self.next_poll_s())
+                await self.poll()
+        except BaseException:
+            self._post = None
+            await self._unlink()
+            raise
+
+    async def stop(self) -> None:
+        """Disable the controller, which opens its contactor, and let go of it."""
+        self._post = None
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        if self._is_linked:
+            try:
+                async with asyncio.timeout(self.pace.stop_s):
+                    await self._link.apply(ControllerOrders(must_open=True))
+            except _FAILURES as error:
+                _LOGGER.error("the controller could not be disabled: %s", _words(error))
+            await self._unlink()
+
+    async def _run(self) -> None:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self.next_poll_s()):
+                    await self._news.wait()
+            await self.poll()
+
+    # One round
+
+    def next_poll_s(self) -> float:
+        """Return how long to wait before the next poll, if nothing wakes it."""
+        if self._news.is_set():
+            return 0.0
+        if self._is_lost or not self._is_linked:
+            return self.pace.reopen_s
+        is_pending = self._applied != self._orders or self._wishes.is_opening
+        return self.pace.retry_s if is_pending else self.pace.poll_s
+
+    def wake(self) -> None:
+        """Let the next poll follow at once."""
+        self._news.set()
+
+    async def poll(self) -> None:
+        """Give the orders that are new, ask the controller, and tell what changed."""
+        self._news.clear()
+        try:
+            async with asyncio.timeout(self.pace.call_s):
+                status = await self._talk()
+        except _FAILURES as error:
+            await self._on_failure(error)
+            return
+        except Exception as error:
+            _LOGGER.exception("the controller's link failed")
+            await self._on_failure(error)
+            return
+        self._take_in(status)
+        if self._wishes.is_testing and not status.is_closed and self._post is not None:
+            await self._test()
+
+    async def _talk(self) -> ControllerStatus:
+        link = self._link
+        if not self._is_linked:
+            self._applied = None
+            await link.open(self.wake)
+            self._is_linked = True
+        for _ in range(_APPLICATIONS_PER_POLL):
+            orders = self._orders
+            if orders == self._applied:
+                break
+            self._was_enabled = False
+            await link.apply(orders)
+            self._applied = orders
+        heartbeat_s = link.traits.heartbeat_s
+        if heartbeat_s is not None and self._clock() - self._beat_at >= heartbeat_s:
+            await link.keep_alive()
+            self._beat_at = self._clock()
+        return await link.read_status()
+
+    async def _test(self) -> None:
+        limit_s = self._link.traits.self_test_s
+        try:
+            async with asyncio.timeout(limit_s):
+                await self._link.self_test()
+                status = await self._link.read_status()
+        except _FAILURES as error:
+            _LOGGER.error("the self-test failed: %s", _words(error))
+            self._has_failed_test = True
+        else:
+            self._has_failed_test = False
+            self._take_in(status)
+        self._applied = None
+        self._wishes.is_testing = False
+        self._tell_faults()
+        self._tell(SelfTestCompleted())
+
+    async def _on_failure(self, error: Exception) -> None:
+        # Whether the orders have arrived is not known.
+        self._applied = None
+        self._failure = _words(error)
+        if not self._is_failing:
+            self._is_failing = True
+            _LOGGER.warning("the controller: %s", self._failure)
+        if not self._is_lost and self._clock() - self._heard_at >= self.pace.lost_s:
+            _LOGGER.error("the controller is lost: %s", self._failure)
+            self._is_lost = True
+            self._wishes.is_closed = False
+            self._tell_faults()
+        if self._is_lost or not self._is_linked or not isinstance(error, HalError):
+            await self._unlink()
+
+    async def _unlink(self) -> None:
+        self._is_linked = False
+        try:
+            async with asyncio.timeout(self.pace.stop_s):
+                await self._link.close()
+        except _FAILURES as error:
+            _LOGGER.warning("the controller's port: %s", _words(error))
+
+    # What a status means
+
+    def _take_in(self, status: ControllerStatus) -> None:
+        wishes, was_lost = self._wishes, self._is_lost
+        self._heard_at = self._clock()
+        self._is_lost = False
+        if self._is_failing:
+            _LOGGER.info("the controller answers again")
+            self._is_failing = False
+        if was_lost or status.has_restarted:
+            # It may have closed with orders of its own; the machine is to close anew.
+            self._applied = None
+            wishes.is_closed = False
+            wishes.is_opening = wishes.is_opening or status.is_closed
+        self._status = status
+        self._compare(status)
+        gone = self._tell_new_faults()
+        self._tell_readings(status)
+        if status.pilot is not None and status.pilot is not self._told_pilot:
+            self._told_pilot = status.pilot
+            self._tell(PilotReported(status.pilot))
+        self._tell_contactor(status)
+        if was_lost and not status.is_closed:
+            # While nobody could see it open, the machine may have taken it for welded.
+            gone |= {FaultState.CONTACT_WET_FAILURE} - status.faults
+        for fault in sorted(gone, key=lambda fault: fault.value):
+            self._tell(FaultGone(fault))
+
+    def _compare(self, status: ControllerStatus) -> None:
+        """See to it that a controller that is not as ordered gets its orders again."""
+        applied = self._applied
+        if applied is None or status.is_enabled is None:
+            return
+        if applied.is_enabled and not status.is_enabled and self._was_enabled:
+            _LOGGER.warning("charging was stopped at the controller itself")
+            self._wishes.cut()
+            return
+        self._was_enabled = status.is_enabled
+        if status.is_enabled is not applied.is_enabled:
+            self._applied = None
+        elif applied.is_enabled and status.offered_ma is not None:
+            limit_ma = status.limit_ma
+            bearable_ma = applied.current_ma if limit_ma is None else limit_ma
+            if status.offered_ma != min(applied.current_ma, bearable_ma):
+                self._applied = None
+
+    def _tell_readings(self, status: ControllerStatus) -> None:
+        if self.proximity_pilot is not None and status.ampacity_ma != self._told_cable:
+            self._told_cable = status.ampacity_ma
+            self._tell(CableReported(status.ampacity_ma))
+        limit_ma = status.limit_ma
+        if limit_ma is not None and limit_ma >= self.ratings.maximum_current_ma:
+            limit_ma = None
+        if limit_ma != self._told_limit:
+            self._told_limit = limit_ma
+            self._tell(CurrentDerated(limit_ma))
+        if self.rfid_reader is not None and status.card != self._told_card:
+            self._told_card = status.card
+            if status.card is not None and 1 <= len(status.card) <= 10:
+                self._tell(CardPresented(status.card))
+
+    def _tell_contactor(self, status: ControllerStatus) -> None:
+        wishes = self._wishes
+        if not status.is_closed:
+            wishes.is_opening = False
+            self._unordered_since = None
+            if self._told_closed is not False:
+                self._told_closed = False
+                wishes.is_closed = False
+                self._tell(ContactorFeedback(False))
+            return
+        if self._told_closed:
+            if wishes.is_opening or wishes.is_cut:
+                self._applied = None
+            return
+        if not wishes.is_closed:
+            if self._unordered_since is None:
+                self._unordered_since = self._heard_at
+                _LOGGER.warning("the controller has closed without an order: it is disabled")
+                self.wake()
+            wishes.cut()
+            self._applied = None
+            if self._heard_at - self._unordered_since < self.pace.unordered_s:
+                return
+        self._told_closed = True
+        self._tell(ContactorFeedback(True))
+
+    def _tell_new_faults(self) -> frozenset[FaultState]:
+        """Tell faults that came up; return those that are gone."""
+        faults = frozenset() if self._status is None else self._status.faults
+        if self._is_lost or self._has_failed_test:
+            faults |= {LOST}
+        before, self._told_faults = self._told_faults, faults
+        for fault in sorted(faults - before, key=lambda fault: fault.value):
+            self._tell(FaultDetected(fault))
+        return before - faults
+
+    def _tell_faults(self) -> None:
+        for fault in self._tell_new_faults():
+            self._tell(FaultGone(fault))
+
+    def _tell(self, event: HalEvent) -> None:
+        if self._post is not None:
+            self._post(event)
+
+    # Orders
+
+    @property
+    def _orders(self) -> ControllerOrders:
+        return self._wishes.orders(self._link.traits.step_ma)
+
+    def _require_link(self) -> None:
+        if self._post is None:
+            raise HalError("the controller is not in hand: the backend is not started")
+        if self._is_lost:
+            raise HalError(f"the controller is lost: {self._failure}")
+
+    def offer(self, current_ma: Milliamps) -> None:
+        """Enable the controller with this current."""
+        self._require_link()
+        self._wishes.offer(current_ma)
+        self.wake()
+
+    def withdraw(self) -> None:
+        """Disable the controller; it lets the vehicle end its current first."""
+        self._wishes.withdraw()
+        self.wake()
+
+    def signal_unavailable(self) -> None:
+        """Put -12 V on the pilot, and open at once."""
+        self._wishes.signal_unavailable()
+        self.wake()
+
+    def order_closed(self, is_closed: bool) -> None:
+        """Switch the contactor; closing raises HalError when there is a reason not to."""
+        if is_closed:
+            self._require_link()
+            if self._told_faults:
+                names = ", ".join(sorted(fault.value for fault in self._told_faults))
+                raise HalError(f"the contactor stays open: {names}")
+            if self._wishes.offer_ma is None:
+                raise HalError("the contactor stays open: no current is offered")
+            self._wishes.close()
+        else:
+            pilot = self._told_pilot
+            self._wishes.open(is_ready=pilot is not None and pilot.is_ready)
+        self.wake()
+
+    def order_locked(self, is_locked: bool) -> None:
+        """Move the lock."""
+        self._require_link()
+        self._wishes.is_locked = is_locked
+        self.wake()
+
+    def start_self_test(self) -> None:
+        """Open, and let the controller test itself."""
+        self._require_link()
+        self._wishes.is_testing = True
+        self.wake()
+
+    # Readings
+
+    def status(self) -> ControllerStatus:
+        """Return the newest status. Before `start`, the controller itself is asked, once."""
+        if self._post is None:
+            return read_once(self._link)
+        if self._status is None or self._is_lost:
+            raise HalError(f"the controller does not answer: {self._failure}")
+        return self._status
+
+    def read_millicelsius(self) -> int:
+        """Return the newest temperature."""
+        temperature = self.status().temperature_millicelsius
+        if temperature is None:
+            raise HalError("the controller tells no temperature")
+        return temperature
+
+    def ampacity_ma(self) -> Milliamps | None:
+        """Return what the cable carries."""
+        return self._told_cable
+
+    def acknowledge(self) -> None:
+        """Do nothing: the reader belongs to the controller, which shows a card by itself."""
+
+
+class OrderedContactor:
+    """The `Contactor` capability, whose words other capabilities use as well."""
+
+    def __init__(self, controller: ExternalController) -> None:
+        self._controller = controller
+
+    def open(self) -> None:
+        """Switch off."""
+        self._controller.order_closed(False)
+
+    def close(self) -> None:
+        """Switch on."""
+        self._controller.order_closed(True)
+
+
+class OrderedLock:
+    """The `CableLock` capability."""
+
+    def __init__(self, controller: ExternalController) -> None:
+        self._controller = controller
+
+    def lock(self) -> None:
+        """Hold the plug."""
+        self._controller.order_locked(True)
+
+    def unlock(self) -> None:
+        """Release the plug."""
+        self._controller.order_locked(False)
+
+
+class OrderedMeter:
+    """The `Meter` capability."""
+
+    def __init__(self, controller: ExternalController) -> None:
+        self._controller = controller
+
+    def read(self) -> MeterValues:
+        """Return the newest values."""
+        values = self._controller.status().meter
+        if values is None:
+            raise HalError("the controller tells no measured values")
+        return values
+
+
+def _words(error: Exception) -> str:
+    return str(error) or ("no answer in time" if isinstance(error, TimeoutError) else repr(error))
