@@ -135,11 +135,15 @@ class CaseCredentials:
         return session
 
     def remember(self, fabric: Fabric, peer: CasePeer, resumption_id: bytes, secret: bytes) -> None:
-        """Keep what it takes to resume a session that was just established."""
+        """Keep what it takes to resume a session that was just established.
+
+        What was agreed upon by an identity that a power cut could undo goes with it.
+        """
         self.resumption.save(
             ResumptionRecord(
                 resumption_id, secret, fabric.index, peer.node_id, peer.case_authenticated_tags
-            )
+            ),
+            is_lasting=not self.fabrics.has_pending_change(fabric.index),
         )
 
     def forget_fabric(self, fabric_index: int) -> None:

@@ -167,10 +167,9 @@ class FabricTable:
         """Whether this fabric is new and not committed: nothing of it may be stored yet."""
         return index == self._pending_index and self._replaced is None
 
-    @property
-    def pending_index(self) -> int:
-        """Index of the fabric with a pending change, or 0."""
-        return self._pending_index
+    def has_pending_change(self, index: int) -> bool:
+        """Whether this fabric is new or has new credentials, and that is not committed."""
+        return index == self._pending_index
 
     def find(self, root_public_key: bytes, fabric_id: int) -> Fabric | None:
         """Return the fabric with this identity."""

@@ -41,8 +41,8 @@ class ResumptionRecord:
 class ResumptionStore:
     """The newest records, one for each peer and at most four for each fabric; persisted.
 
-    Records of a fabric that is not among `fabric_indices` when they are loaded belong to
-    one that was never committed, and are deleted: its index may be given away again.
+    Records of a fabric that is not among `fabric_indices` are deleted when they are loaded:
+    its index may be given away again.
     """
 
     def __init__(
@@ -83,9 +83,25 @@ class ResumptionStore:
         """Return the record for a peer that is to be called, if there is one."""
         return self._by_peer.get(fabric_index, {}).get(peer_node_id)
 
-    def save(self, record: ResumptionRecord) -> None:
-        """Keep a record in place of an older one for the same peer."""
+    def save(self, record: ResumptionRecord, *, is_lasting: bool = True) -> None:
+        """Keep a record in place of an older one for the same peer.
+
+        One that is not lasting does not outlive a restart unless `make_lasting` is called.
+        An id that is taken already, since the peer has chosen it, is not kept.
+        """
+        holder = self._by_id.get(record.resumption_id)
+        if holder is not None and _key(holder) != _key(record):
+            return
         self._remember(record)
+        if is_lasting:
+            self._persist(record)
+
+    def make_lasting(self, fabric_index: int) -> None:
+        """Keep the records of a fabric over restarts, because its identity is lasting now."""
+        for record in self._by_peer.get(fabric_index, {}).values():
+            self._persist(record)
+
+    def _persist(self, record: ResumptionRecord) -> None:
         self._sequence += 1
         self._store.set(_key(record), _encode(record, self._sequence))
 

@@ -64,6 +64,7 @@ class SecureChannel:
         fabrics.on_added.append(self._on_fabric_changed)
         fabrics.on_updated.append(self._on_fabric_changed)
         fabrics.on_removed.append(self._on_fabric_changed)
+        fabrics.on_committed.append(self.resumption.make_lasting)
         exchanges.register(PROTOCOL_SECURE_CHANNEL, self.on_message)
 
     def on_message(self, exchange: Exchange, message: Message, now: float) -> None:

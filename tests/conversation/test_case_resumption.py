@@ -159,6 +159,23 @@ def test_new_identity_resumes_nothing(
     assert not resumed(network)
 
 
+def test_a_power_cut_before_a_new_identity_is_lasting(
+    network: Network, node: Node, controller: FakeController
+) -> None:
+    controller.case(NODE_ID)
+    key = KeyPair.generate()
+    noc = AUTHORITY.issue_noc(key.public_key, NODE_ID + 1)
+    node.fabrics.update_pending(1, noc, AUTHORITY.icac, key)
+    controller.case(NODE_ID + 1)
+    controller.case(NODE_ID + 1)
+    assert resumed(network)
+    node.store.commit()
+    assert len(Node(network, store=node.store.after_power_cut()).secure_channel.resumption) == 0
+    node.fabrics.commit_pending()
+    node.store.commit()
+    assert len(Node(network, store=node.store.after_power_cut()).secure_channel.resumption) == 1
+
+
 @pytest.mark.parametrize("is_resumed", [False, True])
 @pytest.mark.parametrize("protocol_id", [PROTOCOL_INTERACTION_MODEL, PROTOCOL_SECURE_CHANNEL])
 def test_another_message_breaks_off(

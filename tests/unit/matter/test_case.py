@@ -283,6 +283,36 @@ def test_newer_record_of_a_peer_replaces_the_older() -> None:
     assert len(store.items("resumption/")) == 1
 
 
+def test_an_id_that_is_taken_is_not_kept() -> None:
+    """The peer that is called chooses the id, and may choose one that it has seen."""
+    store = MemoryStore()
+    records = ResumptionStore(store, {1, 2})
+    records.save(record(1, 7, 1))
+    records.save(record(1, 8, 1))
+    records.save(record(2, 7, 1))
+    assert records.find_by_id(bytes((1,)) * 16) == record(1, 7, 1)
+    assert records.find_by_peer(1, 8) is None
+    assert len(store.items("resumption/")) == 1
+    records.remove_fabric(2)
+    records.remove_fabric(1)
+    assert len(records) == 0
+    assert store.items("resumption/") == []
+
+
+def test_records_that_are_not_lasting_yet() -> None:
+    store = MemoryStore()
+    records = ResumptionStore(store, {1, 2})
+    records.save(record(2, 7, 9))
+    records.save(record(1, 7, 1), is_lasting=False)
+    records.save(record(1, 8, 2), is_lasting=False)
+    assert records.find_by_peer(1, 7) == record(1, 7, 1)
+    assert len(ResumptionStore(store, {1, 2})) == 1
+    records.make_lasting(1)
+    records.make_lasting(3)
+    again = ResumptionStore(store, {1, 2})
+    assert [again.find_by_peer(1, node) for node in (7, 8)] == [record(1, 7, 1), record(1, 8, 2)]
+
+
 def test_records_are_bounded_per_fabric() -> None:
     store = MemoryStore()
     records = ResumptionStore(store, {1, 2})
