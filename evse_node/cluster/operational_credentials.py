@@ -13,9 +13,13 @@ from evse_node.cluster.server import ClusterServer, command, kept_reader, reader
 from evse_node.errors import CryptoError, DecodeError, StatusError
 from evse_node.matter.access_control import is_valid_case_subject
 from evse_node.matter.administration import Administration
-from evse_node.matter.attestation import Attestation, encode_nocsr_elements
-from evse_node.matter.certificate import decode_certificate, verify_root
-from evse_node.matter.crypto import KeyPair
+from evse_node.matter.attestation import (
+    ATTESTATION_NONCE_SIZE,
+    Attestation,
+    encode_nocsr_elements,
+)
+from evse_node.matter.certificate import MAX_CERTIFICATE_SIZE, decode_certificate, verify_root
+from evse_node.matter.crypto import SYMMETRIC_KEY_SIZE, KeyPair
 from evse_node.matter.data_model import InteractionContext, Subject
 from evse_node.matter.fabric import FabricError
 from evse_node.matter.fabric import NodeOperationalCertStatus as CertStatus
@@ -24,9 +28,6 @@ from evse_node.matter.session import SecureSession
 
 logger = logging.getLogger(__name__)
 
-_NONCE_SIZE = 32
-_IPK_SIZE = 16
-_MAX_CERTIFICATE_SIZE = 400
 _MAX_VENDOR_ID = 0xFFF4
 _MAX_DEBUG_TEXT = 128
 _DAC = 1
@@ -61,9 +62,14 @@ class OperationalCredentialsServer(ClusterServer):
         fabrics.on_added.append(self._on_fabrics_changed)
         fabrics.on_updated.append(self._on_fabrics_changed)
         fabrics.on_removed.append(self._on_fabrics_changed)
+        self._fail_safe.on_rollback.append(self._on_rollback)
 
     def _on_fabrics_changed(self, index: int) -> None:
         self.report("nocs", "fabrics", "commissioned_fabrics", "trusted_root_certificates")
+
+    def _on_rollback(self, now: float) -> None:
+        if self._fail_safe.root_certificate is not None:
+            self.report("trusted_root_certificates")
 
     # Attributes
 
@@ -196,7 +202,7 @@ class OperationalCredentialsServer(ClusterServer):
     ) -> Mapping[str, Value]:
         """Enter a new fabric."""
         _check_certificate(noc_value, icac_value)
-        if len(ipk_value) != _IPK_SIZE:
+        if len(ipk_value) != SYMMETRIC_KEY_SIZE:
             raise StatusError(Status.INVALID_COMMAND, reason="IPK is not 16 bytes")
         if not 0 < admin_vendor_id <= _MAX_VENDOR_ID:
             raise StatusError(Status.INVALID_COMMAND, reason="vendor id")
@@ -286,13 +292,13 @@ def _session_of(context: InteractionContext) -> SecureSession | None:
 
 
 def _check_nonce(nonce: bytes) -> None:
-    if len(nonce) != _NONCE_SIZE:
+    if len(nonce) != ATTESTATION_NONCE_SIZE:
         raise StatusError(Status.INVALID_COMMAND, reason=f"nonce of {len(nonce)} bytes")
 
 
 def _check_certificate(*certificates: bytes | None) -> None:
     for certificate in certificates:
-        if certificate is not None and len(certificate) > _MAX_CERTIFICATE_SIZE:
+        if certificate is not None and len(certificate) > MAX_CERTIFICATE_SIZE:
             raise StatusError(
                 Status.INVALID_COMMAND, reason=f"certificate of {len(certificate)} bytes"
             )

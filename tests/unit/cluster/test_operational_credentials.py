@@ -254,6 +254,15 @@ def test_roots(root: RootNode) -> None:
     assert root.read(root.credentials, "trusted_root_certificates") == [authority.rcac]
 
 
+def test_a_root_that_is_gone_again_makes_a_new_data_version(root: RootNode) -> None:
+    """Or who reads with the version before would not be told."""
+    add_root(root, root.pase(), CertificateAuthority().rcac)
+    version = root.credentials.data_version
+    root.fail_safe.expire(root.now)
+    assert size(root, "trusted_root_certificates") == 0
+    assert root.credentials.data_version != version
+
+
 def test_refusals(root: RootNode) -> None:
     context = root.pase()
     authority, other = CertificateAuthority(2), CertificateAuthority(2)
