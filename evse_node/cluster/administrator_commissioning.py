@@ -18,15 +18,18 @@ from evse_node.matter.commissioning import (
     FailSafe,
     Opener,
 )
-from evse_node.matter.crypto import P256_ORDER, check_public_key
 from evse_node.matter.data_model import InteractionContext
 from evse_node.matter.fabric import FabricTable
 from evse_node.matter.interaction.status import Status
+from evse_node.matter.onboarding import MAX_DISCRIMINATOR
 from evse_node.matter.pase import PasscodeVerifier
-
-_W0_SIZE = 32
-_VERIFIER_SIZE = 97
-_MAX_DISCRIMINATOR = 0xFFF
+from evse_node.matter.spake2p import (
+    MAX_ITERATIONS,
+    MAX_SALT_SIZE,
+    MIN_ITERATIONS,
+    MIN_SALT_SIZE,
+    parse_verifier,
+)
 
 
 class StatusCode(IntEnum):
@@ -99,14 +102,18 @@ class AdministratorCommissioningServer(ClusterServer):
     ) -> None:
         """Open a window for a passcode that the administrator has made up."""
         opener = self._opener(context)
-        if not 1000 <= iterations <= 100_000:
+        if not MIN_ITERATIONS <= iterations <= MAX_ITERATIONS:
             raise _failure(StatusCode.PAKE_PARAMETER_ERROR, "iterations")
-        if not 16 <= len(salt) <= 32:
+        if not MIN_SALT_SIZE <= len(salt) <= MAX_SALT_SIZE:
             raise _failure(StatusCode.PAKE_PARAMETER_ERROR, "salt")
         _check_timeout(commissioning_timeout)
-        if discriminator > _MAX_DISCRIMINATOR:
+        if discriminator > MAX_DISCRIMINATOR:
             raise StatusError(Status.INVALID_COMMAND, reason="discriminator")
-        verifier = _decode_verifier(pake_passcode_verifier, salt, iterations)
+        try:
+            w0, point = parse_verifier(pake_passcode_verifier)
+        except CryptoError as error:
+            raise _failure(StatusCode.PAKE_PARAMETER_ERROR, str(error)) from None
+        verifier = PasscodeVerifier(w0, point, salt, iterations)
         self._window.open_enhanced(
             commissioning_timeout, context.now, opener, verifier, discriminator
         )
@@ -144,17 +151,3 @@ def _failure(code: StatusCode, reason: str) -> StatusError:
 def _check_timeout(timeout_s: int) -> None:
     if not MIN_WINDOW_S <= timeout_s <= MAX_WINDOW_S:
         raise StatusError(Status.INVALID_COMMAND, reason=f"window of {timeout_s} s")
-
-
-def _decode_verifier(data: bytes, salt: bytes, iterations: int) -> PasscodeVerifier:
-    """Return the verifier: w0, 32 bytes, and the point L, 65 bytes."""
-    if len(data) != _VERIFIER_SIZE:
-        raise _failure(StatusCode.PAKE_PARAMETER_ERROR, f"verifier of {len(data)} bytes")
-    w0, point = data[:_W0_SIZE], data[_W0_SIZE:]
-    if not 0 < int.from_bytes(w0, "big") < P256_ORDER:
-        raise _failure(StatusCode.PAKE_PARAMETER_ERROR, "w0 is out of range")
-    try:
-        check_public_key(point)
-    except CryptoError as error:
-        raise _failure(StatusCode.PAKE_PARAMETER_ERROR, str(error)) from None
-    return PasscodeVerifier(w0, point, salt, iterations)

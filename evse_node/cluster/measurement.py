@@ -13,8 +13,8 @@ from typing import Final
 
 from evse_node.cluster.definition import Value
 from evse_node.records import dataclass
+from evse_node.units import epoch_s_from_utc_ms
 
-_MATTER_EPOCH_UNIX_S: Final = 946_684_800
 _PERCENT_100THS: Final = 10_000
 
 
@@ -143,7 +143,7 @@ class Instant:
     @classmethod
     def at(cls, utc_ms: int | None, up_s: float) -> Instant:
         """Return the moment with this wall clock (since 1970), `up_s` seconds after the start."""
-        epoch_s = None if utc_ms is None else utc_ms // 1000 - _MATTER_EPOCH_UNIX_S
+        epoch_s = None if utc_ms is None else epoch_s_from_utc_ms(utc_ms)
         return cls(epoch_s, int(up_s * 1000))
 
     def earlier(self, seconds: int) -> Instant:

@@ -6,6 +6,7 @@ Spec: Matter Core 1.3 "Certificate Authenticated Session Establishment (CASE)"
 from __future__ import annotations
 
 from evse_node.errors import DecodeError
+from evse_node.matter.certificate import MAX_CERTIFICATE_SIZE
 from evse_node.matter.crypto import (
     HASH_SIZE,
     PUBLIC_KEY_SIZE,
@@ -28,7 +29,6 @@ from evse_node.records import dataclass
 
 RANDOM_SIZE = 32
 RESUMPTION_ID_SIZE = 16
-MAX_CERTIFICATE_SIZE = 400
 # Two certificates, signature and resumption id, and room for what a later revision adds.
 _MAX_ENCRYPTED_SIZE = 2 * MAX_CERTIFICATE_SIZE + SIGNATURE_SIZE + RESUMPTION_ID_SIZE + 256
 _MAX_DEPTH = 3

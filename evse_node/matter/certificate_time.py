@@ -12,12 +12,11 @@ from evse_node.matter.certificate import Certificate, decode_certificate
 from evse_node.matter.fabric import Fabric, FabricTable
 from evse_node.matter.store import Store
 from evse_node.records import dataclass
+from evse_node.units import epoch_s_from_utc_ms
 
 # The release that introduced this module, 2025-11-01, in seconds since 2000: whatever
 # else is unknown, it is not earlier.
 RELEASE_EPOCH_S: Final = 815_270_400
-# Between Unix time and the Matter epoch.
-EPOCH_OFFSET_S: Final = 946_684_800
 _KEY = "counter/last_known_good_epoch_s"
 # A clock that is set needs to be remembered only now and then.
 _STEP_S = 30 * 24 * 3600
@@ -63,7 +62,7 @@ class LastKnownGoodTime:
         utc_ms = self._utc_ms()
         if utc_ms is None:
             return CertificateTime(self._epoch_s, is_lower_bound=True)
-        epoch_s = max(0, utc_ms // 1000 - EPOCH_OFFSET_S)
+        epoch_s = max(0, epoch_s_from_utc_ms(utc_ms))
         self._observe(epoch_s - _STEP_S)
         return CertificateTime(epoch_s)
 

@@ -52,14 +52,6 @@ class AttributePath(NamedTuple):
     attribute: int
 
 
-class CommandPath(NamedTuple):
-    """A concrete command."""
-
-    endpoint: int
-    cluster: int
-    command: int
-
-
 class EventPath(NamedTuple):
     """A concrete event."""
 

@@ -17,7 +17,7 @@ from evse_node.matter.certificate import (
     is_operational_node_id,
     verify_chain,
 )
-from evse_node.matter.crypto import KeyPair, hkdf_sha256, hmac_sha256
+from evse_node.matter.crypto import KeyPair, constant_time_equal, hkdf_sha256, hmac_sha256
 from evse_node.matter.group_key import (
     IPK_KEY_SET_ID,
     TRUST_FIRST,
@@ -184,7 +184,8 @@ class FabricTable:
         """Return the fabric that Sigma1 means, and the operational IPK by which it says so."""
         for fabric in self._fabrics.values():
             for ipk in fabric.operational_ipks:
-                if fabric.destination_id(initiator_random, ipk) == destination_id:
+                expected = fabric.destination_id(initiator_random, ipk)
+                if constant_time_equal(expected, destination_id):
                     return fabric, ipk
         return None
 

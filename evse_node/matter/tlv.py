@@ -208,12 +208,6 @@ def _decode_container(
         entries.append((key, value))
 
 
-_PACK_UINT8 = struct.Struct("<BB").pack
-_PACK_UINT16 = struct.Struct("<BH").pack
-_PACK_UINT32 = struct.Struct("<BI").pack
-_PACK_UINT64 = struct.Struct("<BQ").pack
-
-
 class Writer:
     """Appends TLV elements to `buffer`.
 

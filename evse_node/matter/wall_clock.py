@@ -15,12 +15,13 @@ from enum import Enum, IntEnum
 from typing import Final, NamedTuple, TypeAlias
 
 from evse_node.records import dataclass
+from evse_node.units import MATTER_EPOCH_UNIX_S
 
-MATTER_EPOCH_US: Final = 946_684_800_000_000
-"""The Matter epoch, 2000-01-01, in microseconds since 1970."""
-MAX_EPOCH_US: Final = 0xFFFF_FFFF * 1_000_000
-"""The last Matter time in microseconds that can be told in seconds, too."""
 _S: Final = 1_000_000
+MATTER_EPOCH_US: Final = MATTER_EPOCH_UNIX_S * _S
+"""The Matter epoch, 2000-01-01, in microseconds since 1970."""
+MAX_EPOCH_US: Final = 0xFFFF_FFFF * _S
+"""The last Matter time in microseconds that can be told in seconds, too."""
 # What `datetime` takes for the offset of a time zone.
 _MAX_OFFSET_S: Final = 86_399
 

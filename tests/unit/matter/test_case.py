@@ -33,7 +33,6 @@ from evse_node.matter.case_messages import (
 )
 from evse_node.matter.certificate import decode_certificate
 from evse_node.matter.certificate_time import (
-    EPOCH_OFFSET_S,
     RELEASE_EPOCH_S,
     CertificateTime,
     LastKnownGoodTime,
@@ -45,6 +44,7 @@ from evse_node.matter.session import SessionParameters
 from evse_node.matter.session_keys import INFO_RESUMPTION_KEYS, derive_session_keys
 from evse_node.matter.store import MemoryStore
 from evse_node.matter.tlv import TlvValue, encode
+from evse_node.units import utc_ms_from_epoch_s
 from tests.fake_ca import NOT_BEFORE, CertificateAuthority
 from tests.vectors import session_establishment as vectors
 
@@ -398,7 +398,7 @@ def test_reverted_fabric_proves_nothing() -> None:
 def test_time_with_a_clock() -> None:
     store = MemoryStore()
     epoch_s = RELEASE_EPOCH_S + 365 * 24 * 3600
-    utc_ms: int | None = (epoch_s + EPOCH_OFFSET_S) * 1000 + 999
+    utc_ms: int | None = utc_ms_from_epoch_s(epoch_s) + 999
     time = LastKnownGoodTime(store, FabricTable(store), lambda: utc_ms)
     assert time.now() == CertificateTime(epoch_s)
     writes = []
