@@ -12,7 +12,8 @@ within an order if the result is known at once.
 
 Opening the contactor is the backend's right at any time: it does so by itself, within
 100 ms, when the pilot leaves state C or D, and on residual current, and reports later.
-It never closes by itself. State F that was ordered stays until another order.
+It never closes by itself; a controller that does so whenever it is enabled is disabled at
+once if no order follows. State F that was ordered stays until another order.
 """
 
 from __future__ import annotations
@@ -265,7 +266,8 @@ class Ratings:
     """What the hardware is built for.
 
     `contactor_timeout_s` is how long its mirror contact may take after an order, before that
-    is a fault of the contactor.
+    is a fault of the contactor. `opening_s` is within which time the contactor opens by itself
+    when the vehicle is ready no more; a controller that opens by itself has a time of its own.
     """
 
     maximum_current_ma: Milliamps = Milliamps(32_000)
@@ -273,6 +275,7 @@ class Ratings:
     phases: int = 1
     nominal_voltage_mv: Millivolts = Millivolts(230_000)
     contactor_timeout_s: float = 0.5
+    opening_s: float = 0.1
 
 
 class EvseBackend(Protocol):

@@ -20,25 +20,18 @@ from collections.abc import Callable
 from typing import Final
 
 from evse_node.errors import HalError
+from evse_node.hal.external.capabilities import OrderedContactor, OrderedLock, OrderedMeter
 from evse_node.hal.external.link import ControllerOrders, ControllerStatus, Link, LinkTraits
 from evse_node.hal.external.orders import Wishes
 from evse_node.hal.external.reading import read_once
+from evse_node.hal.external.teller import StatusTeller
 from evse_node.hal.interface import (
-    CableReported,
-    CardPresented,
-    ContactorFeedback,
-    CurrentDerated,
-    FaultDetected,
-    FaultGone,
     HalEvent,
     HalInbox,
-    MeterValues,
-    PilotReported,
     Ratings,
     SelfTestCompleted,
 )
 from evse_node.records import dataclass
-from evse_node.state_machine.control_pilot import PilotState
 from evse_node.state_machine.faults import FaultState
 from evse_node.units import Milliamps
 
@@ -106,6 +99,7 @@ class ExternalController:
         self.proximity_pilot = self if traits.has_proximity else None
         self.lock = OrderedLock(self) if traits.has_lock else None
         self.meter = OrderedMeter(self) if traits.has_meter else None
+        self.grid_meter = None
         self.rfid_reader = self if traits.has_cards else None
         self.residual_current_device = None
         self.temperature_sensor = self if traits.has_thermometer else None
@@ -118,20 +112,16 @@ class ExternalController:
         self._wishes = Wishes()
         self._applied: ControllerOrders | None = None
         self._was_enabled = False
-        self._status: ControllerStatus | None = None
         self._is_linked = False
         self._is_lost = False
+        self._is_unseen = False
         self._failure = ""
         self._is_failing = False
         self._has_failed_test = False
         self._heard_at = self._beat_at = self._clock()
-        self._unordered_since: float | None = None
-        self._told_pilot: PilotState | None = None
-        self._told_closed: bool | None = None
-        self._told_cable: Milliamps | None = None
-        self._told_limit: Milliamps | None = None
-        self._told_card: bytes | None = None
-        self._told_faults: frozenset[FaultState] = frozenset()
+        self._teller = StatusTeller(
+            self._wishes, self._link.traits, self.ratings, self._tell, self.pace.unordered_s
+        )
 
     # EvseBackend
 
@@ -149,7 +139,7 @@ class ExternalController:
         deadline = self._clock() + self.pace.start_s
         try:
             await self.poll()
-            while self._told_pilot is None or self._told_closed is None:
+            while not self._teller.is_complete:
                 if self._clock() > deadline:
                     raise HalError(f"the controller cannot be used: {self._failure}")
                 await asyncio.sleep(self.next_poll_s())
@@ -180,7 +170,12 @@ class ExternalController:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self.next_poll_s()):
                     await self._news.wait()
-            await self.poll()
+            try:
+                await self.poll()
+            except Exception:
+                # A mistake above must not end the polls, nor be tried again without a pause.
+                _LOGGER.exception("what the controller told could not be taken in")
+                await asyncio.sleep(self.pace.retry_s)
 
     # One round
 
@@ -247,7 +242,8 @@ class ExternalController:
             self._take_in(status)
         self._applied = None
         self._wishes.is_testing = False
-        self._tell_faults()
+        self._set_own_faults()
+        self._teller.tell_faults()
         self._tell(SelfTestCompleted())
 
     async def _on_failure(self, error: Exception) -> None:
@@ -259,9 +255,10 @@ class ExternalController:
             _LOGGER.warning("the controller: %s", self._failure)
         if not self._is_lost and self._clock() - self._heard_at >= self.pace.lost_s:
             _LOGGER.error("the controller is lost: %s", self._failure)
-            self._is_lost = True
+            self._is_lost = self._is_unseen = True
             self._wishes.is_closed = False
-            self._tell_faults()
+            self._set_own_faults()
+            self._teller.on_lost()
         if self._is_lost or not self._is_linked or not isinstance(error, HalError):
             await self._unlink()
 
@@ -276,103 +273,45 @@ class ExternalController:
     # What a status means
 
     def _take_in(self, status: ControllerStatus) -> None:
-        wishes, was_lost = self._wishes, self._is_lost
-        self._heard_at = self._clock()
-        self._is_lost = False
+        was_lost, self._is_lost = self._is_lost, False
+        self._heard_at = now = self._clock()
         if self._is_failing:
             _LOGGER.info("the controller answers again")
             self._is_failing = False
         if was_lost or status.has_restarted:
             # It may have closed with orders of its own; the machine is to close anew.
             self._applied = None
-            wishes.is_closed = False
-            wishes.is_opening = wishes.is_opening or status.is_closed
-        self._status = status
-        self._compare(status)
-        gone = self._tell_new_faults()
-        self._tell_readings(status)
-        if status.pilot is not None and status.pilot is not self._told_pilot:
-            self._told_pilot = status.pilot
-            self._tell(PilotReported(status.pilot))
-        self._tell_contactor(status)
-        if was_lost and not status.is_closed:
-            # While nobody could see it open, the machine may have taken it for welded.
-            gone |= {FaultState.CONTACT_WET_FAILURE} - status.faults
-        for fault in sorted(gone, key=lambda fault: fault.value):
-            self._tell(FaultGone(fault))
+            self._wishes.is_closed = False
+            self._wishes.is_opening = self._wishes.is_opening or status.is_closed
+        if not self._is_as_ordered(status):
+            self._applied = None
+        # Lost with its contactor closed, it is back when it was seen open.
+        self._is_unseen = self._is_unseen and status.is_closed
+        self._set_own_faults()
+        if self._teller.take_in(status, now):
+            self.wake()
+        if status.is_closed and (self._wishes.is_opening or self._wishes.is_cut):
+            self._applied = None
 
-    def _compare(self, status: ControllerStatus) -> None:
-        """See to it that a controller that is not as ordered gets its orders again."""
+    def _is_as_ordered(self, status: ControllerStatus) -> bool:
         applied = self._applied
         if applied is None or status.is_enabled is None:
-            return
+            return True
         if applied.is_enabled and not status.is_enabled and self._was_enabled:
             _LOGGER.warning("charging was stopped at the controller itself")
             self._wishes.cut()
-            return
+            return True
         self._was_enabled = status.is_enabled
         if status.is_enabled is not applied.is_enabled:
-            self._applied = None
-        elif applied.is_enabled and status.offered_ma is not None:
-            limit_ma = status.limit_ma
-            bearable_ma = applied.current_ma if limit_ma is None else limit_ma
-            if status.offered_ma != min(applied.current_ma, bearable_ma):
-                self._applied = None
+            return False
+        if not applied.is_enabled or status.offered_ma is None:
+            return True
+        bearable_ma = applied.current_ma if status.limit_ma is None else status.limit_ma
+        return status.offered_ma == min(applied.current_ma, bearable_ma)
 
-    def _tell_readings(self, status: ControllerStatus) -> None:
-        if self.proximity_pilot is not None and status.ampacity_ma != self._told_cable:
-            self._told_cable = status.ampacity_ma
-            self._tell(CableReported(status.ampacity_ma))
-        limit_ma = status.limit_ma
-        if limit_ma is not None and limit_ma >= self.ratings.maximum_current_ma:
-            limit_ma = None
-        if limit_ma != self._told_limit:
-            self._told_limit = limit_ma
-            self._tell(CurrentDerated(limit_ma))
-        if self.rfid_reader is not None and status.card != self._told_card:
-            self._told_card = status.card
-            if status.card is not None and 1 <= len(status.card) <= 10:
-                self._tell(CardPresented(status.card))
-
-    def _tell_contactor(self, status: ControllerStatus) -> None:
-        wishes = self._wishes
-        if not status.is_closed:
-            wishes.is_opening = False
-            self._unordered_since = None
-            if self._told_closed is not False:
-                self._told_closed = False
-                wishes.is_closed = False
-                self._tell(ContactorFeedback(False))
-            return
-        if self._told_closed:
-            if wishes.is_opening or wishes.is_cut:
-                self._applied = None
-            return
-        if not wishes.is_closed:
-            if self._unordered_since is None:
-                self._unordered_since = self._heard_at
-                _LOGGER.warning("the controller has closed without an order: it is disabled")
-                self.wake()
-            wishes.cut()
-            self._applied = None
-            if self._heard_at - self._unordered_since < self.pace.unordered_s:
-                return
-        self._told_closed = True
-        self._tell(ContactorFeedback(True))
-
-    def _tell_new_faults(self) -> frozenset[FaultState]:
-        """Tell faults that came up; return those that are gone."""
-        faults = frozenset() if self._status is None else self._status.faults
-        if self._is_lost or self._has_failed_test:
-            faults |= {LOST}
-        before, self._told_faults = self._told_faults, faults
-        for fault in sorted(faults - before, key=lambda fault: fault.value):
-            self._tell(FaultDetected(fault))
-        return before - faults
-
-    def _tell_faults(self) -> None:
-        for fault in self._tell_new_faults():
-            self._tell(FaultGone(fault))
+    def _set_own_faults(self) -> None:
+        is_faulty = self._is_lost or self._is_unseen or self._has_failed_test
+        self._teller.own_faults = frozenset({LOST}) if is_faulty else frozenset()
 
     def _tell(self, event: HalEvent) -> None:
         if self._post is not None:
@@ -410,14 +349,14 @@ class ExternalController:
         """Switch the contactor; closing raises HalError when there is a reason not to."""
         if is_closed:
             self._require_link()
-            if self._told_faults:
-                names = ", ".join(sorted(fault.value for fault in self._told_faults))
+            if self._teller.faults:
+                names = ", ".join(sorted(fault.value for fault in self._teller.faults))
                 raise HalError(f"the contactor stays open: {names}")
             if self._wishes.offer_ma is None:
                 raise HalError("the contactor stays open: no current is offered")
             self._wishes.close()
         else:
-            pilot = self._told_pilot
+            pilot = self._teller.pilot
             self._wishes.open(is_ready=pilot is not None and pilot.is_ready)
         self.wake()
 
@@ -439,9 +378,10 @@ class ExternalController:
         """Return the newest status. Before `start`, the controller itself is asked, once."""
         if self._post is None:
             return read_once(self._link)
-        if self._status is None or self._is_lost:
+        status = self._teller.status
+        if status is None or self._is_lost:
             raise HalError(f"the controller does not answer: {self._failure}")
-        return self._status
+        return status
 
     def read_millicelsius(self) -> int:
         """Return the newest temperature."""
@@ -452,54 +392,10 @@ class ExternalController:
 
     def ampacity_ma(self) -> Milliamps | None:
         """Return what the cable carries."""
-        return self._told_cable
+        return self._teller.cable_ma
 
     def acknowledge(self) -> None:
         """Do nothing: the reader belongs to the controller, which shows a card by itself."""
-
-
-class OrderedContactor:
-    """The `Contactor` capability, whose words other capabilities use as well."""
-
-    def __init__(self, controller: ExternalController) -> None:
-        self._controller = controller
-
-    def open(self) -> None:
-        """Switch off."""
-        self._controller.order_closed(False)
-
-    def close(self) -> None:
-        """Switch on."""
-        self._controller.order_closed(True)
-
-
-class OrderedLock:
-    """The `CableLock` capability."""
-
-    def __init__(self, controller: ExternalController) -> None:
-        self._controller = controller
-
-    def lock(self) -> None:
-        """Hold the plug."""
-        self._controller.order_locked(True)
-
-    def unlock(self) -> None:
-        """Release the plug."""
-        self._controller.order_locked(False)
-
-
-class OrderedMeter:
-    """The `Meter` capability."""
-
-    def __init__(self, controller: ExternalController) -> None:
-        self._controller = controller
-
-    def read(self) -> MeterValues:
-        """Return the newest values."""
-        values = self._controller.status().meter
-        if values is None:
-            raise HalError("the controller tells no measured values")
-        return values
 
 
 def _words(error: Exception) -> str:
