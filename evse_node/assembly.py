@@ -148,6 +148,7 @@ class Assembly:
                     evse=replace(
                         evse,
                         has_ventilation=config.ventilation == "yes",
+                        has_socket=backend.proximity_pilot is not None,
                         allowed_cards=_cards(config),
                         contactor_timeout_s=backend.ratings.contactor_timeout_s,
                     ),

@@ -21,6 +21,7 @@ class Model:
     has_enabled_state: bool
     has_ventilation: bool
     cards: frozenset[bytes] | None = None
+    has_socket: bool = False
     pilot: str = "A"
     is_visit: bool = False
     session_id: int | None = None
@@ -72,6 +73,7 @@ class Model:
             and not self.faults
             and not self.is_diagnosing
             and (self.cards is None or self.has_card)
+            and (not self.has_socket or "cable" in self.limits[direction])
             and not (direction == CHARGE and self.is_held)
             and self.maximum_ma(direction) >= MINIMUM_MA
         )
@@ -183,8 +185,8 @@ class Model:
         self._forbid(CHARGE)
         self._forbid(DISCHARGE)
 
-    def on_diagnostics(self) -> bool:
-        if self.supply_state != "Disabled":
+    def on_diagnostics(self, is_contactor_open: bool) -> bool:
+        if self.supply_state != "Disabled" or not is_contactor_open:
             return False
         self.is_diagnosing = True
         return True

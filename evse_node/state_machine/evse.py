@@ -81,7 +81,7 @@ def _on_event(state: EvseState, event: Event, now: float, effects: list[Effect])
         case PilotChanged(pilot):
             return _on_pilot(state, pilot, now, effects)
         case ContactorReported(is_closed):
-            state, fault = outputs.on_contactor(state, is_closed, now)
+            state, fault = outputs.on_contactor(state, is_closed, now, effects)
             return state if fault is None else on_fault(state, fault, now, effects)
         case CableChanged(ampacity_ma):
             return _on_cable(state, ampacity_ma, now, effects)
@@ -199,6 +199,10 @@ def _on_command(
     if isinstance(command, StartDiagnostics):
         if supply is not SupplyState.DISABLED:
             effects.append(Refused(f"supply is {supply.value}, not Disabled"))
+            return state
+        if state.outputs.contactor is not ContactorState.OPEN:
+            # A vehicle may still have its grace, and its current would pass for a fault.
+            effects.append(Refused("the contactor is not open"))
             return state
         effects.append(BeginDiagnostics())
         state = replace(state, is_diagnosing=True)

@@ -170,12 +170,13 @@ def _drive_contactor(state: EvseState, now: float, effects: list[Effect]) -> Evs
 
 
 def on_contactor(
-    state: EvseState, is_closed: bool, now: float
+    state: EvseState, is_closed: bool, now: float, effects: list[Effect]
 ) -> tuple[EvseState, FaultState | None]:
     """Take in what the mirror contact says; return the fault that it means, if any.
 
     A backend may open by itself at any time. It then has the time of the feedback to give
-    its reason as another event; without one, no closure is the fault.
+    its reason as another event; without one, no closure is the fault. The order to open
+    follows at once: if it was not the backend but the mirror contact's wire, the coil is on.
     """
     state = state.with_outputs(replace(state.outputs, is_reported_closed=is_closed))
     contactor = state.outputs.contactor
@@ -190,6 +191,7 @@ def on_contactor(
     if contactor is ContactorState.OPENING:
         state = state.without_timer(Timer.CONTACTOR).with_contactor(ContactorState.OPEN)
     elif contactor is ContactorState.CLOSED:
+        effects.append(OpenContactor())
         state = state.with_contactor(ContactorState.OPEN).with_timer(
             Timer.CONTACTOR, now + state.settings.contactor_timeout_s
         )

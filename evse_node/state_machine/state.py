@@ -31,6 +31,7 @@ class EvseSettings:
 
     `has_enabled_state`: the cluster's revision knows SupplyState Enabled.
     `has_ventilation`: state D may be charged.
+    `has_socket`: cables are known by their proximity pilot, and without one no energy flows.
     `state_f_s`: how long a fault during charging shows state F; 0 leaves it out, because
     some old hybrids do not come back from it.
     `allowed_cards`: cards of which one has to be shown before energy flows; None asks for
@@ -40,6 +41,7 @@ class EvseSettings:
 
     has_enabled_state: bool = False
     has_ventilation: bool = False
+    has_socket: bool = False
     contactor_timeout_s: float = 0.5
     stop_grace_s: float = 6.0
     duty_interval_s: float = 5.0
@@ -175,6 +177,11 @@ class EvseState:
         """True while no energy flows because nobody has shown a card that is allowed."""
         return self.settings.allowed_cards is not None and not self.is_authorized
 
+    @property
+    def is_cable_missing(self) -> bool:
+        """True while nobody knows what the cable in the socket carries."""
+        return self.settings.has_socket and self.charge_limits.claim(LimitSource.CABLE) is None
+
     def limits(self, direction: Direction) -> Limits:
         """The claims of one direction."""
         return self.charge_limits if direction is Direction.CHARGE else self.discharge_limits
@@ -182,8 +189,8 @@ class EvseState:
     def is_permitted(self, direction: Direction) -> bool:
         """True when energy may flow this way as far as the charger is concerned.
 
-        Takes no fault, no self-test, a permission, a card if one is asked for, no schedule
-        that holds back, and a limit that has a duty cycle.
+        Takes no fault, no self-test, a permission, a card if one is asked for, a cable in a
+        socket, no schedule that holds back, and a limit that has a duty cycle.
         """
         permission = self.charging if direction is Direction.CHARGE else self.discharging
         return (
@@ -191,6 +198,7 @@ class EvseState:
             and not self.faults
             and not self.is_diagnosing
             and not self.is_card_awaited
+            and not self.is_cable_missing
             and not (self.is_held and direction is Direction.CHARGE)
             and offer_ma(self.limits(direction).current_ma) is not None
         )

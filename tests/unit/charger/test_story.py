@@ -13,6 +13,7 @@ from evse_node.hal.simulated import SimulatedBackend
 from evse_node.matter.interaction.status import Status
 from evse_node.matter.store import MemoryStore
 from evse_node.state_machine.effects import EvConnected, EvNotDetected
+from evse_node.state_machine.state import ContactorState
 from evse_node.units import MilliwattHours, epoch_s_from_utc_ms
 from tests.charger_host import START_UTC_S, ChargerHost
 from tests.evse_model import CHARGE, DISCHARGE, Model
@@ -111,7 +112,8 @@ class Story:
         elif kind == "Disable":
             status, is_accepted = host.status(kind), model.on_disable()
         else:
-            status, is_accepted = host.status("StartDiagnostics"), model.on_diagnostics()
+            is_open = host.charger.snapshot().contactor is ContactorState.OPEN
+            status, is_accepted = host.status("StartDiagnostics"), model.on_diagnostics(is_open)
             if is_accepted:
                 self.tested_at = self.now + SELF_TEST_S
         assert status == (Status.SUCCESS if is_accepted else Status.FAILURE)

@@ -29,7 +29,7 @@ SETTINGS = [
     EvseSettings(),
     EvseSettings(has_enabled_state=True, has_ventilation=True),
     EvseSettings(has_enabled_state=True, allowed_cards=frozenset({CARD})),
-    EvseSettings(has_ventilation=True, state_f_s=0.0),
+    EvseSettings(has_ventilation=True, has_socket=True, state_f_s=0.0),
 ]
 CURRENTS = [0, 5_999, 6_000, 10_000, 16_000, 16_500, 32_000, 52_000, 80_000]
 WATCHED = [FaultState.METER_FAILURE, FaultState.OVER_TEMPERATURE]
@@ -50,7 +50,10 @@ class Story:
         self.now = 0.0
         self.state = EvseState(settings=settings)
         self.model = Model(
-            settings.has_enabled_state, settings.has_ventilation, settings.allowed_cards
+            settings.has_enabled_state,
+            settings.has_ventilation,
+            settings.allowed_cards,
+            settings.has_socket,
         )
         self.past: deque[object] = deque(maxlen=30)
         # The world: a contactor that takes its time, and a meter.
@@ -256,7 +259,8 @@ class Story:
             self.feed(e.Disable())
             is_accepted = self.model.on_disable()
         elif kind == "test":
-            is_accepted = self.model.on_diagnostics()
+            is_at_rest = self.answer is None and self.ignored is None
+            is_accepted = self.model.on_diagnostics(is_at_rest and not self.is_closed)
             if is_accepted:
                 self.diagnosing_until = self.now + 120.0
             self.feed(e.StartDiagnostics())

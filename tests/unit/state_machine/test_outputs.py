@@ -15,6 +15,7 @@ from evse_node.state_machine.effects import (
     LockCable,
     OfferCurrent,
     OpenContactor,
+    Refused,
     SetDischarge,
     SignalUnavailable,
     UnlockCable,
@@ -206,7 +207,7 @@ class TestContactor:
 class TestBackendOpensByItself:
     def test_and_the_pilot_says_why(self, charging: Machine) -> None:
         charging.put(e.ContactorReported(False))
-        assert charging.orders() == []
+        assert charging.orders() == [OpenContactor()]
         charging.put(B)
         charging.wait(10)
         assert charging.state.fault is FaultState.NO_ERROR
@@ -222,6 +223,12 @@ class TestBackendOpensByItself:
         charging.put(e.ContactorReported(False))
         charging.wait(0.6)
         assert charging.state.fault is FaultState.CONTACT_DRY_FAILURE
+
+    def test_or_its_wire_broke_and_the_coil_is_still_on(self, charging: Machine) -> None:
+        charging.put(e.ContactorReported(False))
+        assert charging.find(OpenContactor)
+        charging.wait(0.6)
+        assert CloseContactor() not in charging.orders()
 
     def test_and_back_to_c_at_once(self, charging: Machine) -> None:
         charging.put(e.ContactorReported(False), B, C)
@@ -340,6 +347,43 @@ class TestDischarge:
         assert SetDischarge(Milliamps(8_000)) in machine.orders()
         machine.put(B)
         assert SetDischarge(None) in machine.orders()
+
+
+class TestSocket:
+    def test_no_offer_without_a_known_cable(self) -> None:
+        machine = Machine(EvseSettings(has_socket=True))
+        machine.put(ENABLE, B, C)
+        assert machine.orders() == []
+        assert machine.state.state is State.PLUGGED_IN_DEMAND
+        machine.put(e.CableChanged(Milliamps(13_000)))
+        assert machine.orders() == [
+            OfferCurrent(Milliamps(13_000)),
+            CloseContactor(),
+            LockCable(),
+        ]
+
+    def test_a_cable_that_is_gone_ends_the_offer(self) -> None:
+        machine = Machine(EvseSettings(has_socket=True))
+        machine.put(e.CableChanged(Milliamps(13_000)), ENABLE, B)
+        machine.take()
+        machine.put(e.CableChanged(None))
+        assert machine.orders() == [WithdrawOffer(), UnlockCable()]
+
+    def test_a_fixed_cable_need_not_be_known(self) -> None:
+        machine = Machine(EvseSettings(has_socket=False))
+        machine.put(ENABLE, B, C)
+        assert CloseContactor() in machine.orders()
+
+
+def test_no_self_test_under_current(charging: Machine) -> None:
+    charging.put(e.Disable())
+    assert charging.is_closed
+    charging.put(e.StartDiagnostics())
+    assert charging.find(BeginDiagnostics) == []
+    assert charging.find(Refused) == [Refused("the contactor is not open")]
+    charging.wait(7)
+    charging.put(e.StartDiagnostics())
+    assert charging.find(BeginDiagnostics) == [BeginDiagnostics()]
 
 
 def test_a_self_test_is_ordered_once() -> None:
