@@ -78,6 +78,7 @@ class TimeSynchronizationServer(ClusterServer):
         )
         self._clock = clock
         self._timers = timers
+        self._fabrics = fabrics
         self._supports_dns = supports_dns
         self._update = TimeUpdate(self, clock, timers, read_node=read_node, query_ntp=query_ntp)
         self._timer: Timer | None = None
@@ -88,6 +89,10 @@ class TimeSynchronizationServer(ClusterServer):
 
     def attached(self) -> None:
         """Take up what was kept, and begin to keep time."""
+        # A power cut may have undone a fabric whose commissioner had named a source.
+        source = self._trusted_fabric()
+        if source is not None and source not in self._fabrics:
+            self.set(trusted_time_source=None)
         clock = self._clock
         clock.set_local_time(
             [_decode_time_zone(item) for item in self._items("time_zone")],
@@ -211,11 +216,19 @@ class TimeSynchronizationServer(ClusterServer):
         if default_ntp is not None:
             self._update.source_changed(context.now)
 
-    def _on_fabric_removed(self, fabric_index: int) -> None:
+    def _trusted_fabric(self) -> int | None:
+        """Return the fabric of the node to ask for the time, if there is one."""
         if not self.has_attribute("trusted_time_source"):
-            return
+            return None
         source = self.get("trusted_time_source")
-        if isinstance(source, Mapping) and source["fabric_index"] == fabric_index:
+        if not isinstance(source, Mapping):
+            return None
+        fabric_index = source["fabric_index"]
+        assert isinstance(fabric_index, int)
+        return fabric_index
+
+    def _on_fabric_removed(self, fabric_index: int) -> None:
+        if self._trusted_fabric() == fabric_index:
             self.set(trusted_time_source=None)
             self.emit("MissingTrustedTimeSource")
 

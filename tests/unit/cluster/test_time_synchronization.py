@@ -21,6 +21,7 @@ from evse_node.matter.wall_clock import (
     TimeSource,
     WallClock,
 )
+from tests.fake_fabric import add_pending
 from tests.root_node import RootNode
 
 S = 1_000_000
@@ -378,6 +379,14 @@ def test_trusted_time_source(host: Host) -> None:
     assert again.events() == [("MissingTrustedTimeSource", {})]
     again.invoke("SetTrustedTimeSource", trusted_time_source=None)
     assert again.events() == [("MissingTrustedTimeSource", {})]
+
+
+def test_a_time_source_goes_with_a_fabric_that_never_came_about(host: Host) -> None:
+    """Its index may be another fabric's next time, whose node 7 is somebody else."""
+    fabric = add_pending(host.root.fabrics, 9)
+    source: Struct = {"node_id": 7, "endpoint": 0}
+    host.invoke("SetTrustedTimeSource", fabric.index, trusted_time_source=source)
+    assert host.restart().read("trusted_time_source") is None
 
 
 def test_the_trusted_node_is_asked(host: Host) -> None:
