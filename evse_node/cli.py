@@ -11,7 +11,7 @@ import argparse
 import gc
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
@@ -27,8 +27,11 @@ if TYPE_CHECKING:
 # Those that ship with the node. A backend of another package may talk to a server.
 _BACKENDS_WITHOUT_TLS: Final = ("simulated", "gpio")
 
-# Settings that tell a command which running node is meant.
-_FINDING: Final = ("storage", "control")
+# Settings that tell a command which running node is meant, and what they mean there.
+_FINDING: Final = {
+    "storage": "storage folder of the running node",
+    "control": "its control API (as the node wrote it into its storage folder)",
+}
 
 _SIMULATION: Final = {
     "plug-in": "plug the car in",
@@ -66,7 +69,9 @@ def main() -> NoReturn:
     # the start, never looking a twentieth of the memory.
     gc.set_threshold(10_000)
     try:
-        arguments = _parser().parse_args()
+        arguments, unknown = _parser().parse_known_args()
+        if unknown:
+            arguments.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
         command: Callable[[argparse.Namespace], None] = arguments.command
         command(arguments)
     except ConfigError as error:
@@ -96,17 +101,16 @@ def _parser() -> _Parser:
 
     onboarding = _add(commands, "onboarding", "show the codes of a running node", _onboarding)
     onboarding.add_argument("--json", action="store_true", help="print JSON")
-    _add_settings(onboarding, _FINDING)
+    _add_finding(onboarding)
 
     reset = _add(
         commands, "factory-reset", "make a running node forget fabrics and settings", _factory_reset
     )
     reset.add_argument("--yes", "-y", action="store_true", help="do not ask")
-    _add_settings(reset, _FINDING)
+    _add_finding(reset)
 
     paa = _add(commands, "paa", "write the root certificate of the development attestation", _paa)
     paa.add_argument("--output", metavar="DIR", default=".", help="folder to write to (.)")
-    _add_settings(paa, _FINDING)
 
     pics = _add(commands, "pics", "write what a node with these settings implements (PICS)", _pics)
     pics.add_argument("--output", metavar="FILE", help="file to write (standard output)")
@@ -127,10 +131,10 @@ def _parser() -> _Parser:
             name, metavar, help_text = _ARGUMENTS[action]
             kind = int if name in _NUMBERS else str
             parsed.add_argument(name, metavar=metavar, help=help_text, type=kind)
-        _add_settings(parsed, _FINDING)
+        _add_finding(parsed)
     status = _add(actions, "status", "show what the charger does", _status)
     status.add_argument("--json", action="store_true", help="print JSON")
-    _add_settings(status, _FINDING)
+    _add_finding(status)
     return parser
 
 
@@ -140,14 +144,20 @@ def _add(
     text: str,
     command: Callable[[argparse.Namespace], None],
 ) -> _Parser:
-    parser = commands.add_parser(
-        name, help=text, description=f"{text.capitalize()}.", allow_abbrev=False
-    )
-    parser.set_defaults(command=command)
+    description = f"{text[0].upper()}{text[1:]}."
+    parser = commands.add_parser(name, help=text, description=description, allow_abbrev=False)
+    parser.set_defaults(command=command, parser=parser)
     return parser
 
 
-def _add_settings(parser: _Parser, keys: list[str] | tuple[str, ...]) -> None:
+def _add_finding(parser: _Parser) -> None:
+    """Add the flags that say which running node is meant."""
+    _add_settings(parser, _FINDING, _FINDING)
+
+
+def _add_settings(
+    parser: _Parser, keys: Collection[str], helps: Mapping[str, str] | None = None
+) -> None:
     """Add flags whose values the settings table reads, all as text."""
     for setting in SETTINGS:
         if setting.key in keys:
@@ -155,7 +165,7 @@ def _add_settings(parser: _Parser, keys: list[str] | tuple[str, ...]) -> None:
                 f"--{setting.key}",
                 dest=f"setting {setting.key}",
                 metavar=setting.metavar,
-                help=setting.help,
+                help=(helps or {}).get(setting.key, setting.help),
                 action="append" if setting.key == "interface" else "store",
             )
     parser.add_argument("--config", metavar="FILE", help="TOML file with the same keys")
@@ -200,17 +210,22 @@ def _import_asyncio_without_tls() -> None:
 
 
 def _onboarding(arguments: argparse.Namespace) -> None:
-    codes = _node(arguments).call("GET", "/onboarding")
+    node = _node(arguments)
+    codes = node.call("GET", "/onboarding")
     if arguments.json:
         _print_json(codes)
         return
     import subprocess
 
-    from evse_node.display import drawing_command, show_codes
+    from evse_node.control.api import is_object
+    from evse_node.display import commissioning_line, drawing_command, show, show_codes
 
     show_codes(str(codes["qr_code"]), str(codes["manual_code"]))
     if command := drawing_command(str(codes["qr_code"])):
         subprocess.run(command, check=False)
+    status = node.call("GET", "/status")["node"]
+    if is_object(status) and isinstance(fabrics := status["fabrics"], list):
+        show(commissioning_line(str(status["commissioning_window"]), len(fabrics)))
 
 
 def _factory_reset(arguments: argparse.Namespace) -> None:
@@ -218,11 +233,18 @@ def _factory_reset(arguments: argparse.Namespace) -> None:
     if not arguments.yes:
         if not sys.stdin.isatty():
             raise ConfigError("nothing was reset: there is nobody to ask, so give --yes")
-        answer = input("Forget all fabrics and settings? [y/N] ")
-        if answer.strip().lower() not in ("y", "yes"):
+        if not _is_wanted("Forget all fabrics and settings? [y/N] "):
             raise ConfigError("nothing was reset")
     node.call("POST", "/factory-reset")
     print("The node has forgotten its fabrics and settings, and can be commissioned again.")
+
+
+def _is_wanted(question: str) -> bool:
+    try:
+        return input(question).strip().lower() in ("y", "yes")
+    except EOFError:
+        print(file=sys.stderr)
+        return False
 
 
 def _paa(arguments: argparse.Namespace) -> None:

@@ -29,13 +29,17 @@ DEFAULT_CONTROL: Final = HostPort("127.0.0.1", 0)
 def default_storage() -> Path:
     """Return where a node keeps its state unless told otherwise.
 
-    A service manager's STATE_DIRECTORY goes before the user's XDG state folder.
+    A service manager's STATE_DIRECTORY goes before the user's XDG state folder. Raises
+    ConfigError for a user without a home.
     """
     given = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
     if given:
         return Path(given)
     base = os.environ.get("XDG_STATE_HOME")
-    return (Path(base) if base else Path.home() / ".local" / "state") / "evse-node"
+    try:
+        return (Path(base) if base else Path.home() / ".local" / "state") / "evse-node"
+    except RuntimeError:
+        raise ConfigError("storage: you have no home folder: give --storage DIR") from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

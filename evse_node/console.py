@@ -12,7 +12,14 @@ from typing import Final, NoReturn
 
 from evse_node import __version__
 from evse_node.config import NodeConfig
-from evse_node.display import describe, drawing_command, show, show_codes
+from evse_node.display import (
+    commissioning_line,
+    describe,
+    drawing_command,
+    show,
+    show_codes,
+    window_name,
+)
 from evse_node.node import EvseNode
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
@@ -24,9 +31,18 @@ def serve(config: NodeConfig) -> NoReturn:
     level = logging.getLevelNamesMapping()[config.log_level.upper()]
     logging.basicConfig(level=level, format=_LOG_FORMAT, stream=sys.stderr)
     # Its own news at this level is about packets of others.
-    logging.getLogger("zeroconf").setLevel(max(level, logging.WARNING))
+    zeroconf = logging.getLogger("zeroconf")
+    zeroconf.setLevel(max(level, logging.WARNING))
+    if level > logging.DEBUG:
+        zeroconf.addFilter(_without_traceback)
     asyncio.run(_serve(config))
     sys.exit(0)
+
+
+def _without_traceback(record: logging.LogRecord) -> bool:
+    """Leave one line of a record: where a library could not send is of no use."""
+    record.exc_info = None
+    return True
 
 
 async def _serve(config: NodeConfig) -> None:
@@ -44,8 +60,10 @@ async def _serve(config: NodeConfig) -> None:
     async with EvseNode(config) as node:
         show(f"evse-node {__version__}, {config.backend} charger, UDP port {node.port}")
         show(f"  State is kept in {config.storage}")
-        names = ", ".join(interface.name for interface in node.mdns.interfaces)
-        show(f"  Found by DNS-SD as {node.mdns.host}.local on {names or 'no interface'}")
+        if names := ", ".join(interface.name for interface in node.mdns.interfaces):
+            show(f"  Found by DNS-SD as {node.mdns.host}.local on {names}")
+        else:
+            show("  Not found by anyone until a network interface is up")
         address = node.control_address
         show(f"  Control API: {'off' if address is None else f'http://{address}/openapi.json'}")
         show_codes(node.qr_code, node.manual_code)
@@ -69,11 +87,23 @@ class _Changes:
     def __init__(self, node: EvseNode) -> None:
         self._node = node
         self._shown: object = None
+        self._commissioning = ""
 
     def show(self) -> None:
-        """Print the charger's state if it differs from the last line."""
+        """Print what may be commissioned, and the charger's state, if it is new."""
         if not self._node.is_running:
             return
+        self._show_commissioning()
+        self._show_charger()
+
+    def _show_commissioning(self) -> None:
+        stack = self._node.stack
+        line = commissioning_line(window_name(stack.window.status), len(stack.fabrics))
+        if line != self._commissioning:
+            self._commissioning = line
+            show(line)
+
+    def _show_charger(self) -> None:
         charger = self._node.state
         limit = charger.limit
         watched = (

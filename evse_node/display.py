@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from evse_node.control.api import JsonObject, JsonValue, is_object
+
+if TYPE_CHECKING:
+    from evse_node.matter.commissioning import WindowStatus
 
 
 def describe(charger: JsonObject) -> str:
@@ -24,6 +28,24 @@ def show_codes(qr_code: str, manual_code: str) -> None:
     """Print both codes as text."""
     show(f"  Manual code: {_grouped(manual_code)}")
     show(f"  QR code:     {qr_code}")
+
+
+def window_name(status: WindowStatus) -> str:
+    """Return "closed", "basic" or "enhanced"."""
+    name = status.name.removesuffix("_OPEN").lower()
+    return "closed" if name == "not" else name
+
+
+def commissioning_line(window: str, fabrics: int) -> str:
+    """Return what the codes are good for now. `window` is of `window_name`."""
+    if window == "enhanced":
+        return "  A controller has opened the node for another one, with codes of its own."
+    if window == "basic":
+        return "  Ready to be commissioned with these codes."
+    if fabrics:
+        known = f"{fabrics} fabric{'s' if fabrics > 1 else ''}"
+        return f"  Commissioned, on {known}: a controller there can let another one in."
+    return "  Not ready to be commissioned any more: restart the node for another 15 minutes."
 
 
 def drawing_command(qr_code: str) -> list[str]:

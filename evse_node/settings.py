@@ -50,7 +50,7 @@ class Setting(NamedTuple):
         try:
             return self.read(value)
         except ValueError:
-            shown = value if isinstance(value, str) else repr(value)
+            shown = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
             raise ConfigError(f"{source}: '{shown}' cannot be used: give {self.right}") from None
 
 
@@ -81,7 +81,10 @@ def _passcode(value: object) -> int:
 def _path(value: object) -> Path:
     if not isinstance(value, str | Path) or not str(value):
         raise ValueError
-    return Path(value).expanduser()
+    try:
+        return Path(value).expanduser()
+    except RuntimeError as error:  # a home folder that nobody knows
+        raise ValueError from error
 
 
 def _file(value: object) -> Path:
@@ -197,7 +200,14 @@ def _time_zone(value: object) -> str:
 _CERTIFICATE: Final = "a certificate file (DER or PEM) that exists"
 
 SETTINGS: Final = (
-    Setting("storage", "storage", _path, "a folder", "DIR", "folder that keeps the state"),
+    Setting(
+        "storage",
+        "storage",
+        _path,
+        "a folder",
+        "DIR",
+        "folder that keeps the state (~/.local/state/evse-node)",
+    ),
     Setting(
         "port",
         "port",

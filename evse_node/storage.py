@@ -114,6 +114,10 @@ def _make_folder(folder: Path) -> None:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir(mode=0o700, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise ConfigError(
+            f"storage {folder}: a file is in the way; name a folder to write in"
+        ) from None
     except OSError as error:
         raise ConfigError(
             f"storage {folder}: cannot be made ({error.strerror}); name a folder to write in"
@@ -145,7 +149,8 @@ def _open(path: Path) -> sqlite3.Connection:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         connection = sqlite3.connect(path, isolation_level=None)
     except (OSError, sqlite3.Error) as error:
-        raise ConfigError(f"storage {path}: cannot be opened ({error})") from None
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError(f"storage {path}: cannot be opened ({reason})") from None
     try:
         # Exclusive: the lock above leaves nobody to share with, and no shared-memory file
         # is needed.
@@ -154,6 +159,10 @@ def _open(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
         _check(connection, path)
+    except sqlite3.OperationalError as error:
+        # Read-only, full, out of reach: nothing is wrong with what is in it.
+        connection.close()
+        raise ConfigError(f"storage {path}: cannot be used ({error})") from None
     except sqlite3.Error as error:
         connection.close()
         raise _damaged(path, str(error)) from None

@@ -1,19 +1,25 @@
 """Follow a running node through its control API, with nothing but the standard library.
 
-evse-node run &
-python examples/follow_status.py ~/.local/state/evse-node
+    evse-node run &
+    python examples/follow_status.py
+
+For a node with `--storage DIR`, give the folder.
 """
 
 from __future__ import annotations
 
+import argparse
+import contextlib
 import json
-import sys
 from http.client import HTTPConnection
 from pathlib import Path
 
 
 def main(storage: Path, changes: int) -> None:
-    address = json.loads((storage / "control.json").read_text())
+    try:
+        address = json.loads((storage / "control.json").read_text())
+    except FileNotFoundError:
+        raise SystemExit(f"no node runs on {storage}") from None
     connection = HTTPConnection(address["host"], address["port"])
     connection.request("GET", "/events")
     response = connection.getresponse()
@@ -26,4 +32,10 @@ def main(storage: Path, changes: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else -1)
+    default = Path.home() / ".local/state/evse-node"
+    parser = argparse.ArgumentParser(description="Follow a running node.")
+    parser.add_argument("storage", type=Path, nargs="?", default=default, help=f"({default})")
+    parser.add_argument("changes", type=int, nargs="?", default=-1, help="end after so many")
+    arguments = parser.parse_args()
+    with contextlib.suppress(KeyboardInterrupt):
+        main(arguments.storage, arguments.changes)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import time
 
+from evse_node.errors import EvseNodeError
 from evse_node.hal.gpio.board import Board
 from evse_node.hal.gpio.board_file import load_board
 from evse_node.hal.gpio.drivers import Drivers
@@ -52,4 +53,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except EvseNodeError as error:
+        raise SystemExit(str(error)) from None

@@ -13,6 +13,7 @@ import asyncio
 from pathlib import Path
 
 from evse_node.config import NodeConfig
+from evse_node.errors import EvseNodeError
 from evse_node.node import EvseNode
 
 
@@ -45,4 +46,9 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    try:
+        asyncio.run(main())
+    except EvseNodeError as error:
+        raise SystemExit(str(error)) from None
+    except KeyboardInterrupt:
+        pass

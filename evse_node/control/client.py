@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from evse_node.control.api import JsonObject, JsonValue, is_object
-from evse_node.errors import EvseNodeError
+from evse_node.errors import ConfigError, EvseNodeError
 from evse_node.settings import HostPort
 
 CONTROL_FILE: Final = "control.json"
@@ -16,6 +16,10 @@ _TIMEOUT_S: Final = 10.0
 
 class ControlError(EvseNodeError):
     """The node cannot be reached, or refuses."""
+
+
+class ParameterError(ControlError, ConfigError):
+    """The node does not take what it was given."""
 
 
 def write_control_file(folder: Path, address: HostPort) -> None:
@@ -44,8 +48,10 @@ def find_node(folder: Path) -> HostPort:
         return HostPort(str(found["host"]), int(found["port"]))
     except FileNotFoundError:
         raise ControlError(_not_running(folder)) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ControlError(f"{file}: cannot be read: {error}") from None
+    except OSError as error:
+        raise ControlError(f"{file}: cannot be read ({error.strerror})") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise ControlError(f"{file}: cannot be read ({error})") from None
 
 
 def _not_running(folder: Path) -> str:
@@ -63,9 +69,12 @@ class ControlClient:
         self._folder = folder
 
     def call(self, method: str, path: str, parameters: JsonObject | None = None) -> JsonObject:
-        """Return the answer's JSON object. Raises ControlError."""
+        """Return the answer's JSON object.
+
+        Raises ControlError.
+        """
         # Dear to import, and the node itself needs only the file functions of this module.
-        from http.client import HTTPConnection, HTTPException
+        from http.client import BAD_REQUEST, OK, HTTPConnection, HTTPException
 
         connection = HTTPConnection(self._address.host, self._address.port, timeout=_TIMEOUT_S)
         body = None if parameters is None else json.dumps(parameters)
@@ -85,7 +94,9 @@ class ControlClient:
         answer = _parse(text)
         if answer is None:
             raise ControlError(f"{self._address} is no evse-node (HTTP {response.status})")
-        if response.status != 200:
+        if response.status == BAD_REQUEST:
+            raise ParameterError(_message(answer))
+        if response.status != OK:
             raise ControlError(_message(answer))
         return answer
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from evse_node import __version__
 from evse_node.charger import Snapshot
 from evse_node.control.api import ApiError, JsonObject, JsonValue
+from evse_node.display import window_name
 from evse_node.state_machine.limits import Limits
 from evse_node.units import Milliamps, MilliwattHours, Milliwatts
 
@@ -116,7 +117,6 @@ class NodeControl:
 
     def _describe_node(self) -> JsonObject:
         node = self._node
-        window = node.stack.window.status.name.removesuffix("_OPEN").lower()
         return {
             "version": __version__,
             "backend": node.config.backend,
@@ -124,7 +124,7 @@ class NodeControl:
             "port": node.port,
             "host": node.mdns.host,
             "interfaces": [interface.name for interface in node.mdns.interfaces],
-            "commissioning_window": "closed" if window == "not" else window,
+            "commissioning_window": window_name(node.stack.window.status),
             "fabrics": [
                 {
                     "index": fabric.index,

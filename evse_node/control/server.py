@@ -12,6 +12,7 @@ import contextlib
 import ipaddress
 import json
 import logging
+import os
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Final, Protocol, TypeAlias
@@ -70,7 +71,8 @@ class ControlServer:
         try:
             port = await self._http.start(address.host, address.port)
         except OSError as error:
-            reason = error.strerror or str(error)
+            # The event loop's own text says everything twice.
+            reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
             raise ConfigError(
                 f"control: '{address}' cannot be used ({reason}): give another HOST:PORT or off"
             ) from None

@@ -49,7 +49,10 @@ def test_help_names_every_setting_and_command() -> None:
             ["run", "--backend", "nothing", "--interface", "lo", "--port", "0"],
             "backend: 'nothing' is not known",
         ),
-        (["run", "--prot", "1"], "unrecognized arguments: --prot 1 (evse-node --help tells more)"),
+        (["run", "--prot", "1"], "unrecognized arguments: --prot 1 (evse-node run --help"),
+        (["sim", "plug-in", "now"], "unrecognized arguments: now (evse-node sim plug-in --help"),
+        (["run", "--interface", "a/b"], "--interface: 'a/b' cannot be used"),
+        (["run", "--backend", "gpio"], "hal.board: is missing: give a file, or one of"),
         (["run", "--port"], "argument --port: expected one argument"),
         (["dance"], "argument COMMAND: invalid choice: 'dance'"),
         (["sim", "tap"], "the following arguments are required: UID"),
@@ -65,6 +68,11 @@ def test_a_wrong_command_line_is_one_line_and_exit_code_2(
     assert done.stderr.startswith(f"evse-node: {line}")
     assert done.stderr.count("\n") == 1
     assert done.stdout == ""
+
+
+def test_help_keeps_capital_letters() -> None:
+    assert "Run a node until Ctrl-C or SIGTERM." in run("run", "--help").stdout
+    assert "Hold a card to the RFID reader." in run("sim", "tap", "--help").stdout
 
 
 def test_without_a_running_node_it_says_how_to_start_one(tmp_path: Path) -> None:
@@ -143,16 +151,18 @@ def test_a_node_shows_itself_obeys_and_closes_cleanly(
         assert f"State is kept in {tmp_path}" in shown
         assert "Manual code: 3497-011-2332" in shown
         assert "QR code:     MT:-24J0AFN00KA0648G00" in shown
+        assert "Ready to be commissioned with these codes." in shown
         assert "█▀▀▀▀▀█" in shown or "█ ▄▄▄▄▄ █" in shown
         storage = ("--storage", str(tmp_path))
         codes = json.loads(run("onboarding", "--json", *storage).stdout)
         assert codes["manual_code"] == "34970112332"
+        assert "Ready to be commissioned with these codes." in run("onboarding", *storage).stdout
         assert run("sim", "plug-in", *storage).returncode == 0
         assert run("sim", "tap", "04a1b2", *storage).returncode == 0
         status = json.loads(run("sim", "status", "--json", *storage).stdout)
         assert status["charger"]["state"] == "PluggedInNoDemand"
         refused = run("sim", "fault", "Sunburn", *storage)
-        assert refused.returncode == 1
+        assert refused.returncode == 2
         assert refused.stderr.startswith("evse-node: 'Sunburn' is no fault; known are")
         address = json.loads((tmp_path / "control.json").read_text())
         text = run("sim", "status", "--control", f"{address['host']}:{address['port']}").stdout

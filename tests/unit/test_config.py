@@ -157,3 +157,16 @@ def test_attestation_files_come_together(tmp_path: Path) -> None:
     pem.write_text("x")
     with pytest.raises(ConfigError, match="--pai is missing: own attestation needs"):
         load_config({"dac": str(pem)}, {})
+
+
+def test_without_a_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody_knows(path: Path) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("HOME", "STATE_DIRECTORY", "XDG_STATE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "expanduser", nobody_knows)
+    with pytest.raises(ConfigError, match=r"^storage: you have no home folder: give --storage DIR"):
+        load_config({}, {})
+    with pytest.raises(ConfigError, match=r"^--dac: '~nobody/dac.pem' cannot be used"):
+        load_config({"storage": None, "dac": "~nobody/dac.pem"}, {})

@@ -50,6 +50,31 @@ def test_two_chargers(tmp_path: Path) -> None:
     assert lines[0].split()[-1] != lines[1].split()[-1]
 
 
+@pytest.mark.parametrize(
+    ("name", "arguments", "line"),
+    [
+        ("two_chargers.py", ["--interface", "nowhere0"], "interface: 'nowhere0' does not exist"),
+        ("virtual_charger.py", ["--port", "70000"], "NodeConfig.port: '70000' cannot be used"),
+        ("relay_bench.py", ["--board", "nothing"], "board: 'nothing' is no file"),
+        ("follow_status.py", ["/nowhere"], "no node runs on /nowhere"),
+    ],
+)
+def test_what_cannot_be_used_is_one_line(
+    name: str, arguments: list[str], line: str, tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / name), *arguments],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(EXAMPLES.parent), "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith(line)
+    assert done.stderr.count("\n") == 1
+
+
 async def test_charger_toml_and_follow_status(tmp_path: Path) -> None:
     flags = {"storage": str(tmp_path), "port": "0", "interface": "lo", "control": "127.0.0.1:0"}
     config = load_config(flags, {}, EXAMPLES / "charger.toml")

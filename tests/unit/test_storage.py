@@ -113,8 +113,25 @@ def test_a_second_node_is_refused(folder: Path) -> None:
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
+    for folder in (tmp_path / "file", tmp_path / "file/below"):
+        with pytest.raises(ConfigError, match=r"/file.*: a file is in the way; name a folder"):
+            SqliteStore(folder)
     with pytest.raises(ConfigError, match="cannot be made"):
-        SqliteStore(tmp_path / "file")
+        SqliteStore(Path("/proc/folder"))
+
+
+def test_a_database_out_of_reach_is_not_called_damaged(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    SqliteStore(folder).close()
+    connect = sqlite3.connect
+
+    def read_only(path: Path, isolation_level: None) -> sqlite3.Connection:
+        return connect(f"file:{path}?mode=ro", isolation_level=None, uri=True)
+
+    monkeypatch.setattr(sqlite3, "connect", read_only)
+    with pytest.raises(ConfigError, match=r"node\.db: cannot be used \("):
+        SqliteStore(folder)
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ def create(options: Mapping[str, object]) -> GpioBackend:
     right = f"a file, or one of {', '.join(board_names())}"
     if not isinstance(board, str) or not board:
         problem = "is missing" if board is None else f"{board!r} cannot be used"
-        raise ConfigError(f"hal.board: {problem}: give {right}")
+        raise ConfigError(f"hal.board: {problem}: give {right} (`board` in the table [hal])")
     if left:
         raise ConfigError(f"hal.{min(left)}: no such key; known is board")
     return GpioBackend(load_board(board), LinuxDrivers())
