@@ -80,7 +80,6 @@ class ServerAttribute:
             is_list=type_.kind is Kind.LIST,
             is_timed_write=definition.is_timed_write,
             is_fabric_scoped=definition.is_fabric_scoped,
-            is_fabric_sensitive=definition.is_fabric_sensitive,
             changes_omitted=definition.changes_omitted,
         )
 

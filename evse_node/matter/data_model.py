@@ -107,7 +107,6 @@ class AttributeEntry:
     is_list: bool = False
     is_timed_write: bool = False
     is_fabric_scoped: bool = False
-    is_fabric_sensitive: bool = False
     changes_omitted: bool = False
     path_ib: bytes = b""
     encoded: bytes | None = None

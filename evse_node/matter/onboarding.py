@@ -6,6 +6,7 @@ Spec: Matter Core 1.3 "Onboarding Payload"
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import field
 from enum import IntEnum, IntFlag
 from typing import Final
 
@@ -88,7 +89,7 @@ class OnboardingPayload:
     vendor_id: int
     product_id: int
     discriminator: int
-    passcode: int
+    passcode: int = field(repr=False)
     flow: CommissioningFlow = CommissioningFlow.STANDARD
     discovery: DiscoveryCapability = DiscoveryCapability.ON_NETWORK
 
@@ -144,7 +145,7 @@ class OnboardingPayload:
 class ManualCode:
     """What a manual pairing code tells; `short_discriminator` is the upper 4 of 12 bits."""
 
-    passcode: int
+    passcode: int = field(repr=False)
     short_discriminator: int
     vendor_id: int | None = None
     product_id: int | None = None

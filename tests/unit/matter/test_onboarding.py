@@ -238,3 +238,10 @@ def test_arbitrary_text(text: str) -> None:
             parse(text)
     with suppress(DecodeError):
         parse_qr_code("MT:" + text)
+
+
+def test_the_passcode_is_not_shown() -> None:
+    payload = OnboardingPayload(0xFFF1, 0x8001, 3840, 34970112)
+    assert "34970112" not in repr(payload)
+    assert "34970112" not in repr(parse_manual_code(payload.manual_code()))
+    assert payload != OnboardingPayload(0xFFF1, 0x8001, 3840, 34970113)
