@@ -32,8 +32,15 @@ def _create_gpio(options: Mapping[str, object]) -> EvseBackend:
     return create(options)
 
 
+def _create_modbus_evse(options: Mapping[str, object]) -> EvseBackend:
+    from evse_node.hal.external.modbus_config import create
+
+    return create(options)
+
+
 _BUILT_IN: Final[Mapping[str, BackendFactory]] = {
     "gpio": _create_gpio,
+    "modbus-evse": _create_modbus_evse,
     "simulated": create_simulated,
 }
 

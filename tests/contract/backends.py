@@ -12,6 +12,7 @@ from evse_node.hal.contract import Bench
 from evse_node.hal.interface import HalEvent
 from evse_node.hal.simulated import SimulatedBackend
 from tests.contract.gpio_bench import GpioBench
+from tests.contract.modbus_bench import phoenix_bench, simpleevse_bench
 
 
 class SimulatedBench:
@@ -57,5 +58,7 @@ class SimulatedBench:
 
 BENCHES: Final[dict[str, Callable[[], Bench]]] = {
     "gpio": GpioBench,
+    "phoenix-em-cp-pp-eth over TCP": phoenix_bench,
+    "simpleevse over RTU": simpleevse_bench,
     "simulated": SimulatedBench,
 }

@@ -79,7 +79,8 @@ class ModbusBus:
     """One connection. All failures are HalError, and the next request connects anew.
 
     `timeout_s` is how long an answer may take, `pause_s` how long the bus is left alone
-    between requests. To be made within the event loop that it is used in.
+    between requests, `turnaround_s` how long after a broadcast, so that all have taken it in.
+    To be made within the event loop that it is used in.
     """
 
     def __init__(
@@ -88,6 +89,7 @@ class ModbusBus:
         *,
         timeout_s: float = 1.0,
         pause_s: float = 0.0,
+        turnaround_s: float = 0.1,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         client = load_pymodbus(_PURPOSE)
@@ -110,6 +112,7 @@ class ModbusBus:
         self._where = spec.host or spec.port
         self._timeout_s = timeout_s
         self._pause_s = pause_s
+        self._turnaround_s = turnaround_s
         self._sleep = sleep
         self._lock = asyncio.Lock()
         self._is_stale = False
@@ -155,6 +158,7 @@ class ModbusBus:
 
         async with self._lock:
             await self._try(send, unit)
+            await self._sleep(self._turnaround_s)
 
     def close(self) -> None:
         """Let go of the bus. May be repeated."""

@@ -75,6 +75,7 @@ def load_controller(name: str) -> ControllerMap:
         maximum_current_ma=_milliamps(top, "maximum-current-a", 80),
         link=_link(link),
         pause_s=link.number("pause-ms", 0, 5_000, 0) / 1000,
+        turnaround_s=link.number("turnaround-ms", 0, 5_000, 100) / 1000,
         timeout_s=link.number("timeout-ms", 50, 10_000, 1_000) / 1000,
         pilot=_place(status.table("pilot")),
         pilot_states=_pilot_states(states),

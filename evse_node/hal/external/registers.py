@@ -163,7 +163,7 @@ class ControllerMap:
     """One controller's registers.
 
     `pilot_states` say what the pilot's values mean; those of `pilot_kept` say nothing, so
-    that what was known before holds, and any other is state E. `max_gap` is how many
+    that what was known before holds, and any other is nonsense. `max_gap` is how many
     registers in between may be read along.
     """
 
@@ -172,6 +172,7 @@ class ControllerMap:
     firmware: str
     link: ModbusSpec
     pause_s: float
+    turnaround_s: float
     timeout_s: float
     maximum_current_ma: Milliamps
     pilot: Place

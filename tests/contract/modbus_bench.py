@@ -1,0 +1,124 @@
+"""Modbus EVSE controllers on the bench: pymodbus's server with a model, and the real link.
+
+Everything runs in the loop of a thread, so that the bench's hands may wait for it. The
+models' clock and the backend's stand still in between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Coroutine
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from evse_node.hal.external.controller import ExternalController
+from evse_node.hal.external.modbus_evse import MeterOnBus, ModbusEvse, ModbusEvseLink
+from evse_node.hal.external.register_file import load_controller
+from evse_node.hal.gpio.board import ModbusSpec
+from evse_node.hal.gpio.modbus_meter import load_map
+from evse_node.hal.interface import HalEvent, Ratings
+from tests.modbus_evse_peer import Controller, Meter, Peer, Phoenix, SimpleEvse
+
+_T = TypeVar("_T")
+STEP_S = 0.5
+
+
+class LoopThread:
+    """An event loop in a thread, and a way to wait for what it does."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+
+    def run(self, task: Coroutine[Any, Any, _T]) -> _T:
+        return asyncio.run_coroutine_threadsafe(task, self._loop).result(20)
+
+    def close(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+class ModbusBench:
+    """The backend with a server behind it; time passes in `wait` only."""
+
+    def __init__(self, name: str, controller: Controller, *, is_rtu: bool, meter: bool) -> None:
+        self.controller = controller
+        self.events: list[HalEvent] = []
+        self._thread: LoopThread | None = LoopThread()
+        self._peer = Peer(controller, Meter(controller))
+        self._run(self._peer.serve_rtu() if is_rtu else self._peer.serve_tcp())
+        port = self._peer.port
+        spec = (
+            ModbusSpec(port=str(port), unit=controller.unit)
+            if is_rtu
+            else ModbusSpec(host="127.0.0.1", tcp_port=int(port), unit=controller.unit)
+        )
+        chart = replace(load_controller(name), pause_s=0, timeout_s=0.5)
+        own = None if chart.meter is None else MeterOnBus(chart.meter, controller.unit, 0)
+        on_bus = MeterOnBus(load_map("sdm630"), Meter.unit, 0)
+        evse = ModbusEvse(
+            chart=chart, modbus=spec, meter=(own or on_bus) if meter else None, has_socket=True
+        )
+        self.backend = ExternalController(
+            ModbusEvseLink(evse, clock=self._now), Ratings(phases=3), clock=self._now
+        )
+
+    def _now(self) -> float:
+        return self.controller.now
+
+    def _run(self, task: Coroutine[Any, Any, _T]) -> _T:
+        assert self._thread is not None
+        return self._thread.run(task)
+
+    async def start(self) -> None:
+        self._run(self.backend.attach(self.events.append))
+
+    async def stop(self) -> None:
+        if self._thread is None:
+            return
+        self._run(self.backend.stop())
+        self._run(self._peer.close())
+        self._thread.close()
+        self._thread = None
+
+    def plug_in(self) -> None:
+        self._turn_to("B")
+
+    def demand(self) -> None:
+        self._turn_to("C")
+
+    def no_demand(self) -> None:
+        self._turn_to("B")
+
+    def unplug(self) -> None:
+        self._turn_to("A")
+
+    def _turn_to(self, vehicle: str) -> None:
+        self.controller.turn_to(vehicle)
+        self._run(self.backend.poll())
+
+    def wait(self, seconds: float) -> None:
+        end = self.controller.now + seconds
+        while self.controller.now < end:
+            self._run(self.backend.poll())
+            self.controller.advance(min(STEP_S, end - self.controller.now))
+        self._run(self.backend.poll())
+
+    def is_powered(self) -> bool:
+        return self.controller.is_closed
+
+    def tap(self, uid: bytes) -> None:
+        raise NotImplementedError("no reader")
+
+
+def simpleevse_bench() -> ModbusBench:
+    """Over RTU, with a meter on its bus."""
+    return ModbusBench("simpleevse", SimpleEvse(), is_rtu=True, meter=True)
+
+
+def phoenix_bench() -> ModbusBench:
+    """Over TCP, with a meter of its own."""
+    return ModbusBench("phoenix-em-cp-pp-eth", Phoenix(), is_rtu=False, meter=True)
