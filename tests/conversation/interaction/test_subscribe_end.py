@@ -1,3 +1,5 @@
+"""Subscriptions: how they end, how many there may be, and how they go on after a restart."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -14,28 +16,7 @@ from tests.interaction_client import (
     reports_of,
 )
 from tests.interaction_host import Client, InteractionHost
-from tests.sample_cluster import CLUSTER, LEVEL, UPTIME
-
-LEVEL_PATH = (1, CLUSTER, LEVEL)
-
-
-@pytest.fixture
-def host() -> InteractionHost:
-    return InteractionHost(Network())
-
-
-@pytest.fixture
-def controller(host: InteractionHost) -> Client:
-    return Client(host)
-
-
-@pytest.fixture
-def client(controller: Client) -> InteractionClient:
-    return InteractionClient(controller)
-
-
-def run(host: InteractionHost, seconds: float) -> None:
-    host.network.run(seconds)
+from tests.sample_cluster import CLUSTER, LEVEL_PATH, UPTIME
 
 
 class TestEnding:
@@ -45,7 +26,7 @@ class TestEnding:
         client.subscribe(LEVEL_PATH)
         controller.report_status = Status.INVALID_SUBSCRIPTION
         host.samples[1].set(level=8)
-        run(host, 1)
+        host.network.run(1)
         assert len(host.model.subscriptions) == 0
         assert host.store.items("sub/") == []
         assert len(host.exchanges) == 0
@@ -56,7 +37,7 @@ class TestEnding:
         client.subscribe(LEVEL_PATH)
         host.network.lost = lambda data, source, to: to == controller.address
         host.samples[1].set(level=8)
-        run(host, 60)
+        host.network.run(60)
         assert len(host.model.subscriptions) == 0
         assert host.store.items("sub/") == []
 
@@ -66,7 +47,7 @@ class TestEnding:
         client.subscribe(LEVEL_PATH)
         controller.answers_reports = False
         host.samples[1].set(level=8)
-        run(host, 60)
+        host.network.run(60)
         assert len(host.model.subscriptions) == 0
 
     def test_new_subscription_replaces_those_of_the_peer(
@@ -80,7 +61,7 @@ class TestEnding:
         client.subscribe(LEVEL_PATH, keep=False)
         assert len(host.model.subscriptions) == 2
         host.samples[1].set(level=8)
-        run(host, 1)
+        host.network.run(1)
         assert len(reports_of(controller.reports)) == 1
 
     def test_session_replaced_by_another(
@@ -91,7 +72,7 @@ class TestEnding:
         controller.connect()
         host.sessions.remove(old, host.network.now)
         host.samples[1].set(level=8)
-        run(host, 1)
+        host.network.run(1)
         assert reports_of(controller.reports)[0].values == {LEVEL_PATH: 8}
         assert len(host.model.subscriptions) == 1
 
@@ -102,11 +83,11 @@ class TestEnding:
         old = controller.host_session
         host.network.lost = lambda data, source, to: to == controller.address
         host.samples[1].set(level=8)
-        run(host, 0.05)
+        host.network.run(0.05)
         host.network.lost = lambda data, source, to: False
         controller.connect()
         host.sessions.remove(old, host.network.now)
-        run(host, 1)
+        host.network.run(1)
         assert reports_of(controller.reports)[0].values == {LEVEL_PATH: 8}
         assert len(host.model.subscriptions) == 1
 
@@ -117,7 +98,7 @@ class TestEnding:
         controller.sessions.remove(controller.session, host.network.now)
         controller.connect()
         host.samples[1].set(level=8)
-        run(host, 60)
+        host.network.run(60)
         assert reports_of(controller.reports)[0].values == {LEVEL_PATH: 8}
         assert len(host.model.subscriptions) == 1
 
@@ -127,7 +108,7 @@ class TestEnding:
         client.subscribe(LEVEL_PATH)
         host.sessions.remove(controller.host_session, host.network.now)
         host.samples[1].set(level=8)
-        run(host, 1)
+        host.network.run(1)
         assert len(host.model.subscriptions) == 0
 
     def test_fabric_removed(self, host: InteractionHost, controller: Client) -> None:
@@ -146,7 +127,7 @@ class TestEnding:
         client.subscribe(LEVEL_PATH, minimum=5, maximum=10)
         host.samples[1].set(level=8)
         host.model.remove_fabric(1)
-        run(host, 1)
+        host.network.run(1)
         assert len(host.timers) == before
 
 
@@ -209,16 +190,16 @@ class TestResumption:
 
         again.samples[1].emit("Happened", number=9)
         again.model.resume_subscriptions(connect, again.network.now)
-        run(again, 5)
+        again.network.run(5)
         assert calls == [(1, 0x2222, controller.address)]
         (report,) = reports_of(controller.reports)
         assert report.subscription_id == subscription_id
         assert report.value(*LEVEL_PATH) == 33
         assert [event.fields for event in report.events] == [{0: 9}]
         again.samples[1].set(level=34)
-        run(again, 5)
+        again.network.run(5)
         assert reports_of(controller.reports)[1].values == {LEVEL_PATH: 34}
-        run(again, 30)
+        again.network.run(30)
         assert len(reports_of(controller.reports)) == 3
 
     def test_peer_came_back_by_itself(
@@ -229,7 +210,7 @@ class TestResumption:
         controller.host = again
         controller.connect()
         again.model.resume_subscriptions(_no_call, again.network.now)
-        run(again, 5)
+        again.network.run(5)
         assert len(reports_of(controller.reports)) == 1
 
     def test_peer_that_forgot_it(
@@ -241,7 +222,7 @@ class TestResumption:
         controller.connect()
         controller.report_status = Status.INVALID_SUBSCRIPTION
         again.model.resume_subscriptions(_no_call, again.network.now)
-        run(again, 5)
+        again.network.run(5)
         assert len(again.model.subscriptions) == 0
         assert again.store.items("sub/") == []
 
@@ -263,7 +244,7 @@ class TestResumption:
             on_done(None, now)
 
         again.model.resume_subscriptions(connect, again.network.now)
-        run(again, 3600)
+        again.network.run(3600)
         assert len(times) == 6
         assert all(b - a >= 10 for a, b in pairwise(times))
         assert len(again.model.subscriptions) == 0
@@ -278,7 +259,7 @@ class TestResumption:
         controller.host = again
         controller.connect()
         client.subscribe(LEVEL_PATH, keep=False)
-        run(again, 5)
+        again.network.run(5)
         assert len(again.model.subscriptions) == 1
         assert reports_of(controller.reports) == []
         assert len(again.store.items("sub/")) == 1

@@ -22,29 +22,12 @@ from tests.case_node import (
     Node,
     assert_nothing_left,
     flip,
-    make_controller,
-    make_node,
     opcodes_sent,
     refusal,
     send_sigma1,
 )
 from tests.fake_controller import FakeController
 from tests.fakes import Network
-
-
-@pytest.fixture
-def network() -> Network:
-    return Network()
-
-
-@pytest.fixture
-def node(network: Network) -> Node:
-    return make_node(network)
-
-
-@pytest.fixture
-def controller(network: Network, node: Node) -> FakeController:
-    return make_controller(network)
 
 
 def resumed(network: Network) -> bool:

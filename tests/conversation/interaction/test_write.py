@@ -1,3 +1,5 @@
+"""Writing attributes: lists, timed writes, access, data versions."""
+
 from __future__ import annotations
 
 import pytest
@@ -30,16 +32,6 @@ from tests.sample_cluster import (
     TIMED,
     UPTIME,
 )
-
-
-@pytest.fixture
-def host() -> InteractionHost:
-    return InteractionHost(Network())
-
-
-@pytest.fixture
-def client(host: InteractionHost) -> InteractionClient:
-    return InteractionClient(Client(host))
 
 
 def write(attribute: int, data: object, **options: object) -> Write:

@@ -23,27 +23,10 @@ from tests.case_node import (
     TAG,
     Node,
     assert_nothing_left,
-    make_controller,
-    make_node,
     opcodes_sent,
 )
 from tests.fake_controller import Conversation, FakeController
 from tests.fakes import Network
-
-
-@pytest.fixture
-def network() -> Network:
-    return Network()
-
-
-@pytest.fixture
-def node(network: Network) -> Node:
-    return make_node(network)
-
-
-@pytest.fixture
-def controller(network: Network, node: Node) -> FakeController:
-    return make_controller(network)
 
 
 def test_node_calls_a_controller(network: Network, node: Node, controller: FakeController) -> None:

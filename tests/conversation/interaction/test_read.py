@@ -1,3 +1,5 @@
+"""Reading attributes and events: paths, chunks, filters, access."""
+
 from __future__ import annotations
 
 import pytest
@@ -30,16 +32,6 @@ from tests.sample_cluster import (
 )
 
 GLOBAL = {0xFFF8, 0xFFF9, 0xFFFB, 0xFFFC, 0xFFFD}
-
-
-@pytest.fixture
-def host() -> InteractionHost:
-    return InteractionHost(Network())
-
-
-@pytest.fixture
-def client(host: InteractionHost) -> InteractionClient:
-    return InteractionClient(Client(host))
 
 
 def test_reads_one_attribute(host: InteractionHost, client: InteractionClient) -> None:

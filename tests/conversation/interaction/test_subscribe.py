@@ -1,3 +1,5 @@
+"""Subscriptions: how they begin, and what is reported when."""
+
 from __future__ import annotations
 
 import pytest
@@ -17,28 +19,7 @@ from tests.interaction_client import (
     subscribe_request,
 )
 from tests.interaction_host import VIEW, Client, InteractionHost
-from tests.sample_cluster import CLUSTER, FIXED, LEVEL, NOTES, SECRET, UPTIME
-
-LEVEL_PATH = (1, CLUSTER, LEVEL)
-
-
-@pytest.fixture
-def host() -> InteractionHost:
-    return InteractionHost(Network())
-
-
-@pytest.fixture
-def controller(host: InteractionHost) -> Client:
-    return Client(host)
-
-
-@pytest.fixture
-def client(controller: Client) -> InteractionClient:
-    return InteractionClient(controller)
-
-
-def run(host: InteractionHost, seconds: float) -> None:
-    host.network.run(seconds)
+from tests.sample_cluster import CLUSTER, FIXED, LEVEL, LEVEL_PATH, NOTES, SECRET, UPTIME
 
 
 class TestEstablishing:
@@ -142,7 +123,7 @@ class TestEstablishing:
         conversation.send(Opcode.SUBSCRIBE_REQUEST, subscribe_request(LEVEL_PATH))
         conversation.receive()
         conversation.send(Opcode.STATUS_RESPONSE, encode({0: 1, **REVISION}))
-        run(host, 1)
+        host.network.run(1)
         assert len(host.model.subscriptions) == 0
         assert len(host.exchanges) == 0
 
@@ -150,7 +131,7 @@ class TestEstablishing:
         conversation = controller.open()
         conversation.send(Opcode.SUBSCRIBE_REQUEST, subscribe_request(LEVEL_PATH))
         conversation.receive()
-        run(host, 60)
+        host.network.run(60)
         assert len(host.model.subscriptions) == 0
         assert host.store.items("sub/") == []
 
@@ -164,7 +145,7 @@ class TestEstablishing:
         conversation.send(Opcode.STATUS_RESPONSE, OK)
         conversation.receive()
         conversation.close()
-        run(host, 1)
+        host.network.run(1)
         assert [report.values for report in reports_of(controller.reports)] == [{LEVEL_PATH: 8}]
 
 
@@ -174,7 +155,7 @@ class TestReports:
     ) -> None:
         _, subscription_id, _ = client.subscribe((1, CLUSTER, None))
         host.samples[1].set(level=8)
-        run(host, 0)
+        host.network.run(0)
         (report,) = reports_of(controller.reports)
         assert report.values == {LEVEL_PATH: 8}
         assert report.versions == {LEVEL_PATH: host.samples[1].data_version}
@@ -185,7 +166,7 @@ class TestReports:
         client.subscribe(LEVEL_PATH)
         host.network.log.clear()
         host.samples[1].set(level=8)
-        run(host, 0)
+        host.network.run(0)
         assert len(host.network.log) == 3
 
     def test_changes_of_one_turn_go_together(
@@ -195,10 +176,10 @@ class TestReports:
         host.samples[1].set(level=8)
         host.samples[1].set(level=9, timed=True)
         host.samples[0].set(level=1)
-        run(host, 0)
+        host.network.run(0)
         (report,) = reports_of(controller.reports)
         assert report.values == {
-            (1, CLUSTER, LEVEL): 9,
+            LEVEL_PATH: 9,
             (1, CLUSTER, 3): True,
             (0, CLUSTER, LEVEL): 1,
         }
@@ -208,7 +189,7 @@ class TestReports:
     ) -> None:
         client.subscribe(LEVEL_PATH)
         host.samples[1].set(level=7)
-        run(host, 1)
+        host.network.run(1)
         assert controller.reports == []
 
     def test_other_attributes_are_not_reported(
@@ -217,7 +198,7 @@ class TestReports:
         client.subscribe(LEVEL_PATH)
         host.samples[0].set(level=8)
         host.samples[1].set(fixed="x")
-        run(host, 1)
+        host.network.run(1)
         assert controller.reports == []
 
     def test_minimum_interval(
@@ -225,10 +206,10 @@ class TestReports:
     ) -> None:
         client.subscribe(LEVEL_PATH, minimum=3, maximum=10)
         host.samples[1].set(level=8)
-        run(host, 2.9)
+        host.network.run(2.9)
         assert controller.reports == []
         host.samples[1].set(level=9)
-        run(host, 0.2)
+        host.network.run(0.2)
         (report,) = reports_of(controller.reports)
         assert report.values == {LEVEL_PATH: 9}
 
@@ -236,10 +217,10 @@ class TestReports:
         self, host: InteractionHost, controller: Client, client: InteractionClient
     ) -> None:
         client.subscribe(LEVEL_PATH, maximum=10)
-        run(host, 8)
+        host.network.run(8)
         assert controller.reports == []
-        run(host, 2)
-        run(host, 10)
+        host.network.run(2)
+        host.network.run(10)
         reports = reports_of(controller.reports)
         assert [report.values for report in reports] == [{}, {}]
         assert not reports[0].is_suppressed
@@ -248,18 +229,18 @@ class TestReports:
         self, host: InteractionHost, controller: Client, client: InteractionClient
     ) -> None:
         client.subscribe(LEVEL_PATH, maximum=0)
-        run(host, 10)
+        host.network.run(10)
         assert 10 <= len(controller.reports) <= 20
 
     def test_change_postpones_the_sign_of_life(
         self, host: InteractionHost, controller: Client, client: InteractionClient
     ) -> None:
         client.subscribe(LEVEL_PATH, maximum=10)
-        run(host, 8)
+        host.network.run(8)
         host.samples[1].set(level=8)
-        run(host, 8)
+        host.network.run(8)
         assert len(reports_of(controller.reports)) == 1
-        run(host, 2)
+        host.network.run(2)
         assert len(reports_of(controller.reports)) == 2
 
     def test_change_during_a_report(
@@ -269,7 +250,7 @@ class TestReports:
         host.samples[1].set(level=8)
         host.handle_timer(host.network.now)
         host.samples[1].set(level=9)
-        run(host, 1)
+        host.network.run(1)
         assert [report.values for report in reports_of(controller.reports)] == [
             {LEVEL_PATH: 8},
             {LEVEL_PATH: 9},
@@ -281,7 +262,7 @@ class TestReports:
         client.subscribe((None, None, None))
         for sample in host.samples:
             sample.set(fixed="x" * 900)
-        run(host, 1)
+        host.network.run(1)
         (report,) = reports_of(controller.reports)
         assert len(report.values) == 2
         assert report.messages == 2
@@ -291,21 +272,21 @@ class TestReports:
     ) -> None:
         client.subscribe(LEVEL_PATH)
         host.samples[1].set_quietly(level=8)
-        run(host, 1)
+        host.network.run(1)
         assert controller.reports == []
         assert client.read(LEVEL_PATH).value(*LEVEL_PATH) == 8
         host.samples[1].report("level")
-        run(host, 1)
+        host.network.run(1)
         assert reports_of(controller.reports)[0].values == {LEVEL_PATH: 8}
 
     def test_computed_attribute_is_reported_on_request(
         self, host: InteractionHost, controller: Client, client: InteractionClient
     ) -> None:
         client.subscribe((1, CLUSTER, UPTIME))
-        run(host, 5)
+        host.network.run(5)
         assert controller.reports == []
         host.samples[1].report("uptime")
-        run(host, 1)
+        host.network.run(1)
         assert reports_of(controller.reports)[0].value(1, CLUSTER, UPTIME) == 1005
 
     def test_each_fabric_sees_its_part(self, host: InteractionHost, controller: Client) -> None:
@@ -313,7 +294,7 @@ class TestReports:
         for peer in (controller, other):
             InteractionClient(peer).subscribe((1, CLUSTER, NOTES))
         host.samples[1].set(notes=[{"text": "mine", "secret": 1, "fabric_index": 2}])
-        run(host, 1)
+        host.network.run(1)
         assert reports_of(controller.reports)[0].value(1, CLUSTER, NOTES) == []
         assert len(reports_of(other.reports)[0].value(1, CLUSTER, NOTES)) == 1
 
@@ -322,17 +303,17 @@ class TestReports:
     ) -> None:
         client.subscribe(LEVEL_PATH)
         client.write(Write(LEVEL_PATH, 5))
-        run(host, 1)
+        host.network.run(1)
         assert reports_of(controller.reports)[0].values == {LEVEL_PATH: 5}
 
     def test_access_that_was_taken_away(
         self, host: InteractionHost, controller: Client, client: InteractionClient
     ) -> None:
-        client.subscribe((1, CLUSTER, LEVEL), (1, CLUSTER, SECRET), maximum=10)
+        client.subscribe(LEVEL_PATH, (1, CLUSTER, SECRET), maximum=10)
         host.grants.masks[0x2222] = VIEW
         host.grants.change()
         host.samples[1].set(level=8, secret=9)
-        run(host, 1)
+        host.network.run(1)
         assert reports_of(controller.reports)[0].values == {LEVEL_PATH: 8}
 
     def test_changes_without_reports_do_not_pile_up(

@@ -1,3 +1,5 @@
+"""Invoking commands: responses, several at once, timed ones, groups."""
+
 from __future__ import annotations
 
 import pytest
@@ -25,16 +27,6 @@ from tests.sample_cluster import ADD, CLUSTER, FAIL, LOCK, MANAGE, SCOPED
 
 def path(command: int) -> tuple[int, int, int]:
     return (1, CLUSTER, command)
-
-
-@pytest.fixture
-def host() -> InteractionHost:
-    return InteractionHost(Network())
-
-
-@pytest.fixture
-def client(host: InteractionHost) -> InteractionClient:
-    return InteractionClient(Client(host))
 
 
 def test_response_command(host: InteractionHost, client: InteractionClient) -> None:

@@ -1,35 +1,13 @@
+"""Subscriptions to events: urgent ones at once, others with the next report."""
+
 from __future__ import annotations
 
-import pytest
-
-from tests.fakes import Network
 from tests.interaction_client import (
     InteractionClient,
     reports_of,
 )
 from tests.interaction_host import Client, InteractionHost
-from tests.sample_cluster import CLUSTER, HAPPENED, LEVEL, TOLD
-
-LEVEL_PATH = (1, CLUSTER, LEVEL)
-
-
-@pytest.fixture
-def host() -> InteractionHost:
-    return InteractionHost(Network())
-
-
-@pytest.fixture
-def controller(host: InteractionHost) -> Client:
-    return Client(host)
-
-
-@pytest.fixture
-def client(controller: Client) -> InteractionClient:
-    return InteractionClient(controller)
-
-
-def run(host: InteractionHost, seconds: float) -> None:
-    host.network.run(seconds)
+from tests.sample_cluster import CLUSTER, HAPPENED, LEVEL_PATH, TOLD
 
 
 class TestEvents:
@@ -38,7 +16,7 @@ class TestEvents:
     ) -> None:
         client.subscribe(urgent=[(1, CLUSTER, None)])
         host.samples[1].emit("Happened", number=5)
-        run(host, 0)
+        host.network.run(0)
         (report,) = reports_of(controller.reports)
         assert [event.fields for event in report.events] == [{0: 5}]
 
@@ -47,10 +25,10 @@ class TestEvents:
     ) -> None:
         client.subscribe(LEVEL_PATH, events=[(1, CLUSTER, HAPPENED)])
         host.samples[1].emit("Happened", number=5)
-        run(host, 5)
+        host.network.run(5)
         assert controller.reports == []
         host.samples[1].set(level=9)
-        run(host, 1)
+        host.network.run(1)
         (report,) = reports_of(controller.reports)
         assert len(report.events) == 1
         assert report.values == {LEVEL_PATH: 9}
@@ -60,7 +38,7 @@ class TestEvents:
     ) -> None:
         client.subscribe(events=[(1, CLUSTER, HAPPENED)], maximum=10)
         host.samples[1].emit("Happened", number=5)
-        run(host, 10)
+        host.network.run(10)
         assert len(reports_of(controller.reports)[0].events) == 1
 
     def test_each_event_is_reported_once(
@@ -71,7 +49,7 @@ class TestEvents:
         assert len(first.events) == 1
         for number in (2, 3, 4):
             host.samples[1].emit("Happened", number=number)
-            run(host, 1)
+            host.network.run(1)
         reports = reports_of(controller.reports)
         assert [event.fields[0] for report in reports for event in report.events] == [2, 3, 4]
 
@@ -81,9 +59,9 @@ class TestEvents:
         client.subscribe(urgent=[(1, CLUSTER, None)], minimum=5, maximum=10)
         host.samples[1].emit("Happened", number=1)
         host.samples[1].emit("Happened", number=2)
-        run(host, 4.5)
+        host.network.run(4.5)
         assert controller.reports == []
-        run(host, 1)
+        host.network.run(1)
         assert len(reports_of(controller.reports)[0].events) == 2
 
     def test_events_of_other_fabrics(
@@ -91,10 +69,10 @@ class TestEvents:
     ) -> None:
         client.subscribe(urgent=[(1, CLUSTER, TOLD)])
         host.samples[1].emit("Told", number=1, fabric_index=2)
-        run(host, 1)
+        host.network.run(1)
         assert controller.reports == []
         host.samples[1].emit("Told", number=2, fabric_index=1)
-        run(host, 1)
+        host.network.run(1)
         assert len(reports_of(controller.reports)[0].events) == 1
 
     def test_event_minimum(self, host: InteractionHost, client: InteractionClient) -> None:

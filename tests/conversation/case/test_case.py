@@ -1,3 +1,5 @@
+"""Whole CASE handshakes, and those that must not succeed."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -34,8 +36,6 @@ from tests.case_node import (
     Node,
     assert_nothing_left,
     flip,
-    make_controller,
-    make_node,
     opcodes_sent,
     refusal,
     send_sigma1,
@@ -43,22 +43,6 @@ from tests.case_node import (
 from tests.fake_ca import NOT_BEFORE, CertificateAuthority
 from tests.fake_controller import FakeController, RefusedError
 from tests.fakes import Network, address
-
-
-@pytest.fixture
-def network() -> Network:
-    return Network()
-
-
-@pytest.fixture
-def node(network: Network) -> Node:
-    return make_node(network)
-
-
-@pytest.fixture
-def controller(network: Network, node: Node) -> FakeController:
-    return make_controller(network)
-
 
 # Full handshakes.
 

@@ -1,0 +1,24 @@
+"""A node and a controller of the same fabric, without a session yet."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.case_node import Node, make_controller, make_node
+from tests.fake_controller import FakeController
+from tests.fakes import Network
+
+
+@pytest.fixture
+def network() -> Network:
+    return Network()
+
+
+@pytest.fixture
+def node(network: Network) -> Node:
+    return make_node(network)
+
+
+@pytest.fixture
+def controller(network: Network, node: Node) -> FakeController:
+    return make_controller(network)
