@@ -88,6 +88,7 @@ class ModbusEvseLink:
         self._sleep = sleep
         self._bus: ModbusBus | None = None
         self._words: dict[Address, int] = {}
+        self._pilot = PilotState.A
         self._orders: ControllerOrders | None = None
         self._kept: dict[Address, int] = {}
         self._is_kept_known = False
@@ -165,10 +166,11 @@ class ModbusEvseLink:
             await self._answer()
         words = self._words
         pilot_word = words[chart.pilot.address] & chart.pilot.mask
-        if pilot_word in chart.pilot_kept:
-            pilot = None
-        elif (pilot := chart.pilot_states.get(pilot_word)) is None:
-            raise HalError(f"{chart.name} tells {pilot_word} as its pilot's state")
+        if pilot_word not in chart.pilot_kept:
+            if pilot_word not in chart.pilot_states:
+                raise HalError(f"{chart.name} tells {pilot_word} as its pilot's state")
+            self._pilot = chart.pilot_states[pilot_word]
+        pilot = self._pilot
         orders = self._orders
         if orders is not None and orders.is_unavailable and Target.UNAVAILABLE not in chart.orders:
             # It cannot put state F on the pilot; it offers nothing instead.

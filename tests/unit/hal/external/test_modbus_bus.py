@@ -1,0 +1,190 @@
+"""What can happen on a bus, TCP and RTU, against pymodbus's own servers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from pymodbus.constants import ExcCodes
+
+from evse_node.errors import HalError
+from evse_node.hal.external.modbus_bus import ModbusBus
+from evse_node.hal.external.registers import Block, Table
+from evse_node.hal.gpio.board import ModbusSpec
+from tests.modbus_evse_peer import Peer, Phoenix, SimpleEvse
+
+STATUS = Block(Table.HOLDING, 1000, 8)
+TIMEOUT_S = 0.15
+
+
+class Line:
+    """A SimpleEVSE behind a server, and a bus to it."""
+
+    def __init__(self, kind: str) -> None:
+        self.evse = SimpleEvse()
+        self.peer = Peer(self.evse)
+        self.kind = kind
+
+    async def serve(self) -> None:
+        await (self.peer.serve_rtu() if self.kind == "RTU" else self.peer.serve_tcp())
+
+    async def open(self) -> None:
+        await self.serve()
+        port = self.peer.port
+        spec = (
+            ModbusSpec(port=str(port))
+            if self.kind == "RTU"
+            else ModbusSpec(host="127.0.0.1", tcp_port=int(port))
+        )
+        self.bus = ModbusBus(spec, timeout_s=TIMEOUT_S, turnaround_s=0.01)
+
+    async def read(self) -> list[int]:
+        return await self.bus.read(STATUS, 1)
+
+    async def close(self) -> None:
+        self.bus.close()
+        await self.peer.close()
+
+
+@pytest.fixture(params=["RTU", "TCP"])
+async def line(request: pytest.FixtureRequest) -> AsyncIterator[Line]:
+    made = Line(request.param)
+    await made.open()
+    yield made
+    await made.close()
+
+
+async def test_reading_and_writing(line: Line) -> None:
+    assert (await line.read())[:3] == [32, 32, 1]
+    await line.bus.write(Table.HOLDING, 1000, [16], 1)
+    assert line.evse.configured == 16
+
+
+@pytest.mark.parametrize("fault", ["silent", "garbage", "half"])
+async def test_an_answer_that_is_none(line: Line, fault: str) -> None:
+    await line.read()
+    setattr(line.peer.faults, fault, 1)
+    with pytest.raises(HalError, match="does not answer"):
+        await line.read()
+    assert (await line.read())[0] == 32
+
+
+async def test_a_wrong_checksum() -> None:
+    line = Line("RTU")
+    await line.open()
+    line.peer.faults.bad_crc = 1
+    with pytest.raises(HalError, match="does not answer"):
+        await line.read()
+    assert (await line.read())[0] == 32
+    await line.close()
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        (ExcCodes.ILLEGAL_FUNCTION, "does not know the function"),
+        (ExcCodes.ILLEGAL_ADDRESS, "has no such register"),
+        (ExcCodes.DEVICE_FAILURE, "has failed"),
+        (ExcCodes.DEVICE_BUSY, "is busy"),
+    ],
+)
+async def test_a_refusal(line: Line, code: ExcCodes, reason: str) -> None:
+    line.peer.faults.refuse.append(code)
+    with pytest.raises(HalError, match=f"unit 1 on .* refuses: it {reason}"):
+        await line.read()
+    assert (await line.read())[0] == 32
+
+
+async def test_a_register_that_is_not_there(line: Line) -> None:
+    with pytest.raises(HalError, match="has no such register"):
+        await line.bus.read(Block(Table.HOLDING, 5000, 1), 1)
+    with pytest.raises(HalError, match="has no such register"):
+        await line.bus.write(Table.HOLDING, 5000, [1], 1)
+
+
+async def test_nobody_with_this_unit(line: Line) -> None:
+    with pytest.raises(HalError, match=r"unit 9 .* does not answer"):
+        await line.bus.read(STATUS, 9)
+
+
+async def test_a_late_answer_is_not_taken_for_the_next(line: Line) -> None:
+    line.peer.faults.slow_s = TIMEOUT_S * 1.5
+    with pytest.raises(HalError, match="does not answer"):
+        await line.bus.read(Block(Table.HOLDING, 1002, 1), 1)
+    # One register, too, and answered after the late one: only time tells the two apart.
+    line.peer.faults.slow_s = TIMEOUT_S * 0.8
+    assert await line.bus.read(Block(Table.HOLDING, 1000, 1), 1) == [32]
+
+
+async def test_a_slow_answer_is_an_answer(line: Line) -> None:
+    line.peer.faults.slow_s = TIMEOUT_S / 3
+    assert (await line.read())[0] == 32
+
+
+async def test_a_server_that_goes_and_comes_back(line: Line) -> None:
+    await line.read()
+    await line.peer.hang_up()
+    with pytest.raises(HalError):
+        await line.read()
+    await line.serve()
+    assert (await line.read())[0] == 32
+
+
+async def test_a_connection_that_was_closed_meanwhile(line: Line) -> None:
+    await line.read()
+    await line.peer.hang_up()
+    await line.serve()
+    await asyncio.sleep(0.01)
+    assert (await line.read())[0] == 32
+
+
+async def test_a_port_that_is_not_there() -> None:
+    for spec in (ModbusSpec(port="/dev/no-such-port"), ModbusSpec(host="127.0.0.1", tcp_port=9)):
+        bus = ModbusBus(spec, timeout_s=TIMEOUT_S)
+        with pytest.raises(HalError, match="cannot be opened"):
+            await bus.read(STATUS, 1)
+        bus.close()
+        bus.close()
+
+
+async def test_coils() -> None:
+    phoenix = Phoenix()
+    peer = Peer(phoenix)
+    await peer.serve_tcp()
+    bus = ModbusBus(ModbusSpec(host="127.0.0.1", tcp_port=int(peer.port)), timeout_s=TIMEOUT_S)
+    coil = Block(Table.COIL, 400, 1)
+    assert await bus.read(coil, 180) == [0]
+    await bus.write(Table.COIL, 400, [1], 180)
+    assert phoenix.is_enabled
+    assert await bus.read(coil, 180) == [1]
+    bus.close()
+    await peer.close()
+
+
+async def test_requests_keep_their_distance() -> None:
+    waited: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waited.append(seconds)
+
+    peer = Peer(SimpleEvse())
+    await peer.serve_tcp()
+    spec = ModbusSpec(host="127.0.0.1", tcp_port=int(peer.port))
+    bus = ModbusBus(spec, timeout_s=1, pause_s=10, sleep=sleep)
+    for _ in range(3):
+        await bus.read(STATUS, 1)
+    assert len(waited) == 2
+    assert all(9 < seconds <= 10 for seconds in waited)
+    bus.close()
+    await peer.close()
+
+
+async def test_two_at_a_time_take_turns(line: Line) -> None:
+    line.peer.faults.slow_s = 0.01
+    answers = await asyncio.gather(
+        line.bus.read(Block(Table.HOLDING, 1000, 1), 1),
+        line.bus.read(Block(Table.HOLDING, 1002, 1), 1),
+        line.bus.read(Block(Table.HOLDING, 1003, 1), 1),
+    )
+    assert answers == [[32], [1], [5]]
