@@ -5,7 +5,7 @@ from __future__ import annotations
 from evse_node.cluster.server import ClusterEnvironment
 from evse_node.matter.data_model import AuthMode, Endpoint, Node, Privilege, Subject
 from evse_node.matter.exchange import Exchange
-from evse_node.matter.interaction.encoding import encode_status_response
+from evse_node.matter.interaction.encoding import encode_status_response, message_end
 from evse_node.matter.interaction.event_log import EventLog
 from evse_node.matter.interaction.messages import Opcode
 from evse_node.matter.interaction.model import InteractionModel
@@ -147,5 +147,5 @@ class Client(MessageHost):
     def _on_report(self, exchange: Exchange, message: Message, now: float) -> None:
         self.reports.append(message)
         if self.answers_reports and message.opcode == Opcode.REPORT_DATA:
-            status = encode_status_response(self.report_status)
+            status = encode_status_response(self.report_status) + message_end(11)
             exchange.send(PROTOCOL_INTERACTION_MODEL, Opcode.STATUS_RESPONSE, status, now=now)

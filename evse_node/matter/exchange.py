@@ -138,6 +138,7 @@ class Exchange:
                 self._ack_timer.cancel()
                 self._ack_timer = None
         session = self.session
+        payload += self._manager.endings.get(protocol_id, b"")
         counter, datagram = session.seal(
             encode_message(flags, opcode, self.id, protocol_id, payload, acknowledged)
         )
@@ -313,7 +314,8 @@ class GroupExchange(Exchange):
 class ExchangeManager:
     """All exchanges of a node: matching, creating, limits.
 
-    `transmit(datagram, address)` puts a datagram into the outbox.
+    `transmit(datagram, address)` puts a datagram into the outbox. `endings` are bytes at
+    the end of every message that is sent of a protocol.
     """
 
     def __init__(
@@ -326,6 +328,7 @@ class ExchangeManager:
         self.sessions = sessions
         self.timers = timers
         self.transmit = transmit
+        self.endings: dict[int, bytes] = {}
         self._random_bytes = random_bytes
         self._responders: dict[int, Responder] = {}
         self._next_id = int.from_bytes(random_bytes(2), "little")
@@ -337,9 +340,13 @@ class ExchangeManager:
     def __len__(self) -> int:
         return self._count
 
-    def register(self, protocol_id: int, responder: Responder) -> None:
-        """Let `responder` take messages of a protocol that open an exchange."""
+    def register(self, protocol_id: int, responder: Responder, ending: bytes = b"") -> None:
+        """Let `responder` take messages of a protocol that open an exchange.
+
+        `ending` is sent at the end of every message of the protocol.
+        """
         self._responders[protocol_id] = responder
+        self.endings[protocol_id] = ending
 
     def open(self, session: Session, handler: ExchangeHandler) -> Exchange:
         """Open an exchange as initiator. Raises SessionError when the session takes none."""

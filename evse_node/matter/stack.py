@@ -148,6 +148,7 @@ class MatterStack:
             group_endpoints=self.group_keys.endpoints,
             supported_fabrics=supported,
             maximum_paths_per_invoke=settings.parameters.max_paths_per_invoke,
+            revision=settings.parameters.interaction_model_revision,
         )
 
         self._instance = b""

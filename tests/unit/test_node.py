@@ -15,6 +15,7 @@ from evse_node.control.client import ControlClient, ControlError, find_node
 from evse_node.errors import ConfigError, HalError, StorageError
 from evse_node.hal.interface import FaultDetected, HalInbox, Ratings
 from evse_node.hal.simulated import SimulatedBackend
+from evse_node.matter.message import PROTOCOL_INTERACTION_MODEL
 from evse_node.node import EvseNode
 from evse_node.state_machine.faults import FaultState
 from evse_node.state_machine.names import State
@@ -327,3 +328,12 @@ async def test_a_control_file_that_cannot_be_written_is_no_reason_not_to_charge(
         assert node.control_address is not None
         assert "commands do not find the control API" in caplog.text
         (tmp_path / "control.json").mkdir()
+
+
+@pytest.mark.parametrize(("version", "revision"), [("1.3", 11), ("1.4.2", 12)])
+async def test_a_node_says_the_interaction_model_of_its_version(
+    tmp_path: Path, version: str, revision: int
+) -> None:
+    async with EvseNode(config(tmp_path, matter_version=version)) as node:
+        endings = node.stack.exchanges.endings
+        assert endings[PROTOCOL_INTERACTION_MODEL] == bytes((0x24, 0xFF, revision, 0x18))

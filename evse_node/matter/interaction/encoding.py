@@ -1,5 +1,8 @@
 """Encoded parts of answers and reports.
 
+Messages lack their end: the revision of the interaction model, which is the node's, is
+added to each when it is sent.
+
 Spec: Matter Core 1.3, chapter 10 "Interaction Model Encoding Specification"
 """
 
@@ -7,16 +10,19 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from evse_node.matter.interaction.messages import INTERACTION_MODEL_REVISION
 from evse_node.matter.tlv import Writer
 
-MESSAGE_END = bytes((0x24, 0xFF, INTERACTION_MODEL_REVISION, 0x18))
-"""Every message is an anonymous structure that ends with its revision."""
+MESSAGE_END_SIZE = 4
+
+
+def message_end(revision: int) -> bytes:
+    """Return the end of every message: InteractionModelRevision, and that of the structure."""
+    return bytes((0x24, 0xFF, revision, 0x18))
 
 
 def encode_status_response(status: int) -> bytes:
     """Encode a StatusResponseMessage."""
-    return bytes((0x15, 0x24, 0x00, status)) + MESSAGE_END
+    return bytes((0x15, 0x24, 0x00, status))
 
 
 def encode_subscribe_response(subscription_id: int, maximum_interval_s: int) -> bytes:
@@ -25,7 +31,6 @@ def encode_subscribe_response(subscription_id: int, maximum_interval_s: int) -> 
     writer.start_structure()
     writer.uint(0, subscription_id)
     writer.uint(2, maximum_interval_s)
-    writer.raw(MESSAGE_END)
     return writer.getvalue()
 
 

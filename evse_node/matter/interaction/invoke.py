@@ -17,7 +17,7 @@ from evse_node.matter.data_model import (
 )
 from evse_node.matter.exchange import Exchange
 from evse_node.matter.interaction.encoding import (
-    MESSAGE_END,
+    MESSAGE_END_SIZE,
     command_data_response,
     command_status_response,
 )
@@ -41,9 +41,9 @@ from evse_node.matter.message import MAX_PAYLOAD, Message
 from evse_node.matter.session import GroupSession, SecureSession
 
 _START = b"\x15\x28\x00\x36\x01"
-_END = b"\x18" + MESSAGE_END
-_MORE = b"\x18\x29\x02" + MESSAGE_END
-CAPACITY = MAX_PAYLOAD - len(_START) - len(_MORE)
+_END = b"\x18"
+_MORE = b"\x18\x29\x02"
+CAPACITY = MAX_PAYLOAD - len(_START) - len(_MORE) - MESSAGE_END_SIZE
 """Bytes of InvokeResponseIBs in one message."""
 
 

@@ -18,7 +18,6 @@ from evse_node.matter.tlv import TagKey, TlvList, TlvValue, decode_struct
 from evse_node.records import dataclass
 
 PROTOCOL_ID = 1
-INTERACTION_MODEL_REVISION = 11
 
 MAX_U8 = 0xFF
 MAX_U16 = 0xFFFF

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection
 from evse_node.errors import DecodeError, StatusError
 from evse_node.matter.data_model import Node
 from evse_node.matter.exchange import Exchange, ExchangeManager
+from evse_node.matter.interaction.encoding import message_end
 from evse_node.matter.interaction.event_log import EventLog
 from evse_node.matter.interaction.invoke import on_group_invoke_request, on_invoke_request
 from evse_node.matter.interaction.messages import PROTOCOL_ID, Opcode, decode_timed_request
@@ -39,7 +40,7 @@ class InteractionModel:
     """Answers reads, writes, invokes and subscriptions of a node.
 
     `group_endpoints(fabric_index, group_id)` names the endpoints of a group. Removed
-    fabrics are to be told with `remove_fabric`.
+    fabrics are to be told with `remove_fabric`. `revision` is said in every message.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class InteractionModel:
         supported_fabrics: int = 16,
         subscriptions_per_fabric: int = SUBSCRIPTIONS_PER_FABRIC,
         maximum_paths_per_invoke: int = 1,
+        revision: int = 11,
     ) -> None:
         self.access = Access(node, access_control)
         self.event_log = event_log
@@ -73,7 +75,7 @@ class InteractionModel:
         self._store = store
         self._group_endpoints = group_endpoints
         self._maximum_paths_per_invoke = maximum_paths_per_invoke
-        exchanges.register(PROTOCOL_ID, self.on_message)
+        exchanges.register(PROTOCOL_ID, self.on_message, message_end(revision))
 
     def resume_subscriptions(self, connect: Connect, now: float) -> None:
         """Go on with the subscriptions in the store; called once after start.

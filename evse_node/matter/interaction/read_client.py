@@ -13,7 +13,6 @@ from typing import Final, TypeAlias
 from evse_node.errors import DecodeError, StatusError
 from evse_node.matter.data_model import AttributePath
 from evse_node.matter.exchange import Exchange, ExchangeManager
-from evse_node.matter.interaction.encoding import MESSAGE_END
 from evse_node.matter.interaction.messages import Opcode
 from evse_node.matter.interaction.status import Status
 from evse_node.matter.interaction.transaction import (
@@ -100,7 +99,6 @@ def encode_read_request(paths: Sequence[AttributePath]) -> bytes:
         writer.end()
     writer.end()
     writer.boolean(3, True)
-    writer.raw(MESSAGE_END)
     return writer.getvalue()
 
 

@@ -14,7 +14,7 @@ from itertools import chain
 
 from evse_node.errors import StatusError
 from evse_node.matter.data_model import AttributeEntry, Cluster, InteractionContext
-from evse_node.matter.interaction.encoding import MESSAGE_END, attribute_status_report
+from evse_node.matter.interaction.encoding import MESSAGE_END_SIZE, attribute_status_report
 from evse_node.matter.interaction.event_log import LoggedEvent
 from evse_node.matter.interaction.paths import ClusterView, ReportRun
 from evse_node.matter.interaction.status import Status
@@ -23,7 +23,7 @@ from evse_node.matter.message import MAX_PAYLOAD
 logger = logging.getLogger(__name__)
 
 # The structure, a subscription id, both arrays with their ends, the two flags, the end.
-_OVERHEAD = 1 + 6 + 2 * 3 + 2 * 2 + len(MESSAGE_END)
+_OVERHEAD = 1 + 6 + 2 * 3 + 2 * 2 + MESSAGE_END_SIZE
 CAPACITY = MAX_PAYLOAD - _OVERHEAD
 
 _DATA_START = b"\x15\x35\x01\x26\x00"
@@ -173,7 +173,6 @@ class ReportStream:
             self.is_done = True
             if self._is_read:
                 parts.append(b"\x29\x04")
-        parts.append(MESSAGE_END)
         return b"".join(parts)
 
 

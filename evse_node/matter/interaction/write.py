@@ -15,7 +15,7 @@ from evse_node.matter.data_model import (
     InteractionContext,
 )
 from evse_node.matter.exchange import Exchange
-from evse_node.matter.interaction.encoding import MESSAGE_END, attribute_status_ib
+from evse_node.matter.interaction.encoding import MESSAGE_END_SIZE, attribute_status_ib
 from evse_node.matter.interaction.messages import (
     Opcode,
     WriteItem,
@@ -33,6 +33,7 @@ from evse_node.matter.interaction.transaction import (
 from evse_node.matter.message import MAX_PAYLOAD, Message
 from evse_node.matter.session import GroupSession, SecureSession
 
+_CAPACITY = MAX_PAYLOAD - MESSAGE_END_SIZE
 # So many statuses always fit a message.
 _FEW_ITEMS = 32
 
@@ -155,7 +156,7 @@ class WriteTransaction(Transaction):
 
 def _is_response_too_long(request: WriteRequest) -> bool:
     statuses: list[tuple[int, int | None]] = [(Status.SUCCESS, None)] * len(request.items)
-    return len(_encode_response(request, statuses)) > MAX_PAYLOAD
+    return len(_encode_response(request, statuses)) > _CAPACITY
 
 
 def _encode_response(request: WriteRequest, statuses: list[tuple[int, int | None]]) -> bytes:
@@ -165,7 +166,7 @@ def _encode_response(request: WriteRequest, statuses: list[tuple[int, int | None
     status share it.
     """
     response = _join(request.items, statuses)
-    if len(response) > MAX_PAYLOAD:
+    if len(response) > _CAPACITY:
         items: list[WriteItem] = []
         merged: list[tuple[int, int | None]] = []
         for item, status in zip(request.items, statuses, strict=True):
@@ -184,4 +185,4 @@ def _join(items: list[WriteItem], statuses: list[tuple[int, int | None]]) -> byt
         )
         for item, status in zip(items, statuses, strict=True)
     ]
-    return b"\x15\x36\x00" + b"".join(parts) + b"\x18" + MESSAGE_END
+    return b"\x15\x36\x00" + b"".join(parts) + b"\x18"

@@ -6,6 +6,8 @@ from evse_node.cluster.time_synchronization import TimeSynchronizationServer
 from evse_node.cluster.zap import load_definitions
 from evse_node.errors import SessionError
 from evse_node.matter.fabric import FabricTable
+from evse_node.matter.interaction.encoding import message_end
+from evse_node.matter.interaction.messages import PROTOCOL_ID
 from evse_node.matter.interaction.resumption import OnConnected
 from evse_node.matter.node_time import NodeTime
 from evse_node.matter.session import Address
@@ -44,6 +46,7 @@ class Setting:
         self.host.node.endpoints[0].clusters[server.id] = server
         server.attach(0, self.host.environment)
         self.asker = Client(self.host)
+        self.asker.exchanges.endings[PROTOCOL_ID] = message_end(11)
         self.calls: list[tuple[int, int, Address, OnConnected]] = []
         self.refuses = False
         self.store = MemoryStore()

@@ -19,6 +19,7 @@ from evse_node.matter.interaction.encoding import (
     encode_subscribe_response,
     event_path_ib,
     event_status_report,
+    message_end,
 )
 from evse_node.matter.interaction.messages import (
     AttributeRequest,
@@ -201,12 +202,12 @@ def test_write_and_invoke_round_trip(
 
 class TestAnswers:
     def test_status_response(self) -> None:
-        payload = encode_status_response(Status.INVALID_ACTION)
+        payload = encode_status_response(Status.INVALID_ACTION) + message_end(11)
         assert payload == bytes.fromhex("15 24 00 80 24 ff 0b 18")
         assert decode_status_response(payload) == Status.INVALID_ACTION
 
     def test_subscribe_response(self) -> None:
-        payload = encode_subscribe_response(0x12345678, 3600)
+        payload = encode_subscribe_response(0x12345678, 3600) + message_end(11)
         assert decode(payload) == {0: 0x12345678, 2: 3600, 0xFF: 11}
 
     def test_attribute_path(self) -> None:

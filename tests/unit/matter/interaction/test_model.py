@@ -14,7 +14,7 @@ from evse_node.matter.exchange import Exchange
 from evse_node.matter.interaction.messages import Opcode
 from evse_node.matter.message import PROTOCOL_INTERACTION_MODEL, Message
 from evse_node.matter.session import SessionParameters
-from evse_node.matter.tlv import encode
+from evse_node.matter.tlv import decode_struct, encode
 from tests.fakes import Network, RecordingHandler
 from tests.interaction_client import (
     OK,
@@ -56,6 +56,26 @@ def send(client: Client, exchange: Exchange, opcode: int, payload: bytes) -> Non
     if exchange.is_open:
         exchange.send(PROTOCOL_INTERACTION_MODEL, opcode, payload, now=client.network.now)
     client.network.run()
+
+
+@pytest.mark.parametrize("revision", [11, 12])
+def test_every_message_says_the_revision(revision: int) -> None:
+    host = InteractionHost(Network(), revision=revision)
+    client = Client(host)
+    opcodes = set()
+    for opcode, payload in REQUESTS:
+        handler = RecordingHandler()
+        send(client, client.exchanges.open(client.session, handler), opcode, payload)
+        for message in handler.messages:
+            opcodes.add(message.opcode)
+            assert message.payload.endswith(bytes((0x24, 0xFF, revision, 0x18)))
+            assert decode_struct(message.payload)[0xFF] == revision
+    assert opcodes == {
+        Opcode.STATUS_RESPONSE,
+        Opcode.REPORT_DATA,
+        Opcode.WRITE_RESPONSE,
+        Opcode.INVOKE_RESPONSE,
+    }
 
 
 def test_mutated_requests() -> None:

@@ -4,6 +4,7 @@ import pytest
 
 from evse_node.errors import SessionError
 from evse_node.matter.data_model import AttributePath
+from evse_node.matter.interaction.encoding import message_end
 from evse_node.matter.interaction.messages import PROTOCOL_ID, Opcode, decode_read_request
 from evse_node.matter.interaction.read_client import ReadClient, Values, encode_read_request
 from evse_node.matter.tlv import TlvList, TlvValue, encode
@@ -21,6 +22,7 @@ class Asker:
         self.network = Network()
         self.host = InteractionHost(self.network)
         self.client = Client(self.host)
+        self.client.exchanges.endings[PROTOCOL_ID] = message_end(11)
         self.answers: list[Values | None] = []
 
     def read(self, *paths: AttributePath) -> Values | None:
@@ -46,7 +48,7 @@ def test_an_attribute_that_is_not_there_is_missing() -> None:
 
 
 def test_the_request() -> None:
-    request = decode_read_request(encode_read_request(PATHS))
+    request = decode_read_request(encode_read_request(PATHS) + message_end(11))
     assert request.fabric_filtered
     assert [tuple(path)[:3] for path in request.attributes] == [tuple(path) for path in PATHS]
 

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 from evse_node.matter.data_model import AuthMode, InteractionContext, Subject
+from evse_node.matter.interaction.encoding import MESSAGE_END_SIZE, message_end
 from evse_node.matter.interaction.paths import ClusterView
 from evse_node.matter.interaction.report import CAPACITY, ReportStream, attribute_reports
+from evse_node.matter.message import MAX_PAYLOAD
 from evse_node.matter.tlv import decode_struct
 from tests.sample_cluster import FIXED, LEVEL, UPTIME, Sample
 
@@ -50,7 +52,8 @@ def test_messages_are_filled_and_nothing_is_lost() -> None:
         messages.append(stream.next_message())
     counts = []
     for message in messages:
-        reports = decode_struct(message)[1]
+        assert len(message) + MESSAGE_END_SIZE <= MAX_PAYLOAD
+        reports = decode_struct(message + message_end(11))[1]
         assert isinstance(reports, list)
         counts.append(len(reports))
     assert sum(counts) == 500
