@@ -123,7 +123,12 @@ class EnergyManagementBridge:
             # Numbers of forecasts go on growing over restarts, without being stored.
             first_id=self._epoch_s() or 0,
         )
-        self.device_energy_management = DeviceEnergyManagement(self, definition, features=codes)
+        self.device_energy_management = DeviceEnergyManagement(
+            self,
+            definition,
+            features=codes,
+            values={"esa_can_generate": self._plant.can_discharge},
+        )
         self.device_energy_management_mode = DeviceEnergyManagementMode(
             definitions[MANAGEMENT_MODE], self._on_mode
         )

@@ -1,9 +1,10 @@
 """The charger as energy management sees it and acts on it.
 
 Energy management's claim on the current is the charger's claim of the grid. A pause, and
-the wait for a start that somebody asked for, are a claim of no current at all.
+the wait for a start that somebody asked for, are a claim of no current at all. What is asked
+to come from the vehicle is a claim on the discharge current, and the word to turn round.
 
-Not implemented: power adjustments below zero (discharging); the claim is one on charging.
+Not implemented: forecasts of discharging, but for a power adjustment that is under way.
 
 Spec: Matter Application Clusters 1.3 "Device Energy Management Cluster"
 """
@@ -19,7 +20,7 @@ from evse_node.energy_management.forecast import PowerRange
 from evse_node.energy_management.state import NO_ORDERS, Orders
 from evse_node.hal.interface import Ratings
 from evse_node.state_machine.control_pilot import MINIMUM_OFFER_MA
-from evse_node.state_machine.events import Direction, LimitClaimed
+from evse_node.state_machine.events import Direction, DischargeAsked, LimitClaimed
 from evse_node.state_machine.limits import LimitSource
 from evse_node.state_machine.names import State, SupplyState
 from evse_node.units import EpochSeconds, Milliamps, MilliwattHours, Milliwatts, power_mw
@@ -33,6 +34,9 @@ _CONNECTED: Final = frozenset(
     }
 )
 _ENABLED: Final = frozenset({SupplyState.CHARGING_ENABLED, SupplyState.ENABLED})
+_TAKING: Final = frozenset(
+    {State.PLUGGED_IN_DEMAND, State.PLUGGED_IN_CHARGING, State.PLUGGED_IN_DISCHARGING}
+)
 
 
 class ChargerPlant:
@@ -53,10 +57,12 @@ class ChargerPlant:
         self._is_sun_followed = is_sun_followed
         self._epoch_s = epoch_s
         self._orders = NO_ORDERS
-        power = PowerRange(
-            self._power_of(MINIMUM_OFFER_MA),
-            self._power_of(max(MINIMUM_OFFER_MA, ratings.maximum_current_ma)),
-        )
+        back_ma = ratings.maximum_discharge_current_ma
+        self.can_discharge = "V2X" in charger.features and back_ma >= MINIMUM_OFFER_MA
+        least = self._power_of(MINIMUM_OFFER_MA)
+        if self.can_discharge:
+            least = Milliwatts(-self._power_of(back_ma))
+        power = PowerRange(least, self._power_of(max(MINIMUM_OFFER_MA, ratings.maximum_current_ma)))
         self._power = power
         supply = self._supply(MINIMUM_OFFER_MA, Milliamps(0), Milliamps(0))
         self._without_vehicle = {each: Conditions(each, power, supply) for each in Availability}
@@ -78,9 +84,20 @@ class ChargerPlant:
             self._claim(before, orders, now)
 
     def _claim(self, before: Orders, orders: Orders, now: float) -> None:
+        is_back, was_back = orders.discharge_ma is not None, before.discharge_ma is not None
+        # What is to flow after a turn is known before it.
+        if is_back and orders.discharge_ma != before.discharge_ma:
+            self._put_claim(orders.discharge_ma, Direction.DISCHARGE, now)
+            if not was_back:
+                self._charger.handle(DischargeAsked(True), now)
         if orders.limit_ma != before.limit_ma:
-            claim = LimitClaimed(LimitSource.GRID, orders.limit_ma, (Direction.CHARGE,))
-            self._charger.handle(claim, now)
+            self._put_claim(orders.limit_ma, Direction.CHARGE, now)
+        if was_back and not is_back:
+            self._charger.handle(DischargeAsked(False), now)
+            self._put_claim(None, Direction.DISCHARGE, now)
+
+    def _put_claim(self, current_ma: Milliamps | None, direction: Direction, now: float) -> None:
+        self._charger.handle(LimitClaimed(LimitSource.GRID, current_ma, (direction,)), now)
 
     def _follow_mode(self, now: float) -> None:
         is_free = not self._orders.overrides_schedule
@@ -110,7 +127,9 @@ class ChargerPlant:
         """
         snapshot = self._charger.snapshot()
         availability = _availability(snapshot)
-        if snapshot.state not in _CONNECTED or snapshot.supply_state not in _ENABLED:
+        discharge_power = self._discharge_power(snapshot)
+        is_enabled = snapshot.supply_state in _ENABLED or discharge_power is not None
+        if snapshot.state not in _CONNECTED or not is_enabled:
             return self._without_vehicle[availability]
         need, start_time = _need(snapshot), self._planned_start(snapshot)
         limits = self._charger.state.charge_limits
@@ -123,6 +142,7 @@ class ChargerPlant:
                 maximum_ma,
                 # For a target it takes more than the sun gives.
                 limits.current_without(LimitSource.GRID) if start_time is None else maximum_ma,
+                discharge_power,
             ),
             is_connected=True,
             wants_energy=self._wants_energy(snapshot, need),
@@ -131,12 +151,26 @@ class ChargerPlant:
         )
 
     def _supply(
-        self, minimum_ma: Milliamps, maximum_ma: Milliamps, intended_ma: Milliamps
+        self,
+        minimum_ma: Milliamps,
+        maximum_ma: Milliamps,
+        intended_ma: Milliamps,
+        discharge_power: PowerRange | None = None,
     ) -> Supply:
-        ratings = self._ratings
-        return Supply(
-            ratings.nominal_voltage_mv, ratings.phases, minimum_ma, maximum_ma, intended_ma
-        )
+        voltage_mv, phases = self._ratings.nominal_voltage_mv, self._ratings.phases
+        return Supply(voltage_mv, phases, minimum_ma, maximum_ma, intended_ma, discharge_power)
+
+    def _discharge_power(self, snapshot: Snapshot) -> PowerRange | None:
+        """Return what may come from a vehicle, energy management's own claim left out."""
+        if not self.can_discharge or snapshot.discharging is None:
+            return None
+        if snapshot.supply_state not in _ENABLED | {SupplyState.DISCHARGING_ENABLED}:
+            return None
+        back_ma = self._charger.state.discharge_limits.current_without(LimitSource.GRID)
+        if back_ma < MINIMUM_OFFER_MA:
+            return None
+        most, least = self._power_of(back_ma), self._power_of(MINIMUM_OFFER_MA)
+        return PowerRange(Milliwatts(-most), Milliwatts(-least))
 
     def _solar_claim(self) -> Milliamps | None:
         return self._charger.state.charge_limits.claim(LimitSource.SOLAR)
@@ -148,7 +182,7 @@ class ChargerPlant:
         """
         if snapshot.is_held and need.remaining_mwh == 0:
             return False  # it has what its target asks for, and waits for the next one
-        if snapshot.state in (State.PLUGGED_IN_DEMAND, State.PLUGGED_IN_CHARGING):
+        if snapshot.state in _TAKING:
             return True
         claims = (self._orders.limit_ma, self._solar_claim())
         is_withheld = any(claim is not None and claim < MINIMUM_OFFER_MA for claim in claims)

@@ -27,6 +27,8 @@ class Supply:
     `maximum_ma` is the limit of all others: energy management's own claim left out, and
     what the charger denies itself by following the sun. `intended_ma` is that, too: what
     the charger would offer by itself once it does not wait any more; 0 for nothing.
+    `discharge_power` is what may be drawn from the vehicle, None for nothing: powers below
+    zero, the most of it first.
     """
 
     voltage_mv: Millivolts
@@ -34,6 +36,7 @@ class Supply:
     minimum_ma: Milliamps
     maximum_ma: Milliamps
     intended_ma: Milliamps
+    discharge_power: PowerRange | None = None
 
     @property
     def power(self) -> PowerRange | None:
@@ -85,10 +88,11 @@ class Need:
 class Conditions:
     """The charger and its vehicle now.
 
-    `power` is the range of the whole appliance, whatever is limited at present.
-    `is_connected`: a vehicle is there and may be charged. `wants_energy`: as far as one
-    can tell, it would take energy that it is offered. `start_time` is when the charger's
-    own schedule begins, None when it does not wait.
+    `power` is the range of the whole appliance, whatever is limited at present; it begins
+    below zero for one that can discharge.
+    `is_connected`: a vehicle is there and may be charged, or discharged. `wants_energy`: as
+    far as one can tell, it would take energy that it is offered. `start_time` is when the
+    charger's own schedule begins, None when it does not wait.
     """
 
     availability: Availability

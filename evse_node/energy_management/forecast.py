@@ -11,7 +11,7 @@ from evse_node.units import EpochSeconds, MilliwattHours, Milliwatts
 
 @dataclass(frozen=True, slots=True)
 class PowerRange:
-    """The least and the most power of an appliance that is on."""
+    """The least and the most power of an appliance that is on; below zero it gives power."""
 
     minimum_mw: Milliwatts
     maximum_mw: Milliwatts

@@ -47,7 +47,9 @@ def own_forecast(state: EnergyState, epoch_s: EpochSeconds, now: float) -> Forec
         if planned is not None and planned > end_time:
             caps.append(Cap(end_time, planned, Milliwatts(0)))
     deadline = need.deadline if need.is_promised else None
-    return make_forecast(0, needed_energy(need, power), start_time, deadline, power, caps)
+    energy_mwh = needed_energy(need, power)
+    back = supply.discharge_power
+    return make_forecast(0, energy_mwh, start_time, deadline, power, caps, back)
 
 
 def return_to_own(state: EnergyState) -> EnergyState:

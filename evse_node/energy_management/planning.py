@@ -23,6 +23,7 @@ from evse_node.units import EpochSeconds, MilliwattHours, Milliwatts
 MAXIMUM_SLOTS: Final = 10
 IDLE: Final = 0
 CHARGING: Final = 1
+DISCHARGING: Final = 2
 
 _SLOT_S: Final = 3600
 """A longer time at one power becomes several slots, so that each can be changed."""
@@ -50,7 +51,7 @@ class Cap:
 
 
 class Block(NamedTuple):
-    """A time at one power; 0 is off."""
+    """A time at one power; 0 is off, and below that energy comes back."""
 
     duration_s: int
     power_mw: int
@@ -66,20 +67,29 @@ def needed_energy(need: Need, power: PowerRange) -> MilliwattHours:
 
 
 def fill(
-    energy_mwh: int, start_time: EpochSeconds, power: PowerRange, caps: Sequence[Cap] = ()
+    energy_mwh: int,
+    start_time: EpochSeconds,
+    power: PowerRange,
+    caps: Sequence[Cap] = (),
+    discharge_power: PowerRange | None = None,
 ) -> list[Block]:
-    """Deliver an energy as early as the caps allow. `caps` are in order and do not overlap."""
+    """Deliver an energy as early as the caps allow. `caps` are in order and do not overlap.
+
+    A cap within `discharge_power` is a time in which energy comes back, and is to be
+    delivered again.
+    """
     blocks: list[Block] = []
     left_mws, now = energy_mwh * 3600, int(start_time)
     for cap in caps:
         cap_mw = min(cap.power_mw, power.maximum_mw)
-        if cap_mw < power.minimum_mw:
+        is_back = discharge_power is not None and discharge_power.holds(cap_mw)
+        if cap_mw < power.minimum_mw and not is_back:
             cap_mw = Milliwatts(0)
         for power_mw, until in ((power.maximum_mw, cap.start_time), (cap_mw, cap.end_time)):
             available_s = until - now
             if available_s <= 0 or left_mws <= 0:
                 continue
-            used_s = min(available_s, -(-left_mws // power_mw)) if power_mw else available_s
+            used_s = min(available_s, -(-left_mws // power_mw)) if power_mw > 0 else available_s
             blocks.append(Block(used_s, power_mw))
             left_mws -= power_mw * used_s
             now += used_s
@@ -105,13 +115,14 @@ def make_forecast(
     latest_end_time: EpochSeconds | None,
     power: PowerRange,
     caps: Sequence[Cap] = (),
+    discharge_power: PowerRange | None = None,
 ) -> Forecast | None:
     """Return a forecast that delivers an energy; None when it would have too many slots.
 
     It may end after `latest_end_time`, which then moves to the end; without one there
     is some flexibility. A wait at the beginning makes the start later instead of a slot.
     """
-    blocks = fill(energy_mwh, start_time, power, caps)
+    blocks = fill(energy_mwh, start_time, power, caps, discharge_power)
     if blocks and not blocks[0].power_mw:
         start_time = EpochSeconds(start_time + blocks[0].duration_s)
         del blocks[0]
@@ -123,7 +134,8 @@ def make_forecast(
     latest_end_time = max(latest_end_time, end_time)
     pieces = _split(blocks)
     # Pieces of a block are as long as each other, save for a second.
-    slots = {each: _slot(each, latest_end_time - end_time, power) for each in set(pieces)}
+    slack_s = latest_end_time - end_time
+    slots = {each: _slot(each, slack_s, power, discharge_power) for each in set(pieces)}
     return Forecast(
         id=number,
         start_time=start_time,
@@ -146,16 +158,24 @@ def _split(blocks: Sequence[Block]) -> list[Block]:
     return pieces
 
 
-def _slot(block: Block, slack_s: int, power: PowerRange) -> Slot:
+def _slot(
+    block: Block, slack_s: int, power: PowerRange, discharge_power: PowerRange | None
+) -> Slot:
     duration_s, power_mw = block
+    if power_mw > 0:
+        held, esa_state = power, CHARGING
+    elif power_mw < 0 and discharge_power is not None:
+        held, esa_state = discharge_power, DISCHARGING
+    else:
+        held, esa_state = PowerRange(Milliwatts(0), Milliwatts(0)), IDLE
     slot = Slot(
         duration_s=duration_s,
         shortest_s=duration_s,
         longest_s=duration_s,
         power_mw=Milliwatts(power_mw),
-        power=power if power_mw else PowerRange(Milliwatts(0), Milliwatts(0)),
+        power=held,
         energy_mwh=energy_of(power_mw, duration_s),
-        esa_state=CHARGING if power_mw else IDLE,
+        esa_state=esa_state,
     )
     return _flexible_slot(slot, slack_s, power)
 
@@ -170,7 +190,7 @@ def flexible(forecast: Forecast, power: PowerRange) -> Forecast:
 
 
 def _flexible_slot(slot: Slot, slack_s: int, power: PowerRange) -> Slot:
-    if not slot.power_mw:
+    if slot.power_mw <= 0:
         return slot
     shortest_s = min(slot.duration_s, duration_for(slot.energy_mwh, power.maximum_mw))
     longest_s = slot.duration_s + slack_s

@@ -72,12 +72,14 @@ class Orders:
     """What the charger is to do.
 
     `limit_ma` is energy management's claim on the current, 0 while it may not flow, None
-    without a claim. `overrides_schedule`: charging waits neither for the charger's own
+    without a claim. `discharge_ma` is the current that is to come from the vehicle, None for
+    none. `overrides_schedule`: charging waits neither for the charger's own
     schedule nor for the sun, because what somebody asked for has taken their place.
     """
 
     limit_ma: Milliamps | None = None
     overrides_schedule: bool = False
+    discharge_ma: Milliamps | None = None
 
 
 NO_ORDERS: Final = Orders()
@@ -138,20 +140,24 @@ class EnergyState:
             return ()
         if self.script is not None:
             return self.script.options
-        power = self.supply_power
-        if power is None or not self.is_available or self.is_idle:
+        if not self.is_available or self.is_idle:
             return ()
-        longest_s = self._longest_adjustment_s(power)
-        if longest_s < _SHORTEST_ADJUSTMENT_S:
-            return ()
-        return (PowerOption(power, _SHORTEST_ADJUSTMENT_S, longest_s),)
+        options = (
+            PowerOption(power, _SHORTEST_ADJUSTMENT_S, self._longest_adjustment_s(power))
+            for power in (self.supply_power, self.conditions.supply.discharge_power)
+            if power is not None
+        )
+        return tuple(option for option in options if option.longest_s >= option.shortest_s)
 
     def _longest_adjustment_s(self, power: PowerRange) -> int:
         """Return how long the least power is harmless: what is missed fits before the deadline."""
-        missed_mw = power.maximum_mw - power.minimum_mw
-        if self.forecast is None or not self.conditions.need.is_promised or not missed_mw:
+        supply = self.supply_power
+        if self.forecast is None or not self.conditions.need.is_promised or supply is None:
             return _LONGEST_ADJUSTMENT_S
-        harmless_s = self.forecast.slack_s * power.maximum_mw // missed_mw
+        missed_mw = supply.maximum_mw - power.minimum_mw
+        if not missed_mw:
+            return _LONGEST_ADJUSTMENT_S
+        harmless_s = self.forecast.slack_s * supply.maximum_mw // missed_mw
         return min(_LONGEST_ADJUSTMENT_S, harmless_s)
 
     @property
@@ -203,7 +209,10 @@ def orders(state: EnergyState, epoch_s: EpochSeconds | None) -> Orders:
     if state.pause is not None:
         return Orders(Milliamps(0), rules_forecast)
     if state.adjustment is not None:
-        return Orders(supply.current_ma(state.adjustment.power_mw), rules_forecast)
+        current_ma = supply.current_ma(abs(state.adjustment.power_mw))
+        if state.adjustment.power_mw < 0:
+            return Orders(None, rules_forecast, current_ma)
+        return Orders(current_ma, rules_forecast)
     if state.altered_by is None or state.forecast is None or epoch_s is None:
         return NO_ORDERS
     active_slot = state.forecast.active_slot_at(epoch_s)

@@ -149,6 +149,8 @@ def _settle(state: EnergyState, moment: Moment, notices: list[Notice]) -> Energy
         cause = EndCause.FAULT if is_fault else EndCause.OFFLINE
         state = _stop(state, cause, moment, notices)
         return replace(state, forecast=None, altered_by=None, grounds=())
+    if not _is_adjustment_possible(state):
+        state = end_adjustment(state, EndCause.CANCELLED, moment, notices)
     if state.pause is not None or state.idle_at is not None:
         return state  # the forecast stands still
     if moment.epoch_s is None:
@@ -156,11 +158,22 @@ def _settle(state: EnergyState, moment: Moment, notices: list[Notice]) -> Energy
     return _renew_forecast(state, moment, moment.epoch_s)
 
 
+def _is_adjustment_possible(state: EnergyState) -> bool:
+    """Tell whether the energy may still flow the way that it was asked to."""
+    if state.adjustment is None:
+        return True
+    supply = state.conditions.supply
+    way = supply.discharge_power if state.adjustment.power_mw < 0 else supply.power
+    return way is not None or state.idle_at is not None
+
+
 def _look_for_vehicle(state: EnergyState, moment: Moment) -> EnergyState:
     """Note whether there is a vehicle that wants energy."""
     if not state.is_available:
         return replace(state, is_idle=True, idle_at=None)
-    if state.conditions.wants_energy and state.supply_power is not None:
+    supply = state.conditions.supply
+    has_supply = supply.power is not None or supply.discharge_power is not None
+    if state.conditions.wants_energy and has_supply:
         return replace(state, is_idle=False, idle_at=None)
     if state.is_idle:
         return state

@@ -169,6 +169,13 @@ class LimitClaimed:
 
 
 @dataclass(frozen=True, slots=True)
+class DischargeAsked:
+    """Where both directions are allowed, energy is to come from the vehicle, or no longer."""
+
+    is_asked: bool
+
+
+@dataclass(frozen=True, slots=True)
 class ChargingHeld:
     """A schedule holds charging back, or lets it go."""
 
@@ -214,6 +221,7 @@ Event: TypeAlias = (
     | Disable
     | StartDiagnostics
     | LimitClaimed
+    | DischargeAsked
     | ChargingHeld
     | ClockRead
     | Reset

@@ -29,6 +29,7 @@ from evse_node.state_machine.events import (
     DiagnosticsCompleted,
     Direction,
     Disable,
+    DischargeAsked,
     EnableCharging,
     EnableDischarging,
     Event,
@@ -99,6 +100,8 @@ def _on_event(state: EvseState, event: Event, now: float, effects: list[Effect])
             for direction in directions:
                 state = _claim(state, source, current_ma, direction)
             return weigh_power(state, now, effects)
+        case DischargeAsked(is_asked):
+            return _on_discharge_asked(state, is_asked, now, effects)
         case ChargingHeld(is_held):
             return weigh_power(replace(state, is_held=is_held), now, effects)
         case ClockRead(epoch_s):
@@ -255,6 +258,17 @@ def _withdraw(state: EvseState, now: float, effects: list[Effect]) -> EvseState:
     return weigh_power(state, now, effects)
 
 
+def _on_discharge_asked(
+    state: EvseState, is_asked: bool, now: float, effects: list[Effect]
+) -> EvseState:
+    """Turn the energy round if it may flow the other way, too."""
+    state = replace(state, is_discharge_asked=is_asked)
+    transfer, direction = state.transfer, state.permitted_direction
+    if transfer is not None and direction is not None and transfer.direction is not direction:
+        state = put(state, Input.NO_POWER, now, effects)
+    return weigh_power(state, now, effects)
+
+
 def _on_clock(state: EvseState, epoch_s: int, now: float, effects: list[Effect]) -> EvseState:
     has_ended = [
         direction
@@ -311,6 +325,7 @@ def _on_reset(state: EvseState, now: float) -> EvseState:
     fresh = EvseState(
         settings=state.settings,
         pilot=PilotState.A,
+        is_discharge_asked=state.is_discharge_asked,
         charge_limits=state.charge_limits.with_claim(LimitSource.COMMAND, 0),
         discharge_limits=state.discharge_limits.with_claim(LimitSource.COMMAND, 0),
         meter=state.meter,

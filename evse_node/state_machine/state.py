@@ -128,6 +128,7 @@ class EvseState:
     causes: frozenset[FaultState] = frozenset()
     is_diagnosing: bool = False
     is_held: bool = False
+    is_discharge_asked: bool = False
     is_authorized: bool = False
     charging: Permission | None = None
     discharging: Permission | None = None
@@ -207,9 +208,12 @@ class EvseState:
     def permitted_direction(self) -> Direction | None:
         """Which way energy may start to flow; None for neither.
 
-        Where charging is allowed, a vehicle is never emptied because charging has to wait.
+        Where both are allowed, a vehicle is emptied only if that is asked for: never because
+        charging has to wait.
         """
-        direction = Direction.CHARGE if self.charging is not None else Direction.DISCHARGE
+        is_to_charge = self.charging is not None and not self.is_discharge_asked
+        is_back = self.discharging is not None and not is_to_charge
+        direction = Direction.DISCHARGE if is_back else Direction.CHARGE
         return direction if self.is_permitted(direction) else None
 
     def with_timer(self, timer: Timer, when: float) -> EvseState:

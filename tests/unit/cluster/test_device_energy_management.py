@@ -70,10 +70,10 @@ def test_commands_work_inside_and_outside_a_timed_interaction(feature_map: str) 
 def test_attributes_at_rest(feature_map: str) -> None:
     host = EnergyHost(feature_map)
     assert host.show("ESAType") == 0
-    assert host.show("ESACanGenerate") is False
+    assert host.show("ESACanGenerate") is True
     assert host.esa_state == ONLINE
     least, most = as_int(host.show("AbsMinPower")), as_int(host.show("AbsMaxPower"))
-    assert (least, most) == (1_380_000, 7_360_000)
+    assert (least, most) == (-7_360_000, 7_360_000)
     if feature_map == PFR_MAP:
         assert host.show("PowerAdjustmentCapability") is None
     assert host.show("Forecast") is None

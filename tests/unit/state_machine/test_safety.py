@@ -62,6 +62,7 @@ events: st.SearchStrategy[e.Event] = st.one_of(
         currents,
     ),
     st.builds(e.ChargingHeld, st.booleans()),
+    st.builds(e.DischargeAsked, st.booleans()),
     st.builds(e.ClockRead, st.integers(0, 100).map(EpochSeconds)),
     st.just(e.Reset()),
     st.builds(e.TimerExpired, st.sampled_from(e.Timer)),

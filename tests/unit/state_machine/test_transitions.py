@@ -150,6 +150,8 @@ EVENTS: dict[str, e.Event] = {
     "limit 40 A": e.LimitClaimed(LimitSource.GRID, Milliamps(40_000)),
     "held": e.ChargingHeld(True),
     "let go": e.ChargingHeld(False),
+    "discharge asked": e.DischargeAsked(True),
+    "discharge not asked": e.DischargeAsked(False),
     "cable": e.CableChanged(Milliamps(20_000)),
     "no cable": e.CableChanged(None),
     "clock": e.ClockRead(EpochSeconds(800_000_000)),
@@ -375,6 +377,29 @@ class TestPermissions:
         machine.put(ENABLE)
         assert machine.state.state is DISCHARGING
         assert machine.state.supply_state is SupplyState.ENABLED
+
+    def test_asking_for_a_discharge_turns_charging_around(self) -> None:
+        machine = machine_in(CHARGING, BOTH)
+        machine.put(DISCHARGE)
+        assert machine.state.state is CHARGING
+        machine.put(e.DischargeAsked(True))
+        assert machine.state.state is DISCHARGING
+        machine.put(e.DischargeAsked(False))
+        assert machine.state.state is CHARGING
+
+    def test_a_discharge_that_is_not_allowed_is_asked_for_in_vain(self) -> None:
+        machine = machine_in(CHARGING, BOTH)
+        machine.put(e.DischargeAsked(True))
+        assert machine.state.state is CHARGING
+        machine.put(A, B, C)
+        assert machine.state.state is CHARGING
+        machine.put(DISCHARGE, A, B, C)
+        assert machine.state.state is DISCHARGING
+
+    def test_asked_for_is_no_permission_to_charge(self) -> None:
+        machine = machine_in(DISCHARGING)
+        machine.put(e.DischargeAsked(True), e.DischargeAsked(False))
+        assert machine.state.state is DISCHARGING
 
 
 class TestLimits:
