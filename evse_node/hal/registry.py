@@ -38,8 +38,15 @@ def _create_modbus_evse(options: Mapping[str, object]) -> EvseBackend:
     return create(options)
 
 
+def _create_openevse(options: Mapping[str, object]) -> EvseBackend:
+    from evse_node.hal.external.openevse import create
+
+    return create(options)
+
+
 _BUILT_IN: Final[Mapping[str, BackendFactory]] = {
     "gpio": _create_gpio,
+    "openevse": _create_openevse,
     "modbus-evse": _create_modbus_evse,
     "simulated": create_simulated,
 }

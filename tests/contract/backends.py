@@ -13,6 +13,7 @@ from evse_node.hal.interface import HalEvent
 from evse_node.hal.simulated import SimulatedBackend
 from tests.contract.gpio_bench import GpioBench
 from tests.contract.modbus_bench import phoenix_bench, simpleevse_bench
+from tests.contract.openevse_bench import OpenEvseBench
 
 
 class SimulatedBench:
@@ -58,6 +59,7 @@ class SimulatedBench:
 
 BENCHES: Final[dict[str, Callable[[], Bench]]] = {
     "gpio": GpioBench,
+    "openevse": OpenEvseBench,
     "phoenix-em-cp-pp-eth over TCP": phoenix_bench,
     "simpleevse over RTU": simpleevse_bench,
     "simulated": SimulatedBench,

@@ -24,7 +24,7 @@ from evse_node.hal.external.capabilities import OrderedContactor, OrderedLock, O
 from evse_node.hal.external.link import ControllerOrders, ControllerStatus, Link, LinkTraits
 from evse_node.hal.external.orders import Wishes
 from evse_node.hal.external.reading import read_once
-from evse_node.hal.external.teller import StatusTeller
+from evse_node.hal.external.teller import LOST, StatusTeller
 from evse_node.hal.interface import (
     HalEvent,
     HalInbox,
@@ -32,7 +32,6 @@ from evse_node.hal.interface import (
     SelfTestCompleted,
 )
 from evse_node.records import dataclass
-from evse_node.state_machine.faults import FaultState
 from evse_node.units import Milliamps
 
 __all__ = [
@@ -48,9 +47,6 @@ _LOGGER: Final = logging.getLogger(__name__)
 
 _APPLICATIONS_PER_POLL: Final = 3
 _FAILURES: Final = (HalError, OSError, TimeoutError)
-
-LOST: Final = FaultState.OTHER
-"""What a lost controller is told as, and one whose self-test has failed."""
 
 
 @dataclass(frozen=True, slots=True)

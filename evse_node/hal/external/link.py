@@ -63,11 +63,14 @@ class LinkTraits:
     """What a link has beside pilot and contactor. It is known before the link is opened.
 
     `step_ma`: currents are ordered in whole multiples of it.
+    `faults`: those that it can tell; one that is left from an earlier run is told to have
+    gone if it is not there.
     `heartbeat_s`: how often `keep_alive` is wanted, None for never. `self_test_s`: how long
     a self-test may take, None for a controller without.
     """
 
     step_ma: int = 1_000
+    faults: frozenset[FaultState] = frozenset()
     has_meter: bool = False
     has_thermometer: bool = False
     has_lock: bool = False

@@ -25,6 +25,9 @@ from evse_node.units import Milliamps
 
 _LOGGER: Final = logging.getLogger(__name__)
 
+LOST: Final = FaultState.OTHER
+"""What a lost controller is told as, and one whose self-test has failed."""
+
 
 class StatusTeller:
     """Compares statuses with what was told.
@@ -65,8 +68,11 @@ class StatusTeller:
 
     def take_in(self, status: ControllerStatus, now: float) -> bool:
         """Tell what changed. True is that it has just closed without an order."""
-        self.status = status
+        is_first, self.status = self.status is None, status
         gone = self._tell_new_faults()
+        if is_first:
+            # A fault outlives a restart of the node, and may have gone meanwhile.
+            gone = (self._traits.faults | {LOST}) - self.faults
         self._tell_cable(status)
         self._tell_limit(status)
         if status.pilot is not None and status.pilot is not self.pilot:
