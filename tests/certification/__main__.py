@@ -15,13 +15,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from tests.certification import controller
-from tests.certification.results import ResultStore, document
-from tests.certification.run import Bench, run_script
-from tests.certification.scripts import SCRIPTS, select
+from tests.certification.results import Result, ResultStore, document
+from tests.certification.run import Bench, run_on_one_device, run_script, share_devices
+from tests.certification.scripts import SCRIPTS, Script, select
 from tests.interop.hosts import why_not
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs/certification.md"
@@ -58,21 +59,35 @@ def main() -> int:
         options.node_log_level,
     )
     chosen = select(options.names)
+    if options.one_device:
+        shared = share_devices(chosen)
+        chosen = [script for scripts in shared for script in scripts]
+        results = (
+            result
+            for number, scripts in enumerate(shared)
+            for result in run_on_one_device(scripts, bench, number)
+        )
+    else:
+        results = _each_on_its_own(chosen, bench, options.jobs)
     passed = 0
-    with ThreadPoolExecutor(options.jobs) as pool:
-        runs = [pool.submit(run_script, each, bench, n) for n, each in enumerate(chosen)]
-        for done in as_completed(runs):
-            result = done.result()
-            store.add(result)
-            passed += result.is_pass
-            print(
-                f"{result.outcome:7} {result.title:40} {result.seconds:5.0f} s  {result.reason}",
-                flush=True,
-            )
+    for result in results:
+        store.add(result)
+        passed += result.is_pass
+        print(
+            f"{result.outcome:7} {result.title:40} {result.seconds:5.0f} s  {result.reason}",
+            flush=True,
+        )
     print(f"{passed} of {len(chosen)} passed")
     if options.write_docs:
         _write_document(store)
     return 0 if passed == len(chosen) else 1
+
+
+def _each_on_its_own(chosen: list[Script], bench: Bench, jobs: int) -> Iterator[Result]:
+    with ThreadPoolExecutor(jobs) as pool:
+        runs = [pool.submit(run_script, each, bench, n) for n, each in enumerate(chosen)]
+        for done in as_completed(runs):
+            yield done.result()
 
 
 def _write_document(store: ResultStore) -> None:
@@ -93,6 +108,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--base-python", default=controller.PYTHON, help="what setup builds on")
     parser.add_argument("--logs", type=Path, default=Path("certification-logs"))
     parser.add_argument("--jobs", type=int, default=2, help="pairs of hosts at a time (2)")
+    parser.add_argument(
+        "--one-device",
+        action="store_true",
+        help="run Python scripts one after another on a device that the first one commissions,"
+        " one device for each set of node options",
+    )
     parser.add_argument("--timeout", type=float, default=1800, help="seconds for each (1800)")
     parser.add_argument("--node-option", action="append", default=[], help="for every node")
     parser.add_argument("--node-log-level", default="info")

@@ -28,6 +28,7 @@ _PYTHON_SUMMARY = re.compile(
     r"Summary for test class (?!CommissionDeviceTest)\w+: "
     r"Error (\d+), Executed \d+, Failed (\d+), Passed (\d+), Requested \d+, Skipped (\d+)"
 )
+_COMMISSIONED = re.compile(r"Summary for test class CommissionDeviceTest: .*\bPassed 1\b")
 _ERROR = re.compile(r"((Error|Exception|Failure|failure|failed|signals)\b.*:|Test step failed )")
 TIMED_OUT = 124
 
@@ -68,6 +69,11 @@ def judge(output: str, code: int) -> tuple[str, str]:
     if not passed:
         return ("skip", "skipped itself") if skipped else ("fail", "ran no test method")
     return "pass", f"{passed} passed" + (f", {skipped} skipped" if skipped else "")
+
+
+def has_commissioned(output: str) -> bool:
+    """Return whether a Python script made the node its own."""
+    return bool(_COMMISSIONED.search(output))
 
 
 def judge_suite(output: str, code: int, enabled: int, total: int) -> tuple[str, str]:

@@ -1,4 +1,7 @@
-"""One script or suite against one factory-fresh node on its own pair of hosts."""
+"""One script or suite against one factory-fresh node on its own pair of hosts.
+
+Or scripts one after another against one node that the first of them commissions.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +12,25 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from evse_node import __version__
 from tests.certification.node_process import NodeProcess
 from tests.certification.reboot_server import RebootServer
-from tests.certification.results import TIMED_OUT, Result, ResultStore, judge, judge_suite
+from tests.certification.results import (
+    TIMED_OUT,
+    Result,
+    ResultStore,
+    has_commissioned,
+    judge,
+    judge_suite,
+)
 from tests.certification.scripts import Kind, Script
 from tests.interop.hosts import TwoHosts
 
@@ -65,8 +77,90 @@ def _git(project: Path, *arguments: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def run_script(script: Script, bench: Bench, number: int) -> Result:
-    """Run one script; return its result, and keep its logs in a folder of its own."""
+class Device:
+    """A node on one of two hosts, for as long as it is entered, and what a controller knows of it.
+
+    Its log goes to `log`.
+    """
+
+    def __init__(self, options: tuple[str, ...], name: str, log: Path) -> None:
+        self.options = options
+        self.is_commissioned = False
+        self._name = name
+        self._log = log
+        self._closing = ExitStack()
+
+    def __enter__(self) -> Self:
+        with ExitStack() as closing:
+            self.folder = Path(closing.enter_context(tempfile.TemporaryDirectory()))
+            self.hosts = TwoHosts(self._name)
+            closing.callback(self.hosts.close)
+            log = closing.enter_context(self._log.open("wb"))
+            self.node = NodeProcess(self.hosts, self.folder / "node", self.options, log)
+            closing.callback(self.node.stop)
+            self.node.start()
+            self._closing = closing.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._closing.close()
+
+
+def node_options(script: Script, bench: Bench) -> tuple[str, ...]:
+    """Return the options of the node that a script needs."""
+    is_suite = script.kind is Kind.YAML
+    return (
+        *("--discriminator", SUITE_DISCRIMINATOR if is_suite else DISCRIMINATOR),
+        *("--passcode", PASSCODE, "--enable-key", script.enable_key),
+        *("--log-level", bench.node_log_level),
+        *script.node_options,
+        *bench.node_options,
+    )
+
+
+def share_devices(scripts: Sequence[Script]) -> list[list[Script]]:
+    """Return lists of scripts that may run on the same device, in their order.
+
+    A script that asks for no options joins the first list. What has to commission by
+    itself, or to restart the node, is left out.
+    """
+    fitting = [
+        script
+        for script in scripts
+        if script.kind is Kind.PYTHON and script.is_commissioning and not script.cannot
+    ]
+    chosen = [script.node_options for script in fitting if script.node_options]
+    default = chosen[0] if chosen else ()
+    shared: dict[tuple[str, ...], list[Script]] = {}
+    for script in fitting:
+        options = script.node_options or default
+        variant = ", ".join(filter(None, (script.variant, "one device")))
+        shared.setdefault(options, []).append(
+            replace(script, node_options=options, variant=variant)
+        )
+    return list(shared.values())
+
+
+def run_on_one_device(scripts: Sequence[Script], bench: Bench, number: int) -> Iterator[Result]:
+    """Run scripts that share a device, one after another; the first one commissions it."""
+    logs = bench.store.folder_of(f"one device {number}")
+    logs.mkdir(parents=True, exist_ok=True)
+    options = node_options(scripts[0], bench)
+    with Device(options, f"cert{os.getpid() % 10000}x{number}", logs / "node.log") as device:
+        for script in scripts:
+            yield run_script(script, bench, number, device)
+
+
+def run_script(script: Script, bench: Bench, number: int, device: Device | None = None) -> Result:
+    """Run one script; return its result, and keep its logs in a folder of its own.
+
+    Without a device it gets a new one.
+    """
     date = datetime.now(UTC).date().isoformat()
     if script.cannot:
         return Result(script.title, "not run", 0, script.cannot)
@@ -75,7 +169,7 @@ def run_script(script: Script, bench: Bench, number: int) -> Result:
     commit = current_commit()
     begin = time.monotonic()
     try:
-        outcome, reason = _Run(script, bench, logs, number).outcome()
+        outcome, reason = _Run(script, bench, logs, number).outcome(device)
     except (OSError, RuntimeError, subprocess.SubprocessError) as error:
         outcome, reason = "fail", str(error)
     return Result(
@@ -97,25 +191,23 @@ class _Run:
         self._logs = logs
         self._number = number
 
-    def outcome(self) -> tuple[str, str]:
+    def outcome(self, device: Device | None) -> tuple[str, str]:
         with ExitStack() as closing:
-            folder = Path(closing.enter_context(tempfile.TemporaryDirectory()))
-            hosts = TwoHosts(f"cert{os.getpid() % 10000}x{self._number}")
-            closing.callback(hosts.close)
-            node_log = closing.enter_context((self._logs / "node.log").open("wb"))
             log = closing.enter_context((self._logs / "script.log").open("wb"))
             self._write_pics()
-            node = NodeProcess(hosts, folder / "node", self._node_options(), node_log)
-            closing.callback(node.stop)
-            node.start()
+            if device is None:
+                name = f"cert{os.getpid() % 10000}x{self._number}"
+                options = node_options(self._script, self._bench)
+                device = closing.enter_context(Device(options, name, self._logs / "node.log"))
+            hosts = device.hosts
             is_suite = self._script.kind is Kind.YAML
             if is_suite:
-                closing.enter_context(RebootServer(hosts, node))
+                closing.enter_context(RebootServer(hosts, device.node))
             try:
                 code = subprocess.run(
                     hosts.command(
                         hosts.controller,
-                        *(self._suite(node) if is_suite else self._python(node, folder)),
+                        *(self._suite(device.node) if is_suite else self._python(device)),
                     ),
                     cwd=self._bench.sdk / ("" if is_suite else "src/python_testing"),
                     env=self._environment(),
@@ -132,27 +224,19 @@ class _Run:
         output = (self._logs / "script.log").read_text(errors="replace")
         if is_suite:
             return judge_suite(output, code, *self._count_steps())
+        device.is_commissioned |= has_commissioned(output)
         return judge(output, code)
 
     @property
     def _pics(self) -> Path:
         return (self._logs / "pics").resolve()
 
-    def _node_options(self) -> tuple[str, ...]:
-        is_suite = self._script.kind is Kind.YAML
-        return (
-            *("--discriminator", SUITE_DISCRIMINATOR if is_suite else DISCRIMINATOR),
-            *("--passcode", PASSCODE, "--enable-key", self._script.enable_key),
-            *("--log-level", self._bench.node_log_level),
-            *self._script.node_options,
-            *self._bench.node_options,
-        )
-
     def _write_pics(self) -> None:
         endpoint = self._script.pics_endpoint
         done = subprocess.run(
             [
-                *(sys.executable, "-m", "evse_node", "pics", *self._node_options()),
+                *(sys.executable, "-m", "evse_node", "pics"),
+                *node_options(self._script, self._bench),
                 *(() if endpoint is None else ("--endpoint", str(endpoint))),
             ],
             capture_output=True,
@@ -165,7 +249,7 @@ class _Run:
         test_pics = "" if self._script.is_pure_pics else TEST_PICS
         self._pics.write_text(done.stdout + test_pics + self._script.pics, encoding="ascii")
 
-    def _python(self, node: NodeProcess, folder: Path) -> list[str]:
+    def _python(self, device: Device) -> list[str]:
         commissioning = (
             *("--commissioning-method", "on-network"),
             *("--discriminator", DISCRIMINATOR, "--passcode", PASSCODE),
@@ -173,12 +257,12 @@ class _Run:
         sdk = self._bench.sdk
         return [
             *(str(self._bench.python), f"{self._script.name}.py"),
-            *(commissioning if self._script.is_commissioning else ()),
-            *("--storage-path", str(folder / "controller.json")),
+            *(() if device.is_commissioned or not self._script.is_commissioning else commissioning),
+            *("--storage-path", str(device.folder / "controller.json")),
             *("--paa-trust-store-path", str(sdk / "credentials/development/paa-root-certs")),
-            *("--logs-path", str(folder / "logs")),
+            *("--logs-path", str(device.folder / "logs")),
             *(
-                argument.format(pics=self._pics, sdk=sdk, qr=node.qr_code)
+                argument.format(pics=self._pics, sdk=sdk, qr=device.node.qr_code)
                 for argument in self._script.arguments
             ),
         ]

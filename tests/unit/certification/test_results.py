@@ -12,6 +12,7 @@ from tests.certification.results import (
     Result,
     ResultStore,
     document,
+    has_commissioned,
     judge,
     judge_suite,
     table,
@@ -63,6 +64,12 @@ COMMISSIONED = summary(passed=1, name="CommissionDeviceTest")
 )
 def test_judge(output: str, code: int, outcome: str, reason: str) -> None:
     assert judge(output, code) == (outcome, reason)
+
+
+def test_has_commissioned() -> None:
+    assert has_commissioned(COMMISSIONED + summary(failed=1))
+    assert not has_commissioned(summary(failed=1, name="CommissionDeviceTest") + summary(passed=1))
+    assert not has_commissioned(summary(passed=1))
 
 
 @pytest.mark.parametrize(

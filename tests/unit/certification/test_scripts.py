@@ -6,8 +6,8 @@ from collections import Counter
 
 import pytest
 
-from tests.certification.run import configured
-from tests.certification.scripts import SCRIPTS, Kind, select
+from tests.certification.run import configured, share_devices
+from tests.certification.scripts import SCRIPTS, Kind, Script, select
 
 
 def test_titles_are_unique() -> None:
@@ -56,3 +56,25 @@ def test_configuration_of_a_suite() -> None:
     assert configured(SUITE, {"deviceType": "12"}) == SUITE.replace("65535", "12")
     with pytest.raises(RuntimeError, match="deviceTypo"):
         configured(SUITE, {"deviceTypo": "12"})
+
+
+def test_scripts_that_share_a_device() -> None:
+    plain = Script("TC_A_1_1")
+    adjustable = Script("TC_B_1_1", node_options=("--dem-features", "0x7B"))
+    other = Script("TC_C_1_1", node_options=("--dem-features", "0x7C"), variant="0x7C")
+    last = Script("TC_D_1_1")
+    left_out = (
+        Script("Test_TC_E_1_1", kind=Kind.YAML),
+        Script("TC_F_1_1", is_commissioning=False),
+        Script("TC_G_1_1", cannot="no entry for it"),
+    )
+    first, second = share_devices([plain, adjustable, other, *left_out, last])
+    assert [each.title for each in first] == [
+        "TC_A_1_1 (one device)",
+        "TC_B_1_1 (one device)",
+        "TC_D_1_1 (one device)",
+    ]
+    assert {each.node_options for each in first} == {adjustable.node_options}
+    assert [each.title for each in second] == ["TC_C_1_1 (0x7C, one device)"]
+    assert [each.node_options for each in share_devices([plain])[0]] == [()]
+    assert share_devices(left_out) == []
