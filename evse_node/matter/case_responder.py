@@ -91,12 +91,11 @@ class CaseResponder:
     ) -> _Handshake | None:
         """Send Sigma2 or Sigma2_Resume; None when no fabric is meant."""
         credentials = self.credentials
-        if sigma1.parameters is not None:
-            exchange.session.parameters = sigma1.parameters
         record = self._find_record(sigma1)
         if record is not None:
             fabric = credentials.fabrics.get(record.fabric_index)
             if fabric is not None:
+                self._take_parameters(exchange, sigma1)
                 resumed = _ResumedHandshake(self, exchange, fabric, sigma1, record)
                 resumed.answer(now)
                 return resumed
@@ -105,9 +104,15 @@ class CaseResponder:
         )
         if destination is None:
             return None
+        self._take_parameters(exchange, sigma1)
         full = _FullHandshake(self, exchange, destination[0], sigma1)
         full.answer(destination[1], payload, now)
         return full
+
+    def _take_parameters(self, exchange: Exchange, sigma1: Sigma1) -> None:
+        # Not of an initiator that is refused: it could have its refusal sent for hours.
+        if sigma1.parameters is not None:
+            exchange.session.parameters = sigma1.parameters
 
     def _find_record(self, sigma1: Sigma1) -> ResumptionRecord | None:
         if sigma1.resumption_id is None or sigma1.resume_mic is None:

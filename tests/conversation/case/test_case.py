@@ -14,7 +14,7 @@ from evse_node.matter.data_model import AuthMode
 from evse_node.matter.exchange import Exchange
 from evse_node.matter.group_key import EpochKey, GroupKeySet
 from evse_node.matter.message import PROTOCOL_INTERACTION_MODEL, PROTOCOL_SECURE_CHANNEL, Message
-from evse_node.matter.session import SecureSession
+from evse_node.matter.session import SecureSession, SessionParameters
 from evse_node.matter.status_report import (
     CLOSE_SESSION,
     Opcode,
@@ -131,6 +131,22 @@ def test_wrong_destination(network: Network, node: Node, wrong: str) -> None:
     )
     node_id = NODE_ID + 1 if wrong == "node id" else NODE_ID
     assert refusal(controller, node_id) == NO_SHARED_TRUST_ROOTS
+    assert_nothing_left(node)
+
+
+def test_who_is_refused_does_not_say_for_how_long(
+    network: Network, node: Node, controller: FakeController
+) -> None:
+    """A stranger that names an hour as its interval would have the refusal sent all day."""
+    slow = SessionParameters(idle_interval_ms=3_600_000, active_interval_ms=3_600_000)
+    send_sigma1(
+        network,
+        controller,
+        lambda sigma1: replace(sigma1, destination_id=bytes(32), parameters=slow),
+    )
+    network.lost = lambda data, source, to: to == controller.address
+    network.run(30.0)
+    assert opcodes_sent(network, NODE).count(Opcode.STATUS_REPORT) > 1
     assert_nothing_left(node)
 
 
