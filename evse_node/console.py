@@ -20,6 +20,7 @@ from evse_node.display import (
     show_codes,
     window_name,
 )
+from evse_node.loop import NodeLoop
 from evse_node.node import EvseNode
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
@@ -35,7 +36,8 @@ def serve(config: NodeConfig) -> NoReturn:
     zeroconf.setLevel(max(level, logging.WARNING))
     if level > logging.DEBUG:
         zeroconf.addFilter(_without_traceback)
-    asyncio.run(_serve(config))
+    with asyncio.Runner(loop_factory=NodeLoop) as runner:
+        runner.run(_serve(config))
     sys.exit(0)
 
 

@@ -10,12 +10,14 @@ import asyncio
 import contextlib
 import errno
 import logging
+import select
 import socket
 import time
 from collections.abc import Callable, Collection
 from typing import Final, Generic, Protocol, TypeAlias, TypeVar
 
 from evse_node.errors import ConfigError, StorageError
+from evse_node.loop import NodeLoop
 from evse_node.network import join_multicast, leave_multicast
 
 _LOGGER: Final = logging.getLogger(__name__)
@@ -23,8 +25,12 @@ _LOGGER: Final = logging.getLogger(__name__)
 Address: TypeAlias = tuple[str, int, int, int]
 Event = TypeVar("Event", covariant=True)
 
-# Bounds how long the loop stays in one turn under a flood.
-_DATAGRAMS_PER_TURN: Final = 32
+# Bounds how long the loop stays with the socket under a flood.
+_DATAGRAMS_PER_VISIT: Final = 32
+# A peer in the middle of a conversation answers within a millisecond. Waiting for it at the
+# socket is cheaper than a round through the event loop, as long as it does not last.
+_LINGER_MS: Final = 1
+_LINGER_LIMIT_S: Final = 0.01
 _MAX_DATAGRAM: Final = 2048
 _RECEIVE_BUFFER: Final = 1 << 19
 
@@ -82,6 +88,8 @@ class Runtime(Generic[Event]):
         self._on_event = on_event
         self._clock = clock
         self._loop = asyncio.get_running_loop()
+        self._poll = select.poll()
+        self._poll.register(udp, select.POLLIN)
         self._timer: asyncio.TimerHandle | None = None
         self._deadline: float | None = None
         self._is_turn_due = False
@@ -97,7 +105,11 @@ class Runtime(Generic[Event]):
 
     def start(self) -> None:
         """Begin to receive, and take the first turn."""
-        self._loop.add_reader(self._udp.fileno(), self._on_readable)
+        loop = self._loop
+        if isinstance(loop, NodeLoop):
+            loop.add_direct_reader(self._udp.fileno(), self._on_readable)
+        else:
+            loop.add_reader(self._udp.fileno(), self._on_readable)
         self._finish_turn(self._clock())
 
     def wake(self) -> None:
@@ -135,7 +147,11 @@ class Runtime(Generic[Event]):
         """Send what is left, commit, and close the socket. May be repeated."""
         if self._is_closed:
             return
-        self._loop.remove_reader(self._udp.fileno())
+        loop = self._loop
+        if isinstance(loop, NodeLoop):
+            loop.remove_direct_reader()
+        else:
+            loop.remove_reader(self._udp.fileno())
         self._finish_turn(self._clock())
         self._is_closed = True
         if self._timer is not None:
@@ -143,34 +159,47 @@ class Runtime(Generic[Event]):
         self._udp.close()
 
     def _on_readable(self) -> None:
-        receive = self._udp.recvfrom
-        deliver = self._stack.receive_datagram
+        waits = self._poll.poll
+        begin = self._clock()
+        for _ in range(_DATAGRAMS_PER_VISIT):
+            now = self._receive()
+            if self._store.is_dirty and waits(0):
+                continue  # What waits already shares the commit, which is dear.
+            if not self._finish_turn(now):
+                return
+            if now - begin > _LINGER_LIMIT_S or not waits(_LINGER_MS):
+                return
+        self._finish_turn(self._clock())
+
+    def _receive(self) -> float:
+        """Hand the next datagram to the stack; return the time of that."""
         now = self._clock()
-        for _ in range(_DATAGRAMS_PER_TURN):
-            try:
-                data, address = receive(_MAX_DATAGRAM)
-            except BlockingIOError:
-                break
-            except OSError as error:  # an ICMP error of an earlier datagram, for instance
-                _LOGGER.debug("receiving failed: %s", error)
-                continue
-            deliver(data, address, now)
-        self._finish_turn(now)
+        try:
+            data, address = self._udp.recvfrom(_MAX_DATAGRAM)
+        except BlockingIOError:
+            pass
+        except OSError as error:  # an ICMP error of an earlier datagram, for instance
+            _LOGGER.debug("receiving failed: %s", error)
+        else:
+            self._stack.receive_datagram(data, address, now)
+        return now
 
     def _on_wake(self) -> None:
-        self._is_turn_due = False
-        if not self._is_closed:
+        if self._is_turn_due and not self._is_closed:
             self._finish_turn(self._clock())
 
     def _on_timer(self) -> None:
         self._timer = None
         self._deadline = None
-        now = self._clock()
-        self._stack.handle_timer(now)
-        self._finish_turn(now)
+        self._finish_turn(self._clock())
 
-    def _finish_turn(self, now: float) -> None:
+    def _finish_turn(self, now: float) -> bool:
+        """Do all that is due; return whether something was sent."""
         stack = self._stack
+        self._is_turn_due = False
+        deadline = stack.get_timer()
+        if deadline is not None and deadline <= now:
+            stack.handle_timer(now)
         while (event := stack.next_event()) is not None:
             self._on_event(event)
         outgoing = stack.datagrams_to_send(now)
@@ -186,6 +215,7 @@ class Runtime(Generic[Event]):
         deadline = stack.get_timer()
         if deadline is not None and (self._deadline is None or deadline < self._deadline):
             self._arm(deadline, now)
+        return bool(outgoing)
 
     def _commit(self) -> bool:
         """Return whether everything is durable. If not, answers wait for MRP to repeat them."""

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from evse_node.errors import ConfigError, StorageError
+from evse_node.loop import NodeLoop
 from evse_node.runtime import Address, Runtime, open_udp
 
 
@@ -116,6 +117,45 @@ async def test_the_timer_follows_the_stack(peer: socket.socket) -> None:
     runtime.wake()
     await asyncio.wait_for(stack.timed.wait(), 5)
     runtime.close()
+
+
+async def test_what_is_due_goes_out_with_the_answer(peer: socket.socket) -> None:
+    stack = EchoStack([])
+    runtime = Runtime(stack, loopback_udp(), JournalStore([], peer), lambda _: None)
+    runtime.start()
+    stack.deadline = 0.0
+    peer.sendto(b"one", ("::1", runtime.port))
+    assert await receive(peer) == b"re:one"
+    assert stack.timed.is_set()
+    runtime.close()
+
+
+async def test_a_flood_does_not_keep_the_loop_from_others(peer: socket.socket) -> None:
+    class MirrorStack(EchoStack):
+        """Whatever it sends comes back to it at once."""
+
+        def datagrams_to_send(self, now: float) -> list[tuple[bytes, Address]]:
+            return [(b"again", ("::1", runtime.port, 0, 0))]
+
+    runtime = Runtime(MirrorStack([]), loopback_udp(), JournalStore([], peer), lambda _: None)
+    runtime.start()
+    await asyncio.wait_for(asyncio.sleep(0.05), 5)
+    runtime.close()
+
+
+def test_it_runs_in_the_node_s_own_loop(peer: socket.socket) -> None:
+    async def main() -> None:
+        journal: list[str] = []
+        store = JournalStore(journal, peer)
+        runtime = Runtime(EchoStack(journal), loopback_udp(), store, journal.append)
+        runtime.start()
+        peer.sendto(b"one", ("::1", runtime.port))
+        assert await receive(peer) == b"re:one"
+        runtime.close()
+        assert journal == ["commit", "received one", "one"]
+
+    with asyncio.Runner(loop_factory=NodeLoop) as runner:
+        runner.run(main())
 
 
 async def test_another_thread_gets_its_call_into_the_loop(peer: socket.socket) -> None:
