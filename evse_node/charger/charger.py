@@ -24,6 +24,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
+from evse_node.charger.alarm import Alarm
 from evse_node.charger.hardware import (
     Hardware,
     HardwareView,
@@ -31,11 +32,16 @@ from evse_node.charger.hardware import (
     StandInHardware,
     to_machine,
 )
+from evse_node.charger.intake import Intake
 from evse_node.charger.memory import ChargerMemory
 from evse_node.charger.planner import Planner
-from evse_node.charger.schedule import Schedule
-from evse_node.charger.snapshot import ChargerSettings, Observer, Snapshot, snapshot_of
-from evse_node.charger.solar import SolarFollower
+from evse_node.charger.snapshot import (
+    ChargerSettings,
+    Observer,
+    Snapshot,
+    is_other_than_by_meter,
+    snapshot_of,
+)
 from evse_node.charger.watch import Watch, first_reading
 from evse_node.hal.interface import (
     CurrentDerated,
@@ -46,7 +52,7 @@ from evse_node.hal.interface import (
     capabilities,
 )
 from evse_node.matter.store import Store
-from evse_node.matter.timers import Timer, Timers
+from evse_node.matter.timers import Timers
 from evse_node.records import replace
 from evse_node.state_machine.control_pilot import PilotState
 from evse_node.state_machine.effects import (
@@ -119,8 +125,7 @@ class Charger:
         self._view = HardwareView()
         self._saved_claims: list[LimitClaimed] = []
         self._utc_ms = utc_ms
-        self._timers = timers
-        self._timer: Timer | None = None
+        self._alarm = Alarm(timers, self.on_timer)
         self._queue: deque[Event] = deque()
         self._is_busy = False
         self._is_test_mode = False
@@ -135,14 +140,15 @@ class Charger:
             self._state.causes,
             is_new_count=reading is None and (session is None or not session.is_active),
         )
-        self._schedule = Schedule(
-            self._memory.load_targets(),
+        self._planner = Planner(
+            backend,
+            self._memory,
+            self.settings,
             has_soc="SOC" in self.features,
-            zone=self.settings.zone,
+            utc_ms=utc_ms,
             draw_delay_s=lambda: int(draw() * self.randomization_window_s),
         )
-        self._solar = SolarFollower(self.settings.solar, ratings.nominal_voltage_mv, ratings.phases)
-        self._planner = Planner(self._schedule, self._solar, ratings, utc_ms)
+        self._schedule, self._solar = self._planner.schedule, self._planner.solar
         self._seen: tuple[EvseState, NextCharge, bool, Snapshot] | None = None
         self._run([], now)
 
@@ -161,6 +167,11 @@ class Charger:
             snapshot = snapshot_of(state, plan, is_test_mode=is_test_mode)
             seen = self._seen = (state, plan, is_test_mode, snapshot)
         return seen[3]
+
+    @property
+    def expected_intake(self) -> Intake | None:
+        """What the vehicle was seen to take, or the last one; None before the first."""
+        return self._planner.intake.learned.expected
 
     def meter_values(self) -> MeterValues | None:
         """Return what the meter shows now, or None without a meter that answers."""
@@ -336,9 +347,11 @@ class Charger:
         finally:
             self._is_busy = False
         self._memory.save_changes(before, self._state, now, is_test_mode=self.is_test_mode)
-        self._arm(now)
+        if not self.is_test_mode:
+            self._planner.save()
+        self._alarm.set(self.next_deadline())
         state = self._state
-        is_changed = state is not before and _is_other_than_by_meter(before, state)
+        is_changed = state is not before and is_other_than_by_meter(before, state)
         if notices or is_changed or self._schedule.next_charge is not plan:
             snapshot = self.snapshot()
             for observer in self.observers:
@@ -351,16 +364,15 @@ class Charger:
             self._queue.extend((*self._watch.look_quietly(self._state), *given))
         else:
             first, last = self._watch.look(self._state, now)
+            self._planner.observe(self._state, self._watch.values, now)
             self._queue.extend((*first, *given, *last))
 
     def _work_off(self, now: float) -> Iterator[tuple[Event, tuple[Effect, ...]]]:
         """Step through the queue and all that it brings about."""
         for _ in range(_EVENTS_PER_TURN):
-            if not self._queue:
-                self._look_at_clock(now)
-                if not self._queue:
-                    return
-            event = self._queue.popleft()
+            event = self._queue.popleft() if self._queue else self._look_at_clock(now)
+            if event is None:
+                return
             yield event, self._step(event, now)
         _LOGGER.error("events do not come to an end; the rest is dropped, and power is cut")
         self._queue.clear()
@@ -377,31 +389,11 @@ class Charger:
             self._queue.extend(self._hardware.execute(order))
         return effects
 
-    def _look_at_clock(self, now: float) -> None:
-        """Queue what clock, targets and sun bring about."""
-        event = self._planner.look(self._state, now, has_sun=not self.is_test_mode)
-        if event is not None:
-            self._queue.append(event)
-
-    def _arm(self, now: float) -> None:
-        if self._timers is None:
-            return
-        deadline = self.next_deadline()
-        if self._timer is not None:
-            if self._timer.callback is not None and self._timer.when == deadline:
-                return
-            self._timer.cancel()
-            self._timer = None
-        if deadline is not None:
-            self._timer = self._timers.call_at(deadline, self.on_timer)
+    def _look_at_clock(self, now: float) -> Event | None:
+        """Return what clock, targets and sun bring about."""
+        return self._planner.look(self._state, now, has_sun=not self.is_test_mode)
 
     def save(self, now: float) -> None:
         """Put the running session's values into the store; for the end of the program."""
         self._run((), now)
         self._memory.save_session(self._state, now)
-
-
-def _is_other_than_by_meter(before: EvseState, state: EvseState) -> bool:
-    if before.meter != state.meter:
-        before = replace(before, meter=state.meter)
-    return before != state

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from evse_node.charger.intake import LearnedIntake
 from evse_node.charger.record import ChargerRecord
+from evse_node.charger.schedule import Commitment
 from evse_node.charger.snapshot import ChargerSettings
 from evse_node.charger.watch import WATCHED
 from evse_node.hal.interface import Ratings
@@ -35,6 +37,7 @@ class ChargerMemory:
         self._utc_ms = utc_ms
         self._saved_at = now
         self._is_stale = False
+        self._plan: tuple[Commitment | None, LearnedIntake] | None = None
 
     def wake_up(
         self,
@@ -56,13 +59,14 @@ class ChargerMemory:
         is_both = state.charging is not None and state.discharging is not None
         if "V2X" not in features or (is_both and not settings.evse.has_enabled_state):
             state = replace(state, discharging=None)
-        session, reading = self._record.load_session(meter, now, self._utc_ms())
+        session, reading, vehicle = self._record.load_session(meter, now, self._utc_ms())
         is_visit = session is not None and session.is_active
         faults = self._record.load_faults()
         state = replace(
             state,
             meter=reading,
             session=session,
+            vehicle=vehicle,
             is_authorized=state.is_authorized and is_visit,
             faults=faults,
             causes=WATCHED.intersection(faults),
@@ -94,10 +98,26 @@ class ChargerMemory:
         """Keep the charging targets."""
         self._record.save_targets(targets)
 
+    def load_commitment(self) -> Commitment | None:
+        """Return what was settled for the target that was next."""
+        return self._record.load_commitment()
+
+    def load_intake(self) -> LearnedIntake | None:
+        """Return what was known of the vehicle's intake."""
+        return self._record.load_intake()
+
+    def save_plan(self, commitment: Commitment | None, intake: LearnedIntake) -> None:
+        """Keep what was settled and learned, if it is not what was kept last."""
+        before, self._plan = self._plan, (commitment, intake)
+        if before is None or before[0] is not commitment:
+            self._record.save_commitment(commitment)
+        if before is None or before[1] is not intake:
+            self._record.save_intake(intake)
+
     def save_session(self, state: EvseState, now: float) -> None:
         """Keep the session's values as they are now."""
         if state.session is not None:
-            self._record.save_session(state.session, state.meter, now, self._utc_ms())
+            self._record.save_session(state, now, self._utc_ms())
         self._saved_at = now
 
     def save_changes(
@@ -105,7 +125,8 @@ class ChargerMemory:
     ) -> None:
         """Keep what is different; of a test only the session, because ids must not be reused."""
         due_at = self.next_deadline(state)
-        if state.session is not before.session or (due_at is not None and now >= due_at):
+        is_changed = state.session is not before.session or state.vehicle != before.vehicle
+        if is_changed or (due_at is not None and now >= due_at):
             self.save_session(state, now)
         if is_test_mode:
             self._is_stale = True

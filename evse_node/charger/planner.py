@@ -9,9 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from evse_node.charger.grid import GridSurplus
+from evse_node.charger.intake import IntakeLearner
+from evse_node.charger.memory import ChargerMemory
 from evse_node.charger.schedule import Schedule
+from evse_node.charger.snapshot import ChargerSettings
 from evse_node.charger.solar import SolarFollower
-from evse_node.hal.interface import Ratings
+from evse_node.hal.interface import EvseBackend, MeterValues
 from evse_node.state_machine.events import (
     ChargingHeld,
     ClockRead,
@@ -24,6 +28,7 @@ from evse_node.state_machine.state import EvseState
 from evse_node.units import (
     EpochSeconds,
     Milliamps,
+    Milliwatts,
     epoch_s_from_utc_ms,
     power_mw,
     utc_ms_from_epoch_s,
@@ -36,18 +41,34 @@ _CLOCK_LONGEST_WAIT_S: Final = 60.0
 
 
 class Planner:
-    """Schedule, sun and clock of one charger."""
+    """Schedule, sun and clock of one charger, and what its vehicle was seen to take.
+
+    `draw_delay_s` returns by how much the start for a target is put off.
+    """
 
     def __init__(
         self,
-        schedule: Schedule,
-        solar: SolarFollower,
-        ratings: Ratings,
+        backend: EvseBackend,
+        memory: ChargerMemory,
+        settings: ChargerSettings,
+        *,
+        has_soc: bool,
         utc_ms: Callable[[], int | None],
+        draw_delay_s: Callable[[], int],
     ) -> None:
-        self.schedule = schedule
-        self.solar = solar
-        self._ratings = ratings
+        ratings = self._ratings = backend.ratings
+        self.schedule = Schedule(
+            memory.load_targets(),
+            has_soc=has_soc,
+            zone=settings.zone,
+            draw_delay_s=draw_delay_s,
+            commitment=memory.load_commitment(),
+        )
+        self.solar = SolarFollower(settings.solar, ratings.nominal_voltage_mv, ratings.phases)
+        self.intake = IntakeLearner(memory.load_intake())
+        grid_meter = backend.grid_meter
+        self._grid = None if grid_meter is None else GridSurplus(grid_meter, self.solar)
+        self._memory = memory
         self._utc_ms = utc_ms
         self._look_again_at: float | None = None
 
@@ -56,7 +77,19 @@ class Planner:
         moments = [self._look_again_at]
         if self.solar.is_followed:
             moments.append(self.solar.next_deadline())
+        if self._grid is not None:
+            moments.append(self._grid.next_deadline())
         return min((moment for moment in moments if moment is not None), default=None)
+
+    def observe(self, state: EvseState, values: MeterValues | None, now: float) -> None:
+        """Take in what the charger's meter shows, and the one at the house's connection."""
+        self.intake.look(state, values, now)
+        if self._grid is not None:
+            self._grid.look(values, now)
+
+    def save(self) -> None:
+        """Keep what is to outlive a restart."""
+        self._memory.save_plan(self.schedule.commitment, self.intake.learned)
 
     def look(self, state: EvseState, now: float, *, has_sun: bool = True) -> Event | None:
         """Return what the charger is to be told next; None when it is up to date.
@@ -69,22 +102,34 @@ class Planner:
         ends = [each.until for each in permissions if each is not None and each.until is not None]
         if epoch_s is not None and any(until <= epoch_s for until in ends):
             return ClockRead(epoch_s)
-        self.schedule.update(state, power_mw(*self._supply(state)), epoch_s)
+        self.schedule.update(state, self._power_mw(state), epoch_s)
         is_waiting = self.schedule.is_holding(state, epoch_s)
         claim_ma = self._solar_claim(is_waiting, now) if has_sun else None
         if claim_ma != state.charge_limits.claim(LimitSource.SOLAR):
             return LimitClaimed(LimitSource.SOLAR, claim_ma, (Direction.CHARGE,))
-        is_held = is_waiting and not (has_sun and self.solar.is_followed)
+        # The sun charges without being asked to, but not past what the user wants.
+        is_by_sun = has_sun and self.solar.is_followed and not self.schedule.is_charged_enough
+        is_held = is_waiting and not is_by_sun
         if is_held is not state.is_held:
             return ChargingHeld(is_held)
         self._look_again_at = self._next_look(ends, utc_ms, epoch_s, now)
         return None
 
-    def _supply(self, state: EvseState) -> tuple[int, int, int]:
-        """Return voltage, current and phases that a target can count on."""
-        without_sun = state.charge_limits.with_claim(LimitSource.SOLAR, None)
-        ratings = self._ratings
-        return ratings.nominal_voltage_mv, without_sun.current_ma, ratings.phases
+    def _power_mw(self, state: EvseState) -> Milliwatts:
+        """Return the power that a target can count on.
+
+        What the sun leaves over, and what energy management asks for, is for a time only.
+        """
+        current_ma = state.charge_limits.current_without(LimitSource.SOLAR, LimitSource.GRID)
+        intake = self.intake.learned.expected
+        if intake is not None:
+            current_ma = intake.of(current_ma)
+        return power_mw(self._ratings.nominal_voltage_mv, current_ma, self._phases)
+
+    @property
+    def _phases(self) -> int:
+        intake, phases = self.intake.learned.expected, self._ratings.phases
+        return phases if intake is None else min(intake.phases, phases)
 
     def _solar_claim(self, is_waiting: bool, now: float) -> Milliamps | None:
         if not self.solar.is_followed:
@@ -94,6 +139,7 @@ class Planner:
         if has_target and not is_waiting:
             self.solar.rest()
             return None
+        self.solar.phases = self._phases
         return self.solar.claim_ma(now)
 
     def _next_look(

@@ -1,4 +1,5 @@
-"""What a charger keeps across a restart: permissions, faults, the user's limit, session, targets.
+"""What a charger keeps across a restart: permissions, faults, the user's limit, session, targets,
+and what was planned and learned.
 
 Each part is one JSON object in the store under "evse/", written only when it differs
 from what is there. A part that cannot be read is taken as missing: a charger without
@@ -12,13 +13,15 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, TypeAlias, TypeVar
 
+from evse_node.charger.intake import Intake, LearnedIntake
+from evse_node.charger.schedule import Commitment
 from evse_node.matter.store import Store
 from evse_node.records import replace
 from evse_node.state_machine.events import Direction
 from evse_node.state_machine.faults import FaultState
 from evse_node.state_machine.limits import LimitSource
 from evse_node.state_machine.session import NO_READING, MeterReading, Session
-from evse_node.state_machine.state import EvseState, Permission
+from evse_node.state_machine.state import UNKNOWN_VEHICLE, EvseState, Permission, Vehicle
 from evse_node.state_machine.targets import ChargingTarget, ChargingTargetSchedule
 from evse_node.units import EpochSeconds, Milliamps, MilliwattHours
 
@@ -32,6 +35,8 @@ _FAULTS: Final = "evse/faults"
 _USER_LIMIT: Final = "evse/user-limit"
 _SESSION: Final = "evse/session"
 _TARGETS: Final = "evse/targets"
+_COMMITMENT: Final = "evse/commitment"
+_INTAKE: Final = "evse/intake"
 
 
 class ChargerRecord:
@@ -108,10 +113,11 @@ class ChargerRecord:
 
     # Session
 
-    def save_session(
-        self, session: Session, meter: MeterReading, now: float, utc_ms: int | None
-    ) -> None:
-        """Keep the session with its values so far."""
+    def save_session(self, state: EvseState, now: float, utc_ms: int | None) -> None:
+        """Keep the session, if there is any, with its values and the battery's so far."""
+        session, meter, vehicle = state.session, state.meter, state.vehicle
+        if session is None:
+            return
         duration_s = session.duration_s(now)
         self._put(
             _SESSION,
@@ -124,19 +130,22 @@ class ChargerRecord:
                 "exported_mwh": session.start.exported_mwh,
                 "charged_mwh": session.energy_charged_mwh(meter),
                 "discharged_mwh": session.energy_discharged_mwh(meter),
+                "soc_percent": vehicle.state_of_charge_percent,
+                "capacity_mwh": vehicle.battery_capacity_mwh,
             },
         )
 
     def load_session(
         self, meter: MeterReading | None, now: float, utc_ms: int | None
-    ) -> tuple[Session | None, MeterReading]:
+    ) -> tuple[Session | None, MeterReading, Vehicle]:
         """Return the session that was kept, as if it had gone on all the time, and the meter.
 
         A meter that has begun to count anew goes on from what it had counted before; one
-        that does not answer is taken to show what it showed last.
+        that does not answer is taken to show what it showed last. The vehicle's battery is
+        as it was told last, or its plan would be lost until it is told again.
         """
 
-        def read(record: Mapping[str, _Json]) -> tuple[Session, MeterReading]:
+        def read(record: Mapping[str, _Json]) -> tuple[Session, MeterReading, Vehicle]:
             shown = meter
             duration_s = _whole(record["duration_s"])
             is_active = bool(record["is_active"])
@@ -151,7 +160,7 @@ class ChargerRecord:
                     ended_at=now,
                     end=MeterReading(MilliwattHours(charged), MilliwattHours(discharged)),
                 )
-                return ended, shown or NO_READING
+                return ended, shown or NO_READING, UNKNOWN_VEHICLE
             started = record["started_utc_ms"]
             if started is not None and utc_ms is not None:
                 duration_s = max(duration_s, (utc_ms - _whole(started)) // 1000)
@@ -165,9 +174,15 @@ class ChargerRecord:
             if shown.exported_mwh < exported + discharged:
                 exported = shown.exported_mwh - discharged
             start = MeterReading(MilliwattHours(imported), MilliwattHours(exported))
-            return Session(_whole(record["id"]), started_at=now - duration_s, start=start), shown
+            session = Session(_whole(record["id"]), started_at=now - duration_s, start=start)
+            percent, capacity = record.get("soc_percent"), record.get("capacity_mwh")
+            vehicle = Vehicle(
+                None if percent is None else _whole(percent),
+                None if capacity is None else MilliwattHours(_whole(capacity)),
+            )
+            return session, shown, vehicle
 
-        return self._get(_SESSION, read) or (None, meter or NO_READING)
+        return self._get(_SESSION, read) or (None, meter or NO_READING, UNKNOWN_VEHICLE)
 
     # Targets
 
@@ -216,6 +231,57 @@ class ChargerRecord:
 
         return self._get(_TARGETS, read) or ()
 
+    # The plan
+
+    def save_commitment(self, commitment: Commitment | None) -> None:
+        """Keep what was settled for the next target."""
+        if commitment is not None:
+            self._put(
+                _COMMITMENT,
+                {
+                    "session": commitment.session_id,
+                    "target_time": commitment.target_time,
+                    "delay_s": commitment.delay_s,
+                    "has_begun": commitment.has_begun,
+                },
+            )
+
+    def load_commitment(self) -> Commitment | None:
+        """Return what was settled for the target that was next."""
+
+        def read(record: Mapping[str, _Json]) -> Commitment:
+            return Commitment(
+                _whole(record["session"]),
+                EpochSeconds(_whole(record["target_time"])),
+                _whole(record["delay_s"]),
+                record["has_begun"] is True,
+            )
+
+        return self._get(_COMMITMENT, read)
+
+    def save_intake(self, learned: LearnedIntake) -> None:
+        """Keep what is known of what vehicles take."""
+        if learned.session_id is not None:
+            self._put(
+                _INTAKE,
+                {
+                    "session": learned.session_id,
+                    "present": _intake_to_json(learned.present),
+                    "usual": _intake_to_json(learned.usual),
+                },
+            )
+
+    def load_intake(self) -> LearnedIntake | None:
+        """Return what was known of what vehicles take."""
+        return self._get(
+            _INTAKE,
+            lambda record: LearnedIntake(
+                _whole(record["session"]),
+                _intake_from_json(record["present"]),
+                _intake_from_json(record["usual"]),
+            ),
+        )
+
     # The store
 
     def _put(self, key: str, record: Mapping[str, _Json]) -> None:
@@ -243,6 +309,27 @@ def _permission_from_json(value: _Json) -> Permission | None:
         return None
     until = _object(value)["until"]
     return Permission(None if until is None else EpochSeconds(_whole(until)))
+
+
+def _intake_to_json(intake: Intake | None) -> _Json:
+    if intake is None:
+        return None
+    return {
+        "phases": intake.phases,
+        "current_ma": intake.current_ma,
+        "is_own_limit": intake.is_own_limit,
+    }
+
+
+def _intake_from_json(value: _Json) -> Intake | None:
+    if value is None:
+        return None
+    record = _object(value)
+    return Intake(
+        max(1, _whole(record["phases"])),
+        Milliamps(_whole(record["current_ma"])),
+        record["is_own_limit"] is True,
+    )
 
 
 def _whole(value: _Json) -> int:

@@ -6,22 +6,25 @@ Spec: Matter Application Clusters 1.3 "NextChargeStartTime Attribute"
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta, tzinfo
 from typing import Final, TypeAlias
 
+from evse_node.records import dataclass, replace
 from evse_node.state_machine.names import State, SupplyState
 from evse_node.state_machine.state import EvseState, Vehicle
 from evse_node.state_machine.targets import (
     LEEWAY_S,
+    ChargingTarget,
     ChargingTargetSchedule,
     NextCharge,
     find_next_target,
+    missing_energy,
     plan_charge,
 )
 from evse_node.units import MATTER_EPOCH_UNIX_S, EpochSeconds, Milliwatts
 
 _NOTHING = NextCharge()
+_FULL: Final = 100
 _PLUGGED_IN = frozenset(
     {
         State.PLUGGED_IN_NO_DEMAND,
@@ -33,9 +36,23 @@ _PLUGGED_IN = frozenset(
 
 _LONGEST_DELAY_S: Final = LEEWAY_S * 2 // 3
 """A start is put off by less than the plan has to spare, or the target would be missed."""
+_STEP_MWH: Final = 500_000
+"""The plan follows what is still missing in such steps, so that it does not move all the time."""
 
 _Grounds: TypeAlias = tuple[object, ...]
-_Aim: TypeAlias = tuple[EpochSeconds, bool]  # a target, and whether its need is a guess
+
+
+@dataclass(frozen=True, slots=True)
+class Commitment:
+    """What was settled for a target in a session; it holds over a restart.
+
+    `delay_s` is by how much the start is put off. `has_begun`: charging for it has begun.
+    """
+
+    session_id: int
+    target_time: EpochSeconds
+    delay_s: int = 0
+    has_begun: bool = False
 
 
 class Schedule:
@@ -44,9 +61,11 @@ class Schedule:
     `has_soc`: the state of charge is reported. `zone` is where the targets' minutes
     count (None: the system's). `draw_delay_s` returns by how much the start for a target
     is put off, so that not all cars of a street start at once; never so far that the target
-    would be missed. `is_followed`: charging
-    waits for the start of the plan; once it has begun for a target, it is not held again,
-    unless it only then turns out how much is needed.
+    would be missed.
+
+    `is_followed`: charging waits for the start of the plan. Once it has begun for a target, it
+    goes on until that is met, also past its time, and then waits for the next one. A target of
+    100 % is met when the vehicle says so. While nobody knows how much is needed, nothing waits.
     """
 
     def __init__(
@@ -56,40 +75,85 @@ class Schedule:
         has_soc: bool,
         zone: tzinfo | None,
         draw_delay_s: Callable[[], int],
+        commitment: Commitment | None = None,
     ) -> None:
-        self.targets = tuple(targets)
         self.is_followed = False
         self.next_charge = _NOTHING
+        self.commitment = commitment
+        self._targets = tuple(targets)
         self._has_soc = has_soc
         self._zone = zone
         self._draw_delay_s = draw_delay_s
-        self._delay_s = 0
-        self._is_late = False
-        self._has_begun_for: _Aim | None = None
+        self._target: ChargingTarget | None = None
         self._is_guess = False
+        self._missed: tuple[int, ChargingTarget] | None = None  # with its session's number
         self._grounds: _Grounds = ()
+
+    @property
+    def targets(self) -> tuple[ChargingTargetSchedule, ...]:
+        """The charging targets; with new ones, nobody asks for those that were missed."""
+        return self._targets
+
+    @targets.setter
+    def targets(self, targets: Sequence[ChargingTargetSchedule]) -> None:
+        self._targets = tuple(targets)
+        self._missed = None
+
+    @property
+    def is_charged_enough(self) -> bool:
+        """True when the battery has the state of charge that the user wants, and no more."""
+        plan = self.next_charge
+        is_by_percent = plan.target_soc_percent is not None and plan.target_soc_percent < _FULL
+        return self.is_followed and plan.is_met and is_by_percent
 
     def update(self, state: EvseState, power_mw: Milliwatts, now: EpochSeconds | None) -> bool:
         """Make the plan anew if there is a reason to; return whether it changed.
 
         Without a clock, a vehicle, or charging being enabled there is no plan.
         """
+        session = state.session
         if (
             now is None
+            or session is None
             or state.state not in _PLUGGED_IN
             or state.supply_state is not SupplyState.CHARGING_ENABLED
         ):
             self._grounds = ()
             return self._replace(_NOTHING)
-        grounds = (state.state, power_mw, self.targets, state.vehicle, self._utc_offset(now))
+        vehicle = replace(state.vehicle, id=None) if state.vehicle.id else state.vehicle
+        charged_mwh = session.energy_charged_mwh(state.meter)
+        added_mwh = charged_mwh - session.energy_discharged_mwh(state.meter)
+        missing_mwh = self._missing(self._target, vehicle, added_mwh)
         target_time = self.next_charge.target_time
-        if grounds == self._grounds and (target_time is None or now < target_time):
+        is_past = target_time is not None and now >= target_time
+        if is_past and missing_mwh and self._target is not None and self._has_begun(session.id):
+            self._missed = session.id, self._target
+        if self._missed is not None:
+            session_id, missed = self._missed
+            if session_id != session.id or self._missing(missed, vehicle, added_mwh) == 0:
+                self._missed = None
+        grounds = (
+            session.id,
+            state.state,
+            power_mw,
+            self._targets,
+            vehicle,
+            self._utc_offset(now),
+            None if missing_mwh is None else -(-missing_mwh // _STEP_MWH),
+        )
+        if grounds == self._grounds and not is_past:
             return False
         self._grounds = grounds
-        is_new = self._replace(self._plan(power_mw, state.vehicle, now))
-        start_time = self.next_charge.start_time
-        self._is_late = start_time is not None and start_time <= now
-        return is_new
+        plan = self._plan(session.id, power_mw, vehicle, added_mwh, now)
+        self._is_guess = self._missing(self._target, vehicle, added_mwh) is None
+        return self._replace(plan)
+
+    def _missing(
+        self, target: ChargingTarget | None, vehicle: Vehicle, added_mwh: int
+    ) -> int | None:
+        if target is None:
+            return None
+        return missing_energy(target, vehicle, added_mwh, has_soc=self._has_soc)
 
     def _utc_offset(self, now: EpochSeconds) -> timedelta | None:
         # A controller may set another zone, which moves every target.
@@ -97,56 +161,95 @@ class Schedule:
             return None
         return datetime.fromtimestamp(now + MATTER_EPOCH_UNIX_S, self._zone).utcoffset()
 
+    def _has_begun(self, session_id: int) -> bool:
+        commitment = self.commitment
+        return (
+            commitment is not None
+            and commitment.has_begun
+            and commitment.session_id == session_id
+            and commitment.target_time == self.next_charge.target_time
+        )
+
     def is_holding(self, state: EvseState, now: EpochSeconds | None) -> bool:
         """Return whether charging is to wait."""
-        plan = self.next_charge
-        if not self.is_followed or now is None or plan.target_time is None:
+        plan, session = self.next_charge, state.session
+        if not self.is_followed or now is None:
             return False
-        aim = (plan.target_time, self._is_guess)
-        if aim == self._has_begun_for:
+        if session is None or plan.target_time is None:
+            return self._is_holding_before(state)
+        if self._missed is not None or self._has_begun(session.id):
             return False
-        if plan.start_time is None or now < self._start(plan.start_time):
+        if plan.start_time is None or now < plan.start_time:
             return True
-        if state.state.is_transferring or state.is_held:
-            self._has_begun_for = aim
+        is_charging = state.state.is_transferring or state.is_held
+        if is_charging and not self._is_guess and self.commitment is not None:
+            self.commitment = replace(self.commitment, has_begun=True)
         return False
+
+    def _is_holding_before(self, state: EvseState) -> bool:
+        """Return whether charging is to wait for there being a plan.
+
+        A vehicle may be offered energy in the moment in which it comes, so it is held before.
+        """
+        if state.state is State.FAULT:
+            return state.is_held
+        is_idle = state.state is State.NOT_PLUGGED_IN or state.charging is None
+        return is_idle and bool(self._targets)
 
     def next_moment(self, now: EpochSeconds | None) -> EpochSeconds | None:
         """Return when to look again, or None."""
         plan = self.next_charge
         if now is None or plan.target_time is None:
             return None
-        if self.is_followed and plan.start_time is not None:
-            start = self._start(plan.start_time)
-            if now < start:
-                return min(start, plan.target_time)
+        if self.is_followed and plan.start_time is not None and now < plan.start_time:
+            return min(plan.start_time, plan.target_time)
         return plan.target_time
 
-    def _start(self, planned: EpochSeconds) -> EpochSeconds:
-        """Return when to start; who is late has no time to give away."""
-        return planned if self._is_late else EpochSeconds(planned + self._delay_s)
-
-    def _plan(self, power_mw: Milliwatts, vehicle: Vehicle, now: EpochSeconds) -> NextCharge:
-        found = find_next_target(self.targets, now, self._zone)
+    def _plan(
+        self,
+        session_id: int,
+        power_mw: Milliwatts,
+        vehicle: Vehicle,
+        added_mwh: int,
+        now: EpochSeconds,
+    ) -> NextCharge:
+        found = find_next_target(self._targets, now, self._zone)
         if found is None:
+            self._target = None
             return _NOTHING
-        target_time, target = found
-        is_battery_known = vehicle.state_of_charge_percent is not None
-        self._is_guess = target.added_energy_mwh is None and not is_battery_known
-        return plan_charge(
+        target_time, self._target = found
+        commitment = self._commit(session_id, target_time)
+        plan = plan_charge(
             target_time,
-            target,
+            self._target,
             now=now,
             power_mw=power_mw,
-            vehicle=replace(vehicle, id=None),
+            vehicle=vehicle,
             has_soc=self._has_soc,
+            added_mwh=added_mwh,
+            delay_s=commitment.delay_s,
         )
+        if not commitment.has_begun:
+            return plan
+        if plan.is_met and plan.target_soc_percent != _FULL:
+            # What gets lost again is charged for again, but in its own time.
+            self.commitment = replace(commitment, has_begun=False)
+        before = self.next_charge
+        is_same = before.target_time == target_time and before.start_time is not None
+        if is_same and plan.start_time is not None:
+            return replace(plan, start_time=before.start_time)
+        return plan
+
+    def _commit(self, session_id: int, target_time: EpochSeconds) -> Commitment:
+        """Settle what is drawn only once for a target in a session."""
+        found = self.commitment
+        if found is None or (found.session_id, found.target_time) != (session_id, target_time):
+            delay_s = min(self._draw_delay_s(), _LONGEST_DELAY_S)
+            found = self.commitment = Commitment(session_id, target_time, delay_s)
+        return found
 
     def _replace(self, plan: NextCharge) -> bool:
         if plan == self.next_charge:
             return False
-        if plan.target_time != self.next_charge.target_time:
-            self._delay_s = min(self._draw_delay_s(), _LONGEST_DELAY_S)
-            self._has_begun_for = None
         self.next_charge = plan
         return True

@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 from evse_node.charger.solar import SolarSettings
 from evse_node.charger.watch import WatchSettings
-from evse_node.records import dataclass
+from evse_node.records import dataclass, replace
 from evse_node.state_machine.control_pilot import PilotOutput, PilotState
 from evse_node.state_machine.effects import Notice
 from evse_node.state_machine.faults import FaultState
@@ -115,6 +115,13 @@ def snapshot_of(state: EvseState, next_charge: NextCharge, *, is_test_mode: bool
         is_locked=state.outputs.is_locked,
         is_test_mode=is_test_mode,
     )
+
+
+def is_other_than_by_meter(before: EvseState, state: EvseState) -> bool:
+    """Return whether two states differ in more than the meter's totals."""
+    if before.meter != state.meter:
+        before = replace(before, meter=state.meter)
+    return before != state
 
 
 Observer: TypeAlias = Callable[[Snapshot, tuple[Notice, ...], float], None]

@@ -26,13 +26,17 @@ class SolarSettings:
 
 
 class SolarFollower:
-    """One charger's follower. `is_followed`: its mode asks for it."""
+    """One charger's follower. `is_followed`: its mode asks for it.
+
+    `phases` is how many the vehicle uses; on one, 6 A need no more than a third of the sun.
+    """
 
     def __init__(self, settings: SolarSettings, voltage_mv: Millivolts, phases: int) -> None:
         self.is_followed = False
+        self.phases = phases
         self._settings = settings
-        self._uw_per_ma = voltage_mv * phases
-        self._surplus_ma = 0
+        self._voltage_mv = voltage_mv
+        self._surplus_mw = 0
         self._valid_until = inf
         self._is_on = False
         self._changed_at = -inf
@@ -45,15 +49,15 @@ class SolarFollower:
 
         It holds for `valid_s` seconds, or until the next report.
         """
-        surplus = max(0, surplus_mw or 0)
-        self._surplus_ma = surplus * 1000 // self._uw_per_ma
+        self._surplus_mw = max(0, surplus_mw or 0)
         self._valid_until = inf if valid_s is None else now + valid_s
 
     def claim_ma(self, now: float) -> Milliamps:
         """Return the limit now: 0 is a pause, everything else at least 6 A."""
         if now >= self._valid_until:
-            self._surplus_ma, self._valid_until = 0, inf
-        if (self._surplus_ma >= MINIMUM_OFFER_MA) is self._is_on:
+            self._surplus_mw, self._valid_until = 0, inf
+        surplus_ma = self._surplus_mw * 1000 // (self._voltage_mv * self.phases)
+        if (surplus_ma >= MINIMUM_OFFER_MA) is self._is_on:
             self._doubted_since = None
         else:
             if self._doubted_since is None:
@@ -63,7 +67,7 @@ class SolarFollower:
                 self._changed_at, self._doubted_since = now, None
         if not self._is_on:
             return Milliamps(0)
-        return Milliamps(max(MINIMUM_OFFER_MA, self._surplus_ma))
+        return Milliamps(max(MINIMUM_OFFER_MA, surplus_ma))
 
     def rest(self) -> None:
         """Begin anew the next time."""

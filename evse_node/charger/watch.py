@@ -56,7 +56,8 @@ class Watch:
 
     `faults` are those that outlived a restart: their causes are taken as still there until
     seen otherwise. `is_new_count`: no session goes on, so the meter's first totals are a
-    beginning. `hardware_limit_ma` is what the hardware itself says that it can bear.
+    beginning. `hardware_limit_ma` is what the hardware itself says that it can bear, `values`
+    what the meter showed when it was last looked at.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Watch:
         is_new_count: bool = False,
     ) -> None:
         self.hardware_limit_ma: Milliamps | None = None
+        self.values: MeterValues | None = None
         self._meter: Meter | None = backend.meter
         self._sensor: TemperatureSensor | None = backend.temperature_sensor
         self._maximum_ma = max(MINIMUM_OFFER_MA, backend.ratings.maximum_current_ma)
@@ -121,7 +123,7 @@ class Watch:
         self._looked_at = now
         first: list[Event] = []
         last: list[Event] = []
-        values = self.read_meter()
+        values = self.values = self.read_meter()
         if values is not None:
             reading = MeterReading(values.imported_mwh, values.exported_mwh)
             if reading != state.meter:

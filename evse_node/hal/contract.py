@@ -29,6 +29,7 @@ _PROTOCOLS: Final[Mapping[str, type[object]]] = {
     "proximity_pilot": hal.ProximityPilot,
     "lock": hal.CableLock,
     "meter": hal.Meter,
+    "grid_meter": hal.GridMeter,
     "rfid_reader": hal.RfidReader,
     "residual_current_device": hal.ResidualCurrentDevice,
     "temperature_sensor": hal.TemperatureSensor,
@@ -280,6 +281,17 @@ async def _meter(bench: Bench) -> None:
     _expect(meter.read().power_mw, 0, "power without a vehicle")
 
 
+async def _grid_meter(bench: Bench) -> None:
+    meter, own = bench.backend.grid_meter, bench.backend.meter
+    if meter is None or own is None:
+        return
+    before_mw = meter.read_grid_power_mw()
+    _charge(bench)
+    bench.wait(10)
+    more_mw, own_mw = meter.read_grid_power_mw() - before_mw, own.read().power_mw
+    assert 2 * more_mw > own_mw, f"{more_mw} mW more with {own_mw} mW of charging"
+
+
 async def _rfid_reader(bench: Bench) -> None:
     if bench.backend.rfid_reader is None:
         return
@@ -366,6 +378,7 @@ CHECKS: Final[Mapping[str, _Body]] = {
     "opening an open contactor is harmless": _opening_twice,
     "the cable is known and told": _proximity_pilot,
     "the meter counts": _meter,
+    "the house's meter has what the vehicle takes": _grid_meter,
     "cards are told": _rfid_reader,
     "locking may be repeated": _lock,
     "the residual current device may be reset": _residual_current_device,

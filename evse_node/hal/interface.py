@@ -78,7 +78,8 @@ class CurrentDerated:
 class SurplusReported:
     """The power that the sun leaves over for charging, what already goes there included.
 
-    None is not known. For hardware with a meter at the house's connection.
+    None is not known. For hardware that works it out by itself; one that has only a meter at
+    the house's connection offers that as `GridMeter`.
     """
 
     surplus_mw: Milliwatts | None
@@ -189,6 +190,18 @@ class Meter(Protocol):
 
     def read(self) -> MeterValues:
         """Return the newest values without waiting. Raises HalError when the meter is lost."""
+
+
+@runtime_checkable
+class GridMeter(Protocol):
+    """A meter where the house is connected to the grid. The charger is behind it."""
+
+    def read_grid_power_mw(self) -> Milliwatts:
+        """Return the newest power of all phases together, without waiting.
+
+        Positive is drawn from the grid, negative fed into it. Raises HalError when the meter
+        is lost.
+        """
 
 
 @runtime_checkable
@@ -304,6 +317,10 @@ class EvseBackend(Protocol):
     @property
     def meter(self) -> Meter | None:
         """An energy meter."""
+
+    @property
+    def grid_meter(self) -> GridMeter | None:
+        """A meter at the house's connection; with it, charging can follow the sun."""
 
     @property
     def rfid_reader(self) -> RfidReader | None:

@@ -61,7 +61,10 @@ class SimulationStatus(TypedDict):
 
 
 class SimulatedBackend:
-    """An `EvseBackend` without hardware. `without` names features that it is to lack."""
+    """An `EvseBackend` without hardware. `without` names features that it is to lack.
+
+    `has_grid_meter`: the house has a meter at its connection, and the charger reads it.
+    """
 
     def __init__(
         self,
@@ -72,6 +75,7 @@ class SimulatedBackend:
         cable_ma: Milliamps = Milliamps(32_000),  # noqa: B008 - an int
         car: ElectricCar | None = None,
         without: frozenset[str] = frozenset(),
+        has_grid_meter: bool = False,
     ) -> None:
         self.ratings = ratings or Ratings(maximum_discharge_current_ma=Milliamps(32_000))
         self.car = car or ElectricCar()
@@ -90,6 +94,7 @@ class SimulatedBackend:
         self.proximity_pilot = board
         self.lock = board
         self.meter = board
+        self.grid_meter = board if has_grid_meter else None
         self.residual_current_device = board
         self.temperature_sensor = board
         self.self_test = board
@@ -261,8 +266,15 @@ class SimulatedBackend:
         self.board.temperature_mc = int(celsius * 1000)
 
     def set_surplus(self, watts: float | None) -> None:
-        """Let the sun leave so much power over for charging; None is not known."""
-        self.board.set_surplus(None if watts is None else Milliwatts(int(watts * 1000)))
+        """Let the sun leave so much power over for charging; None is not known.
+
+        The board tells it, or with a meter at the house's connection, that shows it.
+        """
+        surplus_mw = None if watts is None else Milliwatts(int(watts * 1000))
+        if self.grid_meter is None:
+            self.board.set_surplus(surplus_mw)
+        else:
+            self.board.house_mw = None if surplus_mw is None else Milliwatts(-surplus_mw)
 
     def set_battery(
         self, *, soc_percent: int | None = None, capacity_mwh: MilliwattHours | None = None
@@ -373,6 +385,7 @@ def create(options: Mapping[str, object]) -> SimulatedBackend:
         cable_ma=Milliamps(int(number("cable-a", 6, 80, 32) * 1000)),
         car=car,
         without=features("without"),
+        has_grid_meter=flag("grid-meter", False),
     )
     if left:
         raise ConfigError(f"hal.{min(left)}: the simulated backend has no such key")

@@ -67,6 +67,7 @@ class SimulatedBoard:
         self.is_meter_lost = False
         self.cable_ma: Milliamps | None = None
         self.temperature_mc = COOL_MC
+        self.house_mw: Milliwatts | None = Milliwatts(0)
         self.cards_read = 0
         self._discharge_ma: Milliamps | None = None
         self._clock = clock
@@ -157,6 +158,15 @@ class SimulatedBoard:
             (current_ma,) * used + (Milliamps(0),) * (self.ratings.phases - used),
             MAINS_FREQUENCY_MHZ,
         )
+
+    # GridMeter
+
+    def read_grid_power_mw(self) -> Milliwatts:
+        """Return what house and car draw together; without the car that is `house_mw`."""
+        if self.house_mw is None:
+            raise HalError("the meter at the grid connection does not answer")
+        self._on_order()
+        return Milliwatts(self.house_mw + self.car.power_mw)
 
     # The other capabilities
 

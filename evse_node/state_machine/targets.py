@@ -47,12 +47,17 @@ class ChargingTargetSchedule:
 
 @dataclass(frozen=True, slots=True)
 class NextCharge:
-    """What the next target means; None is not applicable."""
+    """What the next target means; None is not applicable.
+
+    `required_energy_mwh` is for the whole session, what it already has included. `is_met`:
+    the vehicle has what the target asks for.
+    """
 
     start_time: EpochSeconds | None = None
     target_time: EpochSeconds | None = None
     required_energy_mwh: MilliwattHours | None = None
     target_soc_percent: int | None = None
+    is_met: bool = False
 
 
 class TargetProblem(Enum):
@@ -168,6 +173,28 @@ def find_next_target(
     return None
 
 
+def missing_energy(
+    target: ChargingTarget, vehicle: Vehicle, added_mwh: int, *, has_soc: bool
+) -> MilliwattHours | None:
+    """Return what a vehicle still lacks of a target, or None when nobody can know.
+
+    `added_mwh` is what it got since it was plugged in: that is what AddedEnergy counts, however
+    often charging stops and starts. A state of charge that is known goes before it.
+    Spec: Matter Application Clusters 1.3 "TargetSoC Field", "AddedEnergy Field"
+    """
+    wanted_mwh = target.added_energy_mwh
+    wanted_percent = target.target_soc_percent if has_soc else None
+    percent, capacity_mwh = vehicle.state_of_charge_percent, vehicle.battery_capacity_mwh
+    if wanted_percent is not None and percent is not None:
+        if percent >= wanted_percent:
+            return MilliwattHours(0)
+        if capacity_mwh is not None:
+            return MilliwattHours((wanted_percent - percent) * capacity_mwh // 100)
+        if wanted_mwh is not None and added_mwh >= wanted_mwh:
+            return None
+    return None if wanted_mwh is None else MilliwattHours(max(0, wanted_mwh - added_mwh))
+
+
 def plan_charge(
     target_time: EpochSeconds,
     target: ChargingTarget,
@@ -176,39 +203,33 @@ def plan_charge(
     power_mw: Milliwatts,
     vehicle: Vehicle,
     has_soc: bool,
+    added_mwh: int = 0,
+    delay_s: int = 0,
 ) -> NextCharge:
     """Work out what a target needs and when charging has to start for it.
 
-    A battery of unknown size is taken as one that needs all the time there is.
+    A battery of unknown size is taken as one that needs all the time there is. `delay_s` is
+    by how much the start is put off.
     Spec: Matter Application Clusters 1.3 "NextChargeStartTime Attribute"
     """
-    needed_mwh: int | None
-    if target.target_soc_percent is None:
-        needed_mwh = target.added_energy_mwh
-        shown = NextCharge(target_time=target_time, required_energy_mwh=target.added_energy_mwh)
-    elif not has_soc:
-        needed_mwh = None
-        shown = NextCharge(
-            target_time=target_time,
-            required_energy_mwh=target.added_energy_mwh,
-            target_soc_percent=target.target_soc_percent,
-        )
-    elif vehicle.state_of_charge_percent is None or vehicle.battery_capacity_mwh is None:
-        needed_mwh = target.added_energy_mwh
-        shown = NextCharge(
-            target_time=target_time,
-            required_energy_mwh=target.added_energy_mwh,
-            # Without a second way to say it, the state of charge is all there is to show.
-            target_soc_percent=target.target_soc_percent if needed_mwh is None else None,
-        )
-    else:
-        missing_percent = max(0, target.target_soc_percent - vehicle.state_of_charge_percent)
-        needed_mwh = missing_percent * vehicle.battery_capacity_mwh // 100
-        shown = NextCharge(target_time=target_time, target_soc_percent=target.target_soc_percent)
-
-    if needed_mwh == 0 or power_mw <= 0:
+    is_battery_known = (
+        has_soc
+        and vehicle.state_of_charge_percent is not None
+        and vehicle.battery_capacity_mwh is not None
+    )
+    is_by_energy = target.added_energy_mwh is not None and (
+        target.target_soc_percent is None or not is_battery_known
+    )
+    missing_mwh = missing_energy(target, vehicle, added_mwh, has_soc=has_soc)
+    shown = NextCharge(
+        target_time=target_time,
+        required_energy_mwh=target.added_energy_mwh if is_by_energy else None,
+        target_soc_percent=None if is_by_energy else target.target_soc_percent,
+        is_met=missing_mwh == 0,
+    )
+    if missing_mwh == 0 or power_mw <= 0:
         return shown
-    if needed_mwh is None:
+    if missing_mwh is None:
         return replace(shown, start_time=now)
-    duration_s = needed_mwh * 3600 // power_mw + LEEWAY_S
-    return replace(shown, start_time=EpochSeconds(max(now, target_time - duration_s)))
+    start = target_time - (missing_mwh * 3600 // power_mw + LEEWAY_S) + delay_s
+    return replace(shown, start_time=EpochSeconds(max(now, start)))

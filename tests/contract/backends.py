@@ -21,7 +21,7 @@ class SimulatedBench:
 
     def __init__(self) -> None:
         self.now = 10.0
-        self.backend = SimulatedBackend(clock=lambda: self.now)
+        self.backend = SimulatedBackend(clock=lambda: self.now, has_grid_meter=True)
         self.events: list[HalEvent] = []
 
     async def start(self) -> None:

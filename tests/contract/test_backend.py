@@ -10,7 +10,7 @@ import pytest
 from evse_node.hal import contract
 from evse_node.hal import interface as hal
 from evse_node.hal.contract import CHECKS, run_check
-from evse_node.units import Milliamps
+from evse_node.units import Milliamps, Milliwatts
 from tests.contract.backends import BENCHES, SimulatedBench
 
 _Answer = TypeVar("_Answer")
@@ -110,6 +110,10 @@ METER = hal.MeterValues(0, 0, 0, (), ())  # type: ignore[arg-type]
         ("the cable is known and told", broken("ampacity_ma", 32_000)),
         ("the cable is known and told", twice),
         ("the meter counts", broken("read", METER)),
+        (
+            "the house's meter has what the vehicle takes",
+            broken("read_grid_power_mw", Milliwatts(-1_000)),
+        ),
         ("cards are told", silent(hal.CardPresented)),
         ("the residual current device may be reset", always_powered),
         ("the temperature makes sense", broken("read_millicelsius", 200_000)),

@@ -81,6 +81,7 @@ class GpioBackend(BoardOrders):
         self.proximity_pilot = None if board.proximity is None else self
         self.lock = None if board.lock is None else OrderedLock(self)
         self.meter = None if board.meter is None else OrderedMeter(self)
+        self.grid_meter = None
         has_cards = board.rfid is not None or any(button.uid for button in board.buttons)
         self.rfid_reader = self if has_cards else None
         self.residual_current_device = None if board.rcd_trip is None else self

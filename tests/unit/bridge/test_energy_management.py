@@ -268,4 +268,5 @@ class TestSun:
         assert host.manage("CancelRequest") == Status.SUCCESS
         host.run(10)
         assert current(host) == 0
-        assert host.look().start == forecast.start
+        # What it has got already it does not need again.
+        assert forecast.start < host.look().start <= forecast.start + 15

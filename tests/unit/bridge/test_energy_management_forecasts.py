@@ -89,7 +89,9 @@ class TestStartTime:
         host.run(10)
         assert current(host) == 0
         again = host.look()
-        assert (again.reason, again.start) == (0, own.start)
+        assert again.reason == 0
+        # What it has got already it does not need again.
+        assert own.start < again.start <= own.start + 60
         assert again.id > own.id
 
     def test_is_the_own_one_again_when_the_target_changes(self, feature_map: str) -> None:

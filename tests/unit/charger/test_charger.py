@@ -6,7 +6,6 @@ import pytest
 
 from evse_node.charger import Charger, ChargerSettings, Snapshot
 from evse_node.errors import HalError
-from evse_node.hal.interface import CardPresented
 from evse_node.hal.simulated import SimulatedBackend
 from evse_node.matter.store import MemoryStore
 from evse_node.state_machine.effects import EnergyTransferStarted, EvConnected, EvNotDetected
@@ -16,6 +15,7 @@ from evse_node.state_machine.events import (
     EnableCharging,
     EnableDischarging,
     LimitClaimed,
+    RfidTapped,
     StartDiagnostics,
 )
 from evse_node.state_machine.faults import FaultState
@@ -188,11 +188,10 @@ class TestHardwareTrouble:
         self, monkeypatch: pytest.MonkeyPatch, host: ChargerHost
     ) -> None:
         charge(host)
-        tap = CardPresented(b"1")
         host.charger.observers.clear()
         monkeypatch.setattr(
             "evse_node.charger.charger.Charger._look_at_clock",
-            lambda charger, now: charger.receive(tap, now),
+            lambda charger, now: RfidTapped(b"1"),
         )
         host.charger.on_timer(host.now)
         assert host.charger.snapshot().fault is FaultState.OTHER
@@ -373,7 +372,8 @@ class TestMemory:
 
     def test_what_does_not_change_is_not_written(self, host: ChargerHost) -> None:
         charge(host)
-        host.run(10)
+        host.run(150)  # so long it learns what the car takes
+        host.charger.save(host.now)
         written: list[str] = []
         host.store.before_set = lambda key, value: written.append(key)
         host.run(200)

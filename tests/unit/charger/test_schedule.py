@@ -6,21 +6,26 @@ from datetime import UTC, datetime
 
 import pytest
 
+from evse_node.hal.simulated import SimulatedBackend
+from evse_node.matter.store import MemoryStore
 from evse_node.matter.tlv import TlvValue
-from evse_node.state_machine.names import State, SupplyState
-from evse_node.units import Milliamps
+from evse_node.state_machine.effects import EnergyTransferStarted, EnergyTransferStopped
+from evse_node.state_machine.events import Direction, LimitClaimed
+from evse_node.state_machine.limits import LimitSource
+from evse_node.state_machine.names import State, StoppedReason, SupplyState
+from evse_node.units import MATTER_EPOCH_UNIX_S, Milliamps
 from tests.charger_host import START_UTC_S, ChargerHost
 
 EVERY_DAY = 0x7F
 TIME_OF_USE = 0x06
 
 
-def scheduled(**options: object) -> ChargerHost:
+def scheduled(target: TlvValue = None, **options: object) -> ChargerHost:
     """10:00 UTC; 70 kWh battery at 40 %; target 20:00 with 50 %; 32 A on one phase."""
     host = ChargerHost(**options)  # type: ignore[arg-type]
     host.trigger(TIME_OF_USE)
     host.backend.set_battery(soc_percent=40, capacity_mwh=70_000_000)  # type: ignore[arg-type]
-    daily: list[TlvValue] = [{0: EVERY_DAY, 1: [{0: 20 * 60, 1: 50}]}]
+    daily: list[TlvValue] = [{0: EVERY_DAY, 1: [target or {0: 20 * 60, 1: 50}]}]
     host.invoke("SetTargets", daily)
     host.invoke("EnableCharging", None, 6_000, 32_000)
     return host
@@ -55,12 +60,153 @@ def test_is_not_held_again_once_it_began() -> None:
     host.backend.plug_in()
     host.backend.demand()
     host.run(WAIT_S + 10)
+    start = start_in_s(host) + host.epoch_s
     for _ in range(60):
         host.run(60)
         assert host.charger.snapshot().state is State.PLUGGED_IN_CHARGING
-    # Half full, and the next target is tomorrow's: it waits again, after 20:00.
-    host.run(10 * 3600 - WAIT_S - 3600)
+        assert start_in_s(host) + host.epoch_s == start
+
+
+def test_a_target_that_is_missed_is_met_late() -> None:
+    # The car takes half of the current that the plan counts on.
+    host = scheduled()
+    host.backend.plug_in()
+    host.backend.demand()
+    host.run(10 * 3600 + 60)
+    assert host.backend.status()["soc_percent"] < 50
+    assert host.charger.snapshot().state is State.PLUGGED_IN_CHARGING
+    assert start_in_s(host) > 20 * 3600  # tomorrow's
+    host.run(3600)
+    assert host.backend.status()["soc_percent"] == 50
     assert host.charger.snapshot().is_held
+
+
+def test_a_missed_target_is_given_up_with_the_car_or_the_targets() -> None:
+    for give_up in ("unplug", "targets"):
+        host = scheduled()
+        host.backend.plug_in()
+        host.backend.demand()
+        host.run(10 * 3600 + 60)
+        assert not host.charger.snapshot().is_held
+        if give_up == "targets":
+            host.charger.set_targets(host.charger.targets, host.now)
+        else:
+            host.backend.unplug()
+            host.run(5)
+            host.backend.plug_in()
+            host.backend.demand()
+            host.run(1)
+        assert host.charger.snapshot().is_held
+
+
+class TestEnoughIsEnough:
+    def ready(self, **options: object) -> ChargerHost:
+        """A car that takes what it is offered, at 20:00."""
+        host = scheduled(**options)
+        host.backend.car.charger_maximum_ma = Milliamps(32_000)
+        host.backend.plug_in()
+        host.backend.demand()
+        host.run(10 * 3600 - 600)
+        return host
+
+    def test_charging_ends_at_the_target(self) -> None:
+        host = self.ready()
+        assert host.backend.status()["soc_percent"] == 50
+        assert host.backend.status()["contactor"] == "open"
+        assert host.charger.snapshot().state is State.PLUGGED_IN_DEMAND
+        assert host.charger.snapshot().supply_state is SupplyState.CHARGING_ENABLED
+        stopped = [each for each in host.notices if isinstance(each, EnergyTransferStopped)]
+        assert [each.reason for each in stopped] == [StoppedReason.EVSE_STOPPED]
+        assert host.read("NextChargeStartTime") is None
+        assert host.read("NextChargeTargetSoC") == 50
+
+    def test_the_next_target_starts_it_again(self) -> None:
+        host = self.ready()
+        night: list[TlvValue] = [{0: EVERY_DAY, 1: [{0: 20 * 60, 1: 50}, {0: 23 * 60, 1: 60}]}]
+        host.invoke("SetTargets", night)
+        host.run(3600)
+        assert host.charger.snapshot().is_held
+        host.run(2 * 3600)
+        assert host.backend.status()["soc_percent"] == 60
+        assert host.charger.snapshot().is_held
+
+    def test_what_is_lost_again_is_charged_in_its_own_time(self) -> None:
+        host = scheduled()
+        host.backend.set_battery(soc_percent=49)
+        host.backend.plug_in()
+        host.backend.demand()
+        begins_s = start_in_s(host)
+        host.run(begins_s + 360)
+        assert host.backend.status()["contactor"] == "closed"
+        host.run(6 * 60)
+        assert host.charger.snapshot().is_held
+        host.backend.set_battery(soc_percent=48)
+        host.run(60)
+        assert host.backend.status()["contactor"] == "closed"  # it is high time again
+        host.run(12 * 3600)
+        host.backend.set_battery(soc_percent=48)
+        host.run(60)
+        assert host.charger.snapshot().is_held
+        assert start_in_s(host) > 10 * 3600
+
+    def test_the_vehicle_says_when_it_is_full(self) -> None:
+        host = scheduled()
+        full: list[TlvValue] = [{0: EVERY_DAY, 1: [{0: 20 * 60, 1: 100}]}]
+        host.invoke("SetTargets", full)
+        host.backend.set_battery(soc_percent=99)
+        host.backend.plug_in()
+        host.backend.demand()
+        host.run(start_in_s(host) + 60)
+        host.backend.set_battery(soc_percent=100)
+        host.backend.demand()
+        assert host.charger.snapshot().state is State.PLUGGED_IN_CHARGING
+
+    def test_added_energy_is_what_the_session_has(self) -> None:
+        host = scheduled({0: 20 * 60, 2: 7_000_000}, features=frozenset({"PREF"}))
+        host.backend.car.charger_maximum_ma = Milliamps(32_000)
+        host.backend.plug_in()
+        host.backend.demand()
+        assert start_in_s(host) == pytest.approx(WAIT_S, abs=2)
+        # Two of seven kilowatt-hours on the spot: the rest begins so much later.
+        host.trigger(0x21)
+        host.run(2_000_000 / 7_360_000 * 3600)
+        host.trigger(TIME_OF_USE)
+        spent_s = host.now - 1000
+        later_s = 2_000_000 * 3600 / 7_360_000
+        assert start_in_s(host) == pytest.approx(WAIT_S - spent_s + later_s, abs=250)
+        assert host.charger.snapshot().is_held
+        host.run(10 * 3600 - spent_s - 300)
+        assert host.backend.status()["imported_mwh"] == pytest.approx(7_000_000, rel=0.01)
+        assert host.charger.snapshot().is_held
+        assert host.read("NextChargeRequiredEnergy") == 7_000_000
+        # Nor does it need the same energy again for the next target, unless it goes away.
+        host.run(24 * 3600)
+        assert host.backend.status()["imported_mwh"] == pytest.approx(7_000_000, rel=0.01)
+        host.backend.unplug()
+        host.run(60)
+        host.backend.plug_in()
+        host.backend.demand()
+        assert start_in_s(host) >= 0
+
+    def test_another_mode_charges_on(self) -> None:
+        host = self.ready()
+        host.trigger(0x21)
+        host.run(10)
+        assert host.charger.snapshot().state is State.PLUGGED_IN_CHARGING
+
+
+def test_nothing_is_offered_before_it_is_known_how_much() -> None:
+    host = scheduled()
+    for _ in range(2):
+        host.backend.plug_in()
+        host.backend.demand()
+        host.invoke("Disable")
+        host.run(10)
+        host.invoke("EnableCharging", None, 6_000, 32_000)
+        host.run(10)
+        host.backend.unplug()
+        host.run(10)
+    assert not any(isinstance(each, EnergyTransferStarted) for each in host.notices)
 
 
 def test_manual_mode_does_not_wait() -> None:
@@ -147,6 +293,107 @@ def test_minutes_count_where_the_charger_is() -> None:
     assert isinstance(target, int)
     # 20:00 in New York is midnight UTC in summer.
     assert datetime.fromtimestamp(START_UTC_S - host.epoch_s + target, UTC).hour == 0
+
+
+def restarted(host: ChargerHost, seconds: float = 60) -> ChargerHost:
+    """Cut the power for a while; the car stays."""
+    car = host.backend.car
+    host.backend.board.connect(None)
+    host.backend.board.open()
+    clock = [host.now + seconds]
+    backend = SimulatedBackend(clock=lambda: clock[0], car=car)
+    backend.board.cable_ma = Milliamps(32_000)
+    again = ChargerHost(
+        store=MemoryStore(dict(host.store.items(""))),
+        backend=backend,
+        now=clock[0],
+        unix_s=host.epoch_s + seconds + MATTER_EPOCH_UNIX_S,
+        draw=0.9,
+    )
+    run = again.run
+
+    def run_both(seconds: float) -> None:
+        end = again.now + seconds
+        while again.now < end:
+            step = min(1.0, end - again.now)
+            clock[0] = again.now + step
+            run(step)
+
+    again.run = run_both  # type: ignore[method-assign]
+    return again
+
+
+class TestRestart:
+    def test_while_it_waits(self) -> None:
+        host = scheduled()
+        host.backend.plug_in()
+        host.backend.demand()
+        host.run(100)
+        start = start_in_s(host) + host.epoch_s
+        again = restarted(host)
+        again.run(60)
+        assert start_in_s(again) + again.epoch_s == start
+        assert again.charger.snapshot().is_held
+        # Not even for a moment, before the battery was told anew.
+        assert not any(isinstance(each, EnergyTransferStarted) for each in again.notices)
+
+    def test_the_delay_is_not_drawn_again(self) -> None:
+        host = scheduled(draw=0.5)
+        host.write("RandomizationDelayWindow", 600)
+        host.backend.plug_in()
+        host.backend.demand()
+        start = start_in_s(host) + host.epoch_s
+        assert start_in_s(host) == pytest.approx(WAIT_S + 300, abs=2)
+        # The power fails after the start that was planned at first, during the delay.
+        host.run(WAIT_S + 100)
+        assert host.charger.snapshot().is_held
+        again = restarted(host)
+        assert again.charger.randomization_window_s == 600
+        assert start_in_s(again) + again.epoch_s == start
+        again.run(100)
+        assert again.charger.snapshot().is_held
+        again.run(60)
+        assert not again.charger.snapshot().is_held
+
+    def test_what_has_begun_goes_on(self) -> None:
+        host = scheduled()
+        host.backend.plug_in()
+        host.backend.demand()
+        host.run(WAIT_S + 60)
+        assert host.charger.snapshot().state is State.PLUGGED_IN_CHARGING
+        # Somebody reads less than there is; by that alone it could wait.
+        host.backend.set_battery(soc_percent=49)
+        again = restarted(host, 5)
+        again.run(10)
+        assert start_in_s(again) > 0
+        assert again.charger.snapshot().state is State.PLUGGED_IN_CHARGING
+
+    def test_energy_counts_once(self) -> None:
+        host = scheduled({0: 20 * 60, 2: 7_000_000}, features=frozenset({"PREF"}))
+        host.backend.plug_in()
+        host.backend.demand()
+        host.trigger(0x21)
+        host.run(3600)
+        host.trigger(TIME_OF_USE)
+        start = start_in_s(host) + host.epoch_s
+        for _ in range(2):
+            host = restarted(host)
+            host.charger.follow_schedule(True, host.now)
+            assert start_in_s(host) + host.epoch_s == pytest.approx(start, abs=300)
+
+
+def test_a_power_adjustment_moves_no_plan() -> None:
+    host = scheduled()
+    host.backend.plug_in()
+    host.backend.demand()
+    plan = host.charger.snapshot().next_charge
+    for limit in (0, 6_000, 10_000):
+        grid = LimitClaimed(LimitSource.GRID, Milliamps(limit), (Direction.CHARGE,))
+        host.charger.handle(grid, host.now)
+        assert host.charger.snapshot().next_charge == plan
+    user = LimitClaimed(LimitSource.USER, Milliamps(10_000), (Direction.CHARGE,))
+    host.charger.handle(user, host.now)
+    assert host.charger.snapshot().next_charge != plan
 
 
 def test_targets_survive_a_restart() -> None:

@@ -182,9 +182,18 @@ def plan(
     power: int = 7_360_000,
     has_soc: bool = True,
     at: EpochSeconds = LATER,
+    added: int = 0,
+    delay: int = 0,
 ) -> NextCharge:
     return plan_charge(
-        at, target, now=NOW, power_mw=Milliwatts(power), vehicle=vehicle, has_soc=has_soc
+        at,
+        target,
+        now=NOW,
+        power_mw=Milliwatts(power),
+        vehicle=vehicle,
+        has_soc=has_soc,
+        added_mwh=added,
+        delay_s=delay,
     )
 
 
@@ -199,8 +208,8 @@ class TestPlan:
         assert planned == plan(ChargingTarget(0, 80))
 
     def test_enough_already(self) -> None:
-        assert plan(ChargingTarget(0, 50)) == NextCharge(None, LATER, None, 50)
-        assert plan(ChargingTarget(0, 20)) == NextCharge(None, LATER, None, 20)
+        assert plan(ChargingTarget(0, 50)) == NextCharge(None, LATER, None, 50, is_met=True)
+        assert plan(ChargingTarget(0, 20)) == NextCharge(None, LATER, None, 20, is_met=True)
 
     def test_added_energy_for_want_of_a_state_of_charge(self) -> None:
         start = LATER - 25_000_000 * 3600 // 7_360_000 - 900
@@ -212,13 +221,38 @@ class TestPlan:
 
     def test_without_reports_of_the_state_of_charge(self) -> None:
         assert plan(ChargingTarget(0, 100), has_soc=False) == NextCharge(NOW, LATER, None, 100)
-        energy = MilliwattHours(5)
-        both = ChargingTarget(0, 100, energy)
-        assert plan(both, has_soc=False) == NextCharge(NOW, LATER, energy, 100)
+        # The energy goes before a state of charge that nobody can tell.
+        both = ChargingTarget(0, 100, MilliwattHours(7_360_000))
+        planned = plan(both, has_soc=False)
+        assert planned == NextCharge(LATER - 4500, LATER, 7_360_000, None)
 
     def test_only_energy(self) -> None:
         target = ChargingTarget(0, None, MilliwattHours(7_360_000))
         assert plan(target, has_soc=False) == NextCharge(LATER - 4500, LATER, 7_360_000, None)
+
+    def test_what_was_added_already(self) -> None:
+        target = ChargingTarget(0, None, MilliwattHours(7_360_000))
+        half = plan(target, has_soc=False, added=3_680_000)
+        assert half == NextCharge(LATER - 2700, LATER, 7_360_000, None)
+        for added in (7_360_000, 9_000_000):
+            done = plan(target, has_soc=False, added=added)
+            assert done == NextCharge(None, LATER, 7_360_000, None, is_met=True)
+        # A vehicle that gave back more than it took needs that, too.
+        assert plan(target, has_soc=False, added=-7_360_000).start_time == LATER - 8100
+
+    def test_a_battery_of_unknown_size(self) -> None:
+        both = ChargingTarget(0, 80, MilliwattHours(7_360_000))
+        assert plan(both, Vehicle(80)).is_met
+        assert plan(both, Vehicle(79)).start_time == LATER - 4500
+        # It has the energy, but not the percentage, and that counts more.
+        assert plan(both, Vehicle(79), added=7_360_000).start_time == NOW
+        assert plan(ChargingTarget(0, 80), Vehicle(79)).start_time == NOW
+
+    def test_a_delay_moves_the_start_but_not_before_now(self) -> None:
+        target = ChargingTarget(0, None, MilliwattHours(7_360_000))
+        delayed = plan(target, has_soc=False, delay=300)
+        assert delayed.start_time == LATER - 4200
+        assert plan(target, at=EpochSeconds(NOW + 60), delay=300).start_time == NOW
 
     def test_not_before_now(self) -> None:
         assert plan(ChargingTarget(0, 80), at=EpochSeconds(NOW + 60)).start_time == NOW
