@@ -344,8 +344,10 @@ def _on_timer(state: EvseState, timer: Timer, now: float, effects: list[Effect])
     state = state.without_timer(timer)
     match timer:
         case Timer.CONTACTOR:
-            state, fault = outputs.on_contactor_timeout(state)
-            return state if fault is None else on_fault(state, fault, now, effects)
+            state, fault = outputs.on_contactor_timeout(state, now, effects)
+            if fault is None or fault in state.faults:
+                return state
+            return on_fault(state, fault, now, effects)
         case Timer.WAKE_UP:
             return outputs.on_wake_up(state, now)
         case Timer.AUTHORIZATION:

@@ -8,6 +8,8 @@ Spec: IEC 61851-1:2017 Table A.6
 
 from __future__ import annotations
 
+from typing import Final
+
 from evse_node.records import replace
 from evse_node.state_machine.control_pilot import PilotOutput, PilotState, offer_ma
 from evse_node.state_machine.effects import (
@@ -26,6 +28,8 @@ from evse_node.state_machine.faults import FaultState
 from evse_node.state_machine.names import State
 from evse_node.state_machine.state import ContactorState, EvseState
 from evse_node.units import Milliamps
+
+_REPEAT_OPENING_S: Final = 1.0
 
 
 def may_close(state: EvseState) -> bool:
@@ -75,7 +79,7 @@ def _wanted_offer(state: EvseState) -> Milliamps | None:
 
 
 def _drive_pilot(state: EvseState, now: float, effects: list[Effect]) -> EvseState:
-    if Timer.STATE_F in state.timers:
+    if Timer.STATE_F in state.timers or _is_stuck_closed(state):
         if state.outputs.pilot is not PilotOutput.F:
             effects.append(SignalUnavailable())
             state = _end_pwm(state, PilotOutput.F, now)
@@ -198,11 +202,25 @@ def on_contactor(
     return state, None
 
 
-def on_contactor_timeout(state: EvseState) -> tuple[EvseState, FaultState | None]:
+def _is_stuck_closed(state: EvseState) -> bool:
+    """Tell whether the contactor stays closed against an order: no vehicle is to draw by it."""
+    return (
+        FaultState.CONTACT_WET_FAILURE in state.faults
+        and state.outputs.contactor is ContactorState.OPENING
+        and state.outputs.is_reported_closed
+    )
+
+
+def on_contactor_timeout(
+    state: EvseState, now: float, effects: list[Effect]
+) -> tuple[EvseState, FaultState | None]:
     """Judge the contactor by its last report, now that there was time enough for it."""
     contactor = state.outputs.contactor
     if contactor is ContactorState.OPENING:
         if state.outputs.is_reported_closed:
+            # Ordered again and again: an order may have got lost, or failed just once.
+            effects.append(OpenContactor())
+            state = state.with_timer(Timer.CONTACTOR, now + _REPEAT_OPENING_S)
             return state, FaultState.CONTACT_WET_FAILURE
         return state.with_contactor(ContactorState.OPEN), None
     if contactor is ContactorState.CLOSING:
