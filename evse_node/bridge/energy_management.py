@@ -201,11 +201,8 @@ class EnergyManagementBridge:
                 abs_max_power=state.power.maximum_mw,
                 opt_out_state=structs.opt_out_state(state.opted_out),
             )
-        options, reason = state.options, state.adjust_reason
-        if self._note("power_adjustment_capability", (options, reason)):
-            self.device_energy_management.set_quietly(
-                power_adjustment_capability=structs.capability(options, reason)
-            )
+        if self._note("power_adjustment_capability", (state.options, state.adjust_reason)):
+            self.device_energy_management.forget_capability()
         active_slot = state.active_slot_at(self._epoch_s())
         self._note("forecast", (state.forecast, active_slot, state.update_reason))
         for notice in notices:
@@ -330,6 +327,11 @@ class EnergyManagementBridge:
     def cancel_requests(self, now: float) -> None:
         """See `EnergyManagementControl`."""
         self._request(CancelRequest(), now)
+
+    def capability(self) -> Value:
+        """See `EnergyManagementControl`."""
+        state = self.appliance.state
+        return self._structs.capability(state.options, state.adjust_reason)
 
     def forecast(self) -> Value:
         """See `EnergyManagementControl`."""

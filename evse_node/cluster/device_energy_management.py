@@ -12,7 +12,14 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Final, Protocol, TypeAlias
 
 from evse_node.cluster.definition import ClusterDefinition
-from evse_node.cluster.server import ClusterServer, Value, command, reader, serves
+from evse_node.cluster.server import (
+    ClusterServer,
+    Value,
+    command,
+    kept_reader,
+    reader,
+    serves,
+)
 from evse_node.errors import ConfigError
 from evse_node.matter.data_model import InteractionContext
 
@@ -53,6 +60,9 @@ class EnergyManagementControl(Protocol):
 
     def cancel_requests(self, now: float) -> None:
         """Forget what was asked of the forecast."""
+
+    def capability(self) -> Value:
+        """Return what may be asked for, as PowerAdjustCapabilityStruct or None."""
 
     def forecast(self) -> Value:
         """Return the forecast with its progress, as ForecastStruct or None."""
@@ -160,7 +170,18 @@ class DeviceEnergyManagement(ClusterServer):
         """Forget what was asked of the forecast."""
         self._control.cancel_requests(context.now)
 
-    # Computed on each read, because slots go on with time.
+    # Read less often than they change; the forecast's slots go on with time, besides.
+
+    def forget_capability(self) -> None:
+        """Have PowerAdjustmentCapability asked for anew; `report` tells subscribers."""
+        if self.has_attribute("power_adjustment_capability"):
+            self._by_name["power_adjustment_capability"].forget()
+            self._bump()
+
+    @kept_reader
+    def power_adjustment_capability(self, context: InteractionContext) -> Value:
+        """Return what may be asked for."""
+        return self._control.capability()
 
     @reader
     def forecast(self, context: InteractionContext) -> Value:

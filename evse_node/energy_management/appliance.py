@@ -111,11 +111,12 @@ class Appliance:
 
         Observers are called only when there was something to do.
         """
-        if self._is_busy or now >= self._due_at or self._has_plant_changed():
+        if self._is_busy or now >= self._due_at:
             self.handle(TimePassed(), now)
-
-    def _has_plant_changed(self) -> bool:
-        return self._plant.conditions() != self._state.conditions
+            return
+        conditions = self._plant.conditions()
+        if conditions != self._state.conditions:
+            self.handle(ConditionsChanged(conditions), now)
 
     def next_deadline(self) -> float | None:
         """Return when `on_timer` wants to be called (monotonic seconds), or None."""
@@ -142,7 +143,7 @@ class Appliance:
                 except RequestRefusedError as error:
                     refusal = error
                 else:
-                    is_prompt |= not isinstance(event, TimePassed)
+                    is_prompt |= not isinstance(event, TimePassed | ConditionsChanged)
                 self._give_orders(now)
             else:
                 _LOGGER.error("energy management does not come to rest; the rest is dropped")
@@ -157,14 +158,15 @@ class Appliance:
             raise refusal
 
     def _take_in(self, event: Event, now: float, notices: list[Notice]) -> None:
-        # How things stand, and what is due, counts before anything else happens.
-        conditions = self._plant.conditions()
         events: list[Event] = []
-        if conditions != self._state.conditions:
-            events.append(ConditionsChanged(conditions))
-        if not isinstance(event, TimePassed):
-            events += (TimePassed(), event)
-        elif now >= self._due_at:
+        if not isinstance(event, ConditionsChanged):
+            # How things stand, and what is due, counts before anything else happens.
+            conditions = self._plant.conditions()
+            if conditions != self._state.conditions:
+                events.append(ConditionsChanged(conditions))
+            if not isinstance(event, TimePassed):
+                events.append(TimePassed())
+        if not isinstance(event, TimePassed) or now >= self._due_at:
             events.append(event)
         for each in events:
             self._state, told = step(self._state, each, self._moment(each, now))

@@ -59,6 +59,7 @@ def main() -> int:
         options.node_log_level,
     )
     chosen = select(options.names)
+    results: Iterator[Result]
     if options.one_device:
         shared = share_devices(chosen)
         chosen = [script for scripts in shared for script in scripts]
