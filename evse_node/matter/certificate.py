@@ -20,14 +20,12 @@ from evse_node.matter.certificate_extensions import (
     decode_extensions,
     expect_octets,
     expect_uint,
-    extensions_from_x509,
 )
 from evse_node.matter.crypto import SIGNATURE_SIZE, check_public_key, verify_signature
 from evse_node.matter.distinguished_name import (
     AttributeType,
     DistinguishedName,
     decode_name,
-    name_from_x509,
 )
 from evse_node.matter.x509 import NO_EXPIRY
 from evse_node.records import dataclass
@@ -136,27 +134,6 @@ def decode_certificate(data: bytes) -> Certificate:
         signature=expect_octets(members[11], SIGNATURE_SIZE, SIGNATURE_SIZE),
         raw=data,
     )
-
-
-def certificate_from_x509(data: bytes) -> Certificate:
-    """Convert a DER certificate to what Matter TLV holds.
-
-    Raises DecodeError for what Matter TLV cannot hold without loss.
-    """
-    source = x509.decode_x509(data)
-    certificate = Certificate(
-        serial=source.serial,
-        issuer=name_from_x509(source.issuer),
-        not_before=source.not_before,
-        not_after=source.not_after,
-        subject=name_from_x509(source.subject),
-        public_key=source.public_key,
-        extensions=extensions_from_x509(source.extensions),
-        signature=source.signature,
-    )
-    if certificate.to_x509_der_tbs() != source.tbs:
-        raise DecodeError("certificate cannot be told in Matter TLV")
-    return certificate
 
 
 class Fault(Enum):

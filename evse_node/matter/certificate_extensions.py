@@ -196,37 +196,3 @@ def _decode_extended_key_usage(value: TlvValue) -> tuple[KeyPurpose, ...]:
         return tuple(KeyPurpose(expect_uint(purpose, 0xFF)) for purpose in value)
     except ValueError:
         raise DecodeError("extended key usage is not known") from None
-
-
-def extensions_from_x509(items: tuple[x509.Extension, ...]) -> Extensions:
-    """Convert the extensions from X.509; raises DecodeError for a value not understood."""
-    constraints: BasicConstraints | None = None
-    usage: KeyUsage | None = None
-    purposes: tuple[KeyPurpose, ...] | None = None
-    subject_key_id: bytes | None = None
-    authority_key_id: bytes | None = None
-    future: list[bytes] = []
-    order: list[int] = []
-    for item in items:
-        if item.oid == x509.OID_BASIC_CONSTRAINTS:
-            tag = _BASIC_CONSTRAINTS
-            constraints = BasicConstraints(*x509.decode_basic_constraints(item.value))
-        elif item.oid == x509.OID_KEY_USAGE:
-            tag = _KEY_USAGE
-            usage = KeyUsage(x509.decode_key_usage(item.value))
-        elif item.oid == x509.OID_EXTENDED_KEY_USAGE:
-            tag = _EXTENDED_KEY_USAGE
-            purposes = tuple(map(KeyPurpose, x509.decode_extended_key_usage(item.value)))
-        elif item.oid == x509.OID_SUBJECT_KEY_ID:
-            tag = _SUBJECT_KEY_ID
-            subject_key_id = x509.decode_subject_key_id(item.value)
-        elif item.oid == x509.OID_AUTHORITY_KEY_ID:
-            tag = _AUTHORITY_KEY_ID
-            authority_key_id = x509.decode_authority_key_id(item.value)
-        else:
-            tag = _FUTURE_EXTENSION
-            future.append(x509.encode_extension(*item))
-        order.append(tag)
-    return Extensions(
-        constraints, usage, purposes, subject_key_id, authority_key_id, tuple(future), tuple(order)
-    )

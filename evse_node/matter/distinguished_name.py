@@ -44,7 +44,7 @@ class AttributeType(IntEnum):
     NOC_CAT = 22
 
 
-_OIDS: dict[AttributeType, str] = {
+ATTRIBUTE_OIDS: dict[AttributeType, str] = {
     AttributeType.COMMON_NAME: "2.5.4.3",
     AttributeType.SURNAME: "2.5.4.4",
     AttributeType.SERIAL_NUM: "2.5.4.5",
@@ -68,9 +68,8 @@ _OIDS: dict[AttributeType, str] = {
     AttributeType.FABRIC_ID: "1.3.6.1.4.1.37244.1.5",
     AttributeType.NOC_CAT: "1.3.6.1.4.1.37244.1.6",
 }
-_TYPES = {oid: kind for kind, oid in _OIDS.items()}
 # Matter's own attributes are numbers; X.509 has them as text of so many hexadecimal digits.
-_DIGITS: dict[AttributeType, int] = {
+ATTRIBUTE_DIGITS: dict[AttributeType, int] = {
     AttributeType.NODE_ID: 16,
     AttributeType.FIRMWARE_SIGNING_ID: 16,
     AttributeType.ICAC_ID: 16,
@@ -149,13 +148,13 @@ class DistinguishedName:
         attributes: list[x509.Attribute] = []
         for item in self.attributes:
             if isinstance(item.value, int):
-                text, tag = f"{item.value:0{_DIGITS[item.type]}X}", der.UTF8_STRING
+                text, tag = f"{item.value:0{ATTRIBUTE_DIGITS[item.type]}X}", der.UTF8_STRING
             elif item.type is AttributeType.DOMAIN_COMPONENT:
                 text, tag = item.value, der.IA5_STRING
             else:
                 text = item.value
                 tag = der.PRINTABLE_STRING if item.printable else der.UTF8_STRING
-            attributes.append(x509.Attribute(_OIDS[item.type], tag, text.encode()))
+            attributes.append(x509.Attribute(ATTRIBUTE_OIDS[item.type], tag, text.encode()))
         return attributes
 
 
@@ -180,37 +179,11 @@ def _decode_attribute(tag: tlv.TagKey | None, value: TlvValue) -> NameAttribute:
     except ValueError:
         raise DecodeError(f"name attribute {tag} is not known") from None
     printable = bool(tag & _PRINTABLE_FLAG)
-    if kind in _DIGITS:
+    if kind in ATTRIBUTE_DIGITS:
         # SignedInt and bool are subclasses of int, hence the exact type.
-        if printable or type(value) is not int or value >> 4 * _DIGITS[kind]:
+        if printable or type(value) is not int or value >> 4 * ATTRIBUTE_DIGITS[kind]:
             raise DecodeError(f"name attribute {tag} is not valid")
         return NameAttribute(kind, value)
     if not isinstance(value, str):
         raise DecodeError(f"name attribute {tag} is not text")
     return NameAttribute(kind, value, printable)
-
-
-def name_from_x509(attributes: tuple[x509.Attribute, ...]) -> DistinguishedName:
-    """Convert a name from X.509; raises DecodeError for one that Matter TLV cannot hold."""
-    return DistinguishedName(tuple(_attribute_from_x509(item) for item in attributes))
-
-
-def _attribute_from_x509(item: x509.Attribute) -> NameAttribute:
-    kind = _TYPES.get(item.oid)
-    if kind is None:
-        raise DecodeError(f"name attribute {item.oid} is not known")
-    expected = (der.UTF8_STRING, der.PRINTABLE_STRING)
-    if kind is AttributeType.DOMAIN_COMPONENT:
-        expected = (der.IA5_STRING, der.IA5_STRING)
-    if item.tag not in expected:
-        raise DecodeError(f"name attribute {item.oid} has an unexpected string type")
-    try:
-        text = item.value.decode()
-    except UnicodeDecodeError:
-        raise DecodeError("name attribute is not UTF-8") from None
-    digits = _DIGITS.get(kind)
-    if digits is None:
-        return NameAttribute(kind, text, item.tag == der.PRINTABLE_STRING)
-    if len(text) != digits or any(character not in "0123456789ABCDEF" for character in text):
-        raise DecodeError(f"name attribute {item.oid} is not {digits} hexadecimal digits")
-    return NameAttribute(kind, int(text, 16))

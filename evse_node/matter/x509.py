@@ -347,21 +347,6 @@ def extended_key_usage(purposes: Sequence[int]) -> bytes:
     return encode_extension(OID_EXTENDED_KEY_USAGE, True, der.sequence(*oids))
 
 
-def decode_extended_key_usage(value: bytes) -> tuple[int, ...]:
-    """Return the purposes of the extension's value, numbered as in Matter TLV."""
-    numbers = {oid: number for number, oid in KEY_PURPOSE_OIDS.items()}
-    outer = der.Reader(value)
-    fields = outer.enter()
-    outer.finish()
-    purposes: list[int] = []
-    while not fields.at_end:
-        oid = fields.object_identifier()
-        if oid not in numbers:
-            raise DecodeError("extended key usage is not known")
-        purposes.append(numbers[oid])
-    return tuple(purposes)
-
-
 def subject_key_id(key_id: bytes) -> bytes:
     """Encode the extension that names this certificate's key."""
     return encode_extension(OID_SUBJECT_KEY_ID, False, der.octet_string(key_id))

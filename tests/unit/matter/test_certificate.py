@@ -16,7 +16,6 @@ from evse_node.matter.certificate import (
     Certificate,
     CertificateError,
     Fault,
-    certificate_from_x509,
     decode_certificate,
     encode_certificate,
     verify_chain,
@@ -32,6 +31,7 @@ from evse_node.matter.distinguished_name import (
 from evse_node.matter.tlv import SignedInt, TlvList, TlvValue
 from tests.fake_ca import NOT_BEFORE, CertificateAuthority, Change, key_id, sign_certificate
 from tests.vectors.certificates import CERTIFICATES
+from tests.x509_certificates import certificate_from_x509
 
 NODE_KEY = KeyPair.from_private(bytes(31) + b"\x05")
 

@@ -14,6 +14,7 @@ from evse_node.errors import CryptoError, DecodeError
 from evse_node.matter import der, x509
 from evse_node.matter.attestation import paa_certificate_der
 from evse_node.matter.crypto import verify_signature
+from tests.x509_certificates import decode_extended_key_usage
 
 START = datetime(2024, 5, 6, 7, 8, 9, tzinfo=UTC)
 
@@ -110,10 +111,10 @@ def test_key_usage(bits: int, encoded: str) -> None:
 def test_extended_key_usage() -> None:
     purposes = (2, 1, 5, 6, 3, 4)
     extension = x509.decode_extension(der.Reader(x509.extended_key_usage(purposes)))
-    assert x509.decode_extended_key_usage(extension.value) == purposes
+    assert decode_extended_key_usage(extension.value) == purposes
     unknown = der.sequence(der.object_identifier("1.3.6.1.5.5.7.3.17"))
     with pytest.raises(DecodeError):
-        x509.decode_extended_key_usage(unknown)
+        decode_extended_key_usage(unknown)
 
 
 @pytest.mark.parametrize(
