@@ -48,6 +48,7 @@ from evse_node.network import (
 from evse_node.runtime import Runtime, open_udp
 from evse_node.sntp import NtpClient
 from evse_node.storage import SqliteStore
+from evse_node.time_zones import dst_offsets, has_database
 from evse_node.units import Milliamps
 
 _LOGGER: Final = logging.getLogger(__name__)
@@ -168,6 +169,7 @@ class Assembly:
                 factory=self.factory,
                 clock=clock,
                 query_ntp=self._ntp.query,
+                look_up_dst=dst_offsets if has_database() else None,
                 logs=self._logs,
                 definitions=definitions,
                 environment=ClusterEnvironment(

@@ -19,6 +19,7 @@ from evse_node.charger import Charger
 from evse_node.cluster.access_control import AccessControlServer
 from evse_node.cluster.administrator_commissioning import AdministratorCommissioningServer
 from evse_node.cluster.basic_information import BasicInformationServer, ProductInformation
+from evse_node.cluster.daylight_saving import LookUpDst
 from evse_node.cluster.definition import ClusterDefinition
 from evse_node.cluster.descriptor import DescriptorServer
 from evse_node.cluster.device_energy_management import parse_features
@@ -77,6 +78,7 @@ class NodeParts:
     factory: FactoryData
     clock: WallClock
     query_ntp: QueryNtp
+    look_up_dst: LookUpDst | None
     logs: LogSource
     definitions: Mapping[str, ClusterDefinition]
     environment: ClusterEnvironment
@@ -229,6 +231,7 @@ def _root(parts: NodeParts, basic: BasicInformationServer) -> list[ClusterServer
             stack.fabrics,
             read_node=NodeTime(stack.exchanges, stack.secure_channel.connect, stack.store).read,
             query_ntp=parts.query_ntp,
+            look_up_dst=parts.look_up_dst,
         ),
         DiagnosticLogsServer(
             definitions["Diagnostic Logs"], parts.logs, BdxSender(stack.exchanges)

@@ -47,6 +47,7 @@ def populate_charger(stack: MatterStack, clock: Callable[[], float]) -> None:
         factory=factory_data(),
         clock=wall_clock,
         query_ntp=lambda host, on_time, now: None,
+        look_up_dst=None,
         logs=LogRing(clock, wall_clock.utc_us),
         definitions=definitions,
         environment=ClusterEnvironment(

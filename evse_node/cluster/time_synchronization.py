@@ -1,7 +1,7 @@
 """Time Synchronization: what time the node has, from whom, and what local time is.
 
 Not implemented: Acting as an NTP Server (feature NTPS), DHCPv6 and DNS-SD as sources of
-an NTP server, a time zone database.
+an NTP server.
 
 Spec: Matter Core 1.3 "Time Synchronization Cluster"
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from evse_node.cluster.daylight_saving import LookUpDst, offsets_of
 from evse_node.cluster.definition import ClusterDefinition, Value
 from evse_node.cluster.server import ClusterServer, command, reader, serves
 from evse_node.cluster.time_update import QueryNtp, ReadNodeTime, TimeUpdate, is_ntp_address
@@ -31,7 +32,10 @@ from evse_node.matter.wall_clock import (
 MAX_TIME_ZONES: Final = 2
 MAX_DST_OFFSETS: Final = 10
 _TIME_NOT_ACCEPTED: Final = 0x02
+_FULL_DATABASE: Final = 0
 _NO_DATABASE: Final = 2
+# In the store: the offsets of daylight saving are a controller's, whatever a database says.
+_OWN_OFFSETS_KEY: Final = "time/own_offsets"
 # The machine's clock can be set, or start to be known, at any time.
 _LOOK_AGAIN_S: Final = 3600.0
 _LOOK_AGAIN_WITHOUT_TIME_S: Final = 60.0
@@ -45,7 +49,7 @@ class TimeSynchronizationServer(ClusterServer):
 
     With `read_node` the node can ask another one for the time (feature TSC), with
     `query_ntp` an NTP server (feature NTPC). `supports_dns` says whether that server
-    may be given by name.
+    may be given by name. With `look_up_dst` the node knows all time zones by name.
     """
 
     def __init__(
@@ -58,6 +62,7 @@ class TimeSynchronizationServer(ClusterServer):
         read_node: ReadNodeTime | None = None,
         query_ntp: QueryNtp | None = None,
         supports_dns: bool = True,
+        look_up_dst: LookUpDst | None = None,
     ) -> None:
         features = ["TZ"]
         if query_ntp is not None:
@@ -70,7 +75,7 @@ class TimeSynchronizationServer(ClusterServer):
             optional=["TimeSource"],
             values={
                 "time_zone": [_encode_time_zone(zone) for zone in clock.time_zones],
-                "time_zone_database": _NO_DATABASE,
+                "time_zone_database": _FULL_DATABASE if look_up_dst else _NO_DATABASE,
                 "time_zone_list_max_size": MAX_TIME_ZONES,
                 "dst_offset_list_max_size": MAX_DST_OFFSETS,
                 "supports_dns_resolve": supports_dns,
@@ -80,6 +85,7 @@ class TimeSynchronizationServer(ClusterServer):
         self._timers = timers
         self._fabrics = fabrics
         self._supports_dns = supports_dns
+        self._look_up_dst = look_up_dst
         self._update = TimeUpdate(self, clock, timers, read_node=read_node, query_ntp=query_ntp)
         self._timer: Timer | None = None
         self._is_dst_active = False
@@ -119,6 +125,7 @@ class TimeSynchronizationServer(ClusterServer):
         clock = self._clock
         had_offsets = bool(clock.dst_offsets)
         clock.drop_past()
+        self._follow_database()
         self.set(
             granularity=clock.granularity,
             time_source=clock.time_source,
@@ -130,6 +137,21 @@ class TimeSynchronizationServer(ClusterServer):
         if had_offsets and not clock.dst_offsets:
             self.emit("DSTTableEmpty")
         self._timer = self._timers.call_at(now + self._wait_s(), self._follow)
+
+    def _follow_database(self) -> None:
+        clock = self._clock
+        epoch_us = clock.epoch_us()
+        if epoch_us is None or self.environment.store.get(_OWN_OFFSETS_KEY) is not None:
+            return
+        offsets = self._from_database(clock.time_zones, epoch_us)
+        if offsets is not None and offsets != clock.dst_offsets:
+            clock.set_local_time(clock.time_zones, offsets)
+
+    def _from_database(
+        self, zones: Sequence[TimeZone], epoch_us: int
+    ) -> tuple[DstOffset, ...] | None:
+        look_up_dst = self._look_up_dst
+        return None if look_up_dst is None else offsets_of(look_up_dst, zones, epoch_us)
 
     def _wait_s(self) -> float:
         change_us, epoch_us = self._clock.next_change_us(), self._clock.epoch_us()
@@ -238,16 +260,23 @@ class TimeSynchronizationServer(ClusterServer):
     def set_time_zone(
         self, context: InteractionContext, *, time_zone: Sequence[Mapping[str, Value]]
     ) -> Mapping[str, Value]:
-        """Take the time zones; what was known of daylight saving does not fit them any more."""
+        """Take the time zones; what was known of daylight saving does not fit them any more.
+
+        Of zones that the database has, the node knows it by itself.
+        """
         if len(time_zone) > MAX_TIME_ZONES:
             raise StatusError(Status.RESOURCE_EXHAUSTED, reason="too many time zones")
         zones = [_decode_time_zone(item) for item in time_zone]
         if not zones or zones[0].valid_at or any(not zone.valid_at for zone in zones[1:]):
             raise StatusError(Status.CONSTRAINT_ERROR, reason="the first zone, and only it, is now")
         self._told_zone = None
-        self._clock.set_local_time(zones, ())
-        self.emit("DSTTableEmpty")
-        return {"dst_offsets_required": True}
+        epoch_us = self._clock.epoch_us()
+        offsets = self._from_database(zones, epoch_us or 0)
+        self.environment.store.delete(_OWN_OFFSETS_KEY)
+        self._clock.set_local_time(zones, () if epoch_us is None else offsets or ())
+        if offsets is None:
+            self.emit("DSTTableEmpty")
+        return {"dst_offsets_required": offsets is None}
 
     @command("SetDSTOffset")
     def set_dst_offset(
@@ -258,6 +287,7 @@ class TimeSynchronizationServer(ClusterServer):
             raise StatusError(Status.RESOURCE_EXHAUSTED, reason="too many offsets")
         offsets = [_decode_dst_offset(item) for item in dst_offset]
         _check_dst_offsets(offsets)
+        self.environment.store.set(_OWN_OFFSETS_KEY, b"1")
         self._clock.set_local_time(self._clock.time_zones, offsets)
         if not offsets:
             self.emit("DSTTableEmpty")

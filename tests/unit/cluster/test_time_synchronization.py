@@ -7,6 +7,7 @@ from typing import cast
 
 import pytest
 
+from evse_node.cluster.daylight_saving import LookUpDst
 from evse_node.cluster.definition import Value
 from evse_node.cluster.time_synchronization import TimeSynchronizationServer
 from evse_node.cluster.time_update import is_ntp_address
@@ -15,6 +16,7 @@ from evse_node.errors import StatusError
 from evse_node.matter.interaction.status import Status
 from evse_node.matter.wall_clock import (
     ClockSource,
+    DstOffset,
     GivenTime,
     Granularity,
     OnTime,
@@ -39,6 +41,7 @@ class Host:
         source: ClockSource = ClockSource.MATTER,
         system_utc_us: Callable[[], int | None] = lambda: None,
         supports_dns: bool = True,
+        look_up_dst: LookUpDst | None = None,
     ) -> None:
         self.root = root or RootNode()
         self.asked: list[tuple[object, OnTime]] = []
@@ -53,13 +56,15 @@ class Host:
             ),
             query_ntp=lambda host, on_time, now: self.asked.append((host, on_time)),
             supports_dns=supports_dns,
+            look_up_dst=look_up_dst,
         )
+        self.look_up_dst = look_up_dst
         self.root.node.endpoints[0].clusters[self.server.id] = self.server
         self.server.attach(0, self.root.environment)
 
     def restart(self) -> Host:
         self.root.store.commit()
-        return Host(self.root.restart())
+        return Host(self.root.restart(), look_up_dst=self.look_up_dst)
 
     def wait(self, seconds: float) -> None:
         end = self.root.now + seconds
@@ -363,6 +368,105 @@ def test_local_time_survives_a_restart(host: Host) -> None:
 
 
 # Sources of time
+
+
+# A database of time zones. Half/Hour adds an hour in every second hour, Still/Land nothing.
+
+HOUR_US = 3600 * S
+
+
+def look_up(name: str, offset_s: int, epoch_us: int) -> list[DstOffset] | None:
+    if name == "Still/Land":
+        return [DstOffset(0, 0, None)]
+    if name != "Half/Hour":
+        return None
+    first = epoch_us // HOUR_US
+    return [
+        DstOffset(hour % 2 * 3600, hour * HOUR_US, (hour + 1) * HOUR_US)
+        for hour in range(first, first + 3)
+    ]
+
+
+@pytest.fixture
+def geographer() -> Host:
+    """Its time is in an hour in which nothing is added."""
+    host = Host(look_up_dst=look_up)
+    assert (NOW_US // HOUR_US % 2, NOW_US % HOUR_US) == (1, 2000 * S)
+    host.set_time(NOW_US + HOUR_US)
+    host.events()
+    return host
+
+
+def test_daylight_saving_of_zones_that_are_known(geographer: Host) -> None:
+    host = geographer
+    assert host.read("time_zone_database") == 0
+    assert host.set_zone(zone(7200, name="Half/Hour")) is False
+    assert ("DSTTableEmpty", {}) not in host.events()
+    begin = NOW_US // HOUR_US * HOUR_US
+    assert host.read("dst_offset") == [
+        dst(0, begin + HOUR_US, begin + 2 * HOUR_US),
+        dst(3600, begin + 2 * HOUR_US, begin + 3 * HOUR_US),
+        dst(0, begin + 3 * HOUR_US, begin + 4 * HOUR_US),
+    ]
+    seen = [host.local_offset_s()]
+    for _ in range(30):
+        host.wait(HOUR)
+        seen.append(host.local_offset_s())
+    assert seen == [7200, 10_800] * 15 + [7200]
+    assert ("DSTTableEmpty", {}) not in host.events()
+    assert host.restart().set_zone(zone(0, name="Still/Land")) is False
+
+
+@pytest.mark.parametrize(
+    "zones",
+    [
+        [zone(0, name="Not/Real")],
+        [zone(0, name="")],
+        [zone(0)],
+        [zone(0, name="Half/Hour"), zone(0, NOW_US + 9 * HOUR_US, name="Not/Real")],
+    ],
+)
+def test_daylight_saving_of_other_zones(geographer: Host, zones: list[Struct]) -> None:
+    geographer.set_zone(zone(0, name="Half/Hour"))
+    assert geographer.set_zone(*zones) is True
+    assert ("DSTTableEmpty", {}) in geographer.events()
+    assert geographer.read("dst_offset") == []
+
+
+def test_a_controller_may_know_better(geographer: Host) -> None:
+    geographer.set_zone(zone(0, name="Half/Hour"))
+    geographer.set_dst(dst(1800))
+    geographer.wait(5 * HOUR)
+    assert geographer.read("dst_offset") == [dst(1800)]
+    again = geographer.restart()
+    again.set_time()
+    assert again.read("dst_offset") == [dst(1800)]
+    again.set_zone(zone(0, name="Half/Hour"))
+    assert again.local_offset_s() == 3600
+    assert again.restart().read("dst_offset") != [dst(1800)]
+
+
+def test_the_database_waits_for_the_time() -> None:
+    host = Host(look_up_dst=look_up)
+    assert host.set_zone(zone(0, name="Half/Hour")) is False
+    assert host.read("dst_offset") == []
+    host.set_time(NOW_US)
+    assert host.local_offset_s() == 3600
+
+
+def test_each_zone_has_daylight_saving_in_its_own_time(geographer: Host) -> None:
+    then = geographer.expires_in(1800)
+    geographer.set_zone(zone(0, name="Still/Land"), zone(3600, then, name="Half/Hour"))
+    begin = NOW_US // HOUR_US * HOUR_US
+    assert geographer.read("dst_offset") == [
+        dst(0, 0, then),
+        dst(3600, then, begin + 3 * HOUR_US),
+        dst(0, begin + 3 * HOUR_US, begin + 4 * HOUR_US),
+        dst(3600, begin + 4 * HOUR_US, begin + 5 * HOUR_US),
+    ]
+    geographer.wait(1801)
+    assert geographer.local_offset_s() == 7200
+    assert geographer.read("time_zone") == [zone(3600, name="Half/Hour")]
 
 
 def test_trusted_time_source(host: Host) -> None:
