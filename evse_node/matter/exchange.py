@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from math import inf
 from typing import Protocol
 
 from evse_node.errors import SessionError
@@ -68,13 +69,14 @@ class Exchange:
     """
 
     __slots__ = (
-        "_ack_timer",
+        "_ack_at",
         "_is_closing",
         "_is_gone",
         "_manager",
         "_pending_ack",
-        "_response_timer",
-        "_retry_timer",
+        "_response_at",
+        "_retry_at",
+        "_timer",
         "_transmissions",
         "_unacked",
         "_unacked_counter",
@@ -100,12 +102,15 @@ class Exchange:
         self._is_closing = False
         self._is_gone = False
         self._pending_ack: int | None = None
-        self._ack_timer: Timer | None = None
-        self._response_timer: Timer | None = None
         self._unacked: bytes | None = None
         self._unacked_counter = 0
         self._transmissions = 0
-        self._retry_timer: Timer | None = None
+        # One timer for all three. It may come too early, and then looks again: most of
+        # what it waits for happens long before, and nobody pays for moving it.
+        self._timer: Timer | None = None
+        self._ack_at = inf
+        self._retry_at = inf
+        self._response_at = inf
 
     @property
     def is_open(self) -> bool:
@@ -132,11 +137,8 @@ class Exchange:
         if reliable:
             flags |= EXCHANGE_RELIABLE
         acknowledged = self._pending_ack
-        if acknowledged is not None:
-            self._pending_ack = None
-            if self._ack_timer is not None:
-                self._ack_timer.cancel()
-                self._ack_timer = None
+        self._pending_ack = None
+        self._ack_at = inf
         session = self.session
         payload += self._manager.endings.get(protocol_id, b"")
         counter, datagram = session.seal(
@@ -145,18 +147,16 @@ class Exchange:
         session.used_at = now
         self._manager.transmit(datagram, session.address)
         if reliable:
-            if self._retry_timer is not None:
-                self._retry_timer.cancel()
             self._unacked = datagram
             self._unacked_counter = counter
             self._transmissions = 1
-            self._retry_timer = self._manager.start_retry_timer(session, 0, self._retry, now)
+            self._retry_at = retry_at = now + self._manager.retry_delay_s(session, 0, now)
+            self._look_at(retry_at)
 
     def expect_response(self, timeout_s: float, now: float) -> None:
         """End the exchange as failed unless a message arrives within `timeout_s` seconds."""
-        if self._response_timer is not None:
-            self._response_timer.cancel()
-        self._response_timer = self._manager.timers.call_at(now + timeout_s, self._time_out)
+        self._response_at = when = now + timeout_s
+        self._look_at(when)
 
     def close(self, now: float) -> None:
         """Finish: acknowledge what was received, and wait until what was sent is acknowledged.
@@ -167,9 +167,7 @@ class Exchange:
         if self._is_closing or self._is_gone:
             return
         self._is_closing = True
-        if self._response_timer is not None:
-            self._response_timer.cancel()
-            self._response_timer = None
+        self._response_at = inf
         if self._pending_ack is not None:
             self._flush_ack(now)
         if self._unacked is None:
@@ -193,9 +191,7 @@ class Exchange:
             if self._pending_ack is not None:
                 self._flush_ack(now)
             self._pending_ack = message.counter
-        if self._response_timer is not None:
-            self._response_timer.cancel()
-            self._response_timer = None
+        self._response_at = inf
         handler = self.handler
         if handler is not None:
             try:
@@ -223,10 +219,9 @@ class Exchange:
 
     def await_piggyback(self, now: float) -> None:
         """Give the owner 200 ms to answer before a standalone acknowledgement goes out."""
-        if self._ack_timer is None and not self._is_gone:
-            self._ack_timer = self._manager.timers.call_at(
-                now + STANDALONE_ACK_TIMEOUT_S, self._flush_ack
-            )
+        if self._ack_at == inf and not self._is_gone:
+            self._ack_at = when = now + STANDALONE_ACK_TIMEOUT_S
+            self._look_at(when)
 
     def end(self, now: float, *, failed: bool) -> None:
         """Leave the session and tell the owner, who did not ask for it."""
@@ -238,23 +233,39 @@ class Exchange:
             handler.on_closed(self, now, failed)
 
     def _on_ack(self, counter: int, now: float) -> None:
-        if counter != self._unacked_counter:
-            return
-        self._unacked = None
-        if self._retry_timer is not None:
-            self._retry_timer.cancel()
-            self._retry_timer = None
-        if self._is_closing:
-            self._leave(now)
+        if counter == self._unacked_counter:
+            self._unacked = None
+            self._retry_at = inf
+            if self._is_closing:
+                self._leave(now)
 
     def _flush_ack(self, now: float) -> None:
         counter = self._pending_ack
         self._pending_ack = None
-        if self._ack_timer is not None:
-            self._ack_timer.cancel()
-            self._ack_timer = None
+        self._ack_at = inf
         if counter is not None:
             self._manager.send_ack(self.session, self.id, self.is_initiator, counter)
+
+    def _look_at(self, when: float) -> None:
+        """Make sure that `_on_timer` is called at this time, or before."""
+        timer = self._timer
+        if timer is not None:
+            if timer.when <= when:
+                return
+            timer.cancel()
+        self._timer = self._manager.timers.call_at(when, self._on_timer)
+
+    def _on_timer(self, now: float) -> None:
+        self._timer = None
+        if self._ack_at <= now:
+            self._flush_ack(now)
+        if self._retry_at <= now:
+            self._retry(now)
+        if self._response_at <= now:
+            self._time_out(now)
+        when = min(self._ack_at, self._retry_at, self._response_at)
+        if when != inf:
+            self._look_at(when)
 
     def _retry(self, now: float) -> None:
         datagram = self._unacked
@@ -265,14 +276,13 @@ class Exchange:
             self.end(now, failed=True)
             return
         session = self.session
-        self._manager.transmit(datagram, session.address)
-        self._retry_timer = self._manager.start_retry_timer(
-            session, self._transmissions, self._retry, now
-        )
+        manager = self._manager
+        manager.transmit(datagram, session.address)
+        self._retry_at = now + manager.retry_delay_s(session, self._transmissions, now)
         self._transmissions += 1
 
     def _time_out(self, now: float) -> None:
-        self._response_timer = None
+        self._response_at = inf
         if self._pending_ack is not None:
             self._flush_ack(now)
         self.end(now, failed=True)
@@ -281,10 +291,10 @@ class Exchange:
         self._is_gone = True
         self._pending_ack = None
         self._unacked = None
-        for timer in (self._ack_timer, self._response_timer, self._retry_timer):
-            if timer is not None:
-                timer.cancel()
-        self._ack_timer = self._response_timer = self._retry_timer = None
+        self._ack_at = self._retry_at = self._response_at = inf
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         self._manager.forget(self, now)
 
 
@@ -415,15 +425,12 @@ class ExchangeManager:
 
     # For exchanges.
 
-    def start_retry_timer(
-        self, session: Session, transmission: int, retry: Callable[[float], None], now: float
-    ) -> Timer:
-        """Set the timer after which a message is sent again."""
+    def retry_delay_s(self, session: Session, transmission: int, now: float) -> float:
+        """Return how long to wait before a message is sent again, in seconds."""
         if not self._jitter:
             self._jitter += self._random_bytes(_JITTER_BYTES)
         fraction = self._jitter.pop() / 255
-        interval_ms = session.retry_interval_ms(now)
-        return self.timers.call_at(now + backoff_s(interval_ms, transmission, fraction), retry)
+        return backoff_s(session.retry_interval_ms(now), transmission, fraction)
 
     def forget(self, exchange: Exchange, now: float) -> None:
         """Take an exchange that has ended out of its session."""

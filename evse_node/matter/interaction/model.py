@@ -23,7 +23,7 @@ from evse_node.matter.interaction.subscribe import SUBSCRIPTIONS_PER_FABRIC, Sub
 from evse_node.matter.interaction.transaction import (
     RESPONSE_TIMEOUT_S,
     Transaction,
-    guard,
+    refuse,
     send_status,
     wire_status,
 )
@@ -93,7 +93,10 @@ class InteractionModel:
         """Take a message that opens an exchange. Never raises for what a peer sent."""
         session = exchange.session
         if isinstance(session, SecureSession):
-            guard(exchange, now, lambda: self._on_request(exchange, message, False, now))
+            try:
+                self._on_request(exchange, message, False, now)
+            except Exception as error:
+                refuse(exchange, now, error)
         elif isinstance(session, GroupSession):
             try:
                 self._on_group_request(session, message, now)

@@ -1,7 +1,8 @@
 """Reports: attribute and event data cut into messages.
 
-Reports are made while messages are filled, so a value is as fresh as the message that
-carries it. Bytes are joined, not encoded: an attribute keeps its encoded value and path.
+Bytes are joined, not encoded: an attribute keeps its encoded value and path. Messages are
+filled in one go, which costs less than one by one with the peer's answers in between; only
+a very long report, such as one of many events, is made in several goes.
 
 Spec: Matter Core 1.3 "Report Transaction", "Chunking"
 """
@@ -9,6 +10,7 @@ Spec: Matter Core 1.3 "Report Transaction", "Chunking"
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 
@@ -21,6 +23,9 @@ from evse_node.matter.interaction.status import Status
 from evse_node.matter.message import MAX_PAYLOAD
 
 logger = logging.getLogger(__name__)
+
+# Messages of one report that wait at the same time.
+_MESSAGES_AHEAD = 16
 
 # The structure, a subscription id, both arrays with their ends, the two flags, the end.
 _OVERHEAD = 1 + 6 + 2 * 3 + 2 * 2 + MESSAGE_END_SIZE
@@ -159,10 +164,23 @@ class ReportStream:
             if subscription_id is None
             else b"\x15\x26\x00" + subscription_id.to_bytes(4, "little")
         )
-        self.is_done = False
+        self._messages: deque[bytes] = deque()
+        self._is_complete = False
+
+    @property
+    def is_done(self) -> bool:
+        """Whether `next_message` has returned the last one."""
+        return self._is_complete and not self._messages
 
     def next_message(self) -> bytes:
         """Return the next ReportDataMessage, with as much as fits."""
+        messages = self._messages
+        if not messages:
+            while not self._is_complete and len(messages) < _MESSAGES_AHEAD:
+                messages.append(self._make_message())
+        return messages.popleft()
+
+    def _make_message(self) -> bytes:
         parts = [self._start]
         room = self._attributes.fill(parts, b"\x36\x01", CAPACITY)
         if not self._attributes.held:
@@ -170,7 +188,7 @@ class ReportStream:
         if self._attributes.held or self._events.held:
             parts.append(b"\x29\x03")
         else:
-            self.is_done = True
+            self._is_complete = True
             if self._is_read:
                 parts.append(b"\x29\x04")
         return b"".join(parts)

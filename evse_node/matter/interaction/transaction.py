@@ -17,6 +17,9 @@ from evse_node.matter.message import Message
 
 logger = logging.getLogger(__name__)
 
+# A plain integer: compared with every message.
+_STATUS_RESPONSE = int(Opcode.STATUS_RESPONSE)
+
 RESPONSE_TIMEOUT_S = 30.0
 """How long a peer may take for its next message in a transaction."""
 
@@ -28,7 +31,7 @@ def send(exchange: Exchange, opcode: Opcode, payload: bytes, now: float) -> None
 
 def send_status(exchange: Exchange, status: int, now: float) -> None:
     """Send a StatusResponseMessage."""
-    exchange.send(PROTOCOL_ID, Opcode.STATUS_RESPONSE, encode_status_response(status), now=now)
+    exchange.send(PROTOCOL_ID, _STATUS_RESPONSE, encode_status_response(status), now=now)
 
 
 def wire_status(error: Exception) -> tuple[int, int | None]:
@@ -49,15 +52,21 @@ def guard(exchange: Exchange, now: float, action: Callable[[], None]) -> None:
     """Run `action`; an exception ends the transaction with the status that answers it."""
     try:
         action()
-    except SessionError as error:
+    except Exception as error:
+        refuse(exchange, now, error)
+
+
+def refuse(exchange: Exchange, now: float, error: Exception) -> None:
+    """End the transaction with the status that answers an exception."""
+    if isinstance(error, SessionError):
         logger.debug("interaction ended: %s", error)
         exchange.close(now)
-    except Exception as error:
-        status, _ = wire_status(error)
-        if exchange.is_open:
-            logger.debug("interaction refused: %s", error)
-            send_status(exchange, status, now)
-            exchange.close(now)
+        return
+    status, _ = wire_status(error)
+    if exchange.is_open:
+        logger.debug("interaction refused: %s", error)
+        send_status(exchange, status, now)
+        exchange.close(now)
 
 
 class Transaction:
@@ -69,7 +78,10 @@ class Transaction:
 
     def on_message(self, exchange: Exchange, message: Message, now: float) -> None:
         """Take a message of the exchange."""
-        guard(exchange, now, lambda: self.on_action(exchange, message, now))
+        try:
+            self.on_action(exchange, message, now)
+        except Exception as error:
+            refuse(exchange, now, error)
         if not exchange.is_open:
             self.abandoned(now)
 
@@ -91,7 +103,7 @@ def check_success(message: Message) -> None:
     Raises StatusError for another action, and SessionError when the peer reports failure,
     which needs no answer.
     """
-    if message.opcode != Opcode.STATUS_RESPONSE:
+    if message.opcode != _STATUS_RESPONSE:
         raise StatusError(Status.INVALID_ACTION)
     status = decode_status_response(message.payload)
     if status != Status.SUCCESS:
