@@ -156,3 +156,29 @@ class TestCharger:
         assert offered(host) == 0
         host.run(4 * 3600)
         assert host.backend.status()["soc_percent"] >= 50
+
+    def test_the_sun_does_not_charge_past_the_percentage(self, host: ChargerHost) -> None:
+        host.backend.set_battery(soc_percent=49, capacity_mwh=MilliwattHours(10_000_000))
+        host.charger.set_targets(
+            [ChargingTargetSchedule(0x7F, (ChargingTarget(16 * 60, 50),))], host.now
+        )
+        host.mode.change_to(BOTH, host.now)
+        host.backend.set_surplus(2 * SIX_AMPERES_W)
+        host.run(3600)
+        assert host.backend.status()["soc_percent"] == 50
+        assert offered(host) == 0
+        assert host.charger.snapshot().is_held
+
+    def test_energy_is_what_one_needs_and_the_sun_gives_more(self) -> None:
+        host = ChargerHost(features=frozenset({"PREF"}))
+        host.charger.handle(ENABLE, host.now)
+        energy = ChargingTarget(16 * 60, None, MilliwattHours(1_000_000))
+        host.charger.set_targets([ChargingTargetSchedule(0x7F, (energy,))], host.now)
+        host.mode.change_to(BOTH, host.now)
+        host.backend.plug_in()
+        host.backend.demand()
+        host.backend.set_surplus(2 * SIX_AMPERES_W)
+        host.run(2 * 3600)
+        assert host.charger.snapshot().next_charge.is_met
+        assert host.charger.state.state is State.PLUGGED_IN_CHARGING
+        assert offered(host) == 12_000

@@ -1,0 +1,470 @@
+"""Every call to the hardware raises, fails by mistake, hangs, gets lost, or lies.
+
+`TABLE` has a row for each method of each capability, which a test compares with the
+protocols themselves. A row says how to make the charger call the method while a car is
+being charged, and for each kind of trouble which fault follows, and whether energy may go on
+flowing. In all of them nothing else is lost: the session, its energy, and what Matter tells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final, TypeAlias
+
+import pytest
+
+from evse_node.errors import HalError
+from evse_node.hal import interface as hal
+from evse_node.hal.simulated import SimulatedBackend
+from evse_node.hal.simulated_board import SimulatedBoard
+from evse_node.state_machine.control_pilot import PilotState
+from evse_node.state_machine.events import (
+    Direction,
+    Disable,
+    EnableCharging,
+    EnableDischarging,
+    FaultCleared,
+    FaultRaised,
+    LimitClaimed,
+    StartDiagnostics,
+)
+from evse_node.state_machine.faults import FaultState
+from evse_node.state_machine.limits import LimitSource
+from evse_node.state_machine.names import State
+from evse_node.units import Milliamps, MilliwattHours, Milliwatts
+from tests.charger_host import ChargerHost
+
+Method: TypeAlias = tuple[type[object], str]
+ENABLE: Final = EnableCharging(None, Milliamps(6_000), Milliamps(16_000))
+OTHER: Final = FaultState.OTHER
+WET, DRY = FaultState.CONTACT_WET_FAILURE, FaultState.CONTACT_DRY_FAILURE
+NONE: Final = FaultState.NO_ERROR
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What follows: the fault, and whether energy goes on flowing."""
+
+    fault: FaultState
+    flows: bool = False
+
+
+FLOWS: Final = Outcome(NONE, flows=True)
+"""Energy goes on."""
+ENDS: Final = Outcome(NONE)
+"""Power is off without a fault, as was asked for."""
+
+Hurt: TypeAlias = Callable[[pytest.MonkeyPatch, "Scene", str], None]
+
+
+class Scene:
+    """A car that is being charged, and a clock that goes on in small steps whatever happens."""
+
+    def __init__(self) -> None:
+        # A house with a meter at its connection; the clock is the host's, once there is one.
+        backend = SimulatedBackend(clock=lambda: self.now(), has_grid_meter=True)
+        self.host = ChargerHost(backend=backend)
+        self.host.charger.handle(ENABLE, self.host.now)
+        self.plug_in()
+        self.run(30)
+        assert self.is_powered
+        assert self.host.charger.state.fault is NONE
+
+    def now(self) -> float:
+        return self.host.now if hasattr(self, "host") else 1000.0
+
+    @property
+    def board(self) -> SimulatedBoard:
+        return self.host.backend.board
+
+    @property
+    def is_powered(self) -> bool:
+        return self.board.is_closed
+
+    def plug_in(self) -> None:
+        self.host.backend.plug_in()
+        self.host.backend.demand()
+
+    def run(self, seconds: float) -> None:
+        for _ in range(int(seconds * 4)):
+            self.host.now += 0.25
+            self.host.backend.advance()
+            self.host.timers.run(self.host.now)
+
+    def tell(self, event: hal.HalEvent) -> None:
+        self.host.charger.receive(event, self.host.now)
+
+    # What makes the charger call a method
+
+    def limit(self) -> None:
+        limit = LimitClaimed(LimitSource.USER, Milliamps(10_000), (Direction.CHARGE,))
+        self.host.charger.handle(limit, self.host.now)
+
+    def disable(self) -> None:
+        self.host.charger.handle(Disable(), self.host.now)
+
+    def raise_fault(self) -> None:
+        self.host.charger.handle(FaultRaised(FaultState.OVER_VOLTAGE), self.host.now)
+
+    def pause(self) -> None:
+        self.host.backend.no_demand()
+        self.run(2)
+        self.host.backend.demand()
+
+    def visit_again(self) -> None:
+        self.host.backend.unplug()
+        self.run(8)
+        self.plug_in()
+
+    def unplug(self) -> None:
+        self.host.backend.unplug()
+
+    def tap(self) -> None:
+        self.host.backend.tap(b"\1\2\3\4")
+
+    def acknowledge(self) -> None:
+        self.host.charger.acknowledge_faults(self.host.now)
+
+    def test(self) -> None:
+        self.disable()
+        self.run(10)
+        self.host.charger.handle(StartDiagnostics(), self.host.now)
+        self.run(125)
+
+    def follow_sun(self) -> None:
+        self.host.backend.set_surplus(11_000)
+        self.host.charger.follow_surplus(True, self.host.now)
+
+    def discharge(self) -> None:
+        self.disable()
+        self.run(10)
+        give = EnableDischarging(None, Milliamps(10_000))
+        self.host.charger.handle(give, self.host.now)
+
+    def nothing(self) -> None:
+        """It is called anyway, once a second, or by nobody but Matter."""
+
+
+def lying(answer: Callable[[Scene], object]) -> Hurt:
+    """The method tells something else."""
+
+    def hurt(patch: pytest.MonkeyPatch, scene: Scene, name: str) -> None:
+        patch.setattr(scene.board, name, lambda *given: answer(scene))
+
+    return hurt
+
+
+def told(*events: hal.HalEvent) -> Hurt:
+    """The hardware reports what contradicts the order."""
+
+    def hurt(patch: pytest.MonkeyPatch, scene: Scene, name: str) -> None:
+        original: Callable[..., object] = getattr(scene.board, name)
+
+        def contradict(*given: object) -> object:
+            answer = original(*given)
+            for event in events:
+                scene.tell(event)
+            return answer
+
+        patch.setattr(scene.board, name, contradict)
+
+    return hurt
+
+
+def said(event: hal.HalEvent) -> Hurt:
+    """The hardware tells what makes no sense."""
+
+    def hurt(patch: pytest.MonkeyPatch, scene: Scene, name: str) -> None:
+        scene.tell(event)
+
+    return hurt
+
+
+def meter(**wrong: object) -> Hurt:
+    """The meter shows other values than it should."""
+    return lying(lambda scene: replace(GOOD_VALUES, **wrong))  # type: ignore[arg-type]
+
+
+GOOD_VALUES: Final = hal.MeterValues(
+    MilliwattHours(10**9), MilliwattHours(0), Milliwatts(0), (), ()
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """`raises` also holds for a mistake in the backend (unless `mistake` says otherwise).
+
+    `late`: it takes 3 s, though it should return at once. `lost`: it returns, and nothing
+    happens. `lies`: by name. `is_query` methods cannot get lost: they have to answer.
+    """
+
+    trigger: Callable[[Scene], None]
+    raises: Outcome
+    late: Outcome
+    lost: Outcome | None
+    lies: Mapping[str, tuple[Hurt, Outcome]] = field(default_factory=dict)
+    mistake: Outcome | None = None
+
+
+FEEDBACK = hal.ContactorFeedback
+TABLE: Final[Mapping[Method, Row]] = {
+    (hal.ControlPilot, "offer"): Row(
+        Scene.limit,
+        Outcome(OTHER),
+        FLOWS,
+        Outcome(FaultState.OVER_CURRENT),
+        {
+            "short circuit": (
+                told(hal.PilotReported(PilotState.E)),
+                Outcome(FaultState.PILOT_SHORT_CIRCUIT),
+            ),
+            "state F": (told(hal.PilotReported(PilotState.F)), Outcome(OTHER)),
+        },
+    ),
+    (hal.ControlPilot, "withdraw"): Row(
+        Scene.disable,
+        Outcome(OTHER),
+        ENDS,
+        ENDS,
+        {"state F": (told(hal.PilotReported(PilotState.F)), Outcome(OTHER))},
+    ),
+    (hal.ControlPilot, "signal_unavailable"): Row(
+        Scene.raise_fault,
+        Outcome(OTHER),
+        Outcome(FaultState.OVER_VOLTAGE),
+        Outcome(FaultState.OVER_VOLTAGE),
+        {
+            "still state C": (
+                told(hal.PilotReported(PilotState.C)),
+                Outcome(FaultState.OVER_VOLTAGE),
+            ),
+        },
+    ),
+    (hal.Contactor, "open"): Row(
+        Scene.disable,
+        Outcome(WET),
+        ENDS,
+        Outcome(WET),
+        {
+            # It never comes to rest, which is a fault of its own.
+            "closed again": (told(FEEDBACK(False), FEEDBACK(True)), Outcome(OTHER)),
+        },
+    ),
+    (hal.Contactor, "close"): Row(
+        Scene.pause,
+        Outcome(DRY),
+        FLOWS,
+        Outcome(DRY),
+        {"open again": (told(FEEDBACK(True), FEEDBACK(False)), Outcome(DRY))},
+        mistake=Outcome(OTHER),
+    ),
+    (hal.CableLock, "lock"): Row(Scene.visit_again, Outcome(OTHER), FLOWS, FLOWS),
+    (hal.CableLock, "unlock"): Row(Scene.unplug, Outcome(OTHER), ENDS, ENDS),
+    (hal.Meter, "read"): Row(
+        Scene.nothing,
+        Outcome(FaultState.METER_FAILURE),
+        FLOWS,
+        None,
+        {
+            "backwards": (meter(imported_mwh=0), FLOWS),
+            "a thousand times too much": (meter(imported_mwh=10**15), FLOWS),
+            "absurd current": (
+                meter(currents_ma=(Milliamps(400_000),)),
+                Outcome(FaultState.OVER_CURRENT),
+            ),
+        },
+    ),
+    (hal.GridMeter, "read_grid_power_mw"): Row(
+        Scene.follow_sun,
+        FLOWS,
+        FLOWS,
+        None,
+        {"absurd": (lying(lambda scene: Milliwatts(10**12)), FLOWS)},
+    ),
+    (hal.RfidReader, "acknowledge"): Row(Scene.tap, FLOWS, FLOWS, FLOWS),
+    (hal.ProximityPilot, "ampacity_ma"): Row(
+        Scene.nothing,
+        FLOWS,
+        FLOWS,
+        None,
+        {
+            "another cable": (said(hal.CableReported(Milliamps(13_000))), FLOWS),
+            "no current at all": (said(hal.CableReported(Milliamps(0))), ENDS),
+        },
+    ),
+    (hal.ResidualCurrentDevice, "reset"): Row(
+        Scene.acknowledge,
+        FLOWS,
+        FLOWS,
+        FLOWS,
+        {
+            "trips again": (
+                told(hal.FaultDetected(FaultState.GROUND_FAULT)),
+                Outcome(FaultState.GROUND_FAULT),
+            )
+        },
+    ),
+    (hal.TemperatureSensor, "read_millicelsius"): Row(
+        Scene.nothing,
+        FLOWS,  # with 6 A
+        FLOWS,
+        None,
+        {
+            "absurdly hot": (
+                lying(lambda scene: 2_000_000),
+                Outcome(FaultState.OVER_TEMPERATURE),
+            ),
+            "colder than anything": (lying(lambda scene: -300_000), FLOWS),
+        },
+    ),
+    (hal.SelfTest, "start_self_test"): Row(
+        Scene.test,
+        Outcome(OTHER),
+        ENDS,
+        Outcome(OTHER),
+        {"ends at once": (told(hal.SelfTestCompleted()), ENDS)},
+    ),
+    (hal.Discharger, "set_discharge"): Row(
+        Scene.discharge,
+        Outcome(OTHER),
+        FLOWS,
+        FLOWS,
+    ),
+    # These two are told by events; the charger itself does not ask.
+    (hal.BatteryInformation, "battery"): Row(
+        Scene.nothing,
+        FLOWS,
+        FLOWS,
+        None,
+        {
+            "300 percent": (said(hal.BatteryRead(300, MilliwattHours(-1))), FLOWS),
+            "unknown": (said(hal.BatteryRead(None, None)), FLOWS),
+        },
+    ),
+    (hal.VehicleIdentification, "vehicle_id"): Row(
+        Scene.nothing,
+        FLOWS,
+        FLOWS,
+        None,
+        {"too long": (said(hal.VehicleIdRead("x" * 100)), FLOWS)},
+    ),
+}
+ELSEWHERE: Final = {(hal.EvseBackend, "start"), (hal.EvseBackend, "stop")}
+"""These are called by the node, not by the charger: see tests/unit/test_node.py."""
+
+
+UNASKED: Final[Mapping[type[object], str]] = {
+    hal.BatteryInformation: "battery_information",
+    hal.VehicleIdentification: "vehicle_identification",
+    hal.ProximityPilot: "proximity_pilot",
+}
+
+
+def protocol_methods() -> set[Method]:
+    found: set[Method] = set()
+    for protocol in vars(hal).values():
+        if isinstance(protocol, type) and getattr(protocol, "_is_protocol", False):
+            found |= {
+                (protocol, name)
+                for name, member in vars(protocol).items()
+                if callable(member) and not name.startswith("_")
+            }
+    return found
+
+
+def test_no_method_is_forgotten() -> None:
+    assert set(TABLE) | ELSEWHERE == protocol_methods()
+    assert all(row.lost is None or row.lies is not None for row in TABLE.values())
+
+
+def cases() -> list[tuple[Method, str, Outcome]]:
+    found = []
+    for method, row in TABLE.items():
+        found += [
+            (method, "raises", row.raises),
+            (method, "mistake", row.mistake or row.raises),
+            (method, "late", row.late),
+        ]
+        if row.lost is not None:
+            found.append((method, "lost", row.lost))
+        found += [(method, lie, outcome) for lie, (_, outcome) in row.lies.items()]
+    return found
+
+
+def hurt(patch: pytest.MonkeyPatch, scene: Scene, method: Method, kind: str) -> None:
+    name = method[1]
+    original: Callable[..., object] = getattr(scene.board, name)
+    is_first = True
+
+    def raises(*given: object) -> None:
+        raise HalError("torn off")
+
+    def mistake(*given: object) -> None:
+        raise ZeroDivisionError
+
+    def late(*given: object) -> object:
+        nonlocal is_first
+        if is_first:
+            is_first = False
+            scene.host.now += 3
+        return original(*given)
+
+    if method[0] in UNASKED:
+        asked = type("Asked", (), {})()
+        patch.setattr(scene.host.backend, UNASKED[method[0]], asked)
+        patch.setattr(asked, name, original, raising=False)
+    else:
+        asked = scene.board
+    simple = {"raises": raises, "mistake": mistake, "late": late, "lost": lambda *given: None}
+    if kind in simple:
+        patch.setattr(asked, name, simple[kind])
+    else:
+        TABLE[method].lies[kind][0](patch, scene, name)
+
+
+@pytest.mark.parametrize(
+    ("method", "kind", "outcome"),
+    cases(),
+    ids=[f"{method[0].__name__}.{method[1]} {kind}" for method, kind, _ in cases()],
+)
+def test_a_call_that_fails(
+    monkeypatch: pytest.MonkeyPatch, method: Method, kind: str, outcome: Outcome
+) -> None:
+    scene = Scene()
+    host, charger = scene.host, scene.host.charger
+    before = charger.snapshot().session
+    assert before is not None
+    charged = host.read("SessionEnergyCharged")
+    with monkeypatch.context() as patch:
+        hurt(patch, scene, method, kind)
+        TABLE[method].trigger(scene)
+        scene.run(25)
+        snapshot = charger.snapshot()
+        assert (snapshot.fault, scene.is_powered) == (outcome.fault, outcome.flows)
+        number = list(FaultState).index(outcome.fault)
+        assert host.read("FaultState") == (255 if outcome.fault is OTHER else number)
+        session = snapshot.session
+        assert session is not None
+        if TABLE[method].trigger is not Scene.visit_again:
+            assert session.id == before.id
+            assert host.read("SessionID") == before.id
+            assert host.read("SessionEnergyCharged") >= charged  # type: ignore[operator]
+        assert host.status("Disable") in (0, 1)
+
+    # Repaired, unplugged and acknowledged, it charges the next car, and counts on.
+    scene.board.repair()
+    host.backend.unplug()
+    scene.run(10)
+    charger.handle(FaultCleared(), host.now)
+    charger.acknowledge_faults(host.now)
+    assert charger.snapshot().faults == ()
+    assert charger.snapshot().state is State.NOT_PLUGGED_IN
+    charger.handle(ENABLE, host.now)
+    scene.plug_in()
+    scene.run(30)
+    assert scene.is_powered
+    after = charger.snapshot().session
+    assert after is not None
+    assert after.id > before.id
+    assert charger.snapshot().meter.imported_mwh == host.backend.car.charged.total_mwh
