@@ -262,10 +262,14 @@ def test_acknowledgement_of_another_message_changes_nothing() -> None:
     (datagram, _), *_ = pair.a.datagrams_to_send(pair.network.now)
     wrong = encode_message(0, Opcode.STANDALONE_ACK, exchange.id, 0, b"", 12345)
     pair.a.receive_datagram(pair.b_session.seal(wrong)[1], THERE, pair.network.now)
-    assert pair.a.get_timer() is not None
+    later = pair.network.now + 1
+    pair.a.handle_timer(later)
+    assert [data for data, _ in pair.a.datagrams_to_send(later)] == [datagram]
     right = decode_header(datagram).counter
     ack = encode_message(0, Opcode.STANDALONE_ACK, exchange.id, 0, b"", right)
-    pair.a.receive_datagram(pair.b_session.seal(ack)[1], THERE, pair.network.now)
+    pair.a.receive_datagram(pair.b_session.seal(ack)[1], THERE, later)
+    pair.a.handle_timer(later + 100)
+    assert not pair.a.datagrams_to_send(later + 100)
     assert pair.a.get_timer() is None
 
 
