@@ -9,14 +9,18 @@ from __future__ import annotations
 import asyncio
 import os
 import struct
+import threading
 import tty
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from pymodbus.constants import ExcCodes
 from pymodbus.exceptions import NoSuchIdException
 from pymodbus.server import ModbusSerialServer, ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
+_T = TypeVar("_T")
 COILS, HOLDING, INPUT = "coil", "holding", "input"
 _TABLES = {1: COILS, 5: COILS, 15: COILS, 3: HOLDING, 6: HOLDING, 16: HOLDING, 4: INPUT}
 
@@ -370,6 +374,23 @@ class Registers:
         controller = self._find(device_id)
         done = [controller.write(table, each, int(v)) for each, v in enumerate(values, address)]
         return None if all(done) else ExcCodes.ILLEGAL_ADDRESS
+
+
+class LoopThread:
+    """An event loop in a thread, and a way to wait for what it does."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+
+    def run(self, task: Coroutine[Any, Any, _T]) -> _T:
+        return asyncio.run_coroutine_threadsafe(task, self._loop).result(20)
+
+    def close(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
 
 
 class Wire:

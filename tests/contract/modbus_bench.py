@@ -6,8 +6,6 @@ models' clock and the backend's stand still in between.
 
 from __future__ import annotations
 
-import asyncio
-import threading
 from collections.abc import Coroutine
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -18,27 +16,10 @@ from evse_node.hal.external.register_file import load_controller
 from evse_node.hal.gpio.board import ModbusSpec
 from evse_node.hal.gpio.modbus_meter import load_map
 from evse_node.hal.interface import HalEvent, Ratings
-from tests.modbus_evse_peer import Controller, Meter, Peer, Phoenix, SimpleEvse
+from tests.modbus_evse_peer import Controller, LoopThread, Meter, Peer, Phoenix, SimpleEvse
 
 _T = TypeVar("_T")
 STEP_S = 0.5
-
-
-class LoopThread:
-    """An event loop in a thread, and a way to wait for what it does."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        self._thread.start()
-
-    def run(self, task: Coroutine[Any, Any, _T]) -> _T:
-        return asyncio.run_coroutine_threadsafe(task, self._loop).result(20)
-
-    def close(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
 
 
 class ModbusBench:

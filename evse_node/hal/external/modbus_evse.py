@@ -26,6 +26,7 @@ from evse_node.hal.gpio.modbus_meter import RegisterMap, load_pymodbus
 from evse_node.hal.interface import MeterValues
 from evse_node.records import dataclass
 from evse_node.state_machine.control_pilot import MAXIMUM_OFFER_MA, MINIMUM_OFFER_MA, PilotState
+from evse_node.state_machine.faults import FaultState
 from evse_node.units import Milliamps
 
 _LOGGER: Final = logging.getLogger(__name__)
@@ -179,11 +180,7 @@ class ModbusEvseLink:
         return ControllerStatus(
             pilot=pilot,
             is_closed=all(condition.holds(words) for condition in chart.closed),
-            faults=frozenset(
-                sign.fault
-                for sign in chart.faults
-                if all(condition.holds(words) for condition in sign.conditions)
-            ),
+            faults=self._faults(has_restarted),
             is_enabled=(
                 all(condition.holds(words) for condition in chart.enabled)
                 if chart.enabled
@@ -291,6 +288,18 @@ class ModbusEvseLink:
         return True
 
     # Reading
+
+    def _faults(self, has_restarted: bool) -> frozenset[FaultState]:
+        """Return what is wrong. To have restarted is, for the moment.
+
+        So the machine begins anew, instead of taking the contactor for one that has failed.
+        """
+        faults = {
+            sign.fault
+            for sign in self._chart.faults
+            if all(condition.holds(self._words) for condition in sign.conditions)
+        }
+        return frozenset(faults | {FaultState.OTHER} if has_restarted else faults)
 
     def _opened(self) -> ModbusBus:
         if self._bus is None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import struct
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,10 +8,13 @@ from pathlib import Path
 import pytest
 
 from evse_node.errors import ConfigError, HalError
-from evse_node.hal.gpio.modbus_meter import ModbusMeter, load_map, map_names
+from evse_node.hal.gpio import modbus_meter
+from evse_node.hal.gpio.board import MeterSpec, ModbusSpec
+from evse_node.hal.gpio.modbus_meter import ModbusMeter, load_map, map_names, open_modbus_meter
 from evse_node.hal.gpio.pollers import PolledMeter, PulseMeter
 from evse_node.hal.interface import MeterValues, Ratings
 from evse_node.units import MilliwattHours, Milliwatts
+from tests.modbus_evse_peer import Controller, Peer
 
 
 class Registers:
@@ -159,15 +163,62 @@ def test_pulses() -> None:
     assert meter.read().power_mw == 0
 
 
+class Sdm230(Controller):
+    """A meter on a serial line."""
+
+    unit = 7
+
+    def read(self, table: str, address: int) -> int | None:
+        values = {0x00: 230.0, 0x06: 10.0, 0x0C: 2300.0, 0x46: 50.0, 0x48: 12.5}
+        words = struct.unpack(">HH", struct.pack(">f", values.get(address & ~1, 0.0)))
+        return words[address & 1] if table == "input" and address < 0x60 else None
+
+
+async def test_over_modbus_rtu() -> None:
+    """Against pymodbus's own server at the other end of a serial line."""
+    peer = Peer(Sdm230())
+    await peer.serve_rtu()
+    spec = MeterSpec("sdm230", ModbusSpec(port=str(peer.port), unit=7))
+    meter = open_modbus_meter(spec)
+    try:
+        values = await asyncio.to_thread(meter.read)
+        assert (values.power_mw, values.imported_mwh) == (2_300_000, 12_500_000)
+        assert (values.voltages_mv, values.currents_ma) == ((230_000,), (10_000,))
+        assert values.frequency_mhz == 50_000
+    finally:
+        meter.close()
+        await peer.close()
+
+
+@pytest.mark.parametrize("fault", ["silent", "garbage", "bad_crc", "half"])
+async def test_what_a_serial_line_may_do(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(modbus_meter, "_TIMEOUT_S", 0.15)
+    peer = Peer(Sdm230())
+    await peer.serve_rtu()
+    meter = open_modbus_meter(MeterSpec("sdm230", ModbusSpec(port=str(peer.port), unit=7)))
+    try:
+        await asyncio.to_thread(meter.read)
+        setattr(peer.faults, fault, 1)
+        with pytest.raises(HalError, match="unit 7 on /dev/"):
+            await asyncio.to_thread(meter.read)
+        values = await asyncio.to_thread(meter.read)
+        assert values.power_mw == 2_300_000
+    finally:
+        meter.close()
+        await peer.close()
+
+
+async def test_a_serial_meter_that_is_not_there() -> None:
+    meter = open_modbus_meter(MeterSpec("sdm230", ModbusSpec(port="/dev/no-such-port")))
+    with pytest.raises(HalError, match="/dev/no-such-port cannot be opened"):
+        await asyncio.to_thread(meter.read)
+    meter.close()
+
+
 async def test_over_modbus_tcp() -> None:
     """Against pymodbus's own server on loopback."""
-    import asyncio
-
     from pymodbus.server import ModbusTcpServer
     from pymodbus.simulator import DataType, SimData, SimDevice
-
-    from evse_node.hal.gpio.board import MeterSpec, ModbusSpec
-    from evse_node.hal.gpio.modbus_meter import open_modbus_meter
 
     words = [0] * 0x60
     for address, value in {0x00: 230.0, 0x06: 10.0, 0x0C: 2300.0, 0x48: 12.5}.items():
