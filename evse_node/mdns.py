@@ -16,6 +16,7 @@ import socket
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final, Protocol
 
+from zeroconf import Error as ZeroconfError
 from zeroconf import IPVersion, ServiceInfo, Zeroconf
 from zeroconf._handlers.query_handler import QueryHandler
 from zeroconf._protocol.outgoing import DNSOutgoing
@@ -185,6 +186,21 @@ class _Responder:
         )
 
 
+async def _begin(interface: Interface, host: str) -> _Responder | None:
+    """Return a responder that hears and speaks, or None where that is not possible."""
+    try:
+        responder = _Responder(interface, host)
+        try:
+            await responder.start()
+        except BaseException:
+            await responder.close(is_leaving=False)
+            raise
+    except (OSError, RuntimeError, ZeroconfError) as error:
+        _LOGGER.warning("no DNS-SD on %s: %s", interface.name, str(error) or type(error).__name__)
+        return None
+    return responder
+
+
 @dataclass(frozen=True, slots=True)
 class _Goodbye:
     pointers: list[ServiceInfo]
@@ -278,7 +294,11 @@ class MdnsAdvertiser:
             # Addresses come in bursts: link, then link-local, then global ones.
             await asyncio.sleep(_SETTLE_S)
             self._has_changed = False
-            found = {each.name: each for each in interfaces()}
+            try:
+                found = {each.name: each for each in interfaces()}
+            except OSError as error:
+                _LOGGER.warning("the network interfaces cannot be read: %s", error)
+                continue
             if self._names:
                 await self._follow([found[name] for name in self._names if name in found])
             else:
@@ -297,11 +317,8 @@ class MdnsAdvertiser:
         for index, interface in usable.items():
             if index in self._responders or self._is_closed:
                 continue
-            try:
-                responder = _Responder(interface, self._host)
-                await responder.start()
-            except (OSError, RuntimeError) as error:
-                _LOGGER.warning("no DNS-SD on %s: %s", interface.name, error)
+            responder = await _begin(interface, self._host)
+            if responder is None:
                 continue
             self._responders[index] = responder
             responder.replace(self._services)

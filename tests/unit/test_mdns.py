@@ -10,11 +10,21 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 
 import pytest
-from zeroconf import DNSAddress, DNSPointer, DNSRecord, DNSService, DNSText
+from zeroconf import (
+    DNSAddress,
+    DNSPointer,
+    DNSRecord,
+    DNSService,
+    DNSText,
+    NotRunningException,
+    Zeroconf,
+)
 from zeroconf._protocol.incoming import DNSIncoming
 
+from evse_node import mdns
 from evse_node.errors import ConfigError
 from evse_node.mdns import MdnsAdvertiser
+from evse_node.network import Interface, InterfaceMonitor
 
 PTR, TXT, SRV, A, AAAA = 12, 16, 33, 1, 28
 TYPE = "_matterc._udp.local."
@@ -212,4 +222,43 @@ async def test_an_unknown_interface_is_named() -> None:
     advertiser = MdnsAdvertiser(("nowhere0",))
     with pytest.raises(ConfigError, match="interface: 'nowhere0' does not exist"):
         await advertiser.start()
+    await advertiser.close()
+
+
+async def test_an_interface_without_multicast_is_left_out(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fail(zeroconf: Zeroconf, timeout: float = 1.0) -> None:
+        raise NotRunningException
+
+    monkeypatch.setattr(Zeroconf, "async_wait_for_start", fail)
+    advertiser = MdnsAdvertiser(("lo",))
+    await advertiser.start()
+    assert "no DNS-SD on lo: NotRunningException" in caplog.text
+    advertiser.update([Service()])
+    assert advertiser.interfaces == []
+    await advertiser.close()
+
+
+async def test_a_look_that_fails_does_not_end_the_looking(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse() -> list[Interface]:
+        raise OSError("out of memory")
+
+    monkeypatch.setattr(mdns, "_SETTLE_S", 0.0)
+    monkeypatch.setattr(InterfaceMonitor, "has_changed", lambda monitor: True)
+    changed = asyncio.Event()
+    advertiser = MdnsAdvertiser(("lo",), changed.set)
+    await advertiser.start()
+    changed.clear()
+    async with asyncio.timeout(5):
+        monkeypatch.setattr(mdns, "interfaces", refuse)
+        advertiser._on_network_change()
+        while "the network interfaces cannot be read: out of memory" not in caplog.text:
+            await asyncio.sleep(0.001)
+        monkeypatch.setattr(mdns, "interfaces", list)
+        advertiser._on_network_change()
+        await changed.wait()
+    assert advertiser.interfaces == []
     await advertiser.close()
