@@ -317,11 +317,11 @@ class MdnsAdvertiser:
         for index, interface in usable.items():
             if index in self._responders or self._is_closed:
                 continue
-            responder = await _begin(interface, self._host)
-            if responder is None:
+            begun = await _begin(interface, self._host)
+            if begun is None:
                 continue
-            self._responders[index] = responder
-            responder.replace(self._services)
+            self._responders[index] = begun
+            begun.replace(self._services)
             _LOGGER.info("DNS-SD on %s as %s.local", interface.name, self._host)
             self._announce_again()
         if has_changed:
