@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from evse_node.errors import CryptoError
+from evse_node.errors import CryptoError, DecodeError
 from evse_node.matter.case_messages import Identity, encode_signed
 from evse_node.matter.certificate import Certificate, decode_certificate, verify_chain
 from evse_node.matter.certificate_time import CertificateTime
@@ -15,7 +15,7 @@ from evse_node.matter.crypto import verify_signature
 from evse_node.matter.data_model import AuthMode, Subject
 from evse_node.matter.exchange import Exchange
 from evse_node.matter.fabric import Fabric, FabricTable
-from evse_node.matter.message import PROTOCOL_SECURE_CHANNEL
+from evse_node.matter.message import PROTOCOL_SECURE_CHANNEL, Message
 from evse_node.matter.resumption import ResumptionRecord, ResumptionStore
 from evse_node.matter.session import SecureSession, SessionParameters
 from evse_node.matter.session_keys import (
@@ -61,13 +61,18 @@ class CaseCredentials:
         # Root certificates that have been parsed, by their bytes, one for each fabric.
         self._roots: dict[int, Certificate] = {}
 
-    def is_current(self, fabric: Fabric) -> bool:
-        """Tell whether the node still has this fabric, and is known there as before.
+    def check_message(self, message: Message, fabric: Fabric) -> None:
+        """Make sure that a message may go on with a handshake on a fabric.
 
-        Handshakes ask at each step, so that no session outlives what it stands for.
+        Raises DecodeError for one of another protocol, and CryptoError when the node does
+        not have the fabric any more, or is known there by another certificate than before:
+        no session outlives what it stands for.
         """
+        if message.protocol_id != PROTOCOL_SECURE_CHANNEL:
+            raise DecodeError(f"protocol {message.protocol_id}")
         current = self.fabrics.get(fabric.index)
-        return current is not None and current.noc == fabric.noc
+        if current is None or current.noc != fabric.noc:
+            raise CryptoError("the fabric has changed")
 
     def verify_peer(
         self, fabric: Fabric, identity: Identity, peer_key: bytes, own_key: bytes

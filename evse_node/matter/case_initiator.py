@@ -36,7 +36,7 @@ from evse_node.matter.case_messages import (
 from evse_node.matter.crypto import KeyPair, constant_time_equal, sha256
 from evse_node.matter.exchange import Exchange, ExchangeManager
 from evse_node.matter.fabric import Fabric
-from evse_node.matter.message import PROTOCOL_SECURE_CHANNEL, Message
+from evse_node.matter.message import Message
 from evse_node.matter.session import Address, SecureSession, SessionParameters
 from evse_node.matter.status_report import (
     INVALID_PARAMETER,
@@ -154,10 +154,7 @@ class CaseCall:
     def on_message(self, exchange: Exchange, message: Message, now: float) -> None:
         """Take the responder's next message."""
         try:
-            if message.protocol_id != PROTOCOL_SECURE_CHANNEL:
-                raise DecodeError(f"protocol {message.protocol_id}")
-            if not self._credentials.is_current(self.fabric):
-                raise CryptoError("the fabric has changed")
+            self._credentials.check_message(message, self.fabric)
             if message.opcode == Opcode.STATUS_REPORT:
                 self._on_status_report(exchange, message.payload, now)
             elif message.opcode == Opcode.CASE_SIGMA2 and self._peer is None:

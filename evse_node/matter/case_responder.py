@@ -33,7 +33,7 @@ from evse_node.matter.case_messages import (
 from evse_node.matter.crypto import KeyPair, constant_time_equal, sha256
 from evse_node.matter.exchange import Exchange
 from evse_node.matter.fabric import Fabric
-from evse_node.matter.message import PROTOCOL_SECURE_CHANNEL, Message
+from evse_node.matter.message import Message
 from evse_node.matter.resumption import ResumptionRecord
 from evse_node.matter.session import UnsecuredSession
 from evse_node.matter.status_report import (
@@ -151,10 +151,7 @@ class _Handshake:
     def on_message(self, exchange: Exchange, message: Message, now: float) -> None:
         """Take the initiator's next message."""
         try:
-            if message.protocol_id != PROTOCOL_SECURE_CHANNEL:
-                raise DecodeError(f"protocol {message.protocol_id}")
-            if not self._credentials.is_current(self.fabric):
-                raise CryptoError("the fabric has changed")
+            self._credentials.check_message(message, self.fabric)
             self._take(message, now)
         except (DecodeError, CryptoError) as error:
             self._refuse(str(error), now)
