@@ -76,6 +76,7 @@ class EvseTestEvents:
         return {CLUSTER_ID << 48 | code: action for code, action in self._scenarios.items()}
 
     def _basic(self, now: float) -> None:
+        self._time_of_use_clear(now)  # a test before it may not have come to its end
         self._charger.enter_test_mode(now)
         self._pilot_before_plug = PilotState.A
         self._pilot_before_demand = PilotState.B

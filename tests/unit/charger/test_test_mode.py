@@ -205,3 +205,21 @@ def test_clock_and_targets_count_for_a_play_vehicle_too(host: ChargerHost) -> No
     host.run(5)
     assert host.charger.snapshot().state is State.PLUGGED_IN_DEMAND
     assert host.charger.snapshot().supply_state is SupplyState.DISABLED
+
+
+def test_a_test_that_broke_off_leaves_nothing_behind(host: ChargerHost) -> None:
+    before = host.mode.current
+    target = ChargingTarget(20 * 60, 100, None)
+    host.trigger(BASIC)
+    host.trigger(0x06)
+    assert host.mode.current != before
+    host.charger.set_targets([ChargingTargetSchedule(0x7F, (target,))], host.now)
+    host.trigger(PLUG_IN)
+    host.trigger(0x10)
+    assert host.charger.snapshot().fault is FaultState.GROUND_FAULT
+    host.trigger(BASIC)
+    assert host.mode.current == before
+    assert host.charger.snapshot().fault is FaultState.NO_ERROR
+    play(host)  # no schedule holds it back
+    host.trigger(0x21)
+    assert host.mode.current == before

@@ -349,3 +349,56 @@ def test_scripts_without_a_clock_have_no_forecast() -> None:
         assert host.show("Forecast") is None
     host.scenario(0x00)
     assert adjust(host, 5_000_000, 10, LOCAL) == Status.SUCCESS
+
+
+# After a test that did not come to its end
+
+_LEFT_BEHIND = {
+    "a capability": (0x00,),
+    "opt-outs": (OPT_OUT_LOCAL, OPT_OUT_GRID),
+    "opt-outs during a test": (0x00, OPT_OUT_LOCAL, OPT_OUT_GRID),
+    "a forecast": (0x0F,),
+    "a forecast at its second slot": (0x0A, 0x0B),
+    "all at once": (0x00, 0x07, 0x0D, 0x05, OPT_OUT_GRID),
+}
+
+
+@pytest.mark.parametrize("first", [0x00, 0x05, 0x07, 0x0A, 0x0D, 0x0F])
+@pytest.mark.parametrize("asked", [None, "adjust", "pause", "start"])
+@pytest.mark.parametrize("left", _LEFT_BEHIND.values(), ids=_LEFT_BEHIND)
+def test_a_test_begins_anew(left: tuple[int, ...], asked: str | None, first: int) -> None:
+    host = EnergyHost(PFR_MAP, dem_mode=0)  # where the user wants no management
+    for code in left:
+        host.scenario(code)
+    match asked:
+        case "adjust":
+            adjust(host, 5_000_000, 60, LOCAL)
+        case "pause":
+            host.manage("PauseRequest", duration=20, cause=LOCAL)
+        case "start":
+            start = host.epoch_s + 300
+            host.manage("StartTimeAdjustRequest", requested_start_time=start, cause=LOCAL)
+    host.run(5)
+    host.scenario(first)
+    assert (host.esa_state, host.opt_out) == (ONLINE, 0)
+    if first == 0x00:
+        listed, cause = host.capability
+        assert (len(listed), cause) == (1, 0)
+        assert adjust(host, 5_000_000, 10, GRID) == Status.SUCCESS
+    else:
+        assert host.look().reason == 0
+        assert host.look().active == 0
+
+
+@pytest.mark.parametrize("left", _LEFT_BEHIND.values(), ids=_LEFT_BEHIND)
+def test_clearing_gives_the_charger_back(left: tuple[int, ...]) -> None:
+    host = EnergyHost(PFR_MAP, dem_mode=0)
+    for code in left:
+        host.scenario(code)
+    # What each of the tests sends at its end.
+    for code in (0x01, 0x06, 0x09, 0x0C, 0x0E, 0x10):
+        host.scenario(code)
+    assert host.show("Forecast") is None
+    assert host.show("PowerAdjustmentCapability") is None
+    assert host.show("AbsMaxPower") == 7_360_000
+    assert host.opt_out == 3
