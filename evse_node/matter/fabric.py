@@ -13,8 +13,9 @@ from typing import Final
 from evse_node.errors import ConfigError, CryptoError, DecodeError, EvseNodeError
 from evse_node.matter import stored
 from evse_node.matter.certificate import (
+    CertificateError,
+    Fault,
     decode_certificate,
-    is_operational_node_id,
     verify_chain,
 )
 from evse_node.matter.crypto import KeyPair, constant_time_equal, hkdf_sha256, hmac_sha256
@@ -350,23 +351,21 @@ def _make_fabric(
     epoch_s: int | None,
 ) -> Fabric:
     """Verify a chain and the key that it is for. Raises FabricError."""
-    invalid_noc = NodeOperationalCertStatus.INVALID_NOC
     try:
         root = decode_certificate(root_certificate)
         leaf = decode_certificate(noc)
         intermediate = None if icac is None else decode_certificate(icac)
         verify_chain(leaf, intermediate, root, epoch_s)
     except (DecodeError, CryptoError) as error:
-        raise FabricError(invalid_noc, str(error)) from None
+        raise FabricError(_status_of(error), str(error)) from None
     if leaf.public_key != operational_key.public_key:
         raise FabricError(
             NodeOperationalCertStatus.INVALID_PUBLIC_KEY, "the NOC is not for the key of the CSR"
         )
     node_id, fabric_id = leaf.subject.node_id, leaf.subject.fabric_id
-    if not fabric_id:
-        raise FabricError(invalid_noc, "the NOC names no fabric")
-    if node_id is None or not is_operational_node_id(node_id):
-        raise FabricError(NodeOperationalCertStatus.INVALID_NODE_OP_ID, "no operational node id")
+    # verify_chain has made sure that there are both.
+    assert node_id is not None
+    assert fabric_id is not None
     return Fabric(
         index=index,
         root_certificate=root_certificate,
@@ -379,6 +378,13 @@ def _make_fabric(
         vendor_id=vendor_id,
         ipk=ipk,
     )
+
+
+def _status_of(error: Exception) -> NodeOperationalCertStatus:
+    """Return why a chain is refused."""
+    if isinstance(error, CertificateError) and error.fault is Fault.NODE_ID:
+        return NodeOperationalCertStatus.INVALID_NODE_OP_ID
+    return NodeOperationalCertStatus.INVALID_NOC
 
 
 def _encode(fabric: Fabric) -> bytes:

@@ -277,6 +277,9 @@ def test_refusals(root: RootNode) -> None:
     add_root(root, context, authority.rcac)
     foreign = other.issue_noc(key, NODE_ID)
     assert refused(add_noc(root, context, foreign, other.icac), Cert.INVALID_NOC)
+    for node_id in (0, 0xFFFF_FFF0_0000_0000, 0xFFFF_FFFD_0001_0001):
+        nowhere = authority.issue_noc(key, node_id)
+        assert refused(add_noc(root, context, nowhere, authority.icac), Cert.INVALID_NODE_OP_ID)
     for subject in (0, 0xFFFFFFFFFFFFFFFF, 0xFFFFFFFD00010000):
         reply = add_noc(root, context, noc, authority.icac, subject=subject)
         assert refused(reply, Cert.INVALID_ADMIN_SUBJECT)
