@@ -47,6 +47,7 @@ class SimulatedElectronics:
     failing: set[str] = field(default_factory=set)
     card: bytes | None = None
     imported_mwh: float = 5_000_000
+    house_mw: int = 0
     open_count: int = 0
     _moved_at: float = 0.0
     _was_powered: bool = False
@@ -136,6 +137,8 @@ class SimulatedElectronics:
     def open_meter(self, spec: MeterSpec) -> SimulatedMeter:
         self.check("open meter")
         self.open_count += 1
+        if spec == self.board.grid_meter:
+            return SimulatedGridMeter(self)
         return SimulatedMeter(self)
 
     def open_rfid(self, spec: RfidSpec) -> SimulatedReader:
@@ -245,6 +248,15 @@ class SimulatedMeter(SimulatedPart):
             (Millivolts(230_000),) * phases,
             (Milliamps(0),) * phases,
         )
+
+
+class SimulatedGridMeter(SimulatedMeter):
+    """A meter at the house's connection, which sees what the charger sees, and the house."""
+
+    def read(self) -> MeterValues:
+        self.electronics.check("grid meter")
+        power_mw = self.electronics.house_mw + self.electronics.power_mw()
+        return MeterValues(MilliwattHours(0), MilliwattHours(0), Milliwatts(power_mw), (), ())
 
 
 class SimulatedReader(SimulatedPart):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from evse_node.hal.gpio.backend import GpioBackend
-from evse_node.hal.gpio.board import Board
+from evse_node.hal.gpio.board import Board, MeterSpec, ModbusSpec
 from evse_node.hal.gpio.board_file import load_board
 from evse_node.hal.gpio.watchdog import ServiceManager
 from evse_node.hal.interface import HalEvent
@@ -17,8 +17,9 @@ CABLE_32_A_OHM = 220
 
 
 def bench_board() -> Board:
-    """The reference board, without the kernel's watchdog."""
-    return replace(load_board("reference"), watchdog=None)
+    """The reference board, without the kernel's watchdog, and with a meter for the house."""
+    grid_meter = MeterSpec("sdm630", ModbusSpec(host="192.0.2.1"))
+    return replace(load_board("reference"), watchdog=None, grid_meter=grid_meter)
 
 
 class GpioBench:

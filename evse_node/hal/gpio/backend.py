@@ -81,7 +81,7 @@ class GpioBackend(BoardOrders):
         self.proximity_pilot = None if board.proximity is None else self
         self.lock = None if board.lock is None else OrderedLock(self)
         self.meter = None if board.meter is None else OrderedMeter(self)
-        self.grid_meter = None
+        self.grid_meter = None if board.grid_meter is None else self
         has_cards = board.rfid is not None or any(button.uid for button in board.buttons)
         self.rfid_reader = self if has_cards else None
         self.residual_current_device = None if board.rcd_trip is None else self
@@ -102,7 +102,7 @@ class GpioBackend(BoardOrders):
         parts = self._open_parts
         self._halt = threading.Event()
         self._run_thread("pilot", self._run_sampler)
-        if parts.meter is not None:
+        if parts.meter is not None or parts.grid_meter is not None:
             self._run_thread("meter", lambda: self._run_poller(self.poll_meter, METER_POLL_S))
         if parts.cards is not None:
             self._run_thread("rfid", lambda: self._run_poller(self.poll_cards, CARD_POLL_S))
@@ -204,9 +204,9 @@ class GpioBackend(BoardOrders):
             self._parts.sampler.sample(self._clock())
 
     def poll_meter(self) -> None:
-        """Ask the meter once."""
-        if self._parts is not None and self._parts.meter is not None:
-            self._parts.meter.poll()
+        """Ask the meters once."""
+        if self._parts is not None:
+            self._parts.poll_meters()
 
     def poll_cards(self) -> None:
         """Look for a card once."""

@@ -158,7 +158,8 @@ class ModbusSpec:
 class MeterSpec:
     """The meter: a register map with Modbus, or a pulse input.
 
-    `limit_s` is how long it may be silent before it is lost.
+    `limit_s` is how long it may be silent before it is lost. `is_port_shared`: another meter
+    is on the same serial line, so that its port is only borrowed.
     """
 
     map_name: str = ""
@@ -166,6 +167,7 @@ class MeterSpec:
     pulse: LineSpec | None = None
     pulses_per_kwh: int = 1_000
     limit_s: float = 5.0
+    is_port_shared: bool = False
 
 
 class RfidKind(Enum):
@@ -212,6 +214,7 @@ class Board:
     buttons: tuple[ButtonSpec, ...] = ()
     led: LineSpec | None = None
     meter: MeterSpec | None = None
+    grid_meter: MeterSpec | None = None
     rfid: RfidSpec | None = None
     watchdog: WatchdogSpec | None = None
 

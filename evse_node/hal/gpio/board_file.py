@@ -30,6 +30,7 @@ from evse_node.hal.gpio.board import (
 )
 from evse_node.hal.gpio.toml_table import TomlTable, load_toml
 from evse_node.hal.interface import Ratings
+from evse_node.records import replace
 from evse_node.units import Milliamps, Millivolts
 
 BOARDS: Final = Path(__file__).parent / "boards"
@@ -75,6 +76,11 @@ def _board(top: TomlTable) -> Board:
     led = top.optional_table("led")
     contactor = top.table("contactor")
     timeout_s = contactor.whole("timeout-ms", 50, 10_000, 500) / 1000
+    meter = _meter(top.optional_table("meter"), chips)
+    grid_meter = _grid_meter(top.optional_table("grid-meter"))
+    if meter is not None and grid_meter is not None and _has_same_port(meter, grid_meter):
+        meter = replace(meter, is_port_shared=True)
+        grid_meter = replace(grid_meter, is_port_shared=True)
     board = Board(
         name=name,
         ratings=_ratings(top.optional_table("ratings"), timeout_s),
@@ -89,7 +95,8 @@ def _board(top: TomlTable) -> Board:
         lock=_lock(top.optional_table("lock"), chips),
         buttons=tuple(_buttons(top, chips)),
         led=None if led is None else _line(led, chips),
-        meter=_meter(top.optional_table("meter"), chips),
+        meter=meter,
+        grid_meter=grid_meter,
         rfid=_rfid(top.optional_table("rfid")),
         watchdog=_watchdog(top.optional_table("watchdog")),
     )
@@ -267,6 +274,20 @@ def _meter(table: TomlTable | None, chips: tuple[str, ...]) -> MeterSpec | None:
         spec = MeterSpec(map_name, read_modbus(table), limit_s=limit_s)
     table.finish()
     return spec
+
+
+def _grid_meter(table: TomlTable | None) -> MeterSpec | None:
+    if table is None:
+        return None
+    map_name = table.text("map", right="a register map's name or file")
+    spec = MeterSpec(map_name, read_modbus(table), limit_s=table.number("limit-s", 1, 60, 5))
+    table.finish()
+    return spec
+
+
+def _has_same_port(one: MeterSpec, other: MeterSpec) -> bool:
+    ports = [spec.modbus.port for spec in (one, other) if spec.modbus is not None]
+    return len(ports) == 2 and ports[0] == ports[1] != ""
 
 
 def _rfid(table: TomlTable | None) -> RfidSpec | None:

@@ -43,6 +43,8 @@ def examine(board: Board, drivers: Drivers, boot_config: Path = _BOOT_CONFIG) ->
     yield from _pilot(board, drivers)
     if board.meter is not None and board.meter.modbus is not None:
         yield _try("meter", lambda: _meter(board, drivers))
+    if board.grid_meter is not None:
+        yield _try("grid meter", lambda: _grid_meter(board, drivers))
     if board.rfid is not None:
         yield _try("RFID reader", lambda: _rfid(board, drivers))
     if board.watchdog is not None:
@@ -137,6 +139,18 @@ def _meter(board: Board, drivers: Drivers) -> str:
     return f"shows {values.imported_mwh / 1e6:.3f} kWh, {values.power_mw / 1000:.0f} W, {volts} V"
 
 
+def _grid_meter(board: Board, drivers: Drivers) -> str:
+    if board.grid_meter is None:
+        return ""
+    source = drivers.open_meter(board.grid_meter)
+    try:
+        power_w = source.read().power_mw / 1000
+    finally:
+        source.close()
+    way = "fed into the grid" if power_w < 0 else "drawn from the grid"
+    return f"shows {abs(power_w):.0f} W {way}"
+
+
 def _rfid(board: Board, drivers: Drivers) -> str:
     if board.rfid is None:
         return ""
@@ -195,11 +209,12 @@ def wiring(board: Board) -> list[tuple[str, str, str]]:
         plug = board.proximity
         how = f"{plug.pull_up_ohm} ohms to {plug.supply_mv} mV"
         rows.append(("proximity pilot (in)", f"{bus}, channel {plug.input.channel}", how))
-    if board.meter is not None and board.meter.modbus is not None:
-        modbus = board.meter.modbus
-        where = f"{modbus.host}:{modbus.tcp_port}" if modbus.host else modbus.port
-        how = f"unit {modbus.unit}" + ("" if modbus.host else f", {modbus.baud} {modbus.parity}")
-        rows.append((f"meter {board.meter.map_name}", where, how))
+    for name, meter in (("meter", board.meter), ("grid meter", board.grid_meter)):
+        if meter is not None and meter.modbus is not None:
+            modbus = meter.modbus
+            where = f"{modbus.host}:{modbus.tcp_port}" if modbus.host else modbus.port
+            line = "" if modbus.host else f", {modbus.baud} {modbus.parity}"
+            rows.append((f"{name} {meter.map_name}", where, f"unit {modbus.unit}{line}"))
     if board.rfid is not None:
         rfid = board.rfid
         where = {

@@ -170,20 +170,30 @@ def _quantity(values: TomlTable, key: str) -> Quantity:
 class ModbusMeter:
     """A `MeterSource`: reads all blocks of a map, then converts."""
 
-    def __init__(self, registers: Registers, register_map: RegisterMap) -> None:
+    def __init__(
+        self, registers: Registers, register_map: RegisterMap, *, is_port_shared: bool = False
+    ) -> None:
         self._registers = registers
         self._map = register_map
+        self._is_port_shared = is_port_shared
         self._blocks = register_map.blocks()
 
     def read(self) -> MeterValues:
-        """Ask for all values."""
+        """Ask for all values. A shared port is given back."""
+        try:
+            return self._map.values(self._read_words())
+        finally:
+            if self._is_port_shared:
+                self._registers.close()
+
+    def _read_words(self) -> dict[int, int]:
         words: dict[int, int] = {}
         for address, count in self._blocks:
             block = self._registers.read(self._map.function, address, count)
             if len(block) != count:
                 raise HalError(f"the meter answers with {len(block)} registers, not {count}")
             words.update(enumerate(block, address))
-        return self._map.values(words)
+        return words
 
     def close(self) -> None:
         """Let go of the bus."""
@@ -262,4 +272,6 @@ def open_modbus_meter(spec: MeterSpec) -> ModbusMeter:
     """Make the meter of a board. Raises ConfigError for a map that is not there."""
     if spec.modbus is None:
         raise HalError("the board has no Modbus meter")
-    return ModbusMeter(ModbusRegisters(spec.modbus), load_map(spec.map_name))
+    return ModbusMeter(
+        ModbusRegisters(spec.modbus), load_map(spec.map_name), is_port_shared=spec.is_port_shared
+    )

@@ -14,7 +14,7 @@ from evse_node.hal.gpio.drivers import Drivers
 from evse_node.hal.gpio.parts import Parts
 from evse_node.hal.interface import ContactorFeedback, HalEvent, HalInbox, MeterValues
 from evse_node.state_machine.control_pilot import PilotOutput, duty_permille
-from evse_node.units import Milliamps
+from evse_node.units import Milliamps, Milliwatts
 
 _LOGGER: Final = logging.getLogger(__name__)
 
@@ -165,6 +165,13 @@ class BoardOrders:
             raise HalError(f"the meter does not answer: {error}") from error
         finally:
             source.close()
+
+    def read_grid_power_mw(self) -> Milliwatts:
+        """Return the power at the house's connection."""
+        parts = self._parts
+        if parts is None or parts.grid_meter is None:
+            raise HalError("the board has no meter at the grid connection in hand")
+        return parts.grid_meter.read().power_mw
 
     def acknowledge(self) -> None:
         """Let the lamp show that a card was read."""

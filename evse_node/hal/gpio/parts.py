@@ -93,7 +93,7 @@ class Parts:
             has_cable=board.proximity is not None,
             now=clock(),
         )
-        self._open_meter(board, drivers, clock)
+        self._open_meters(board, drivers, clock)
         self.cards: CardPoller | None = None
         if board.rfid is not None:
             self.cards = CardPoller(drivers.open_rfid(board.rfid), tell_card)
@@ -105,6 +105,12 @@ class Parts:
         self.watchdogs = Watchdogs(board.watchdog, service_manager)
         self._keep(self.watchdogs)
 
+    def poll_meters(self) -> None:
+        """Ask each meter once, one after the other: they may be on the same line."""
+        for meter in (self.meter, self.grid_meter):
+            if meter is not None:
+                meter.poll()
+
     def _keep(self, part: _Closable) -> None:
         def close() -> None:
             try:
@@ -114,7 +120,12 @@ class Parts:
 
         self._closing.callback(close)
 
-    def _open_meter(self, board: Board, drivers: Drivers, clock: Callable[[], float]) -> None:
+    def _open_meters(self, board: Board, drivers: Drivers, clock: Callable[[], float]) -> None:
+        self.grid_meter: PolledMeter | None = None
+        if board.grid_meter is not None:
+            source = drivers.open_meter(board.grid_meter)
+            self.grid_meter = PolledMeter(source, board.grid_meter.limit_s, clock)
+            self._keep(self.grid_meter)
         self.meter: PolledMeter | None = None
         self.pulses: PulseMeter | None = None
         spec = board.meter

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from evse_node.errors import ConfigError
-from evse_node.hal.gpio.board import AdcKind, Bias, LineSpec, RfidKind
+from evse_node.hal.gpio.board import AdcKind, Bias, Board, LineSpec, RfidKind
 from evse_node.hal.gpio.board_file import board_names, load_board
 from evse_node.hal.gpio.modbus_meter import map_names
 from evse_node.hal.registry import create_backend
@@ -56,6 +56,20 @@ def test_the_reference_board_has_everything() -> None:
     assert board.pilot.high.calibration.to_mv(2047.5) == 0
 
 
+@pytest.mark.parametrize(
+    ("grid", "is_shared"),
+    [('port = "/dev/a"\nunit = 2', True), ('port = "/dev/b"', False), ('host = "house"', False)],
+)
+def test_a_meter_at_the_grid_connection(tmp_path: Path, grid: str, is_shared: bool) -> None:
+    meters = f'[meter]\nmap="sdm630"\nport="/dev/a"\n[grid-meter]\nmap="sdm72"\n{grid}\n'
+    board = load(tmp_path, SMALL + meters)
+    assert isinstance(board, Board)
+    assert board.grid_meter is not None
+    assert board.meter is not None
+    assert board.grid_meter.map_name == "sdm72"
+    assert board.grid_meter.is_port_shared is board.meter.is_port_shared is is_shared
+
+
 @pytest.mark.parametrize(("text", "timeout_s"), [("", 0.5), ("timeout-ms = 2000\n", 2.0)])
 def test_how_long_the_contactor_may_take(tmp_path: Path, text: str, timeout_s: float) -> None:
     file = tmp_path / "board.toml"
@@ -87,6 +101,8 @@ def test_a_small_board_is_enough(tmp_path: Path) -> None:
         (("17 }", "17 }\nfeedback = { line = 17 }"), "line 17 is wired twice"),
         (("[adc]", '[[button]]\nline = 3\naction = "card"\nuid = "xy"\n[adc]'), "button[1].uid"),
         (("[adc]", '[meter]\nmap = "sdm230"\n[adc]'), "meter.port is missing"),
+        (("[adc]", '[grid-meter]\nport = "x"\n[adc]'), "grid-meter.map is missing"),
+        (("[adc]", '[grid-meter]\nmap = "x"\npulse = 1\nport = "x"\n[adc]'), "grid-meter.pulse"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(

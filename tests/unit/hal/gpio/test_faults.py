@@ -274,6 +274,21 @@ class TestSelfTest:
         assert bench.electronics.lines["RCD test"] is False
 
 
+def test_a_silent_meter_at_the_grid_connection_is_no_fault() -> None:
+    bench = GpioBench()
+    bench.attach()
+    grid_meter = bench.backend.grid_meter
+    assert grid_meter is not None
+    bench.electronics.house_mw = -3_000_000
+    bench.wait(1)
+    assert grid_meter.read_grid_power_mw() == -3_000_000
+    bench.electronics.failing.add("grid meter")
+    bench.wait(6)
+    with pytest.raises(HalError, match="grid meter is broken"):
+        grid_meter.read_grid_power_mw()
+    assert not [event for event in bench.events if isinstance(event, FaultDetected)]
+
+
 @pytest.mark.parametrize(
     "part", ["contactor 1", "contactor 2", "inputs", "pwm", "adc", "meter", "rfid"]
 )

@@ -23,6 +23,7 @@ class Registers:
     def __init__(self) -> None:
         self.words: dict[int, int] = {}
         self.reads: list[tuple[int, int, int]] = []
+        self.closed = 0
 
     def put(self, address: int, layout: str, value: float, *, swapped: bool = False) -> None:
         high, low = struct.unpack(">HH", struct.pack(layout, value))
@@ -33,7 +34,7 @@ class Registers:
         return [self.words.get(each, 0) for each in range(address, address + count)]
 
     def close(self) -> None:
-        pass
+        self.closed += 1
 
 
 @pytest.mark.parametrize("name", ["sdm630", "sdm72"])
@@ -90,6 +91,18 @@ def test_a_short_answer() -> None:
 
     with pytest.raises(HalError, match="answers with 1 registers"):
         ModbusMeter(Short(), load_map("sdm230")).read()
+
+
+@pytest.mark.parametrize("is_shared", [False, True])
+def test_a_shared_port_is_given_back(is_shared: bool) -> None:
+    registers = Registers()
+    meter = ModbusMeter(registers, load_map("sdm230"), is_port_shared=is_shared)
+    meter.read()
+    assert registers.closed == is_shared
+    registers.put(0x0C, ">f", float("nan"))
+    with pytest.raises(HalError):
+        meter.read()
+    assert registers.closed == 2 * is_shared
 
 
 def test_a_map_of_ones_own(tmp_path: Path) -> None:

@@ -215,14 +215,27 @@ def test_the_doctor_finds_nothing_wrong(electronics: SimulatedElectronics) -> No
     checks = list(examine(electronics.board, electronics))
     assert [check for check in checks if not check.is_fine] == []
     parts = [check.part for check in checks]
-    assert parts[-4:] == ["pilot PWM", "converter", "meter", "RFID reader"]
+    assert parts[-5:] == ["pilot PWM", "converter", "meter", "grid meter", "RFID reader"]
     assert electronics.open_count == 0
     assert not electronics.is_powered()
 
 
 @pytest.mark.parametrize(
+    ("house_mw", "text"),
+    [(500_000, "shows 500 W drawn from the grid"), (-1_000_000, "shows 1000 W fed into the grid")],
+)
+def test_the_doctor_says_which_way_the_house_s_power_flows(
+    electronics: SimulatedElectronics, house_mw: int, text: str
+) -> None:
+    electronics.house_mw = house_mw
+    checks = {check.part: check.text for check in examine(electronics.board, electronics)}
+    assert checks["grid meter"] == text
+
+
+@pytest.mark.parametrize(
     ("change", "part", "text"),
     [
+        ({"failing": {"grid meter"}}, "grid meter", "grid meter is broken"),
         ({"is_welded": True}, "contactor 1 mirror contact", "is the contactor welded?"),
         ({"stuck_mv": 6_000}, "converter", "mV where -12000 mV is driven"),
         ({"failing": {"meter"}}, "meter", "meter is broken"),
