@@ -117,8 +117,10 @@ def _parser() -> _Parser:
     pics.add_argument("--endpoint", metavar="N", type=int, help="of this endpoint only")
     _add_settings(pics, [setting.key for setting in SETTINGS])
 
-    safe_off = _add(commands, "safe-off", "switch all outputs of a board off", _safe_off)
-    safe_off.add_argument("--board", metavar="FILE", required=True, help=_BOARD_HELP)
+    safe_off = _add(commands, "safe-off", "switch a board or a controller off", _safe_off)
+    what = safe_off.add_mutually_exclusive_group(required=True)
+    what.add_argument("--board", metavar="FILE", help=_BOARD_HELP)
+    what.add_argument("--config", metavar="FILE", help="the node's TOML file, for its backend")
     doctor = _add(commands, "doctor", "check every part of a board, and draw its wiring", _doctor)
     doctor.add_argument("--board", metavar="FILE", required=True, help=_BOARD_HELP)
 
@@ -277,9 +279,15 @@ def _pics(arguments: argparse.Namespace) -> None:
 
 
 def _safe_off(arguments: argparse.Namespace) -> None:
-    from evse_node.hal.gpio.commands import safe_off
+    if arguments.board is not None:
+        from evse_node.hal.gpio.commands import safe_off as board_off
 
-    safe_off(arguments.board)
+        board_off(arguments.board)
+    else:
+        from evse_node.hal.commands import safe_off
+
+        config = load_config({}, file=Path(arguments.config))
+        safe_off(config.backend, config.hal)
 
 
 def _doctor(arguments: argparse.Namespace) -> None:
