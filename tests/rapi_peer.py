@@ -186,7 +186,7 @@ class OpenEvseModel:
     def _answer(self, line: bytes) -> bytes:
         body, _, digits = line.partition(b"^")
         if len(line) > 31 or digits != f"{_xor(body):02X}".encode():
-            return _frame("NK")
+            return sealed("NK")
         words = body[1:].decode().split()
         sequence = ""
         if words[-1].startswith(":"):
@@ -195,7 +195,7 @@ class OpenEvseModel:
         is_ok, told = self._carry_out(words[0], words[1:])
         if told is None:
             return b""
-        return _frame(" ".join(word for word in ("OK" if is_ok else "NK", told, sequence) if word))
+        return sealed(" ".join(word for word in ("OK" if is_ok else "NK", told, sequence) if word))
 
     def _carry_out(self, name: str, words: list[str]) -> tuple[bool, str | None]:
         match name, words:
@@ -261,7 +261,7 @@ class OpenEvseModel:
         return is_ok, f"{self.heartbeat[0]} {self.heartbeat[1]} {self.is_missed}"
 
     def _say(self, text: str) -> None:
-        self._unsent += _frame(text)
+        self._unsent += sealed(text)
 
 
 def _xor(body: bytes) -> int:
@@ -271,7 +271,7 @@ def _xor(body: bytes) -> int:
     return found
 
 
-def _frame(text: str) -> bytes:
+def sealed(text: str) -> bytes:
     body = b"$" + text.encode()
     return body + f"^{_xor(body):02X}\r".encode()
 

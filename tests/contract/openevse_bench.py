@@ -67,8 +67,9 @@ class OpenEvseBench:
 
     def wait(self, seconds: float) -> None:
         end = self.now + seconds
+        step_s = STEP_S if seconds < 5 else 5 * STEP_S
         while self.now < end - 1e-9:
-            self.now += STEP_S
+            self.now += step_s
             self.port.deliver(self.model.update())
             if not self.runs_polls:
                 continue

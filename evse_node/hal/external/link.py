@@ -20,8 +20,9 @@ from evse_node.units import Milliamps
 class ControllerStatus:
     """What a controller tells in one poll; None is what it does not tell (now).
 
-    `pilot` None keeps the state told last. `is_enabled`: it offers current or would, and may
-    close by itself; told so that a stop or start at the controller itself is noticed.
+    `pilot` None keeps the state told last, as long as that can be. `is_enabled`: it offers
+    current or would, and may close by itself; told so that a stop or start at the controller
+    itself is noticed.
     `offered_ma`: the current that is set in it; told so that another one than ordered is
     noticed. `limit_ma`: the highest current that it takes now, None for no limit but its
     ratings. `ampacity_ma` None is no cable. `card` is the one at the reader.

@@ -56,8 +56,9 @@ class RapiClient:
 
     async def ask(self, text: str) -> Answer:
         """Return the answer to a command. Raises HalError for silence and damage."""
+        self._damage = ""
         for _ in range(_ATTEMPTS):
-            self._answer, self._damage = None, ""
+            self._answer = None
             self._arrived.clear()
             self.send(text)
             # An answer that is there already needs no waiting.
@@ -104,7 +105,8 @@ class RapiClient:
                 case Answer(is_ok, _, sequence):
                     # Without an id it is the refusal of a command that came damaged.
                     if sequence == self._sequence or (sequence is None and not is_ok):
-                        self._damage = "" if sequence else "the command came damaged"
+                        if sequence is None:
+                            self._damage = "the command came damaged"
                         self._answer = frame
                         self._arrived.set()
 

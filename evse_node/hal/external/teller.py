@@ -75,9 +75,10 @@ class StatusTeller:
             gone = (self._traits.faults | {LOST}) - self.faults
         self._tell_cable(status)
         self._tell_limit(status)
-        if status.pilot is not None and status.pilot is not self.pilot:
-            self.pilot = status.pilot
-            self._tell(PilotReported(status.pilot))
+        pilot = self._pilot(status)
+        if pilot is not None and pilot is not self.pilot:
+            self.pilot = pilot
+            self._tell(PilotReported(pilot))
         is_unordered = self._tell_contactor(status, now)
         if self._was_lost and not status.is_closed:
             # While nobody could see it open, the machine may have taken it for welded.
@@ -107,6 +108,13 @@ class StatusTeller:
     def _tell_gone(self, gone: frozenset[FaultState]) -> None:
         for fault in sorted(gone, key=lambda fault: fault.value):
             self._tell(FaultGone(fault))
+
+    def _pilot(self, status: ControllerStatus) -> PilotState | None:
+        is_ready = self.pilot is not None and self.pilot.is_ready
+        if status.pilot is None and is_ready and not status.is_closed:
+            # It has opened and does not know the pilot (yet): after a restart, for one.
+            return PilotState.B
+        return status.pilot
 
     def _tell_cable(self, status: ControllerStatus) -> None:
         if self._traits.has_proximity and status.ampacity_ma != self.cable_ma:
