@@ -129,6 +129,7 @@ class Charger:
         self._queue: deque[Event] = deque()
         self._is_busy = False
         self._is_test_mode = False
+        self._retold: set[FaultState] | None = None
         self._memory = ChargerMemory(store, utc_ms, now)
         ratings = backend.ratings
         reading = first_reading(backend)
@@ -202,6 +203,8 @@ class Charger:
             return
         told = to_machine(event)
         self._view.note(told)
+        if self._retold is not None and isinstance(told, FaultRaised):
+            self._retold.add(told.fault)
         if isinstance(told, RfidTapped):
             self._real.acknowledge_card()
         elif self.is_test_mode:
@@ -229,8 +232,15 @@ class Charger:
 
     def acknowledge_faults(self, now: float) -> None:
         """Clear the faults that a person has seen to; one whose cause is still there stays."""
-        self._real.reset_protection()
-        self._run([FaultCleared()], now)
+        retold: set[FaultState] = set()
+        self._retold = retold
+        try:
+            self._real.reset_protection()
+        finally:
+            self._retold = None
+        # What the hardware tells while it is reset is new.
+        present = [FaultCleared(fault) for fault in self._state.faults if fault not in retold]
+        self._run(present, now)
 
     # Targets and sun
 

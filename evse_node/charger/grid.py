@@ -45,9 +45,11 @@ class GridSurplus:
         self._looks_at = now + _INTERVAL_S
         try:
             grid_mw = self._meter.read_grid_power_mw()
-        except HalError as error:
+        except Exception as error:
+            # Lost, or a mistake in the backend: neither may end the turn.
             if not self._is_lost:
-                _LOGGER.error("the meter at the grid connection is lost: %s", error)
+                is_mistake = not isinstance(error, HalError)
+                _LOGGER.error("the grid's meter is lost: %r", error, exc_info=is_mistake)
             self._is_lost = True
             return
         if self._is_lost:

@@ -119,12 +119,15 @@ class RealHardware:
             _LOGGER.error("%s failed: %s", type(order).__name__, error)
             if isinstance(order, CloseContactor):
                 return [FaultRaised(FaultState.CONTACT_DRY_FAILURE)]
-            return [FaultRaised(FaultState.OTHER)]
         except Exception:
             # A mistake in a backend must not keep the orders that follow from being given.
             _LOGGER.exception("%s failed in the backend", type(order).__name__)
-            return [FaultRaised(FaultState.OTHER)]
-        return []
+        else:
+            return []
+        failed: list[Event] = [FaultRaised(FaultState.OTHER)]
+        if isinstance(order, BeginDiagnostics):
+            failed.append(DiagnosticsCompleted())
+        return failed
 
     def _give(self, order: Order) -> None:
         backend = self._backend
@@ -172,6 +175,8 @@ class RealHardware:
                 device.reset()
             except HalError as error:
                 _LOGGER.error("the residual current device cannot be reset: %s", error)
+            except Exception:
+                _LOGGER.exception("the residual current device cannot be reset")
 
     def acknowledge_card(self) -> None:
         """Let the reader show that the card was read."""
@@ -181,6 +186,8 @@ class RealHardware:
                 reader.acknowledge()
             except HalError as error:
                 _LOGGER.warning("the card reader does not answer: %s", error)
+            except Exception:
+                _LOGGER.exception("the card reader does not answer")
 
 
 def check_meter(meter: Meter, ratings: Ratings) -> list[Event]:

@@ -188,9 +188,13 @@ class Watch:
         was_too_hot = FaultState.OVER_TEMPERATURE in self._causes
         try:
             temperature_mc = self._sensor.read_millicelsius()
-        except HalError as error:
+        except Exception as error:
+            # Lost, or a mistake in the backend: neither may end the turn.
             if self._derated_ma != MINIMUM_OFFER_MA:
-                _LOGGER.error("the thermometer is lost: %s; 6 A at most", error)
+                is_mistake = not isinstance(error, HalError)
+                _LOGGER.error(
+                    "the thermometer is lost: %r; 6 A at most", error, exc_info=is_mistake
+                )
             self._derated_ma = MINIMUM_OFFER_MA
             return was_too_hot
         limit_ma = self._bearable_ma(temperature_mc)
@@ -220,5 +224,8 @@ def first_reading(backend: EvseBackend) -> MeterReading | None:
     try:
         values = None if backend.meter is None else backend.meter.read()
     except HalError:
+        return None
+    except Exception:
+        _LOGGER.exception("the meter cannot be read")
         return None
     return NO_READING if values is None else MeterReading(values.imported_mwh, values.exported_mwh)

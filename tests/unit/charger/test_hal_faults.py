@@ -135,6 +135,11 @@ class Scene:
     def follow_sun(self) -> None:
         self.host.backend.set_surplus(11_000)
         self.host.charger.follow_surplus(True, self.host.now)
+        self.run(90)
+        assert self.is_powered
+
+    def wait_for_the_sun(self) -> None:
+        self.run(600)
 
     def discharge(self) -> None:
         self.disable()
@@ -196,7 +201,8 @@ class Row:
     """`raises` also holds for a mistake in the backend (unless `mistake` says otherwise).
 
     `late`: it takes 3 s, though it should return at once. `lost`: it returns, and nothing
-    happens. `lies`: by name. `is_query` methods cannot get lost: they have to answer.
+    happens; None for a method that has to answer. `lies`: by name. `prepare` comes before
+    the trouble.
     """
 
     trigger: Callable[[Scene], None]
@@ -205,6 +211,7 @@ class Row:
     lost: Outcome | None
     lies: Mapping[str, tuple[Hurt, Outcome]] = field(default_factory=dict)
     mistake: Outcome | None = None
+    prepare: Callable[[Scene], None] | None = None
 
 
 FEEDBACK = hal.ContactorFeedback
@@ -276,11 +283,15 @@ TABLE: Final[Mapping[Method, Row]] = {
         },
     ),
     (hal.GridMeter, "read_grid_power_mw"): Row(
-        Scene.follow_sun,
-        FLOWS,
+        Scene.wait_for_the_sun,
+        ENDS,
         FLOWS,
         None,
-        {"absurd": (lying(lambda scene: Milliwatts(10**12)), FLOWS)},
+        {
+            "all the world draws": (lying(lambda scene: Milliwatts(10**15)), ENDS),
+            "all the world feeds": (lying(lambda scene: Milliwatts(-(10**15))), FLOWS),
+        },
+        prepare=Scene.follow_sun,
     ),
     (hal.RfidReader, "acknowledge"): Row(Scene.tap, FLOWS, FLOWS, FLOWS),
     (hal.ProximityPilot, "ampacity_ma"): Row(
@@ -432,6 +443,9 @@ def test_a_call_that_fails(
     monkeypatch: pytest.MonkeyPatch, method: Method, kind: str, outcome: Outcome
 ) -> None:
     scene = Scene()
+    prepare = TABLE[method].prepare
+    if prepare is not None:
+        prepare(scene)
     host, charger = scene.host, scene.host.charger
     before = charger.snapshot().session
     assert before is not None
@@ -454,6 +468,7 @@ def test_a_call_that_fails(
 
     # Repaired, unplugged and acknowledged, it charges the next car, and counts on.
     scene.board.repair()
+    charger.follow_surplus(False, host.now)
     host.backend.unplug()
     scene.run(10)
     charger.handle(FaultCleared(), host.now)
