@@ -278,7 +278,7 @@ class Assembly:
         return self._described[1]
 
     def _on_interfaces_changed(self) -> None:
-        self.clusters.general_diagnostics.interfaces_changed()
+        self.clusters.interfaces_changed()
         # Membership of an interface that was gone is gone, too.
         groups, self._groups = self._groups, frozenset()
         self._listen_to_groups(groups)

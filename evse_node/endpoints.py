@@ -95,9 +95,15 @@ class NodeClusters:
 
     basic_information: BasicInformationServer
     general_diagnostics: GeneralDiagnosticsServer
+    network_commissioning: NetworkCommissioningServer
     bridge: EvseBridge
     measurements: MeasurementBridge
     management: EnergyManagementBridge | None
+
+    def interfaces_changed(self) -> None:
+        """Learn that the machine's network interfaces are others now, or in another state."""
+        self.general_diagnostics.interfaces_changed()
+        self.network_commissioning.interfaces_changed()
 
     def stop(self) -> None:
         """Keep what is still to be kept, and tell that the node is about to stop."""
@@ -143,6 +149,7 @@ def build_endpoints(parts: NodeParts, now: float) -> NodeClusters:
         # Whoever may send several commands in a message may test with long responses.
         has_payload_test=parts.stack.settings.parameters.max_paths_per_invoke > 1,
     )
+    network = NetworkCommissioningServer(definitions["Network Commissioning"], parts.interfaces)
     bridge = EvseBridge(parts.charger, definitions, timers=timers)
     measurements = MeasurementBridge(
         parts.charger,
@@ -154,7 +161,7 @@ def build_endpoints(parts: NodeParts, now: float) -> NodeClusters:
         powered_endpoints=(ROOT, EVSE),
     )
     management = _management(parts, bridge)
-    _add_endpoint(parts, ROOT, ["Root Node"], [basic, diagnostics, *_root(parts, basic)])
+    _add_endpoint(parts, ROOT, ["Root Node"], [basic, diagnostics, network, *_root(parts, basic)])
     _add_endpoint(
         parts,
         EVSE,
@@ -177,7 +184,7 @@ def build_endpoints(parts: NodeParts, now: float) -> NodeClusters:
     measurements.start(now)
     if management is not None:
         management.start(now)
-    return NodeClusters(basic, diagnostics, bridge, measurements, management)
+    return NodeClusters(basic, diagnostics, network, bridge, measurements, management)
 
 
 def _management(parts: NodeParts, bridge: EvseBridge) -> EnergyManagementBridge | None:
@@ -207,7 +214,6 @@ def _root(parts: NodeParts, basic: BasicInformationServer) -> list[ClusterServer
         GeneralCommissioningServer(
             definitions["General Commissioning"], stack.fail_safe, stack.window, basic.set_location
         ),
-        NetworkCommissioningServer(definitions["Network Commissioning"], parts.interfaces),
         AdministratorCommissioningServer(
             definitions["Administrator Commissioning"],
             stack.window,

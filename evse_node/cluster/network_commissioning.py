@@ -36,6 +36,10 @@ class NetworkCommissioningServer(ClusterServer):
             return interface.name.encode()[:_MAX_NETWORK_ID], interface.is_operational
         return None
 
+    def interfaces_changed(self) -> None:
+        """Have the network reported, because it is another one, or has come or gone."""
+        self.report("networks", "last_networking_status", "last_network_id")
+
     @reader
     def networks(self, context: InteractionContext) -> Value:
         """The one network, if there is an interface."""
@@ -53,14 +57,11 @@ class NetworkCommissioningServer(ClusterServer):
     @reader
     def last_networking_status(self, context: InteractionContext) -> Value:
         """Success, or null while there has been no connection."""
-        return _SUCCESS if self._is_connected() else None
+        network = self._network()
+        return _SUCCESS if network is not None and network[1] else None
 
     @reader
     def last_network_id(self, context: InteractionContext) -> Value:
         """Id of the network, or null while there has been no connection."""
         network = self._network()
         return network[0] if network is not None and network[1] else None
-
-    def _is_connected(self) -> bool:
-        network = self._network()
-        return network is not None and network[1]

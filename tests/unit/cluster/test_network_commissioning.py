@@ -29,6 +29,14 @@ def test_without_a_cable(root: RootNode) -> None:
     assert state(root) == ([{"network_id": b"eth0", "connected": False}], None, None, None)
 
 
+def test_a_cable_that_is_pulled_is_reported(root: RootNode) -> None:
+    version = root.network.data_version
+    root.interfaces[0] = replace(ETHERNET, is_operational=False)
+    root.network.interfaces_changed()
+    assert root.reported() == {"networks", "last_networking_status", "last_network_id"}
+    assert root.network.data_version != version
+
+
 def test_without_an_interface(root: RootNode) -> None:
     root.interfaces.clear()
     assert state(root) == ([], None, None, None)
