@@ -14,6 +14,8 @@ found by name in the clusters' definitions.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import compress
+from operator import ne
 from typing import Final, cast
 
 from evse_node.charger import Charger, Snapshot
@@ -157,16 +159,13 @@ class EvseBridge:
             "session_id": None if session is None else session.id,
         }
         shown = self._shown
-        if values != shown:
+        if not shown:
+            self.energy_evse.set(**values)
+        elif values != shown:
             # Few have changed, and what has not need not be looked at by the cluster.
-            self.energy_evse.set(
-                **{
-                    name: value
-                    for name, value in values.items()
-                    if name not in shown or shown[name] != value
-                }
-            )
-            self._shown = values
+            is_changed = map(ne, values.values(), shown.values())
+            self.energy_evse.set(**dict(compress(values.items(), is_changed)))
+        self._shown = values
 
     def _emit(self, notice: Notice) -> None:
         match notice:

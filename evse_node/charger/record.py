@@ -35,6 +35,8 @@ _FAULTS: Final = "evse/faults"
 _USER_LIMIT: Final = "evse/user-limit"
 _SESSION: Final = "evse/session"
 _TARGETS: Final = "evse/targets"
+
+_AS_JSON: Final = json.JSONEncoder(separators=(",", ":")).encode
 _COMMITMENT: Final = "evse/commitment"
 _INTAKE: Final = "evse/intake"
 
@@ -285,7 +287,7 @@ class ChargerRecord:
     # The store
 
     def _put(self, key: str, record: Mapping[str, _Json]) -> None:
-        value = json.dumps(record, separators=(",", ":")).encode()
+        value = _AS_JSON(record).encode()
         if self._store.get(key) != value:
             self._store.set(key, value)
 
