@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import re
+import tomllib
+from pathlib import Path
+
 import pytest
 
 from evse_node.errors import ConfigError
@@ -16,6 +20,18 @@ SMART = {"controller": "smartevse", "port": "/dev/ttyUSB0"}
 def read(**options: object) -> object:
     given = {key.replace("_", "-"): value for key, value in options.items()}
     return read_evse(TomlTable(given, "node.toml", "hal."))
+
+
+def test_the_configuration_in_the_documentation() -> None:
+    document = Path(__file__).parents[4] / "docs" / "controllers.md"
+    blocks = document.read_text(encoding="utf-8").split("```toml\n")[1:]
+    [text] = [each.partition("```")[0] for each in blocks if "modbus-evse" in each]
+    config = tomllib.loads(text)
+    assert config["backend"] == "modbus-evse"
+    evse, maximum_ma = read_evse(TomlTable(config["hal"], "controllers.md", "hal."))
+    assert (evse.chart.name, maximum_ma) == ("SimpleEVSE / EVSE-DIN", 16_000)
+    more = re.findall(r"^# ([a-z-]+) = ", text, re.MULTILINE)
+    assert more == ["host", "unit", "meter-unit", "fallback-current-a", "fallback-after-s"]
 
 
 def test_what_holds_without_a_word() -> None:
