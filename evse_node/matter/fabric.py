@@ -126,8 +126,7 @@ class FabricTable:
     `commit_pending`; `revert_pending`, or a power cut, brings the old state back.
     Iteration is in order of index. Observers are called with the index: `on_added` and
     `on_updated` also for pending changes, `on_removed` also when a pending fabric is
-    reverted (and then before it leaves the table's per-fabric neighbours), `on_committed`
-    when a pending change has become lasting.
+    reverted, `on_committed` when a pending change has become lasting.
 
     Raises ConfigError when what the store holds cannot be read.
     """

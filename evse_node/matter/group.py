@@ -208,8 +208,9 @@ class GroupKeys:
         return {
             group_multicast_address(fabric.fabric_id, mapping.group_id)
             for fabric in self._fabrics
-            for mapping in self.key_map(fabric.index)
-            if mapping.group_id in self._groups(fabric.index).groups
+            for own in (self._groups(fabric.index),)
+            for mapping in own.key_map
+            if mapping.group_id in own.groups and mapping.key_set_id in own.key_sets
         }
 
     def _groups(self, fabric_index: int) -> _FabricGroups:

@@ -228,12 +228,14 @@ def test_group_table(groups: GroupKeys, fabrics: FabricTable) -> None:
     assert groups.endpoints(1, 6) == ()
     assert groups.multicast_addresses() == set()
     groups.set_key_map(1, [GroupKeyMapping(5, 7)])
+    assert groups.multicast_addresses() == set()
+    groups.set_key_set(1, key_set(7))
     assert groups.multicast_addresses() == {group_multicast_address(1, 5)}
     groups.remove_endpoint(1, 5, 1)
     groups.remove_endpoint(1, 5, 2)
     groups.remove_endpoint(1, 5, 2)
     assert groups.groups(1) == []
-    assert seen == [1] * 6
+    assert seen == [1] * 7
     for number in range(groups.groups_per_fabric):
         groups.add_endpoint(1, number + 1, 1)
     with pytest.raises(StatusError) as error:
