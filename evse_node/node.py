@@ -242,6 +242,10 @@ class EvseNode:
         """The charger's state now."""
         return self._running.charger.snapshot()
 
+    def range_km(self, energy_mwh: int) -> int | None:
+        """Return how far the vehicle gets with an energy; None unless a controller told it."""
+        return self._running.clusters.bridge.energy_evse.range_km(energy_mwh)
+
     @property
     def has_car(self) -> bool:
         """Whether the backend is the simulated one."""

@@ -108,6 +108,19 @@ class EnergyEvse(ClusterServer):
         assert isinstance(value, int), f"{name} is an integer"
         return value
 
+    def range_km(self, energy_mwh: int) -> int | None:
+        """Return how far the vehicle gets with an energy, or None when nobody has told.
+
+        To show this is all that ApproximateEVEfficiency is for. Targets are percentages or
+        energies, so it changes no plan.
+        Spec: Matter Application Clusters 1.3 "ApproximateEVEfficiency Attribute"
+        """
+        name = "approximate_ev_efficiency"
+        metres_per_kwh = self.get(name) if self.has_attribute(name) else None
+        if not isinstance(metres_per_kwh, int):
+            return None
+        return energy_mwh * metres_per_kwh // 1_000_000_000
+
     # Commands
 
     @command

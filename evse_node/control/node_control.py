@@ -12,7 +12,13 @@ from evse_node.charger import Snapshot
 from evse_node.control.api import ApiError, JsonObject, JsonValue
 from evse_node.display import window_name
 from evse_node.state_machine.limits import Limits
-from evse_node.units import Milliamps, MilliwattHours, Milliwatts
+from evse_node.units import (
+    MATTER_EPOCH_UNIX_S,
+    EpochSeconds,
+    Milliamps,
+    MilliwattHours,
+    Milliwatts,
+)
 
 if TYPE_CHECKING:
     from evse_node.node import EvseNode
@@ -33,7 +39,10 @@ class NodeControl:
             simulation = {key: _json(value) for key, value in node.car.status().items()}
         return {
             "charger": describe_charger(
-                node.state, node.charger.state.charge_limits, node.charger.state.discharge_limits
+                node.state,
+                node.charger.state.charge_limits,
+                node.charger.state.discharge_limits,
+                node.range_km,
             ),
             "simulation": simulation,
             "node": self._describe_node(),
@@ -139,10 +148,17 @@ class NodeControl:
 
 
 def describe_charger(
-    snapshot: Snapshot, charge_limits: Limits, discharge_limits: Limits
+    snapshot: Snapshot,
+    charge_limits: Limits,
+    discharge_limits: Limits,
+    range_km: Callable[[int], int | None],
 ) -> JsonObject:
-    """Return the charger's state as JSON; names as in the cluster, units in the keys."""
+    """Return the charger's state as JSON; names as in the cluster, units in the keys.
+
+    `range_km` returns how far the vehicle gets with an energy, if that is known.
+    """
     session, vehicle, limit = snapshot.session, snapshot.vehicle, snapshot.limit
+    plan = snapshot.next_charge
     return {
         "state": snapshot.state.value,
         "supply_state": snapshot.supply_state.value,
@@ -166,6 +182,13 @@ def describe_charger(
             "battery_capacity_mwh": vehicle.battery_capacity_mwh,
             "id": vehicle.id,
         },
+        "next_charge": {
+            "start_utc_s": _utc_s(plan.start_time),
+            "target_utc_s": _utc_s(plan.target_time),
+            "required_energy_mwh": plan.required_energy_mwh,
+            "target_soc_percent": plan.target_soc_percent,
+            "is_met": plan.is_met,
+        },
         "session": None
         if session is None
         else {
@@ -174,8 +197,13 @@ def describe_charger(
             "duration_s": session.duration_s(time.monotonic()),
             "energy_charged_mwh": session.energy_charged_mwh(snapshot.meter),
             "energy_discharged_mwh": session.energy_discharged_mwh(snapshot.meter),
+            "range_charged_km": range_km(session.energy_charged_mwh(snapshot.meter)),
         },
     }
+
+
+def _utc_s(time: EpochSeconds | None) -> int | None:
+    return None if time is None else time + MATTER_EPOCH_UNIX_S
 
 
 def _claims(limits: Limits) -> JsonObject:

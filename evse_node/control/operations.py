@@ -227,6 +227,16 @@ SCHEMAS: Final[JsonObject] = {
                     "id": _OPTIONAL_STRING,
                 }
             ),
+            "next_charge": _object(
+                {
+                    "start_utc_s": _OPTIONAL_INTEGER,
+                    "target_utc_s": _OPTIONAL_INTEGER,
+                    "required_energy_mwh": _OPTIONAL_INTEGER,
+                    "target_soc_percent": _OPTIONAL_INTEGER,
+                    "is_met": _BOOLEAN,
+                },
+                "What the next charging target asks for; UTC in seconds since 1970.",
+            ),
             "session": _nullable(
                 _object(
                     {
@@ -235,6 +245,7 @@ SCHEMAS: Final[JsonObject] = {
                         "duration_s": _INTEGER,
                         "energy_charged_mwh": _INTEGER,
                         "energy_discharged_mwh": _INTEGER,
+                        "range_charged_km": _OPTIONAL_INTEGER,
                     }
                 )
             ),

@@ -257,6 +257,22 @@ def test_writes(host: ChargerHost, attribute: str, value: int | None, status: St
     assert again.read(attribute) == (value if status is Status.SUCCESS else before)
 
 
+def test_the_efficiency_tells_range_and_moves_no_plan(host: ChargerHost) -> None:
+    host.invoke("SetTargets", [{0: 0x7F, 1: [{0: 20 * 60, 1: 80, 2: 5_000_000}]}])
+    host.invoke("EnableCharging", None, 6_000, 32_000)
+    host.backend.plug_in()
+    plan = host.charger.snapshot().next_charge
+    assert plan.target_time is not None
+    assert host.evse.range_km(10_000_000) is None
+    host.write("ApproximateEVEfficiency", 4_800)  # 4.8 km with a kilowatt-hour
+    assert host.evse.range_km(10_000_000) == 48
+    assert host.charger.snapshot().next_charge == plan
+    host.write("ApproximateEVEfficiency", None)
+    assert host.evse.range_km(10_000_000) is None
+    without = ChargerHost(features=frozenset())
+    assert without.evse.range_km(10_000_000) is None
+
+
 def test_the_same_value_again_is_not_reported(host: ChargerHost) -> None:
     host.write("UserMaximumChargeCurrent", 9_000)
     host.reported.clear()

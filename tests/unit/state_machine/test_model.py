@@ -259,7 +259,9 @@ class Story:
             self.feed(e.Disable())
             is_accepted = self.model.on_disable()
         elif kind == "test":
-            is_at_rest = self.answer is None and self.ignored is None
+            # A contactor that is where it is told to go says nothing; that takes its time, too.
+            is_awaited = e.Timer.CONTACTOR in self.state.timers
+            is_at_rest = self.answer is None and self.ignored is None and not is_awaited
             is_accepted = self.model.on_diagnostics(is_at_rest and not self.is_closed)
             if is_accepted:
                 self.diagnosing_until = self.now + 120.0
