@@ -45,6 +45,7 @@ from evse_node.network import (
     is_wireless,
     stand_in_address,
 )
+from evse_node.node_finder import NodeFinder
 from evse_node.runtime import Runtime, open_udp
 from evse_node.sntp import NtpClient
 from evse_node.storage import SqliteStore
@@ -141,6 +142,12 @@ class Assembly:
                 clock=time.monotonic,
                 utc_ms=clock.utc_ms,
             )
+            self._finder = NodeFinder(
+                self.mdns.resolve,
+                self.stack.fabrics,
+                time.monotonic,
+                lambda: self.runtime.wake(),
+            )
             self.charger = Charger(
                 backend,
                 store,
@@ -170,6 +177,7 @@ class Assembly:
                 clock=clock,
                 query_ntp=self._ntp.query,
                 look_up_dst=dst_offsets if has_database() else None,
+                find_node=self._finder.find,
                 logs=self._logs,
                 definitions=definitions,
                 environment=ClusterEnvironment(
@@ -220,6 +228,7 @@ class Assembly:
         logger.addHandler(self._logs)
         self._closing.callback(logger.removeHandler, self._logs)
         self._closing.push_async_callback(self._ntp.close)
+        self._closing.push_async_callback(self._finder.close)
         self._closing.push_async_callback(self.mdns.close)
         await self.mdns.start()
         self.stack.start(time.monotonic())

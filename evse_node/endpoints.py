@@ -54,7 +54,7 @@ from evse_node.hal.interface import EvseBackend
 from evse_node.machine import Process, RecentFact, read_ethernet
 from evse_node.matter.bdx import BdxSender
 from evse_node.matter.data_model import Endpoint
-from evse_node.matter.node_time import NodeTime
+from evse_node.matter.node_time import FindNode, NodeTime
 from evse_node.matter.stack import MatterStack
 from evse_node.matter.wall_clock import WallClock
 from evse_node.records import dataclass
@@ -79,6 +79,7 @@ class NodeParts:
     clock: WallClock
     query_ntp: QueryNtp
     look_up_dst: LookUpDst | None
+    find_node: FindNode
     logs: LogSource
     definitions: Mapping[str, ClusterDefinition]
     environment: ClusterEnvironment
@@ -235,7 +236,9 @@ def _root(parts: NodeParts, basic: BasicInformationServer) -> list[ClusterServer
             parts.clock,
             stack.timers,
             stack.fabrics,
-            read_node=NodeTime(stack.exchanges, stack.secure_channel.connect, stack.store).read,
+            read_node=NodeTime(
+                stack.exchanges, parts.find_node, stack.secure_channel.connect, stack.store
+            ).read,
             query_ntp=parts.query_ntp,
             look_up_dst=parts.look_up_dst,
         ),

@@ -14,7 +14,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
 
 from zeroconf import Error as ZeroconfError
 from zeroconf import IPVersion, ServiceInfo, Zeroconf
@@ -29,6 +29,7 @@ from evse_node.network import (
     InterfaceMonitor,
     host_name,
     interfaces,
+    is_link_local,
     select_interfaces,
 )
 from evse_node.records import dataclass
@@ -40,6 +41,9 @@ _ANNOUNCE_AFTER_S: Final = (0.0, 1.0, 3.0)
 _SETTLE_S: Final = 0.25
 _HOST_TTL_S: Final = 120
 _SERVICE_TTL_S: Final = 4500
+_RESOLVE_MS: Final = 3000
+
+Address: TypeAlias = tuple[str, int, int, int]
 
 
 class Service(Protocol):
@@ -144,6 +148,25 @@ class _Responder:
             for record in advertised.main.get_address_and_nsec_records():
                 out.add_answer_at_time(record, 0)
             self._zeroconf.async_send(out)
+
+    async def resolve(self, kind: str, instance: str) -> Address | None:
+        """Ask this link for a service; return where it is, or None."""
+        info = ServiceInfo(f"{kind}.local.", f"{instance}.{kind}.local.")
+        try:
+            if not await info.async_request(self._zeroconf, _RESOLVE_MS):
+                return None
+        except (OSError, ZeroconfError) as error:
+            _LOGGER.debug("cannot ask on %s: %s", self.interface.name, error)
+            return None
+        port = info.port or 0
+        addresses = info.addresses_by_version(IPVersion.V6Only)
+        # Nothing can be wrong with the way to an address of this link.
+        for address in sorted(addresses, key=is_link_local, reverse=True):
+            scope = self.interface.index if is_link_local(address) else 0
+            return socket.inet_ntop(socket.AF_INET6, address), port, 0, scope
+        for address in info.addresses_by_version(IPVersion.V4Only):
+            return f"::ffff:{socket.inet_ntoa(address)}", port, 0, 0
+        return None
 
     async def close(self, *, is_leaving: bool) -> None:
         """Close the sockets; say goodbye to all services before, when the node is leaving."""
@@ -266,6 +289,24 @@ class MdnsAdvertiser:
         for responder in self._responders.values():
             responder.replace(self._services)
         self._announce_again()
+
+    async def resolve(self, kind: str, instance: str) -> Address | None:
+        """Return where a service is: its address as for an IPv6 socket, or None.
+
+        `kind` is like `_matter._tcp`. The link that answers first counts.
+        """
+        asking = [
+            asyncio.ensure_future(responder.resolve(kind, instance))
+            for responder in self._responders.values()
+        ]
+        try:
+            for answer in asyncio.as_completed(asking):
+                if (address := await answer) is not None:
+                    return address
+            return None
+        finally:
+            for each in asking:
+                each.cancel()
 
     async def close(self) -> None:
         """Say goodbye and close everything. May be repeated."""

@@ -48,6 +48,7 @@ def populate_charger(stack: MatterStack, clock: Callable[[], float]) -> None:
         clock=wall_clock,
         query_ntp=lambda host, on_time, now: None,
         look_up_dst=None,
+        find_node=lambda fabric, node, on_found, now: on_found(None, now),
         logs=LogRing(clock, wall_clock.utc_us),
         definitions=definitions,
         environment=ClusterEnvironment(

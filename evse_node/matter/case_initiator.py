@@ -1,6 +1,6 @@
 """The side of CASE that calls, with an attempt to resume an earlier session first.
 
-The node calls a subscriber again after a restart; it never calls for anything else.
+The node calls a subscriber again after a restart, and the node that it takes the time from.
 
 Spec: Matter Core 1.3 "Certificate Authenticated Session Establishment (CASE)"
 """

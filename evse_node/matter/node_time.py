@@ -1,7 +1,7 @@
 """Asks another node for the time: the trusted time source of Time Synchronization.
 
-Not implemented: finding that node by DNS-SD. It is asked over the session that there is,
-or called where it was last heard.
+It is asked over the session that there is. Without one it is looked for by DNS-SD, and
+called where it was found, or else where it was last heard.
 
 Spec: Matter Core 1.3 "Time Synchronization Cluster"
 """
@@ -9,7 +9,8 @@ Spec: Matter Core 1.3 "Time Synchronization Cluster"
 from __future__ import annotations
 
 import logging
-from typing import Final
+from collections.abc import Callable
+from typing import Final, TypeAlias
 
 from evse_node.errors import DecodeError, SessionError
 from evse_node.matter import stored
@@ -28,6 +29,11 @@ _GRANULARITY: Final = 0x0001
 _STORE_KEY: Final = "time/source"
 _LOGGER: Final = logging.getLogger(__name__)
 
+OnFound: TypeAlias = Callable[[Address | None, float], None]
+"""`on_found(address, now)` is called once; None for a node that is not to be found."""
+FindNode: TypeAlias = Callable[[int, int, OnFound, float], None]
+"""`find_node(fabric_index, node_id, on_found, now)` looks for a node on the network."""
+
 
 class NodeTime:
     """Reads UTCTime of a node on one of the fabrics.
@@ -35,8 +41,11 @@ class NodeTime:
     The address of the last node that was asked is in the store, for after a restart.
     """
 
-    def __init__(self, exchanges: ExchangeManager, connect: Connect, store: Store) -> None:
+    def __init__(
+        self, exchanges: ExchangeManager, find_node: FindNode, connect: Connect, store: Store
+    ) -> None:
         self._exchanges = exchanges
+        self._find_node = find_node
         self._connect = connect
         self._store = store
 
@@ -52,19 +61,24 @@ class NodeTime:
             self._remember(fabric_index, node_id, session.address)
             self._ask(session, endpoint, on_time, now)
 
+        def on_found(address: Address | None, now: float) -> None:
+            # The node may have called meanwhile.
+            session = self._exchanges.sessions.find_case(fabric_index, node_id)
+            address = address or self._recall(fabric_index, node_id)
+            if session is not None or address is None:
+                on_session(session, now)
+                return
+            try:
+                self._connect(fabric_index, node_id, address, on_session, now)
+            except SessionError as error:
+                _LOGGER.debug("cannot call the time source: %s", error)
+                on_time(None, now)
+
         session = self._exchanges.sessions.find_case(fabric_index, node_id)
         if session is not None:
             on_session(session, now)
-            return
-        address = self._recall(fabric_index, node_id)
-        if address is None:
-            on_time(None, now)
-            return
-        try:
-            self._connect(fabric_index, node_id, address, on_session, now)
-        except SessionError as error:
-            _LOGGER.debug("cannot call the time source: %s", error)
-            on_time(None, now)
+        else:
+            self._find_node(fabric_index, node_id, on_found, now)
 
     def _ask(self, session: SecureSession, endpoint: int, on_time: OnTime, now: float) -> None:
         time = AttributePath(endpoint, _CLUSTER, _UTC_TIME)

@@ -262,3 +262,31 @@ async def test_a_look_that_fails_does_not_end_the_looking(
         await changed.wait()
     assert advertiser.interfaces == []
     await advertiser.close()
+
+
+OPERATIONAL = f"{NAME}-{OTHER_NAME}"
+
+
+async def test_a_service_of_another_node_is_found(advertiser: MdnsAdvertiser) -> None:
+    other = MdnsAdvertiser(("lo",))
+    await other.start()
+    try:
+        other.update([Service("_matter._tcp", OPERATIONAL, 4711, ())])
+        found = await advertiser.resolve("_matter._tcp", OPERATIONAL)
+    finally:
+        await other.close()
+    assert found is not None
+    host, port, _, scope = found
+    assert host in ("::1", "::ffff:127.0.0.1")
+    assert (port, scope) == (4711, 0)
+
+
+async def test_what_nobody_has_is_not_found(
+    advertiser: MdnsAdvertiser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("evse_node.mdns._RESOLVE_MS", 300)
+    assert await advertiser.resolve("_matter._tcp", f"{OTHER_NAME}-{NAME}") is None
+
+
+async def test_without_interfaces_nothing_is_found() -> None:
+    assert await MdnsAdvertiser(("lo",)).resolve("_matter._tcp", OPERATIONAL) is None

@@ -9,7 +9,7 @@ from evse_node.matter.fabric import FabricTable
 from evse_node.matter.interaction.encoding import message_end
 from evse_node.matter.interaction.messages import PROTOCOL_ID
 from evse_node.matter.interaction.resumption import OnConnected
-from evse_node.matter.node_time import NodeTime
+from evse_node.matter.node_time import NodeTime, OnFound
 from evse_node.matter.session import Address
 from evse_node.matter.store import MemoryStore
 from evse_node.matter.tlv import SignedInt, TlvValue, encode
@@ -50,8 +50,15 @@ class Setting:
         self.calls: list[tuple[int, int, Address, OnConnected]] = []
         self.refuses = False
         self.store = MemoryStore()
-        self.node_time = NodeTime(self.asker.exchanges, self.connect, self.store)
+        self.found: Address | None = None
+        self.node_time = self.make()
         self.answers: list[GivenTime | None] = []
+
+    def make(self) -> NodeTime:
+        return NodeTime(self.asker.exchanges, self.find, self.connect, self.store)
+
+    def find(self, fabric: int, node: int, on_found: OnFound, now: float) -> None:
+        on_found(self.found, now)
 
     def connect(
         self, fabric: int, node: int, address: Address, on_done: OnConnected, now: float
@@ -99,7 +106,7 @@ def test_after_a_restart_it_is_called_where_it_was(setting: Setting) -> None:
     session = setting.asker.session
     setting.answers.clear()
     setting.asker.sessions.remove(session, setting.network.now)
-    setting.node_time = NodeTime(setting.asker.exchanges, setting.connect, setting.store)
+    setting.node_time = setting.make()
     setting.read()
     ((fabric, node, address, on_done),) = setting.calls
     assert (fabric, node, address) == (1, 0x1111, setting.host.address)
@@ -122,6 +129,38 @@ def test_after_a_restart_it_is_called_where_it_was(setting: Setting) -> None:
     setting.store.set("time/source", b"\x15")
     setting.read()
     assert setting.answers.pop() is None
+
+
+def test_it_is_called_where_it_is_found(setting: Setting) -> None:
+    setting.clock.set_epoch_us(NOW_US, Granularity.SECONDS, TimeSource.ADMIN)
+    setting.read()
+    setting.asker.sessions.remove(setting.asker.session, setting.network.now)
+    setting.found = ("fe80::9", 5541, 0, 7)
+    setting.read()
+    setting.read(0x7777)
+    assert [call[:3] for call in setting.calls] == [
+        (1, 0x1111, setting.found),
+        (1, 0x7777, setting.found),
+    ]
+
+
+def test_it_may_call_while_it_is_looked_for(setting: Setting) -> None:
+    setting.clock.set_epoch_us(NOW_US, Granularity.SECONDS, TimeSource.ADMIN)
+    setting.asker.sessions.remove(setting.asker.session, setting.network.now)
+    waiting: list[OnFound] = []
+    node_time = NodeTime(
+        setting.asker.exchanges,
+        lambda fabric, node, on_found, now: waiting.append(on_found),
+        setting.connect,
+        setting.store,
+    )
+    node_time.read(1, 0x1111, 0, lambda time, now: setting.answers.append(time), 0)
+    setting.asker.connect()
+    waiting[0](setting.host.address, setting.network.now)
+    setting.network.run(1)
+    assert setting.calls == []
+    (time,) = setting.answers
+    assert time is not None
 
 
 def test_a_session_that_takes_no_more(setting: Setting) -> None:
