@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from evse_node.control.client import ControlClient
 
 # Those that ship with the node. A backend of another package may talk to a server.
-_BACKENDS_WITHOUT_TLS: Final = ("simulated", "gpio")
+_BACKENDS_WITHOUT_TLS: Final = ("simulated", "gpio", "openevse")
 
 # Settings that tell a command which running node is meant, and what they mean there.
 _FINDING: Final = {

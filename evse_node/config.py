@@ -54,7 +54,7 @@ class NodeConfig:
     charger that charges before a controller has said anything, else "disabled". `cards`
     are the UIDs of RFID cards of which one has to be shown, None for no such need. `dac`,
     `pai`, `cd` and `dac_key` are files of the maker's own attestation, all four or none.
-    `hal` is handed to the backend.
+    `hal` is handed to the backend; `device`, if any, is its "port".
 
     Raises ConfigError when a value cannot be used.
     """
@@ -65,6 +65,7 @@ class NodeConfig:
     passcode: int | None = None
     interfaces: tuple[str, ...] = ()
     backend: str = "simulated"
+    device: str | None = None
     features: tuple[str, ...] | None = None
     charging: str = "disabled"
     circuit_capacity_a: int = 32
@@ -93,6 +94,8 @@ class NodeConfig:
             if value is not None:
                 checked = setting.check(value, f"NodeConfig.{setting.field}")
                 object.__setattr__(self, setting.field, checked)
+        if self.device is not None:
+            object.__setattr__(self, "hal", {**self.hal, "port": self.device})
         _check_together(self)
 
 

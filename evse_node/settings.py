@@ -249,6 +249,14 @@ SETTINGS: Final = (
         "hardware (simulated)",
     ),
     Setting(
+        "device",
+        "device",
+        _name,
+        "a serial port like /dev/ttyUSB0",
+        "PORT",
+        "serial port of an EVSE controller, which goes before port in [hal] (none)",
+    ),
+    Setting(
         "features",
         "features",
         _features,

@@ -45,6 +45,8 @@ class OpenEvseModel:
         self.is_welded = False
         self.has_heartbeats = True
         self.has_lock = False
+        self.has_lock_out = False
+        self.is_locked_out = False
         self.has_voltmeter = False
         self.has_ammeter = True
         self.boot_s = 0.0
@@ -68,6 +70,7 @@ class OpenEvseModel:
         self.amperes = self.configured_a
         self.millivolts = 240_000
         self.is_lock_manual = False
+        self.is_locked_out = self.has_lock_out
         self.is_missed = 0
         self._pulse_at = now
         self._seen = (0, now)
@@ -141,14 +144,16 @@ class OpenEvseModel:
         if DIODE <= self.state <= 0x0E:
             self.state = 0
         wanted = self.car
-        if wanted == C and not self.is_pwm:
+        if wanted == C and (not self.is_pwm or self.is_locked_out):
             wanted = B
         if wanted != self._seen[0]:
             self._seen = (wanted, now)
         delay_s = 0.025 if wanted == A else self.debounce_s
         if wanted != self.state and now - self._seen[1] >= delay_s:
             self.state = wanted
-            self.is_pwm = wanted != A
+            if wanted == A:
+                self.is_locked_out = self.has_lock_out
+            self.is_pwm = wanted != A and not self.is_locked_out
             self._set_relay(wanted == C)
 
     def _set_relay(self, is_closed: bool) -> None:
@@ -230,6 +235,9 @@ class OpenEvseModel:
                 return self._set_amperes(int(amperes))
             case "SV", [millivolts] if not self.has_voltmeter:
                 self.millivolts = int(millivolts)
+            case "S4", [wish] if self.has_lock_out:
+                self.is_locked_out = wish == "1"
+                self.is_pwm = self.state == B and not self.is_locked_out
             case "S5", [wish] if self.has_lock:
                 return self._lock(wish), ""
             case "SY", _ if self.has_heartbeats:

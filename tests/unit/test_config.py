@@ -39,6 +39,7 @@ def test_every_key_is_known_to_each_source(tmp_path: Path) -> None:
         "backend": "simulated",
         "features": "soc,V2X",
         "charging": "enabled",
+        "device": "/dev/ttyUSB0",
         "circuit-capacity": "20",
         "user-maximum": "16",
         "ventilation": "yes",
@@ -87,6 +88,14 @@ def test_toml_takes_native_types_and_paths_beside_the_file(tmp_path: Path) -> No
     assert config.storage == tmp_path / "state"
     assert config.control is None
     assert config.hal == {"board": "x.toml"}
+
+
+def test_a_device_is_the_port_of_the_hardware(tmp_path: Path) -> None:
+    text = 'backend = "openevse"\n[hal]\nport = "/dev/ttyS0"\nbaud = 9600\n'
+    assert load({}, {}, text, tmp_path).hal["port"] == "/dev/ttyS0"
+    config = load({"device": "/dev/ttyUSB0"}, {}, text, tmp_path)
+    assert config.hal == {"port": "/dev/ttyUSB0", "baud": 9600}
+    assert NodeConfig(device="/dev/ttyUSB1").hal == {"port": "/dev/ttyUSB1"}
 
 
 def test_the_environment_names_the_file(tmp_path: Path) -> None:

@@ -22,9 +22,11 @@ from typing import Final
 from evse_node.errors import HalError
 from evse_node.hal.external.capabilities import OrderedContactor, OrderedLock, OrderedMeter
 from evse_node.hal.external.link import ControllerOrders, ControllerStatus, Link, LinkTraits
+from evse_node.hal.external.liveness import Liveness
 from evse_node.hal.external.orders import Wishes
 from evse_node.hal.external.reading import read_once
 from evse_node.hal.external.teller import LOST, StatusTeller
+from evse_node.hal.gpio.watchdog import ServiceManager
 from evse_node.hal.interface import (
     HalEvent,
     HalInbox,
@@ -79,6 +81,7 @@ class ExternalController:
         *,
         pace: Pace | None = None,
         clock: Callable[[], float] = time.monotonic,
+        service_manager: ServiceManager | None = None,
     ) -> None:
         self.ratings = ratings
         self.pace = pace or Pace()
@@ -86,6 +89,7 @@ class ExternalController:
         self._clock = clock
         self._post: HalInbox | None = None
         self._task: asyncio.Task[None] | None = None
+        self._liveness = Liveness(service_manager)
         self._news = asyncio.Event()
         self._forget()
 
@@ -124,7 +128,8 @@ class ExternalController:
     async def start(self, post: HalInbox) -> None:
         """Open the contactor, report how things are, and poll until `stop`."""
         await self.attach(post)
-        self._task = asyncio.create_task(self._run(), name="evse-controller")
+        self._task = task = asyncio.create_task(self._run(), name="evse-controller")
+        self._liveness.begin(lambda: not task.done())
 
     async def attach(self, post: HalInbox) -> None:
         """Do what `start` does, without running by itself."""
@@ -148,6 +153,7 @@ class ExternalController:
     async def stop(self) -> None:
         """Disable the controller, which opens its contactor, and let go of it."""
         self._post = None
+        self._liveness.end()
         task, self._task = self._task, None
         if task is not None:
             task.cancel()

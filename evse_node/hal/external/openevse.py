@@ -91,6 +91,7 @@ class OpenEvseLink:
         self._total = EnergyTotal()
         self._is_set_up = False
         self._has_restarted = False
+        self._has_lock_out = False
         self._booted = asyncio.Event()
         self._is_supervised = settings.heartbeat_s > 0
         self._unknown_since: float | None = None
@@ -209,6 +210,9 @@ class OpenEvseLink:
             await self._set_up()
         await self._set_current(orders.current_ma // 1_000)
         if orders.is_enabled:
+            if self._has_lock_out:
+                # Firmware built with it locks each time that a vehicle leaves.
+                self._has_lock_out = (await self._client.ask("S4 0")).is_ok
             await self._client.get("FE", least=0)
         if self._settings.has_lock:
             await self._client.get(f"S5 {int(orders.is_locked)}", least=0)
@@ -234,6 +238,9 @@ class OpenEvseLink:
             _LOGGER.warning("the controller's firmware knows no heartbeat: it will not notice")
         # Refused where it measures the voltage by itself.
         await self._client.ask(f"SV {settings.ratings.nominal_voltage_mv}")
+        # Refused where it does not wait for that after its start.
+        await self._client.ask("SB")
+        self._has_lock_out = True
         if settings.has_lock:
             await self._client.get("S5 M", least=0)
         counts = await self._client.ask("GF")
@@ -280,13 +287,15 @@ def _do_nothing() -> None:
 
 def create(options: Mapping[str, object]) -> ExternalController:
     """Make the backend from the `[hal]` table. Raises ConfigError."""
-    table = TomlTable({key.replace("_", "-"): options[key] for key in options}, "", "hal.")
+    table = TomlTable(
+        {key.replace("_", "-"): value for key, value in options.items()}, "configuration", "hal."
+    )
     device = table.text("port", right="a serial port like /dev/ttyUSB0")
     baud = table.whole("baud", 9_600, 1_000_000, 115_200)
     ratings = Ratings(
-        maximum_current_ma=Milliamps(1_000 * table.whole("maximum-current", 6, 80, 32)),
+        maximum_current_ma=Milliamps(1_000 * table.whole("maximum-current-a", 6, 80, 32)),
         phases=table.whole("phases", 1, 3, 1),
-        nominal_voltage_mv=Millivolts(1_000 * table.whole("voltage", 100, 500, 230)),
+        nominal_voltage_mv=Millivolts(1_000 * table.whole("voltage-v", 100, 500, 230)),
         contactor_timeout_s=_CONTACTOR_S,
         opening_s=_OPENING_S,
     )
@@ -295,8 +304,8 @@ def create(options: Mapping[str, object]) -> ExternalController:
         has_meter=table.flag("meter", True),
         has_thermometer=table.flag("thermometer", True),
         has_lock=table.flag("lock", False),
-        heartbeat_s=table.whole("heartbeat", 0, LONGEST_HEARTBEAT_S, 20),
-        fallback_a=table.whole("fallback-current", 6, 80, 6),
+        heartbeat_s=table.whole("fallback-after-s", 0, LONGEST_HEARTBEAT_S, 20),
+        fallback_a=table.whole("fallback-current-a", 6, 80, 6),
     )
     table.finish()
     link = OpenEvseLink(SerialPort(device, baud), settings)

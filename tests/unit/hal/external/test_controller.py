@@ -12,6 +12,7 @@ import pytest
 from evse_node.errors import HalError
 from evse_node.hal.external.controller import ExternalController, Pace
 from evse_node.hal.external.link import ControllerOrders, ControllerStatus, LinkTraits
+from evse_node.hal.gpio.watchdog import ServiceManager
 from evse_node.hal.interface import (
     CableReported,
     CardPresented,
@@ -473,6 +474,27 @@ class TestSelfTest:
         rig.link.self_test = hang  # type: ignore[method-assign]
         rig.backend.start_self_test()
         await rig.until(lambda: SelfTestCompleted() in rig.events)
+
+
+async def test_the_service_manager_is_told(link: PlayedLink) -> None:
+    told: list[str] = []
+
+    class Manager(ServiceManager):
+        def __init__(self) -> None:
+            self.limit_s = 0.03
+
+        def tell(self, text: str) -> None:
+            told.append(text)
+
+    backend = ExternalController(link, Ratings(), pace=QUICK, service_manager=Manager())
+    await backend.start(lambda event: None)
+    assert told == ["READY=1", "WATCHDOG=1"]
+    await asyncio.sleep(0.05)
+    assert len(told) > 2
+    await backend.stop()
+    told.clear()
+    await asyncio.sleep(0.03)
+    assert told == []
 
 
 async def test_stop_disables_and_lets_go(link: PlayedLink) -> None:

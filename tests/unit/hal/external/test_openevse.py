@@ -141,7 +141,7 @@ class TestOrders:
         bench.backend.offer(Milliamps(13_700))
         bench.wait(0.02)
         sent = [text for text in bench.model.log if text[0] in "FS"]
-        assert sent == ["SC 13 V", "FE"]
+        assert sent == ["SC 13 V", "S4 0", "FE"]
 
     async def test_opening_goes_first(self, bench: OpenEvseBench) -> None:
         charge(bench)
@@ -252,6 +252,24 @@ class TestOrders:
         bench.backend.lock.unlock()
         bench.wait(0.1)
         assert not bench.model.is_locked
+
+    async def test_firmware_that_wants_to_be_unlocked(self) -> None:
+        bench = OpenEvseBench()
+        bench.model.has_lock_out = True
+        await bench.start()
+        for _ in range(2):
+            bench.model.is_locked_out = True
+            charge(bench)
+            bench.backend.withdraw()
+            bench.unplug()
+
+    async def test_other_firmware_is_asked_once(self, bench: OpenEvseBench) -> None:
+        for _ in range(3):
+            bench.backend.offer(OFFER)
+            bench.wait(0.1)
+            bench.backend.withdraw()
+            bench.wait(0.1)
+        assert bench.model.log.count("S4 0") == 1
 
     async def test_stop_leaves_it_asleep(self, bench: OpenEvseBench) -> None:
         charge(bench)
@@ -540,14 +558,14 @@ class TestSettings:
             {
                 "port": "/dev/ttyUSB0",
                 "baud": 115_200,
-                "maximum_current": 40,
+                "maximum_current_a": 40,
                 "phases": 1,
-                "voltage": 240,
+                "voltage-v": 240,
                 "meter": False,
                 "thermometer": False,
                 "lock": True,
-                "heartbeat": 10,
-                "fallback-current": 8,
+                "fallback-after-s": 10,
+                "fallback-current-a": 8,
             }
         )
         assert backend.ratings.maximum_current_ma == 40_000
@@ -568,8 +586,8 @@ class TestSettings:
             ({"port": ""}, r"hal\.port"),
             ({"port": 3}, r"hal\.port"),
             ({"port": "x", "baud": "fast"}, r"hal\.baud"),
-            ({"port": "x", "heartbeat": 66}, r"hal\.heartbeat: 66 .* 0 to 65"),
-            ({"port": "x", "maximum-current": 5}, r"hal\.maximum-current"),
+            ({"port": "x", "fallback-after-s": 66}, r"hal\.fallback-after-s: 66 .* 0 to 65"),
+            ({"port": "x", "maximum-current-a": 5}, r"hal\.maximum-current-a"),
             ({"port": "x", "colour": 1}, r"hal\.colour: no such key"),
         ],
     )
