@@ -338,6 +338,7 @@ class Registers:
     def __init__(self, controllers: list[Controller], faults: Faults) -> None:
         self.controllers = controllers
         self.faults = faults
+        self.functions: set[int] = set()
 
     def device_ids(self) -> list[int]:
         return [controller.unit for controller in self.controllers]
@@ -366,6 +367,7 @@ class Registers:
         self, device_id: int, func_code: int, address: int, values: list[int]
     ) -> ExcCodes | None:
         table = _TABLES[func_code]
+        self.functions.add(func_code)
         for controller in self.controllers:
             if controller.is_broadcast(device_id):
                 for each, value in enumerate(values, address):
@@ -427,6 +429,7 @@ class Peer:
 
     def __init__(self, *controllers: Controller) -> None:
         self.faults = Faults()
+        self.spoil = self.faults.spoil
         self.registers = Registers(list(controllers), self.faults)
         self.port: int | str = 0
         self._wire: Wire | None = None
@@ -437,7 +440,7 @@ class Peer:
             _NOBODY,
             address=("127.0.0.1", int(self.port)),
             ignore_missing_devices=True,
-            trace_packet=self.faults.spoil,
+            trace_packet=self.spoil,
         )
         await self._serve(server)
         assert server.transport is not None
@@ -451,7 +454,7 @@ class Peer:
             port=self._wire.ports[1],
             baudrate=9600,
             ignore_missing_devices=True,
-            trace_packet=self.faults.spoil,
+            trace_packet=self.spoil,
         )
         await self._serve(server)
 

@@ -54,6 +54,8 @@ class _Client(Protocol):
 
     async def write_coil(self, address: int, value: bool, *, device_id: int) -> _Answer: ...
 
+    async def write_register(self, address: int, value: int, *, device_id: int) -> _Answer: ...
+
     async def write_registers(
         self,
         address: int,
@@ -80,7 +82,8 @@ class ModbusBus:
 
     `timeout_s` is how long an answer may take, `pause_s` how long the bus is left alone
     between requests, `turnaround_s` how long after a broadcast, so that all have taken it in.
-    To be made within the event loop that it is used in.
+    `has_single_writes`: one register is written by function 6 instead of 16. To be made
+    within the event loop that it is used in.
     """
 
     def __init__(
@@ -90,6 +93,7 @@ class ModbusBus:
         timeout_s: float = 1.0,
         pause_s: float = 0.0,
         turnaround_s: float = 0.1,
+        has_single_writes: bool = False,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         client = load_pymodbus(_PURPOSE)
@@ -113,6 +117,7 @@ class ModbusBus:
         self._timeout_s = timeout_s
         self._pause_s = pause_s
         self._turnaround_s = turnaround_s
+        self._has_single_writes = has_single_writes
         self._sleep = sleep
         self._lock = asyncio.Lock()
         self._is_stale = False
@@ -140,13 +145,15 @@ class ModbusBus:
             raise HalError(f"{self._who(unit)} answers with {len(words)} registers, not {count}")
         return list(words)
 
-    async def write(self, table: Table, start: int, values: Sequence[int], unit: int) -> None:
-        """Write a coil, or one or more holding registers."""
+    async def write(self, table: Table, address: int, word: int, unit: int) -> None:
+        """Write a coil or a holding register."""
         client = self._client
         if table is Table.COIL:
-            await self._ask(lambda: client.write_coil(start, bool(values[0]), device_id=unit), unit)
+            await self._ask(lambda: client.write_coil(address, bool(word), device_id=unit), unit)
+        elif self._has_single_writes:
+            await self._ask(lambda: client.write_register(address, word, device_id=unit), unit)
         else:
-            await self._ask(lambda: client.write_registers(start, values, device_id=unit), unit)
+            await self._ask(lambda: client.write_registers(address, [word], device_id=unit), unit)
 
     async def broadcast(self, start: int, values: Sequence[int], unit: int) -> None:
         """Write holding registers of all who listen to a unit; nobody answers."""

@@ -70,7 +70,7 @@ class ModbusEvseLink:
     """A `Link`.
 
     Registers that keep what is written are read back with each status: a controller that has
-    forgotten is noticed, and nothing is written that is there already.
+    forgotten is noticed, and nothing is written that is there already, except to open.
     """
 
     def __init__(
@@ -141,6 +141,7 @@ class ModbusEvseLink:
             timeout_s=chart.timeout_s,
             pause_s=chart.pause_s,
             turnaround_s=chart.turnaround_s,
+            has_single_writes=chart.has_single_writes,
             sleep=self._sleep,
         )
         self._meter_at = 0.0
@@ -195,7 +196,8 @@ class ModbusEvseLink:
         )
 
     async def apply(self, orders: ControllerOrders) -> None:
-        """Write what is not as it is wanted."""
+        """Write what is not as it is wanted; to open, whatever it is."""
+        is_urgent = orders.must_open or orders.is_unavailable
         self._orders = orders
         self._is_kept_known = False
         self._kept.clear()
@@ -206,7 +208,7 @@ class ModbusEvseLink:
             if write.only_if is not None and not write.only_if.holds(self._words):
                 continue
             word = self._word(write, orders)
-            if not write.is_kept or self._words.get(write.address) != word:
+            if is_urgent or not write.is_kept or self._words.get(write.address) != word:
                 await self._write(write, word)
 
     async def keep_alive(self) -> None:
@@ -252,7 +254,7 @@ class ModbusEvseLink:
         bus, unit = self._opened(), self._evse.modbus.unit
         address = write.address
         if write.broadcast_unit is None:
-            await bus.write(address.table, address.number, [word], unit)
+            await bus.write(address.table, address.number, word, unit)
             self._words[address] = word
             return
         words = [0] * write.count
@@ -408,7 +410,6 @@ class ModbusEvseLink:
         address = scale.place.address
         word = scale.word(milli, self._words)
         if self._words[address] != word:
-            await self._opened().write(
-                address.table, address.number, [word], self._evse.modbus.unit
-            )
+            unit = self._evse.modbus.unit
+            await self._opened().write(address.table, address.number, word, unit)
             self._words[address] = word

@@ -72,6 +72,7 @@ def load_controller(name: str) -> ControllerMap:
         document=top.text("document", right="the document that the registers are from"),
         firmware=top.text("firmware", right="the firmware that the registers are those of"),
         max_gap=top.whole("max-gap", 0, 32, 0),
+        has_single_writes=link.flag("single-writes", False),
         maximum_current_ma=_milliamps(top, "maximum-current-a", 80),
         link=_link(link),
         pause_s=link.number("pause-ms", 0, 5_000, 0) / 1000,

@@ -174,6 +174,7 @@ class ControllerMap:
     pause_s: float
     turnaround_s: float
     timeout_s: float
+    has_single_writes: bool
     maximum_current_ma: Milliamps
     pilot: Place
     pilot_states: Mapping[int, PilotState]

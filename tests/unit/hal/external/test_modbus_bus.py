@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import random
 from collections.abc import AsyncIterator
 
 import pytest
@@ -57,7 +59,7 @@ async def line(request: pytest.FixtureRequest) -> AsyncIterator[Line]:
 
 async def test_reading_and_writing(line: Line) -> None:
     assert (await line.read())[:3] == [32, 32, 1]
-    await line.bus.write(Table.HOLDING, 1000, [16], 1)
+    await line.bus.write(Table.HOLDING, 1000, 16, 1)
     assert line.evse.configured == 16
 
 
@@ -100,7 +102,7 @@ async def test_a_register_that_is_not_there(line: Line) -> None:
     with pytest.raises(HalError, match="has no such register"):
         await line.bus.read(Block(Table.HOLDING, 5000, 1), 1)
     with pytest.raises(HalError, match="has no such register"):
-        await line.bus.write(Table.HOLDING, 5000, [1], 1)
+        await line.bus.write(Table.HOLDING, 5000, 1, 1)
 
 
 async def test_nobody_with_this_unit(line: Line) -> None:
@@ -155,7 +157,7 @@ async def test_coils() -> None:
     bus = ModbusBus(ModbusSpec(host="127.0.0.1", tcp_port=int(peer.port)), timeout_s=TIMEOUT_S)
     coil = Block(Table.COIL, 400, 1)
     assert await bus.read(coil, 180) == [0]
-    await bus.write(Table.COIL, 400, [1], 180)
+    await bus.write(Table.COIL, 400, 1, 180)
     assert phoenix.is_enabled
     assert await bus.read(coil, 180) == [1]
     bus.close()
@@ -178,6 +180,39 @@ async def test_requests_keep_their_distance() -> None:
     assert all(9 < seconds <= 10 for seconds in waited)
     bus.close()
     await peer.close()
+
+
+async def test_answers_of_random_bytes() -> None:
+    line = Line("TCP")
+    await line.serve()
+    spec = ModbusSpec(host="127.0.0.1", tcp_port=int(line.peer.port))
+    bus = ModbusBus(spec, timeout_s=0.04)
+    draw = random.Random(1)
+    spoilt = 0
+
+    def spoil(is_sending: bool, packet: bytes) -> bytes:
+        nonlocal spoilt
+        if not is_sending:
+            return packet
+        spoilt += 1
+        cut = draw.randbytes(draw.randrange(30))
+        return packet[: draw.randrange(len(packet))] + cut
+
+    line.peer.spoil = spoil
+    await line.peer.hang_up()
+    await line.serve()
+    for _ in range(40):
+        with contextlib.suppress(HalError):
+            assert len(await bus.read(STATUS, 1)) == 8
+    assert spoilt >= 40
+    line.peer.spoil = line.peer.faults.spoil
+    await line.peer.hang_up()
+    await line.serve()
+    with contextlib.suppress(HalError):
+        await bus.read(STATUS, 1)
+    assert (await bus.read(STATUS, 1))[0] == 32
+    bus.close()
+    await line.peer.close()
 
 
 async def test_two_at_a_time_take_turns(line: Line) -> None:

@@ -104,6 +104,33 @@ async def test_nothing_is_written_twice(make: Callable[[], Controller]) -> None:
         assert [write for write in controller.writes if write[1] != 1004] == []
 
 
+@pytest.mark.parametrize(
+    ("make", "functions"), [(SimpleEvse, {16}), (Phoenix, {5, 6}), (SmartEvse, {16})]
+)
+async def test_the_functions_that_it_is_written_by(
+    make: Callable[[], Controller], functions: set[int]
+) -> None:
+    controller = make()
+    controller.turn_to("B")
+    async with linked(controller) as (link, peer):
+        await link.apply(supply(10_000))
+        await link.apply(OPEN)
+        assert peer.registers.functions == functions
+
+
+async def test_opening_is_said_whatever_is_known() -> None:
+    phoenix = Phoenix()
+    phoenix.turn_to("C")
+    async with linked(phoenix) as (link, _):
+        await link.apply(OPEN)
+        await link.read_status()
+        # Somebody else, since the last status.
+        phoenix.is_enabled = True
+        phoenix.refresh()
+        await link.apply(OPEN)
+        assert not phoenix.is_closed
+
+
 async def test_state_f_is_only_told() -> None:
     phoenix = Phoenix()
     phoenix.turn_to("B")
