@@ -5,11 +5,12 @@ Spec: Matter Core 1.3 "Access Control Cluster"
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from enum import IntEnum
 
 from evse_node.cluster.definition import ClusterDefinition, Value
 from evse_node.cluster.server import ClusterServer, kept_reader, reader, serves, writer
+from evse_node.cluster.values import integer, integer_or_none, integers, octets, structs
 from evse_node.errors import StatusError
 from evse_node.matter.access_control import AccessControl, AccessControlEntry, Target
 from evse_node.matter.data_model import AuthMode, InteractionContext, Privilege, Subject
@@ -79,7 +80,7 @@ class AccessControlServer(ClusterServer):
         subject = context.subject
         index = subject.fabric_index
         old = self._access_control.entries(index)
-        self._access_control.set_entries(index, [_decode_entry(item) for item in _structs(value)])
+        self._access_control.set_entries(index, [_decode_entry(item) for item in structs(value)])
         new = self._access_control.entries(index)
         # Entries are told of by their place in the list, also those that stay the same.
         for number in range(self._untouched, max(len(old), len(new))):
@@ -112,15 +113,11 @@ class AccessControlServer(ClusterServer):
     def write_extension(self, context: InteractionContext, value: Value) -> None:
         """Replace the accessing fabric's extension."""
         index = context.subject.fabric_index
-        items = _structs(value)
-        if len(items) > 1:
+        extensions = [octets(item["data"]) for item in structs(value)]
+        if len(extensions) > 1:
             raise StatusError(Status.CONSTRAINT_ERROR, reason="more than one extension")
         old = self._access_control.extension(index)
-        new: bytes | None = None
-        for item in items:
-            data = item["data"]
-            assert isinstance(data, bytes)
-            new = data
+        new = extensions[0] if extensions else None
         if old is None and new is None:
             return
         self._access_control.set_extension(index, new)
@@ -165,11 +162,6 @@ class AccessControlServer(ClusterServer):
         )
 
 
-def _structs(value: Value) -> list[Mapping[str, Value]]:
-    assert isinstance(value, Sequence)
-    return [item for item in value if isinstance(item, Mapping)]
-
-
 def _encode_entry(entry: AccessControlEntry, fabric_index: int) -> dict[str, Value]:
     targets = entry.targets
     return {
@@ -192,31 +184,18 @@ def _encode_entry(entry: AccessControlEntry, fabric_index: int) -> dict[str, Val
 
 def _decode_entry(item: Mapping[str, Value]) -> AccessControlEntry:
     """Return an entry whose types the definition has checked already."""
-    privilege, auth_mode = item["privilege"], item["auth_mode"]
     subjects, targets = item["subjects"], item["targets"]
-    assert isinstance(privilege, int)
-    assert isinstance(auth_mode, int)
     return AccessControlEntry(
-        Privilege(privilege),
-        AuthMode(auth_mode),
-        None if subjects is None else _numbers(subjects),
-        None if targets is None else tuple(_decode_target(target) for target in _structs(targets)),
+        Privilege(integer(item["privilege"])),
+        AuthMode(integer(item["auth_mode"])),
+        None if subjects is None else integers(subjects),
+        None if targets is None else tuple(_decode_target(target) for target in structs(targets)),
     )
 
 
 def _decode_target(item: Mapping[str, Value]) -> Target:
     return Target(
-        _number_or_none(item["cluster"]),
-        _number_or_none(item["endpoint"]),
-        _number_or_none(item["device_type"]),
+        integer_or_none(item["cluster"]),
+        integer_or_none(item["endpoint"]),
+        integer_or_none(item["device_type"]),
     )
-
-
-def _numbers(value: Value) -> tuple[int, ...]:
-    assert isinstance(value, Sequence)
-    return tuple(item for item in value if isinstance(item, int))
-
-
-def _number_or_none(value: Value) -> int | None:
-    assert value is None or isinstance(value, int)
-    return value

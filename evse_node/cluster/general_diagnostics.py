@@ -12,6 +12,7 @@ from typing import Final, TypeAlias
 from evse_node.cluster.definition import ClusterDefinition, Value
 from evse_node.cluster.network_interface import Interfaces, NetworkInterface
 from evse_node.cluster.server import ClusterServer, command, kept_reader, reader, serves
+from evse_node.cluster.values import integer, items
 from evse_node.errors import StatusError
 from evse_node.matter.crypto import constant_time_equal
 from evse_node.matter.data_model import InteractionContext
@@ -114,17 +115,12 @@ class GeneralDiagnosticsServer(ClusterServer):
     def attached(self) -> None:
         """Count the start and begin to count hours."""
         self._start = self.environment.now()
-        self.set(reboot_count=min(self._number("reboot_count") + 1, _MAX_REBOOT_COUNT))
+        self.set(reboot_count=min(integer(self.get("reboot_count")) + 1, _MAX_REBOOT_COUNT))
         self._timers.call_at(self._start + _HOUR_S, self._on_hour)
         self.emit("BootReason", boot_reason=self._boot_reason)
 
-    def _number(self, name: str) -> int:
-        value = self.get(name)
-        assert isinstance(value, int)
-        return value
-
     def _on_hour(self, now: float) -> None:
-        hours = self._number("total_operational_hours")
+        hours = integer(self.get("total_operational_hours"))
         self.set(total_operational_hours=min(hours + 1, _MAX_HOURS))
         self._timers.call_at(now + _HOUR_S, self._on_hour)
 
@@ -142,12 +138,11 @@ class GeneralDiagnosticsServer(ClusterServer):
     def set_hardware_faults(self, faults: Sequence[HardwareFault]) -> None:
         """Tell which faults the hardware has now."""
         current = sorted(set(faults))
-        previous = self.get("active_hardware_faults")
-        assert isinstance(previous, Sequence)
-        if list(previous) == current:
+        previous = list(items(self.get("active_hardware_faults")))
+        if current == previous:
             return
         self.set(active_hardware_faults=current)
-        self.emit("HardwareFaultChange", current=current, previous=list(previous))
+        self.emit("HardwareFaultChange", current=current, previous=previous)
 
     @kept_reader
     def network_interfaces(self, context: InteractionContext) -> Value:

@@ -7,10 +7,11 @@ Spec: Matter Core 1.3 "Group Key Management Cluster"
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from evse_node.cluster.definition import ClusterDefinition, Value
 from evse_node.cluster.server import ClusterServer, command, reader, serves, writer
+from evse_node.cluster.values import integer, integer_or_none, octets_or_none, structs
 from evse_node.errors import StatusError
 from evse_node.matter.data_model import InteractionContext
 from evse_node.matter.fabric import FabricTable
@@ -53,8 +54,10 @@ class GroupKeyManagementServer(ClusterServer):
     @writer("group_key_map")
     def write_group_key_map(self, context: InteractionContext, value: Value) -> None:
         """Replace the accessing fabric's mappings."""
-        assert isinstance(value, Sequence)
-        key_map = [_decode_mapping(item) for item in value if isinstance(item, Mapping)]
+        key_map = [
+            GroupKeyMapping(integer(item["group_id"]), integer(item["group_key_set_id"]))
+            for item in structs(value)
+        ]
         self._group_keys.set_key_map(context.subject.fabric_index, key_map)
 
     @reader
@@ -77,11 +80,13 @@ class GroupKeyManagementServer(ClusterServer):
     ) -> None:
         """Add or replace a key set."""
         numbers = range(3)
-        first, second, third = (_key(group_key_set[f"epoch_key{i}"]) for i in numbers)
-        start, later, latest = (_number(group_key_set[f"epoch_start_time{i}"]) for i in numbers)
+        first, second, third = (octets_or_none(group_key_set[f"epoch_key{i}"]) for i in numbers)
+        start, later, latest = (
+            integer_or_none(group_key_set[f"epoch_start_time{i}"]) for i in numbers
+        )
         key_set = make_key_set(
-            _number(group_key_set["group_key_set_id"]) or 0,
-            _number(group_key_set["group_key_security_policy"]) or 0,
+            integer(group_key_set["group_key_set_id"]),
+            integer(group_key_set["group_key_security_policy"]),
             (first, second, third),
             (start, later, latest),
         )
@@ -116,20 +121,3 @@ class GroupKeyManagementServer(ClusterServer):
     def key_set_read_all_indices(self, context: InteractionContext) -> Mapping[str, Value]:
         """Return the ids of the accessing fabric's key sets."""
         return {"group_key_set_ids": self._group_keys.key_set_ids(context.subject.fabric_index)}
-
-
-def _decode_mapping(item: Mapping[str, Value]) -> GroupKeyMapping:
-    group_id, key_set_id = item["group_id"], item["group_key_set_id"]
-    assert isinstance(group_id, int)
-    assert isinstance(key_set_id, int)
-    return GroupKeyMapping(group_id, key_set_id)
-
-
-def _key(value: Value) -> bytes | None:
-    assert value is None or isinstance(value, bytes)
-    return value
-
-
-def _number(value: Value) -> int | None:
-    assert value is None or isinstance(value, int)
-    return value

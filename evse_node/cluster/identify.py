@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 from evse_node.cluster.definition import ClusterDefinition, Value
 from evse_node.cluster.server import ClusterServer, command, reader, serves, writer
+from evse_node.cluster.values import integer
 from evse_node.matter.data_model import InteractionContext
 from evse_node.matter.timers import Timer, Timers
 
@@ -88,8 +89,7 @@ class Identify(ClusterServer):
     @writer("identify_time")
     def write_identify_time(self, context: InteractionContext, value: Value) -> None:
         """Begin, prolong or end identification."""
-        assert isinstance(value, int)
-        self.identify_for(value, context.now)
+        self.identify_for(integer(value), context.now)
 
     @command
     def identify(self, context: InteractionContext, *, identify_time: int) -> None:

@@ -10,6 +10,7 @@ from typing import Final
 
 from evse_node.cluster.definition import ClusterDefinition, Value
 from evse_node.cluster.server import ClusterServer, serves, writer
+from evse_node.cluster.values import text
 from evse_node.errors import StatusError
 from evse_node.matter.data_model import InteractionContext
 from evse_node.matter.interaction.status import Status
@@ -38,9 +39,7 @@ class LocalizationConfigurationServer(ClusterServer):
     @property
     def active_locale(self) -> str:
         """The language tag that counts."""
-        value = self.get("active_locale")
-        assert isinstance(value, str)
-        return value
+        return text(self.get("active_locale"))
 
     @writer("active_locale")
     def write_active_locale(self, context: InteractionContext, value: Value) -> None:

@@ -15,6 +15,7 @@ from evse_node.cluster.definition import (
     Kind,
     Value,
 )
+from evse_node.cluster.values import structs
 from evse_node.errors import DecodeError, StatusError
 from evse_node.matter.data_model import AttributeEntry, InteractionContext
 from evse_node.matter.interaction.encoding import attribute_path_ib
@@ -182,7 +183,7 @@ class ServerAttribute:
         entry = self._codec.entry
         assert entry is not None
         items: list[tuple[int, bytes, bytes]] = []
-        for item in _structs(value):
+        for item in structs(value):
             redacted = Writer()
             entry.redacted(redacted, None, item)
             items.append((_fabric_of(item), entry.encoded(item), redacted.getvalue()))
@@ -195,7 +196,7 @@ class ServerAttribute:
         decoded = self._codec.decode(value)
         if self.entry.is_fabric_scoped:
             fabric_index = context.subject.fabric_index
-            return [{**item, FABRIC_INDEX: fabric_index} for item in _structs(decoded)]
+            return [{**item, FABRIC_INDEX: fabric_index} for item in structs(decoded)]
         return decoded
 
     def decode_appended(self, value: TlvValue, context: InteractionContext) -> Value:
@@ -208,8 +209,8 @@ class ServerAttribute:
         items: list[Value]
         if self.entry.is_fabric_scoped:
             own = context.subject.fabric_index
-            items = [other for other in _structs(present) if _fabric_of(other) == own]
-            item = {**_structs([item])[0], FABRIC_INDEX: own}
+            items = [other for other in structs(present) if _fabric_of(other) == own]
+            item = {**structs([item])[0], FABRIC_INDEX: own}
         else:
             items = list(present) if isinstance(present, Sequence) else []
         if len(items) >= self._maximum_length:
@@ -222,25 +223,13 @@ class ServerAttribute:
             return value
         own = context.subject.fabric_index
         return [
-            *(item for item in _structs(self.value) if _fabric_of(item) != own),
-            *_structs(value),
+            *(item for item in structs(self.value) if _fabric_of(item) != own),
+            *structs(value),
         ]
 
 
 def _is_plain(value: Value) -> bool:
     return value is None or isinstance(value, int | str | bytes | float)
-
-
-def _structs(value: Value) -> list[Mapping[str, Value]]:
-    """Return the items of a list of structs. Raises TypeError for another value."""
-    if not isinstance(value, Sequence) or isinstance(value, str | bytes):
-        raise TypeError(f"{value!r} is not a list")
-    items: list[Mapping[str, Value]] = []
-    for item in value:
-        if not isinstance(item, Mapping):
-            raise TypeError(f"{item!r} is not a struct")
-        items.append(item)
-    return items
 
 
 def _fabric_of(item: Mapping[str, Value]) -> int:

@@ -15,6 +15,7 @@ from evse_node.cluster.daylight_saving import LookUpDst, offsets_of
 from evse_node.cluster.definition import ClusterDefinition, Value
 from evse_node.cluster.server import ClusterServer, command, reader, serves
 from evse_node.cluster.time_update import QueryNtp, ReadNodeTime, TimeUpdate, is_ntp_address
+from evse_node.cluster.values import integer, integer_or_none, structs, text
 from evse_node.errors import StatusError
 from evse_node.matter.data_model import InteractionContext
 from evse_node.matter.fabric import FabricTable
@@ -101,8 +102,8 @@ class TimeSynchronizationServer(ClusterServer):
             self.set(trusted_time_source=None)
         clock = self._clock
         clock.set_local_time(
-            [_decode_time_zone(item) for item in self._items("time_zone")],
-            [_decode_dst_offset(item) for item in self._items("dst_offset")],
+            [_decode_time_zone(item) for item in structs(self.get("time_zone"))],
+            [_decode_dst_offset(item) for item in structs(self.get("dst_offset"))],
         )
         clock.on_changed.append(self._follow)
         self._told_zone = clock.time_zones[0]
@@ -110,11 +111,6 @@ class TimeSynchronizationServer(ClusterServer):
         now = self.environment.now()
         self._follow(now)
         self._update.start(now)
-
-    def _items(self, name: str) -> list[Mapping[str, Value]]:
-        value = self.get(name)
-        assert isinstance(value, Sequence)
-        return [item for item in value if isinstance(item, Mapping)]
 
     # The clock goes on.
 
@@ -243,11 +239,7 @@ class TimeSynchronizationServer(ClusterServer):
         if not self.has_attribute("trusted_time_source"):
             return None
         source = self.get("trusted_time_source")
-        if not isinstance(source, Mapping):
-            return None
-        fabric_index = source["fabric_index"]
-        assert isinstance(fabric_index, int)
-        return fabric_index
+        return integer(source["fabric_index"]) if isinstance(source, Mapping) else None
 
     def _on_fabric_removed(self, fabric_index: int) -> None:
         if self._trusted_fabric() == fabric_index:
@@ -305,11 +297,10 @@ def _check_dst_offsets(offsets: Sequence[DstOffset]) -> None:
 
 
 def _decode_time_zone(item: Mapping[str, Value]) -> TimeZone:
-    offset, valid_at, name = item["offset"], item["valid_at"], item.get("name")
-    assert isinstance(offset, int)
-    assert isinstance(valid_at, int)
-    assert name is None or isinstance(name, str)
-    return TimeZone(offset, valid_at, name)
+    name = item.get("name")
+    return TimeZone(
+        integer(item["offset"]), integer(item["valid_at"]), None if name is None else text(name)
+    )
 
 
 def _encode_time_zone(zone: TimeZone) -> dict[str, Value]:
@@ -318,11 +309,11 @@ def _encode_time_zone(zone: TimeZone) -> dict[str, Value]:
 
 
 def _decode_dst_offset(item: Mapping[str, Value]) -> DstOffset:
-    offset, starting, until = item["offset"], item["valid_starting"], item["valid_until"]
-    assert isinstance(offset, int)
-    assert isinstance(starting, int)
-    assert until is None or isinstance(until, int)
-    return DstOffset(offset, starting, until)
+    return DstOffset(
+        integer(item["offset"]),
+        integer(item["valid_starting"]),
+        integer_or_none(item["valid_until"]),
+    )
 
 
 def _encode_dst_offset(offset: DstOffset) -> dict[str, Value]:

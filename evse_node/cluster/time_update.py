@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Final, TypeAlias
 
 from evse_node.cluster.server import ClusterServer
+from evse_node.cluster.values import integer
 from evse_node.matter.timers import Timer, Timers
 from evse_node.matter.wall_clock import (
     GivenTime,
@@ -98,11 +99,8 @@ class TimeUpdate:
             self._ask_ntp(now)
             return
         fabric_index, node_id, endpoint = (
-            source[name] for name in ("fabric_index", "node_id", "endpoint")
+            integer(source[name]) for name in ("fabric_index", "node_id", "endpoint")
         )
-        assert isinstance(fabric_index, int)
-        assert isinstance(node_id, int)
-        assert isinstance(endpoint, int)
         question = self._question
 
         def on_time(time: GivenTime | None, now: float) -> None:

@@ -5,11 +5,11 @@ Spec: Matter Core 1.3 "User Label Cluster"
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
 
 from evse_node.cluster.definition import Value
 from evse_node.cluster.server import ClusterServer, serves, writer
+from evse_node.cluster.values import items
 from evse_node.errors import StatusError
 from evse_node.matter.data_model import InteractionContext
 from evse_node.matter.interaction.status import Status
@@ -24,7 +24,6 @@ class UserLabelServer(ClusterServer):
     @writer("label_list")
     def write_label_list(self, context: InteractionContext, value: Value) -> None:
         """Replace all labels."""
-        assert isinstance(value, Sequence)
-        if len(value) > MAX_LABELS:
+        if len(items(value)) > MAX_LABELS:
             raise StatusError(Status.RESOURCE_EXHAUSTED, reason="too many labels")
         self.set(label_list=value)
