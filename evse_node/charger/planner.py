@@ -38,6 +38,8 @@ _CLOCK_UNKNOWN_RETRY_S: Final = 30.0
 """How often to look for the wall clock while something waits for it."""
 _CLOCK_LONGEST_WAIT_S: Final = 60.0
 """The wall clock may be set while something waits for it, so no wait is longer than this."""
+_CLOCK_PATIENCE_S: Final = 600.0
+"""So long after a restart, a vehicle that waited before goes on waiting without a clock."""
 
 
 class Planner:
@@ -71,6 +73,7 @@ class Planner:
         self._memory = memory
         self._utc_ms = utc_ms
         self._look_again_at: float | None = None
+        self._waits_for_clock_until: float | None = None
 
     def next_deadline(self) -> float | None:
         """Return when to look again (monotonic seconds), or None."""
@@ -104,6 +107,10 @@ class Planner:
             return ClockRead(epoch_s)
         self.schedule.update(state, self._power_mw(state), epoch_s)
         is_waiting = self.schedule.is_holding(state, epoch_s)
+        if self._waits_for_clock_until is None:
+            self._waits_for_clock_until = now + _CLOCK_PATIENCE_S
+        if epoch_s is None and now < self._waits_for_clock_until:
+            is_waiting = self.schedule.was_waiting(state)
         claim_ma = self._solar_claim(is_waiting, now) if has_sun else None
         if claim_ma != state.charge_limits.claim(LimitSource.SOLAR):
             return LimitClaimed(LimitSource.SOLAR, claim_ma, (Direction.CHARGE,))

@@ -120,7 +120,7 @@ class Schedule:
         ):
             self._grounds = ()
             return self._replace(_NOTHING)
-        vehicle = replace(state.vehicle, id=None) if state.vehicle.id else state.vehicle
+        vehicle = state.vehicle
         charged_mwh = session.energy_charged_mwh(state.meter)
         added_mwh = charged_mwh - session.energy_discharged_mwh(state.meter)
         missing_mwh = self._missing(self._target, vehicle, added_mwh)
@@ -137,7 +137,8 @@ class Schedule:
             state.state,
             power_mw,
             self._targets,
-            vehicle,
+            vehicle.state_of_charge_percent,
+            vehicle.battery_capacity_mwh,
             self._utc_offset(now),
             None if missing_mwh is None else -(-missing_mwh // _STEP_MWH),
         )
@@ -195,6 +196,18 @@ class Schedule:
             return state.is_held
         is_idle = state.state is State.NOT_PLUGGED_IN or state.charging is None
         return is_idle and bool(self._targets)
+
+    def was_waiting(self, state: EvseState) -> bool:
+        """Return whether this very vehicle waited for its start when the clock was last known."""
+        session, commitment = state.session, self.commitment
+        return (
+            self.is_followed
+            and session is not None
+            and session.is_active
+            and commitment is not None
+            and commitment.session_id == session.id
+            and not commitment.has_begun
+        )
 
     def next_moment(self, now: EpochSeconds | None) -> EpochSeconds | None:
         """Return when to look again, or None."""

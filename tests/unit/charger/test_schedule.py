@@ -295,7 +295,7 @@ def test_minutes_count_where_the_charger_is() -> None:
     assert datetime.fromtimestamp(START_UTC_S - host.epoch_s + target, UTC).hour == 0
 
 
-def restarted(host: ChargerHost, seconds: float = 60) -> ChargerHost:
+def restarted(host: ChargerHost, seconds: float = 60, *, has_clock: bool = True) -> ChargerHost:
     """Cut the power for a while; the car stays."""
     host.backend.board.connect(None)
     host.backend.board.open()
@@ -309,6 +309,7 @@ def restarted(host: ChargerHost, seconds: float = 60) -> ChargerHost:
         now=now,
         unix_s=host.epoch_s + seconds + MATTER_EPOCH_UNIX_S,
         draw=0.9,
+        has_clock=has_clock,
     )
     hosts.append(again)
     return again
@@ -327,6 +328,25 @@ class TestRestart:
         assert again.charger.snapshot().is_held
         # Not even for a moment, before the battery was told anew.
         assert not any(isinstance(each, EnergyTransferStarted) for each in again.notices)
+
+    def test_while_it_waits_and_without_a_clock_at_first(self) -> None:
+        host = scheduled()
+        host.backend.plug_in()
+        host.backend.demand()
+        host.run(100)
+        unix_s = host.epoch_s + MATTER_EPOCH_UNIX_S
+        start = start_in_s(host) + host.epoch_s
+        for knows_time_after in (300, None):
+            again = restarted(host, has_clock=False)
+            again.run(300)
+            assert again.charger.snapshot().is_held
+            if knows_time_after is not None:
+                again.set_clock(unix_s + 400)
+            again.run(400)
+            is_charging = again.charger.snapshot().state is State.PLUGGED_IN_CHARGING
+            assert is_charging is (knows_time_after is None)
+            if not is_charging:
+                assert start_in_s(again) + again.epoch_s == start
 
     def test_the_delay_is_not_drawn_again(self) -> None:
         host = scheduled(draw=0.5)
