@@ -4,7 +4,8 @@ Energy management's claim on the current is the charger's claim of the grid. A p
 the wait for a start that somebody asked for, are a claim of no current at all. What is asked
 to come from the vehicle is a claim on the discharge current, and the word to turn round.
 
-Not implemented: forecasts of discharging, but for a power adjustment that is under way.
+There is no forecast of discharging, but for a power adjustment that is under way: nobody
+knows how much a vehicle is ready to give.
 
 Spec: Matter Application Clusters 1.3 "Device Energy Management Cluster"
 """

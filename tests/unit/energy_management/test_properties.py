@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evse_node.energy_management.conditions import Availability, Conditions
+from evse_node.energy_management.forecast import PowerRange
 from evse_node.energy_management.names import AdjustmentCause, EsaState, UpdateReason
 from evse_node.energy_management.notices import (
     Paused,
@@ -43,15 +44,16 @@ from tests.unit.energy_management.plant import (
     needs,
 )
 
+BACK = PowerRange(Milliwatts(-3_680_000), Milliwatts(-1_380_000))
 causes = st.sampled_from(AdjustmentCause)
 seconds = st.integers(-100, 8 * HOUR)
-powers = st.integers(0, 5_000_000).map(Milliwatts)
+powers = st.integers(-5_000_000, 5_000_000).map(Milliwatts)
 durations = st.one_of(st.integers(0, 5 * HOUR), st.sampled_from([60, 600, HOUR]))
 conditions = st.builds(
-    lambda availability, current, intended, connected, wants, need, start: Conditions(
+    lambda availability, current, intended, back, connected, wants, need, start: Conditions(
         availability,
-        PLUGGED_IN.power,
-        limited(current, min(current, intended)),
+        PowerRange(Milliwatts(-3_680_000), PLUGGED_IN.power.maximum_mw),
+        replace(limited(current, min(current, intended)), discharge_power=back),
         connected,
         wants,
         need,
@@ -60,6 +62,7 @@ conditions = st.builds(
     st.sampled_from([Availability.ONLINE] * 8 + [Availability.FAULT, Availability.OFFLINE]),
     st.sampled_from([0, 6_000, 10_000, 16_000]),
     st.sampled_from([0, 8_000, 16_000, 16_000]),
+    st.sampled_from([None, BACK, BACK, replace(BACK, minimum_mw=Milliwatts(-1_840_000))]),
     st.sampled_from([True] * 5 + [False]),
     st.booleans(),
     st.builds(
@@ -122,6 +125,12 @@ def check(bench: Bench) -> None:
         assert bench.orders == NO_ORDERS
     if state.pause is not None:
         assert bench.orders.limit_ma == 0
+    adjustment = state.adjustment
+    is_back = adjustment is not None and adjustment.power_mw < 0
+    assert (bench.orders.discharge_ma is not None) is is_back
+    if is_back and state.idle_at is None:
+        assert state.conditions.supply.discharge_power is not None
+        assert bench.orders.limit_ma is None
     forecast = bench.appliance.forecast()
     if forecast is None:
         assert state.altered_by is None
