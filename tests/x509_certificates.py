@@ -24,6 +24,11 @@ _PURPOSES = {oid: number for number, oid in x509.KEY_PURPOSE_OIDS.items()}
 _FUTURE = 6
 
 
+def certificate_to_x509(certificate: Certificate) -> bytes:
+    """Return the whole certificate in DER."""
+    return x509.encode_x509(certificate.to_x509_der_tbs(), certificate.signature)
+
+
 def certificate_from_x509(data: bytes) -> Certificate:
     """Convert a DER certificate; DecodeError for what Matter TLV cannot hold without loss."""
     source = x509.decode_x509(data)

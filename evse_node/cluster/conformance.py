@@ -166,26 +166,6 @@ class Conformance:
         rule = self.rule(features, elements)
         return rule.choice if rule else None
 
-    @property
-    def is_mandatory(self) -> bool:
-        """Whether the element is mandatory whatever the features are."""
-        first = self.rules[0] if self.rules else None
-        return first is not None and first == Rule(Presence.MANDATORY)
-
-    def feature_codes(self) -> frozenset[str]:
-        """Return the codes of all features that the rules look at."""
-        codes: set[str] = set()
-        pending: list[Term] = [rule.condition for rule in self.rules if rule.condition]
-        while pending:
-            term = pending.pop()
-            if isinstance(term, FeatureTerm):
-                codes.add(term.code)
-            elif isinstance(term, NotTerm):
-                pending.append(term.term)
-            elif isinstance(term, AndTerm | OrTerm):
-                pending.extend(term.terms)
-        return frozenset(codes)
-
     def __str__(self) -> str:
         return ", ".join(str(rule) for rule in self.rules)
 

@@ -80,10 +80,6 @@ class Certificate:
             extensions=self.extensions.to_x509(),
         )
 
-    def to_x509_der(self) -> bytes:
-        """Return the whole certificate as X.509."""
-        return x509.encode_x509(self.to_x509_der_tbs(), self.signature)
-
 
 def encode_certificate(certificate: Certificate) -> bytes:
     """Encode a certificate as Matter TLV."""

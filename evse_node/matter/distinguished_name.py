@@ -122,16 +122,6 @@ class DistinguishedName:
         return self._first(AttributeType.FABRIC_ID)
 
     @property
-    def icac_id(self) -> int | None:
-        """The identifier of an intermediate authority."""
-        return self._first(AttributeType.ICAC_ID)
-
-    @property
-    def rcac_id(self) -> int | None:
-        """The identifier of a root authority."""
-        return self._first(AttributeType.RCAC_ID)
-
-    @property
     def case_authenticated_tags(self) -> tuple[int, ...]:
         """The CASE authenticated tags, 32 bits each: identifier, then version."""
         return self.numbers(AttributeType.NOC_CAT)

@@ -6,8 +6,6 @@ from pathlib import Path
 import pytest
 
 from evse_node.cluster.conformance import (
-    MANDATORY,
-    OPTIONAL,
     AndTerm,
     Choice,
     Conformance,
@@ -121,13 +119,10 @@ def test_conformance_of_elements_and_choice() -> None:
     assert conformance.choice(frozenset(), frozenset({"Ranges"})) is None
     assert conformance.choice(frozenset()) == Choice("a", is_more=True)
     assert str(conformance) == "Ranges, O.a+"
-    assert MANDATORY.is_mandatory
-    assert not OPTIONAL.is_mandatory
     nested = Conformance(
         (Rule(Presence.MANDATORY, AndTerm((OrTerm((A, B)), NotTerm(OrTerm((C, A)))))),)
     )
     assert str(nested) == "(A | B) & !(C | A)"
-    assert nested.feature_codes() == {"A", "B", "C"}
 
 
 @pytest.fixture(scope="module")
