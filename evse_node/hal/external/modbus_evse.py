@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from math import inf
 from typing import Final
 
 from evse_node.errors import HalError
@@ -39,13 +40,14 @@ class MeterOnBus:
     """A meter on the controller's bus, or within the controller. It is read every `every_s`.
 
     One that does not answer is left alone for `retry_s`, so that it does not hold up the
-    controller.
+    controller; what it told before holds for `limit_s`.
     """
 
     chart: RegisterMap
     unit: int
     every_s: float = 1.0
-    retry_s: float = 5.0
+    retry_s: float = 2.0
+    limit_s: float = 6.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +96,7 @@ class ModbusEvseLink:
         self._kept: dict[Address, int] = {}
         self._is_kept_known = False
         self._meter_values: MeterValues | None = None
-        self._meter_at = 0.0
+        self._meter_at = self._metered_at = -inf
         self._is_meter_failing = False
 
     @property
@@ -144,7 +146,7 @@ class ModbusEvseLink:
             has_single_writes=chart.has_single_writes,
             sleep=self._sleep,
         )
-        self._meter_at = 0.0
+        self._meter_at = -inf
         await self._read(chart.setup_blocks())
         await self._read(chart.status_blocks())
         await self._set_fallback()
@@ -334,10 +336,14 @@ class ModbusEvseLink:
         return Milliamps(scale.milli(self._words))
 
     async def _read_meter(self) -> MeterValues | None:
-        """Return the meter's newest values, None while it does not answer."""
+        """Return the meter's newest values, None when they are too old."""
         meter = self._evse.meter
         now = self._clock()
-        if meter is None or now < self._meter_at:
+        if meter is None:
+            return None
+        if now - self._metered_at > meter.limit_s:
+            self._meter_values = None
+        if now < self._meter_at:
             return self._meter_values
         is_input = meter.chart.function == 4
         words: dict[int, int] = {}
@@ -348,15 +354,15 @@ class ModbusEvseLink:
             values = meter.chart.values(words)
         except HalError as error:
             if not self._is_meter_failing:
-                _LOGGER.error("the meter does not answer: %s", error)
+                _LOGGER.warning("the meter does not answer: %s", error)
             self._is_meter_failing = True
-            self._meter_values = None
             self._meter_at = now + meter.retry_s
-            return None
+            return self._meter_values
         if self._is_meter_failing:
             _LOGGER.info("the meter answers again")
         self._is_meter_failing = False
         self._meter_at = now + meter.every_s
+        self._metered_at = now
         phases = self._evse.phases
         self._meter_values = replace(
             values,

@@ -284,8 +284,19 @@ class TestMeters:
             assert (await link.read_status()).meter is None
             assert peer.faults.requests == asked + 1
             peer.registers.controllers.append(Meter(evse))
-            evse.now += 5
+            evse.now += 2
             assert (await link.read_status()).meter is not None
+
+    async def test_one_answer_that_is_lost_does_not_matter(self) -> None:
+        evse = SimpleEvse()
+        async with linked(evse, meter=MeterOnBus(load_map("sdm630"), 105)) as (link, peer):
+            peer.registers.controllers.append(Meter(evse))
+            first = (await link.read_status()).meter
+            assert first is not None
+            peer.registers.controllers.pop()
+            for later_s, known in ((1, first), (5, first), (1, None)):
+                evse.now += later_s
+                assert (await link.read_status()).meter == known
 
     async def test_it_is_not_read_with_each_status(self) -> None:
         evse = SimpleEvse()

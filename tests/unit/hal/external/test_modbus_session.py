@@ -40,6 +40,8 @@ STEP_S = 0.5
 class Site:
     """A charger on a controller, in one virtual time."""
 
+    timeout_s = 0.25
+
     def __init__(self, name: str, controller: Controller, *, is_rtu: bool) -> None:
         self.name = name
         self.controller = controller
@@ -69,7 +71,7 @@ class Site:
             else ModbusSpec(host="127.0.0.1", tcp_port=int(port), unit=unit)
         )
         chart = load_controller(self.name)
-        chart = replace(chart, pause_s=0, timeout_s=0.15, turnaround_s=0.02)
+        chart = replace(chart, pause_s=0, timeout_s=self.timeout_s, turnaround_s=0.02)
         evse = ModbusEvse(
             chart=chart, modbus=modbus, meter=MeterOnBus(load_map("sdm630"), Meter.unit, 0)
         )
@@ -257,7 +259,9 @@ async def test_a_lost_meter_is_a_fault_of_the_meter() -> None:
     async with made("simpleevse") as site:
         await site.charge()
         meter = site.peer.registers.controllers.pop()
-        await site.run(8)
+        await site.run(5, 1)
+        assert site.faults == ()
+        await site.run(6, 1)
         assert site.faults == (FaultState.METER_FAILURE,)
         site.peer.registers.controllers.append(meter)
         await site.run(16)
