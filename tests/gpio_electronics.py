@@ -16,6 +16,7 @@ from evse_node.hal.gpio.board import (
     MeterSpec,
     PwmSpec,
     RfidSpec,
+    TemperatureSpec,
 )
 from evse_node.hal.gpio.drivers import Edge
 from evse_node.hal.interface import MeterValues
@@ -46,6 +47,7 @@ class SimulatedElectronics:
     ignored_pwm: bool = False
     failing: set[str] = field(default_factory=set)
     card: bytes | None = None
+    temperature_mc: int = 31_500
     imported_mwh: float = 5_000_000
     house_mw: int = 0
     open_count: int = 0
@@ -145,6 +147,11 @@ class SimulatedElectronics:
         self.check("open rfid")
         self.open_count += 1
         return SimulatedReader(self)
+
+    def open_temperature(self, spec: TemperatureSpec) -> SimulatedThermometer:
+        self.check("open temperature")
+        self.open_count += 1
+        return SimulatedThermometer(self)
 
 
 class SimulatedPart:
@@ -263,3 +270,9 @@ class SimulatedReader(SimulatedPart):
     def poll(self) -> bytes | None:
         self.electronics.check("rfid")
         return self.electronics.card
+
+
+class SimulatedThermometer(SimulatedPart):
+    def read(self) -> int:
+        self.electronics.check("temperature")
+        return self.electronics.temperature_mc

@@ -86,6 +86,7 @@ class GpioBench:
             if self.now >= self._poll_at:
                 self._poll_at = self.now + 0.5
                 self.backend.poll_meter()
+                self.backend.poll_temperature()
         self.backend.poll_meter()
 
     def is_powered(self) -> bool:

@@ -12,15 +12,26 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from evse_node.errors import HalError
 from evse_node.hal.gpio.adc import open_adc
-from evse_node.hal.gpio.board import AdcKind, AdcSpec, Bias, LineSpec, PwmSpec, WatchdogSpec
+from evse_node.hal.gpio.board import (
+    AdcKind,
+    AdcSpec,
+    Bias,
+    LineSpec,
+    PwmSpec,
+    TemperatureKind,
+    TemperatureSpec,
+    WatchdogSpec,
+)
 from evse_node.hal.gpio.lines import GpioInputs, GpioOutput, find_line
 from evse_node.hal.gpio.pwm import SysfsPwm
+from evse_node.hal.gpio.temperature import open_temperature_source
 from evse_node.hal.gpio.watchdog import KernelWatchdog
 from tests.hw.gpio_sim import SimulatedChip
 from tests.hw.guest_board import CONTACTOR, LABEL, MIRROR, PWM, STOP, make_chip, write_board
@@ -204,8 +215,9 @@ def _timeout(watchdog: KernelWatchdog) -> int:
     return int(timeout)
 
 
-def test_an_ads1115_on_a_real_i2c_bus() -> None:
-    insert("i2c-stub", "chip_addr=0x48")
+@pytest.fixture(scope="module")
+def i2c_bus() -> int:
+    insert("i2c-stub", "chip_addr=0x48,0x4a")
     bus = next(
         int(entry.name.removeprefix("i2c-"))
         for entry in Path("/sys/class/i2c-dev").iterdir()
@@ -213,6 +225,26 @@ def test_an_ads1115_on_a_real_i2c_bus() -> None:
     )
     if not os.path.exists(f"/dev/i2c-{bus}"):
         pytest.fail("no device file for the stub's bus")
+    return bus
+
+
+def test_a_tmp102_on_a_real_i2c_bus(i2c_bus: int) -> None:
+    import smbus2
+
+    with smbus2.SMBus(i2c_bus) as raw:
+        raw.write_i2c_block_data(0x4A, 0, [0xE7, 0x40])
+    spec = TemperatureSpec(TemperatureKind.TMP102, bus=i2c_bus, address=0x4A)
+    source = open_temperature_source(spec)
+    assert source.read() == -24_750
+    source.close()
+    absent = open_temperature_source(replace(spec, address=0x4B))
+    with pytest.raises(OSError, match=r"."):
+        absent.read()
+    absent.close()
+
+
+def test_an_ads1115_on_a_real_i2c_bus(i2c_bus: int) -> None:
+    bus = i2c_bus
     adc = open_adc(AdcSpec(AdcKind.ADS1115, bus, 0x48))
     # The stub has byte registers: the low byte of the answer is the one of the configuration.
     assert adc.read(2) & 0xFF == 0x80 | (4 + 2) << 4 | 3

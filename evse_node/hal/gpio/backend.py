@@ -33,6 +33,7 @@ from evse_node.hal.gpio.orders import (
 from evse_node.hal.gpio.parts import Parts
 from evse_node.hal.gpio.pollers import CARD_POLL_S, METER_POLL_S
 from evse_node.hal.gpio.sampler import CONFIRM_S, CableSeen, Finding, PilotSeen, TroubleSeen
+from evse_node.hal.gpio.temperature import TEMPERATURE_POLL_S
 from evse_node.hal.gpio.watchdog import ServiceManager
 from evse_node.hal.interface import (
     CableReported,
@@ -85,7 +86,7 @@ class GpioBackend(BoardOrders):
         has_cards = board.rfid is not None or any(button.uid for button in board.buttons)
         self.rfid_reader = self if has_cards else None
         self.residual_current_device = None if board.rcd_trip is None else self
-        self.temperature_sensor = None
+        self.temperature_sensor = None if board.temperature is None else self
         self.self_test = self
         self.discharger = None
         self.battery_information = None
@@ -106,6 +107,9 @@ class GpioBackend(BoardOrders):
             self._run_thread("meter", lambda: self._run_poller(self.poll_meter, METER_POLL_S))
         if parts.cards is not None:
             self._run_thread("rfid", lambda: self._run_poller(self.poll_cards, CARD_POLL_S))
+        if parts.thermometer is not None:
+            poll = self.poll_temperature
+            self._run_thread("temperature", lambda: self._run_poller(poll, TEMPERATURE_POLL_S))
         for fd in parts.inputs.filenos():
             loop.add_reader(fd, self.on_edges)
         self._on_timer()
@@ -212,6 +216,11 @@ class GpioBackend(BoardOrders):
         """Look for a card once."""
         if self._parts is not None and self._parts.cards is not None:
             self._parts.cards.poll()
+
+    def poll_temperature(self) -> None:
+        """Ask the thermometer once."""
+        if self._parts is not None and self._parts.thermometer is not None:
+            self._parts.thermometer.poll()
 
     # The loop's side
 

@@ -188,6 +188,31 @@ class RfidSpec:
     address: int = 0
 
 
+class TemperatureKind(Enum):
+    """Thermometers that are known."""
+
+    DS18B20 = "ds18b20"  # 1-Wire
+    HWMON = "hwmon"  # whatever the kernel has a driver for
+    TMP102 = "tmp102"  # I2C, 12 bits
+    LM75 = "lm75"  # I2C, 9 bits
+
+
+@dataclass(frozen=True, slots=True)
+class TemperatureSpec:
+    """The thermometer. `device`: the DS18B20's id, "" for the only one, or hwmon's name.
+
+    hwmon: `input`; I2C: bus and address. `limit_s` is how long it may be silent before it
+    is lost.
+    """
+
+    kind: TemperatureKind
+    device: str = ""
+    input: int = 1
+    bus: int = 1
+    address: int = 0x48
+    limit_s: float = 10.0
+
+
 @dataclass(frozen=True, slots=True)
 class WatchdogSpec:
     """The kernel's watchdog device."""
@@ -216,6 +241,7 @@ class Board:
     meter: MeterSpec | None = None
     grid_meter: MeterSpec | None = None
     rfid: RfidSpec | None = None
+    temperature: TemperatureSpec | None = None
     watchdog: WatchdogSpec | None = None
 
     def outputs(self) -> dict[str, LineSpec]:

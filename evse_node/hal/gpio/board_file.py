@@ -26,6 +26,8 @@ from evse_node.hal.gpio.board import (
     PwmSpec,
     RfidKind,
     RfidSpec,
+    TemperatureKind,
+    TemperatureSpec,
     WatchdogSpec,
 )
 from evse_node.hal.gpio.toml_table import TomlTable, load_toml
@@ -98,6 +100,7 @@ def _board(top: TomlTable) -> Board:
         meter=meter,
         grid_meter=grid_meter,
         rfid=_rfid(top.optional_table("rfid")),
+        temperature=_temperature(top.optional_table("temperature")),
         watchdog=_watchdog(top.optional_table("watchdog")),
     )
     if rcd is not None:
@@ -305,6 +308,24 @@ def _rfid(table: TomlTable | None) -> RfidSpec | None:
             spec = RfidSpec(
                 kind, bus=table.whole("bus", 0, 99, 0), address=table.whole("chip-select", 0, 9, 1)
             )
+    table.finish()
+    return spec
+
+
+def _temperature(table: TomlTable | None) -> TemperatureSpec | None:
+    if table is None:
+        return None
+    kind = TemperatureKind(table.one_of("kind", tuple(kind.value for kind in TemperatureKind)))
+    limit_s = table.number("limit-s", 2, 60, 10)
+    match kind:
+        case TemperatureKind.DS18B20:
+            spec = TemperatureSpec(kind, table.text("id", ""), limit_s=limit_s)
+        case TemperatureKind.HWMON:
+            name = table.text("name", right="what the chip's file `name` holds, like lm75")
+            spec = TemperatureSpec(kind, name, table.whole("input", 0, 99, 1), limit_s=limit_s)
+        case TemperatureKind.TMP102 | TemperatureKind.LM75:
+            bus, address = table.whole("bus", 0, 99, 1), table.whole("address", 3, 0x77, 0x48)
+            spec = TemperatureSpec(kind, bus=bus, address=address, limit_s=limit_s)
     table.finish()
     return spec
 

@@ -11,10 +11,18 @@ from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
 from evse_node.errors import EvseNodeError
-from evse_node.hal.gpio.board import AdcSpec, Board, LineSpec, RfidKind
+from evse_node.hal.gpio.board import (
+    AdcSpec,
+    Board,
+    LineSpec,
+    RfidKind,
+    TemperatureKind,
+    TemperatureSpec,
+)
 from evse_node.hal.gpio.drivers import Drivers
 from evse_node.hal.gpio.probe import measure_pilot, measure_plug
 from evse_node.hal.gpio.sampler import is_close_to
+from evse_node.hal.gpio.temperature import read_plausible
 from evse_node.state_machine.control_pilot import PilotState
 from evse_node.state_machine.proximity_pilot import ampacity
 
@@ -47,6 +55,8 @@ def examine(board: Board, drivers: Drivers, boot_config: Path = _BOOT_CONFIG) ->
         yield _try("grid meter", lambda: _grid_meter(board, drivers))
     if board.rfid is not None:
         yield _try("RFID reader", lambda: _rfid(board, drivers))
+    if board.temperature is not None:
+        yield _try("thermometer", lambda: _temperature(board, drivers))
     if board.watchdog is not None:
         yield _watchdog(board.watchdog.device)
     if boot_config.exists():
@@ -162,6 +172,16 @@ def _rfid(board: Board, drivers: Drivers) -> str:
     return "answers" if uid is None else f"answers, and sees the card {uid.hex()}"
 
 
+def _temperature(board: Board, drivers: Drivers) -> str:
+    if board.temperature is None:
+        return ""
+    source = drivers.open_temperature(board.temperature)
+    try:
+        return f"shows {read_plausible(source) / 1000:.1f} degrees Celsius"
+    finally:
+        source.close()
+
+
 def _watchdog(device: str) -> Check:
     # Not opened: that would start it.
     if not Path(device).exists():
@@ -224,7 +244,21 @@ def wiring(board: Board) -> list[tuple[str, str, str]]:
         }[rfid.kind]
         how = f"address 0x{rfid.address:02x}" if rfid.kind is RfidKind.PN532_I2C else ""
         rows.append((f"RFID reader {rfid.kind.value}", where, how))
+    if board.temperature is not None:
+        rows.append(
+            (f"thermometer {board.temperature.kind.value}", *_thermometer(board.temperature))
+        )
     return rows
+
+
+def _thermometer(spec: TemperatureSpec) -> tuple[str, str]:
+    match spec.kind:
+        case TemperatureKind.DS18B20:
+            return "1-Wire", spec.device
+        case TemperatureKind.HWMON:
+            return f"hwmon {spec.device}", f"temp{spec.input}_input"
+        case TemperatureKind.TMP102 | TemperatureKind.LM75:
+            return f"/dev/i2c-{spec.bus}", f"address 0x{spec.address:02x}"
 
 
 def _where(spec: LineSpec) -> str:

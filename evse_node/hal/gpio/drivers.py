@@ -8,7 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple, Protocol
 
-from evse_node.hal.gpio.board import AdcSpec, LineSpec, MeterSpec, PwmSpec, RfidSpec
+from evse_node.hal.gpio.board import (
+    AdcSpec,
+    LineSpec,
+    MeterSpec,
+    PwmSpec,
+    RfidSpec,
+    TemperatureSpec,
+)
 from evse_node.hal.interface import MeterValues
 
 
@@ -89,6 +96,16 @@ class CardSource(Protocol):
         """Let go of the bus. May be repeated."""
 
 
+class TemperatureSource(Protocol):
+    """A thermometer that takes its time to answer; used by one thread."""
+
+    def read(self) -> int:
+        """Measure, and return millidegrees Celsius."""
+
+    def close(self) -> None:
+        """Let go of the bus. May be repeated."""
+
+
 class Drivers(Protocol):
     """Opens hardware. Each method raises HalError when it is not there or taken."""
 
@@ -109,3 +126,6 @@ class Drivers(Protocol):
 
     def open_rfid(self, spec: RfidSpec) -> CardSource:
         """Take the reader's bus; the reader itself need not answer yet."""
+
+    def open_temperature(self, spec: TemperatureSpec) -> TemperatureSource:
+        """Take the thermometer's bus; the thermometer itself need not answer yet."""

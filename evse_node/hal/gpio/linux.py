@@ -8,9 +8,16 @@ from typing import TYPE_CHECKING
 from evse_node.errors import ConfigError, HalError
 from evse_node.hal.gpio.adc import open_adc
 from evse_node.hal.gpio.backend import GpioBackend
-from evse_node.hal.gpio.board import AdcSpec, LineSpec, MeterSpec, PwmSpec, RfidSpec
+from evse_node.hal.gpio.board import (
+    AdcSpec,
+    LineSpec,
+    MeterSpec,
+    PwmSpec,
+    RfidSpec,
+    TemperatureSpec,
+)
 from evse_node.hal.gpio.board_file import board_names, load_board
-from evse_node.hal.gpio.drivers import Adc, CardSource, MeterSource
+from evse_node.hal.gpio.drivers import Adc, CardSource, MeterSource, TemperatureSource
 from evse_node.hal.gpio.extras import load_extra
 from evse_node.hal.gpio.pwm import SysfsPwm
 
@@ -61,6 +68,12 @@ class LinuxDrivers:
         from evse_node.hal.gpio.rfid import open_card_source
 
         return open_card_source(spec)
+
+    def open_temperature(self, spec: TemperatureSpec) -> TemperatureSource:
+        """Take the thermometer's bus."""
+        from evse_node.hal.gpio.temperature import open_temperature_source
+
+        return open_temperature_source(spec)
 
 
 def create(options: Mapping[str, object]) -> GpioBackend:

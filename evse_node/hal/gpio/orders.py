@@ -12,6 +12,7 @@ from evse_node.hal.gpio import causes as why
 from evse_node.hal.gpio.board import Board
 from evse_node.hal.gpio.drivers import Drivers
 from evse_node.hal.gpio.parts import Parts
+from evse_node.hal.gpio.temperature import read_plausible
 from evse_node.hal.interface import ContactorFeedback, HalEvent, HalInbox, MeterValues
 from evse_node.state_machine.control_pilot import PilotOutput, duty_permille
 from evse_node.units import Milliamps, Milliwatts
@@ -172,6 +173,19 @@ class BoardOrders:
         if parts is None or parts.grid_meter is None:
             raise HalError("the board has no meter at the grid connection in hand")
         return parts.grid_meter.read().power_mw
+
+    def read_millicelsius(self) -> int:
+        """Return the newest temperature. Before `start`, the thermometer is asked, once."""
+        parts, spec = self._parts, self.board.temperature
+        if parts is not None and parts.thermometer is not None:
+            return parts.thermometer.read_millicelsius()
+        if parts is not None or spec is None:
+            raise HalError("the board has no thermometer")
+        source = self._drivers.open_temperature(spec)
+        try:
+            return read_plausible(source)
+        finally:
+            source.close()
 
     def acknowledge(self) -> None:
         """Let the lamp show that a card was read."""

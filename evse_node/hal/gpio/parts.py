@@ -22,6 +22,7 @@ from evse_node.hal.gpio.pollers import CardPoller, PolledMeter, PulseMeter
 from evse_node.hal.gpio.probe import BoardProbe
 from evse_node.hal.gpio.sampler import Finding, PilotSampler
 from evse_node.hal.gpio.self_check import SelfCheck
+from evse_node.hal.gpio.temperature import PolledThermometer
 from evse_node.hal.gpio.watchdog import ServiceManager, Watchdogs
 
 _LOGGER: Final = logging.getLogger(__name__)
@@ -98,6 +99,11 @@ class Parts:
         if board.rfid is not None:
             self.cards = CardPoller(drivers.open_rfid(board.rfid), tell_card)
             self._keep(self.cards)
+        self.thermometer: PolledThermometer | None = None
+        if board.temperature is not None:
+            source = drivers.open_temperature(board.temperature)
+            self.thermometer = PolledThermometer(source, board.temperature.limit_s, clock)
+            self._keep(self.thermometer)
         self._make_extras(board, clock)
         self.is_diagnosing = False
         self.begin_check(steps_on_pilot=True)

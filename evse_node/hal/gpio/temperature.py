@@ -1,0 +1,168 @@
+"""Thermometers: a DS18B20 on 1-Wire, whatever the kernel's hwmon knows, TMP102 and LM75 on I2C.
+
+A DS18B20 takes 0.75 s for an answer, and a bus may hang; so a thread of its own asks, and
+`PolledThermometer` shows the newest answer as long as that is not too old.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from evse_node.errors import HalError
+from evse_node.hal.gpio.adc import I2cBus, open_i2c
+from evse_node.hal.gpio.board import TemperatureKind, TemperatureSpec
+from evse_node.hal.gpio.drivers import TemperatureSource
+
+W1_DEVICES: Final = Path("/sys/bus/w1/devices")
+HWMON_CLASS: Final = Path("/sys/class/hwmon")
+TEMPERATURE_POLL_S: Final = 1.0
+_LOWEST_MC: Final = -55_000
+_HIGHEST_MC: Final = 125_000
+# What a DS18B20 holds after power-on, until it has measured.
+_POWER_ON_MC: Final = 85_000
+_NEAR_MC: Final = 5_000
+# Bits that a chip leaves undefined: TMP102 has 12, an LM75 at least 9.
+_MASKS: Final = {TemperatureKind.TMP102: 0xFFF0, TemperatureKind.LM75: 0xFF80}
+
+
+class KernelThermometer:
+    """A file of the kernel that holds millidegrees: `temperature` of w1, `temp1_input` of hwmon."""
+
+    def __init__(self, find: Callable[[], Path]) -> None:
+        self._find = find
+
+    def read(self) -> int:
+        """Return millidegrees; a DS18B20 measures now, which takes its time."""
+        file = self._find()
+        try:
+            text = file.read_text().strip()
+        except OSError as error:
+            # An unplugged sensor has its file for a while; reading it fails.
+            raise HalError(f"{file}: {os.strerror(error.errno or 0)}") from None
+        try:
+            return int(text)
+        except ValueError:
+            raise HalError(f"{file} holds {text!r}") from None
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class Ds18b20(KernelThermometer):
+    """Disbelieves 85 degrees from a chip that has lost its power in between."""
+
+    def __init__(self, device: str, folder: Path = W1_DEVICES) -> None:
+        super().__init__(lambda: find_w1(device, folder) / "temperature")
+        self._before_mc: int | None = None
+
+    def read(self) -> int:
+        """Return millidegrees."""
+        before_mc, now_mc = self._before_mc, super().read()
+        if now_mc == _POWER_ON_MC and (
+            before_mc is None or abs(before_mc - _POWER_ON_MC) > _NEAR_MC
+        ):
+            raise HalError("it tells 85 degrees, as after power-on without a measurement")
+        self._before_mc = now_mc
+        return now_mc
+
+
+def find_w1(device: str, folder: Path = W1_DEVICES) -> Path:
+    """Return the folder of a DS18B20, the only one without an id. Raises HalError."""
+    there = {path.name: path for path in sorted(folder.glob("28-*"))}
+    if device in there:
+        return there[device]
+    known = ", ".join(there) or "none at all"
+    if device or len(there) != 1:
+        wanted = device or "single one"
+        raise HalError(f"no DS18B20 '{wanted}'; there is {known} (dtoverlay=w1-gpio)")
+    return next(iter(there.values()))
+
+
+def find_hwmon(name: str, number: int, folder: Path = HWMON_CLASS) -> Path:
+    """Return the file of a hwmon chip's input. Raises HalError that says what there is."""
+    there: dict[str, Path] = {}
+    for chip in sorted(folder.glob("hwmon*")):
+        try:
+            there.setdefault((chip / "name").read_text().strip(), chip)
+        except OSError:
+            continue
+    if name not in there:
+        raise HalError(f"no hwmon chip '{name}'; there is {', '.join(there) or 'none at all'}")
+    return there[name] / f"temp{number}_input"
+
+
+class I2cThermometer:
+    """TMP102 or LM75: register 0 holds 256ths of a degree, high byte first."""
+
+    def __init__(self, bus: I2cBus, spec: TemperatureSpec) -> None:
+        self._bus = bus
+        self._address = spec.address
+        self._mask = _MASKS[spec.kind]
+
+    def read(self) -> int:
+        """Return millidegrees. Raises OSError when the chip does not answer."""
+        high, low = self._bus.read_i2c_block_data(self._address, 0, 2)
+        raw = (high << 8 | low) & self._mask
+        return int.from_bytes(raw.to_bytes(2), signed=True) * 1000 // 256
+
+    def close(self) -> None:
+        """Close the bus."""
+        self._bus.close()
+
+
+def open_temperature_source(spec: TemperatureSpec) -> TemperatureSource:
+    """Open a thermometer's bus; the thermometer itself need not answer yet. Raises HalError."""
+    match spec.kind:
+        case TemperatureKind.DS18B20:
+            return Ds18b20(spec.device)
+        case TemperatureKind.HWMON:
+            return KernelThermometer(lambda: find_hwmon(spec.device, spec.input))
+        case TemperatureKind.TMP102 | TemperatureKind.LM75:
+            return I2cThermometer(open_i2c(spec.bus, f"a {spec.kind.value}"), spec)
+
+
+def read_plausible(source: TemperatureSource) -> int:
+    """Ask once. Raises HalError for a value that no such thermometer can measure."""
+    try:
+        temperature_mc = source.read()
+    except OSError as error:
+        raise HalError(str(error)) from error
+    if not _LOWEST_MC <= temperature_mc <= _HIGHEST_MC:
+        raise HalError(f"it tells {temperature_mc} millidegrees")
+    return temperature_mc
+
+
+class PolledThermometer:
+    """A `TemperatureSensor` that shows the newest answer, as long as that is not too old."""
+
+    def __init__(
+        self, source: TemperatureSource, limit_s: float, clock: Callable[[], float]
+    ) -> None:
+        self._source = source
+        self._limit_s = limit_s
+        self._clock = clock
+        self._answer: tuple[int, float] | None = None
+        self._failure = "it has not answered yet"
+
+    def poll(self) -> None:
+        """Ask once. Never raises."""
+        try:
+            temperature_mc = read_plausible(self._source)
+        except Exception as error:
+            self._failure = str(error)
+            return
+        self._answer = (temperature_mc, self._clock())
+
+    def read_millicelsius(self) -> int:
+        """Return the newest answer."""
+        answer = self._answer
+        if answer is None or self._clock() - answer[1] > self._limit_s:
+            raise HalError(f"the thermometer does not answer: {self._failure}")
+        return answer[0]
+
+    def close(self) -> None:
+        """Let go of the bus."""
+        self._source.close()
