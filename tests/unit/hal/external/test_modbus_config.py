@@ -24,8 +24,9 @@ def read(**options: object) -> object:
 
 def test_the_configuration_in_the_documentation() -> None:
     document = Path(__file__).parents[4] / "docs" / "controllers.md"
-    blocks = document.read_text(encoding="utf-8").split("```toml\n")[1:]
-    [text] = [each.partition("```")[0] for each in blocks if "modbus-evse" in each]
+    parts = document.read_text(encoding="utf-8").split("```toml\n")[1:]
+    blocks = [part.partition("```")[0] for part in parts]
+    [text] = [block for block in blocks if "modbus-evse" in block]
     config = tomllib.loads(text)
     assert config["backend"] == "modbus-evse"
     evse, maximum_ma = read_evse(TomlTable(config["hal"], "controllers.md", "hal."))
