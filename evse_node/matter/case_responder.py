@@ -49,6 +49,8 @@ logger = logging.getLogger(__name__)
 
 MAX_HANDSHAKES = 8
 _BUSY_WAIT_MS = 2000
+# Of so many handshakes a recorded Sigma1 leads to nothing when it is played again.
+_REMEMBERED_RANDOMS = 64
 
 
 class CaseResponder:
@@ -58,6 +60,8 @@ class CaseResponder:
         self.credentials = credentials
         self._max_handshakes = max_handshakes
         self._handshakes: set[_Handshake] = set()
+        # The initiators' randoms of the latest handshakes, the oldest first.
+        self._randoms: dict[bytes, None] = {}
 
     def __len__(self) -> int:
         return len(self._handshakes)
@@ -73,6 +77,9 @@ class CaseResponder:
             return
         try:
             sigma1 = decode_sigma1(message.payload)
+            if sigma1.initiator_random in self._randoms:
+                logger.debug("Sigma1 ignored: it was here before")
+                return
             handshake = self._accept(exchange, sigma1, message.payload, now)
         except (DecodeError, CryptoError) as error:
             logger.debug("Sigma1 refused: %s", error)
@@ -83,8 +90,16 @@ class CaseResponder:
             send(exchange, Opcode.STATUS_REPORT, NO_SHARED_TRUST_ROOTS, now)
             return
         self._handshakes.add(handshake)
+        self._remember_random(sigma1.initiator_random)
         exchange.handler = handshake
         exchange.expect_response(ESTABLISHMENT_TIMEOUT_S, now)
+
+    def _remember_random(self, initiator_random: bytes) -> None:
+        # Only of those who know the fabric: a stranger cannot make the node forget others.
+        randoms = self._randoms
+        if len(randoms) >= _REMEMBERED_RANDOMS:
+            del randoms[next(iter(randoms))]
+        randoms[initiator_random] = None
 
     def _accept(
         self, exchange: Exchange, sigma1: Sigma1, payload: bytes, now: float

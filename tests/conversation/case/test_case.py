@@ -333,6 +333,30 @@ def test_busy(network: Network, node: Node, controller: FakeController) -> None:
     assert_nothing_left(node, sessions=1)
 
 
+def test_a_recorded_sigma1_leads_to_nothing(
+    network: Network, node: Node, controller: FakeController
+) -> None:
+    """Or a few of them, played again and again, would keep the node busy."""
+    recorded: list[Sigma1] = []
+
+    def record(sigma1: Sigma1) -> Sigma1:
+        recorded.append(sigma1)
+        return sigma1
+
+    conversation = send_sigma1(network, controller, record)
+    assert conversation.receive().opcode == Opcode.CASE_SIGMA2
+    for _ in range(8):
+        again = send_sigma1(network, controller, lambda sigma1: recorded[0])
+        with pytest.raises(RefusedError):
+            again.receive(5.0)
+    assert len(node.secure_channel.case) == 0
+    # What it remembers has an end.
+    for _ in range(64):
+        controller.case(NODE_ID)
+    conversation = send_sigma1(network, controller, lambda sigma1: recorded[0])
+    assert conversation.receive().opcode == Opcode.CASE_SIGMA2
+
+
 def test_eight_controllers_at_once(network: Network, node: Node) -> None:
     done: list[SecureSession | None] = []
     for number in range(8):
