@@ -294,6 +294,8 @@ class GpioBackend(BoardOrders):
         parts.sampler.forget()
         for cause in why.LATCHED:
             self.causes.set(cause, cause in parts.sampler.troubles)
+        if not failure:
+            self.causes.settle()
         if parts.is_diagnosing:
             parts.is_diagnosing = False
             self._tell(SelfTestCompleted())

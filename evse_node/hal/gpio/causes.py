@@ -32,15 +32,21 @@ FAULTS: Final = {
 }
 LATCHED: Final = frozenset({RCD_TRIP, EMERGENCY_STOP})
 """These stay until somebody acknowledges: by unplugging, a button, or `reset`."""
+_LATCHED_FAULTS: Final = frozenset(FAULTS[cause] for cause in LATCHED)
 
 
 class Causes:
-    """What is wrong now, told as faults: the first cause raises one, the last one ends it."""
+    """What is wrong now, told as faults: the first cause raises one, the last one ends it.
+
+    A fault outlives the process that told it. So each one counts as told until this process
+    has looked, by `settle`; those that latch, until somebody acknowledges.
+    """
 
     def __init__(self, tell: Callable[[HalEvent], None]) -> None:
         self._tell = tell
         self._present: set[str] = set()
         self._latched: set[str] = set()
+        self._inherited = set(FAULTS.values())
 
     @property
     def all(self) -> frozenset[str]:
@@ -63,6 +69,18 @@ class Causes:
         before = self._faults()
         self._latched &= self._present
         self._tell_changes(before)
+        self._disown(_LATCHED_FAULTS)
+
+    def settle(self) -> None:
+        """Let go of what an earlier process told, now that everything was looked at."""
+        self._disown(frozenset(FAULTS.values()) - _LATCHED_FAULTS)
+
+    def _disown(self, faults: frozenset[FaultState]) -> None:
+        gone = [fault for fault in FaultState if fault in self._inherited & faults]
+        self._inherited -= faults
+        for fault in gone:
+            if fault not in self._faults():
+                self._tell(FaultGone(fault))
 
     def retell(self) -> None:
         """Tell all faults anew."""

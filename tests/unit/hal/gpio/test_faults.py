@@ -301,3 +301,44 @@ def test_a_part_that_is_missing_at_the_start(part: str) -> None:
     bench.electronics.failing.clear()
     bench.attach()
     assert bench.electronics.open_count > 0
+
+
+class Restarted(GpioBench):
+    """A new process with the old one's memory: the fault was told, its cause is gone."""
+
+    def __init__(self, fault: FaultState, vehicle: PilotState = PilotState.A) -> None:
+        store = MemoryStore()
+        old = GpioBench()
+        Charger(old.backend, store, now=old.now).receive(FaultDetected(fault), old.now)
+        super().__init__()
+        self.electronics.vehicle = vehicle
+        self.charger = Charger(self.backend, store, now=self.now)
+        assert self.charger.state.faults == (fault,)
+        self.backend.attach(lambda event: self.charger.receive(event, self.now))
+        self.wait(2)
+
+
+class TestFaultsOfAnEarlierProcess:
+    @pytest.mark.parametrize("vehicle", [PilotState.A, PilotState.C])
+    def test_one_whose_cause_is_gone_ends(self, vehicle: PilotState) -> None:
+        assert Restarted(OTHER, vehicle).charger.state.faults == ()
+
+    @pytest.mark.parametrize("fault", [FaultState.GROUND_FAULT, FaultState.EMERGENCY_STOP])
+    def test_one_that_latches_waits_for_somebody(self, fault: FaultState) -> None:
+        bench = Restarted(fault, PilotState.C)
+        assert bench.charger.state.faults == (fault,)
+        bench.unplug()
+        assert bench.charger.state.faults == ()
+
+    def test_the_contactors_own_faults_are_not_the_boards(self) -> None:
+        wet = FaultState.CONTACT_WET_FAILURE
+        assert Restarted(wet).charger.state.faults == (wet,)
+
+    def test_one_whose_cause_is_still_there_lasts(self) -> None:
+        bench = Charging()
+        bench.electronics.inputs["emergency stop"] = True
+        bench.wait(1)
+        bench.backend.start_self_test()
+        bench.wait(3)
+        bench.unplug()
+        assert FaultState.EMERGENCY_STOP in bench.charger.state.faults
