@@ -88,7 +88,8 @@ class ControlClient:
             message = f"nobody listens on {self._address}" if known is None else _not_running(known)
             raise ControlError(message) from None
         except (OSError, HTTPException) as error:
-            raise ControlError(f"{self._address} does not answer: {error}") from None
+            # What is no HTTP is cited with its end of line.
+            raise ControlError(f"{self._address} does not answer: {str(error).strip()}") from None
         finally:
             connection.close()
         answer = _parse(text)

@@ -20,6 +20,7 @@ from evse_node.node import EvseNode
 from evse_node.state_machine.faults import FaultState
 from evse_node.state_machine.names import State
 from evse_node.storage import SqliteStore
+from evse_node.units import Milliamps, Milliwatts
 
 
 def config(folder: Path, **settings: object) -> NodeConfig:
@@ -118,6 +119,28 @@ async def test_everything_can_be_done_through_the_control_api(tmp_path: Path) ->
             await call(tmp_path, "POST", "/sim/fault", {"name": "Sunburn"})
     with pytest.raises(ControlError, match="no node runs"):
         find_node(tmp_path)
+
+
+async def test_faults_and_sun_through_the_control_api(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with EvseNode(config(tmp_path)) as node:
+        simulation = part(
+            await call(tmp_path, "POST", "/sim/temperature", {"celsius": 70}), "simulation"
+        )
+        assert simulation["temperature_mc"] == 70_000
+        await call(tmp_path, "POST", "/sim/fault", {"name": "OverVoltage"})
+        await until(lambda: node.state.state is State.FAULT)
+        await call(tmp_path, "POST", "/sim/clear-fault")
+        await call(tmp_path, "POST", "/clear-faults")
+        assert node.state.faults == ()
+        told: list[tuple[Milliwatts | None, float | None]] = []
+        monkeypatch.setattr(
+            node.charger, "set_surplus", lambda watts, now, valid_s: told.append((watts, valid_s))
+        )
+        await call(tmp_path, "POST", "/surplus", {"watts": 2_300, "seconds": 60})
+        await call(tmp_path, "POST", "/surplus", {"watts": 0})
+        assert told == [(2_300_000, 60), (0, None)]
 
 
 async def test_a_factory_reset_keeps_only_what_the_factory_gave(tmp_path: Path) -> None:
@@ -337,3 +360,32 @@ async def test_a_node_says_the_interaction_model_of_its_version(
     async with EvseNode(config(tmp_path, matter_version=version)) as node:
         endings = node.stack.exchanges.endings
         assert endings[PROTOCOL_INTERACTION_MODEL] == bytes((0x24, 0xFF, revision, 0x18))
+
+
+async def test_hardware_that_does_not_stop_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Stubborn(SimulatedBackend):
+        async def stop(self) -> None:
+            await super().stop()
+            raise HalError("the relay is stuck")
+
+    async with EvseNode(config(tmp_path), backend=Stubborn()):
+        pass
+    assert "the hardware did not stop: the relay is stuck" in caplog.text
+
+
+async def test_no_energy_through_a_cable_that_nobody_knows(tmp_path: Path) -> None:
+    async with EvseNode(config(tmp_path, charging="enabled")) as node:
+        node.car.cable_ma = None  # type: ignore[assignment]
+        node.car.plug_in()
+        node.car.demand()
+        await until(lambda: node.state.state is State.PLUGGED_IN_DEMAND)
+        assert node.state.offered_ma == 0
+        node.car.unplug()
+        await until(lambda: node.state.state is State.NOT_PLUGGED_IN)
+        node.car.cable_ma = Milliamps(20_000)
+        node.car.plug_in()
+        node.car.demand()
+        await until(lambda: node.state.state is State.PLUGGED_IN_CHARGING)
+        assert node.state.offered_ma == 20_000

@@ -145,7 +145,7 @@ def test_a_file_that_cannot_be_opened(folder: Path, name: str, message: str) -> 
     SqliteStore(folder).close()
 
 
-@pytest.mark.parametrize("damage", ["garbage", "truncated", "flipped"])
+@pytest.mark.parametrize("damage", ["garbage", "truncated", "flipped", "renamed"])
 def test_a_damaged_file_is_named(folder: Path, damage: str) -> None:
     store = SqliteStore(folder)
     for number in range(200):
@@ -158,6 +158,9 @@ def test_a_damaged_file_is_named(folder: Path, damage: str) -> None:
         content = b"not a database, but longer than a header would be" * 100
     elif damage == "truncated":
         content = content[: len(content) // 2]
+    elif damage == "renamed":
+        # Every value can still be read, but this one would not be found any more.
+        content = content.replace(b"key/100", b"zey/100")
     else:
         content = content[:4096] + bytes(4096) + content[8192:]
     path.write_bytes(content)

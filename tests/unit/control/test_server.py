@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from evse_node.control import server
 from evse_node.control.api import ApiError, JsonObject, JsonValue, is_object
 from evse_node.control.client import ControlClient, ControlError, find_node, write_control_file
 from evse_node.control.operations import OPERATIONS
@@ -65,9 +66,9 @@ def node() -> JournalNode:
 
 @pytest.fixture
 async def address(node: JournalNode) -> AsyncIterator[HostPort]:
-    server = ControlServer(node)
-    yield await server.start(HostPort("127.0.0.1", 0))
-    await server.close()
+    started = ControlServer(node)
+    yield await started.start(HostPort("127.0.0.1", 0))
+    await started.close()
     assert node.observers == []
 
 
@@ -199,13 +200,24 @@ async def test_changes_are_streamed(address: HostPort, node: JournalNode) -> Non
             await asyncio.sleep(0.001)
 
 
+async def test_a_quiet_stream_says_that_it_is_still_there(
+    address: HostPort, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "_KEEP_ALIVE_S", 0.01)
+    reader, writer = await asyncio.open_connection(address.host, address.port)
+    writer.write(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    async with asyncio.timeout(5):
+        await reader.readuntil(b": still here\n\n: still here\n\n")
+    writer.close()
+
+
 async def test_closing_ends_the_streams(node: JournalNode) -> None:
-    server = ControlServer(node)
-    address = await server.start(HostPort("127.0.0.1", 0))
+    started = ControlServer(node)
+    address = await started.start(HostPort("127.0.0.1", 0))
     reader, writer = await asyncio.open_connection(address.host, address.port)
     writer.write(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
     await reader.readuntil(b"\n\n")
-    await server.close()
+    await started.close()
     async with asyncio.timeout(5):
         await reader.read()
     writer.close()
@@ -238,3 +250,27 @@ def test_the_client_tells_who_does_not_answer(tmp_path: Path) -> None:
             ControlClient(address).call("GET", "/status")
         with pytest.raises(ControlError, match="no node runs on"):
             ControlClient(address, tmp_path).call("GET", "/status")
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (b"HTTP/1.1 200 OK\r\n\r\nhello", "is no evse-node (HTTP 200)"),
+        (b"HTTP/1.1 404 Not Found\r\n\r\n[]", "is no evse-node (HTTP 404)"),
+        (b"HTTP/1.1 500 No\r\n\r\n{}", "the node refuses"),
+        (b"SSH-2.0-server\r\n", "does not answer: SSH-2.0-server"),
+        (b"", "does not answer: Remote end closed connection without response"),
+    ],
+)
+async def test_the_client_tells_who_is_no_node(answer: bytes, message: str) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        writer.close()
+
+    other = await asyncio.start_server(serve, "127.0.0.1", 0)
+    address = HostPort(*other.sockets[0].getsockname())
+    with pytest.raises(ControlError) as caught:
+        await call(address, "GET", "/status")
+    assert str(caught.value).endswith(message)
+    other.close()
