@@ -20,7 +20,6 @@ from evse_node.matter.interaction.status import Status
 from evse_node.matter.timers import Timers
 from evse_node.records import dataclass
 
-ENABLE_KEY_SIZE: Final = 16
 _HOUR_S: Final = 3600.0
 _MAX_REBOOT_COUNT: Final = 0xFFFF
 _MAX_HOURS: Final = 0xFFFF_FFFF

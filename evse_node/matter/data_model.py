@@ -16,7 +16,7 @@ from evse_node.records import dataclass
 
 
 class Privilege(IntEnum):
-    """Access privileges; each implies the ones before it, save that Operate and up skip ProxyView.
+    """Access privileges; each implies the ones before it, but ProxyView only Administer does.
 
     Spec: Matter Core 1.3 "AccessControlEntryPrivilegeEnum"
     """
