@@ -89,6 +89,10 @@ class OpenEvseModel:
         self._boot()
         self._booting_until = self.clock() + self.boot_s
 
+    def press(self, name: str) -> None:
+        """Do at the controller itself what a command without words does."""
+        self._carry_out(name, [])
+
     @property
     def is_powered(self) -> bool:
         """Whether the socket is live."""
@@ -307,7 +311,7 @@ class ModelPort:
 
     def write(self, data: bytes) -> None:
         if not self.is_open:
-            raise HalError("model: not open")
+            raise ConnectionError("model: not open")
         self.deliver(self.model.receive(data))
 
     def deliver(self, data: bytes) -> None:

@@ -36,6 +36,7 @@ class OpenEvseBench:
             self.link, self.settings.ratings, pace=Pace(lost_s=7.0), clock=lambda: self.now
         )
         self.events: list[HalEvent] = []
+        self.step_s = STEP_S
         self.runs_polls = True
         self._poll_at = self.now
 
@@ -67,7 +68,7 @@ class OpenEvseBench:
 
     def wait(self, seconds: float) -> None:
         end = self.now + seconds
-        step_s = STEP_S if seconds < 5 else 5 * STEP_S
+        step_s = self.step_s if seconds < 5 else 5 * STEP_S
         while self.now < end - 1e-9:
             self.now += step_s
             self.port.deliver(self.model.update())

@@ -85,9 +85,9 @@ class Link(Protocol):
     """Talks to one controller.
 
     Each method raises HalError for whatever is wrong (silence, garbage, a wrong checksum, a
-    refusal), and within a time limit of its own; OSError from below is fine, too. They are
-    never called while another of them is at work. After `close` a link can be opened again,
-    also in another event loop.
+    refusal), and within a time limit of its own. OSError says that the port itself is gone,
+    and lets the link be opened anew soon. They are never called while another of them is at
+    work. After `close` a link can be opened again, also in another event loop.
     """
 
     @property

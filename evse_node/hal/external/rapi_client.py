@@ -55,7 +55,10 @@ class RapiClient:
         self._port.write(encode(text, self._next_sequence()))
 
     async def ask(self, text: str) -> Answer:
-        """Return the answer to a command. Raises HalError for silence and damage."""
+        """Return the answer to a command.
+
+        Raises HalError for silence and damage, OSError when the port is gone.
+        """
         self._damage = ""
         for _ in range(_ATTEMPTS):
             self._answer = None
@@ -79,7 +82,7 @@ class RapiClient:
 
     def _heard(self) -> Answer | None:
         if self._lost:
-            raise HalError(self._lost)
+            raise ConnectionError(self._lost)
         return self._answer
 
     async def get(self, text: str, *, least: int) -> tuple[str, ...]:

@@ -95,7 +95,7 @@ class SerialPort:
     def write(self, data: bytes) -> None:
         """Hand bytes to the kernel, whose buffer takes a command at once."""
         if self._serial is None:
-            raise HalError(f"{self.name} is not open")
+            raise ConnectionError(f"{self.name} is not open")
         try:
             written = os.write(self._fd, data)
         except BlockingIOError:

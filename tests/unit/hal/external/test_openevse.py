@@ -283,7 +283,7 @@ class TestOrders:
 class TestAtTheControllerItself:
     async def test_a_stop_there_holds(self, bench: OpenEvseBench) -> None:
         charge(bench)
-        bench.model._carry_out("FS", [])
+        bench.model.press("FS")
         bench.wait(20)
         assert not bench.is_powered()
         assert bench.model.state == SLEEPING
@@ -296,7 +296,7 @@ class TestAtTheControllerItself:
     async def test_a_start_there_does_not(self, bench: OpenEvseBench) -> None:
         bench.plug_in()
         bench.model.car = C
-        bench.model._carry_out("FE", [])
+        bench.model.press("FE")
         bench.wait(5)
         assert bench.model.state == SLEEPING
         assert not bench.is_powered()

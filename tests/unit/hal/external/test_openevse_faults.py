@@ -297,7 +297,7 @@ class TestClient:
         asked = asyncio.create_task(client.ask("GV"))
         await asyncio.sleep(0)
         port.on_lost("slow: pulled out")
-        with pytest.raises(HalError, match="pulled out"):
+        with pytest.raises(ConnectionError, match="pulled out"):
             await asked
 
     async def test_sequence_ids_go_round_without_zero(
