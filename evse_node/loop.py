@@ -37,7 +37,13 @@ class _DirectSelector(selectors.BaseSelector):
         self._keys: dict[FileDescriptorLike, selectors.SelectorKey] = {}
         self._direct_descriptor = _NO_DESCRIPTOR
         self._direct: Callable[[], None] = _nothing
+        self.on_error: Callable[[Exception], None] = _ignore
         self.is_disturbed = False
+
+    @property
+    def direct_descriptor(self) -> int | None:
+        """The descriptor that `set_direct` was called for."""
+        return None if self._direct_descriptor == _NO_DESCRIPTOR else self._direct_descriptor
 
     def set_direct(self, descriptor: int, callback: Callable[[], None]) -> None:
         """Call `callback` when this descriptor, which is not registered, can be read."""
@@ -101,7 +107,10 @@ class _DirectSelector(selectors.BaseSelector):
                     if events:
                         others.append((key, events))
             if is_called:
-                self._direct()
+                try:
+                    self._direct()
+                except Exception as error:
+                    self.on_error(error)
             if others or not is_called or self.is_disturbed:
                 return others
             if wait >= 0:
@@ -128,19 +137,29 @@ class NodeLoop(asyncio.SelectorEventLoop):
     """The loop of a process that is a node."""
 
     def __init__(self) -> None:
-        self._direct_selector = _DirectSelector()
-        super().__init__(self._direct_selector)
+        self._direct_selector = selector = _DirectSelector()
+        super().__init__(selector)
+        selector.on_error = self._on_direct_error
 
     def add_direct_reader(self, descriptor: int, callback: Callable[[], None]) -> None:
-        """Call `callback` whenever `descriptor` can be read; there is only one such reader.
+        """Call `callback` whenever `descriptor` can be read, outside of any task.
 
-        The callback runs outside of any task. It must not raise.
+        There is one such reader; while there is, others are ordinary ones.
         """
-        self._direct_selector.set_direct(descriptor, callback)
+        if self._direct_selector.direct_descriptor is None:
+            self._direct_selector.set_direct(descriptor, callback)
+        else:
+            self.add_reader(descriptor, callback)
 
-    def remove_direct_reader(self) -> None:
+    def remove_direct_reader(self, descriptor: int) -> None:
         """Undo `add_direct_reader`. May be repeated."""
-        self._direct_selector.clear_direct()
+        if self._direct_selector.direct_descriptor == descriptor:
+            self._direct_selector.clear_direct()
+        else:
+            self.remove_reader(descriptor)
+
+    def _on_direct_error(self, error: Exception) -> None:
+        self.call_exception_handler({"message": "Exception in direct reader", "exception": error})
 
     # What the direct reader sets going is to go on before the next datagram.
 
@@ -168,6 +187,10 @@ class NodeLoop(asyncio.SelectorEventLoop):
 
 def _nothing() -> None:
     """Do nothing."""
+
+
+def _ignore(error: Exception) -> None:
+    """Do nothing about an error."""
 
 
 def _descriptor(fileobj: FileDescriptorLike) -> int:

@@ -23,7 +23,8 @@ from evse_node.network import join_multicast, leave_multicast
 _LOGGER: Final = logging.getLogger(__name__)
 
 Address: TypeAlias = tuple[str, int, int, int]
-Event = TypeVar("Event", covariant=True)
+Event = TypeVar("Event")
+CovariantEvent = TypeVar("CovariantEvent", covariant=True)
 
 # Bounds how long the loop stays with the socket under a flood.
 _DATAGRAMS_PER_VISIT: Final = 32
@@ -35,7 +36,7 @@ _MAX_DATAGRAM: Final = 2048
 _RECEIVE_BUFFER: Final = 1 << 19
 
 
-class Stack(Protocol[Event]):
+class Stack(Protocol[CovariantEvent]):
     """The doors of a sans-IO stack, as the runtime uses them."""
 
     def receive_datagram(self, data: bytes, address: Address, now: float) -> None:
@@ -50,7 +51,7 @@ class Stack(Protocol[Event]):
     def datagrams_to_send(self, now: float) -> list[tuple[bytes, Address]]:
         """Return what is to be sent, in order, once."""
 
-    def next_event(self) -> Event | None:
+    def next_event(self) -> CovariantEvent | None:
         """Return the next event, or None."""
 
 
@@ -149,7 +150,7 @@ class Runtime(Generic[Event]):
             return
         loop = self._loop
         if isinstance(loop, NodeLoop):
-            loop.remove_direct_reader()
+            loop.remove_direct_reader(self._udp.fileno())
         else:
             loop.remove_reader(self._udp.fileno())
         self._finish_turn(self._clock())
@@ -197,25 +198,35 @@ class Runtime(Generic[Event]):
         """Do all that is due; return whether something was sent."""
         stack = self._stack
         self._is_turn_due = False
-        deadline = stack.get_timer()
-        if deadline is not None and deadline <= now:
-            stack.handle_timer(now)
-        while (event := stack.next_event()) is not None:
-            self._on_event(event)
-        outgoing = stack.datagrams_to_send(now)
-        if self._store.is_dirty and not self._commit():
-            outgoing = []
-        for data, address in outgoing:
-            try:
-                self._udp.sendto(data, address)
-            except OSError as error:
-                # Unreachable, no buffer, interface gone: MRP sends again, or gives up.
-                self.send_errors += 1
-                _LOGGER.debug("sending to %s failed: %s", address[0], error)
-        deadline = stack.get_timer()
-        if deadline is not None and (self._deadline is None or deadline < self._deadline):
-            self._arm(deadline, now)
+        try:
+            deadline = stack.get_timer()
+            if deadline is not None and deadline <= now:
+                stack.handle_timer(now)
+            while (event := stack.next_event()) is not None:
+                self._tell(event)
+            outgoing = stack.datagrams_to_send(now)
+            if self._store.is_dirty and not self._commit():
+                outgoing = []
+            for data, address in outgoing:
+                try:
+                    self._udp.sendto(data, address)
+                except OSError as error:
+                    # Unreachable, no buffer, interface gone: MRP sends again, or gives up.
+                    self.send_errors += 1
+                    _LOGGER.debug("sending to %s failed: %s", address[0], error)
+        finally:
+            # Whatever went wrong, the stack's deadlines are kept.
+            deadline = stack.get_timer()
+            if deadline is not None and (self._deadline is None or deadline < self._deadline):
+                self._arm(deadline, now)
         return bool(outgoing)
+
+    def _tell(self, event: Event) -> None:
+        try:
+            self._on_event(event)
+        except Exception:
+            # A defect; those who wait for an answer are not to pay for it.
+            _LOGGER.exception("event %s", type(event).__name__)
 
     def _commit(self) -> bool:
         """Return whether everything is durable. If not, answers wait for MRP to repeat them."""

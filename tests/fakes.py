@@ -10,7 +10,8 @@ from typing import Protocol
 
 from evse_node.matter.crypto import AeadKey
 from evse_node.matter.data_model import AuthMode, Subject
-from evse_node.matter.exchange import Exchange, ExchangeManager
+from evse_node.matter.exchange import Exchange
+from evse_node.matter.exchange_manager import ExchangeManager
 from evse_node.matter.message import Message
 from evse_node.matter.message_layer import GroupKeySource, MessageLayer
 from evse_node.matter.session import Address, SecureSession, SessionParameters

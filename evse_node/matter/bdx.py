@@ -15,7 +15,8 @@ from enum import IntEnum
 from typing import Final, TypeAlias
 
 from evse_node.errors import DecodeError, SessionError
-from evse_node.matter.exchange import Exchange, ExchangeManager
+from evse_node.matter.exchange import Exchange
+from evse_node.matter.exchange_manager import ExchangeManager
 from evse_node.matter.message import PROTOCOL_SECURE_CHANNEL, Message
 from evse_node.matter.session import SecureSession
 from evse_node.matter.status_report import GeneralCode, StatusReport

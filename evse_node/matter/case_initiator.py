@@ -34,7 +34,8 @@ from evse_node.matter.case_messages import (
     encode_sigma3,
 )
 from evse_node.matter.crypto import KeyPair, constant_time_equal, sha256
-from evse_node.matter.exchange import Exchange, ExchangeManager
+from evse_node.matter.exchange import Exchange
+from evse_node.matter.exchange_manager import ExchangeManager
 from evse_node.matter.fabric import Fabric
 from evse_node.matter.message import Message
 from evse_node.matter.session import Address, SecureSession, SessionParameters

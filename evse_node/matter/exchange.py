@@ -10,40 +10,33 @@ Spec: Matter Core 1.3 "Message Exchanges", "Message Reliability Protocol (MRP)"
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from math import inf
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from evse_node.errors import SessionError
 from evse_node.matter.message import (
     EXCHANGE_INITIATOR,
     EXCHANGE_RELIABLE,
-    PROTOCOL_SECURE_CHANNEL,
     Message,
     encode_message,
 )
-from evse_node.matter.mrp import MAX_TRANSMISSIONS, STANDALONE_ACK_TIMEOUT_S, backoff_s
+from evse_node.matter.mrp import MAX_TRANSMISSIONS, STANDALONE_ACK_TIMEOUT_S
 from evse_node.matter.session import (
-    Address,
-    GroupSession,
-    SecureSession,
     Session,
 )
-from evse_node.matter.session_table import SessionTable
-from evse_node.matter.status_report import CLOSE_SESSION, Opcode
-from evse_node.matter.timers import Timer, Timers
+from evse_node.matter.status_report import Opcode
+from evse_node.matter.timers import Timer
 
-# Plain integers: compared with every message.
+if TYPE_CHECKING:
+    from evse_node.matter.exchange_manager import ExchangeManager
+
+# A plain integer: compared with every message.
 _STANDALONE_ACK = int(Opcode.STANDALONE_ACK)
-_STATUS_REPORT = int(Opcode.STATUS_REPORT)
 
-MAX_EXCHANGES_PER_SESSION = 32
-MAX_UNSOLICITED_EXCHANGES = 256
-# Random bytes for the jitter of so many messages are drawn at once.
-_JITTER_BYTES = 64
+LAST_ACK_TIMEOUT_S = 90.0
+"""How long the last message may stay unacknowledged, however slow a peer says it is."""
 
 Responder = Callable[["Exchange", Message, float], None]
-Transmit = Callable[[bytes, Address], None]
 
 
 class ExchangeHandler(Protocol):
@@ -83,6 +76,7 @@ class Exchange:
         "handler",
         "id",
         "is_initiator",
+        "party",
         "session",
     )
 
@@ -93,12 +87,15 @@ class Exchange:
         exchange_id: int,
         is_initiator: bool,
         handler: ExchangeHandler | None,
+        party: int | None = None,
     ) -> None:
         self._manager = manager
         self.session = session
         self.id = exchange_id
         self.is_initiator = is_initiator
         self.handler = handler
+        # Whose share of exchanges it takes; see ExchangeManager.
+        self.party = party
         self._is_closing = False
         self._is_gone = False
         self._pending_ack: int | None = None
@@ -167,11 +164,12 @@ class Exchange:
         if self._is_closing or self._is_gone:
             return
         self._is_closing = True
-        self._response_at = inf
         if self._pending_ack is not None:
             self._flush_ack(now)
         if self._unacked is None:
             self._leave(now)
+        else:
+            self.expect_response(LAST_ACK_TIMEOUT_S, now)
 
     # For the manager.
 
@@ -285,6 +283,8 @@ class Exchange:
         self._response_at = inf
         if self._pending_ack is not None:
             self._flush_ack(now)
+        if self._is_closing:
+            self.session.is_defunct = True
         self.end(now, failed=True)
 
     def _leave(self, now: float) -> None:
@@ -319,148 +319,3 @@ class GroupExchange(Exchange):
 
     def expect_response(self, timeout_s: float, now: float) -> None:
         """Do nothing: nothing can come."""
-
-
-class ExchangeManager:
-    """All exchanges of a node: matching, creating, limits.
-
-    `transmit(datagram, address)` puts a datagram into the outbox. `endings` are bytes at
-    the end of every message that is sent of a protocol.
-    """
-
-    def __init__(
-        self,
-        sessions: SessionTable,
-        timers: Timers,
-        random_bytes: Callable[[int], bytes],
-        transmit: Transmit,
-    ) -> None:
-        self.sessions = sessions
-        self.timers = timers
-        self.transmit = transmit
-        self.endings: dict[int, bytes] = {}
-        self._random_bytes = random_bytes
-        self._responders: dict[int, Responder] = {}
-        self._next_id = int.from_bytes(random_bytes(2), "little")
-        self._jitter = bytearray()
-        self._count = 0
-        sessions.on_removed.append(self._on_session_removed)
-        sessions.announce_close = self._announce_close
-
-    def __len__(self) -> int:
-        return self._count
-
-    def register(self, protocol_id: int, responder: Responder, ending: bytes = b"") -> None:
-        """Let `responder` take messages of a protocol that open an exchange.
-
-        `ending` is sent at the end of every message of the protocol.
-        """
-        self._responders[protocol_id] = responder
-        self.endings[protocol_id] = ending
-
-    def open(self, session: Session, handler: ExchangeHandler) -> Exchange:
-        """Open an exchange as initiator. Raises SessionError when the session takes none."""
-        if session.is_closing:
-            raise SessionError("session is closing")
-        exchanges = session.exchanges
-        if len(exchanges) >= 2 * MAX_EXCHANGES_PER_SESSION:
-            raise SessionError("session has too many exchanges")
-        while True:
-            exchange_id = self._next_id & 0xFFFF
-            self._next_id = exchange_id + 1
-            key = exchange_id << 1 | 1
-            if key not in exchanges:
-                break
-        exchange = exchanges[key] = Exchange(self, session, exchange_id, True, handler)
-        self._count += 1
-        return exchange
-
-    def receive(self, session: Session, message: Message, is_duplicate: bool, now: float) -> None:
-        """Take a message that its session has authenticated (or that is unsecured)."""
-        # The lowest bit of the key is this node's role: 1 for initiator.
-        key = message.exchange_id << 1 | (not message.flags & EXCHANGE_INITIATOR)
-        exchange = session.exchanges.get(key)
-        if exchange is not None:
-            exchange.receive(message, is_duplicate, now)
-        elif not is_duplicate and self._may_open(session, message):
-            exchange = Exchange(self, session, message.exchange_id, False, None)
-            session.exchanges[key] = exchange
-            self._count += 1
-            exchange.deliver_first(self._responders[message.protocol_id], message, now)
-        elif message.flags & EXCHANGE_RELIABLE:
-            # An ephemeral exchange does nothing but acknowledge. That includes messages
-            # beyond the limits: sent again they would be duplicates and not delivered either.
-            self.send_ack(
-                session,
-                message.exchange_id,
-                not message.flags & EXCHANGE_INITIATOR,
-                message.counter,
-            )
-
-    def receive_group(self, session: GroupSession, message: Message, now: float) -> None:
-        """Take an authenticated group message."""
-        responder = self._responders.get(message.protocol_id)
-        if responder is None or not message.flags & EXCHANGE_INITIATOR:
-            return
-        self._count += 1
-        exchange = GroupExchange(self, session, message.exchange_id, False, None)
-        session.exchanges[message.exchange_id << 1] = exchange
-        exchange.deliver_first(responder, message, now)
-        exchange.close(now)
-
-    def send_ack(
-        self, session: Session, exchange_id: int, is_initiator: bool, counter: int
-    ) -> None:
-        """Send a standalone acknowledgement of a message.
-
-        Spec: Matter Core 1.3 "Standalone acknowledgement"
-        """
-        flags = EXCHANGE_INITIATOR if is_initiator else 0
-        _, datagram = session.seal(
-            encode_message(
-                flags, _STANDALONE_ACK, exchange_id, PROTOCOL_SECURE_CHANNEL, b"", counter
-            )
-        )
-        self.transmit(datagram, session.address)
-
-    # For exchanges.
-
-    def retry_delay_s(self, session: Session, transmission: int, now: float) -> float:
-        """Return how long to wait before a message is sent again, in seconds."""
-        if not self._jitter:
-            self._jitter += self._random_bytes(_JITTER_BYTES)
-        fraction = self._jitter.pop() / 255
-        return backoff_s(session.retry_interval_ms(now), transmission, fraction)
-
-    def forget(self, exchange: Exchange, now: float) -> None:
-        """Take an exchange that has ended out of its session."""
-        session = exchange.session
-        if session.exchanges.pop(exchange.id << 1 | exchange.is_initiator, None) is None:
-            return
-        self._count -= 1
-        if session.is_closing and not session.exchanges and isinstance(session, SecureSession):
-            self.sessions.remove(session, now)
-
-    def _may_open(self, session: Session, message: Message) -> bool:
-        return bool(
-            message.flags & EXCHANGE_INITIATOR
-            and message.protocol_id in self._responders
-            and not (message.opcode == _STANDALONE_ACK and not message.protocol_id)
-            and not session.is_closing
-            and self._count < MAX_UNSOLICITED_EXCHANGES
-            and len(session.exchanges) < MAX_EXCHANGES_PER_SESSION
-        )
-
-    def _on_session_removed(self, session: SecureSession, now: float) -> None:
-        for exchange in list(session.exchanges.values()):
-            exchange.end(now, failed=False)
-
-    def _announce_close(self, session: SecureSession, now: float) -> None:
-        exchange_id = self._next_id & 0xFFFF
-        self._next_id = exchange_id + 1
-        report = encode_message(
-            EXCHANGE_INITIATOR, _STATUS_REPORT, exchange_id, PROTOCOL_SECURE_CHANNEL, CLOSE_SESSION
-        )
-        # A session that has used up its counters can still be removed.
-        with suppress(SessionError):
-            self.transmit(session.seal(report)[1], session.address)

@@ -16,7 +16,7 @@ from evse_node.errors import CryptoError, DecodeError, EvseNodeError, SessionErr
 from evse_node.matter.counter import GroupPeers
 from evse_node.matter.crypto import AeadKey, aes_ctr
 from evse_node.matter.data_model import AuthMode, Subject
-from evse_node.matter.exchange import ExchangeManager
+from evse_node.matter.exchange_manager import ExchangeManager
 from evse_node.matter.message import (
     EXCHANGE_INITIATOR,
     EXCHANGE_RELIABLE,

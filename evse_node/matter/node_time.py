@@ -15,7 +15,7 @@ from typing import Final, TypeAlias
 from evse_node.errors import DecodeError, SessionError
 from evse_node.matter import stored
 from evse_node.matter.data_model import AttributePath
-from evse_node.matter.exchange import ExchangeManager
+from evse_node.matter.exchange_manager import ExchangeManager
 from evse_node.matter.interaction.read_client import ReadClient, Values
 from evse_node.matter.interaction.resumption import Connect
 from evse_node.matter.session import Address, SecureSession

@@ -12,7 +12,8 @@ from evse_node.matter.case import CaseCredentials
 from evse_node.matter.case_initiator import CaseCall, CaseInitiator, OnDone
 from evse_node.matter.case_responder import CaseResponder
 from evse_node.matter.certificate_time import LastKnownGoodTime
-from evse_node.matter.exchange import Exchange, ExchangeManager
+from evse_node.matter.exchange import Exchange
+from evse_node.matter.exchange_manager import ExchangeManager
 from evse_node.matter.fabric import FabricTable
 from evse_node.matter.message import PROTOCOL_SECURE_CHANNEL, Message
 from evse_node.matter.pase import CommissioningDoor, PaseResponder

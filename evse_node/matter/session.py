@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
 
-from evse_node.errors import DecodeError
+from evse_node.errors import DecodeError, SessionError
 from evse_node.matter.counter import ReceiveWindow, SendCounter, initial_counter
 from evse_node.matter.crypto import AeadKey
 from evse_node.matter.data_model import AuthMode, Subject
@@ -208,7 +208,11 @@ class SecureSession(Session):
 
     def seal(self, plaintext: bytes) -> tuple[int, bytes]:
         """Encrypt a message to the peer; see `Session.seal`."""
-        counter = self._send_counter.next()
+        try:
+            counter = self._send_counter.next()
+        except SessionError:
+            self.is_closing = self.is_defunct = True
+            raise
         header = SECURED_HEADER.pack(0, self.peer_id, 0, counter)
         nonce = encode_nonce(0, counter, self.local_node_id)
         return counter, header + self._encrypt(nonce, plaintext, header)

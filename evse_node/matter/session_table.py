@@ -188,6 +188,10 @@ class SessionTable:
         """
         return self._add_unsecured((node_id, address), address, SessionParameters(), now)
 
+    def unsecured(self) -> Iterator[UnsecuredSession]:
+        """Return all unsecured sessions, the oldest first."""
+        return iter(list(self._unsecured.values()))
+
     def find_own_unsecured(self, node_id: int) -> UnsecuredSession | None:
         """Return the session that this node opened with an ephemeral node id, or None."""
         return self._unsecured.get((node_id, None))

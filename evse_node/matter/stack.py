@@ -174,7 +174,8 @@ class MatterStack:
         opens its commissioning window.
         """
         self.administration.start(now)
-        self.interaction.resume_subscriptions(self.secure_channel.connect, now)
+        indices = frozenset(fabric.index for fabric in self.fabrics)
+        self.interaction.resume_subscriptions(self.secure_channel.connect, indices, now)
         self._mark_changed()
 
     # The doors.

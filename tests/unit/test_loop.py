@@ -53,8 +53,8 @@ def test_the_direct_reader_gets_what_comes(
         loop.add_direct_reader(ours.fileno(), on_readable)
         theirs.send(b"first")
         await asyncio.wait_for(over.wait(), 5)
-        loop.remove_direct_reader()
-        loop.remove_direct_reader()
+        loop.remove_direct_reader(ours.fileno())
+        loop.remove_direct_reader(ours.fileno())
         theirs.send(b"nobody listens")
         await asyncio.sleep(0.01)
 
@@ -86,6 +86,64 @@ def test_what_the_direct_reader_queues_goes_before_the_next_datagram(
 
     runner.run(main())
     assert journal == ["read 1", "soon 1", "read 2", "soon 2"]
+
+
+def test_a_second_reader_is_an_ordinary_one(
+    runner: asyncio.Runner, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    ours, theirs = pair
+    journal: list[str] = []
+
+    async def main() -> None:
+        loop = node_loop()
+        over = asyncio.Event()
+
+        def read(one: socket.socket, name: str) -> None:
+            one.recv(100)
+            journal.append(name)
+            if len(journal) == 2:
+                over.set()
+
+        theirs.setblocking(False)
+        loop.add_direct_reader(ours.fileno(), lambda: read(ours, "first"))
+        loop.add_direct_reader(theirs.fileno(), lambda: read(theirs, "second"))
+        theirs.send(b"one")
+        ours.send(b"two")
+        await asyncio.wait_for(over.wait(), 5)
+        loop.remove_direct_reader(theirs.fileno())
+        loop.remove_direct_reader(ours.fileno())
+
+    runner.run(main())
+    assert sorted(journal) == ["first", "second"]
+
+
+def test_an_error_of_the_direct_reader_does_not_end_the_loop(
+    runner: asyncio.Runner, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    ours, theirs = pair
+    errors: list[object] = []
+
+    async def main() -> None:
+        loop = node_loop()
+        told = asyncio.Event()
+
+        def on_error(loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+            errors.append(context["exception"])
+            told.set()
+
+        def on_readable() -> None:
+            ours.recv(100)
+            raise ValueError("defect")
+
+        loop.set_exception_handler(on_error)
+        loop.add_direct_reader(ours.fileno(), on_readable)
+        for _ in range(2):
+            told.clear()
+            theirs.send(b"one")
+            await asyncio.wait_for(told.wait(), 5)
+
+    runner.run(main())
+    assert [str(error) for error in errors] == ["defect", "defect"]
 
 
 def test_timers_run_in_spite_of_a_busy_direct_reader(

@@ -119,6 +119,20 @@ async def test_the_timer_follows_the_stack(peer: socket.socket) -> None:
     runtime.close()
 
 
+async def test_a_defect_costs_neither_the_answer_nor_the_timer(
+    peer: socket.socket, caplog: pytest.LogCaptureFixture
+) -> None:
+    stack = EchoStack([])
+    runtime = Runtime(stack, loopback_udp(), JournalStore([], peer), lambda event: 1 / 0)
+    runtime.start()
+    stack.deadline = asyncio.get_running_loop().time() + 0.01
+    peer.sendto(b"one", ("::1", runtime.port))
+    assert await receive(peer) == b"re:one"
+    await asyncio.wait_for(stack.timed.wait(), 5)
+    assert "ZeroDivisionError" in caplog.text
+    runtime.close()
+
+
 async def test_what_is_due_goes_out_with_the_answer(peer: socket.socket) -> None:
     stack = EchoStack([])
     runtime = Runtime(stack, loopback_udp(), JournalStore([], peer), lambda _: None)

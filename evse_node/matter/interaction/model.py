@@ -6,11 +6,12 @@ Spec: Matter Core 1.3, chapter 8 "Interaction Model Specification"
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Container
 
 from evse_node.errors import DecodeError, StatusError
 from evse_node.matter.data_model import Node
-from evse_node.matter.exchange import Exchange, ExchangeManager
+from evse_node.matter.exchange import Exchange
+from evse_node.matter.exchange_manager import ExchangeManager
 from evse_node.matter.interaction.encoding import message_end
 from evse_node.matter.interaction.event_log import EventLog
 from evse_node.matter.interaction.invoke import on_group_invoke_request, on_invoke_request
@@ -77,12 +78,13 @@ class InteractionModel:
         self._maximum_paths_per_invoke = maximum_paths_per_invoke
         exchanges.register(PROTOCOL_ID, self.on_message, message_end(revision))
 
-    def resume_subscriptions(self, connect: Connect, now: float) -> None:
+    def resume_subscriptions(self, connect: Connect, fabrics: Container[int], now: float) -> None:
         """Go on with the subscriptions in the store; called once after start.
 
-        Not to be called before fabrics and endpoints are complete.
+        `fabrics` are the indices of those that exist. Not to be called before these and
+        the endpoints are complete.
         """
-        Resumer(self.subscriptions, self._store, self._timers, connect).start(now)
+        Resumer(self.subscriptions, fabrics, self._store, self._timers, connect).start(now)
 
     def remove_fabric(self, fabric_index: int) -> None:
         """Forget what belongs to a fabric that is removed."""

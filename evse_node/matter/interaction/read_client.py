@@ -12,7 +12,8 @@ from typing import Final, TypeAlias
 
 from evse_node.errors import DecodeError, StatusError
 from evse_node.matter.data_model import AttributePath
-from evse_node.matter.exchange import Exchange, ExchangeManager
+from evse_node.matter.exchange import Exchange
+from evse_node.matter.exchange_manager import ExchangeManager
 from evse_node.matter.interaction.messages import Opcode
 from evse_node.matter.interaction.status import Status
 from evse_node.matter.interaction.transaction import (

@@ -9,7 +9,7 @@ Spec: Matter Core 1.3 "Subscription Activation", "Persisting subscriptions"
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import TypeAlias
 
 from evse_node.errors import DecodeError, SessionError, StatusError
@@ -35,12 +35,18 @@ RETRY_DELAYS_S = (10.0, 30.0, 90.0, 300.0, 900.0)
 
 
 class Resumer:
-    """Reconnects to the subscribers that the store knows."""
+    """Reconnects to the subscribers that the store knows, of the fabrics that exist."""
 
     def __init__(
-        self, subscriptions: Subscriptions, store: Store, timers: Timers, connect: Connect
+        self,
+        subscriptions: Subscriptions,
+        fabrics: Container[int],
+        store: Store,
+        timers: Timers,
+        connect: Connect,
     ) -> None:
         self._subscriptions = subscriptions
+        self._fabrics = fabrics
         self._store = store
         self._timers = timers
         self._connect = connect
@@ -53,6 +59,9 @@ class Resumer:
                 subscription, address = decode_record(
                     data, self._timers, self._subscriptions.report
                 )
+                if subscription.fabric_index not in self._fabrics:
+                    # Of a fabric that was never committed, or whose removal was cut short.
+                    raise DecodeError("the fabric does not exist")
                 self._subscriptions.add(subscription)
             except (DecodeError, StatusError) as error:
                 logger.warning("dropping subscription record %s: %s", key, error)

@@ -11,10 +11,15 @@ from collections.abc import Callable, Iterator
 
 from evse_node.errors import DecodeError, SessionError, StatusError
 from evse_node.matter.data_model import AttributePath, EventRecord
-from evse_node.matter.exchange import Exchange, ExchangeManager
+from evse_node.matter.exchange import Exchange
+from evse_node.matter.exchange_manager import ExchangeManager
 from evse_node.matter.interaction.encoding import encode_subscribe_response
 from evse_node.matter.interaction.event_log import EventLog
-from evse_node.matter.interaction.messages import Opcode, decode_subscribe_request
+from evse_node.matter.interaction.messages import (
+    Opcode,
+    SubscribeRequest,
+    decode_subscribe_request,
+)
 from evse_node.matter.interaction.paths import Access
 from evse_node.matter.interaction.read import check_path_count, without_known
 from evse_node.matter.interaction.report import ReportStream
@@ -88,15 +93,25 @@ class Subscriptions:
         request = decode_subscribe_request(payload)
         if not session.fabric_index:
             raise StatusError(Status.UNSUPPORTED_ACCESS)
-        key = (session.fabric_index, session.peer_node_id)
         if not request.keep_subscriptions:
-            self._replace_peer(key)
+            self._replace_peer((session.fabric_index, session.peer_node_id))
+        try:
+            subscription, stream = self._establish(session, request, now)
+        except (DecodeError, StatusError):
+            self._forget_replaced()
+            raise
+        PrimingTransaction(self, subscription, stream).send_next(exchange, now)
+
+    def _establish(
+        self, session: SecureSession, request: SubscribeRequest, now: float
+    ) -> tuple[Subscription, ReportStream]:
+        """Return a new subscription and its first report. Raises DecodeError, StatusError."""
         if request.minimum_interval_s > request.maximum_interval_s:
             raise DecodeError("minimum interval exceeds the maximum")
         check_path_count(request.read)
         subscription = Subscription(
             self._new_id(),
-            key,
+            (session.fabric_index, session.peer_node_id),
             request.minimum_interval_s,
             max(min(request.maximum_interval_s, MAX_INTERVAL_S), request.minimum_interval_s),
             request.read,
@@ -108,13 +123,16 @@ class Subscriptions:
             raise DecodeError("nothing to subscribe to")
         self.add(subscription)
         views = without_known(subscription.views, request.read.data_versions)
-        stream = subscription.priming_stream(views, statuses, self.event_log, now)
-        PrimingTransaction(self, subscription, stream).send_next(exchange, now)
+        return subscription, subscription.priming_stream(views, statuses, self.event_log, now)
 
     def _new_id(self) -> int:
         while True:
             subscription_id = int.from_bytes(self._random_bytes(4), "little")
-            if subscription_id and subscription_id not in self._subscriptions:
+            if (
+                subscription_id
+                and subscription_id not in self._subscriptions
+                and record_key(subscription_id) not in self._replaced
+            ):
                 return subscription_id
 
     def add(self, subscription: Subscription) -> None:
@@ -171,6 +189,7 @@ class Subscriptions:
         for subscription in self:
             if subscription.fabric_index == fabric_index:
                 self.end(subscription)
+        self._forget_replaced()
 
     # Reporting.
 
@@ -260,8 +279,8 @@ class ReportTransaction(Transaction):
             and subscription.state is State.REPORTING
             and self._subscriptions.find_session(subscription) is not None
         ):
-            subscription.activate(now)
             subscription.mark_all()
+            subscription.activate(now)
         else:
             self.abandoned(now)
 

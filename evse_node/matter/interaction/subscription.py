@@ -72,6 +72,8 @@ class Subscription:
         self._events: dict[EventPath, bool] = {}
         self._generation = -1
         self._next_event = request.event_minimum
+        # What is older has arrived; a report that gets lost begins here again.
+        self._unconfirmed_event = request.event_minimum
         self._dirty: dict[tuple[int, int], dict[int, AttributeEntry]] = {}
         self._is_due = False
         self._reported_at = 0.0
@@ -130,6 +132,7 @@ class Subscription:
 
     def mark_all(self) -> None:
         """Have everything reported, as after a report that did not arrive."""
+        self._next_event = self._unconfirmed_event
         self._dirty = {key: dict(view.entries) for key, view in self._views.items()}
         self._request_report()
 
@@ -198,6 +201,7 @@ class Subscription:
     def activate(self, now: float) -> None:
         """Begin, or go on, to wait for changes or the maximum interval."""
         self.state = State.ACTIVE
+        self._unconfirmed_event = self._next_event
         if self._keep_alive_timer is None:
             self._keep_alive_timer = self._timers.call_at(self._keep_alive_at(), self._keep_alive)
         if self._is_due:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 
 from evse_node.errors import DecodeError, SessionError, StatusError
 from evse_node.matter.exchange import Exchange
@@ -65,7 +66,8 @@ def refuse(exchange: Exchange, now: float, error: Exception) -> None:
     status, _ = wire_status(error)
     if exchange.is_open:
         logger.debug("interaction refused: %s", error)
-        send_status(exchange, status, now)
+        with suppress(SessionError):
+            send_status(exchange, status, now)
         exchange.close(now)
 
 

@@ -12,8 +12,17 @@ from evse_node.matter.case import CaseCredentials
 from evse_node.matter.case_messages import Identity, Sigma1
 from evse_node.matter.data_model import AuthMode
 from evse_node.matter.exchange import Exchange
+from evse_node.matter.exchange_manager import MAX_EXCHANGES_PER_PARTY
 from evse_node.matter.group_key import EpochKey, GroupKeySet
-from evse_node.matter.message import PROTOCOL_INTERACTION_MODEL, PROTOCOL_SECURE_CHANNEL, Message
+from evse_node.matter.message import (
+    EXCHANGE_INITIATOR,
+    EXCHANGE_RELIABLE,
+    PROTOCOL_INTERACTION_MODEL,
+    PROTOCOL_SECURE_CHANNEL,
+    Message,
+    MessageHeader,
+    encode_message,
+)
 from evse_node.matter.session import SecureSession, SessionParameters
 from evse_node.matter.status_report import (
     CLOSE_SESSION,
@@ -355,6 +364,36 @@ def test_a_recorded_sigma1_leads_to_nothing(
         controller.case(NODE_ID)
     conversation = send_sigma1(network, controller, lambda sigma1: recorded[0])
     assert conversation.receive().opcode == Opcode.CASE_SIGMA2
+
+
+def test_strangers_who_acknowledge_nothing_keep_nobody_out(
+    network: Network, node: Node, controller: FakeController
+) -> None:
+    controller.case(NODE_ID)
+    request = Sigma1(
+        *(bytes(32), 5, bytes(32), crypto.KeyPair.generate().public_key),
+        SessionParameters(idle_interval_ms=3_600_000, active_interval_ms=3_600_000),
+    )
+    payload = request.encode()
+    flags = EXCHANGE_INITIATOR | EXCHANGE_RELIABLE
+    for number in range(12 * 32):
+        peer, exchange_id = 1 + number // 32, number % 32
+        header = MessageHeader(0, 0, 1000 + number, source_node=peer)
+        datagram = header.encode() + encode_message(
+            flags, Opcode.CASE_SIGMA1, exchange_id, PROTOCOL_SECURE_CHANNEL, payload
+        )
+        node.layer.receive_datagram(datagram, address(9), network.now)
+    assert len(node.exchanges) <= MAX_EXCHANGES_PER_PARTY
+    # Neither those who have a session already nor strangers who mean it.
+    assert controller.request(PROTOCOL_INTERACTION_MODEL, 2, b"x") == (3, b"x")
+    stranger = FakeController(
+        *(network, address(100), NODE),
+        seed=1,
+        node_id=100,
+        authority=AUTHORITY,
+        ipk_epoch_key=IPK,
+    )
+    stranger.case(NODE_ID)
 
 
 def test_eight_controllers_at_once(network: Network, node: Node) -> None:

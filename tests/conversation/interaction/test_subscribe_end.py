@@ -18,6 +18,9 @@ from tests.interaction_client import (
 from tests.interaction_host import Client, InteractionHost
 from tests.sample_cluster import CLUSTER, LEVEL_PATH, UPTIME
 
+# Those that exist after a restart.
+FABRICS = {1}
+
 
 class TestEnding:
     def test_peer_that_does_not_know_the_subscription(
@@ -49,6 +52,27 @@ class TestEnding:
         host.samples[1].set(level=8)
         host.network.run(60)
         assert len(host.model.subscriptions) == 0
+
+    def test_a_refused_one_replaces_them_too(
+        self, host: InteractionHost, client: InteractionClient
+    ) -> None:
+        client.subscribe(LEVEL_PATH)
+        assert len(host.store.items("sub/")) == 1
+        with pytest.raises(WireStatusError):
+            client.subscribe(LEVEL_PATH, minimum=10, maximum=5, keep=False)
+        assert len(host.model.subscriptions) == 0
+        assert host.store.items("sub/") == []
+
+    def test_session_without_counters(
+        self, host: InteractionHost, controller: Client, client: InteractionClient
+    ) -> None:
+        client.subscribe(LEVEL_PATH)
+        controller.host_session._send_counter._value = 1 << 32
+        host.samples[1].set(level=8)
+        host.network.run(60)
+        assert len(host.model.subscriptions) == 0
+        assert len(host.sessions) == 0
+        assert len(host.exchanges) == 0
 
     def test_new_subscription_replaces_those_of_the_peer(
         self, host: InteractionHost, controller: Client, client: InteractionClient
@@ -189,7 +213,7 @@ class TestResumption:
             on_done(controller.connect(), now)
 
         again.samples[1].emit("Happened", number=9)
-        again.model.resume_subscriptions(connect, again.network.now)
+        again.model.resume_subscriptions(connect, FABRICS, again.network.now)
         again.network.run(5)
         assert calls == [(1, 0x2222, controller.address)]
         (report,) = reports_of(controller.reports)
@@ -209,7 +233,7 @@ class TestResumption:
         again = self.restart(host)
         controller.host = again
         controller.connect()
-        again.model.resume_subscriptions(_no_call, again.network.now)
+        again.model.resume_subscriptions(_no_call, FABRICS, again.network.now)
         again.network.run(5)
         assert len(reports_of(controller.reports)) == 1
 
@@ -221,7 +245,7 @@ class TestResumption:
         controller.host = again
         controller.connect()
         controller.report_status = Status.INVALID_SUBSCRIPTION
-        again.model.resume_subscriptions(_no_call, again.network.now)
+        again.model.resume_subscriptions(_no_call, FABRICS, again.network.now)
         again.network.run(5)
         assert len(again.model.subscriptions) == 0
         assert again.store.items("sub/") == []
@@ -243,7 +267,7 @@ class TestResumption:
             times.append(now)
             on_done(None, now)
 
-        again.model.resume_subscriptions(connect, again.network.now)
+        again.model.resume_subscriptions(connect, FABRICS, again.network.now)
         again.network.run(3600)
         assert len(times) == 6
         assert all(b - a >= 10 for a, b in pairwise(times))
@@ -255,7 +279,7 @@ class TestResumption:
     ) -> None:
         client.subscribe(LEVEL_PATH)
         again = self.restart(host)
-        again.model.resume_subscriptions(_no_call, again.network.now)
+        again.model.resume_subscriptions(_no_call, FABRICS, again.network.now)
         controller.host = again
         controller.connect()
         client.subscribe(LEVEL_PATH, keep=False)
@@ -264,10 +288,19 @@ class TestResumption:
         assert reports_of(controller.reports) == []
         assert len(again.store.items("sub/")) == 1
 
+    def test_record_of_a_fabric_that_is_gone(
+        self, host: InteractionHost, client: InteractionClient
+    ) -> None:
+        client.subscribe(LEVEL_PATH)
+        again = self.restart(host)
+        again.model.resume_subscriptions(_no_call, {2, 3}, again.network.now)
+        assert len(again.model.subscriptions) == 0
+        assert again.store.items("sub/") == []
+
     def test_record_that_cannot_be_read(self, host: InteractionHost) -> None:
         host.store.set("sub/00000001", b"\x15\x18")
         host.store.set("sub/00000002", b"?")
-        host.model.resume_subscriptions(_no_call, host.network.now)
+        host.model.resume_subscriptions(_no_call, FABRICS, host.network.now)
         assert host.store.items("sub/") == []
 
 

@@ -53,6 +53,23 @@ class TestEvents:
         reports = reports_of(controller.reports)
         assert [event.fields[0] for report in reports for event in report.events] == [2, 3, 4]
 
+    def test_events_of_a_report_that_got_lost_are_told_on_the_next_session(
+        self, host: InteractionHost, controller: Client, client: InteractionClient
+    ) -> None:
+        client.subscribe(urgent=[(1, CLUSTER, None)])
+        old = controller.host_session
+        host.network.lost = lambda data, source, to: to == controller.address
+        host.samples[1].emit("Happened", number=5)
+        host.network.run(0.05)
+        host.network.lost = lambda data, source, to: False
+        controller.connect()
+        host.sessions.remove(old, host.network.now)
+        host.samples[1].emit("Happened", number=6)
+        host.network.run(30)
+        reports = reports_of(controller.reports)
+        assert [e.fields for report in reports for e in report.events] == [{0: 5}, {0: 6}]
+        assert len(host.model.subscriptions) == 1
+
     def test_urgent_event_respects_the_minimum_interval(
         self, host: InteractionHost, controller: Client, client: InteractionClient
     ) -> None:

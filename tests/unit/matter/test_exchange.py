@@ -4,10 +4,10 @@ import pytest
 
 from evse_node.errors import SessionError
 from evse_node.matter.data_model import AuthMode
-from evse_node.matter.exchange import (
+from evse_node.matter.exchange import LAST_ACK_TIMEOUT_S, Exchange
+from evse_node.matter.exchange_manager import (
+    MAX_EXCHANGES_PER_PARTY,
     MAX_EXCHANGES_PER_SESSION,
-    MAX_UNSOLICITED_EXCHANGES,
-    Exchange,
 )
 from evse_node.matter.message import (
     EXCHANGE_ACK,
@@ -462,20 +462,62 @@ def test_own_exchanges_of_one_session_are_limited() -> None:
         pair.a.exchanges.open(pair.a_session, RecordingHandler())
 
 
-def test_exchanges_of_all_sessions_are_limited() -> None:
+def test_each_fabric_has_a_share_of_the_exchanges() -> None:
     pair = Pair()
     pair.answers = False
     pair.b_handler = RecordingHandler()
-    per_session = MAX_EXCHANGES_PER_SESSION - 2
-    for number in range(MAX_UNSOLICITED_EXCHANGES // per_session + 2):
-        a_session, _ = secure_pair(
-            pair.a, HERE, pair.b, THERE, pair.network.now, node_ids=(number, number)
-        )
-        for _ in range(per_session):
-            exchange = pair.a.exchanges.open(a_session, RecordingHandler())
-            exchange.send(PROTOCOL, REQUEST, b"", now=pair.network.now, reliable=False)
-    pair.network.run()
-    assert len(pair.b.exchanges) == MAX_UNSOLICITED_EXCHANGES
+
+    def request_with_sessions(fabric_index: int) -> None:
+        per_session = MAX_EXCHANGES_PER_SESSION - 2
+        for number in range(MAX_EXCHANGES_PER_PARTY // per_session + 2):
+            a_session, _ = secure_pair(
+                *(pair.a, HERE, pair.b, THERE, pair.network.now),
+                fabric_index=fabric_index,
+                node_ids=(number, number),
+            )
+            for _ in range(per_session):
+                exchange = pair.a.exchanges.open(a_session, RecordingHandler())
+                exchange.send(PROTOCOL, REQUEST, b"", now=pair.network.now, reliable=False)
+        pair.network.run()
+
+    request_with_sessions(2)
+    assert len(pair.b.exchanges) == MAX_EXCHANGES_PER_PARTY
+    request_with_sessions(3)
+    assert len(pair.b.exchanges) == 2 * MAX_EXCHANGES_PER_PARTY
+    for session in list(pair.b.sessions):
+        pair.b.sessions.remove(session, pair.network.now)
+    assert len(pair.b.exchanges) == 0
+    request_with_sessions(2)
+    assert len(pair.b.exchanges) == MAX_EXCHANGES_PER_PARTY
+
+
+def test_a_last_message_is_not_repeated_for_hours() -> None:
+    pair = Pair()
+    lazy = SessionParameters(idle_interval_ms=3_600_000, active_interval_ms=3_600_000)
+    _, session = secure_pair(
+        pair.a, HERE, pair.b, THERE, pair.network.now, node_ids=(7, 8), parameters=lazy
+    )
+    handler = RecordingHandler()
+    exchange = pair.b.exchanges.open(session, handler)
+    exchange.send(PROTOCOL, REQUEST, b"", now=pair.network.now)
+    pair.b.datagrams_to_send(pair.network.now)
+    exchange.close(pair.network.now)
+    pair.b.handle_timer(pair.network.now + LAST_ACK_TIMEOUT_S - 1)
+    assert len(pair.b.exchanges) == 1
+    pair.b.handle_timer(pair.network.now + LAST_ACK_TIMEOUT_S)
+    assert len(pair.b.exchanges) == 0
+    assert handler.closed == [True]
+    assert session.is_defunct
+
+
+def test_a_session_without_counters_says_nothing_and_goes() -> None:
+    pair = Pair()
+    exchange = pair.request(RecordingHandler())
+    pair.b_session._send_counter._value = 1 << 32
+    pair.network.run(200)
+    assert not pair.sent_by_b()
+    assert exchange not in pair.a_session.exchanges.values()
+    assert pair.b_session not in list(pair.b.sessions)
 
 
 def test_error_in_a_handler_closes_the_exchange_and_is_counted() -> None:
