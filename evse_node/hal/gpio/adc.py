@@ -36,8 +36,8 @@ class I2cBus(Protocol):
 
 def open_adc(spec: AdcSpec) -> Adc:
     """Open the converter. Raises HalError when its bus is not there."""
-    if spec.kind is AdcKind.ADS1115:
-        return Ads1115(open_i2c(spec.bus, "an ads1115"), spec.address)
+    if spec.kind.is_on_i2c:
+        return Ads1115(open_i2c(spec.bus, f"an {spec.kind.value}"), spec.address)
     return Mcp3x08(open_spi(spec.bus, spec.address, spec.speed_hz, f"an {spec.kind.value}"), spec)
 
 
@@ -98,6 +98,9 @@ class Mcp3x08:
 
 class Ads1115:
     """Four single-ended channels of 16 bits, each reading a conversion of its own.
+
+    An ADS1015 has the same registers, and 12 bits in the upper part of a result; what is
+    860 samples per second here is 3300 there.
 
     Full scale is 4.096 V; a count is 125 microvolts. A conversion takes 1.2 ms at 860
     samples per second; the chip's own "ready" bit ends the wait.

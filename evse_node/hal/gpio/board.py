@@ -104,6 +104,12 @@ class AdcKind(Enum):
     MCP3008 = "mcp3008"  # 10 bits, SPI
     MCP3208 = "mcp3208"  # 12 bits, SPI; also MCP3204
     ADS1115 = "ads1115"  # 16 bits, I2C, 860 samples per second
+    ADS1015 = "ads1015"  # 12 bits in the upper part of 16, otherwise the same
+
+    @property
+    def is_on_i2c(self) -> bool:
+        """Whether it has an address, and no chip select."""
+        return self in (AdcKind.ADS1115, AdcKind.ADS1015)
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,7 @@ BOARDS: Final = Path(__file__).parent / "boards"
 
 # The pin controllers of the Pi 5, the Pi 4, and the Pi 2 and 3.
 _PI_CHIPS: Final = ("pinctrl-rp1", "pinctrl-bcm2711", "pinctrl-bcm2835")
-_CHANNELS: Final = {AdcKind.MCP3008: 8, AdcKind.MCP3208: 8, AdcKind.ADS1115: 4}
+_CHANNELS: Final = {AdcKind.MCP3008: 8, AdcKind.MCP3208: 8, AdcKind.ADS1115: 4, AdcKind.ADS1015: 4}
 
 
 def board_names() -> list[str]:
@@ -167,7 +167,7 @@ def _contactor(table: TomlTable, chips: tuple[str, ...]) -> ContactorSpec:
 
 def _adc(table: TomlTable) -> AdcSpec:
     kind = AdcKind(table.one_of("kind", tuple(kind.value for kind in AdcKind)))
-    if kind is AdcKind.ADS1115:
+    if kind.is_on_i2c:
         spec = AdcSpec(kind, table.whole("bus", 0, 99, 1), table.whole("address", 3, 0x77, 0x48))
     else:
         spec = AdcSpec(
@@ -194,10 +194,10 @@ def _pilot_input(table: TomlTable, adc: AdcSpec) -> PilotInputSpec:
     high = _channel(table, adc)
     if table.has("low-channel"):
         return PilotInputSpec(high, _channel(table, adc, "low-"), 1)
-    if adc.kind is AdcKind.ADS1115:
+    if adc.kind.is_on_i2c:
         raise ConfigError(
-            f"{table.where('low-channel')} is missing: an ads1115 is too slow to catch both "
-            "levels of the pilot, give the channels of two peak detectors"
+            f"{table.where('low-channel')} is missing: an {adc.kind.value} is too slow to catch "
+            "both levels of the pilot, give the channels of two peak detectors"
         )
     return PilotInputSpec(high, None, table.whole("samples", 16, 200, 48))
 

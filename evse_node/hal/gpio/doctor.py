@@ -275,6 +275,6 @@ def _how(spec: LineSpec) -> str:
 
 
 def _bus(spec: AdcSpec) -> str:
-    if spec.kind.value == "ads1115":
+    if spec.kind.is_on_i2c:
         return f"{spec.kind.value} on /dev/i2c-{spec.bus} at 0x{spec.address:02x}"
     return f"{spec.kind.value} on /dev/spidev{spec.bus}.{spec.address}"

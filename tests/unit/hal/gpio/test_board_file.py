@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from evse_node.errors import ConfigError
+from evse_node.hal.contract import run_check
 from evse_node.hal.gpio.board import AdcKind, Bias, Board, LineSpec, RfidKind
 from evse_node.hal.gpio.board_file import board_names, load_board
 from evse_node.hal.gpio.modbus_meter import map_names
 from evse_node.hal.registry import create_backend
+from tests.contract.gpio_bench import GpioBench
 
 SMALL = """
 name = "small"
@@ -36,6 +39,26 @@ def test_shipped_boards_can_be_read(name: str) -> None:
     assert board.name
     if board.meter is not None and board.meter.map_name:
         assert board.meter.map_name in map_names()
+
+
+@pytest.mark.parametrize("name", board_names())
+async def test_shipped_boards_charge_a_car(name: str) -> None:
+    """Whatever is wired where: closed only with a ready vehicle, and off after the loss."""
+    await run_check(
+        "opens by itself when unplugged", GpioBench(replace(load_board(name), watchdog=None))
+    )
+
+
+@pytest.mark.parametrize("name", board_names())
+def test_shipped_boards_leave_the_buses_pins_alone(name: str) -> None:
+    """Lines that a bus or the pilot of the same board needs are no lines for anything else."""
+    board = load_board(name)
+    taken = {"GPIO2", "GPIO3"} if board.adc.kind.is_on_i2c else {"GPIO9", "GPIO10", "GPIO11"}
+    if not board.adc.kind.is_on_i2c:
+        taken.add("GPIO8")
+    taken |= {"GPIO18"} if name == "automation-hat" else {"GPIO12"}
+    used = {spec.line for spec in (*board.outputs().values(), *board.inputs().values())}
+    assert not used & taken
 
 
 def test_the_reference_board_has_everything() -> None:
