@@ -80,6 +80,33 @@ def test_a_value_set_and_deleted_leaves_nothing(folder: Path) -> None:
     store.close()
 
 
+def test_a_value_is_kept_as_it_was_given(folder: Path) -> None:
+    store = SqliteStore(folder)
+    value = bytearray(b"1")
+    store.set("a", value)
+    value[0] = 0
+    assert store.get("a") == b"1"
+    store.close()
+
+
+def test_a_commit_is_on_the_disk_before_it_returns(folder: Path) -> None:
+    store = SqliteStore(folder)
+    full = 2  # each commit is followed by a sync of the write-ahead log
+    assert store._connection.execute("PRAGMA synchronous").fetchone() == (full,)
+    assert store._connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    store.close()
+
+
+def test_the_write_ahead_log_stays_short(folder: Path) -> None:
+    store = SqliteStore(folder)
+    for number in range(200):
+        store.set("a", number.to_bytes(2, "big") * 2000)
+        store.commit()
+    log = folder / f"{DATABASE_NAME}-wal"
+    assert 0 < log.stat().st_size < 512 * 1024
+    store.close()
+
+
 def test_items_come_in_order_of_keys(folder: Path) -> None:
     store = SqliteStore(folder)
     for key in ("b/2", "a/1", "b/10"):
@@ -203,6 +230,23 @@ def test_changes_stay_pending_when_the_disk_refuses(folder: Path) -> None:
     store.commit()
     store = reopen(store, folder)
     assert store.get("a") == b"2"
+    store.close()
+
+
+def test_a_commit_that_fails_half_way_leaves_nothing_behind(folder: Path) -> None:
+    store = SqliteStore(folder)
+    refuse = "BEFORE INSERT ON entry WHEN new.key = 'b' BEGIN SELECT RAISE(FAIL, 'no'); END"
+    store._connection.execute(f"CREATE TEMP TRIGGER refuse {refuse}")
+    store.set("a", b"1")
+    store.set("b", b"2")
+    for _ in range(2):
+        with pytest.raises(StorageError, match=r"cannot be written \(no\)"):
+            store.commit()
+    store._connection.execute("DROP TRIGGER refuse")
+    assert store._connection.execute("SELECT count(*) FROM entry").fetchone() == (0,)
+    store.commit()
+    store = reopen(store, folder)
+    assert store.items("") == [("a", b"1"), ("b", b"2")]
     store.close()
 
 
