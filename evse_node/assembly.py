@@ -198,6 +198,8 @@ class Assembly:
             # The file is in order as XML, but does not define what the node serves.
             raise ConfigError(f"{file}: {error}") from None
         clock.on_changed.append(self.charger.on_timer)
+        # What is advertised may be the same all the while.
+        self.stack.window.on_changed.append(lambda now: on_changed())
         self.charger.observers.append(lambda snapshot, notices, now: on_changed())
         self.runtime: Runtime[StackEvent] = Runtime(self.stack, self._udp, store, self._on_event)
         self._closing.callback(self.runtime.close)

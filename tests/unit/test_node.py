@@ -389,3 +389,14 @@ async def test_no_energy_through_a_cable_that_nobody_knows(tmp_path: Path) -> No
         node.car.demand()
         await until(lambda: node.state.state is State.PLUGGED_IN_CHARGING)
         assert node.state.offered_ma == 20_000
+
+
+async def test_a_window_that_closes_is_told(tmp_path: Path) -> None:
+    async with EvseNode(config(tmp_path)) as node:
+        seen: list[bool] = []
+        node.watch(lambda: seen.append(node.stack.window.is_open))
+        await asyncio.sleep(0)
+        seen.clear()
+        node.stack.window.close(0.0)
+        await until(lambda: bool(seen))
+        assert seen == [False]
