@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from types import ModuleType
 
 from evse_node.errors import ConfigError
@@ -13,7 +14,9 @@ def load_extra(name: str, purpose: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ImportError as error:
+        package = name.partition(".")[0]
+        reason = "" if isinstance(error, ModuleNotFoundError) else f" ({error})"
         raise ConfigError(
-            f"{purpose} needs the package '{name.partition('.')[0]}', which cannot be imported "
-            f"({error}): pip install 'evse-node[gpio]'"
+            f"{purpose} needs the package '{package}'{reason}: "
+            f"{sys.executable} -m pip install 'evse-node[gpio]'"
         ) from None
