@@ -152,6 +152,42 @@ def test_session_values_are_fresh_on_each_read(host: ChargerHost) -> None:
     assert host.read("SessionDuration") == first + 3
 
 
+def test_one_message_reads_the_meter_once(
+    host: ChargerHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    charge(host)
+    read = host.backend.board.read
+    reads: list[float] = []
+    monkeypatch.setattr(host.backend.board, "read", lambda: reads.append(host.now) or read())
+    names = ("SessionDuration", "SessionEnergyCharged", "SessionEnergyDischarged")
+    host.run(0.5)
+    reads.clear()
+    assert [host.read(name) for name in names][2] == 0
+    assert len(reads) == 1
+    # What happens at the same time is seen all the same.
+    before = host.read("SessionEnergyCharged")
+    host.backend.unplug()
+    assert host.read("SessionEnergyCharged") == before
+    host.backend.plug_in()
+    assert host.read("SessionEnergyCharged") == 0
+
+
+def test_the_cluster_is_told_only_what_has_changed(
+    host: ChargerHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[set[str]] = []
+    put = host.evse.set
+    monkeypatch.setattr(
+        host.evse, "set", lambda **values: told.append(set(values)) or put(**values)
+    )
+    host.invoke("EnableCharging", None, 6_000, 16_000)
+    assert told == [{"supply_state", "charging_enabled_until", "maximum_charge_current"}]
+    host.invoke("EnableCharging", None, 6_000, 12_000)
+    assert told[1:] == [{"maximum_charge_current"}]
+    host.invoke("EnableCharging", None, 6_000, 12_000)
+    assert len(told) == 2
+
+
 def test_discharging_in_attributes_and_events(host: ChargerHost) -> None:
     until = host.epoch_s + 3600
     host.invoke("EnableDischarging", until, 10_000)

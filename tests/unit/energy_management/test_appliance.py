@@ -357,3 +357,19 @@ def test_the_meter_is_read_only_for_adjustments() -> None:
     bench.ask(HALF_ADJUSTMENT)
     assert bench.reads > 0
     assert bench.appliance.state.features == PFR
+
+
+def test_nobody_is_disturbed_while_nothing_happens() -> None:
+    bench = Bench(PROMISED)
+    bench.prompts.clear()
+    for _ in range(3):
+        bench.now += 1
+        bench.appliance.on_timer(bench.now)
+    assert bench.prompts == []
+    bench.tell(replace(PROMISED, supply=limited(10_000)))
+    assert bench.prompts == [False]
+    deadline = bench.appliance.next_deadline()
+    assert deadline is not None
+    bench.now = deadline
+    bench.appliance.on_timer(bench.now)
+    assert bench.prompts == [False, False]

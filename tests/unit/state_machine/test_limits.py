@@ -26,6 +26,21 @@ def test_a_withdrawn_claim_does_not_limit() -> None:
     assert limits.current_ma == 13_000  # the original stays
 
 
+def test_a_claim_that_stays_changes_nothing() -> None:
+    limits = Limits().with_claim(LimitSource.CIRCUIT, 32_000)
+    assert limits.with_claim(LimitSource.CIRCUIT, 32_000) is limits
+    assert limits.with_claim(LimitSource.CABLE, None) is limits
+    assert limits.with_claim(LimitSource.CABLE, 0) is not limits
+
+
+def test_without_some_claims() -> None:
+    limits = Limits().with_claim(LimitSource.CIRCUIT, 32_000).with_claim(LimitSource.GRID, 8_000)
+    assert limits.current_without(LimitSource.GRID) == 32_000
+    assert limits.current_without(LimitSource.CIRCUIT, LimitSource.SOLAR) == 8_000
+    assert limits.current_without(LimitSource.CIRCUIT, LimitSource.GRID) == 0
+    assert limits.current_without() == limits.current_ma == 8_000
+
+
 def test_a_claim_below_zero() -> None:
     with pytest.raises(ValueError, match="circuit"):
         Limits().with_claim(LimitSource.CIRCUIT, -1)
