@@ -1,5 +1,8 @@
 """What all clusters derived from Mode Base have in common: modes with tags, one of them chosen.
 
+StartUpMode and OnMode, which are optional, are left out: later revisions of these clusters
+forbid them, and the certification scripts do not know them in any.
+
 Spec: Matter Application Clusters 1.3 "Mode Base Cluster"
 """
 
@@ -8,15 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from evse_node.cluster.conformance import Presence
 from evse_node.cluster.definition import ClusterDefinition
-from evse_node.cluster.server import ClusterServer, Value, command, writer
-from evse_node.errors import StatusError
+from evse_node.cluster.server import ClusterServer, Value, command
 from evse_node.matter.data_model import InteractionContext
-from evse_node.matter.interaction.status import Status
 from evse_node.records import dataclass
-
-START_UP_MODE: Final = "StartUpMode"
 
 _SUCCESS: Final = 0x00
 _UNSUPPORTED_MODE: Final = 0x01
@@ -39,12 +37,6 @@ class Mode:
         }
 
 
-def may_have(definition: ClusterDefinition, attribute: str) -> bool:
-    """Return whether a revision of the cluster allows this attribute."""
-    conformance = definition.attribute(attribute).conformance
-    return conformance.evaluate(frozenset()) is Presence.OPTIONAL
-
-
 class ModeBase(ClusterServer):
     """Modes of which one is chosen; to be derived from, with `@serves`.
 
@@ -62,7 +54,6 @@ class ModeBase(ClusterServer):
     ) -> None:
         super().__init__(
             definition,
-            optional=[START_UP_MODE] if may_have(definition, START_UP_MODE) else [],
             values={
                 "supported_modes": [mode.to_struct() for mode in modes],
                 "current_mode": default.mode,
@@ -73,10 +64,8 @@ class ModeBase(ClusterServer):
         self._on_change = on_change
 
     def attached(self) -> None:
-        """Take up the mode for the start, or else the one that was kept."""
-        start = self.get("start_up_mode") if self.has_attribute("start_up_mode") else None
-        mode = self._modes.get(start) if isinstance(start, int) else None
-        self.change_to(mode or self.current, self.environment.now())
+        """Take up the mode that was kept."""
+        self.change_to(self.current, self.environment.now())
 
     @property
     def current(self) -> Mode:
@@ -95,13 +84,6 @@ class ModeBase(ClusterServer):
             if tag in mode.tags:
                 self.change_to(mode, now)
                 return
-
-    @writer("StartUpMode")
-    def write_start_up_mode(self, context: InteractionContext, value: Value) -> None:
-        """Name the mode to begin with after a restart; null keeps the one that was."""
-        if isinstance(value, int) and value not in self._modes:
-            raise StatusError(Status.CONSTRAINT_ERROR, reason=f"no mode {value}")
-        self.set(start_up_mode=value)
 
     @command
     def change_to_mode(self, context: InteractionContext, *, new_mode: int) -> Mapping[str, Value]:
