@@ -4,7 +4,8 @@ A charger offers a current on all its phases. A vehicle may use fewer phases, an
 charger may bear less; a plan that counts on the whole offer would then start too late.
 
 The most that it took for a minute counts. So neither the ramp at the start, nor a pause, nor a
-battery that is nearly full, nor an offer that is low for a time makes it look slow.
+battery that is nearly full, nor an offer that is low for a time makes it look slow. A meter
+that cannot tell phases apart makes each vehicle look as if it used them all.
 """
 
 from __future__ import annotations
