@@ -95,9 +95,12 @@ class ModbusEvseLink:
         self._orders: ControllerOrders | None = None
         self._kept: dict[Address, int] = {}
         self._is_kept_known = False
+        self._was_closed = self._has_restarted = False
         self._meter_values: MeterValues | None = None
         self._meter_at = self._metered_at = -inf
         self._is_meter_failing = False
+        self._meter_words: dict[int, int] = {}
+        self._meter_blocks_read = 0
 
     @property
     def traits(self) -> LinkTraits:
@@ -147,6 +150,7 @@ class ModbusEvseLink:
             sleep=self._sleep,
         )
         self._meter_at = -inf
+        self._meter_blocks_read = 0
         await self._read(chart.setup_blocks())
         await self._read(chart.status_blocks())
         await self._set_fallback()
@@ -157,7 +161,7 @@ class ModbusEvseLink:
             self._bus.close()
             self._bus = None
         self._orders = None
-        self._is_kept_known = False
+        self._was_closed = self._has_restarted = self._is_kept_known = False
         self._kept.clear()
         self._words.clear()
 
@@ -165,7 +169,8 @@ class ModbusEvseLink:
         """Read the controller, answer what it asks for, and read its meter now and then."""
         chart = self._chart
         await self._read(chart.status_blocks())
-        has_restarted = self._has_forgotten()
+        has_restarted = self._has_forgotten() or self._has_restarted
+        self._has_restarted = False
         if not has_restarted:
             await self._answer()
         words = self._words
@@ -179,10 +184,13 @@ class ModbusEvseLink:
         if orders is not None and orders.is_unavailable and Target.UNAVAILABLE not in chart.orders:
             # It cannot put state F on the pilot; it offers nothing instead.
             pilot = PilotState.F
+        is_closed = all(condition.holds(words) for condition in chart.closed)
+        if self._has_asked_anew(pilot, is_closed):
+            pilot = PilotState.B
         temperature = chart.temperature
         return ControllerStatus(
             pilot=pilot,
-            is_closed=all(condition.holds(words) for condition in chart.closed),
+            is_closed=is_closed,
             faults=self._faults(has_restarted),
             is_enabled=(
                 all(condition.holds(words) for condition in chart.enabled)
@@ -200,6 +208,10 @@ class ModbusEvseLink:
     async def apply(self, orders: ControllerOrders) -> None:
         """Write what is not as it is wanted; to open, whatever it is."""
         is_urgent = orders.must_open or orders.is_unavailable
+        if orders == self._orders and not is_urgent:
+            # Said again after it was silent: perhaps it was restarting.
+            await self._read(self._chart.status_blocks())
+            self._has_restarted = self._has_restarted or self._has_forgotten()
         self._orders = orders
         self._is_kept_known = False
         self._kept.clear()
@@ -291,6 +303,17 @@ class ModbusEvseLink:
         self._is_kept_known = False
         return True
 
+    def _has_asked_anew(self, pilot: PilotState, is_closed: bool) -> bool:
+        """Tell whether the vehicle has left state C since the status before, and is back.
+
+        A controller that asks before it closes has then opened, and waits to be answered.
+        """
+        was_closed, self._was_closed = self._was_closed, is_closed
+        orders = self._orders
+        asks = any(write.only_if is not None for write in self._chart.orders[Target.SUPPLY])
+        is_supplying = orders is not None and orders.is_enabled
+        return asks and was_closed and not is_closed and is_supplying and pilot.is_ready
+
     # Reading
 
     def _faults(self, has_restarted: bool) -> frozenset[FaultState]:
@@ -336,7 +359,11 @@ class ModbusEvseLink:
         return Milliamps(scale.milli(self._words))
 
     async def _read_meter(self) -> MeterValues | None:
-        """Return the meter's newest values, None when they are too old."""
+        """Return the meter's newest values, None when they are too old.
+
+        One block is read at a time, so that an order never waits for the whole meter; all of
+        them while nothing is known.
+        """
         meter = self._evse.meter
         now = self._clock()
         if meter is None:
@@ -345,17 +372,23 @@ class ModbusEvseLink:
             self._meter_values = None
         if now < self._meter_at:
             return self._meter_values
-        is_input = meter.chart.function == 4
-        words: dict[int, int] = {}
+        blocks = meter.chart.blocks()
+        table = Table.INPUT if meter.chart.function == 4 else Table.HOLDING
         try:
-            for start, length in meter.chart.blocks():
-                block = Block(Table.INPUT if is_input else Table.HOLDING, start, length)
-                words.update(enumerate(await self._opened().read(block, meter.unit), start))
-            values = meter.chart.values(words)
+            while self._meter_blocks_read < len(blocks):
+                start, length = blocks[self._meter_blocks_read]
+                words = await self._opened().read(Block(table, start, length), meter.unit)
+                self._meter_words.update(enumerate(words, start))
+                self._meter_blocks_read += 1
+                if self._meter_values is not None and self._meter_blocks_read < len(blocks):
+                    return self._meter_values
+            self._meter_blocks_read = 0
+            values = meter.chart.values(self._meter_words)
         except HalError as error:
             if not self._is_meter_failing:
                 _LOGGER.warning("the meter does not answer: %s", error)
             self._is_meter_failing = True
+            self._meter_blocks_read = 0
             self._meter_at = now + meter.retry_s
             return self._meter_values
         if self._is_meter_failing:

@@ -308,8 +308,14 @@ class TestMeters:
             assert (await link.read_status()).meter == first
             assert peer.faults.requests == asked + 1
             evse.now += 0.5
-            await link.read_status()
-            assert peer.faults.requests == asked + 4
+            evse.energy_wh = 1000.0
+            # One block with each status: an order does not wait for all of them.
+            assert (await link.read_status()).meter == first
+            assert peer.faults.requests == asked + 3
+            values = (await link.read_status()).meter
+            assert values is not None
+            assert values.imported_mwh == 1_000_000
+            assert peer.faults.requests == asked + 5
 
 
 class TestSmartEvse:
@@ -378,6 +384,19 @@ class TestSmartEvse:
             evse.turn_to("C")
             await link.read_status()
             assert evse.is_closed
+
+    async def test_a_vehicle_that_was_away_for_less_than_a_poll(self) -> None:
+        evse = SmartEvse()
+        async with linked(evse) as (link, _):
+            await self.charging(link, evse)
+            assert (await link.read_status()).is_closed
+            evse.turn_to("B")
+            evse.turn_to("C")
+            assert not evse.is_closed
+            status = await link.read_status()
+            assert (status.pilot, status.is_closed) == (PilotState.B, False)
+            status = await link.read_status()
+            assert (status.pilot, status.is_closed) == (PilotState.C, True)
 
     async def test_less_than_6_a_is_the_masters_to_clear(self) -> None:
         evse = SmartEvse()

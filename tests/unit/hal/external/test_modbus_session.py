@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from evse_node.charger import Charger, Snapshot
+from evse_node.charger import Charger, ChargerSettings, Snapshot
 from evse_node.hal.external.controller import ExternalController, Pace
 from evse_node.hal.external.modbus_evse import MeterOnBus, ModbusEvse, ModbusEvseLink
 from evse_node.hal.external.register_file import load_controller
@@ -21,7 +21,7 @@ from evse_node.state_machine.events import EnableCharging, LimitClaimed
 from evse_node.state_machine.faults import FaultState
 from evse_node.state_machine.limits import LimitSource
 from evse_node.state_machine.names import State
-from evse_node.state_machine.state import ContactorState
+from evse_node.state_machine.state import ContactorState, EvseSettings
 from evse_node.units import Milliamps
 from tests.modbus_evse_peer import (
     Controller,
@@ -35,6 +35,7 @@ from tests.modbus_evse_peer import (
 
 ENABLE = EnableCharging(None, Milliamps(6_000), Milliamps(16_000))
 STEP_S = 0.5
+CONTACTOR_S = 5.0
 
 
 class Site:
@@ -73,15 +74,16 @@ class Site:
         chart = load_controller(self.name)
         chart = replace(chart, pause_s=0, timeout_s=self.timeout_s, turnaround_s=0.02)
         evse = ModbusEvse(
-            chart=chart, modbus=modbus, meter=MeterOnBus(load_map("sdm630"), Meter.unit, 0)
+            chart=chart, modbus=modbus, meter=MeterOnBus(load_map("sdm630"), Meter.unit)
         )
         self.backend = ExternalController(
             ModbusEvseLink(evse, clock=lambda: self.now),
-            Ratings(phases=3, contactor_timeout_s=5),
+            Ratings(phases=3, contactor_timeout_s=CONTACTOR_S),
             pace=Pace(),
             clock=lambda: self.now,
         )
-        self.charger = Charger(self.backend, MemoryStore(), now=self.now)
+        settings = ChargerSettings(EvseSettings(contactor_timeout_s=CONTACTOR_S))
+        self.charger = Charger(self.backend, MemoryStore(), now=self.now, settings=settings)
         self.charger.observers.append(self._observe)
         await self.backend.attach(lambda event: self.charger.receive(event, self.now))
 
@@ -91,10 +93,11 @@ class Site:
     async def run(self, seconds: float, step_s: float = STEP_S) -> None:
         end = self.now + seconds
         while self.now < end:
-            await self.backend.poll()
             deadline = self.charger.next_deadline()
             if deadline is not None and deadline <= self.now:
                 self.charger.on_timer(self.now)
+            # One gives the orders, one sees what came of them.
+            await self.backend.poll()
             await self.backend.poll()
             self.controller.advance(step_s)
 
@@ -207,14 +210,27 @@ async def test_a_lost_link_is_a_fault_until_it_is_back(site: Site) -> None:
     assert site.is_charging
 
 
-async def test_a_restart_of_the_controller(site: Site) -> None:
+@pytest.mark.parametrize("is_asked_again", [False, True])
+async def test_a_restart_of_the_controller(site: Site, is_asked_again: bool) -> None:
     controller = site.controller
     await site.charge()
+    if is_asked_again:
+        # As after an answer that was lost.
+        site.backend._applied = None
     controller.restart()
     await site.run(20)
     assert site.faults == ()
     assert site.is_charging
     assert controller.limit_a == 16
+
+
+async def test_a_vehicle_that_was_away_for_less_than_a_poll(site: Site) -> None:
+    await site.charge()
+    site.controller.turn_to("B")
+    site.controller.turn_to("C")
+    await site.run(10)
+    assert site.faults == ()
+    assert site.is_charging
 
 
 async def test_an_answer_now_and_then_that_is_none(site: Site) -> None:
