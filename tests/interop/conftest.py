@@ -112,7 +112,8 @@ class NodeProcess:
         return codes
 
     def write_paa(self, folder: Path) -> Path:
-        self.cli("paa", "--output", str(folder))
+        command = (sys.executable, "-m", "evse_node", "paa", "--output", str(folder))
+        subprocess.run(command, capture_output=True, check=True)
         return folder
 
 

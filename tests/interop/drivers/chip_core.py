@@ -23,6 +23,7 @@ from chip.clusters.Attribute import EventReadResult, SubscriptionTransaction  # 
 from chip.clusters.Types import NullValue  # noqa: E402
 
 NODE_ID = 0x1234
+CONTROLLER_ID = 112233
 
 
 def plain(value: Any) -> Any:
@@ -75,16 +76,46 @@ class ChipCoreDriver:
             authority = self.authorities.NewCertificateAuthority(caIndex=fabric)
             admin = authority.NewFabricAdmin(vendorId=0xFFF1, fabricId=fabric)
             self.controllers[fabric] = admin.NewController(
-                nodeId=112233, paaTrustStorePath=self.paa_directory
+                nodeId=CONTROLLER_ID, paaTrustStorePath=self.paa_directory
             )
         return self.controllers[fabric]
 
-    async def do_commission(self, code: str, fabric: int = 1) -> int:
+    async def do_commission(self, code: str, fabric: int = 1, node: int = NODE_ID) -> int:
         return int(
             await self.controller(fabric).CommissionWithCode(
-                code, NODE_ID, ChipDeviceCtrl.DiscoveryType.DISCOVERY_NETWORK_ONLY
+                code, node, ChipDeviceCtrl.DiscoveryType.DISCOVERY_NETWORK_ONLY
             )
         )
+
+    async def do_let_read(self, node: int, reader: int) -> None:
+        """Let another node read what `node` has."""
+        entry = clusters.AccessControl.Structs.AccessControlEntryStruct
+        entries = [
+            entry(privilege=privilege, authMode=2, subjects=[subject], targets=NullValue)
+            for privilege, subject in ((5, CONTROLLER_ID), (1, reader))
+        ]
+        await self.controller(1).WriteAttribute(
+            node, [(0, clusters.AccessControl.Attributes.Acl(entries))]
+        )
+
+    async def do_take_time_from(self, node: int, source: int) -> None:
+        time = clusters.TimeSynchronization
+        await self.controller(1).SendCommand(
+            node,
+            0,
+            time.Commands.SetTrustedTimeSource(
+                time.Structs.FabricScopedTrustedTimeSourceStruct(nodeID=source, endpoint=0)
+            ),
+        )
+
+    async def do_read_time(self, node: int) -> dict[str, Any]:
+        """Return TimeSource and UTCTime."""
+        controller = self.controller(1)
+        controller.ExpireSessions(node)
+        time = clusters.TimeSynchronization
+        wanted = (time.Attributes.TimeSource, time.Attributes.UTCTime)
+        found = await controller.ReadAttribute(node, [(0, each) for each in wanted])
+        return {each.__name__: plain(found[0][time][each]) for each in wanted}
 
     async def do_read_all(self, fabric: int = 1) -> dict[str, Any]:
         result = await self.controller(fabric).Read(NODE_ID, attributes=[()])
