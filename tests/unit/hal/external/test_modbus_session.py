@@ -224,6 +224,18 @@ async def test_a_restart_of_the_controller(site: Site, is_asked_again: bool) -> 
     assert controller.limit_a == 16
 
 
+async def test_a_restart_that_takes_a_while(site: Site) -> None:
+    await site.charge()
+    await site.hang_up()
+    site.controller.restart()
+    await site.run(1.5)
+    await site.serve()
+    await site.run(15)
+    assert site.faults == ()
+    assert site.is_charging
+    assert site.controller.limit_a == 16
+
+
 async def test_a_vehicle_that_was_away_for_less_than_a_poll(site: Site) -> None:
     await site.charge()
     site.controller.turn_to("B")
