@@ -24,7 +24,7 @@ from evse_node.hal.external.capabilities import OrderedContactor, OrderedLock, O
 from evse_node.hal.external.link import ControllerOrders, ControllerStatus, Link, LinkTraits
 from evse_node.hal.external.liveness import Liveness
 from evse_node.hal.external.orders import Wishes
-from evse_node.hal.external.reading import read_once
+from evse_node.hal.external.reading import EarlyReading
 from evse_node.hal.external.teller import LOST, StatusTeller
 from evse_node.hal.gpio.watchdog import ServiceManager
 from evse_node.hal.interface import (
@@ -89,6 +89,7 @@ class ExternalController:
         self._clock = clock
         self._post: HalInbox | None = None
         self._task: asyncio.Task[None] | None = None
+        self._early = EarlyReading(link, clock)
         self._liveness = Liveness(service_manager)
         self._news = asyncio.Event()
         self._forget()
@@ -379,7 +380,7 @@ class ExternalController:
     def status(self) -> ControllerStatus:
         """Return the newest status. Before `start`, the controller itself is asked, once."""
         if self._post is None:
-            return read_once(self._link)
+            return self._early.status()
         status = self._teller.status
         if status is None or self._is_lost:
             raise HalError(f"the controller does not answer: {self._failure}")

@@ -4,12 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable
 from typing import Final
 
 from evse_node.errors import HalError
 from evse_node.hal.external.link import ControllerStatus, Link
 
 BEFORE_START_S: Final = 3.0
+_FRESH_S: Final = 10.0
+
+
+class EarlyReading:
+    """What a controller tells before the backend runs. Who asks soon again gets the same."""
+
+    def __init__(self, link: Link, clock: Callable[[], float]) -> None:
+        self._link = link
+        self._clock = clock
+        self._answer: tuple[ControllerStatus | HalError, float] | None = None
+
+    def status(self) -> ControllerStatus:
+        """Ask the controller, or return what it told just before. Raises HalError."""
+        now = self._clock()
+        if self._answer is None or now - self._answer[1] > _FRESH_S:
+            try:
+                self._answer = (read_once(self._link), now)
+            except HalError as error:
+                self._answer = (error, now)
+        answer = self._answer[0]
+        if isinstance(answer, HalError):
+            raise HalError(str(answer))
+        return answer
 
 
 def read_once(link: Link, limit_s: float = BEFORE_START_S) -> ControllerStatus:

@@ -332,11 +332,22 @@ class TestReadings:
     def test_before_start(self, link: PlayedLink) -> None:
         link.status = replace(IDLE, temperature_millicelsius=21_000)
         backend = ExternalController(link, Ratings())
-        assert backend.read_millicelsius() == 21_000
+        for _ in range(3):
+            assert backend.read_millicelsius() == 21_000
         assert link.calls == ["open", "status", "close"]
+
+    def test_nobody_answers_before_start(self, link: PlayedLink) -> None:
         link.failure = HalError("nobody there")
+        now = [0.0]
+        backend = ExternalController(link, Ratings(), clock=lambda: now[0])
+        for _ in range(3):
+            with pytest.raises(HalError, match="nobody there"):
+                backend.read_millicelsius()
+        assert link.calls == ["open", "close"]
+        now[0] += 60
         with pytest.raises(HalError, match="nobody there"):
             backend.read_millicelsius()
+        assert link.calls == ["open", "close"] * 2
 
 
 class TestLost:
