@@ -179,6 +179,7 @@ class EnergyManagementBridge:
     def _on_timer(self, now: float) -> None:
         self._charger.refresh_meter(now)
         self.appliance.on_timer(now)
+        self._arm()
 
     def _user_opt_out(self) -> frozenset[AdjustmentCause]:
         """Return for whom the chosen mode allows no optimization."""
