@@ -271,7 +271,8 @@ def open_udp(port: int, interface: str = "") -> socket.socket:
         udp.bind(("::", port))
     except OSError as error:
         udp.close()
-        reason = "is taken" if error.errno == errno.EADDRINUSE else error.strerror
+        is_taken = error.errno == errno.EADDRINUSE
+        reason = "is taken" if is_taken else f"cannot be used ({error.strerror})"
         raise ConfigError(
             f"port: {port} {reason}: give another one, or 0 for any free port"
         ) from None

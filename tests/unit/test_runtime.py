@@ -206,6 +206,8 @@ async def test_the_socket_takes_ipv4_too() -> None:
     with pytest.raises(ConfigError, match=f"port: {port} is taken: give another one"):
         open_udp(port)
     udp.close()
+    with pytest.raises(ConfigError, match=r"^port: 0 cannot be used \(No such device\): give"):
+        open_udp(0, "nowhere0")
 
 
 async def test_nothing_is_sent_until_the_state_can_be_kept(
