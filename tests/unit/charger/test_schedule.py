@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -13,7 +14,14 @@ from evse_node.state_machine.effects import EnergyTransferStarted, EnergyTransfe
 from evse_node.state_machine.events import Direction, LimitClaimed
 from evse_node.state_machine.limits import LimitSource
 from evse_node.state_machine.names import State, StoppedReason, SupplyState
-from evse_node.units import MATTER_EPOCH_UNIX_S, Milliamps
+from evse_node.state_machine.session import MeterReading
+from evse_node.units import (
+    MATTER_EPOCH_UNIX_S,
+    EpochSeconds,
+    Milliamps,
+    MilliwattHours,
+    Milliwatts,
+)
 from tests.charger_host import START_UTC_S, ChargerHost
 
 EVERY_DAY = 0x7F
@@ -187,6 +195,17 @@ class TestEnoughIsEnough:
         host.backend.plug_in()
         host.backend.demand()
         assert start_in_s(host) >= 0
+
+    def test_what_came_back_is_not_added(self) -> None:
+        host = scheduled({0: 20 * 60, 2: 7_000_000}, features=frozenset({"PREF", "V2X"}))
+        host.backend.plug_in()
+        both = MeterReading(MilliwattHours(5_000_000), MilliwattHours(2_000_000))
+        schedule = host.charger._planner.schedule
+        power, now = Milliwatts(7_360_000), EpochSeconds(host.epoch_s)
+        assert schedule.update(replace(host.charger.state, meter=both), power, now)
+        start_time = schedule.next_charge.start_time
+        assert start_time is not None
+        assert start_time - now == 10 * 3600 - 4_000_000 * 3600 // 7_360_000 - 900
 
     def test_another_mode_charges_on(self) -> None:
         host = self.ready()
