@@ -10,13 +10,15 @@ from collections.abc import Coroutine
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from evse_node.hal.external.bus_meter import MeterOnBus
 from evse_node.hal.external.controller import ExternalController
-from evse_node.hal.external.modbus_evse import MeterOnBus, ModbusEvse, ModbusEvseLink
+from evse_node.hal.external.modbus_evse import ModbusEvse, ModbusEvseLink
 from evse_node.hal.external.register_file import load_controller
 from evse_node.hal.gpio.board import ModbusSpec
 from evse_node.hal.gpio.modbus_meter import load_map
 from evse_node.hal.interface import HalEvent, Ratings
-from tests.modbus_evse_peer import Controller, LoopThread, Meter, Peer, Phoenix, SimpleEvse
+from tests.modbus_evse_models import Controller, Meter, Phoenix, SimpleEvse
+from tests.modbus_evse_peer import LoopThread, Peer
 
 _T = TypeVar("_T")
 STEP_S = 0.5

@@ -6,11 +6,10 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import replace
-from math import inf
 from typing import Final
 
 from evse_node.errors import HalError
+from evse_node.hal.external.bus_meter import BusMeter, MeterOnBus
 from evse_node.hal.external.link import ControllerOrders, ControllerStatus, LinkTraits
 from evse_node.hal.external.modbus_bus import ModbusBus, Sleep
 from evse_node.hal.external.registers import (
@@ -18,13 +17,11 @@ from evse_node.hal.external.registers import (
     Block,
     ControllerMap,
     Scale,
-    Table,
     Target,
     Write,
 )
 from evse_node.hal.gpio.board import ModbusSpec
-from evse_node.hal.gpio.modbus_meter import RegisterMap, load_pymodbus
-from evse_node.hal.interface import MeterValues
+from evse_node.hal.gpio.modbus_meter import load_pymodbus
 from evse_node.records import dataclass
 from evse_node.state_machine.control_pilot import MAXIMUM_OFFER_MA, MINIMUM_OFFER_MA, PilotState
 from evse_node.state_machine.faults import FaultState
@@ -33,21 +30,6 @@ from evse_node.units import Milliamps
 _LOGGER: Final = logging.getLogger(__name__)
 
 _INSTEAD: Final = {Target.UNAVAILABLE: Target.OPEN, Target.OPEN: Target.REST}
-
-
-@dataclass(frozen=True, slots=True)
-class MeterOnBus:
-    """A meter on the controller's bus, or within the controller. It is read every `every_s`.
-
-    One that does not answer is left alone for `retry_s`, so that it does not hold up the
-    controller; what it told before holds for `limit_s`.
-    """
-
-    chart: RegisterMap
-    unit: int
-    every_s: float = 1.0
-    retry_s: float = 2.0
-    limit_s: float = 6.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +67,6 @@ class ModbusEvseLink:
         # A package that is missing is told at once.
         load_pymodbus("a Modbus EVSE controller")
         self._evse = evse
-        self._clock = clock
         self._is_fallback_told = False
         self._chart = evse.chart
         self._sleep = sleep
@@ -96,11 +77,7 @@ class ModbusEvseLink:
         self._kept: dict[Address, int] = {}
         self._is_kept_known = False
         self._was_closed = self._has_restarted = False
-        self._meter_values: MeterValues | None = None
-        self._meter_at = self._metered_at = -inf
-        self._is_meter_failing = False
-        self._meter_words: dict[int, int] = {}
-        self._meter_blocks_read = 0
+        self._meter = None if evse.meter is None else BusMeter(evse.meter, evse.phases, clock)
 
     @property
     def traits(self) -> LinkTraits:
@@ -149,8 +126,8 @@ class ModbusEvseLink:
             has_single_writes=chart.has_single_writes,
             sleep=self._sleep,
         )
-        self._meter_at = -inf
-        self._meter_blocks_read = 0
+        if self._meter is not None:
+            self._meter.begin()
         await self._read(chart.setup_blocks())
         await self._read(chart.status_blocks())
         await self._set_fallback()
@@ -201,7 +178,7 @@ class ModbusEvseLink:
             limit_ma=self._current_ma(chart.limit),
             ampacity_ma=self._current_ma(chart.cable),
             temperature_millicelsius=None if temperature is None else temperature.milli(words),
-            meter=await self._read_meter(),
+            meter=None if self._meter is None else await self._meter.read(self._opened()),
             has_restarted=has_restarted,
         )
 
@@ -357,52 +334,6 @@ class ModbusEvseLink:
             if word == scale.word(orders.current_ma, self._words):
                 return orders.current_ma
         return Milliamps(scale.milli(self._words))
-
-    async def _read_meter(self) -> MeterValues | None:
-        """Return the meter's newest values, None when they are too old.
-
-        One block is read at a time, so that an order never waits for the whole meter; all of
-        them while nothing is known.
-        """
-        meter = self._evse.meter
-        now = self._clock()
-        if meter is None:
-            return None
-        if now - self._metered_at > meter.limit_s:
-            self._meter_values = None
-        if now < self._meter_at:
-            return self._meter_values
-        blocks = meter.chart.blocks()
-        table = Table.INPUT if meter.chart.function == 4 else Table.HOLDING
-        try:
-            while self._meter_blocks_read < len(blocks):
-                start, length = blocks[self._meter_blocks_read]
-                words = await self._opened().read(Block(table, start, length), meter.unit)
-                self._meter_words.update(enumerate(words, start))
-                self._meter_blocks_read += 1
-                if self._meter_values is not None and self._meter_blocks_read < len(blocks):
-                    return self._meter_values
-            self._meter_blocks_read = 0
-            values = meter.chart.values(self._meter_words)
-        except HalError as error:
-            if not self._is_meter_failing:
-                _LOGGER.warning("the meter does not answer: %s", error)
-            self._is_meter_failing = True
-            self._meter_blocks_read = 0
-            self._meter_at = now + meter.retry_s
-            return self._meter_values
-        if self._is_meter_failing:
-            _LOGGER.info("the meter answers again")
-        self._is_meter_failing = False
-        self._meter_at = now + meter.every_s
-        self._metered_at = now
-        phases = self._evse.phases
-        self._meter_values = replace(
-            values,
-            voltages_mv=values.voltages_mv[:phases],
-            currents_ma=values.currents_ma[:phases],
-        )
-        return self._meter_values
 
     # Fallback
 

@@ -13,7 +13,8 @@ from evse_node.hal.external.register_file import load_controller
 from evse_node.hal.gpio import commands
 from evse_node.hal.gpio.board import ModbusSpec
 from evse_node.hal.interface import Ratings
-from tests.modbus_evse_peer import LoopThread, Peer, Phoenix
+from tests.modbus_evse_models import Phoenix
+from tests.modbus_evse_peer import LoopThread, Peer
 
 
 def test_a_controller_whose_node_has_died_is_switched_off(

@@ -402,7 +402,14 @@ class TestRegistry:
         ours = EntryPoint("other", "evse_node.hal.simulated:create", registry.GROUP)
         broken = EntryPoint("broken", "evse_node.nowhere:create", registry.GROUP)
         monkeypatch.setattr(registry, "_entry_points", lambda: (ours, broken))
-        assert backend_names() == ["broken", "gpio", "modbus-evse", "other", "simulated"]
+        assert backend_names() == [
+            "broken",
+            "gpio",
+            "modbus-evse",
+            "openevse",
+            "other",
+            "simulated",
+        ]
         assert isinstance(create_backend("other", {}), SimulatedBackend)
         with pytest.raises(ConfigError, match="'broken' cannot be loaded"):
             create_backend("broken", {})

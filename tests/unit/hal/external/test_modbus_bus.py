@@ -14,7 +14,8 @@ from evse_node.errors import HalError
 from evse_node.hal.external.modbus_bus import ModbusBus
 from evse_node.hal.external.registers import Block, Table
 from evse_node.hal.gpio.board import ModbusSpec
-from tests.modbus_evse_peer import Peer, Phoenix, SimpleEvse
+from tests.modbus_evse_models import Phoenix, SimpleEvse
+from tests.modbus_evse_peer import Peer
 
 STATUS = Block(Table.HOLDING, 1000, 8)
 TIMEOUT_S = 0.15

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from evse_node.errors import HalError
+from evse_node.hal.external.bus_meter import MeterOnBus
 from evse_node.hal.external.link import ControllerOrders
-from evse_node.hal.external.modbus_evse import MeterOnBus, ModbusEvse, ModbusEvseLink
+from evse_node.hal.external.modbus_evse import ModbusEvse, ModbusEvseLink
 from evse_node.hal.external.register_file import load_controller
 from evse_node.hal.external.registers import Address, Fallback, Place, Scale, Table
 from evse_node.hal.gpio.board import ModbusSpec
@@ -19,7 +20,8 @@ from evse_node.hal.gpio.modbus_meter import load_map
 from evse_node.state_machine.control_pilot import PilotState
 from evse_node.state_machine.faults import FaultState
 from evse_node.units import Milliamps
-from tests.modbus_evse_peer import Controller, Meter, Peer, Phoenix, SimpleEvse, SmartEvse
+from tests.modbus_evse_models import Controller, Meter, Phoenix, SimpleEvse, SmartEvse
+from tests.modbus_evse_peer import Peer
 
 NAMES = {SimpleEvse: "simpleevse", Phoenix: "phoenix-em-cp-pp-eth", SmartEvse: "smartevse"}
 REST = ControllerOrders()

@@ -9,8 +9,9 @@ from dataclasses import replace
 import pytest
 
 from evse_node.charger import Charger, ChargerSettings, Snapshot
+from evse_node.hal.external.bus_meter import MeterOnBus
 from evse_node.hal.external.controller import ExternalController, Pace
-from evse_node.hal.external.modbus_evse import MeterOnBus, ModbusEvse, ModbusEvseLink
+from evse_node.hal.external.modbus_evse import ModbusEvse, ModbusEvseLink
 from evse_node.hal.external.register_file import load_controller
 from evse_node.hal.gpio.board import ModbusSpec
 from evse_node.hal.gpio.modbus_meter import load_map
@@ -23,15 +24,8 @@ from evse_node.state_machine.limits import LimitSource
 from evse_node.state_machine.names import State
 from evse_node.state_machine.state import ContactorState, EvseSettings
 from evse_node.units import Milliamps
-from tests.modbus_evse_peer import (
-    Controller,
-    LoopThread,
-    Meter,
-    Peer,
-    Phoenix,
-    SimpleEvse,
-    SmartEvse,
-)
+from tests.modbus_evse_models import Controller, Meter, Phoenix, SimpleEvse, SmartEvse
+from tests.modbus_evse_peer import LoopThread, Peer
 
 ENABLE = EnableCharging(None, Milliamps(6_000), Milliamps(16_000))
 STEP_S = 0.5

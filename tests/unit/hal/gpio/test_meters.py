@@ -14,7 +14,8 @@ from evse_node.hal.gpio.modbus_meter import ModbusMeter, load_map, map_names, op
 from evse_node.hal.gpio.pollers import PolledMeter, PulseMeter
 from evse_node.hal.interface import MeterValues, Ratings
 from evse_node.units import MilliwattHours, Milliwatts
-from tests.modbus_evse_peer import Controller, Peer
+from tests.modbus_evse_models import Controller
+from tests.modbus_evse_peer import Peer
 
 
 class Registers:
