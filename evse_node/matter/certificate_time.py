@@ -18,8 +18,6 @@ from evse_node.units import epoch_s_from_utc_ms
 # else is unknown, it is not earlier.
 RELEASE_EPOCH_S: Final = 815_270_400
 _KEY = "counter/last_known_good_epoch_s"
-# A clock that is set needs to be remembered only now and then.
-_STEP_S = 30 * 24 * 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +42,9 @@ class LastKnownGoodTime:
     """Remembers the latest time that certainly has come; persisted.
 
     `utc_ms` is Unix time in milliseconds, or None while the clock is not set. The
-    certificates of a committed fabric prove that their validity has begun.
+    certificates of a committed fabric prove that their validity has begun. A clock proves
+    nothing: by a wrong one that was remembered, certificates would be over for good, and
+    with them whoever could set the clock right.
     """
 
     def __init__(
@@ -62,16 +62,11 @@ class LastKnownGoodTime:
         utc_ms = self._utc_ms()
         if utc_ms is None:
             return CertificateTime(self._epoch_s, is_lower_bound=True)
-        epoch_s = max(0, epoch_s_from_utc_ms(utc_ms))
-        self._observe(epoch_s - _STEP_S)
-        return CertificateTime(epoch_s)
+        return CertificateTime(max(0, epoch_s_from_utc_ms(utc_ms)))
 
     def _on_committed(self, index: int) -> None:
         fabric = self._fabrics.get(index)
-        if fabric is not None:
-            self._observe(_latest_start(fabric))
-
-    def _observe(self, epoch_s: int) -> None:
+        epoch_s = 0 if fabric is None else _latest_start(fabric)
         if epoch_s > self._epoch_s:
             self._epoch_s = epoch_s
             self._store.set(_KEY, epoch_s.to_bytes(8, "little"))
