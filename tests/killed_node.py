@@ -186,10 +186,21 @@ class FileDrivers(linux.LinuxDrivers):
 
 
 class Killer:
-    """Starts, kills and looks. `is_on` tells whether the coil's line is driven."""
+    """Starts, kills and looks. `is_on` tells whether the coil's line is driven.
 
-    def __init__(self, folder: Path, config: Path, board: Path, is_on: Callable[[], bool]) -> None:
+    `pace_s` is about what a start takes.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        config: Path,
+        board: Path,
+        is_on: Callable[[], bool],
+        pace_s: float = 1.0,
+    ) -> None:
         self.folder, self._config, self._board, self.is_on = folder, config, board, is_on
+        self._pace_s = pace_s
         self._process: subprocess.Popen[bytes] | None = None
         self.left_on = 0
         self.session_id = -1
@@ -211,10 +222,11 @@ class Killer:
             assert time.monotonic() < end, f"no change: {self.log.read_text()[-3000:]}"
             assert self._process is not None
             assert self._process.poll() is None, f"it has ended: {self.log.read_text()[-3000:]}"
-            time.sleep(0.005)
+            time.sleep(0.005 * self._pace_s)
 
-    def one_round(self, dice: random.Random, pace_s: float) -> str:
-        """Start, kill at some instant, make safe. `pace_s` is about what a start takes."""
+    def one_round(self, dice: random.Random) -> str:
+        """Start it and kill it at some instant."""
+        pace_s = self._pace_s
         phase = dice.choice(("start", "charging", "charging", "stop"))
         turn_to(self.folder, PilotState.C)
         self.start()

@@ -14,7 +14,7 @@ from tests.killed_node import Killer, config, turn_to
 
 ROUNDS = 3
 # A start takes so long in emulation.
-PACE_S = 6.0
+PACE_S = 10.0
 
 
 def test_a_killed_node_is_made_safe_and_starts_again(tmp_path: Path) -> None:
@@ -24,12 +24,12 @@ def test_a_killed_node_is_made_safe_and_starts_again(tmp_path: Path) -> None:
     (tmp_path / "real").touch()
     chip = make_chip()
     electronics = GuestElectronics(chip)
-    killer = Killer(tmp_path, file, board, lambda: chip.is_high(CONTACTOR))
+    killer = Killer(tmp_path, file, board, lambda: chip.is_high(CONTACTOR), PACE_S)
     went_on = 0
     try:
         dice = random.Random(4)
         for _ in range(ROUNDS):
-            killer.one_round(dice, PACE_S)
+            killer.one_round(dice)
             went_on += (PWM / "enable").exists() and (PWM / "enable").read_text().strip() == "1"
             assert killer.make_safe() == "contactor 1: off\npilot: off\n"
             assert not chip.is_high(CONTACTOR)
@@ -39,7 +39,7 @@ def test_a_killed_node_is_made_safe_and_starts_again(tmp_path: Path) -> None:
         assert went_on
         turn_to(tmp_path, PilotState.C)
         killer.start()
-        killer.until_on(True, 60)
+        killer.until_on(True, 30 * PACE_S)
         killer.stop()
         assert not chip.is_high(CONTACTOR)
     finally:

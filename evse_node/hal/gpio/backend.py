@@ -74,7 +74,6 @@ class GpioBackend(BoardOrders):
         self._ready: asyncio.Event | None = None
         self._threads: list[threading.Thread] = []
         self._halt = threading.Event()
-        self._told_pilot: PilotState | None = None
         self._meter_answered = False
 
         self.control_pilot = self

@@ -14,7 +14,7 @@ from evse_node.hal.gpio.drivers import Drivers
 from evse_node.hal.gpio.parts import Parts
 from evse_node.hal.gpio.temperature import read_plausible
 from evse_node.hal.interface import ContactorFeedback, HalEvent, HalInbox, MeterValues
-from evse_node.state_machine.control_pilot import PilotOutput, duty_permille
+from evse_node.state_machine.control_pilot import PilotOutput, PilotState, duty_permille
 from evse_node.units import Milliamps, Milliwatts
 
 _LOGGER: Final = logging.getLogger(__name__)
@@ -41,6 +41,7 @@ class BoardOrders:
         self._output = PilotOutput.X1
         self._duty_permille = 1000
         self._told_closed: bool | None = None
+        self._told_pilot: PilotState | None = None
         self.causes = why.Causes(self._tell)
 
     def _on_inputs_lost(self, parts: Parts, error: Exception) -> None:
@@ -118,10 +119,22 @@ class BoardOrders:
         parts = self._open_parts
         openings = parts.gate.openings
         reason = self._why_open(parts)
-        if reason:
-            raise HalError(f"the contactor stays open: {reason}")
-        parts.gate.close(openings)
+        try:
+            if reason:
+                raise HalError(f"the contactor stays open: {reason}")
+            parts.gate.close(openings)
+        except HalError:
+            if not self._has_vehicle_just_left(parts):
+                raise
         self._update_feedback()
+
+    def _has_vehicle_just_left(self, parts: Parts) -> bool:
+        """Tell whether it is ready no more, which is not told yet: no fault of the contactor."""
+        told, pilot = self._told_pilot, parts.sampler.pilot
+        was_ready = told is not None and told.is_ready
+        is_known = pilot is not None and not pilot.is_ready
+        is_fine = not parts.gate.is_broken and not self.causes.all and not parts.sampler.troubles
+        return was_ready and is_known and is_fine
 
     def _why_open(self, parts: Parts) -> str:
         if parts.check.failure != "":

@@ -172,6 +172,22 @@ def test_a_contactor_that_does_not_close(bench: Charging) -> None:
     assert not any(bench.electronics.coils.values())
 
 
+def test_a_vehicle_that_leaves_just_then_is_no_fault_of_the_contactor(bench: Charging) -> None:
+    bench.no_demand()
+    bench.wait(1)
+    bench.backend._told_pilot = PilotState.C
+    assert bench.electronics.vehicle is PilotState.B
+    bench.backend.contactor.close()
+    assert not bench.is_powered()
+    bench.backend._told_pilot = PilotState.B
+    with pytest.raises(HalError, match="the pilot shows B"):
+        bench.backend.contactor.close()
+    bench.demand()
+    bench.wait(2)
+    assert bench.is_powered()
+    assert not bench.charger.state.faults
+
+
 def test_a_coil_line_that_cannot_be_driven_is_let_go_of(bench: Charging) -> None:
     bench.electronics.failing.add("contactor 1")
     bench.no_demand()

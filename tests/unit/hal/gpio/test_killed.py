@@ -18,7 +18,6 @@ from tests.killed_node import COIL, OUTPUTS, Killer, make_files, turn_to
 
 KILLS = int(os.environ.get("EVSE_NODE_KILLS", "8"))
 SEED = int(os.environ.get("EVSE_NODE_SEED", "1"))
-PACE_S = 1.0
 
 
 @pytest.fixture
@@ -39,7 +38,7 @@ def test_killed_at_any_instant(killer: Killer, tmp_path: Path) -> None:
     dice = random.Random(SEED)
     channel = tmp_path / "pwm/pwmchip0/pwm0"
     for _ in range(KILLS):
-        killer.one_round(dice, PACE_S)
+        killer.one_round(dice)
         told = killer.make_safe()
         assert told.splitlines() == [*(f"{name}: off" for name in OUTPUTS), "pilot: off"]
         assert {name: (tmp_path / "lines" / name).read_text() for name in OUTPUTS} == dict.fromkeys(
