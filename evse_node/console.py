@@ -24,6 +24,8 @@ from evse_node.loop import NodeLoop
 from evse_node.node import EvseNode
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+# Nobody reads more lines than this allows.
+_SETTLING_S: Final = 0.1
 _LOG_FORMAT: Final = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 
 
@@ -73,7 +75,7 @@ async def _serve(config: NodeConfig) -> None:
             drawing = await asyncio.create_subprocess_exec(*command)
             await drawing.wait()
         changes = _Changes(node)
-        unwatch = node.watch(changes.show)
+        unwatch = node.watch(changes.notice)
         changes.show()
         # What is left of the start stays for good, and need not be looked at again.
         gc.collect()
@@ -84,15 +86,24 @@ async def _serve(config: NodeConfig) -> None:
 
 
 class _Changes:
-    """Prints a line when something that a person cares for has changed."""
+    """Prints a line when something that a person cares for has changed, and is so for a moment."""
 
     def __init__(self, node: EvseNode) -> None:
         self._node = node
+        self._loop = asyncio.get_running_loop()
         self._shown: object = None
         self._commissioning = ""
+        self._is_waiting = False
+
+    def notice(self) -> None:
+        """Look soon whether there is something new; what changes back meanwhile is not told."""
+        if not self._is_waiting:
+            self._is_waiting = True
+            self._loop.call_later(_SETTLING_S, self.show)
 
     def show(self) -> None:
         """Print what may be commissioned, and the charger's state, if it is new."""
+        self._is_waiting = False
         if not self._node.is_running:
             return
         self._show_commissioning()

@@ -198,12 +198,14 @@ class Runtime(Generic[Event]):
         """Do all that is due; return whether something was sent."""
         stack = self._stack
         self._is_turn_due = False
+        deadline = stack.get_timer()
         try:
-            deadline = stack.get_timer()
             if deadline is not None and deadline <= now:
                 stack.handle_timer(now)
+                deadline = stack.get_timer()
             while (event := stack.next_event()) is not None:
                 self._tell(event)
+                deadline = stack.get_timer()
             outgoing = stack.datagrams_to_send(now)
             if self._store.is_dirty and not self._commit():
                 outgoing = []
@@ -216,7 +218,6 @@ class Runtime(Generic[Event]):
                     _LOGGER.debug("sending to %s failed: %s", address[0], error)
         finally:
             # Whatever went wrong, the stack's deadlines are kept.
-            deadline = stack.get_timer()
             if deadline is not None and (self._deadline is None or deadline < self._deadline):
                 self._arm(deadline, now)
         return bool(outgoing)

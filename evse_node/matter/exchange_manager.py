@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Final
 
 from evse_node.errors import SessionError
 from evse_node.matter.exchange import (
@@ -25,7 +24,7 @@ from evse_node.matter.message import (
     encode_message,
 )
 from evse_node.matter.mrp import backoff_s
-from evse_node.matter.session import Address, GroupSession, SecureSession, Session
+from evse_node.matter.session import STRANGERS, Address, GroupSession, SecureSession, Session
 from evse_node.matter.session_table import SessionTable
 from evse_node.matter.status_report import CLOSE_SESSION, Opcode
 from evse_node.matter.timers import Timers
@@ -37,9 +36,6 @@ _STATUS_REPORT = int(Opcode.STATUS_REPORT)
 MAX_EXCHANGES_PER_SESSION = 32
 MAX_EXCHANGES_PER_PARTY = 64
 """What each fabric, and all strangers together, may have opened at the same time."""
-
-# The party of all who have no session; others are known by their fabric's index.
-_STRANGERS: Final = -1
 
 # Random bytes for the jitter of so many messages are drawn at once.
 _JITTER_BYTES = 64
@@ -111,7 +107,7 @@ class ExchangeManager:
         if exchange is not None:
             exchange.receive(message, is_duplicate, now)
         elif not is_duplicate and self._may_open(session, message, now):
-            party = _party(session)
+            party = session.party
             exchange = Exchange(self, session, message.exchange_id, False, None, party)
             session.exchanges[key] = exchange
             self._count += 1
@@ -181,7 +177,7 @@ class ExchangeManager:
             and not session.is_closing
             and len(session.exchanges) < MAX_EXCHANGES_PER_SESSION
             and (
-                self._opened[_party(session)] < MAX_EXCHANGES_PER_PARTY
+                self._opened[session.party] < MAX_EXCHANGES_PER_PARTY
                 or self._end_one_of_strangers(session, now)
             )
         )
@@ -192,7 +188,7 @@ class ExchangeManager:
         It is the oldest that only waits for an acknowledgement: strangers who never
         acknowledge a refusal must not keep others out.
         """
-        if _party(session) != _STRANGERS:
+        if session.party != STRANGERS:
             return False
         for stranger in self.sessions.unsecured():
             for exchange in stranger.exchanges.values():
@@ -214,7 +210,3 @@ class ExchangeManager:
         # A session that has used up its counters can still be removed.
         with suppress(SessionError):
             self.transmit(session.seal(report)[1], session.address)
-
-
-def _party(session: Session) -> int:
-    return session.fabric_index if isinstance(session, SecureSession) else _STRANGERS

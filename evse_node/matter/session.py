@@ -6,7 +6,7 @@ Spec: Matter Core 1.3 "Secure Channel", "Unsecured Session Context", "Secure Ses
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from evse_node.errors import DecodeError, SessionError
 from evse_node.matter.counter import ReceiveWindow, SendCounter, initial_counter
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 Address: TypeAlias = tuple[str, int, int, int]
 """A UDP peer: IPv6 address (IPv4 as ::ffff:a.b.c.d), port, flow label 0, scope id."""
+
+STRANGERS: Final = -1
+"""The party of all who have no secure session."""
 
 MAX_INTERVAL_MS = 3_600_000
 _MAX_THRESHOLD_MS = 0xFFFF
@@ -121,6 +124,11 @@ class Session:
         self.is_closing = False
         self.is_defunct = False
 
+    @property
+    def party(self) -> int:
+        """Whose share of exchanges the peer takes: its fabric's index, or STRANGERS."""
+        return STRANGERS
+
     def seal(self, plaintext: bytes) -> tuple[int, bytes]:
         """Return a new message counter and the datagram that carries `plaintext` with it.
 
@@ -191,6 +199,11 @@ class SecureSession(Session):
     def is_case(self) -> bool:
         """True for a session with an operational identity."""
         return self.subject.auth_mode is AuthMode.CASE
+
+    @property
+    def party(self) -> int:
+        """Whose share of exchanges the peer takes; 0 for all that are being commissioned."""
+        return self.subject.fabric_index
 
     @property
     def fabric_index(self) -> int:

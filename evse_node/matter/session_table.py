@@ -44,6 +44,8 @@ class SessionTable:
         self._capacity = capacity
         self._unsecured_capacity = unsecured_capacity
         self._secure: dict[int, SecureSession] = {}
+        self.get: Callable[[int], SecureSession | None] = self._secure.get
+        """Return the secure session with this id, as received in a message header."""
         self._reserved: set[int] = set()
         self._next_id = int.from_bytes(random_bytes(2), "little")
         # Keyed by ephemeral node id and, for peers that opened the session, address.
@@ -77,10 +79,6 @@ class SessionTable:
         while len(self._secure) >= self._capacity:
             self.remove(self._select_victim(session), now, announce=True)
         self._secure[session.local_id] = session
-
-    def get(self, local_id: int) -> SecureSession | None:
-        """Return the secure session with this id, as received in a message header."""
-        return self._secure.get(local_id)
 
     def find_case(self, fabric_index: int, peer_node_id: int) -> SecureSession | None:
         """Return the usable CASE session with a peer that was heard last, or None."""

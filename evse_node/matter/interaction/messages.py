@@ -9,8 +9,8 @@ Spec: Matter Core 1.3 "Action Encoding", chapter 10 "Interaction Model Encoding 
 
 from __future__ import annotations
 
-from dataclasses import field
 from enum import IntEnum
+from functools import lru_cache
 from typing import NamedTuple
 
 from evse_node.errors import DecodeError
@@ -25,6 +25,9 @@ MAX_U32 = 0xFFFFFFFF
 MAX_U64 = 0xFFFFFFFFFFFFFFFF
 FIRST_GLOBAL_ATTRIBUTE = 0xF000
 LAST_GLOBAL_ATTRIBUTE = 0xFFFE
+
+# Controllers poll: what they ask for again need not be decoded again.
+_REPEATED_REQUESTS = 32
 
 
 class Opcode(IntEnum):
@@ -67,18 +70,18 @@ class DataVersionFilter(NamedTuple):
     data_version: int
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class ReadRequest:
     """What is to be reported; `event_minimum` is the first event number of interest.
 
     Spec: Matter Core 1.3 "ReadRequestMessage"
     """
 
-    attributes: list[AttributeRequest] = field(default_factory=list)
-    events: list[EventRequest] = field(default_factory=list)
+    attributes: tuple[AttributeRequest, ...] = ()
+    events: tuple[EventRequest, ...] = ()
     event_minimum: int = 0
     fabric_filtered: bool = True
-    data_versions: list[DataVersionFilter] = field(default_factory=list)
+    data_versions: tuple[DataVersionFilter, ...] = ()
 
 
 @dataclass(slots=True)
@@ -251,17 +254,18 @@ def _read_parts(
 ) -> ReadRequest:
     """Decode what read and subscribe requests share, given the tags of the parts."""
     return ReadRequest(
-        [_attribute_request(v) for v in _optional_array(members, attributes, "AttributeRequests")],
-        [_event_request(v) for v in _optional_array(members, events, "EventRequests")],
+        tuple(map(_attribute_request, _optional_array(members, attributes, "AttributeRequests"))),
+        tuple(map(_event_request, _optional_array(members, events, "EventRequests"))),
         max(
             (_event_minimum(v) for v in _optional_array(members, filters, "EventFilters")),
             default=0,
         ),
         _boolean(members, rest, "FabricFiltered"),
-        [_data_version_filter(v) for v in _optional_array(members, rest + 1, "DataVersionFilters")],
+        tuple(map(_data_version_filter, _optional_array(members, rest + 1, "DataVersionFilters"))),
     )
 
 
+@lru_cache(maxsize=_REPEATED_REQUESTS)
 def decode_read_request(payload: bytes) -> ReadRequest:
     """Decode a ReadRequestMessage. Raises DecodeError."""
     return _read_parts(decode_struct(payload), 0, 1, 2, 3)
@@ -336,6 +340,7 @@ def decode_invoke_request(payload: bytes) -> InvokeRequest:
     )
 
 
+@lru_cache(maxsize=_REPEATED_REQUESTS)
 def decode_timed_request(payload: bytes) -> int:
     """Decode a TimedRequestMessage; return its timeout in milliseconds. Raises DecodeError."""
     return _unsigned(decode_struct(payload).get(0), MAX_U16, "Timeout")

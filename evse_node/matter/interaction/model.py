@@ -36,6 +36,13 @@ from evse_node.matter.timers import Timers
 
 logger = logging.getLogger(__name__)
 
+# Plain integers: compared with every message.
+_READ_REQUEST = int(Opcode.READ_REQUEST)
+_SUBSCRIBE_REQUEST = int(Opcode.SUBSCRIBE_REQUEST)
+_WRITE_REQUEST = int(Opcode.WRITE_REQUEST)
+_INVOKE_REQUEST = int(Opcode.INVOKE_REQUEST)
+_TIMED_REQUEST = int(Opcode.TIMED_REQUEST)
+
 
 class InteractionModel:
     """Answers reads, writes, invokes and subscriptions of a node.
@@ -110,21 +117,21 @@ class InteractionModel:
     def _on_request(self, exchange: Exchange, message: Message, is_timed: bool, now: float) -> None:
         opcode = message.opcode
         payload = message.payload
-        if opcode == Opcode.INVOKE_REQUEST:
+        if opcode == _INVOKE_REQUEST:
             on_invoke_request(
                 self.access, self._maximum_paths_per_invoke, exchange, payload, is_timed, now
             )
-        elif opcode == Opcode.WRITE_REQUEST:
+        elif opcode == _WRITE_REQUEST:
             session = exchange.session
             assert isinstance(session, SecureSession)
             WriteTransaction(self.access, session, is_timed).on_request(exchange, payload, now)
         elif is_timed:
             raise StatusError(Status.INVALID_ACTION)
-        elif opcode == Opcode.READ_REQUEST:
+        elif opcode == _READ_REQUEST:
             on_read_request(self.access, self.event_log, exchange, payload, now)
-        elif opcode == Opcode.SUBSCRIBE_REQUEST:
+        elif opcode == _SUBSCRIBE_REQUEST:
             self.subscriptions.on_request(exchange, payload, now)
-        elif opcode == Opcode.TIMED_REQUEST:
+        elif opcode == _TIMED_REQUEST:
             timeout_ms = decode_timed_request(payload)
             _TimedTransaction(self._on_request).start(exchange, timeout_ms, now)
         elif opcode == Opcode.REPORT_DATA:

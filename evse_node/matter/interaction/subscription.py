@@ -289,11 +289,11 @@ def decode_record(
     if not isinstance(host, str):
         raise DecodeError("subscription record without address")
     request = ReadRequest(
-        [AttributeRequest(member(p, 0), member(p, 1), member(p, 2)) for p in paths(6)],
-        [
+        tuple(AttributeRequest(member(p, 0), member(p, 1), member(p, 2)) for p in paths(6)),
+        tuple(
             EventRequest(member(p, 0), member(p, 1), member(p, 2), p.first(3) is True)
             for p in paths(7)
-        ],
+        ),
         fabric_filtered=members.get(5) is True,
     )
     subscription = Subscription(

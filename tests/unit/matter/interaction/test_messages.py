@@ -80,21 +80,21 @@ INVOKE = bytes.fromhex(
 
 def test_read_request() -> None:
     request = decode_read_request(READ)
-    assert request.attributes == [
+    assert list(request.attributes) == [
         AttributeRequest(1, 0x99, 5),
         AttributeRequest(None, None, None),
     ]
-    assert request.events == [EventRequest(1, 0x99, None, is_urgent=True)]
+    assert list(request.events) == [EventRequest(1, 0x99, None, is_urgent=True)]
     assert request.event_minimum == 10
     assert request.fabric_filtered is True
-    assert request.data_versions == [DataVersionFilter(1, 0x1D, 0x12345678)]
+    assert list(request.data_versions) == [DataVersionFilter(1, 0x1D, 0x12345678)]
 
 
 def test_subscribe_request() -> None:
     request = decode_subscribe_request(SUBSCRIBE)
     assert request.keep_subscriptions is False
     assert (request.minimum_interval_s, request.maximum_interval_s) == (3, 3605)
-    assert request.read.attributes == [AttributeRequest(None, None, None)]
+    assert list(request.read.attributes) == [AttributeRequest(None, None, None)]
 
 
 def test_write_request() -> None:
@@ -132,7 +132,7 @@ def test_every_truncation_is_refused(decoder: Callable[[bytes], object], payload
 def test_unknown_members_are_passed_over() -> None:
     payload = encode({3: False, 99: "new", 0: [TlvList([(2, 1), (9, 7)])], 0xFF: 13})
     request = decode_read_request(payload)
-    assert request.attributes == [AttributeRequest(1, None, None)]
+    assert list(request.attributes) == [AttributeRequest(1, None, None)]
     assert request.fabric_filtered is False
 
 
@@ -180,11 +180,11 @@ def test_read_and_subscribe_paths_round_trip(
     paths: list[tuple[int | None, int, int | None]], filtered: bool
 ) -> None:
     read = decode_read_request(read_request(*paths, events=paths, fabric_filtered=filtered))
-    assert read.attributes == paths
+    assert list(read.attributes) == paths
     assert [event[:3] for event in read.events] == paths
     assert read.fabric_filtered is filtered
     subscribe = decode_subscribe_request(subscribe_request(*paths, urgent=paths, minimum=2))
-    assert subscribe.read.attributes == paths
+    assert list(subscribe.read.attributes) == paths
     assert all(event.is_urgent for event in subscribe.read.events)
 
 
