@@ -12,7 +12,7 @@ from typing import Final
 
 from evse_node.errors import ConfigError
 from evse_node.hal.external.bus_meter import MeterOnBus
-from evse_node.hal.external.controller import ExternalController
+from evse_node.hal.external.controller import ExternalController, Pace
 from evse_node.hal.external.modbus_evse import ModbusEvse, ModbusEvseLink
 from evse_node.hal.external.register_file import load_controller
 from evse_node.hal.external.registers import ControllerMap, Write
@@ -27,6 +27,9 @@ _OWN_METER: Final = "controller"
 _NO_METER: Final = "none"
 # The order waits for the bus, the controller for its relay, and the news for the next poll.
 _CONTACTOR_TIMEOUT_S: Final = 5.0
+# An answer that is lost takes two seconds until the next request; two of them are no reason
+# to end a session.
+_PACE: Final = Pace(call_s=4.0, lost_s=6.0)
 
 
 def create(options: Mapping[str, object]) -> ExternalController:
@@ -40,7 +43,7 @@ def create(options: Mapping[str, object]) -> ExternalController:
         phases=evse.phases,
         contactor_timeout_s=_CONTACTOR_TIMEOUT_S,
     )
-    return ExternalController(ModbusEvseLink(evse), ratings)
+    return ExternalController(ModbusEvseLink(evse), ratings, pace=_PACE)
 
 
 def read_evse(table: TomlTable) -> tuple[ModbusEvse, Milliamps]:
