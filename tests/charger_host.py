@@ -96,6 +96,9 @@ class ChargerHost:
         self.store = store or MemoryStore()
         self.timers = Timers()
         self.backend = backend or SimulatedBackend(clock=lambda: self.now, speed=speed)
+        if self.backend.car.is_plugged_in:
+            # Since before a restart.
+            self.backend.board.cable_ma = self.backend.cable_ma
         definitions = definitions or load_definitions()
         self.charger = Charger(
             self.backend,
@@ -103,7 +106,11 @@ class ChargerHost:
             now=now,
             settings=replace(
                 settings or ChargerSettings(),
-                evse=replace(evse_settings(definitions[EVSE]), allowed_cards=allowed_cards),
+                evse=replace(
+                    evse_settings(definitions[EVSE]),
+                    has_socket=self.backend.proximity_pilot is not None,
+                    allowed_cards=allowed_cards,
+                ),
                 features=features,
                 zone=zone,
             ),

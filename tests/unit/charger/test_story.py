@@ -41,8 +41,6 @@ class Story:
 
     def wake_up(self, store: MemoryStore) -> ChargerHost:
         backend = SimulatedBackend(clock=lambda: self.now, car=self.car)
-        if self.car.is_plugged_in:
-            backend.board.cable_ma = backend.cable_ma
         unix_s = START_UTC_S - 1000.0 + self.now
         return ChargerHost(store=store, backend=backend, now=self.now, unix_s=unix_s)
 
