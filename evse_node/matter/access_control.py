@@ -108,21 +108,14 @@ class AccessControl:
         fabrics.on_removed.append(self._on_fabric_removed)
 
     def _load(self) -> None:
-        for key, value in self._store.items(_ACL_PREFIX):
-            index = int(key.removeprefix(_ACL_PREFIX))
-            if index not in self._fabrics:
-                self._store.delete(key)
-                continue
+        for index, value in stored.of_fabrics(self._store, _ACL_PREFIX, self._fabrics):
             try:
                 self._entries[index] = _decode_entries(value)
             except (DecodeError, ValueError) as error:
-                raise ConfigError(f"storage: {key} cannot be read ({error})") from None
-        for key, value in self._store.items(_EXTENSION_PREFIX):
-            index = int(key.removeprefix(_EXTENSION_PREFIX))
-            if index in self._fabrics:
-                self._extensions[index] = value
-            else:
-                self._store.delete(key)
+                raise ConfigError(
+                    f"storage: {_ACL_PREFIX}{index} cannot be read ({error})"
+                ) from None
+        self._extensions.update(stored.of_fabrics(self._store, _EXTENSION_PREFIX, self._fabrics))
 
     def granted(
         self, subject: Subject, endpoint: int, cluster: int, device_types: Sequence[int]

@@ -80,15 +80,11 @@ class GroupKeys:
         self.on_changed: list[Callable[[int], None]] = []
         self._by_fabric: dict[int, _FabricGroups] = {}
         self._by_session_id: dict[int, list[GroupKeyCandidate]] = {}
-        for key, value in store.items(_PREFIX):
-            index = int(key.removeprefix(_PREFIX))
-            if index not in fabrics:
-                store.delete(key)
-                continue
+        for index, value in stored.of_fabrics(store, _PREFIX, fabrics):
             try:
                 self._by_fabric[index] = _decode(value)
             except DecodeError as error:
-                raise ConfigError(f"storage: {key} cannot be read ({error})") from None
+                raise ConfigError(f"storage: {_PREFIX}{index} cannot be read ({error})") from None
             self._derive(index)
         self._index_sessions()
         fabrics.on_committed.append(self._persist)

@@ -1,11 +1,28 @@
-"""Members of records that were read from the store, checked while they are taken out."""
+"""Records of the store: those of each fabric, and their members, checked while taken out."""
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import cast
 
 from evse_node.errors import DecodeError
+from evse_node.matter.store import Store
 from evse_node.matter.tlv import TagKey, TlvList, TlvValue
+
+
+def of_fabrics(store: Store, prefix: str, fabrics: Container[int]) -> list[tuple[int, bytes]]:
+    """Return the records under `prefix`, one for each fabric, by the fabric's index.
+
+    Records of fabrics that do not exist are deleted: their index may be given away again.
+    """
+    records: list[tuple[int, bytes]] = []
+    for key, value in store.items(prefix):
+        index = key.removeprefix(prefix)
+        if index.isdecimal() and int(index) in fabrics:
+            records.append((int(index), value))
+        else:
+            store.delete(key)
+    return records
 
 
 def items(value: TlvValue) -> list[TlvValue]:

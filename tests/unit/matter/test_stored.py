@@ -1,0 +1,11 @@
+from evse_node.matter import stored
+from evse_node.matter.store import MemoryStore
+
+
+def test_records_of_fabrics() -> None:
+    store = MemoryStore()
+    kept = {"acl/2": b"two", "acl/10": b"ten", "aclext/3": b"of another prefix"}
+    for key, value in {**kept, "acl/3": b"gone", "acl/x": b"?", "acl/": b"", "acl/-2": b""}.items():
+        store.set(key, value)
+    assert dict(stored.of_fabrics(store, "acl/", {2, 10})) == {2: b"two", 10: b"ten"}
+    assert dict(store.items("")) == kept
