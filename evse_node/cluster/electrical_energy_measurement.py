@@ -29,7 +29,7 @@ from evse_node.matter.stored import members, number
 from evse_node.matter.tlv import TagKey, TlvValue, decode_struct, encode
 from evse_node.records import dataclass
 
-logger = logging.getLogger(__name__)
+_LOGGER: Final = logging.getLogger(__name__)
 
 FEATURES: Final = ("IMPE", "EXPE", "CUME", "PERE")
 _CUMULATIVE: Final = ("cumulative_energy_imported", "cumulative_energy_exported")
@@ -261,7 +261,7 @@ class ElectricalEnergyMeasurement(ClusterServer):
         try:
             self._load(decode_struct(data))
         except DecodeError as error:
-            logger.error("the energy totals cannot be read, counting begins anew: %s", error)
+            _LOGGER.error("the energy totals cannot be read, counting begins anew: %s", error)
         else:
             self._saved = data
 

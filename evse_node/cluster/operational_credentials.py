@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from typing import Final
 
 from evse_node.cluster.definition import ClusterDefinition, Value
 from evse_node.cluster.server import ClusterServer, command, kept_reader, reader, serves
@@ -26,7 +27,7 @@ from evse_node.matter.fabric import NodeOperationalCertStatus as CertStatus
 from evse_node.matter.interaction.status import Status
 from evse_node.matter.session import SecureSession
 
-logger = logging.getLogger(__name__)
+_LOGGER: Final = logging.getLogger(__name__)
 
 _MAX_VENDOR_ID = 0xFFF4
 _MAX_DEBUG_TEXT = 128
@@ -230,7 +231,7 @@ class OperationalCredentialsServer(ClusterServer):
             # What the commissioner does next over PASE it does for the new fabric.
             session.fabric_index = fabric.index
         self._grant_administration(context.subject, fabric.index, case_admin_subject)
-        logger.info("fabric %d added: %016x", fabric.index, fabric.fabric_id)
+        _LOGGER.info("fabric %d added: %016x", fabric.index, fabric.fabric_id)
         return _success(fabric.index)
 
     @command
@@ -276,7 +277,7 @@ class OperationalCredentialsServer(ClusterServer):
             self._administration.remove_fabric(fabric_index, context.now, _session_of(context))
         except FabricError as error:
             return _refusal(error.status, str(error))
-        logger.info("fabric %d removed", fabric_index)
+        _LOGGER.info("fabric %d removed", fabric_index)
         return _success(fabric_index)
 
     def _require_fail_safe(self, context: InteractionContext) -> None:
@@ -309,5 +310,5 @@ def _success(fabric_index: int) -> dict[str, Value]:
 
 
 def _refusal(status: CertStatus, reason: str) -> dict[str, Value]:
-    logger.info("credentials refused: %s", reason)
+    _LOGGER.info("credentials refused: %s", reason)
     return {"status_code": status, "debug_text": reason[:_MAX_DEBUG_TEXT]}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import Final
 
 from evse_node.errors import CryptoError, DecodeError, SessionError
 from evse_node.matter.case import (
@@ -47,7 +48,7 @@ from evse_node.matter.status_report import (
     decode_status_report,
 )
 
-logger = logging.getLogger(__name__)
+_LOGGER: Final = logging.getLogger(__name__)
 
 OnDone = Callable[[SecureSession | None, float], None]
 
@@ -255,7 +256,7 @@ class CaseCall:
     def _fail(self, reason: str, now: float) -> None:
         if self._is_over:
             return
-        logger.info("CASE call to 0x%016X failed: %s", self.peer_node_id, reason)
+        _LOGGER.info("CASE call to 0x%016X failed: %s", self.peer_node_id, reason)
         self._finish()
         self._credentials.sessions.release_id(self._local_id)
         if self._exchange is not None:

@@ -6,6 +6,7 @@ Spec: Matter Core 1.3 "Certificate Authenticated Session Establishment (CASE)"
 from __future__ import annotations
 
 import logging
+from typing import Final
 
 from evse_node.errors import CryptoError, DecodeError
 from evse_node.matter.case import (
@@ -45,7 +46,7 @@ from evse_node.matter.status_report import (
     encode_busy,
 )
 
-logger = logging.getLogger(__name__)
+_LOGGER: Final = logging.getLogger(__name__)
 
 MAX_HANDSHAKES = 8
 _BUSY_WAIT_MS = 2000
@@ -69,24 +70,24 @@ class CaseResponder:
     def on_sigma1(self, exchange: Exchange, message: Message, now: float) -> None:
         """Take the Sigma1 that opens `exchange`."""
         if not isinstance(exchange.session, UnsecuredSession):
-            logger.debug("Sigma1 ignored: it came over a secure session")
+            _LOGGER.debug("Sigma1 ignored: it came over a secure session")
             return
         if len(self._handshakes) >= self._max_handshakes:
-            logger.debug("CASE initiator told to wait: %d at work", len(self._handshakes))
+            _LOGGER.debug("CASE initiator told to wait: %d at work", len(self._handshakes))
             send(exchange, Opcode.STATUS_REPORT, encode_busy(_BUSY_WAIT_MS), now)
             return
         try:
             sigma1 = decode_sigma1(message.payload)
             if sigma1.initiator_random in self._randoms:
-                logger.debug("Sigma1 ignored: it was here before")
+                _LOGGER.debug("Sigma1 ignored: it was here before")
                 return
             handshake = self._accept(exchange, sigma1, message.payload, now)
         except (DecodeError, CryptoError) as error:
-            logger.debug("Sigma1 refused: %s", error)
+            _LOGGER.debug("Sigma1 refused: %s", error)
             send(exchange, Opcode.STATUS_REPORT, INVALID_PARAMETER, now)
             return
         if handshake is None:
-            logger.debug("Sigma1 refused: it is for no fabric of this node")
+            _LOGGER.debug("Sigma1 refused: it is for no fabric of this node")
             send(exchange, Opcode.STATUS_REPORT, NO_SHARED_TRUST_ROOTS, now)
             return
         self._handshakes.add(handshake)
@@ -139,7 +140,7 @@ class CaseResponder:
             record.shared_secret, sigma1.initiator_random, sigma1.resumption_id
         )
         if not constant_time_equal(mic, sigma1.resume_mic):
-            logger.debug("session is not resumed: wrong MIC")
+            _LOGGER.debug("session is not resumed: wrong MIC")
             return None
         return record
 
@@ -186,7 +187,7 @@ class _Handshake:
     def _fail(self, reason: str, now: float) -> None:
         if self._is_over:
             return
-        logger.debug("CASE failed on fabric %d: %s", self.fabric.index, reason)
+        _LOGGER.debug("CASE failed on fabric %d: %s", self.fabric.index, reason)
         self._finish()
         self._credentials.sessions.release_id(self._local_id)
         self._exchange.close(now)
@@ -212,7 +213,7 @@ class _Handshake:
             peer_id=self._sigma1.initiator_session_id,
         )
         self._credentials.remember(self.fabric, peer, self._resumption_id, secret)
-        logger.info(
+        _LOGGER.info(
             "CASE session %s with %d/0x%016X",
             "resumed" if is_resumed else "established",
             self.fabric.index,

@@ -19,7 +19,7 @@ from evse_node.records import dataclass
 if TYPE_CHECKING:
     from evse_node.matter.session import SecureSession
 
-logger = logging.getLogger(__name__)
+_LOGGER: Final = logging.getLogger(__name__)
 
 FAIL_SAFE_LENGTH_S: Final = 60
 MAX_CUMULATIVE_FAIL_SAFE_S: Final = 900
@@ -108,7 +108,7 @@ class FailSafe:
         if not self.is_armed:
             return
         self._stop()
-        logger.info("fail-safe expired: what commissioning has done is undone")
+        _LOGGER.info("fail-safe expired: what commissioning has done is undone")
         for observer in list(self.on_rollback):
             observer(now)
         self._end(now)
@@ -249,7 +249,7 @@ class CommissioningWindow:
         self._failures = 0
         self.is_listening = True
         self._timer = self._timers.call_at(now + timeout_s, self._on_timeout)
-        logger.info("commissioning window open for %d s", timeout_s)
+        _LOGGER.info("commissioning window open for %d s", timeout_s)
         self._notify(now)
 
     def close(self, now: float) -> None:
@@ -267,7 +267,7 @@ class CommissioningWindow:
         self._verifier = None
         self.discriminator = self._factory_discriminator
         self.is_listening = False
-        logger.info("commissioning window closed")
+        _LOGGER.info("commissioning window closed")
         for observer in list(self.on_closed):
             observer(now)
         self._notify(now)
@@ -297,7 +297,7 @@ class CommissioningWindow:
             return
         self._failures += 1
         if self._failures >= MAX_PASE_FAILURES:
-            logger.warning("commissioning window closed after %d failures", self._failures)
+            _LOGGER.warning("commissioning window closed after %d failures", self._failures)
             self.close(now)
 
     def _on_timeout(self, now: float) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import field
-from typing import Protocol
+from typing import Final, Protocol
 
 from evse_node.errors import CryptoError, DecodeError
 from evse_node.matter.crypto import sha256
@@ -37,7 +37,7 @@ from evse_node.matter.status_report import (
 from evse_node.matter.timers import Timers
 from evse_node.records import dataclass
 
-logger = logging.getLogger(__name__)
+_LOGGER: Final = logging.getLogger(__name__)
 
 ESTABLISHMENT_TIMEOUT_S = 60.0
 """Longest time from PBKDFParamRequest to a session.
@@ -105,14 +105,14 @@ class PaseResponder:
         verifier = self.door.pase_verifier()
         has_session = any(not (session.is_case or session.is_closing) for session in self.sessions)
         if not isinstance(exchange.session, UnsecuredSession) or not (verifier or has_session):
-            logger.debug("PBKDFParamRequest ignored: not in commissioning mode")
+            _LOGGER.debug("PBKDFParamRequest ignored: not in commissioning mode")
             return
         try:
             request = decode_pbkdf_param_request(message.payload)
             if request.passcode_id != _DEFAULT_PASSCODE_ID:
                 raise DecodeError(f"passcode id {request.passcode_id}")
         except DecodeError as error:
-            logger.debug("PBKDFParamRequest refused: %s", error)
+            _LOGGER.debug("PBKDFParamRequest refused: %s", error)
             _send(exchange, Opcode.STATUS_REPORT, INVALID_PARAMETER, now)
             return
         attempt = self._attempt
@@ -124,7 +124,7 @@ class PaseResponder:
         else:
             wait_ms = _BUSY_WAIT_MS
         if verifier is None or has_session or self._attempt is not None:
-            logger.debug("commissioner told to wait: another one is at work")
+            _LOGGER.debug("commissioner told to wait: another one is at work")
             _send(exchange, Opcode.STATUS_REPORT, encode_busy(wait_ms), now)
             return
         self._attempt = _Attempt(self, exchange, verifier, now)
@@ -224,7 +224,7 @@ class _Attempt:
         responder.sessions.add(session, now)
         _send(self.exchange, Opcode.STATUS_REPORT, SESSION_ESTABLISHED, now)
         self.exchange.close(now)
-        logger.info("PASE session established")
+        _LOGGER.info("PASE session established")
         responder.door.on_pase_established(session, now)
 
     def on_closed(self, exchange: Exchange, now: float, failed: bool) -> None:
@@ -244,7 +244,7 @@ class _Attempt:
     def _fail(self, reason: str, now: float) -> None:
         if self._is_over:
             return
-        logger.debug("PASE failed: %s", reason)
+        _LOGGER.debug("PASE failed: %s", reason)
         is_guess = self._pake is not None
         self._finish()
         self._responder.sessions.release_id(self._local_id)

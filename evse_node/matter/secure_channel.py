@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import Final
 
 from evse_node.matter.case import CaseCredentials
 from evse_node.matter.case_initiator import CaseCall, CaseInitiator, OnDone
@@ -23,7 +24,7 @@ from evse_node.matter.status_report import Opcode, decode_status_report
 from evse_node.matter.store import Store
 from evse_node.matter.timers import Timers
 
-logger = logging.getLogger(__name__)
+_LOGGER: Final = logging.getLogger(__name__)
 
 
 class SecureChannel:
@@ -78,7 +79,7 @@ class SecureChannel:
         elif opcode == Opcode.STATUS_REPORT:
             self._on_status_report(exchange, message, now)
         else:
-            logger.debug("secure channel opcode 0x%02X opens no exchange", opcode)
+            _LOGGER.debug("secure channel opcode 0x%02X opens no exchange", opcode)
 
     def connect(
         self,
@@ -97,7 +98,7 @@ class SecureChannel:
         if not isinstance(session, SecureSession):
             return
         if decode_status_report(message.payload).is_close_session:
-            logger.info("peer has closed session %d", session.local_id)
+            _LOGGER.info("peer has closed session %d", session.local_id)
             self._sessions.remove(session, now)
 
     def _on_fabric_changed(self, index: int) -> None:
