@@ -228,6 +228,25 @@ def test_nothing_is_offered_before_it_is_known_how_much() -> None:
     assert not any(isinstance(each, EnergyTransferStarted) for each in host.notices)
 
 
+def test_a_fault_changes_nothing_about_waiting() -> None:
+    host = scheduled()
+    host.backend.plug_in()
+    host.backend.demand()
+    for is_held, wait_s in ((True, 60), (False, WAIT_S)):
+        host.run(wait_s)
+        assert host.charger.snapshot().is_held is is_held
+        host.backend.fault("GroundFault")
+        host.run(5)
+        assert host.charger.snapshot().is_held is is_held
+        host.notices.clear()
+        host.backend.clear_fault()
+        host.run(30)
+        assert host.charger.snapshot().is_held is is_held
+        # Nothing that was going on is told to have stopped, or to start.
+        moves = (EnergyTransferStarted, EnergyTransferStopped)
+        assert not any(isinstance(each, moves) for each in host.notices)
+
+
 def test_manual_mode_does_not_wait() -> None:
     host = scheduled()
     host.trigger(0x21)
