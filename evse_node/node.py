@@ -71,9 +71,11 @@ class EvseNode:
     async def start(self) -> None:
         """Start everything; when it returns, the node can be found and commissioned.
 
-        Raises ConfigError for settings that cannot be used here, and HalError when the
-        hardware is not there.
+        Raises ConfigError for settings that cannot be used here, HalError when the hardware
+        is not there, and RuntimeError for a node that runs already.
         """
+        if self._store is not None:
+            raise RuntimeError("the node is running")
         try:
             if self._backend is None:
                 self._backend = create_backend(self.config.backend, self.config.hal)

@@ -173,6 +173,14 @@ async def test_two_resets_at_once_come_one_after_the_other(tmp_path: Path) -> No
         await node.factory_reset()
 
 
+async def test_a_second_start_does_not_disturb_the_first(tmp_path: Path) -> None:
+    async with EvseNode(config(tmp_path)) as node:
+        with pytest.raises(RuntimeError, match="the node is running"):
+            await node.start()
+        assert node.is_running
+        assert kinds(node) == ["_matterc._udp"]
+
+
 async def test_two_nodes_in_one_process(tmp_path: Path) -> None:
     async with (
         EvseNode(config(tmp_path / "one")) as one,
