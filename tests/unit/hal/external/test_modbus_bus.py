@@ -18,7 +18,7 @@ from tests.modbus_evse_models import Phoenix, SimpleEvse
 from tests.modbus_evse_peer import Peer
 
 STATUS = Block(Table.HOLDING, 1000, 8)
-TIMEOUT_S = 0.15
+TIMEOUT_S = 0.2
 
 
 class Line:
@@ -116,7 +116,7 @@ async def test_a_late_answer_is_not_taken_for_the_next(line: Line) -> None:
     with pytest.raises(HalError, match="does not answer"):
         await line.bus.read(Block(Table.HOLDING, 1002, 1), 1)
     # One register, too, and answered after the late one: only time tells the two apart.
-    line.peer.faults.slow_s = TIMEOUT_S * 0.8
+    line.peer.faults.slow_s = TIMEOUT_S * 0.6
     assert await line.bus.read(Block(Table.HOLDING, 1000, 1), 1) == [32]
 
 
@@ -209,9 +209,12 @@ async def test_answers_of_random_bytes() -> None:
     line.peer.spoil = line.peer.faults.spoil
     await line.peer.hang_up()
     await line.serve()
-    with contextlib.suppress(HalError):
-        await bus.read(STATUS, 1)
-    assert (await bus.read(STATUS, 1))[0] == 32
+    answer: list[int] = []
+    for _ in range(20):
+        with contextlib.suppress(HalError):
+            answer = await bus.read(STATUS, 1)
+            break
+    assert answer[:1] == [32]
     bus.close()
     await line.peer.close()
 

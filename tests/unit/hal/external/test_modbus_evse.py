@@ -41,7 +41,7 @@ async def linked(
     peer = Peer(controller, *more)
     await peer.serve_tcp()
     chart = load_controller(NAMES[type(controller)])
-    chart = replace(chart, pause_s=0, timeout_s=0.2, turnaround_s=0.02)
+    chart = replace(chart, pause_s=0, timeout_s=0.3, turnaround_s=0.02)
     if fallback is not None:
         chart = replace(chart, fallback=fallback)
     modbus = ModbusSpec(host="127.0.0.1", tcp_port=int(peer.port), unit=controller.unit)
