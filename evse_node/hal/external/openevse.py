@@ -119,7 +119,6 @@ class OpenEvseLink:
     def _on_news(self, news: News) -> None:
         if news.name == "AB":
             self._has_restarted = True
-            self._is_set_up = False
             self._booted.set()
         self._wake()
 
@@ -134,6 +133,9 @@ class OpenEvseLink:
         if self._settings.has_thermometer:
             await self._read_temperature()
         has_restarted, self._has_restarted = self._has_restarted, False
+        if has_restarted:
+            # Here, and not with the news: that may come while it is being set up.
+            self._is_set_up = False
         return ControllerStatus(
             pilot=self._pilot(state),
             is_closed=state.is_closed,

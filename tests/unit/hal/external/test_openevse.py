@@ -528,6 +528,22 @@ class TestRestart:
                 highest = max(highest, bench.model.amperes)
         assert highest <= 16
 
+    async def test_while_it_is_set_up(self, bench: OpenEvseBench) -> None:
+        bench.model.restart()
+        carry_out = bench.model._carry_out
+
+        def restart_once(name: str, words: list[str]) -> tuple[bool, str | None]:
+            if name == "SB":
+                bench.model._carry_out = carry_out  # type: ignore[method-assign]
+                bench.model.restart()
+            return carry_out(name, words)
+
+        bench.model._carry_out = restart_once  # type: ignore[method-assign]
+        bench.wait(2)
+        assert bench.model.restarts == 2
+        assert bench.model.millivolts == 230_000
+        assert bench.model.state == SLEEPING
+
     async def test_self_test(self, bench: OpenEvseBench) -> None:
         bench.plug_in()
         bench.backend.start_self_test()
