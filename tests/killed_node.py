@@ -147,8 +147,11 @@ class FileAdc:
         return round((self._levels[channel] + 15_000) * 4095 / 30_000)
 
     def _look(self) -> tuple[int, int]:
-        is_on = (self._channel / "enable").read_text().strip() == "1"
-        duty_ns = int((self._channel / "duty_cycle").read_text() or 0)
+        enable = (self._channel / "enable").read_text().strip()
+        duty = (self._channel / "duty_cycle").read_text().strip()
+        if not enable or not duty:
+            return self._levels  # being written, which sysfs does in one step
+        is_on, duty_ns = enable == "1", int(duty)
         vehicle_mv = NOMINAL_MV[PilotState(self._vehicle.read_text())]
         high_mv = vehicle_mv if is_on and duty_ns else -12_000
         return high_mv, high_mv if duty_ns == 1_000_000 else -12_000

@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from evse_node.hal.gpio.board import AdcSpec, Board
+from evse_node.hal.gpio.board import AdcSpec, Board, LineSpec
 from evse_node.hal.gpio.board_file import load_board
+from evse_node.hal.gpio.lines import GpioOutput
 from evse_node.hal.gpio.linux import LinuxDrivers
 from evse_node.state_machine.control_pilot import NOMINAL_MV, PilotState
 from tests.hw.gpio_sim import SimulatedChip
@@ -79,11 +80,27 @@ class GuestAdc:
         pass
 
 
+class TimedOutput:
+    """A real line that notes when it was last switched either way."""
+
+    def __init__(self, output: GpioOutput, switched_at: dict[bool, float]) -> None:
+        self._output, self._switched_at = output, switched_at
+        self.close = output.close
+
+    def set(self, is_active: bool) -> None:
+        self._output.set(is_active)
+        self._switched_at.setdefault(is_active, time.monotonic())
+
+
 class GuestDrivers(LinuxDrivers):
     """Everything of the real kernel but the converter: there is no SPI here."""
 
     def __init__(self, electronics: GuestElectronics) -> None:
         self._electronics = electronics
+        self.switched_at: dict[bool, float] = {}
+
+    def open_output(self, name: str, spec: LineSpec) -> TimedOutput:  # type: ignore[override]
+        return TimedOutput(super().open_output(name, spec), self.switched_at)
 
     def open_adc(self, spec: AdcSpec) -> GuestAdc:
         return GuestAdc(self._electronics)

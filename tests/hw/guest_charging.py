@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -31,6 +32,7 @@ from tests.udp_network import UdpNetwork
 
 ENABLE_CHARGING, DISABLE = 0x02, 0x01
 OUT = Path("/mnt/out")
+ROUNDS = 20
 
 
 class Guest:
@@ -40,7 +42,8 @@ class Guest:
         self.chip: SimulatedChip = make_chip()
         self.coil_moved_at = 0.0
         self.electronics = GuestElectronics(self.chip, self._on_coil)
-        self.backend = GpioBackend(guest_board(folder), self.electronics.drivers())
+        self.drivers = self.electronics.drivers()
+        self.backend = GpioBackend(guest_board(folder), self.drivers)
         config = NodeConfig(
             storage=folder / "node", port=0, interfaces=("lo",), control=None, backend="gpio"
         )
@@ -106,8 +109,8 @@ async def test_a_charging_session_through_matter(guest: Guest) -> None:
     await guest.until(lambda: node.state.state is State.NOT_PLUGGED_IN)
     assert await asyncio.to_thread(commissioner.state) == 0
     assert node.state.fault is FaultState.NO_ERROR
-    measured = {"C to closed": closed_s, "pilot loss to open": opened_s}
-    (OUT / "measured.json").write_text(json.dumps(measured))
+    assert closed_s > 0
+    assert opened_s > 0
     network.close()
 
 
@@ -141,3 +144,22 @@ async def test_a_welded_contactor_is_seen_by_its_mirror_contact(guest: Guest) ->
     guest.electronics.vehicle = PilotState.A
     await guest.until(lambda: not guest.chip.is_high(CONTACTOR))
     await guest.until(lambda: guest.node.state.fault is FaultState.CONTACT_WET_FAILURE)
+
+
+async def test_how_long_the_orders_take(guest: Guest) -> None:
+    """From the pilot's change to the line's. Written down, not judged: emulation is slow."""
+    await charge(guest)
+    taken: dict[str, list[float]] = {"C to closed": [], "pilot loss to open": []}
+    for _ in range(ROUNDS):
+        for name, vehicle in (("pilot loss to open", PilotState.B), ("C to closed", PilotState.C)):
+            await asyncio.sleep(random.uniform(0.1, 0.2))
+            guest.drivers.switched_at.clear()
+            began = time.monotonic()
+            guest.electronics.vehicle = vehicle
+            is_closing = vehicle is PilotState.C
+            await guest.until(lambda closing=is_closing: closing in guest.drivers.switched_at)
+            taken[name].append((guest.drivers.switched_at[is_closing] - began) * 1000)
+            state = "closed" if is_closing else "open"
+            await guest.until(lambda wanted=state: guest.node.state.contactor.value == wanted)
+    (OUT / "measured.json").write_text(json.dumps(taken))
+    assert guest.node.state.fault is FaultState.NO_ERROR
