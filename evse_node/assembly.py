@@ -92,6 +92,34 @@ def _cards(config: NodeConfig) -> frozenset[bytes] | None:
     return None if config.cards is None else frozenset(map(bytes.fromhex, config.cards))
 
 
+def _wall_clock(config: NodeConfig) -> WallClock:
+    return WallClock(
+        ClockSource(config.clock),
+        monotonic=time.monotonic,
+        system_utc_us=_system_utc_us,
+        system_offset_s=_offset_of(config.time_zone),
+    )
+
+
+def _charger_settings(
+    config: NodeConfig, backend: EvseBackend, definitions: ClusterDefinitions, clock: WallClock
+) -> ChargerSettings:
+    return ChargerSettings(
+        evse=replace(
+            evse_settings(definitions[EVSE_CLUSTER]),
+            has_ventilation=config.ventilation == "yes",
+            has_socket=backend.proximity_pilot is not None,
+            allowed_cards=_cards(config),
+            contactor_timeout_s=backend.ratings.contactor_timeout_s,
+        ),
+        features=_features(config, backend),
+        circuit_capacity_ma=Milliamps(config.circuit_capacity_a * 1000),
+        user_maximum_ma=Milliamps(config.user_maximum_a * 1000),
+        may_charge_when_new=config.charging == "enabled",
+        zone=clock.zone,
+    )
+
+
 class Assembly:
     """The parts of one running node.
 
@@ -107,11 +135,11 @@ class Assembly:
         port: int,
         on_changed: Callable[[], None],
     ) -> None:
-        features = _features(config, backend)
         self._revision = load_revision(config.matter_version)
         self.factory = load_factory_data(config, store, os.urandom)
         definitions = ClusterDefinitions(config.cluster_xml, config.matter_version)
-        evse = evse_settings(definitions[EVSE_CLUSTER])
+        clock = _wall_clock(config)
+        charger = _charger_settings(config, backend, definitions, clock)
         # A node on loopback alone is to be out of everyone else's reach.
         self._udp = open_udp(port, "lo" if config.interfaces == ("lo",) else "")
         self._closing = AsyncExitStack()
@@ -125,12 +153,6 @@ class Assembly:
         self._described: tuple[Sequence[Interface], Sequence[NetworkInterface]] = ((), ())
         now = time.monotonic()
         node = Node()
-        clock = WallClock(
-            ClockSource(config.clock),
-            monotonic=time.monotonic,
-            system_utc_us=_system_utc_us,
-            system_offset_s=_offset_of(config.time_zone),
-        )
         self._ntp = NtpClient(os.urandom, time.monotonic, lambda: self.runtime.wake())
         self._logs = LogRing(time.monotonic, clock.utc_us)
         try:
@@ -152,43 +174,14 @@ class Assembly:
                 backend,
                 store,
                 now=now,
-                settings=ChargerSettings(
-                    evse=replace(
-                        evse,
-                        has_ventilation=config.ventilation == "yes",
-                        has_socket=backend.proximity_pilot is not None,
-                        allowed_cards=_cards(config),
-                        contactor_timeout_s=backend.ratings.contactor_timeout_s,
-                    ),
-                    features=features,
-                    circuit_capacity_ma=Milliamps(config.circuit_capacity_a * 1000),
-                    user_maximum_ma=Milliamps(config.user_maximum_a * 1000),
-                    may_charge_when_new=config.charging == "enabled",
-                    zone=clock.zone,
-                ),
+                settings=charger,
                 utc_ms=clock.utc_ms,
                 timers=self.stack.timers,
             )
-            parts = NodeParts(
-                stack=self.stack,
-                charger=self.charger,
-                backend=backend,
-                factory=self.factory,
-                clock=clock,
-                query_ntp=self._ntp.query,
-                look_up_dst=dst_offsets if has_database() else None,
-                find_node=self._finder.find,
-                logs=self._logs,
-                definitions=definitions,
-                environment=ClusterEnvironment(
-                    node, store, self.stack.event_log, time.monotonic, clock.utc_ms, os.urandom
-                ),
-                interfaces=self._describe_interfaces,
-                unique_id=_unique_id(store),
-                enable_key=config.enable_key,
-                dem_features=config.dem_features,
-                version=MatterVersion(self._revision.specification_version),
+            environment = ClusterEnvironment(
+                node, store, self.stack.event_log, time.monotonic, clock.utc_ms, os.urandom
             )
+            parts = self._parts(config, definitions, clock, environment, _unique_id(store))
             self.clusters = build_endpoints(parts, now)
         except BaseException as error:
             self._udp.close()
@@ -203,6 +196,33 @@ class Assembly:
         self.charger.observers.append(lambda snapshot, notices, now: on_changed())
         self.runtime: Runtime[StackEvent] = Runtime(self.stack, self._udp, store, self._on_event)
         self._closing.callback(self.runtime.close)
+
+    def _parts(
+        self,
+        config: NodeConfig,
+        definitions: ClusterDefinitions,
+        clock: WallClock,
+        environment: ClusterEnvironment,
+        unique_id: str,
+    ) -> NodeParts:
+        return NodeParts(
+            stack=self.stack,
+            charger=self.charger,
+            backend=self.backend,
+            factory=self.factory,
+            clock=clock,
+            query_ntp=self._ntp.query,
+            look_up_dst=dst_offsets if has_database() else None,
+            find_node=self._finder.find,
+            logs=self._logs,
+            definitions=definitions,
+            environment=environment,
+            interfaces=self._describe_interfaces,
+            unique_id=unique_id,
+            enable_key=config.enable_key,
+            dem_features=config.dem_features,
+            version=MatterVersion(self._revision.specification_version),
+        )
 
     def _settings(self) -> StackSettings:
         attestation = self.factory.attestation
