@@ -15,6 +15,7 @@ then so much quicker, while pilot and contactor keep the pace of the real world.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Mapping
 from typing import Final, TypedDict
@@ -85,9 +86,12 @@ class SimulatedBackend:
         self._anchor = clock()
         self._anchor_ms = self.car.now_ms
         self._is_advancing = False
+        self._due_at = -math.inf
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self.board = board = SimulatedBoard(self.car, self.ratings, clock, self._refresh)
+        self.board = board = SimulatedBoard(
+            self.car, self.ratings, clock, on_order=self._refresh, on_look=self._look
+        )
 
         self.control_pilot = board
         self.contactor = board
@@ -185,8 +189,7 @@ class SimulatedBackend:
             before = None
             while before != (before := self._facts()):
                 self.board.move()
-                elapsed_ms = int((self._clock() - self._anchor) * 1000 * self._speed)
-                self.car.advance_to(self._anchor_ms + elapsed_ms)
+                self.car.advance_to(self._car_ms(self._clock()))
                 if not self.car.is_plugged_in:
                     self.board.cable_ma = None
                 self.board.settle()
@@ -194,17 +197,29 @@ class SimulatedBackend:
             self._is_advancing = False
         self._arm()
 
+    def _look(self) -> None:
+        """Let time pass for somebody who only looks: until something moves, energy flows."""
+        now = self._clock()
+        if now < self._due_at:
+            self.car.advance_to(self._car_ms(now))
+        else:
+            self._refresh()
+
+    def _car_ms(self, now: float) -> int:
+        return self._anchor_ms + int((now - self._anchor) * 1000 * self._speed)
+
     def _facts(self) -> tuple[object, ...]:
         board = self.board
         return (board.pilot, board.output, board.offered_ma, board.is_closed, board.cable_ma)
 
     def _arm(self) -> None:
+        deadline = self.next_deadline()
+        self._due_at = math.inf if deadline is None else deadline
         if self._loop is None:
             return
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        deadline = self.next_deadline()
         if deadline is not None:
             delay = max(0.0, deadline - self._clock())
             self._timer = self._loop.call_later(delay, self.advance)

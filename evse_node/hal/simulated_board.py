@@ -53,6 +53,7 @@ class SimulatedBoard:
         ratings: Ratings,
         clock: Callable[[], float],
         on_order: Callable[[], None],
+        on_look: Callable[[], None],
     ) -> None:
         self.car = car
         self.ratings = ratings
@@ -72,6 +73,7 @@ class SimulatedBoard:
         self._discharge_ma: Milliamps | None = None
         self._clock = clock
         self._on_order = on_order
+        self._on_look = on_look
         self._post: HalInbox | None = None
         self._closes_at: float | None = None
         self._mirror_at: float | None = None
@@ -146,7 +148,7 @@ class SimulatedBoard:
         """Return totals and the present power."""
         if self.is_meter_lost:
             raise HalError("the energy meter does not answer")
-        self._on_order()  # lets time pass up to now
+        self._on_look()
         car = self.car
         used = min(car.phases, self.ratings.phases)
         current_ma = car.current_ma
@@ -165,7 +167,7 @@ class SimulatedBoard:
         """Return what house and car draw together; without the car that is `house_mw`."""
         if self.house_mw is None:
             raise HalError("the meter at the grid connection does not answer")
-        self._on_order()
+        self._on_look()
         return Milliwatts(self.house_mw + self.car.power_mw)
 
     # The other capabilities
