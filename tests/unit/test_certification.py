@@ -42,6 +42,19 @@ def expect(host: ChargerHost, name: str, **fields: TlvValue) -> dict[str, TlvVal
     return values
 
 
+def expect_fault(
+    host: ChargerHost, session: TlvValue, state: int, previous: int, current: int
+) -> None:
+    expect(
+        host,
+        "Fault",
+        session_id=session,
+        state=state,
+        fault_state_previous_state=previous,
+        fault_state_current_state=current,
+    )
+
+
 def test_primary_functionality(host: ChargerHost) -> None:
     """TC-EEVSE-2.2"""
     host.trigger(BASIC)
@@ -160,39 +173,18 @@ def test_faults(host: ChargerHost) -> None:
     assert states(host) == (CHARGING, ENABLED, 0)
 
     host.trigger(GROUND_FAULT)
-    expect(
-        host,
-        "Fault",
-        session_id=session,
-        state=CHARGING,
-        fault_state_previous_state=0,
-        fault_state_current_state=7,
-    )
+    expect_fault(host, session, CHARGING, 0, 7)
     assert states(host) == (FAULT, DISABLED_ERROR, 7)
     assert host.status("EnableCharging", None, 6000, 60000) is Status.FAILURE
     assert host.status("Disable") is Status.FAILURE
 
     host.run(1)
     host.trigger(OVER_TEMPERATURE)
-    expect(
-        host,
-        "Fault",
-        session_id=session,
-        state=FAULT,
-        fault_state_previous_state=7,
-        fault_state_current_state=15,
-    )
+    expect_fault(host, session, FAULT, 7, 15)
     assert states(host) == (FAULT, DISABLED_ERROR, 15)
 
     host.trigger(FAULT_CLEAR)
-    expect(
-        host,
-        "Fault",
-        session_id=session,
-        state=FAULT,
-        fault_state_previous_state=15,
-        fault_state_current_state=0,
-    )
+    expect_fault(host, session, FAULT, 15, 0)
     assert states(host) == (CHARGING, ENABLED, 0)
     assert host.no_event()
 
@@ -281,6 +273,15 @@ def next_minute(host: ChargerHost, minute: int) -> int:
     return today - MATTER_EPOCH_UNIX_S
 
 
+def expect_next_charge(
+    host: ChargerHost, target: int, energy: int | None, percent: int | None
+) -> None:
+    start, *others = next_charge(host)
+    assert others == [target, energy, percent]
+    assert isinstance(start, int)
+    assert start < target
+
+
 NULLS = (None, None, None, None)
 
 
@@ -300,20 +301,12 @@ def test_charging_preferences() -> None:
     assert host.status("SetTargets", daily) is Status.SUCCESS
     assert next_charge(host) == NULLS
     assert host.status("EnableCharging", None, 6000, 60000) is Status.SUCCESS
-    start, target, energy, soc = next_charge(host)
-    assert isinstance(start, int)
-    assert isinstance(target, int)
-    assert start < target
-    assert (target, energy, soc) == (next_minute(host, 1439), ENERGY, None)
+    expect_next_charge(host, next_minute(host, 1439), ENERGY, None)
     assert host.targets() == daily
 
     early: list[TlvValue] = [{0: 0x7F, 1: [{0: 1, 1: 100}]}]
     assert host.status("SetTargets", early) is Status.SUCCESS
-    start, target, energy, soc = next_charge(host)
-    assert isinstance(start, int)
-    assert isinstance(target, int)
-    assert start < target
-    assert (target, energy, soc) == (next_minute(host, 1), None, 100)
+    expect_next_charge(host, next_minute(host, 1), None, 100)
     assert host.targets() == early
 
     ten: list[TlvValue] = [
@@ -366,11 +359,8 @@ def test_state_of_charge(host: ChargerHost) -> None:
     assert next_charge(host) == NULLS
 
     host.status("EnableCharging", None, 6000, 60000)
-    start, target, energy, soc = next_charge(host)
     expected = next_minute(host, 1439)
-    assert isinstance(start, int)
-    assert start < expected
-    assert (target, energy, soc) == (expected, None, 80)
+    expect_next_charge(host, expected, None, 80)
     host.status("Disable")
     assert next_charge(host) == NULLS
 
@@ -384,10 +374,7 @@ def test_state_of_charge(host: ChargerHost) -> None:
     host.trigger(SOC_CLEAR)
     assert (host.read("StateOfCharge"), host.read("BatteryCapacity")) == (None, None)
     host.status("EnableCharging", None, 6000, 60000)
-    start, target, energy, soc = next_charge(host)
-    assert isinstance(start, int)
-    assert start < expected
-    assert (target, energy, soc) == (expected, ENERGY, None)
+    expect_next_charge(host, expected, ENERGY, None)
 
 
 def test_scripts_one_after_the_other(host: ChargerHost) -> None:
