@@ -97,12 +97,15 @@ class BoardOrders:
             self._drive(parts)
 
     def _drive(self, parts: Parts) -> None:
-        parts.sampler.output = self._output
+        if self._output is not PilotOutput.X2:
+            parts.sampler.output = self._output
         try:
             parts.pwm.drive(self._duty_permille)
         except Exception as error:
             parts.gate.try_open()
             raise HalError(f"the pilot's PWM does not obey: {error}") from error
+        # With X2 the sampler looks for the low level, which must be there before.
+        parts.sampler.output = self._output
 
     # The other capabilities
 

@@ -213,6 +213,28 @@ def test_a_pwm_that_raises(bench: Charging, order: str) -> None:
     assert not bench.is_powered()
 
 
+def test_a_pwm_that_takes_its_time_is_no_missing_diode(
+    bench: Charging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.backend.withdraw()
+    bench.wait(0.1)
+    pwm = bench.backend._open_parts.pwm
+    drive = pwm.drive
+
+    def slow(duty_permille: int) -> None:
+        """The sampler's thread goes on, and sees constant +12 V for a while."""
+        for _ in range(30):
+            bench.now += 0.004
+            bench.backend.sample()
+        drive(duty_permille)
+
+    monkeypatch.setattr(pwm, "drive", slow)
+    bench.backend.offer(Milliamps(10_000))
+    assert not bench.backend.causes.all
+    bench.wait(0.5)
+    assert not bench.backend.causes.all
+
+
 def test_a_pwm_that_lies() -> None:
     bench = GpioBench()
     bench.electronics.ignored_pwm = True
