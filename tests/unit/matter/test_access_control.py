@@ -17,7 +17,7 @@ from evse_node.matter.data_model import AuthMode, Privilege, Subject
 from evse_node.matter.fabric import FabricTable
 from evse_node.matter.interaction.status import Status
 from evse_node.matter.store import MemoryStore
-from tests.fake_fabric import add_fabric, add_pending
+from tests.fake_fabric import add_pending
 
 ADMIN = 112233
 CAT = 0xFFFF_FFFD_0000_0000
@@ -34,19 +34,6 @@ def entry(
 
 def bits(*privileges: Privilege) -> int:
     return sum(privilege_bit(privilege) for privilege in privileges)
-
-
-@pytest.fixture
-def store() -> MemoryStore:
-    return MemoryStore()
-
-
-@pytest.fixture
-def fabrics(store: MemoryStore) -> FabricTable:
-    table = FabricTable(store)
-    add_fabric(table, 1)
-    add_fabric(table, 2)
-    return table
 
 
 @pytest.fixture

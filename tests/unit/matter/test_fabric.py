@@ -19,11 +19,6 @@ Status = NodeOperationalCertStatus
 
 
 @pytest.fixture
-def store() -> MemoryStore:
-    return MemoryStore()
-
-
-@pytest.fixture
 def table(store: MemoryStore) -> FabricTable:
     return FabricTable(store)
 

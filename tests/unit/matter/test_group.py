@@ -15,26 +15,13 @@ from evse_node.matter.group_key import (
 )
 from evse_node.matter.interaction.status import Status
 from evse_node.matter.store import MemoryStore
-from tests.fake_fabric import IPK_EPOCH_KEY, add_fabric, add_pending
+from tests.fake_fabric import IPK_EPOCH_KEY, add_pending
 from tests.vectors import fabric as vectors
 
 KEYS = tuple(
     bytes.fromhex(f"{first}d1d2d3d4d5d6d7d8d9dadbdcdddedf") for first in ("d0", "d1", "d2")
 )
 LATE, LATER = 18446744073709551613, 18446744073709551614
-
-
-@pytest.fixture
-def store() -> MemoryStore:
-    return MemoryStore()
-
-
-@pytest.fixture
-def fabrics(store: MemoryStore) -> FabricTable:
-    table = FabricTable(store)
-    add_fabric(table, 1)
-    add_fabric(table, 2)
-    return table
 
 
 @pytest.fixture

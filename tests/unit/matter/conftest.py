@@ -1,0 +1,22 @@
+"""A store, and two fabrics in it."""
+
+from __future__ import annotations
+
+import pytest
+
+from evse_node.matter.fabric import FabricTable
+from evse_node.matter.store import MemoryStore
+from tests.fake_fabric import add_fabric
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore()
+
+
+@pytest.fixture
+def fabrics(store: MemoryStore) -> FabricTable:
+    table = FabricTable(store)
+    add_fabric(table, 1)
+    add_fabric(table, 2)
+    return table
