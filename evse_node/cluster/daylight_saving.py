@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
-from evse_node.matter.wall_clock import DstOffset, TimeZone
+from evse_node.matter.wall_clock import MAX_EPOCH_US, DstOffset, TimeZone
 
 LookUpDst: TypeAlias = Callable[[str, int, int], Sequence[DstOffset] | None]
 """`look_up_dst(name, offset_s, epoch_us)` returns what is added to the zone's offset from a
@@ -24,6 +24,8 @@ def offsets_of(
     None unless the database knows all of them.
     """
     offsets: list[DstOffset] = []
+    # No calendar goes as far as the time of a zone may.
+    zones = [zone for zone in zones if zone.valid_at <= MAX_EPOCH_US]
     for zone, following in zip(zones, [*zones[1:], None], strict=True):
         begin_us = max(zone.valid_at, epoch_us)
         found = look_up_dst(zone.name or "", zone.offset_s, begin_us)

@@ -15,6 +15,7 @@ from evse_node.cluster.zap import load_definitions
 from evse_node.errors import StatusError
 from evse_node.matter.interaction.status import Status
 from evse_node.matter.wall_clock import (
+    MAX_EPOCH_US,
     ClockSource,
     DstOffset,
     GivenTime,
@@ -452,6 +453,14 @@ def test_the_database_waits_for_the_time() -> None:
     assert host.read("dst_offset") == []
     host.set_time(NOW_US)
     assert host.local_offset_s() == 3600
+
+
+@pytest.mark.parametrize("valid_at", [MAX_EPOCH_US + 1, 2**64 - 1])
+def test_a_zone_beyond_all_calendars(geographer: Host, valid_at: int) -> None:
+    late = zone(3600, valid_at, name="Half/Hour")
+    assert geographer.set_zone(zone(0, name="Still/Land"), late) is False
+    assert geographer.read("dst_offset") == [dst(0)]
+    assert geographer.restart().set_zone(zone(0, name="Still/Land"), late) is False
 
 
 def test_each_zone_has_daylight_saving_in_its_own_time(geographer: Host) -> None:
