@@ -8,7 +8,8 @@ import pytest
 
 from evse_node.charger import Charger
 from evse_node.errors import HalError
-from evse_node.hal.interface import FaultDetected, FaultGone, HalEvent
+from evse_node.hal.gpio.sampler import PilotSeen
+from evse_node.hal.interface import FaultDetected, FaultGone, HalEvent, PilotReported
 from evse_node.matter.store import MemoryStore
 from evse_node.state_machine.control_pilot import PilotState
 from evse_node.state_machine.events import EnableCharging
@@ -305,6 +306,16 @@ class TestSelfTest:
         with pytest.raises(HalError, match="RCD test is broken"):
             bench.backend.attach(bench.events.append)
         assert bench.electronics.open_count == 0
+
+    def test_what_was_seen_before_it_ended_is_not_told(self) -> None:
+        bench = self.start()
+        bench.backend._open_parts.sampler.forget()
+        bench.events.clear()
+        bench.backend._on_finding(PilotSeen(PilotState.C, was_opened=False))
+        assert bench.events == []
+        bench.electronics.vehicle = PilotState.C
+        bench.wait(0.2)
+        assert PilotReported(PilotState.C) in bench.events
 
     def test_its_rcd_test_is_no_fault(self) -> None:
         bench = self.start()
