@@ -92,6 +92,40 @@ class TestLearning:
         host.run(100)
         assert host.charger.expected_intake == Intake(3, Milliamps(16_000), True)
 
+    @pytest.mark.parametrize("offset_s", range(0, 60, 6))
+    def test_nor_is_a_rising_offer_followed_at_once(self, offset_s: int) -> None:
+        host = charging(3, 6_000)
+        limit(host, 6_000)
+        host.run(130 + offset_s)
+        limit(host, 32_000)
+        for second in range(120):
+            if second == 25:
+                host.backend.car.charger_maximum_ma = Milliamps(32_000)
+            host.run(1)
+            intake = host.charger.expected_intake
+            assert intake is not None
+            assert not intake.is_own_limit
+        assert intake == Intake(3, Milliamps(32_000))
+
+    def test_next_to_nothing_is_no_limit(self) -> None:
+        host = charging(3, 1_500)
+        host.run(34)
+        host.backend.car.charger_maximum_ma = Milliamps(600)
+        host.run(120)
+        assert host.charger.expected_intake == Intake(3)
+
+    def test_more_phases_than_the_charger_has_do_not_count(self) -> None:
+        starts = []
+        usual = b'{"phases":3,"current_ma":16000,"is_own_limit":false}'
+        record = b'{"session":0,"present":null,"usual":%s}' % usual
+        for entries in ({}, {"evse/intake": record}):
+            host = ChargerHost(store=MemoryStore(entries))
+            host.invoke("SetTargets", [{0: EVERY_DAY, 1: [{0: 20 * 60, 1: 80}]}])
+            host.invoke("EnableCharging", None, 6_000, 32_000)
+            host.backend.plug_in()
+            starts.append(host.read("NextChargeStartTime"))
+        assert starts[0] == starts[1] is not None
+
     def test_a_cold_battery_is_believed_until_it_is_warm(self) -> None:
         host = charging(3, 7_000)
         host.run(300)

@@ -417,6 +417,15 @@ class TestRestart:
         assert start_in_s(again) > 0
         assert again.charger.snapshot().state is State.PLUGGED_IN_CHARGING
 
+    def test_what_has_begun_goes_on_without_a_clock(self) -> None:
+        host = scheduled()
+        host.backend.plug_in()
+        host.backend.demand()
+        host.run(WAIT_S + 60)
+        again = restarted(host, 5, has_clock=False)
+        again.run(10)
+        assert again.charger.snapshot().state is State.PLUGGED_IN_CHARGING
+
     def test_energy_counts_once(self) -> None:
         host = scheduled({0: 20 * 60, 2: 7_000_000}, features=frozenset({"PREF"}))
         host.backend.plug_in()
