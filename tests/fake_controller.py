@@ -18,7 +18,8 @@ from evse_node.errors import CryptoError, DecodeError
 from evse_node.matter.crypto import KeyPair, sha256
 from evse_node.matter.data_model import AuthMode, Subject
 from evse_node.matter.exchange import Exchange
-from evse_node.matter.fabric import Fabric, FabricTable
+from evse_node.matter.fabric import FabricTable
+from evse_node.matter.fabric_identity import Fabric
 from evse_node.matter.message import (
     PROTOCOL_INTERACTION_MODEL,
     PROTOCOL_SECURE_CHANNEL,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from evse_node.matter.crypto import AeadKey, KeyPair
 from evse_node.matter.data_model import Subject
-from evse_node.matter.fabric import Fabric, FabricTable
+from evse_node.matter.fabric import FabricTable
+from evse_node.matter.fabric_identity import Fabric
 from evse_node.matter.session import SecureSession, SessionParameters
 from tests.fake_ca import CertificateAuthority
 from tests.fakes import address, seeded_bytes

@@ -36,7 +36,8 @@ from evse_node.matter.data_model import (
     Node,
     Subject,
 )
-from evse_node.matter.fabric import Fabric, FabricTable
+from evse_node.matter.fabric import FabricTable
+from evse_node.matter.fabric_identity import Fabric
 from evse_node.matter.group import GroupKeys
 from evse_node.matter.pase import PasscodeVerifier
 from evse_node.matter.session import SecureSession

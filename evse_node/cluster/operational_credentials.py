@@ -22,8 +22,8 @@ from evse_node.matter.attestation import (
 from evse_node.matter.certificate import MAX_CERTIFICATE_SIZE, decode_certificate, verify_root
 from evse_node.matter.crypto import SYMMETRIC_KEY_SIZE, KeyPair
 from evse_node.matter.data_model import InteractionContext, Subject
-from evse_node.matter.fabric import FabricError
-from evse_node.matter.fabric import NodeOperationalCertStatus as CertStatus
+from evse_node.matter.fabric_identity import FabricError
+from evse_node.matter.fabric_identity import NodeOperationalCertStatus as CertStatus
 from evse_node.matter.interaction.status import Status
 from evse_node.matter.session import SecureSession
 

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from typing import Final
 
 from evse_node.matter.commissioning import MAX_WINDOW_S, CommissioningWindow, FailSafe
-from evse_node.matter.fabric import FabricError, FabricTable, NodeOperationalCertStatus
+from evse_node.matter.fabric import FabricTable
+from evse_node.matter.fabric_identity import FabricError, NodeOperationalCertStatus
 from evse_node.matter.session import SecureSession
 from evse_node.matter.session_table import SessionTable
 

@@ -14,7 +14,8 @@ from evse_node.matter.certificate_time import CertificateTime
 from evse_node.matter.crypto import verify_signature
 from evse_node.matter.data_model import AuthMode, Subject
 from evse_node.matter.exchange import Exchange
-from evse_node.matter.fabric import Fabric, FabricTable
+from evse_node.matter.fabric import FabricTable
+from evse_node.matter.fabric_identity import Fabric
 from evse_node.matter.message import PROTOCOL_SECURE_CHANNEL, Message
 from evse_node.matter.resumption import ResumptionRecord, ResumptionStore
 from evse_node.matter.session import SecureSession, SessionParameters

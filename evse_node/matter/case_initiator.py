@@ -24,7 +24,6 @@ from evse_node.matter.case_messages import (
     RANDOM_SIZE,
     Sigma1,
     Sigma2,
-    compute_destination_id,
     compute_resume1_mic,
     compute_resume2_mic,
     decode_identity,
@@ -37,7 +36,7 @@ from evse_node.matter.case_messages import (
 from evse_node.matter.crypto import KeyPair, constant_time_equal, sha256
 from evse_node.matter.exchange import Exchange
 from evse_node.matter.exchange_manager import ExchangeManager
-from evse_node.matter.fabric import Fabric
+from evse_node.matter.fabric_identity import Fabric, compute_destination_id
 from evse_node.matter.message import Message
 from evse_node.matter.session import Address, SecureSession, SessionParameters
 from evse_node.matter.status_report import (

@@ -15,7 +15,6 @@ from evse_node.matter.crypto import (
     TAG_SIZE,
     AeadKey,
     hkdf_sha256,
-    hmac_sha256,
 )
 from evse_node.matter.handshake_fields import (
     Fields,
@@ -241,18 +240,6 @@ def encode_signed(noc: bytes, icac: bytes | None, sender_key: bytes, receiver_ke
     writer.octets(4, receiver_key)
     writer.end()
     return writer.getvalue()
-
-
-def compute_destination_id(
-    ipk: bytes, initiator_random: bytes, root_public_key: bytes, fabric_id: int, node_id: int
-) -> bytes:
-    """Return the 32 bytes that name a node to itself and to nobody else.
-
-    `ipk` is the 16-byte operational identity protection key.
-    Spec: Matter Core 1.3 "Destination Identifier"
-    """
-    ids = fabric_id.to_bytes(8, "little") + node_id.to_bytes(8, "little")
-    return hmac_sha256(ipk, initiator_random + root_public_key + ids)
 
 
 def derive_sigma2_key(

@@ -33,7 +33,7 @@ from evse_node.matter.case_messages import (
 )
 from evse_node.matter.crypto import KeyPair, constant_time_equal, sha256
 from evse_node.matter.exchange import Exchange
-from evse_node.matter.fabric import Fabric
+from evse_node.matter.fabric_identity import Fabric
 from evse_node.matter.message import Message
 from evse_node.matter.resumption import ResumptionRecord
 from evse_node.matter.session import UnsecuredSession

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from evse_node.matter.certificate import Certificate, decode_certificate
-from evse_node.matter.fabric import Fabric, FabricTable
+from evse_node.matter.fabric import FabricTable
+from evse_node.matter.fabric_identity import Fabric
 from evse_node.matter.store import Store
 from evse_node.records import dataclass
 from evse_node.units import epoch_s_from_utc_ms

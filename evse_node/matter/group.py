@@ -12,7 +12,8 @@ from typing import Final, NamedTuple
 from evse_node.errors import ConfigError, DecodeError, StatusError
 from evse_node.matter import stored
 from evse_node.matter.crypto import AeadKey
-from evse_node.matter.fabric import Fabric, FabricTable
+from evse_node.matter.fabric import FabricTable
+from evse_node.matter.fabric_identity import Fabric
 from evse_node.matter.group_key import (
     IPK_KEY_SET_ID,
     GroupKeySet,

@@ -9,7 +9,7 @@ from evse_node.matter.access_control import AccessControlEntry
 from evse_node.matter.commissioning import Opener
 from evse_node.matter.crypto import AeadKey
 from evse_node.matter.data_model import AuthMode, Endpoint, EventPath, EventPriority, Privilege
-from evse_node.matter.fabric import Fabric
+from evse_node.matter.fabric_identity import Fabric
 from evse_node.matter.group import GroupKeyMapping
 from evse_node.matter.group_key import (
     EpochKey,

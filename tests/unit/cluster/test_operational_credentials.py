@@ -8,7 +8,7 @@ from evse_node.errors import StatusError
 from evse_node.matter import tlv
 from evse_node.matter.crypto import KeyPair, verify_signature
 from evse_node.matter.data_model import InteractionContext
-from evse_node.matter.fabric import NodeOperationalCertStatus
+from evse_node.matter.fabric_identity import NodeOperationalCertStatus
 from evse_node.matter.interaction.status import Status
 from evse_node.matter.session import SecureSession
 from tests.fake_ca import CertificateAuthority, public_key_of_csr

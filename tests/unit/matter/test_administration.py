@@ -4,7 +4,8 @@ from evse_node.matter.administration import Administration
 from evse_node.matter.commissioning import CommissioningWindow, FailSafe, Opener
 from evse_node.matter.crypto import KeyPair
 from evse_node.matter.data_model import AuthMode, Subject
-from evse_node.matter.fabric import FabricError, FabricTable
+from evse_node.matter.fabric import FabricTable
+from evse_node.matter.fabric_identity import FabricError
 from evse_node.matter.pase import PasscodeVerifier
 from evse_node.matter.session import SecureSession
 from evse_node.matter.session_table import SessionTable

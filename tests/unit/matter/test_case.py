@@ -18,7 +18,6 @@ from evse_node.matter.case_messages import (
     Sigma1,
     Sigma2,
     Sigma2Resume,
-    compute_destination_id,
     compute_resume1_mic,
     compute_resume2_mic,
     decode_identity,
@@ -39,6 +38,7 @@ from evse_node.matter.certificate_time import (
 )
 from evse_node.matter.crypto import KeyPair, sha256, verify_signature
 from evse_node.matter.fabric import FabricTable
+from evse_node.matter.fabric_identity import compute_destination_id
 from evse_node.matter.resumption import ResumptionRecord, ResumptionStore
 from evse_node.matter.session import SessionParameters
 from evse_node.matter.session_keys import INFO_RESUMPTION_KEYS, derive_session_keys

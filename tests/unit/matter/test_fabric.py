@@ -2,10 +2,10 @@ import pytest
 
 from evse_node.errors import ConfigError
 from evse_node.matter.crypto import KeyPair
-from evse_node.matter.fabric import (
+from evse_node.matter.fabric import FabricTable
+from evse_node.matter.fabric_identity import (
     Fabric,
     FabricError,
-    FabricTable,
     NodeOperationalCertStatus,
     derive_compressed_fabric_id,
 )
