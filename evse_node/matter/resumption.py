@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Container
 
 from evse_node.errors import DecodeError
+from evse_node.matter import stored
 from evse_node.matter.case_messages import RESUMPTION_ID_SIZE
-from evse_node.matter.handshake_fields import get_octets, get_unsigned
 from evse_node.matter.store import Store
 from evse_node.matter.tlv import Writer, decode_struct
 from evse_node.records import dataclass
@@ -153,15 +153,12 @@ def _encode(record: ResumptionRecord, sequence: int) -> bytes:
 
 def _decode(key: str, value: bytes) -> tuple[int, ResumptionRecord]:
     _, fabric_index, peer_node_id = key.split("/")
-    fields = decode_struct(value)
-    tags = fields.get(3)
-    if not isinstance(tags, list):
-        raise DecodeError("no CASE authenticated tags")
+    members = decode_struct(value)
     record = ResumptionRecord(
-        get_octets(fields, 1, RESUMPTION_ID_SIZE),
-        get_octets(fields, 2, SECRET_SIZE),
+        stored.octets(members.get(1), RESUMPTION_ID_SIZE),
+        stored.octets(members.get(2), SECRET_SIZE),
         int(fabric_index),
         int(peer_node_id, 16),
-        tuple(tag for tag in tags if isinstance(tag, int)),
+        tuple(stored.number(tag) for tag in stored.items(members.get(3))),
     )
-    return get_unsigned(fields, 4, 2**64 - 1), record
+    return stored.number(members.get(4)), record
