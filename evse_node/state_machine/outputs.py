@@ -60,9 +60,10 @@ def may_stay_closed(state: EvseState) -> bool:
 def drive(state: EvseState, now: float, effects: list[Effect]) -> EvseState:
     """Bring the hardware towards what the state asks for; orders are appended to `effects`."""
     state = _drive_pilot(state, now, effects)
+    # Before the contactor: a plug is held when energy begins to flow.
+    state = _drive_lock(state, effects)
     state = _drive_contactor(state, now, effects)
-    state = _drive_discharge(state, effects)
-    return _drive_lock(state, effects)
+    return _drive_discharge(state, effects)
 
 
 # Control pilot

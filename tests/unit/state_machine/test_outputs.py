@@ -111,7 +111,8 @@ class TestContactor:
         machine.put(B, C)
         machine.take()
         machine.put(ENABLE)
-        assert machine.orders() == [OFFER_16, CloseContactor(), LockCable()]
+        # And a plug that is held.
+        assert machine.orders() == [OFFER_16, LockCable(), CloseContactor()]
 
     @pytest.mark.parametrize("pilot", [A, B, D, E, F])
     def test_opens_in_the_step_that_loses_state_c(self, charging: Machine, pilot: object) -> None:
@@ -358,8 +359,8 @@ class TestSocket:
         machine.put(e.CableChanged(Milliamps(13_000)))
         assert machine.orders() == [
             OfferCurrent(Milliamps(13_000)),
-            CloseContactor(),
             LockCable(),
+            CloseContactor(),
         ]
 
     def test_a_cable_that_is_gone_ends_the_offer(self) -> None:

@@ -116,6 +116,7 @@ def check_order(effect: Effect, state: EvseState) -> None:
     match effect:
         case CloseContactor():
             assert is_permitted(state)
+            assert state.outputs.is_locked
             assert state.outputs.contactor is ContactorState.CLOSING
         case OfferCurrent(current_ma):
             assert offer_ma(current_ma) == current_ma
