@@ -10,6 +10,11 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How long an example takes says something of the machine, not of what is tested.
+settings.register_profile("evse-node", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("evse-node")
 
 STRICT = os.environ.get("EVSE_NODE_STRICT") == "1"
 
