@@ -179,7 +179,10 @@ class EvseNode:
     def _call_observers(self) -> None:
         self._is_notice_due = False
         for observer in list(self._observers):
-            observer()
+            try:
+                observer()
+            except Exception:  # a console that is gone, for instance
+                _LOGGER.exception("who watches the node failed")
 
     def wake(self) -> None:
         """Let the stack see soon what was changed from outside."""

@@ -12,6 +12,7 @@ from evse_node.errors import ConfigError, HalError, StorageError
 from evse_node.hal.interface import HalInbox
 from evse_node.hal.simulated import SimulatedBackend
 from evse_node.node import EvseNode
+from evse_node.state_machine.names import State
 from evse_node.storage import SqliteStore
 from tests.loopback_node import call, config, until
 
@@ -182,3 +183,18 @@ async def test_hardware_that_does_not_stop_is_told(
     async with EvseNode(config(tmp_path), backend=Stubborn()):
         pass
     assert "the hardware did not stop: the relay is stuck" in caplog.text
+
+
+async def test_one_who_watches_and_fails_does_not_blind_the_others(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail() -> None:
+        raise BrokenPipeError
+
+    async with EvseNode(config(tmp_path)) as node:
+        seen: list[State] = []
+        node.watch(fail)
+        node.watch(lambda: seen.append(node.state.state))
+        node.car.plug_in()
+        await until(lambda: State.PLUGGED_IN_NO_DEMAND in seen)
+    assert "who watches the node failed" in caplog.text
