@@ -23,6 +23,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from copy import deepcopy
+from typing import Final
 
 from evse_node.cluster.binding import (
     check_fields,
@@ -75,7 +76,7 @@ __all__ = [
     "writer",
 ]
 
-logger = logging.getLogger(__name__)
+_LOGGER: Final = logging.getLogger(__name__)
 
 _FIELDS_TAG = 1
 _EVENT_DATA_TAG = 7
@@ -243,7 +244,7 @@ class ClusterServer(Cluster):
                 key = self._store_key(attribute)
                 data = environment.store.get(key)
                 if data is not None and not attribute.load(data):
-                    logger.warning("stored value %s does not fit any more", key)
+                    _LOGGER.warning("stored value %s does not fit any more", key)
         self.attached()
 
     def attached(self) -> None:

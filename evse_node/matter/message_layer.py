@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from dataclasses import field
+from typing import Final, Protocol
 
 from evse_node.errors import CryptoError, DecodeError, EvseNodeError, SessionError
 from evse_node.matter.counter import GroupPeers
@@ -37,7 +38,7 @@ from evse_node.matter.status_report import Opcode
 from evse_node.matter.timers import Timers
 from evse_node.records import dataclass
 
-_LOGGER = logging.getLogger(__name__)
+_LOGGER: Final = logging.getLogger(__name__)
 
 # What may open an exchange without encryption, and what else may come on it.
 _OPENING_OPCODES = frozenset({Opcode.PBKDF_PARAM_REQUEST, Opcode.CASE_SIGMA1})
@@ -64,7 +65,7 @@ class GroupKeyCandidate:
     fabric_index: int
     group_ids: frozenset[int]
     key: AeadKey
-    privacy_key: bytes
+    privacy_key: bytes = field(repr=False)
 
 
 class GroupKeySource(Protocol):

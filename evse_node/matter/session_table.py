@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 from evse_node.errors import SessionError
+from evse_node.matter.certificate import is_operational_node_id
 from evse_node.matter.counter import SendCounter, initial_counter
 from evse_node.matter.session import (
     Address,
@@ -20,7 +21,6 @@ from evse_node.matter.session import (
 
 MAX_SECURE_SESSIONS = 64
 MAX_UNSECURED_SESSIONS = 32
-MAX_OPERATIONAL_NODE_ID = 0xFFFF_FFEF_FFFF_FFFF
 
 SessionObserver = Callable[[SecureSession, float], None]
 
@@ -130,15 +130,6 @@ class SessionTable:
                 else:
                     self.remove(session, now)
 
-    def remove_pase(self, now: float, keep: SecureSession | None = None) -> None:
-        """Remove all PASE sessions; `keep` only expires, so that it can still answer."""
-        for session in self:
-            if not session.is_case:
-                if session is keep:
-                    self.expire(session, now)
-                else:
-                    self.remove(session, now)
-
     def _select_victim(self, newcomer: SecureSession) -> SecureSession:
         # A fabric can only lose sessions to others while it has more than they have, which
         # is what guarantees each fabric its share.
@@ -171,7 +162,7 @@ class SessionTable:
         Raises SessionError when all unsecured sessions are busy.
         """
         node_id = 0
-        while not 0 < node_id <= MAX_OPERATIONAL_NODE_ID:
+        while not is_operational_node_id(node_id):
             node_id = int.from_bytes(self._random_bytes(8), "little")
         return self._add_unsecured((node_id, None), address, parameters, now)
 
@@ -193,11 +184,6 @@ class SessionTable:
     def find_own_unsecured(self, node_id: int) -> UnsecuredSession | None:
         """Return the session that this node opened with an ephemeral node id, or None."""
         return self._unsecured.get((node_id, None))
-
-    def remove_unsecured(self, session: UnsecuredSession) -> None:
-        """Forget an unsecured session that has no exchanges."""
-        address = None if session.is_initiator else session.address
-        self._unsecured.pop((session.ephemeral_node_id, address), None)
 
     def _add_unsecured(
         self,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from evse_node.matter.access_control import AccessControl
 from evse_node.matter.administration import Administration
@@ -35,7 +35,7 @@ from evse_node.matter.store import Store
 from evse_node.matter.timers import Timers
 from evse_node.records import dataclass
 
-_LOGGER = logging.getLogger(__name__)
+_LOGGER: Final = logging.getLogger(__name__)
 
 DEFAULT_SUPPORTED_FABRICS = 16
 SESSIONS_PER_FABRIC = 4

@@ -239,7 +239,8 @@ def test_only_one_commissioner_at_a_time(
         other.pase(PASSCODE)
     assert refused.value.report is not None
     assert refused.value.report.busy_wait_ms == 5000
-    node.sessions.remove_pase(network.now)
+    for session in node.sessions:
+        node.sessions.remove(session, network.now)
     other.pase(PASSCODE)
 
 

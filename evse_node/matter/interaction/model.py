@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Container
+from typing import Final
 
 from evse_node.errors import DecodeError, StatusError
 from evse_node.matter.data_model import Node
@@ -34,7 +35,7 @@ from evse_node.matter.session import GroupSession, SecureSession
 from evse_node.matter.store import Store
 from evse_node.matter.timers import Timers
 
-logger = logging.getLogger(__name__)
+_LOGGER: Final = logging.getLogger(__name__)
 
 # Plain integers: compared with every message.
 _READ_REQUEST = int(Opcode.READ_REQUEST)
@@ -110,7 +111,7 @@ class InteractionModel:
             try:
                 self._on_group_request(session, message, now)
             except DecodeError as error:
-                logger.debug("group message dropped: %s", error)
+                _LOGGER.debug("group message dropped: %s", error)
             except Exception as error:
                 wire_status(error)
 

@@ -13,6 +13,7 @@ import logging
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
+from typing import Final
 
 from evse_node.errors import StatusError
 from evse_node.matter.data_model import AttributeEntry, Cluster, InteractionContext
@@ -22,7 +23,7 @@ from evse_node.matter.interaction.paths import ClusterView, ReportRun
 from evse_node.matter.interaction.status import Status
 from evse_node.matter.message import MAX_PAYLOAD
 
-logger = logging.getLogger(__name__)
+_LOGGER: Final = logging.getLogger(__name__)
 
 # Messages of one report that wait at the same time.
 _MESSAGES_AHEAD = 16
@@ -95,7 +96,7 @@ def _failed(view: ClusterView, entry: AttributeEntry, error: Exception) -> bytes
     if isinstance(error, StatusError):
         status = error.status
     else:
-        logger.exception("reading attribute %#x of cluster %#x", entry.id, view.cluster.id)
+        _LOGGER.exception("reading attribute %#x of cluster %#x", entry.id, view.cluster.id)
         status = Status.FAILURE
     return attribute_status_report(view.endpoint_id, view.cluster.id, entry.id, status)
 

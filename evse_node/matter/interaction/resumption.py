@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Container
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from evse_node.errors import DecodeError, SessionError, StatusError
 from evse_node.matter.interaction.subscribe import Subscriptions
@@ -19,7 +19,7 @@ from evse_node.matter.session import Address, SecureSession
 from evse_node.matter.store import Store
 from evse_node.matter.timers import Timers
 
-logger = logging.getLogger(__name__)
+_LOGGER: Final = logging.getLogger(__name__)
 
 OnConnected: TypeAlias = Callable[[SecureSession | None, float], None]
 Connect: TypeAlias = Callable[[int, int, Address, OnConnected, float], object]
@@ -64,7 +64,7 @@ class Resumer:
                     raise DecodeError("the fabric does not exist")
                 self._subscriptions.add(subscription)
             except (DecodeError, StatusError) as error:
-                logger.warning("dropping subscription record %s: %s", key, error)
+                _LOGGER.warning("dropping subscription record %s: %s", key, error)
                 self._store.delete(key)
             else:
                 peers[subscription.key] = address
@@ -97,7 +97,7 @@ class Resumer:
         try:
             self._connect(*peer, address, on_done, now)
         except SessionError as error:
-            logger.debug("cannot call a subscriber: %s", error)
+            _LOGGER.debug("cannot call a subscriber: %s", error)
             on_done(None, now)
 
     def _resume(self, peer: tuple[int, int], session: SecureSession, now: float) -> None:
@@ -111,7 +111,7 @@ class Resumer:
                     self._subscriptions.start_report(subscription, session, now)
 
     def _give_up(self, peer: tuple[int, int]) -> None:
-        logger.info("subscriber %016x of fabric %d is gone", peer[1], peer[0])
+        _LOGGER.info("subscriber %016x of fabric %d is gone", peer[1], peer[0])
         for subscription in self._subscriptions:
             if subscription.key == peer and subscription.state is State.RESUMING:
                 self._subscriptions.end(subscription)

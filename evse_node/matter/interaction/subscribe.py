@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
+from typing import Final
 
 from evse_node.errors import DecodeError, SessionError, StatusError
 from evse_node.matter.data_model import AttributePath, EventRecord
@@ -36,7 +37,7 @@ from evse_node.matter.session import SecureSession
 from evse_node.matter.store import Store
 from evse_node.matter.timers import Timers
 
-logger = logging.getLogger(__name__)
+_LOGGER: Final = logging.getLogger(__name__)
 
 MAX_INTERVAL_S = 3600
 """The longest interval that this node selects by itself."""
@@ -218,7 +219,7 @@ class Subscriptions:
         """Send what is due on a subscription, or an empty report."""
         session = self.find_session(subscription)
         if session is None:
-            logger.info("subscription %08x has lost its session", subscription.id)
+            _LOGGER.info("subscription %08x has lost its session", subscription.id)
             self.end(subscription)
             return
         if session is not subscription.session:
@@ -228,12 +229,17 @@ class Subscriptions:
     def start_report(self, subscription: Subscription, session: SecureSession, now: float) -> None:
         """Open an exchange and send the first message of a report."""
         stream = subscription.next_stream(self.access, self.event_log, now)
+        if subscription.is_empty:
+            # Its subject has lost all access; without a sign of life it will find out.
+            _LOGGER.info("subscription %08x has nothing to report any more", subscription.id)
+            self.end(subscription)
+            return
         transaction = ReportTransaction(self, subscription, stream)
         subscription.state = State.REPORTING
         try:
             transaction.send_next(self.exchanges.open(session, transaction), now)
         except SessionError as error:
-            logger.info("subscription %08x cannot report: %s", subscription.id, error)
+            _LOGGER.info("subscription %08x cannot report: %s", subscription.id, error)
             self.end(subscription)
 
 

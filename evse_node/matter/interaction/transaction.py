@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Final
 
 from evse_node.errors import DecodeError, SessionError, StatusError
 from evse_node.matter.exchange import Exchange
@@ -16,7 +17,7 @@ from evse_node.matter.interaction.messages import PROTOCOL_ID, Opcode, decode_st
 from evse_node.matter.interaction.status import Status
 from evse_node.matter.message import Message
 
-logger = logging.getLogger(__name__)
+_LOGGER: Final = logging.getLogger(__name__)
 
 # A plain integer: compared with every message.
 _STATUS_RESPONSE = int(Opcode.STATUS_RESPONSE)
@@ -45,7 +46,7 @@ def wire_status(error: Exception) -> tuple[int, int | None]:
         return error.status, error.cluster_status
     if isinstance(error, DecodeError):
         return Status.INVALID_ACTION, None
-    logger.error("unexpected error in an interaction", exc_info=error)
+    _LOGGER.error("unexpected error in an interaction", exc_info=error)
     return Status.FAILURE, None
 
 
@@ -60,12 +61,12 @@ def guard(exchange: Exchange, now: float, action: Callable[[], None]) -> None:
 def refuse(exchange: Exchange, now: float, error: Exception) -> None:
     """End the transaction with the status that answers an exception."""
     if isinstance(error, SessionError):
-        logger.debug("interaction ended: %s", error)
+        _LOGGER.debug("interaction ended: %s", error)
         exchange.close(now)
         return
     status, _ = wire_status(error)
     if exchange.is_open:
-        logger.debug("interaction refused: %s", error)
+        _LOGGER.debug("interaction refused: %s", error)
         with suppress(SessionError):
             send_status(exchange, status, now)
         exchange.close(now)

@@ -63,6 +63,17 @@ class TestEnding:
         assert len(host.model.subscriptions) == 0
         assert host.store.items("sub/") == []
 
+    def test_subject_that_lost_all_access(
+        self, host: InteractionHost, controller: Client, client: InteractionClient
+    ) -> None:
+        client.subscribe(LEVEL_PATH, maximum=10)
+        host.grants.masks[controller.node_id] = 0
+        host.grants.change()
+        host.network.run(25)
+        assert reports_of(controller.reports) == []
+        assert len(host.model.subscriptions) == 0
+        assert host.store.items("sub/") == []
+
     def test_session_without_counters(
         self, host: InteractionHost, controller: Client, client: InteractionClient
     ) -> None:

@@ -233,17 +233,16 @@ def test_remove_fabric_lets_the_current_session_answer() -> None:
     assert list(sessions) == [stranger]
 
 
-def test_remove_pase_leaves_case() -> None:
+def test_a_second_removal_and_that_of_an_impostor_do_nothing() -> None:
     sessions = table()
-    pase, case = make_session(1, auth_mode=AuthMode.PASE), make_session(2)
-    sessions.add(pase, 0.0)
-    sessions.add(case, 0.0)
-    sessions.remove_pase(0.0)
-    assert list(sessions) == [case]
-    # A second removal, and that of an impostor with the same id, do nothing.
-    sessions.remove(pase, 0.0)
+    gone, kept = make_session(1), make_session(2)
+    sessions.add(gone, 0.0)
+    sessions.add(kept, 0.0)
+    sessions.remove(gone, 0.0)
+    assert list(sessions) == [kept]
+    sessions.remove(gone, 0.0)
     sessions.remove(make_session(2), 0.0)
-    assert list(sessions) == [case]
+    assert list(sessions) == [kept]
 
 
 def test_unsecured_sessions_are_bounded_and_busy_ones_stay() -> None:
@@ -261,8 +260,9 @@ def test_unsecured_sessions_are_bounded_and_busy_ones_stay() -> None:
     own.exchanges[1] = SimpleNamespace(is_open=True)  # type: ignore[assignment]
     with pytest.raises(SessionError):
         sessions.accept_unsecured(9, address(1), 8.0)
-    sessions.remove_unsecured(own)
+    own.exchanges.clear()
     sessions.accept_unsecured(9, address(1), 8.0)
+    assert sessions.find_own_unsecured(own.ephemeral_node_id) is None
 
 
 def test_called_peer_is_idle_until_it_is_heard() -> None:
