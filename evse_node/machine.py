@@ -7,19 +7,23 @@ all other attributes of a node together, so a fact may be a few seconds old.
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, TypeAlias, TypeVar
 
 from evse_node.cluster.ethernet_network_diagnostics import EthernetCounters, EthernetStatus
 from evse_node.cluster.software_diagnostics import Memory, Thread
 
-_NETWORK: Final = Path("/sys/class/net")
-_PROCESS: Final = Path("/proc/self")
-_MEMORY: Final = Path("/proc/meminfo")
-_RESET_PEAK: Final = "5"  # for clear_refs, see proc(5)
+Folder: TypeAlias = str | os.PathLike[str]
+
+_LINKS: Final = "/sys/class/net"
+_PROCESS: Final = "/proc/self"
+_MEMORY: Final = "/proc/meminfo"
+_RESET_PEAK: Final = b"5"  # for clear_refs, see proc(5)
 _FRESH_S: Final = 2.0
+# More than the kernel writes into any of its files that are read here.
+_LONGEST: Final = 65536
 
 _Fact = TypeVar("_Fact")
 
@@ -46,34 +50,42 @@ class RecentFact(Generic[_Fact]):
         self._seen = None
 
 
-def read_ethernet(name: str, network: Path = _NETWORK) -> EthernetStatus:
+def read_ethernet(name: str, links: Folder = _LINKS, process: Folder = _PROCESS) -> EthernetStatus:
     """Return rate, duplex, carrier and counters of an interface."""
-    folder = network / name
-    rate = _number(folder / "speed")
-    duplex = _text(folder / "duplex")
-    carrier = _number(folder / "carrier")
-
-    def count(counter: str) -> int:
-        return _number(folder / "statistics" / counter) or 0
-
+    rate = _number(f"{links}/{name}/speed")
+    duplex = _read(f"{links}/{name}/duplex")
+    carrier = _number(f"{links}/{name}/carrier")
     return EthernetStatus(
         rate_mbps=rate if rate is not None and rate > 0 else None,
-        is_full_duplex={"full": True, "half": False}.get(duplex),
+        is_full_duplex={b"full": True, b"half": False}.get(duplex),
         has_carrier=None if carrier is None else carrier == 1,
-        counters=EthernetCounters(
-            received=count("rx_packets"),
-            sent=count("tx_packets"),
-            send_errors=count("tx_errors"),
-            collisions=count("collisions"),
-            overruns=count("rx_over_errors"),
-        ),
+        counters=_counters(name, _read(f"{process}/net/dev")),
     )
+
+
+def _counters(name: str, table: bytes) -> EthernetCounters:
+    """Take an interface's counters out of the kernel's table of all; see proc(5)."""
+    for line in table.splitlines():
+        interface, _, columns = line.partition(b":")
+        if interface.strip() == name.encode():
+            # Receive: bytes, packets, errors, dropped, fifo, frame, compressed, multicast;
+            # transmit: bytes, packets, errors, dropped, fifo, collisions, carrier, compressed.
+            values = [int(column) for column in columns.split()]
+            if len(values) >= 14:
+                return EthernetCounters(
+                    received=values[1],
+                    sent=values[9],
+                    send_errors=values[10],
+                    collisions=values[13],
+                    overruns=values[4],
+                )
+    return EthernetCounters()
 
 
 class Process:
     """This process: its threads and its memory."""
 
-    def __init__(self, process: Path = _PROCESS, memory: Path = _MEMORY) -> None:
+    def __init__(self, process: Folder = _PROCESS, memory: Folder = _MEMORY) -> None:
         self._process = process
         self._memory = memory
         self._recent_threads = RecentFact(self._look_at_threads)
@@ -88,41 +100,55 @@ class Process:
         return self._recent_memory()
 
     def _look_at_threads(self) -> Sequence[Thread]:
-        tasks = sorted(int(task.name) for task in (self._process / "task").glob("[0-9]*"))
-        return [Thread(task, _text(self._process / f"task/{task}/comm")) for task in tasks]
+        folder = f"{self._process}/task"
+        try:
+            tasks = sorted(int(task) for task in os.listdir(folder))
+        except OSError:
+            return []
+        return [
+            Thread(task, _read(f"{folder}/{task}/comm").decode(errors="replace")) for task in tasks
+        ]
 
     def _look_at_memory(self) -> Memory:
-        status = _table(self._process / "status")
-        available = _table(self._memory).get("MemAvailable", 0)
-        return Memory(available, status.get("VmRSS", 0), status.get("VmHWM", 0))
+        status = _read(f"{self._process}/status")
+        available = _size(_read(self._memory), b"MemAvailable:")
+        return Memory(available, _size(status, b"VmRSS:"), _size(status, b"VmHWM:"))
 
     def reset_peak(self) -> None:
         """Let the peak be what is resident now."""
         self._recent_memory.forget()
-        with contextlib.suppress(OSError):
-            (self._process / "clear_refs").write_text(_RESET_PEAK)
+        with contextlib.suppress(OSError), open(f"{self._process}/clear_refs", "wb") as file:
+            file.write(_RESET_PEAK)
 
 
-def _text(file: Path) -> str:
+def _read(file: Folder) -> bytes:
+    """Return what a small file holds, without spaces around it; nothing when there is none.
+
+    The kernel makes such a file when it is opened: open, read and close are all there is to it.
+    """
     try:
-        return file.read_text(errors="replace").strip()
+        descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
-        return ""
-
-
-def _number(file: Path) -> int | None:
+        return b""
     try:
-        return int(_text(file))
+        return os.read(descriptor, _LONGEST).strip()
+    except OSError:  # the rate of an interface that is down, for one
+        return b""
+    finally:
+        os.close(descriptor)
+
+
+def _number(file: Folder) -> int | None:
+    try:
+        return int(_read(file))
     except ValueError:
         return None
 
 
-def _table(file: Path) -> dict[str, int]:
-    """Return the lines "Name: 123 kB" in bytes."""
-    found: dict[str, int] = {}
-    for line in _text(file).splitlines():
-        name, _, value = line.partition(":")
-        words = value.split()
-        if len(words) == 2 and words[1] == "kB":
-            found[name] = int(words[0]) * 1024
-    return found
+def _size(table: bytes, name: bytes) -> int:
+    """Return the bytes that a line "Name:  123 kB" tells of; 0 without such a line."""
+    start = table.find(name)
+    if start < 0:
+        return 0
+    words = table[start + len(name) : start + len(name) + 32].split(None, 2)
+    return int(words[0]) * 1024 if len(words) > 1 and words[1][:2] == b"kB" else 0

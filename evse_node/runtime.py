@@ -32,6 +32,8 @@ _DATAGRAMS_PER_VISIT: Final = 32
 # socket is cheaper than a round through the event loop, as long as it does not last.
 _LINGER_MS: Final = 1
 _LINGER_LIMIT_S: Final = 0.01
+# Who waited in vain does without for so many datagrams.
+_PATIENCE: Final = 16
 _MAX_DATAGRAM: Final = 2048
 _RECEIVE_BUFFER: Final = 1 << 19
 
@@ -91,6 +93,7 @@ class Runtime(Generic[Event]):
         self._loop = asyncio.get_running_loop()
         self._poll = select.poll()
         self._poll.register(udp, select.POLLIN)
+        self._impatience = 0
         self._timer: asyncio.TimerHandle | None = None
         self._deadline: float | None = None
         self._is_turn_due = False
@@ -168,7 +171,13 @@ class Runtime(Generic[Event]):
                 continue  # What waits already shares the commit, which is dear.
             if not self._finish_turn(now):
                 return
-            if now - begin > _LINGER_LIMIT_S or not waits(_LINGER_MS):
+            if self._impatience:
+                self._impatience -= 1
+                return
+            if now - begin > _LINGER_LIMIT_S:
+                return
+            if not waits(_LINGER_MS):
+                self._impatience = _PATIENCE
                 return
         self._finish_turn(self._clock())
 
