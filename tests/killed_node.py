@@ -221,7 +221,14 @@ class Killer:
 
     def until_on(self, is_on: bool, limit_s: float) -> None:
         end = time.monotonic() + limit_s
+        unplug_at = end - limit_s / 2
         while self.is_on() is not is_on:
+            if time.monotonic() > unplug_at:
+                # A crawling machine may see a fault of the vehicle, which ends with it.
+                unplug_at = end
+                turn_to(self.folder, PilotState.A)
+                time.sleep(self._pace_s)
+                turn_to(self.folder, PilotState.C)
             assert time.monotonic() < end, f"no change: {self.log.read_text()[-3000:]}"
             assert self._process is not None
             assert self._process.poll() is None, f"it has ended: {self.log.read_text()[-3000:]}"
