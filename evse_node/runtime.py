@@ -86,6 +86,7 @@ class Runtime(Generic[Event]):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._stack = stack
+        self._receive_datagram = stack.receive_datagram
         self._udp = udp
         self._store = store
         self._on_event = on_event
@@ -191,7 +192,7 @@ class Runtime(Generic[Event]):
         except OSError as error:  # an ICMP error of an earlier datagram, for instance
             _LOGGER.debug("receiving failed: %s", error)
         else:
-            self._stack.receive_datagram(data, address, now)
+            self._receive_datagram(data, address, now)
         return now
 
     def _on_wake(self) -> None:

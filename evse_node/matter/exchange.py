@@ -63,7 +63,6 @@ class Exchange:
 
     __slots__ = (
         "_ack_at",
-        "_is_closing",
         "_is_gone",
         "_manager",
         "_pending_ack",
@@ -76,6 +75,7 @@ class Exchange:
         "handler",
         "id",
         "is_initiator",
+        "is_open",
         "party",
         "session",
     )
@@ -96,7 +96,8 @@ class Exchange:
         self.handler = handler
         # Whose share of exchanges it takes; see ExchangeManager.
         self.party = party
-        self._is_closing = False
+        self.is_open = True
+        """True until the owner closes the exchange or it ends by itself."""
         self._is_gone = False
         self._pending_ack: int | None = None
         self._unacked: bytes | None = None
@@ -108,11 +109,6 @@ class Exchange:
         self._ack_at = inf
         self._retry_at = inf
         self._response_at = inf
-
-    @property
-    def is_open(self) -> bool:
-        """True until the owner closes the exchange or it ends by itself."""
-        return not (self._is_closing or self._is_gone)
 
     def send(
         self,
@@ -128,7 +124,7 @@ class Exchange:
         A reliable message takes the place of an earlier one that is not yet acknowledged:
         the peer's answer to that one has arrived, or the owner would not go on.
         """
-        if self._is_closing or self._is_gone:
+        if not self.is_open:
             raise SessionError("exchange is closed")
         flags = EXCHANGE_INITIATOR if self.is_initiator else 0
         if reliable:
@@ -148,12 +144,16 @@ class Exchange:
             self._unacked_counter = counter
             self._transmissions = 1
             self._retry_at = retry_at = now + self._manager.retry_delay_s(session, 0, now)
-            self._look_at(retry_at)
+            timer = self._timer
+            if timer is None or timer.when > retry_at:
+                self._look_at(retry_at)
 
     def expect_response(self, timeout_s: float, now: float) -> None:
         """End the exchange as failed unless a message arrives within `timeout_s` seconds."""
         self._response_at = when = now + timeout_s
-        self._look_at(when)
+        timer = self._timer
+        if timer is None or timer.when > when:
+            self._look_at(when)
 
     def close(self, now: float) -> None:
         """Finish: acknowledge what was received, and wait until what was sent is acknowledged.
@@ -161,9 +161,9 @@ class Exchange:
         Closing again is allowed and does nothing.
         Spec: Matter Core 1.3 "Closing an Exchange"
         """
-        if self._is_closing or self._is_gone:
+        if not self.is_open:
             return
-        self._is_closing = True
+        self.is_open = False
         if self._pending_ack is not None:
             self._flush_ack(now)
         if self._unacked is None:
@@ -179,7 +179,7 @@ class Exchange:
         if acknowledged is not None and self._unacked is not None:
             self._on_ack(acknowledged, now)
         is_reliable = message.flags & EXCHANGE_RELIABLE
-        if is_duplicate or self._is_closing or self._is_gone:
+        if is_duplicate or not self.is_open:
             if is_reliable:
                 self._manager.send_ack(self.session, self.id, self.is_initiator, message.counter)
             return
@@ -234,7 +234,7 @@ class Exchange:
         if counter == self._unacked_counter:
             self._unacked = None
             self._retry_at = inf
-            if self._is_closing:
+            if not self.is_open:
                 self._leave(now)
 
     def _flush_ack(self, now: float) -> None:
@@ -246,11 +246,10 @@ class Exchange:
 
     def _look_at(self, when: float) -> None:
         """Make sure that `_on_timer` is called at this time, or before."""
-        timer = self._timer
-        if timer is not None:
-            if timer.when <= when:
+        if self._timer is not None:
+            if self._timer.when <= when:
                 return
-            timer.cancel()
+            self._timer.cancel()
         self._timer = self._manager.timers.call_at(when, self._on_timer)
 
     def _on_timer(self, now: float) -> None:
@@ -283,12 +282,13 @@ class Exchange:
         self._response_at = inf
         if self._pending_ack is not None:
             self._flush_ack(now)
-        if self._is_closing:
+        if not self.is_open:
             self.session.is_defunct = True
         self.end(now, failed=True)
 
     def _leave(self, now: float) -> None:
         self._is_gone = True
+        self.is_open = False
         self._pending_ack = None
         self._unacked = None
         self._ack_at = self._retry_at = self._response_at = inf

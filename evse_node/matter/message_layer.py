@@ -111,7 +111,16 @@ class MessageLayer:
     def receive_datagram(self, data: bytes, address: Address, now: float) -> None:
         """Take a datagram from anyone. Never raises."""
         try:
-            self._receive(data, address, now)
+            if len(data) < SECURED_HEADER.size:
+                raise DecodeError("message header is truncated")
+            flags, session_id, security, counter = SECURED_HEADER.unpack_from(data)
+            if flags or security or not session_id:
+                self._receive_other(data, session_id, security, counter, address, now)
+                return
+            session = self.sessions.get(session_id)
+            if session is None:
+                raise SessionError(f"unknown session {session_id}")
+            self._deliver_secured(session, session.open(data, counter), counter, address, now)
         except DecodeError as error:
             self._drop("malformed", address, error)
         except CryptoError as error:
@@ -132,16 +141,16 @@ class MessageLayer:
     def _transmit(self, data: bytes, address: Address) -> None:
         self._outbox.append((data, address))
 
-    def _receive(self, data: bytes, address: Address, now: float) -> None:
-        if len(data) < SECURED_HEADER.size:
-            raise DecodeError("message header is truncated")
-        flags, session_id, security, counter = SECURED_HEADER.unpack_from(data)
-        if flags == 0 and security == 0 and session_id:
-            session = self.sessions.get(session_id)
-            if session is None:
-                raise SessionError(f"unknown session {session_id}")
-            self._deliver_secured(session, session.open(data, counter), counter, address, now)
-            return
+    def _receive_other(
+        self,
+        data: bytes,
+        session_id: int,
+        security: int,
+        counter: int,
+        address: Address,
+        now: float,
+    ) -> None:
+        """Take what has not the shortest header, that of nearly all messages."""
         if security & SECURITY_CONTROL:
             raise DecodeError("control message")
         if security & SECURITY_PRIVACY and not security & 0x01:

@@ -123,6 +123,11 @@ class MatterStack:
             # One for PASE, and one that a full table has to spare for a new handshake.
             session_capacity=supported * SESSIONS_PER_FABRIC + 2,
         )
+        # Two doors lead straight to those who are asked with every datagram.
+        self.receive_datagram: Callable[[bytes, Address, float], None] = self.layer.receive_datagram
+        """Take a datagram from anyone, `(data, address, now)`. Never raises."""
+        self.get_timer: Callable[[], float | None] = timers.deadline
+        """Return when `handle_timer` is to be called, or None."""
         self.sessions = self.layer.sessions
         self.exchanges = exchanges = self.layer.exchanges
         self.administration = Administration(fabrics, self.sessions, fail_safe, self.window)
@@ -180,10 +185,6 @@ class MatterStack:
 
     # The doors.
 
-    def receive_datagram(self, data: bytes, address: Address, now: float) -> None:
-        """Take a datagram from anyone. Never raises."""
-        self.layer.receive_datagram(data, address, now)
-
     def handle_timer(self, now: float) -> None:
         """Do what is due. Never raises."""
         try:
@@ -191,10 +192,6 @@ class MatterStack:
         except Exception:
             # A defect; what else was due is still queued and runs when called again.
             _LOGGER.exception("timer")
-
-    def get_timer(self) -> float | None:
-        """Return when `handle_timer` is to be called, or None."""
-        return self.timers.deadline()
 
     def datagrams_to_send(self, now: float) -> list[tuple[bytes, Address]]:
         """Return what is to be sent, in order, once."""

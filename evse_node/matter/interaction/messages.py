@@ -346,15 +346,12 @@ def decode_timed_request(payload: bytes) -> int:
     return _unsigned(decode_struct(payload).get(0), MAX_U16, "Timeout")
 
 
-_SUCCESS = 0
-# What peers send between the messages of a report: success, with their revision.
-_SUCCESS_RESPONSES = frozenset(
-    bytes((0x15, 0x24, 0, _SUCCESS, 0x24, 0xFF, revision, 0x18)) for revision in range(1, 32)
+SUCCESS_RESPONSES = frozenset(
+    bytes((0x15, 0x24, 0, 0, 0x24, 0xFF, revision, 0x18)) for revision in range(1, 32)
 )
+"""What peers send between the messages of a report: success, with their revision."""
 
 
 def decode_status_response(payload: bytes) -> int:
     """Decode a StatusResponseMessage; return its status. Raises DecodeError."""
-    if payload in _SUCCESS_RESPONSES:
-        return _SUCCESS
     return _unsigned(decode_struct(payload).get(0), MAX_U8, "Status")

@@ -167,11 +167,8 @@ class ReportStream:
         )
         self._messages: deque[bytes] = deque()
         self._is_complete = False
-
-    @property
-    def is_done(self) -> bool:
+        self.is_done = False
         """Whether `next_message` has returned the last one."""
-        return self._is_complete and not self._messages
 
     def next_message(self) -> bytes:
         """Return the next ReportDataMessage, with as much as fits."""
@@ -179,7 +176,9 @@ class ReportStream:
         if not messages:
             while not self._is_complete and len(messages) < _MESSAGES_AHEAD:
                 messages.append(self._make_message())
-        return messages.popleft()
+        message = messages.popleft()
+        self.is_done = self._is_complete and not messages
+        return message
 
     def _make_message(self) -> bytes:
         parts = [self._start]

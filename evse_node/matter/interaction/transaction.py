@@ -13,7 +13,12 @@ from typing import Final
 from evse_node.errors import DecodeError, SessionError, StatusError
 from evse_node.matter.exchange import Exchange
 from evse_node.matter.interaction.encoding import encode_status_response
-from evse_node.matter.interaction.messages import PROTOCOL_ID, Opcode, decode_status_response
+from evse_node.matter.interaction.messages import (
+    PROTOCOL_ID,
+    SUCCESS_RESPONSES,
+    Opcode,
+    decode_status_response,
+)
 from evse_node.matter.interaction.status import Status
 from evse_node.matter.message import Message
 
@@ -108,6 +113,8 @@ def check_success(message: Message) -> None:
     """
     if message.opcode != _STATUS_RESPONSE:
         raise StatusError(Status.INVALID_ACTION)
+    if message.payload in SUCCESS_RESPONSES:
+        return
     status = decode_status_response(message.payload)
     if status != Status.SUCCESS:
         raise SessionError(f"peer answered with status {status:#x}")
