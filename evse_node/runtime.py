@@ -170,7 +170,7 @@ class Runtime(Generic[Event]):
             now = self._receive()
             if self._store.is_dirty and waits(0):
                 continue  # What waits already shares the commit, which is dear.
-            if not self._finish_turn(now):
+            if not self._finish_turn(now) or self._is_closed:
                 return
             if self._impatience:
                 self._impatience -= 1
