@@ -58,6 +58,7 @@ from evse_node.state_machine.control_pilot import PilotState
 from evse_node.state_machine.effects import (
     AnyNotice,
     AnyOrder,
+    CloseContactor,
     Effect,
     Notice,
     Refused,
@@ -65,6 +66,7 @@ from evse_node.state_machine.effects import (
     UnlockCable,
 )
 from evse_node.state_machine.events import (
+    CausesSeen,
     ContactorReported,
     Direction,
     Disable,
@@ -80,6 +82,7 @@ from evse_node.state_machine.events import (
 from evse_node.state_machine.evse import step
 from evse_node.state_machine.faults import FaultState
 from evse_node.state_machine.limits import LimitSource
+from evse_node.state_machine.outputs import without_closing
 from evse_node.state_machine.session import MeterReading
 from evse_node.state_machine.state import EvseState, next_deadline
 from evse_node.state_machine.targets import (
@@ -396,8 +399,20 @@ class Charger:
         orders = [effect for effect in effects if isinstance(effect, AnyOrder)]
         orders.sort(key=lambda order: not isinstance(order, SafetyOrder))
         for order in orders:
+            if isinstance(order, CloseContactor) and self._is_fault_waiting:
+                # It would be opened again a moment later.
+                self._state = without_closing(self._state)
+                continue
             self._queue.extend(self._hardware.execute(order))
         return effects
+
+    @property
+    def _is_fault_waiting(self) -> bool:
+        """True when an order, or what came before it, brought about a fault not yet taken in."""
+        return any(
+            isinstance(event, FaultRaised) or (isinstance(event, CausesSeen) and event.faults)
+            for event in self._queue
+        )
 
     def _look_at_clock(self, now: float) -> Event | None:
         """Return what clock, targets and sun bring about."""

@@ -174,6 +174,11 @@ def _drive_contactor(state: EvseState, now: float, effects: list[Effect]) -> Evs
     return state
 
 
+def without_closing(state: EvseState) -> EvseState:
+    """Return the state as if `CloseContactor` had not been ordered: it was not given."""
+    return state.with_contactor(ContactorState.OPEN).without_timer(Timer.CONTACTOR)
+
+
 def on_contactor(
     state: EvseState, is_closed: bool, now: float, effects: list[Effect]
 ) -> tuple[EvseState, FaultState | None]:

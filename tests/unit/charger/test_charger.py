@@ -17,6 +17,7 @@ from evse_node.state_machine.events import (
     LimitClaimed,
     RfidTapped,
     StartDiagnostics,
+    Timer,
 )
 from evse_node.state_machine.faults import FaultState
 from evse_node.state_machine.limits import LimitSource
@@ -128,6 +129,50 @@ class TestHardwareTrouble:
         host.run(1)
         assert host.charger.snapshot().fault is FaultState.CONTACT_DRY_FAILURE
         assert host.charger.snapshot().supply_state is SupplyState.DISABLED_ERROR
+
+    @pytest.mark.parametrize("order", ["lock", "offer"])
+    def test_the_contactor_stays_open_when_an_order_before_fails(
+        self, host: ChargerHost, order: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(*given: object) -> None:
+            raise HalError("jammed")
+
+        board, closings = host.backend.board, 0
+        close = board.close
+
+        def count() -> None:
+            nonlocal closings
+            closings += 1
+            close()
+
+        monkeypatch.setattr(board, order, fail)
+        monkeypatch.setattr(board, "close", count)
+        host.backend.plug_in()
+        host.backend.demand()
+        host.charger.handle(ENABLE, host.now)
+        assert closings == 0
+        snapshot = host.charger.snapshot()
+        assert snapshot.faults == (FaultState.OTHER,)
+        assert snapshot.contactor is ContactorState.OPEN
+        assert Timer.CONTACTOR not in host.charger.state.timers
+        host.run(60)
+        assert host.charger.snapshot().faults == (FaultState.OTHER,)
+        # It is closed once that is repaired.
+        monkeypatch.undo()
+        host.charger.acknowledge_faults(host.now)
+        host.run(10)
+        assert host.charger.snapshot().contactor is ContactorState.CLOSED
+
+    def test_the_contactor_stays_open_when_it_is_found_too_hot(
+        self, host: ChargerHost, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        host.backend.plug_in()
+        host.backend.demand()
+        host.backend.set_temperature(90)
+        monkeypatch.setattr(host.backend.board, "close", lambda: pytest.fail("closed"))
+        host.charger.handle(ENABLE, host.now)
+        assert host.charger.snapshot().faults == (FaultState.OVER_TEMPERATURE,)
+        assert host.charger.snapshot().contactor is ContactorState.OPEN
 
     def test_residual_current(self, host: ChargerHost) -> None:
         charge(host)
