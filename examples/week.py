@@ -49,8 +49,6 @@ class House:
             utc_ms=lambda: int((MONDAY.timestamp() + self.now) * 1000),
         )
         self.charger.follow_schedule(True, self.now)
-        if self.car.is_plugged_in:
-            self.backend.board.cable_ma = self.backend.cable_ma
         self.backend.attach(lambda event: self.charger.receive(event, self.now))
 
     def power_off(self, seconds: float) -> None:

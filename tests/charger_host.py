@@ -96,9 +96,6 @@ class ChargerHost:
         self.store = store or MemoryStore()
         self.timers = Timers()
         self.backend = backend or SimulatedBackend(clock=lambda: self.now, speed=speed)
-        if self.backend.car.is_plugged_in:
-            # Since before a restart.
-            self.backend.board.cable_ma = self.backend.cable_ma
         definitions = definitions or load_definitions()
         self.charger = Charger(
             self.backend,

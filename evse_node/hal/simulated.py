@@ -64,7 +64,8 @@ class SimulationStatus(TypedDict):
 class SimulatedBackend:
     """An `EvseBackend` without hardware. `without` names features that it is to lack.
 
-    `has_grid_meter`: the house has a meter at its connection, and the charger reads it.
+    `has_grid_meter`: the house has a meter at its connection, and the charger reads it. A
+    `car` may be plugged in already, with the cable in the socket.
     """
 
     def __init__(
@@ -92,6 +93,8 @@ class SimulatedBackend:
         self.board = board = SimulatedBoard(
             self.car, self.ratings, clock, on_order=self._refresh, on_look=self._look
         )
+        if self.car.is_plugged_in:
+            board.cable_ma = cable_ma
 
         self.control_pilot = board
         self.contactor = board

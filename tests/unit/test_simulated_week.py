@@ -90,8 +90,6 @@ class House:
             car=car,
             ratings=Ratings(Milliamps(32_000), Milliamps(0), phases=3),
         )
-        if car.is_plugged_in:
-            backend.board.cable_ma = Milliamps(32_000)
         host = self.host = ChargerHost(
             store=self.store,
             backend=backend,

@@ -340,7 +340,6 @@ def restarted(host: ChargerHost, seconds: float = 60, *, has_clock: bool = True)
     now = host.now + seconds
     hosts: list[ChargerHost] = []
     backend = SimulatedBackend(clock=lambda: hosts[0].now if hosts else now, car=host.backend.car)
-    backend.board.cable_ma = Milliamps(32_000)
     again = ChargerHost(
         store=MemoryStore(dict(host.store.items(""))),
         backend=backend,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 import pytest
 
 from evse_node.errors import ConfigError, HalError
+from evse_node.hal.electric_car import ElectricCar
 from evse_node.hal.interface import (
     BatteryRead,
     CableReported,
@@ -78,6 +79,19 @@ def test_tells_how_things_are_at_first() -> None:
         ContactorFeedback(False),
         PilotReported(A),
         BatteryRead(None, None),
+    ]
+
+
+def test_a_vehicle_may_be_there_already() -> None:
+    car = ElectricCar()
+    car.plug_in()
+    backend = SimulatedBackend(car=car, cable_ma=Milliamps(20_000))
+    told: list[HalEvent] = []
+    backend.attach(told.append)
+    assert told[:3] == [
+        ContactorFeedback(False),
+        CableReported(Milliamps(20_000)),
+        PilotReported(B),
     ]
 
 
