@@ -66,6 +66,7 @@ from evse_node.state_machine.effects import (
     UnlockCable,
 )
 from evse_node.state_machine.events import (
+    CableChanged,
     CausesSeen,
     ContactorReported,
     Direction,
@@ -327,7 +328,9 @@ class Charger:
         """
         if not self.is_test_mode:
             return
-        self._run([FaultCleared(), Disable(), PilotChanged(PilotState.A)], now)
+        # The hardware tells its cable again, if it knows of one.
+        gone = (PilotChanged(PilotState.A), CableChanged(None))
+        self._run([FaultCleared(), Disable(), *gone], now)
         self._hardware, self._is_test_mode = self._real, False
         self._replace_cards(self.settings.evse.allowed_cards)
         for event in self._real.execute(UnlockCable()):
@@ -395,7 +398,13 @@ class Charger:
 
     def _step(self, event: Event, now: float) -> tuple[Effect, ...]:
         """Take one step and give its orders; what they bring about goes to the queue."""
+        before = self._state.faults
         self._state, effects = step(self._state, event, now)
+        faults = self._state.faults
+        if faults is not before and not isinstance(event, FaultRaised) and not self.is_test_mode:
+            for fault in faults:
+                if fault not in before:  # who raises one by an event has logged the reason
+                    _LOGGER.error("fault %s: %s", fault.value, event)
         orders = [effect for effect in effects if isinstance(effect, AnyOrder)]
         orders.sort(key=lambda order: not isinstance(order, SafetyOrder))
         for order in orders:

@@ -129,6 +129,26 @@ def test_limits_come_back(host: ChargerHost) -> None:
     assert ChargerHost(store=host.store).read("UserMaximumChargeCurrent") == 20_000
 
 
+def test_a_play_cable_is_gone_in_the_end(host: ChargerHost) -> None:
+    # The hardware never told of a cable: it may be a fixed one.
+    host.trigger(BASIC)
+    play(host)
+    assert host.charger.state.charge_limits.claim(LimitSource.CABLE) == 63_000
+    host.trigger(BASIC_CLEAR)
+    assert host.charger.state.charge_limits.claim(LimitSource.CABLE) is None
+    assert host.charger.state.discharge_limits.claim(LimitSource.CABLE) is None
+    assert host.charger.snapshot().fault is FaultState.NO_ERROR
+
+
+def test_a_real_cable_counts_again(host: ChargerHost) -> None:
+    host.backend.cable_ma = Milliamps(13_000)
+    host.backend.plug_in()
+    host.trigger(BASIC)
+    play(host)
+    host.trigger(BASIC_CLEAR)
+    assert host.charger.state.charge_limits.claim(LimitSource.CABLE) == 13_000
+
+
 def test_a_play_limit_is_not_kept(host: ChargerHost) -> None:
     host.write("UserMaximumChargeCurrent", 20_000)
     host.trigger(BASIC)
