@@ -56,7 +56,7 @@ _LOGGER: Final = logging.getLogger(__name__)
 
 # A clock before this was never set: no such node existed then.
 _EARLIEST_UTC_S: Final = 1_735_689_600  # 2025-01-01
-_STOP_TIMEOUT_S: Final = 5.0
+_STOP_TIMEOUT_S: Final = 12.0
 _UNIQUE_ID_KEY: Final = "basic/unique_id"
 _ENERGY_EVSE: Final = 0x050C
 _MAX_PATHS_PER_INVOKE: Final = 10

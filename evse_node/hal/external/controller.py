@@ -21,19 +21,20 @@ from typing import Final
 
 from evse_node.errors import HalError
 from evse_node.hal.external.capabilities import OrderedContactor, OrderedLock, OrderedMeter
+from evse_node.hal.external.disabling import LAST_ORDERS, Disabling
 from evse_node.hal.external.link import ControllerOrders, ControllerStatus, Link, LinkTraits
 from evse_node.hal.external.liveness import Liveness
 from evse_node.hal.external.orders import Wishes
+from evse_node.hal.external.pace import Pace
 from evse_node.hal.external.reading import EarlyReading
 from evse_node.hal.external.teller import LOST, StatusTeller
-from evse_node.hal.gpio.watchdog import ServiceManager
 from evse_node.hal.interface import (
     HalEvent,
     HalInbox,
     Ratings,
     SelfTestCompleted,
 )
-from evse_node.records import dataclass
+from evse_node.hal.service_manager import ServiceManager
 from evse_node.units import Milliamps
 
 __all__ = [
@@ -49,26 +50,6 @@ _LOGGER: Final = logging.getLogger(__name__)
 
 _APPLICATIONS_PER_POLL: Final = 3
 _FAILURES: Final = (HalError, OSError, TimeoutError)
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """How often and how long, in seconds.
-
-    Orders that are not carried out yet are given again every `retry_s`.
-    `call_s` is the longest that one poll may take, whatever the link says of its own limits.
-    A controller that was silent for `lost_s` is lost; then the port is opened anew every
-    `reopen_s`. A contactor closed without an order is told after `unordered_s`.
-    """
-
-    poll_s: float = 0.5
-    retry_s: float = 0.1
-    call_s: float = 3.0
-    lost_s: float = 3.0
-    reopen_s: float = 1.0
-    start_s: float = 10.0
-    stop_s: float = 2.0
-    unordered_s: float = 1.0
 
 
 class ExternalController:
@@ -92,6 +73,10 @@ class ExternalController:
         self._early = EarlyReading(link, clock)
         self._liveness = Liveness(service_manager)
         self._news = asyncio.Event()
+        # Held while it begins, and while it ends.
+        self._life = asyncio.Lock()
+        self._is_in_hand = self._is_ending = False
+        self._test_limit: asyncio.Timeout | None = None
         self._forget()
 
         traits = link.traits
@@ -134,51 +119,94 @@ class ExternalController:
 
     async def attach(self, post: HalInbox) -> None:
         """Do what `start` does, without running by itself."""
-        if self._post is not None:
+        if self._is_in_hand:
             raise HalError("the backend runs already")
+        self._is_in_hand, self._is_ending = True, False
+        async with self._life:
+            try:
+                await self._begin(post)
+            except BaseException as error:
+                # An earlier run may have left it enabled. Where all this time was too short,
+                # one attempt more is enough.
+                is_given_up = isinstance(error, HalError) and not self._is_ending
+                await self._let_go(is_patient=not is_given_up)
+                raise
+
+    async def _begin(self, post: HalInbox) -> None:
         self._forget()
         self._post = post
         deadline = self._clock() + self.pace.start_s
-        try:
+        await self.poll()
+        while not self._teller.is_complete and not self._is_ending:
+            if self._clock() > deadline:
+                raise HalError(f"the controller cannot be used: {self._failure}")
+            await self._pause()
             await self.poll()
-            while not self._teller.is_complete:
-                if self._clock() > deadline:
-                    raise HalError(f"the controller cannot be used: {self._failure}")
-                await asyncio.sleep(self.next_poll_s())
-                await self.poll()
-        except BaseException:
-            self._post = None
-            await self._unlink()
-            raise
+        if self._is_ending:
+            raise HalError("the backend was stopped before it had started")
 
     async def stop(self) -> None:
-        """Disable the controller, which opens its contactor, and let go of it."""
+        """Disable the controller, which opens its contactor, and let go of it.
+
+        A request that is cut short would keep the next one from a bus for a while, so a poll
+        that is under way comes to its end. What could not be disabled is logged as an error.
+        """
+        self._is_ending = True
         self._post = None
         self._liveness.end()
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
-        if self._is_linked:
+        self.wake()
+        if self._test_limit is not None and not self._test_limit.expired():
+            self._test_limit.reschedule(0.0)
+        async with self._life:
+            if self._is_in_hand:
+                await self._let_go()
+
+    async def _let_go(self, *, is_patient: bool = True) -> None:
+        self._is_ending = True
+        self._post = None
+        disabling = Disabling(self._link, self.pace.retry_s)
+        failure = "it was not waited for"
+        try:
+            await self._end_polls()
+            disabling.is_linked = self._is_linked
+            async with asyncio.timeout(self.pace.stop_s):
+                failure = await disabling.run(is_patient=is_patient)
+        except TimeoutError:
+            failure = disabling.failure
+        finally:
+            if failure:
+                _LOGGER.error("the controller could not be disabled: %s", failure)
             try:
-                async with asyncio.timeout(self.pace.stop_s):
-                    await self._link.apply(ControllerOrders(must_open=True))
-            except _FAILURES as error:
-                _LOGGER.error("the controller could not be disabled: %s", _words(error))
-            await self._unlink()
+                await self._unlink()
+            finally:
+                self._is_in_hand = False
+
+    async def _end_polls(self) -> None:
+        task, self._task = self._task, None
+        if task is None:
+            return
+        try:
+            await asyncio.wait({task}, timeout=self.pace.call_s + self.pace.close_s)
+        finally:
+            if task.cancel():
+                await asyncio.wait({task}, timeout=self.pace.close_s)
 
     async def _run(self) -> None:
         while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self.next_poll_s()):
-                    await self._news.wait()
+            await self._pause()
+            if self._is_ending:
+                return
             try:
                 await self.poll()
             except Exception:
                 # A mistake above must not end the polls, nor be tried again without a pause.
                 _LOGGER.exception("what the controller told could not be taken in")
                 await asyncio.sleep(self.pace.retry_s)
+
+    async def _pause(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.next_poll_s()):
+                await self._news.wait()
 
     # One round
 
@@ -209,7 +237,7 @@ class ExternalController:
             await self._on_failure(error)
             return
         self._take_in(status)
-        if self._wishes.is_testing and not status.is_closed and self._post is not None:
+        if self._wishes.is_testing and not status.is_closed and not self._is_ending:
             await self._test()
 
     async def _talk(self) -> ControllerStatus:
@@ -219,7 +247,7 @@ class ExternalController:
             await link.open(self.wake)
             self._is_linked = True
         for _ in range(_APPLICATIONS_PER_POLL):
-            orders = self._orders
+            orders = LAST_ORDERS if self._is_ending else self._orders
             if orders == self._applied:
                 break
             self._was_enabled = False
@@ -234,7 +262,7 @@ class ExternalController:
     async def _test(self) -> None:
         limit_s = self._link.traits.self_test_s
         try:
-            async with asyncio.timeout(limit_s):
+            async with asyncio.timeout(limit_s) as self._test_limit:
                 await self._link.self_test()
                 status = await self._link.read_status()
         except _FAILURES as error:
@@ -243,6 +271,8 @@ class ExternalController:
         else:
             self._has_failed_test = False
             self._take_in(status)
+        finally:
+            self._test_limit = None
         self._applied = None
         self._wishes.is_testing = False
         self._set_own_faults()
@@ -268,7 +298,7 @@ class ExternalController:
     async def _unlink(self) -> None:
         self._is_linked = False
         try:
-            async with asyncio.timeout(self.pace.stop_s):
+            async with asyncio.timeout(self.pace.close_s):
                 await self._link.close()
         except _FAILURES as error:
             _LOGGER.warning("the controller's port: %s", _words(error))
@@ -379,7 +409,7 @@ class ExternalController:
 
     def status(self) -> ControllerStatus:
         """Return the newest status. Before `start`, the controller itself is asked, once."""
-        if self._post is None:
+        if not self._is_in_hand:
             return self._early.status()
         status = self._teller.status
         if status is None or self._is_lost:

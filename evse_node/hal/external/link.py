@@ -50,6 +50,7 @@ class ControllerOrders:
     and open, giving a vehicle that charges the time to end its current. `must_open`: open at
     once, also under load; it comes with `is_enabled` False. `is_unavailable`: state F, and
     open at once. `current_ma` is the offer, or, while there is none, the lowest current.
+    `is_final`: nobody will be there afterwards, so what is in a fault is disabled, too.
     """
 
     is_enabled: bool = False
@@ -57,6 +58,7 @@ class ControllerOrders:
     must_open: bool = False
     is_unavailable: bool = False
     is_locked: bool = False
+    is_final: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,7 +120,7 @@ class ModbusBus:
         self._has_single_writes = has_single_writes
         self._sleep = sleep
         self._lock = asyncio.Lock()
-        self._is_stale = False
+        self._stale_until: float | None = None
         self._loop = asyncio.get_running_loop()
         self._quiet_since = 0.0
 
@@ -185,17 +185,19 @@ class ModbusBus:
     async def _try(
         self, request: Callable[[], Awaitable[_Answer | None]], unit: int
     ) -> _Answer | None:
+        is_sent = False
         try:
-            if self._is_stale:
+            if self._stale_until is not None:
                 # An answer that is late is let go by.
-                await self._sleep(self._timeout_s)
-                self._is_stale = False
+                await self._sleep(max(0.0, self._stale_until - self._loop.time()))
+                self._stale_until = None
             elif self._pause_s:
                 left_s = self._quiet_since + self._pause_s - self._loop.time()
                 if left_s > 0:
                     await self._sleep(left_s)
             if not self._client.connected and not await self._client.connect():
                 raise HalError(f"{self._where} cannot be opened")
+            is_sent = True
             answer = await request()
             self._quiet_since = self._loop.time()
             return answer
@@ -206,12 +208,13 @@ class ModbusBus:
             self._give_up()
             raise HalError(f"{self._who(unit)}: {error}") from None
         except asyncio.CancelledError:
-            self._give_up()
+            if is_sent:
+                self._give_up()
             raise
 
     def _give_up(self) -> None:
         self._client.close()
-        self._is_stale = True
+        self._stale_until = self._loop.time() + self._timeout_s
 
     def _who(self, unit: int) -> str:
         return f"unit {unit} on {self._where}"

@@ -221,7 +221,7 @@ class OpenEvseLink:
 
     async def _disable(self, orders: ControllerOrders) -> None:
         state = await self._read_state()
-        if state.faults and not state.is_closed:
+        if state.faults and not state.is_closed and not orders.is_final:
             # It is open, shows the vehicle what it has to, and would forget its fault.
             return
         if orders.is_unavailable:

@@ -23,7 +23,8 @@ from evse_node.hal.gpio.probe import BoardProbe
 from evse_node.hal.gpio.sampler import Finding, PilotSampler
 from evse_node.hal.gpio.self_check import SelfCheck
 from evse_node.hal.gpio.temperature import PolledThermometer
-from evse_node.hal.gpio.watchdog import ServiceManager, Watchdogs
+from evse_node.hal.gpio.watchdog import Watchdogs
+from evse_node.hal.service_manager import ServiceManager
 
 _LOGGER: Final = logging.getLogger(__name__)
 

@@ -10,37 +10,16 @@ import contextlib
 import fcntl
 import logging
 import os
-import socket
 import struct
-from collections.abc import Mapping
 from typing import Final
 
 from evse_node.errors import HalError
 from evse_node.hal.gpio.board import WatchdogSpec
+from evse_node.hal.service_manager import ServiceManager
 
 _LOGGER: Final = logging.getLogger(__name__)
 _SET_TIMEOUT: Final = 0xC0045706  # WDIOC_SETTIMEOUT of linux/watchdog.h
 _FEED_S: Final = 1.0
-
-
-class ServiceManager:
-    """Tells systemd that the service is ready and alive, if it was started by systemd."""
-
-    def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
-        self._address = environment.get("NOTIFY_SOCKET", "")
-        microseconds = environment.get("WATCHDOG_USEC", "")
-        self.limit_s = int(microseconds) / 1e6 if microseconds.isdecimal() else None
-
-    def tell(self, text: str) -> None:
-        """Send a notification like READY=1. Nothing happens without systemd."""
-        if not self._address:
-            return
-        address = "\0" + self._address[1:] if self._address[0] == "@" else self._address
-        try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as notify:
-                notify.sendto(text.encode(), address)
-        except OSError as error:
-            _LOGGER.debug("systemd cannot be told %s: %s", text, error)
 
 
 class KernelWatchdog:

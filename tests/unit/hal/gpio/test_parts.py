@@ -16,7 +16,8 @@ from evse_node.hal.gpio.doctor import examine, wiring
 from evse_node.hal.gpio.extras import load_extra
 from evse_node.hal.gpio.pwm import SysfsPwm, find_pwm_chip
 from evse_node.hal.gpio.safe_off import make_safe
-from evse_node.hal.gpio.watchdog import KernelWatchdog, ServiceManager, Watchdogs
+from evse_node.hal.gpio.watchdog import KernelWatchdog, Watchdogs
+from evse_node.hal.service_manager import ServiceManager
 from evse_node.state_machine.control_pilot import PilotState
 from tests.contract.gpio_bench import GpioBench, bench_board
 from tests.gpio_electronics import SimulatedElectronics

@@ -11,7 +11,6 @@ from dataclasses import replace
 import pytest
 
 from evse_node.hal.gpio.backend import GpioBackend
-from evse_node.hal.gpio.watchdog import ServiceManager
 from evse_node.hal.interface import (
     CardPresented,
     ContactorFeedback,
@@ -19,6 +18,7 @@ from evse_node.hal.interface import (
     HalEvent,
     PilotReported,
 )
+from evse_node.hal.service_manager import ServiceManager
 from evse_node.state_machine.control_pilot import PilotState
 from evse_node.state_machine.faults import FaultState
 from evse_node.units import Milliamps

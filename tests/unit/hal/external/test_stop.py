@@ -1,0 +1,327 @@
+"""However and whenever the backend is stopped, the controller is left disabled, or it is said."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import random
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from evse_node.errors import HalError
+from evse_node.hal.external.controller import ExternalController, Pace
+from evse_node.hal.external.link import ControllerOrders, ControllerStatus, LinkTraits
+from evse_node.hal.external.modbus_evse import ModbusEvse, ModbusEvseLink
+from evse_node.hal.external.register_file import load_controller
+from evse_node.hal.gpio.board import ModbusSpec
+from evse_node.hal.interface import Ratings
+from evse_node.state_machine.control_pilot import PilotState
+from evse_node.units import Milliamps
+from tests.contract.openevse_bench import OpenEvseBench
+from tests.modbus_evse_models import Controller, Phoenix, SimpleEvse
+from tests.modbus_evse_peer import Peer
+from tests.rapi_peer import GFCI, SLEEPING
+
+OFFER = Milliamps(16_000)
+# Short between polls, and patient with them.
+PACE = Pace(poll_s=0.001, retry_s=0.001, reopen_s=0.001, call_s=5.0, start_s=5.0, stop_s=5.0)
+HASTY = replace(PACE, call_s=0.03, lost_s=60.0, stop_s=0.2, close_s=0.05)
+ERROR = "the controller could not be disabled"
+
+
+class SteppedLink:
+    """A controller whose vehicle is ready, enabled from an earlier run.
+
+    Each request takes three steps: sent, taken in, answered. At the step `moment`, counted
+    from the first one, `on_moment` is called. A request that is cut short is what a bus does
+    not forgive: the next one never ends, or, with `repents_s`, takes that long.
+    """
+
+    def __init__(self, moment: int = -1, *, repents_s: float = 3600.0) -> None:
+        self.traits = LinkTraits(heartbeat_s=0.0)
+        self.moment = moment
+        self.repents_s = repents_s
+        self.steps = 0
+        self.on_moment: Callable[[], None] = lambda: None
+        self.is_open = self.is_busy = self.was_cut = False
+        self.is_enabled = True
+        self.is_stuck = False
+        self.hangs = False
+        self.failure: Exception | None = None
+        self.polls = 0
+
+    async def _step(self) -> None:
+        if self.steps == self.moment:
+            self.on_moment()
+        self.steps += 1
+        for _ in range(3):
+            await asyncio.sleep(0)
+
+    async def _request(self, take_in: Callable[[], None]) -> None:
+        assert not self.is_busy, "two requests at a time"
+        self.is_busy = True
+        try:
+            await self._talk(take_in)
+        except asyncio.CancelledError:
+            self.was_cut = True
+            raise
+        finally:
+            self.is_busy = False
+
+    async def _talk(self, take_in: Callable[[], None]) -> None:
+        if self.was_cut:
+            await asyncio.sleep(self.repents_s)
+            self.was_cut = False
+        await self._step()
+        if self.hangs:
+            await asyncio.sleep(3600)
+        if self.failure is not None:
+            raise self.failure
+        take_in()
+        await self._step()
+        await self._step()
+
+    async def open(self, wake: Callable[[], None]) -> None:
+        self.is_open = True
+        await self._request(lambda: None)
+
+    async def close(self) -> None:
+        assert not self.is_busy, "closed in the middle of a request"
+        self.is_open = False
+
+    async def read_status(self) -> ControllerStatus:
+        assert self.is_open
+        await self._request(lambda: None)
+        self.polls += 1
+        return ControllerStatus(PilotState.C, self.is_enabled or self.is_stuck)
+
+    async def apply(self, orders: ControllerOrders) -> None:
+        assert self.is_open
+
+        def take_in() -> None:
+            self.is_enabled = orders.is_enabled
+
+        await self._request(take_in)
+
+    async def keep_alive(self) -> None:
+        await self._request(lambda: None)
+
+    async def self_test(self) -> None:
+        raise AssertionError("there is none")
+
+
+async def charge(backend: ExternalController) -> None:
+    await backend.start(lambda event: None)
+    backend.offer(OFFER)
+    backend.contactor.close()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0)
+
+
+async def stop_at(moment: int) -> SteppedLink:
+    """Start, charge, and stop at this moment of a poll, or after the last that counts."""
+    link = SteppedLink(moment)
+    backend = ExternalController(link, Ratings(), pace=PACE)
+    stops: list[asyncio.Task[None]] = []
+    link.on_moment = lambda: stops.append(asyncio.create_task(backend.stop()))
+    with contextlib.suppress(HalError):
+        # Stopped while it starts, it says so.
+        await charge(backend)
+    await until(lambda: bool(stops) or link.polls >= 4)
+    await (stops[0] if stops else backend.stop())
+    return link
+
+
+async def test_at_every_moment_of_a_poll(caplog: pytest.LogCaptureFixture) -> None:
+    for moment in itertools.count():
+        link = await stop_at(moment)
+        assert not link.is_enabled, moment
+        assert not link.is_open, moment
+        assert not link.was_cut, moment
+        if link.polls >= 5 and moment > link.steps:
+            break
+        assert moment < 200
+    # Start with opening, orders, heartbeat and status; then orders that close.
+    assert moment >= 30
+    assert ERROR not in caplog.text
+
+
+async def test_a_poll_that_hangs_is_cut_short_and_made_up_for() -> None:
+    link = SteppedLink(repents_s=0.05)
+    backend = ExternalController(link, Ratings(), pace=HASTY)
+    await charge(backend)
+    await until(lambda: link.is_enabled)
+    link.hangs = True
+    await until(lambda: link.is_busy)
+    stop = asyncio.create_task(backend.stop())
+    await asyncio.sleep(0)
+    link.hangs = False
+    await stop
+    assert not link.is_enabled
+    assert not link.is_open
+
+
+@pytest.mark.parametrize("failure", [HalError("garbage"), OSError("gone"), ValueError("odd")])
+async def test_trouble_for_a_moment(failure: Exception, caplog: pytest.LogCaptureFixture) -> None:
+    link = SteppedLink()
+    backend = ExternalController(link, Ratings(), pace=PACE)
+    await charge(backend)
+    await until(lambda: link.is_enabled)
+    link.failure = failure
+    stop = asyncio.create_task(backend.stop())
+    polls = link.steps
+    await until(lambda: link.steps > polls + 5)
+    link.failure = None
+    await stop
+    assert not link.is_enabled
+    assert ERROR not in caplog.text
+
+
+async def test_lost_and_reachable_again_when_stopped(caplog: pytest.LogCaptureFixture) -> None:
+    link = SteppedLink()
+    backend = ExternalController(link, Ratings(), pace=replace(PACE, lost_s=0.0, reopen_s=60.0))
+    await charge(backend)
+    await until(lambda: link.is_enabled)
+    link.failure = HalError("silence")
+    await until(lambda: not link.is_open)
+    link.failure = None
+    assert link.is_enabled
+    await backend.stop()
+    assert not link.is_enabled
+    assert ERROR not in caplog.text
+
+
+async def test_what_cannot_be_disabled_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    link = SteppedLink()
+    backend = ExternalController(link, Ratings(), pace=HASTY)
+    await charge(backend)
+    link.failure = HalError("silence")
+    await backend.stop()
+    assert f"{ERROR}: silence" in caplog.text
+    assert not link.is_open
+    # Nor is it tried again by a second stop.
+    caplog.clear()
+    await backend.stop()
+    assert caplog.text == ""
+
+
+async def test_a_contactor_that_sticks_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    link = SteppedLink()
+    backend = ExternalController(link, Ratings(), pace=HASTY)
+    await charge(backend)
+    link.is_stuck = True
+    await backend.stop()
+    assert f"{ERROR}: its contactor stays closed" in caplog.text
+    assert not link.is_enabled
+
+
+async def test_a_stop_that_is_not_waited_for_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    link = SteppedLink()
+    backend = ExternalController(link, Ratings(), pace=PACE)
+    await charge(backend)
+    link.hangs = True
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.02):
+            await backend.stop()
+    assert ERROR in caplog.text
+    assert not link.is_open
+
+
+async def test_a_start_that_is_given_up_disables(caplog: pytest.LogCaptureFixture) -> None:
+    for steps in range(1, 10):
+        link = SteppedLink(repents_s=0.0)
+        backend = ExternalController(link, Ratings(), pace=PACE)
+        start = asyncio.create_task(backend.start(lambda event: None))
+        await until(lambda link=link, steps=steps: link.steps >= steps)  # type: ignore[misc]
+        start.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await start
+        assert not link.is_enabled
+        assert not link.is_open
+        await backend.stop()
+    assert ERROR not in caplog.text
+
+
+async def test_two_stops_at_a_time_and_a_new_start() -> None:
+    link = SteppedLink()
+    backend = ExternalController(link, Ratings(), pace=PACE)
+    for _ in range(2):
+        await charge(backend)
+        await until(lambda: link.is_enabled)
+        await asyncio.gather(backend.stop(), backend.stop())
+        assert not link.is_enabled
+
+
+class TestOpenEvse:
+    async def test_one_in_a_fault_does_not_go_on_when_that_ends(self) -> None:
+        bench = OpenEvseBench()
+        await bench.start()
+        bench.plug_in()
+        bench.backend.offer(OFFER)
+        bench.wait(0.5)
+        bench.model.fault = GFCI
+        bench.wait(1)
+        assert bench.model.state == GFCI
+        await bench.stop()
+        bench.model.fault = 0
+        bench.runs_polls = False
+        bench.demand()
+        assert not bench.is_powered()
+        assert bench.model.state == SLEEPING
+
+    async def test_in_the_middle_of_its_self_test(self, caplog: pytest.LogCaptureFixture) -> None:
+        bench = OpenEvseBench()
+        await bench.start()
+        bench.runs_polls = False
+        bench.model.boot_s = 5.0
+        bench.backend.start_self_test()
+        poll = asyncio.create_task(bench.backend.poll())
+        await until(lambda: bench.model.restarts == 1)
+        stop = asyncio.create_task(bench.backend.stop())
+        await until(poll.done)
+        assert bench.model.state == 0
+        # Its start is over, and it would charge.
+        bench.wait(6)
+        await stop
+        assert bench.model.state == SLEEPING
+        assert ERROR not in caplog.text
+
+
+@pytest.mark.parametrize("make", [Phoenix, SimpleEvse])
+async def test_at_random_moments_over_a_server(
+    make: Callable[[], Controller], caplog: pytest.LogCaptureFixture
+) -> None:
+    controller = make()
+    is_rtu = isinstance(controller, SimpleEvse)
+    peer = Peer(controller)
+    await (peer.serve_rtu() if is_rtu else peer.serve_tcp())
+    port, unit = peer.port, controller.unit
+    spec = (
+        ModbusSpec(port=str(port), unit=unit)
+        if is_rtu
+        else ModbusSpec(host="127.0.0.1", tcp_port=int(port), unit=unit)
+    )
+    chart = load_controller("simpleevse" if is_rtu else "phoenix-em-cp-pp-eth")
+    # What is cut short costs more than a stop may take.
+    evse = ModbusEvse(chart=replace(chart, pause_s=0, timeout_s=10.0), modbus=spec)
+    backend = ExternalController(ModbusEvseLink(evse), Ratings(phases=3), pace=PACE)
+    controller.turn_to("C")
+    draw = random.Random(7)
+    peer.faults.slow_s = 0.001
+    for _ in range(25):
+        await charge(backend)
+        async with asyncio.timeout(10):
+            while not controller.is_closed:
+                await asyncio.sleep(0.001)
+        await asyncio.sleep(draw.uniform(0, 0.02))
+        await backend.stop()
+        assert not controller.is_closed
+    await peer.close()
+    assert ERROR not in caplog.text
