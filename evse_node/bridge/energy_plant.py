@@ -4,6 +4,9 @@ Energy management's claim on the current is the charger's claim of the grid. A p
 the wait for a start that somebody asked for, are a claim of no current at all. What is asked
 to come from the vehicle is a claim on the discharge current, and the word to turn round.
 
+Forecasts count on the phases and the current that the vehicle was seen to take; the range
+of the whole appliance is that of the charger, whatever is plugged in.
+
 There is no forecast of discharging, but for a power adjustment that is under way: nobody
 knows how much a vehicle is ready to give.
 
@@ -68,8 +71,16 @@ class ChargerPlant:
         supply = self._supply(MINIMUM_OFFER_MA, Milliamps(0), Milliamps(0))
         self._without_vehicle = {each: Conditions(each, power, supply) for each in Availability}
 
-    def _power_of(self, current_ma: int) -> Milliwatts:
-        return power_mw(self._ratings.nominal_voltage_mv, current_ma, self._ratings.phases)
+    def _power_of(self, current_ma: int, phases: int | None = None) -> Milliwatts:
+        """Return the power of a current on so many phases, on all of them with None."""
+        ratings = self._ratings
+        return power_mw(ratings.nominal_voltage_mv, current_ma, phases or ratings.phases)
+
+    @property
+    def _phases(self) -> int:
+        """The phases that the vehicle is expected to use."""
+        intake = self._charger.expected_intake
+        return self._ratings.phases if intake is None else min(intake.phases, self._ratings.phases)
 
     # What the charger is told
 
@@ -158,8 +169,23 @@ class ChargerPlant:
         intended_ma: Milliamps,
         discharge_power: PowerRange | None = None,
     ) -> Supply:
-        voltage_mv, phases = self._ratings.nominal_voltage_mv, self._ratings.phases
-        return Supply(voltage_mv, phases, minimum_ma, maximum_ma, intended_ma, discharge_power)
+        expected, voltage_mv = self._expected, self._ratings.nominal_voltage_mv
+        return Supply(
+            voltage_mv,
+            self._phases,
+            minimum_ma,
+            expected(maximum_ma, minimum_ma),
+            expected(intended_ma, minimum_ma),
+            discharge_power,
+        )
+
+    def _expected(self, current_ma: Milliamps, minimum_ma: Milliamps) -> Milliamps:
+        """Return what the vehicle can be expected to take of an offer."""
+        intake = self._charger.expected_intake
+        if intake is None or current_ma < minimum_ma:
+            return current_ma
+        # One that takes less than the least offer still gets that offer.
+        return max(minimum_ma, intake.of(current_ma))
 
     def _discharge_power(self, snapshot: Snapshot) -> PowerRange | None:
         """Return what may come from a vehicle, energy management's own claim left out."""
@@ -170,7 +196,8 @@ class ChargerPlant:
         back_ma = self._charger.state.discharge_limits.current_without(LimitSource.GRID)
         if back_ma < MINIMUM_OFFER_MA:
             return None
-        most, least = self._power_of(back_ma), self._power_of(MINIMUM_OFFER_MA)
+        phases = self._phases
+        most, least = self._power_of(back_ma, phases), self._power_of(MINIMUM_OFFER_MA, phases)
         return PowerRange(Milliwatts(-most), Milliwatts(-least))
 
     def _solar_claim(self) -> Milliamps | None:
@@ -210,9 +237,11 @@ def _availability(snapshot: Snapshot) -> Availability:
 
 def _need(snapshot: Snapshot) -> Need:
     plan, vehicle, session = snapshot.next_charge, snapshot.vehicle, snapshot.session
-    charged_mwh = MilliwattHours(0)
+    charged_mwh = 0
     if session is not None and session.is_active:
+        # What came back does not count, as in the charger's own plan.
         charged_mwh = session.energy_charged_mwh(snapshot.meter)
+        charged_mwh -= session.energy_discharged_mwh(snapshot.meter)
     remaining_mwh: int | None = None
     percent, capacity_mwh = vehicle.state_of_charge_percent, vehicle.battery_capacity_mwh
     target_percent = 100 if plan.target_time is None else plan.target_soc_percent
@@ -221,7 +250,7 @@ def _need(snapshot: Snapshot) -> Need:
     elif plan.required_energy_mwh is not None:
         remaining_mwh = max(0, plan.required_energy_mwh - charged_mwh)
     return Need(
-        charged_mwh=charged_mwh,
+        charged_mwh=MilliwattHours(charged_mwh),
         remaining_mwh=None if remaining_mwh is None else MilliwattHours(remaining_mwh),
         deadline=plan.target_time,
         goal=(plan.required_energy_mwh, plan.target_soc_percent),

@@ -26,7 +26,8 @@ class Supply:
 
     `maximum_ma` is the limit of all others: energy management's own claim left out, and
     what the charger denies itself by following the sun. `intended_ma` is that, too: what
-    the charger would offer by itself once it does not wait any more; 0 for nothing.
+    the charger would offer by itself once it does not wait any more; 0 for nothing. Phases
+    and currents are those that the vehicle is expected to use of what it is offered.
     `discharge_power` is what may be drawn from the vehicle, None for nothing: powers below
     zero, the most of it first.
     """
@@ -68,9 +69,9 @@ class Supply:
 class Need:
     """What the vehicle shall have.
 
-    `charged_mwh` is what it got in this session, `remaining_mwh` what a target still lacks
-    (None: not known). `goal` names the target: it changes when the target does, and not
-    with the progress towards it.
+    `charged_mwh` is what it got in this session less what it gave back, `remaining_mwh` what
+    a target still lacks (None: not known). `goal` names the target: it changes when the
+    target does, and not with the progress towards it.
     """
 
     charged_mwh: MilliwattHours = MilliwattHours(0)

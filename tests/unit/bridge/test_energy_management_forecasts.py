@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from evse_node.charger.intake import Intake
+from evse_node.hal.electric_car import ElectricCar
+from evse_node.hal.interface import Ratings
+from evse_node.hal.simulated import SimulatedBackend
 from evse_node.matter.interaction.status import Status
-from evse_node.state_machine.events import Direction, LimitClaimed
+from evse_node.state_machine.events import Direction, Disable, EnableDischarging, LimitClaimed
 from evse_node.state_machine.limits import LimitSource
 from evse_node.state_machine.names import State
 from evse_node.state_machine.targets import ChargingTarget, ChargingTargetSchedule
 from evse_node.units import Milliamps, MilliwattHours
+from tests.charger_host import ALL_FEATURES
 from tests.energy_charging import (
     ENABLE,
     FULL_MW,
@@ -110,6 +117,88 @@ class TestStartTime:
         claim = LimitClaimed(LimitSource.USER, Milliamps(10_000), (Direction.CHARGE,))
         host.charger.handle(claim, host.now)
         assert host.look().reason == 0
+
+
+class TestWhatTheVehicleTakes:
+    """Three phases of 32 A, a target of 22.08 kWh: an hour for the charger, more for most cars."""
+
+    NEED_MWH = 22_080_000
+
+    def charging(self, car_phases: int, car_ma: int, **kwargs: object) -> EnergyHost:
+        hosts: list[EnergyHost] = []
+        backend = SimulatedBackend(
+            clock=lambda: hosts[0].now if hosts else 1000.0,
+            ratings=Ratings(Milliamps(32_000), Milliamps(32_000), phases=3),
+            car=ElectricCar(charger_maximum_ma=Milliamps(car_ma), phases=car_phases),
+        )
+        hosts.append(EnergyHost(backend=backend, features=ALL_FEATURES - {"SOC"}, **kwargs))
+        [host] = hosts
+        target = ChargingTarget(23 * 60, None, MilliwattHours(self.NEED_MWH))
+        host.charger.set_targets([ChargingTargetSchedule(0x7F, (target,))], host.now)
+        host.charger.handle(replace(ENABLE, maximum_ma=Milliamps(32_000)), host.now)
+        host.backend.plug_in()
+        host.backend.demand()
+        host.run(1)
+        return host
+
+    @pytest.mark.parametrize(("phases", "car_ma"), [(1, 32_000), (3, 16_000), (1, 13_000)])
+    def test_makes_the_forecast(self, phases: int, car_ma: int) -> None:
+        host = self.charging(phases, car_ma)
+        begin = host.epoch_s
+        before = host.look()
+        assert before.end - before.start == HOUR  # nobody knows the vehicle yet
+        host.run(180)
+        known = host.look()
+        power_mw = 230 * car_ma * phases
+        assert known.slots[0][9] == power_mw
+        assert known.end == pytest.approx(begin + self.NEED_MWH * 3600 // power_mw, abs=60)
+        assert host.capability[0][0][1] == power_mw
+        # The range of the appliance is the charger's.
+        assert host.show("AbsMaxPower") == 22_080_000
+        number = known.id
+        host.run(known.end - host.epoch_s - 30)
+        assert (host.look().id, host.look().active) == (number, len(known.slots) - 1)
+
+    def test_makes_a_power_a_current(self) -> None:
+        host = self.charging(1, 32_000)
+        host.run(180)
+        assert host.capability[0][0][0] == 1_380_000
+        assert adjust(host, 2_300_000, 600) == Status.SUCCESS
+        host.run(10)
+        assert current(host) == 10_000
+
+    def test_counts_for_what_comes_back(self) -> None:
+        host = self.charging(1, 32_000)
+        host.run(180)
+        host.charger.handle(Disable(), host.now)
+        host.charger.handle(EnableDischarging(None, Milliamps(16_000)), host.now)
+        host.run(10)
+        assert adjust(host, -2_300_000, 600) == Status.SUCCESS
+        host.run(10)
+        assert current(host) == -10_000
+
+    def test_is_never_less_than_is_offered_at_least(self) -> None:
+        host = self.charging(1, 7_000)
+        least = replace(ENABLE, minimum_ma=Milliamps(8_000), maximum_ma=Milliamps(32_000))
+        host.charger.handle(least, host.now)
+        host.run(180)
+        assert host.charger.expected_intake == Intake(1, Milliamps(7_000), True)
+        assert host.look().slots[0][9] == 8_000 * 230
+
+
+def test_what_came_back_is_needed_again() -> None:
+    host = scheduled(mode=MANUAL)
+    host.run(HOUR)
+    host.charger.handle(Disable(), host.now)
+    host.charger.handle(EnableDischarging(None, Milliamps(16_000)), host.now)
+    host.run(HOUR // 2)
+    host.charger.handle(Disable(), host.now)
+    host.charger.handle(ENABLE, host.now)
+    host.run(10)
+    # An hour was charged, and half an hour of it came back: of two hours, 90 minutes are left.
+    assert current(host) == 16_000
+    forecast = host.look()
+    assert forecast.end - host.epoch_s == pytest.approx(HOUR * 3 // 2, abs=30)
 
 
 class TestModifiedForecast:
