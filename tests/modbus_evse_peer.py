@@ -26,19 +26,22 @@ _TABLES = {1: COILS, 5: COILS, 15: COILS, 3: HOLDING, 6: HOLDING, 16: HOLDING, 4
 
 @dataclass
 class Faults:
-    """What happens to answers; each spoils as many as it counts."""
+    """What happens to answers; each spoils as many as it counts, `held` keeps one back."""
 
     silent: int = 0
     garbage: int = 0
     bad_crc: int = 0
     half: int = 0
     slow_s: float = 0.0
+    held: asyncio.Event | None = None
     refuse: list[ExcCodes] = field(default_factory=list)
     requests: int = 0
+    sent: int = 0
 
     def spoil(self, is_sending: bool, packet: bytes) -> bytes:
         if not is_sending:
             return packet
+        self.sent += 1
         if self.silent:
             self.silent -= 1
             return b""
@@ -52,6 +55,11 @@ class Faults:
             self.half -= 1
             return packet[: len(packet) // 2]
         return packet
+
+
+async def hardly(seconds: float) -> None:
+    """Sleep, where nothing comes late that would have to be waited for."""
+    await asyncio.sleep(min(seconds, 0.01))
 
 
 class Registers:
@@ -76,6 +84,9 @@ class Registers:
     ) -> list[int] | ExcCodes:
         controller, faults = self._find(device_id), self.faults
         faults.requests += 1
+        if faults.held is not None:
+            held, faults.held = faults.held, None
+            await held.wait()
         if faults.slow_s:
             await asyncio.sleep(faults.slow_s)
         if faults.refuse:

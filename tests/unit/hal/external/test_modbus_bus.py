@@ -11,11 +11,11 @@ import pytest
 from pymodbus.constants import ExcCodes
 
 from evse_node.errors import HalError
-from evse_node.hal.external.modbus_bus import ModbusBus
+from evse_node.hal.external.modbus_bus import ModbusBus, Sleep
 from evse_node.hal.external.registers import Block, Table
 from evse_node.hal.gpio.board import ModbusSpec
 from tests.modbus_evse_models import Phoenix, SimpleEvse
-from tests.modbus_evse_peer import Peer
+from tests.modbus_evse_peer import Peer, hardly
 
 STATUS = Block(Table.HOLDING, 1000, 8)
 TIMEOUT_S = 0.2
@@ -32,7 +32,7 @@ class Line:
     async def serve(self) -> None:
         await (self.peer.serve_rtu() if self.kind == "RTU" else self.peer.serve_tcp())
 
-    async def open(self) -> None:
+    async def open(self, *, timeout_s: float = TIMEOUT_S, sleep: Sleep = hardly) -> None:
         await self.serve()
         port = self.peer.port
         spec = (
@@ -40,7 +40,7 @@ class Line:
             if self.kind == "RTU"
             else ModbusSpec(host="127.0.0.1", tcp_port=int(port))
         )
-        self.bus = ModbusBus(spec, timeout_s=TIMEOUT_S, turnaround_s=0.01)
+        self.bus = ModbusBus(spec, timeout_s=timeout_s, turnaround_s=0.01, sleep=sleep)
 
     async def read(self) -> list[int]:
         return await self.bus.read(STATUS, 1)
@@ -111,17 +111,64 @@ async def test_nobody_with_this_unit(line: Line) -> None:
         await line.bus.read(STATUS, 9)
 
 
-async def test_a_late_answer_is_not_taken_for_the_next(line: Line) -> None:
-    line.peer.faults.slow_s = TIMEOUT_S * 1.5
-    with pytest.raises(HalError, match="does not answer"):
-        await line.bus.read(Block(Table.HOLDING, 1002, 1), 1)
-    # One register, too, and answered after the late one: only time tells the two apart.
-    line.peer.faults.slow_s = TIMEOUT_S * 0.6
+@pytest.mark.parametrize("kind", ["RTU", "TCP"])
+async def test_a_late_answer_is_not_taken_for_the_next(kind: str) -> None:
+    line = Line(kind)
+    faults = line.peer.faults
+    held = faults.held = asyncio.Event()
+    waits: list[float] = []
+
+    async def let_by(seconds: float) -> None:
+        waits.append(seconds)
+        held.set()
+        async with asyncio.timeout(10):
+            while line.kind == "RTU" and not faults.sent:
+                await asyncio.sleep(0.001)
+        await asyncio.sleep(0.01)
+
+    await line.open(timeout_s=20, sleep=let_by)
+    late = asyncio.create_task(line.bus.read(Block(Table.HOLDING, 1002, 1), 1))
+    async with asyncio.timeout(10):
+        while not faults.requests:
+            await asyncio.sleep(0.001)
+    late.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await late
+    # One register, too, and asked after the late one: only time tells the two apart.
     assert await line.bus.read(Block(Table.HOLDING, 1000, 1), 1) == [32]
+    [waited] = waits
+    assert 10 < waited <= 20
+    await line.close()
+
+
+async def test_who_is_cut_short_before_asking_costs_nothing() -> None:
+    line = Line("TCP")
+    reached = asyncio.Event()
+    waits = 0
+
+    async def sleep(seconds: float) -> None:
+        nonlocal waits
+        waits += 1
+        reached.set()
+        if waits == 1:
+            await asyncio.sleep(3600)
+
+    await line.serve()
+    spec = ModbusSpec(host="127.0.0.1", tcp_port=int(line.peer.port))
+    line.bus = ModbusBus(spec, timeout_s=20, pause_s=15, sleep=sleep)
+    await line.read()
+    early = asyncio.create_task(line.read())
+    await reached.wait()
+    early.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await early
+    assert line.bus._stale_until is None
+    assert (await line.read())[0] == 32
+    await line.close()
 
 
 async def test_a_slow_answer_is_an_answer(line: Line) -> None:
-    line.peer.faults.slow_s = TIMEOUT_S / 3
+    line.peer.faults.slow_s = TIMEOUT_S / 8
     assert (await line.read())[0] == 32
 
 
@@ -187,7 +234,7 @@ async def test_answers_of_random_bytes() -> None:
     line = Line("TCP")
     await line.serve()
     spec = ModbusSpec(host="127.0.0.1", tcp_port=int(line.peer.port))
-    bus = ModbusBus(spec, timeout_s=0.04)
+    bus = ModbusBus(spec, timeout_s=0.04, sleep=hardly)
     draw = random.Random(1)
     spoilt = 0
 

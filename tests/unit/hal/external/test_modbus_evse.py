@@ -21,7 +21,7 @@ from evse_node.state_machine.control_pilot import PilotState
 from evse_node.state_machine.faults import FaultState
 from evse_node.units import Milliamps
 from tests.modbus_evse_models import Controller, Meter, Phoenix, SimpleEvse, SmartEvse
-from tests.modbus_evse_peer import Peer
+from tests.modbus_evse_peer import Peer, hardly
 
 NAMES = {SimpleEvse: "simpleevse", Phoenix: "phoenix-em-cp-pp-eth", SmartEvse: "smartevse"}
 REST = ControllerOrders()
@@ -46,7 +46,9 @@ async def linked(
         chart = replace(chart, fallback=fallback)
     modbus = ModbusSpec(host="127.0.0.1", tcp_port=int(peer.port), unit=controller.unit)
     link = ModbusEvseLink(
-        ModbusEvse(chart=chart, modbus=modbus, **evse), clock=lambda: controller.now
+        ModbusEvse(chart=chart, modbus=modbus, **evse),
+        sleep=hardly,
+        clock=lambda: controller.now,
     )
     async with AsyncExitStack() as stack:
         stack.push_async_callback(peer.close)

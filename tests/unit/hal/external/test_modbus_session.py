@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -25,7 +26,7 @@ from evse_node.state_machine.names import State
 from evse_node.state_machine.state import ContactorState, EvseSettings
 from evse_node.units import Milliamps
 from tests.modbus_evse_models import Controller, Meter, Phoenix, SimpleEvse, SmartEvse
-from tests.modbus_evse_peer import LoopThread, Peer
+from tests.modbus_evse_peer import LoopThread, Peer, hardly
 
 ENABLE = EnableCharging(None, Milliamps(6_000), Milliamps(16_000))
 STEP_S = 0.5
@@ -36,6 +37,7 @@ class Site:
     """A charger on a controller, in one virtual time."""
 
     timeout_s = 0.25
+    link: ModbusEvseLink
 
     def __init__(self, name: str, controller: Controller, *, is_rtu: bool) -> None:
         self.name = name
@@ -53,8 +55,20 @@ class Site:
     async def serve(self) -> None:
         self.thread.run(self.peer.serve_rtu() if self.is_rtu else self.peer.serve_tcp())
 
+    async def serve_again(self) -> None:
+        await self.serve()
+        self._set_timeout(self.timeout_s)
+
+    def _set_timeout(self, timeout_s: float) -> None:
+        self.link._chart = replace(self.link._chart, timeout_s=timeout_s)
+        if self.link._bus is not None:
+            client: Any = self.link._bus._client
+            client.ctx.comm_params.timeout_connect = timeout_s
+
     async def hang_up(self) -> None:
         self.thread.run(self.peer.hang_up())
+        # No answer comes that could be waited for.
+        self._set_timeout(0.03)
 
     async def open(self) -> None:
         await self.serve()
@@ -70,8 +84,9 @@ class Site:
         evse = ModbusEvse(
             chart=chart, modbus=modbus, meter=MeterOnBus(load_map("sdm630"), Meter.unit)
         )
+        self.link = ModbusEvseLink(evse, sleep=hardly, clock=lambda: self.now)
         self.backend = ExternalController(
-            ModbusEvseLink(evse, clock=lambda: self.now),
+            self.link,
             Ratings(phases=3, contactor_timeout_s=CONTACTOR_S),
             pace=Pace(),
             clock=lambda: self.now,
@@ -192,7 +207,7 @@ async def test_a_lost_link_is_a_fault_until_it_is_back(site: Site) -> None:
     assert not site.is_charging
     # What the controller does meanwhile is its own: one falls back, the others know no timeout.
     assert controller.is_closed is (site.name != "smartevse")
-    await site.serve()
+    await site.serve_again()
     await site.run(2)
     if site.name == "smartevse":
         # It waits for the vehicle to begin anew.
@@ -223,7 +238,7 @@ async def test_a_restart_that_takes_a_while(site: Site) -> None:
     await site.hang_up()
     site.controller.restart()
     await site.run(1.5)
-    await site.serve()
+    await site.serve_again()
     await site.run(15)
     assert site.faults == ()
     assert site.is_charging
