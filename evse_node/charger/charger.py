@@ -96,6 +96,9 @@ from evse_node.units import Milliwatts
 
 _LOGGER: Final = logging.getLogger(__name__)
 
+# Who gives these has logged the reason; faults by other events are the machine's own.
+_GIVEN_FAULTS: Final = (FaultRaised, CausesSeen)
+
 _EVENTS_PER_TURN: Final = 1000
 
 
@@ -401,9 +404,9 @@ class Charger:
         before = self._state.faults
         self._state, effects = step(self._state, event, now)
         faults = self._state.faults
-        if faults is not before and not isinstance(event, FaultRaised) and not self.is_test_mode:
+        if faults is not before and not isinstance(event, _GIVEN_FAULTS) and not self.is_test_mode:
             for fault in faults:
-                if fault not in before:  # who raises one by an event has logged the reason
+                if fault not in before:
                     _LOGGER.error("fault %s: %s", fault.value, event)
         orders = [effect for effect in effects if isinstance(effect, AnyOrder)]
         orders.sort(key=lambda order: not isinstance(order, SafetyOrder))

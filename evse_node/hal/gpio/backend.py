@@ -53,6 +53,8 @@ _START_LIMIT_S: Final = 10.0
 # A thread that waits for the interpreter gets it within this; the default is ten times that.
 _SWITCH_INTERVAL_S: Final = 0.0005
 _SAMPLER_PRIORITY: Final = 10
+# A pilot that falls to -12 V with each offer must not make the contactor chatter.
+_PILOT_RIGHT_S: Final = 30.0
 
 
 class GpioBackend(BoardOrders):
@@ -75,6 +77,7 @@ class GpioBackend(BoardOrders):
         self._threads: list[threading.Thread] = []
         self._halt = threading.Event()
         self._meter_answered = False
+        self._pilot_right_since: float | None = None
 
         self.control_pilot = self
         self.contactor = OrderedContactor(self)
@@ -155,6 +158,7 @@ class GpioBackend(BoardOrders):
         self._output, self._duty_permille = PilotOutput.X1, 1000
         self._told_pilot = self._told_closed = None
         self._meter_answered = False
+        self._pilot_right_since = None
         self.causes = why.Causes(self._tell)
         self._update_feedback()
 
@@ -246,6 +250,9 @@ class GpioBackend(BoardOrders):
         if not is_sampler_alive:
             parts.gate.try_open()
         self.causes.set(why.SAMPLER_STUCK, not is_sampler_alive)
+        right_since = self._pilot_right_since
+        if right_since is not None and now - right_since >= _PILOT_RIGHT_S:
+            self.causes.set(why.PILOT_LOW, False)
         self._tick_check(parts, now)
         self._update_feedback()
         if parts.meter is not None:
@@ -304,20 +311,30 @@ class GpioBackend(BoardOrders):
         if parts is None:
             return
         match finding:
-            case PilotSeen(pilot, _):
-                if parts.check.failure is None or parts.sampler.pilot is None:
+            case PilotSeen(pilot, _, era):
+                if parts.check.failure is None or era != parts.sampler.era:
                     return  # the test's own doing, or forgotten since
-                if pilot is not self._told_pilot:
-                    self._told_pilot = pilot
-                    self._tell(PilotReported(pilot))
-                if pilot is PilotState.A:
-                    self.causes.acknowledge()
+                self._on_pilot(pilot)
             case CableSeen(ampacity_ma):
                 self._tell(CableReported(ampacity_ma))
             case TroubleSeen(cause, is_there):
                 if cause != RCD_TRIP or not parts.check.tests_rcd:
                     self.causes.set(cause, is_there)
         self._update_feedback()
+
+    def _on_pilot(self, pilot: PilotState) -> None:
+        """-12 V without an order is a fault until the pilot has been right for a while."""
+        if pilot is PilotState.F and self._output is not PilotOutput.F:
+            self._pilot_right_since = None
+            self.causes.set(why.PILOT_LOW, True)
+        if pilot is not self._told_pilot:
+            self._told_pilot = pilot
+            self._tell(PilotReported(pilot))
+        if pilot is not PilotState.F and self._pilot_right_since is None:
+            self._pilot_right_since = self._clock()
+        if pilot is PilotState.A:
+            self.causes.set(why.PILOT_LOW, False)
+            self.causes.acknowledge()
 
     def on_edges(self) -> None:
         """Take in what the input lines tell."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Final
 
@@ -10,6 +11,9 @@ from evse_node.hal.gpio.sampler import ADC_LOST, DIODE_MISSING, LOOP_STUCK
 from evse_node.hal.interface import FaultDetected, FaultGone, HalEvent
 from evse_node.state_machine.faults import FaultState
 
+_LOGGER: Final = logging.getLogger(__name__)
+
+PILOT_LOW: Final = "the pilot is at -12 V without an order"
 SAMPLER_STUCK: Final = "the pilot sampler is stuck"
 INPUTS_LOST: Final = "the input lines cannot be read"
 SELF_TEST_FAILED: Final = "the self-test failed"
@@ -21,6 +25,7 @@ FAULTS: Final = {
     ADC_LOST: FaultState.OTHER,
     DIODE_MISSING: FaultState.OTHER,
     LOOP_STUCK: FaultState.OTHER,
+    PILOT_LOW: FaultState.OTHER,
     SAMPLER_STUCK: FaultState.OTHER,
     INPUTS_LOST: FaultState.OTHER,
     SELF_TEST_FAILED: FaultState.OTHER,
@@ -32,6 +37,7 @@ FAULTS: Final = {
 }
 LATCHED: Final = frozenset({RCD_TRIP, EMERGENCY_STOP})
 """These stay until somebody acknowledges: by unplugging, a button, or `reset`."""
+_LOGGED_IN_DETAIL: Final = frozenset({ADC_LOST, INPUTS_LOST, SELF_TEST_FAILED, BACKEND_FAILED})
 _LATCHED_FAULTS: Final = frozenset(FAULTS[cause] for cause in LATCHED)
 
 
@@ -55,12 +61,17 @@ class Causes:
 
     def set(self, cause: str, is_there: bool) -> None:
         """Note that a cause came up or went away."""
+        if is_there is (cause in self._present):
+            return
         before = self._faults()
         if is_there:
+            if cause not in _LOGGED_IN_DETAIL:
+                _LOGGER.error("fault %s: %s", FAULTS[cause].value, cause)
             self._present.add(cause)
             if cause in LATCHED:
                 self._latched.add(cause)
         else:
+            _LOGGER.info("gone: %s", cause)
             self._present.discard(cause)
         self._tell_changes(before)
 

@@ -97,15 +97,19 @@ class BoardOrders:
             self._drive(parts)
 
     def _drive(self, parts: Parts) -> None:
-        if self._output is not PilotOutput.X2:
-            parts.sampler.output = self._output
+        sampler, was_f = parts.sampler, parts.sampler.output is PilotOutput.F
+        if self._output is not PilotOutput.X2 and not was_f:
+            sampler.expect(self._output)
         try:
             parts.pwm.drive(self._duty_permille)
         except Exception as error:
             parts.gate.try_open()
             raise HalError(f"the pilot's PWM does not obey: {error}") from error
-        # With X2 the sampler looks for the low level, which must be there before.
-        parts.sampler.output = self._output
+        # What the sampler would take for a fault must be over before: with X2 it looks for the
+        # low level, and -12 V is right only for F.
+        sampler.expect(self._output)
+        if was_f and self._output is not PilotOutput.F and self._told_pilot is PilotState.F:
+            self._told_pilot = None  # -12 V from now on would be something else
 
     # The other capabilities
 

@@ -56,10 +56,14 @@ class PilotProbe(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PilotSeen:
-    """The pilot settled in a state. `was_opened`: for this the contactor was opened."""
+    """The pilot settled in a state. `was_opened`: for this the contactor was opened.
+
+    `era` is the sampler's at that time: in a later one, this is of no interest any more.
+    """
 
     pilot: PilotState
     was_opened: bool
+    era: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +111,9 @@ class PilotSampler:
         self._tell = tell
         self._alarms = alarms
         self._has_cable = has_cable
-        self.output = PilotOutput.F
+        self._output = PilotOutput.F
+        self.era = 0
+        self._own_era = 0
         self.pilot: PilotState | None = None
         self.voltages: PilotVoltages | None = None
         self.beat_at = now
@@ -139,6 +145,9 @@ class PilotSampler:
 
     def sample(self, now: float) -> None:
         """Take one look. Never raises."""
+        if self._own_era != self.era:
+            self._own_era = self.era
+            self.pilot = self._candidate = None
         self._check_alarms()
         self._set_trouble(LOOP_STUCK, now - self.loop_beat_at > _LOOP_LIMIT_S)
         try:
@@ -154,8 +163,21 @@ class PilotSampler:
         self.beat_at = now
 
     def forget(self) -> None:
-        """Tell the present state anew, once it has settled."""
+        """Tell the present state anew, once it has settled; what was told before is void."""
+        self.era += 1
         self.pilot = self._candidate = None
+
+    @property
+    def output(self) -> PilotOutput:
+        """What is on the pilot."""
+        return self._output
+
+    def expect(self, output: PilotOutput) -> None:
+        """Note what is on the pilot from now on."""
+        hid_vehicle = self._output is PilotOutput.F and output is not PilotOutput.F
+        self._output = output
+        if hid_vehicle:
+            self.forget()
 
     # Safety inputs
 
@@ -226,7 +248,7 @@ class PilotSampler:
             for _ in range(_LOOKS_FOR_CABLE):
                 self._look_at_cable()
         self.pilot = state
-        self._tell(PilotSeen(state, was_opened))
+        self._tell(PilotSeen(state, was_opened, self._own_era))
 
     def _check_diode(self, state: PilotState, voltages: PilotVoltages) -> None:
         """A level that stays above the limit with PWM is a resistor, not a vehicle."""

@@ -87,11 +87,11 @@ class SelfCheck:
     def _begin(self, step: _Step) -> None:
         match step:
             case _Step.STATE_F:
-                self._sampler.output = PilotOutput.F
+                self._sampler.expect(PilotOutput.F)
                 self._pwm.drive(0)
             case _Step.X1:
-                self._sampler.output = PilotOutput.X1
                 self._pwm.drive(1000)
+                self._sampler.expect(PilotOutput.X1)
             case _Step.RCD_TRIPS:
                 if self._rcd_test is not None:
                     self._rcd_test.set(True)

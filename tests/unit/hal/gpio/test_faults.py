@@ -8,7 +8,7 @@ import pytest
 
 from evse_node.charger import Charger
 from evse_node.errors import HalError
-from evse_node.hal.gpio.sampler import PilotSeen
+from evse_node.hal.gpio.sampler import Finding, PilotSeen, PilotVoltages
 from evse_node.hal.interface import FaultDetected, FaultGone, HalEvent, PilotReported
 from evse_node.matter.store import MemoryStore
 from evse_node.state_machine.control_pilot import PilotState
@@ -234,6 +234,66 @@ def test_a_pwm_that_takes_its_time_is_no_missing_diode(
     assert not bench.backend.causes.all
     bench.wait(0.5)
     assert not bench.backend.causes.all
+
+
+def fall_to_minus_12_v(bench: Charging, monkeypatch: pytest.MonkeyPatch) -> None:
+    probe = bench.backend._open_parts.sampler._probe
+    monkeypatch.setattr(probe, "pilot", lambda: PilotVoltages(-12_000, -12_000))
+    bench.wait(1)
+    monkeypatch.undo()
+
+
+def test_minus_12_v_without_an_order_is_a_fault_until_it_has_been_right_for_a_while(
+    bench: Charging, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    fall_to_minus_12_v(bench, monkeypatch)
+    assert not bench.is_powered()
+    assert bench.charger.state.faults == (OTHER,)
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == [
+        "fault Other: the pilot is at -12 V without an order"
+    ]
+    bench.wait(25)
+    assert bench.charger.state.faults == (OTHER,)
+    assert not bench.is_powered()
+    bench.wait(10)
+    assert bench.charger.state.faults == ()
+    assert bench.is_powered()
+
+
+def test_unplugging_ends_it_at_once(bench: Charging, monkeypatch: pytest.MonkeyPatch) -> None:
+    fall_to_minus_12_v(bench, monkeypatch)
+    bench.wait(1)
+    bench.unplug()
+    assert bench.charger.state.faults == ()
+
+
+def test_minus_12_v_that_was_ordered_is_no_fault_when_the_order_ends(
+    bench: Charging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The generator takes its time, and the loop hears late of what was seen before."""
+    backend = bench.backend
+    late: list[Finding] = []
+    backend.signal_unavailable()
+    monkeypatch.setattr(backend._open_parts.sampler, "_tell", late.append)
+    bench.wait(0.1)
+    pwm = backend._open_parts.pwm
+    drive = pwm.drive
+
+    def slow(duty_permille: int) -> None:
+        for _ in range(30):
+            bench.now += 0.004
+            backend.sample()
+        drive(duty_permille)
+
+    monkeypatch.setattr(pwm, "drive", slow)
+    backend.withdraw()
+    assert [seen.pilot for seen in late if isinstance(seen, PilotSeen)] == [PilotState.F]
+    bench.wait(0.2)
+    for finding in late:
+        backend._on_finding(finding)
+    assert not backend.causes.all
+    assert bench.events[-1] == PilotReported(PilotState.C) or not bench.charger.state.faults
+    assert FaultDetected(OTHER) not in bench.events
 
 
 def test_a_pwm_that_lies() -> None:

@@ -54,7 +54,8 @@ class Rig:
             has_cable=True,
             now=0.0,
         )
-        self.sampler.output = PilotOutput.X2
+        self.sampler.expect(PilotOutput.X2)
+        self.sampler.era = 0
         self.is_loop_alive = True
 
     def open(self) -> bool:
@@ -162,7 +163,7 @@ def test_a_missing_diode(rig: Rig) -> None:
 
 
 def test_without_pwm_the_diode_cannot_be_seen(rig: Rig) -> None:
-    rig.sampler.output = PilotOutput.X1
+    rig.sampler.expect(PilotOutput.X1)
     rig.probe.low_mv = 6_000
     assert rig.show(6_000) == [PilotSeen(C, False)]
 
@@ -212,3 +213,28 @@ def test_a_loss_is_noted_before_it_opens(rig: Rig) -> None:
     rig.probe.failure = OSError()
     rig.run(3 * FAST_S)
     assert seen == [B, None]
+
+
+def test_what_was_seen_at_minus_12_v_is_not_told_after_it(rig: Rig) -> None:
+    rig.sampler.expect(PilotOutput.F)
+    rig.show(-12_000)
+    assert rig.sampler.pilot is F
+    rig.sampler.expect(PilotOutput.X1)
+    assert rig.sampler.pilot is None
+    # It is still there: told anew, now that nobody has ordered it.
+    assert rig.show(-12_000, 0.03) == []
+    assert rig.show(-12_000, 0.1) == [PilotSeen(F, False, era=1)]
+
+
+def test_a_look_that_was_under_way_belongs_to_its_own_time(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settle = rig.sampler._settle
+
+    def interrupted(state: PilotState, *, was_opened: bool) -> None:
+        if not rig.sampler.era:
+            rig.sampler.forget()
+        settle(state, was_opened=was_opened)
+
+    monkeypatch.setattr(rig.sampler, "_settle", interrupted)
+    assert rig.show(9_000) == [PilotSeen(B, False, era=0), PilotSeen(B, False, era=1)]
