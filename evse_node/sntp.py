@@ -6,11 +6,13 @@ Spec: RFC 4330
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 import struct
-from collections.abc import Callable
-from typing import Final
+import threading
+from collections.abc import Callable, Sequence
+from typing import Final, TypeAlias
 
 from evse_node.errors import DecodeError
 from evse_node.matter.wall_clock import GivenTime, Granularity, OnTime
@@ -62,6 +64,9 @@ def decode_response(data: bytes, nonce: bytes, round_trip_s: float) -> int:
     return (seconds - _MATTER_EPOCH_S) * _S + fraction * _S // _FRACTION + int(way_s * _S)
 
 
+_Found: TypeAlias = tuple[int, int, int, str, tuple[object, ...]]
+
+
 class NtpClient:
     """Asks servers in tasks of the running event loop.
 
@@ -99,10 +104,9 @@ class NtpClient:
         self._on_done()
 
     async def _ask(self, host: str) -> GivenTime | None:
-        loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(_TIMEOUT_S):
-                found = await loop.getaddrinfo(host, self._port, type=socket.SOCK_DGRAM)
+                found = await _look_up(host, self._port)
         except (OSError, UnicodeError) as error:  # no such name, or none that could be asked for
             _LOGGER.debug("NTP server %s is not known: %s", host, error)
             return None
@@ -126,3 +130,33 @@ class NtpClient:
             await loop.sock_sendall(udp, encode_request(nonce))
             data = await loop.sock_recv(udp, 1024)
             return decode_response(data, nonce, self._monotonic() - start)
+
+
+async def _look_up(host: str, port: int) -> Sequence[_Found]:
+    """Return a host's addresses. Raises OSError or UnicodeError.
+
+    In a thread that nobody waits for: a name server that is silent takes the resolver up to
+    a minute, and an executor's threads are waited for at the end of the program.
+    """
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[Sequence[_Found]] = loop.create_future()
+
+    def tell(found: Sequence[_Found] | Exception) -> None:
+        if answer.done():
+            return
+        if isinstance(found, Exception):
+            answer.set_exception(found)
+        else:
+            answer.set_result(found)
+
+    def look_up() -> None:
+        found: Sequence[_Found] | Exception
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
+        except Exception as error:
+            found = error
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(tell, found)
+
+    threading.Thread(target=look_up, name="evse-resolver", daemon=True).start()
+    return await answer

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+import threading
 import time
 from collections.abc import Callable
 
@@ -135,12 +136,11 @@ async def test_closing_gives_up_a_question() -> None:
     assert await ask("127.0.0.1", lambda request: None, 0.1) == []
 
 
-async def test_a_name_that_nobody_has() -> None:
+async def test_a_name_that_nobody_has(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*arguments: object, **options: object) -> object:
         raise socket.gaierror("unknown")
 
-    loop = asyncio.get_running_loop()
-    loop.getaddrinfo = refuse  # type: ignore[method-assign, assignment]
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
     answers: list[GivenTime | None] = []
     done = asyncio.Event()
     client = NtpClient(lambda size: NONCE, time.monotonic, done.set)
@@ -149,3 +149,34 @@ async def test_a_name_that_nobody_has() -> None:
         await done.wait()
     await client.close()
     assert answers == [None]
+
+
+def test_a_silent_name_server_does_not_keep_the_program_from_its_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked, is_over, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def wait(*arguments: object, **options: object) -> list[object]:
+        asked.set()
+        is_over.wait(10)
+        return []
+
+    async def ask_and_end() -> None:
+        client = NtpClient(lambda size: NONCE, time.monotonic, lambda: None)
+        client.query("time.example", lambda given, now: None, 0.0)
+        while not asked.is_set():
+            await asyncio.sleep(0.001)
+        await client.close()
+
+    def run() -> None:
+        asyncio.run(ask_and_end())
+        ended.set()
+
+    monkeypatch.setattr(socket, "getaddrinfo", wait)
+    program = threading.Thread(target=run)
+    program.start()
+    try:
+        assert ended.wait(5)
+    finally:
+        is_over.set()
+        program.join()
