@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import signal
 import sys
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final, NoReturn
 
@@ -72,8 +74,7 @@ async def _serve(config: NodeConfig) -> None:
         show(f"  Control API: {'off' if address is None else f'http://{address}/openapi.json'}")
         show_codes(node.qr_code, node.manual_code)
         if command := drawing_command(node.qr_code):
-            drawing = await asyncio.create_subprocess_exec(*command)
-            await drawing.wait()
+            await _draw(command, stop)
         changes = _Changes(node)
         unwatch = node.watch(changes.notice)
         changes.show()
@@ -83,6 +84,18 @@ async def _serve(config: NodeConfig) -> None:
         await stop.wait()
         unwatch()
         show("Closing: contactor open, goodbye.")
+
+
+async def _draw(command: Sequence[str], stop: asyncio.Event) -> None:
+    """Run the command, for which a small machine needs long, but not beyond the node's end."""
+    drawing = await asyncio.create_subprocess_exec(*command)
+    drawn, stopped = asyncio.create_task(drawing.wait()), asyncio.create_task(stop.wait())
+    await asyncio.wait((drawn, stopped), return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    if drawing.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            drawing.kill()
+    await drawn
 
 
 class _Changes:
