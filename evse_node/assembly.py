@@ -21,6 +21,7 @@ from evse_node.cluster.environment import ClusterEnvironment
 from evse_node.cluster.network_interface import InterfaceType, NetworkInterface
 from evse_node.cluster.revision import load_revision
 from evse_node.config import NodeConfig
+from evse_node.defects import DefectTeller
 from evse_node.endpoints import PRODUCT_NAME, ClusterDefinitions, NodeParts, build_endpoints
 from evse_node.errors import ConfigError, HalError
 from evse_node.factory import load_factory_data
@@ -249,6 +250,10 @@ class Assembly:
         logger = logging.getLogger("evse_node")
         logger.addHandler(self._logs)
         self._closing.callback(logger.removeHandler, self._logs)
+        tell_fault = self.clusters.software_diagnostics.tell_fault
+        defects = DefectTeller(tell_fault, self.runtime.call, time.monotonic)
+        logger.addHandler(defects)
+        self._closing.callback(logger.removeHandler, defects)
         self._closing.push_async_callback(self._ntp.close)
         self._closing.push_async_callback(self._finder.close)
         self._closing.push_async_callback(self.mdns.close)

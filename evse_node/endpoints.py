@@ -14,6 +14,7 @@ from evse_node import __version__
 from evse_node.bridge.energy_management import MANAGEMENT, EnergyManagementBridge
 from evse_node.bridge.evse import EvseBridge
 from evse_node.bridge.evse_test_events import EvseTestEvents
+from evse_node.bridge.hardware_faults import HardwareFaultsBridge
 from evse_node.bridge.measurement import MeasurementBridge
 from evse_node.charger import Charger
 from evse_node.cluster.access_control import AccessControlServer
@@ -97,6 +98,7 @@ class NodeClusters:
     basic_information: BasicInformationServer
     general_diagnostics: GeneralDiagnosticsServer
     network_commissioning: NetworkCommissioningServer
+    software_diagnostics: SoftwareDiagnosticsServer
     bridge: EvseBridge
     measurements: MeasurementBridge
     management: EnergyManagementBridge | None
@@ -151,6 +153,7 @@ def build_endpoints(parts: NodeParts, now: float) -> NodeClusters:
         has_payload_test=parts.stack.settings.parameters.max_paths_per_invoke > 1,
     )
     network = NetworkCommissioningServer(definitions["Network Commissioning"], parts.interfaces)
+    software = SoftwareDiagnosticsServer(definitions["Software Diagnostics"], Process())
     bridge = EvseBridge(parts.charger, definitions, timers=timers)
     measurements = MeasurementBridge(
         parts.charger,
@@ -162,7 +165,8 @@ def build_endpoints(parts: NodeParts, now: float) -> NodeClusters:
         powered_endpoints=(ROOT, EVSE),
     )
     management = _management(parts, bridge)
-    _add_endpoint(parts, ROOT, ["Root Node"], [basic, diagnostics, network, *_root(parts, basic)])
+    root = [basic, diagnostics, network, software, *_root(parts, basic)]
+    _add_endpoint(parts, ROOT, ["Root Node"], root)
     _add_endpoint(
         parts,
         EVSE,
@@ -181,11 +185,12 @@ def build_endpoints(parts: NodeParts, now: float) -> NodeClusters:
     for events in (test_events, measurements, management):
         for code, action in events.triggers.items() if events else ():
             diagnostics.add_trigger(code, action, EVSE)
+    HardwareFaultsBridge(parts.charger, diagnostics).start(now)
     bridge.start(now)
     measurements.start(now)
     if management is not None:
         management.start(now)
-    return NodeClusters(basic, diagnostics, network, bridge, measurements, management)
+    return NodeClusters(basic, diagnostics, network, software, bridge, measurements, management)
 
 
 def _management(parts: NodeParts, bridge: EvseBridge) -> EnergyManagementBridge | None:
@@ -248,7 +253,6 @@ def _root(parts: NodeParts, basic: BasicInformationServer) -> list[ClusterServer
         LocalizationConfigurationServer(definitions["Localization Configuration"]),
         TimeFormatLocalizationServer(definitions["Time Format Localization"]),
         UnitLocalizationServer(definitions["Unit Localization"]),
-        SoftwareDiagnosticsServer(definitions["Software Diagnostics"], Process()),
         EthernetNetworkDiagnosticsServer(
             definitions["Ethernet Network Diagnostics"],
             RecentFact(lambda: _ethernet(parts.interfaces)),

@@ -135,7 +135,7 @@ class Charger:
         self._alarm = Alarm(timers, self.on_timer)
         self._queue: deque[Event] = deque()
         self._is_busy = False
-        self._is_test_mode = False
+        self._is_test_mode = self._is_told_test_mode = False
         self._retold: set[FaultState] | None = None
         self._memory = ChargerMemory(store, utc_ms, now)
         ratings = backend.ratings
@@ -371,7 +371,9 @@ class Charger:
         self._alarm.set(self.next_deadline())
         state = self._state
         is_changed = state is not before and is_other_than_by_meter(before, state)
-        if notices or is_changed or self._schedule.next_charge is not plan:
+        is_other_mode = self._is_test_mode is not self._is_told_test_mode
+        if notices or is_changed or is_other_mode or self._schedule.next_charge is not plan:
+            self._is_told_test_mode = self._is_test_mode
             snapshot = self.snapshot()
             for observer in self.observers:
                 observer(snapshot, tuple(notices), now)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import time
 from pathlib import Path
 
 import pytest
 
+from evse_node.cluster.definition import Value
+from evse_node.cluster.general_diagnostics import HardwareFault
 from evse_node.control.client import ControlError, find_node
+from evse_node.defects import DefectTeller
 from evse_node.hal.interface import FaultDetected, HalInbox, Ratings
 from evse_node.hal.simulated import SimulatedBackend
 from evse_node.matter.message import PROTOCOL_INTERACTION_MODEL
@@ -207,3 +212,29 @@ async def test_a_window_that_closes_is_told(tmp_path: Path) -> None:
         node.stack.window.close(0.0)
         await until(lambda: bool(seen))
         assert seen == [False]
+
+
+async def test_a_broken_meter_is_a_fault_of_the_hardware(tmp_path: Path) -> None:
+    async with EvseNode(config(tmp_path)) as node:
+        diagnostics = node._running.clusters.general_diagnostics
+        node.car.fault("MeterFailure")
+        await until(lambda: diagnostics.get("active_hardware_faults") == [HardwareFault.SENSOR])
+
+
+async def test_a_defect_is_an_event(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with EvseNode(config(tmp_path)) as node:
+        software = node._running.clusters.software_diagnostics
+        told: list[str] = []
+        emit = software.emit
+
+        def listen(event: str, /, **fields: Value) -> None:
+            emit(event, **fields)
+            told.append(event)
+
+        monkeypatch.setattr(software, "emit", listen)
+        monkeypatch.setattr(node.car.board, "reset", None)
+        node.charger.acknowledge_faults(time.monotonic())
+        assert told == []
+        await until(lambda: told == ["SoftwareFault"])
+    handlers = logging.getLogger("evse_node").handlers
+    assert not [each for each in handlers if isinstance(each, DefectTeller)]
