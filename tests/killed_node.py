@@ -11,6 +11,7 @@ real lines and a real PWM instead: that is for the virtual machine.
 
 from __future__ import annotations
 
+import faulthandler
 import fcntl
 import json
 import os
@@ -221,14 +222,7 @@ class Killer:
 
     def until_on(self, is_on: bool, limit_s: float) -> None:
         end = time.monotonic() + limit_s
-        unplug_at = end - limit_s / 2
         while self.is_on() is not is_on:
-            if time.monotonic() > unplug_at:
-                # A crawling machine may see a fault of the vehicle, which ends with it.
-                unplug_at = end
-                turn_to(self.folder, PilotState.A)
-                time.sleep(self._pace_s)
-                turn_to(self.folder, PilotState.C)
             assert time.monotonic() < end, f"no change: {self.log.read_text()[-3000:]}"
             assert self._process is not None
             assert self._process.poll() is None, f"it has ended: {self.log.read_text()[-3000:]}"
@@ -286,7 +280,13 @@ class Killer:
     def stop(self) -> None:
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
-            assert self._process.wait(60) == 0
+            try:
+                status = self._process.wait(max(60, 12 * self._pace_s))
+            except subprocess.TimeoutExpired:
+                self._process.send_signal(signal.SIGUSR1)
+                time.sleep(self._pace_s)
+                raise AssertionError(f"it does not end: {self.log.read_text()[-6000:]}") from None
+            assert status == 0
 
     def close(self) -> None:
         if self._process is not None and self._process.poll() is None:
@@ -295,6 +295,7 @@ class Killer:
 
 
 def main() -> None:
+    faulthandler.register(signal.SIGUSR1, all_threads=True)
     FileDrivers.folder = Path(sys.argv.pop(1))
     linux.LinuxDrivers = FileDrivers  # type: ignore[misc]
     commands.LinuxDrivers = FileDrivers  # type: ignore[misc]

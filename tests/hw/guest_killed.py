@@ -6,10 +6,18 @@ This kernel drops the lines of a dead process by itself; the PWM goes on until `
 from __future__ import annotations
 
 import random
+import time
 from pathlib import Path
 
 from evse_node.state_machine.control_pilot import PilotState
-from tests.hw.guest_board import CONTACTOR, PWM, GuestElectronics, make_chip, write_board
+from tests.hw.guest_board import (
+    CONTACTOR,
+    PWM,
+    GuestElectronics,
+    add_measured,
+    make_chip,
+    write_board,
+)
 from tests.killed_node import Killer, config, turn_to
 
 ROUNDS = 2
@@ -40,6 +48,10 @@ def test_a_killed_node_is_made_safe_and_starts_again(tmp_path: Path) -> None:
         turn_to(tmp_path, PilotState.C)
         killer.start()
         killer.until_on(True, 30 * PACE_S)
+        began = time.monotonic()
+        killer.stop()
+        add_measured("SIGTERM to end", [(time.monotonic() - began) * 1000])
+        assert not chip.is_high(CONTACTOR)
     finally:
         killer.close()
         electronics.close()
