@@ -17,7 +17,8 @@ from typing import Any, Final, cast
 
 from evse_node.errors import ConfigError
 from evse_node.records import dataclass
-from evse_node.settings import ENVIRONMENT_PREFIX, SETTINGS, HostPort
+from evse_node.setting_values import HostPort
+from evse_node.settings import ENVIRONMENT_PREFIX, SETTINGS
 
 DEFAULT_PORT: Final = 5540
 TEST_VENDOR_ID: Final = 0xFFF1

@@ -26,7 +26,7 @@ from evse_node.hal.registry import create_backend
 from evse_node.hal.simulated import SimulatedBackend
 from evse_node.matter.stack import MatterStack
 from evse_node.mdns import MdnsAdvertiser
-from evse_node.settings import HostPort
+from evse_node.setting_values import HostPort
 from evse_node.storage import SqliteStore
 
 if TYPE_CHECKING:

@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Final, NamedTuple
 
 from evse_node.cluster.revision import revision_names
 from evse_node.errors import ConfigError
-from evse_node.matter.onboarding import MAX_DISCRIMINATOR, MAX_PASSCODE, is_valid_passcode
+from evse_node.matter.onboarding import MAX_DISCRIMINATOR
+from evse_node.setting_values import (
+    FEATURES,
+    integer,
+    one_of,
+    read_cards,
+    read_control,
+    read_enable_key,
+    read_features,
+    read_file,
+    read_interfaces,
+    read_management,
+    read_matter_version,
+    read_name,
+    read_passcode,
+    read_path,
+    read_time_zone,
+)
 
 ENVIRONMENT_PREFIX: Final = "EVSE_NODE_"
 CLOCKS: Final = ("system", "matter")
 SUPPLY: Final = ("disabled", "enabled")
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
-FEATURES: Final = ("PREF", "SOC", "PNC", "RFID", "V2X")
-
-
-class HostPort(NamedTuple):
-    """Where the control API listens. Port 0 lets the system choose one."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 class Setting(NamedTuple):
@@ -54,156 +59,13 @@ class Setting(NamedTuple):
             raise ConfigError(f"{source}: '{shown}' cannot be used: give {self.right}") from None
 
 
-def _integer(low: int, high: int) -> Callable[[object], int]:
-    def read(value: object) -> int:
-        if isinstance(value, bool) or not isinstance(value, int | str):
-            raise ValueError
-        if isinstance(value, str):
-            text = value.strip().lower()
-            value = int(text, 16 if text.startswith("0x") else 10)
-        if not low <= value <= high:
-            raise ValueError
-        return value
-
-    return read
-
-
-def _passcode(value: object) -> int:
-    text = value.strip().replace("-", "") if isinstance(value, str) else value
-    if isinstance(text, str):
-        text = int(text, 10)
-    number = _integer(1, MAX_PASSCODE)(text)
-    if not is_valid_passcode(number):
-        raise ValueError
-    return number
-
-
-def _path(value: object) -> Path:
-    if not isinstance(value, str | Path) or not str(value):
-        raise ValueError
-    try:
-        return Path(value).expanduser()
-    except RuntimeError as error:  # a home folder that nobody knows
-        raise ValueError from error
-
-
-def _file(value: object) -> Path:
-    path = _path(value)
-    if not path.is_file():
-        raise ValueError
-    return path
-
-
-def _words(value: object) -> tuple[str, ...]:
-    parts = value.split(",") if isinstance(value, str) else value
-    if not isinstance(parts, list | tuple):
-        raise ValueError
-    words: list[str] = []
-    for part in parts:
-        if not isinstance(part, str):
-            raise ValueError
-        words.extend(word.strip() for word in part.split(","))
-    return tuple(dict.fromkeys(word for word in words if word))
-
-
-def _interfaces(value: object) -> tuple[str, ...]:
-    names = _words(value)
-    if any(len(name) > 15 or "/" in name or " " in name for name in names):
-        raise ValueError
-    return names
-
-
-def _features(value: object) -> tuple[str, ...]:
-    codes = tuple(word.upper() for word in _words(value))
-    if codes == ("NONE",):
-        return ()
-    if any(code not in FEATURES for code in codes):
-        raise ValueError
-    return codes
-
-
-def _name(value: object) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise ValueError
-    return value.strip()
-
-
-def _one_of(*names: str) -> Callable[[object], str]:
-    def read(value: object) -> str:
-        name = _name(value).lower()
-        if name not in names:
-            raise ValueError
-        return name
-
-    return read
-
-
-def _management(value: object) -> str:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return hex(value) if value else ""
-    if not isinstance(value, str):
-        raise ValueError
-    return "" if value.strip().lower() in ("", "none", "off") else value.strip()
-
-
-def _matter_version(value: object) -> str:
-    return _one_of(*revision_names())(value)
-
-
-def _enable_key(value: object) -> bytes:
-    if isinstance(value, bytes):
-        key = value
-    elif isinstance(value, str):
-        key = bytes.fromhex(value.strip().removeprefix("0x").removeprefix("hex:"))
-    else:
-        raise ValueError
-    # All zeros stands for "no key set" in TestEventTriggersEnabled.
-    if len(key) != 16 or not any(key):
-        raise ValueError
-    return key
-
-
-def _control(value: object) -> HostPort | None:
-    if isinstance(value, HostPort):
-        if not value.host:  # would listen everywhere
-            raise ValueError
-        return HostPort(value.host, _integer(0, 65535)(value.port))
-    if not isinstance(value, str):
-        raise ValueError
-    text = value.strip()
-    if text.lower() in ("off", "none"):
-        return None
-    host, colon, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not colon or not host:
-        raise ValueError
-    return HostPort(host, _integer(0, 65535)(port))
-
-
-def _cards(value: object) -> tuple[str, ...]:
-    cards = tuple(card.lower().replace(":", "") for card in _words(value))
-    if not cards or not all(1 <= len(bytes.fromhex(card)) <= 10 for card in cards):
-        raise ValueError
-    return cards
-
-
-def _time_zone(value: object) -> str:
-    # Not at the top: most nodes do without.
-    from zoneinfo import ZoneInfo
-
-    try:
-        return ZoneInfo(_name(value)).key
-    except (KeyError, OSError) as error:
-        raise ValueError from error
-
-
 _CERTIFICATE: Final = "a certificate file (DER or PEM) that exists"
 
 SETTINGS: Final = (
     Setting(
         "storage",
         "storage",
-        _path,
+        read_path,
         "a folder",
         "DIR",
         "folder that keeps the state (~/.local/state/evse-node)",
@@ -211,7 +73,7 @@ SETTINGS: Final = (
     Setting(
         "port",
         "port",
-        _integer(0, 65535),
+        integer(0, 65535),
         "0 to 65535 (0 chooses a free port)",
         "N",
         "UDP port (5540; 0: any free one)",
@@ -219,7 +81,7 @@ SETTINGS: Final = (
     Setting(
         "discriminator",
         "discriminator",
-        _integer(0, MAX_DISCRIMINATOR),
+        integer(0, MAX_DISCRIMINATOR),
         "0 to 4095",
         "N",
         "0 to 4095 (drawn once, then kept)",
@@ -227,7 +89,7 @@ SETTINGS: Final = (
     Setting(
         "passcode",
         "passcode",
-        _passcode,
+        read_passcode,
         "1 to 99999998, but no repeated digit, 12345678 or 87654321",
         "N",
         "setup passcode (drawn once, then kept)",
@@ -235,7 +97,7 @@ SETTINGS: Final = (
     Setting(
         "interface",
         "interfaces",
-        _interfaces,
+        read_interfaces,
         "names of network interfaces, like eth0",
         "NAME",
         "network interface; may be repeated (all but loopback)",
@@ -243,7 +105,7 @@ SETTINGS: Final = (
     Setting(
         "backend",
         "backend",
-        _name,
+        read_name,
         "the name of a hardware backend",
         "NAME",
         "hardware (simulated)",
@@ -251,7 +113,7 @@ SETTINGS: Final = (
     Setting(
         "device",
         "device",
-        _name,
+        read_name,
         "a serial port like /dev/ttyUSB0",
         "PORT",
         "serial port of an EVSE controller, which goes before port in [hal] (none)",
@@ -259,7 +121,7 @@ SETTINGS: Final = (
     Setting(
         "features",
         "features",
-        _features,
+        read_features,
         f"a list of {', '.join(FEATURES)} (or none)",
         "LIST",
         f"some of {','.join(FEATURES)}, or none (all that the hardware can do)",
@@ -267,7 +129,7 @@ SETTINGS: Final = (
     Setting(
         "charging",
         "charging",
-        _one_of(*SUPPLY),
+        one_of(*SUPPLY),
         f"one of {', '.join(SUPPLY)}",
         "NAME",
         "whether a new charger may charge before a controller allows it: enabled or disabled "
@@ -276,7 +138,7 @@ SETTINGS: Final = (
     Setting(
         "circuit-capacity",
         "circuit_capacity_a",
-        _integer(6, 80),
+        integer(6, 80),
         "6 to 80 amperes",
         "A",
         "amperes that the installation carries (32)",
@@ -284,7 +146,7 @@ SETTINGS: Final = (
     Setting(
         "user-maximum",
         "user_maximum_a",
-        _integer(0, 80),
+        integer(0, 80),
         "0 to 80 amperes",
         "A",
         "the user's limit in amperes until another is set over Matter (80)",
@@ -292,7 +154,7 @@ SETTINGS: Final = (
     Setting(
         "ventilation",
         "ventilation",
-        _one_of("yes", "no"),
+        one_of("yes", "no"),
         "yes or no",
         "yes|no",
         "whether vehicles that need ventilation may charge here (no)",
@@ -300,7 +162,7 @@ SETTINGS: Final = (
     Setting(
         "cards",
         "cards",
-        _cards,
+        read_cards,
         "UIDs of 1 to 10 bytes as hexadecimal digits, separated by commas",
         "LIST",
         "RFID cards, of which one has to be shown before energy flows (none is needed)",
@@ -308,7 +170,7 @@ SETTINGS: Final = (
     Setting(
         "time-zone",
         "time_zone",
-        _time_zone,
+        read_time_zone,
         "a name like Europe/Berlin",
         "NAME",
         "where charging targets count until it is set over Matter (that of the system)",
@@ -316,7 +178,7 @@ SETTINGS: Final = (
     Setting(
         "dem-features",
         "dem_features",
-        _management,
+        read_management,
         "a feature map like 0x7B, a list like PA,PFR,FA, or none",
         "MAP",
         "features of Device Energy Management, as map or list, or none (0x7B)",
@@ -324,7 +186,7 @@ SETTINGS: Final = (
     Setting(
         "matter-version",
         "matter_version",
-        _matter_version,
+        read_matter_version,
         f"one of {', '.join(revision_names())}",
         "NAME",
         f"version of Matter, one of {', '.join(revision_names())} (1.3)",
@@ -332,7 +194,7 @@ SETTINGS: Final = (
     Setting(
         "enable-key",
         "enable_key",
-        _enable_key,
+        read_enable_key,
         "32 hexadecimal digits, not all zero",
         "HEX",
         "16 bytes that allow test event triggers (none)",
@@ -340,7 +202,7 @@ SETTINGS: Final = (
     Setting(
         "control",
         "control",
-        _control,
+        read_control,
         "HOST:PORT (port 0 chooses one) or off",
         "HOST:PORT",
         "local control API (127.0.0.1:0), or off",
@@ -348,7 +210,7 @@ SETTINGS: Final = (
     Setting(
         "cluster-xml",
         "cluster_xml",
-        _path,
+        read_path,
         "a ZAP XML file",
         "FILE",
         "cluster definition that goes before the shipped one",
@@ -356,7 +218,7 @@ SETTINGS: Final = (
     Setting(
         "clock",
         "clock",
-        _one_of(*CLOCKS),
+        one_of(*CLOCKS),
         f"one of {', '.join(CLOCKS)}",
         "NAME",
         "whose time counts: that of the system, or only what comes over Matter (system)",
@@ -364,7 +226,7 @@ SETTINGS: Final = (
     Setting(
         "log-level",
         "log_level",
-        _one_of(*LOG_LEVELS),
+        one_of(*LOG_LEVELS),
         f"one of {', '.join(LOG_LEVELS)}",
         "NAME",
         f"{', '.join(LOG_LEVELS)} (info)",
@@ -372,7 +234,7 @@ SETTINGS: Final = (
     Setting(
         "vendor-id",
         "vendor_id",
-        _integer(1, 0xFFF4),
+        integer(1, 0xFFF4),
         "0x0001 to 0xFFF4",
         "N",
         "vendor id (0xFFF1)",
@@ -380,17 +242,17 @@ SETTINGS: Final = (
     Setting(
         "product-id",
         "product_id",
-        _integer(1, 0xFFFF),
+        integer(1, 0xFFFF),
         "0x0001 to 0xFFFF",
         "N",
         "product id (0x8001)",
     ),
-    Setting("dac", "dac", _file, _CERTIFICATE, "FILE", "own device attestation certificate"),
-    Setting("pai", "pai", _file, _CERTIFICATE, "FILE", "own intermediate certificate"),
+    Setting("dac", "dac", read_file, _CERTIFICATE, "FILE", "own device attestation certificate"),
+    Setting("pai", "pai", read_file, _CERTIFICATE, "FILE", "own intermediate certificate"),
     Setting(
         "cd",
         "cd",
-        _file,
+        read_file,
         "a certification declaration (DER) that exists",
         "FILE",
         "own certification declaration",
@@ -398,7 +260,7 @@ SETTINGS: Final = (
     Setting(
         "dac-key",
         "dac_key",
-        _file,
+        read_file,
         "a private key file (DER or PEM) that exists",
         "FILE",
         "private key of --dac",

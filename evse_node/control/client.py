@@ -8,7 +8,7 @@ from typing import Final
 
 from evse_node.control.api import JsonObject, JsonValue, is_object
 from evse_node.errors import ConfigError, EvseNodeError
-from evse_node.settings import HostPort
+from evse_node.setting_values import HostPort
 
 CONTROL_FILE: Final = "control.json"
 _TIMEOUT_S: Final = 10.0

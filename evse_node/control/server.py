@@ -21,7 +21,7 @@ from evse_node.control.api import ApiError, JsonObject, openapi
 from evse_node.control.http import EventStream, HttpServer, Request
 from evse_node.control.operations import OPERATIONS, SCHEMAS
 from evse_node.errors import ConfigError, EvseNodeError
-from evse_node.settings import HostPort
+from evse_node.setting_values import HostPort
 
 _LOGGER: Final = logging.getLogger(__name__)
 _KEEP_ALIVE_S: Final = 15.0

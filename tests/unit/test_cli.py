@@ -15,7 +15,8 @@ import pytest
 
 from evse_node.cli import _parser
 from evse_node.control.client import write_control_file
-from evse_node.settings import SETTINGS, HostPort
+from evse_node.setting_values import HostPort
+from evse_node.settings import SETTINGS
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

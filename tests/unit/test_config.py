@@ -8,7 +8,8 @@ import pytest
 
 from evse_node.config import NodeConfig, load_config
 from evse_node.errors import ConfigError
-from evse_node.settings import SETTINGS, HostPort
+from evse_node.setting_values import HostPort
+from evse_node.settings import SETTINGS
 
 
 def load(

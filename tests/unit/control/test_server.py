@@ -18,7 +18,7 @@ from evse_node.control.client import ControlClient, ControlError, find_node, wri
 from evse_node.control.operations import OPERATIONS
 from evse_node.control.server import ControlServer
 from evse_node.errors import ConfigError, HalError
-from evse_node.settings import HostPort
+from evse_node.setting_values import HostPort
 
 
 class JournalNode:
