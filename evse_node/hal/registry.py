@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
 from evse_node.errors import ConfigError
 from evse_node.hal.interface import EvseBackend
-from evse_node.hal.simulated import create as create_simulated
+from evse_node.hal.simulated_options import create as create_simulated
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint

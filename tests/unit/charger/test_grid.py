@@ -8,7 +8,8 @@ import pytest
 
 from evse_node.cluster.energy_evse_mode import MODES
 from evse_node.hal.electric_car import ElectricCar, Habits
-from evse_node.hal.simulated import SimulatedBackend, create
+from evse_node.hal.simulated import SimulatedBackend
+from evse_node.hal.simulated_options import create
 from evse_node.state_machine.names import State
 from evse_node.units import Milliamps
 from tests.charger_host import ChargerHost

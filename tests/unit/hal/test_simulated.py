@@ -23,7 +23,8 @@ from evse_node.hal.interface import (
     capabilities,
 )
 from evse_node.hal.registry import backend_names, create_backend
-from evse_node.hal.simulated import SimulatedBackend, create, find_fault
+from evse_node.hal.simulated import SimulatedBackend, find_fault
+from evse_node.hal.simulated_options import create
 from evse_node.state_machine.control_pilot import PilotState
 from evse_node.state_machine.faults import FaultState
 from evse_node.units import Milliamps, MilliwattHours
@@ -413,7 +414,7 @@ class TestRegistry:
 
         from evse_node.hal import registry
 
-        ours = EntryPoint("other", "evse_node.hal.simulated:create", registry.GROUP)
+        ours = EntryPoint("other", "evse_node.hal.simulated_options:create", registry.GROUP)
         broken = EntryPoint("broken", "evse_node.nowhere:create", registry.GROUP)
         monkeypatch.setattr(registry, "_entry_points", lambda: (ours, broken))
         assert backend_names() == [
