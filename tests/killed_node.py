@@ -286,7 +286,7 @@ class Killer:
                 self._process.send_signal(signal.SIGUSR1)
                 time.sleep(self._pace_s)
                 raise AssertionError(f"it does not end: {self.log.read_text()[-6000:]}") from None
-            assert status == 0
+            assert status == 0, f"{status}: {self.log.read_text()[-6000:]}"
 
     def close(self) -> None:
         if self._process is not None and self._process.poll() is None:
