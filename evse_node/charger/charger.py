@@ -18,15 +18,11 @@ deadline there; without, ask `next_deadline` and call `on_timer`.
 
 from __future__ import annotations
 
-import logging
 import random
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Final
+from collections.abc import Callable, Iterable, Sequence
 
 from evse_node.charger.alarm import Alarm
 from evse_node.charger.hardware import (
-    Hardware,
     HardwareView,
     RealHardware,
     StandInHardware,
@@ -42,6 +38,7 @@ from evse_node.charger.snapshot import (
     is_other_than_by_meter,
     snapshot_of,
 )
+from evse_node.charger.steps import Steps
 from evse_node.charger.watch import Watch, first_reading
 from evse_node.hal.interface import (
     CurrentDerated,
@@ -57,17 +54,12 @@ from evse_node.records import replace
 from evse_node.state_machine.control_pilot import PilotState
 from evse_node.state_machine.effects import (
     AnyNotice,
-    AnyOrder,
-    CloseContactor,
-    Effect,
     Notice,
     Refused,
-    SafetyOrder,
     UnlockCable,
 )
 from evse_node.state_machine.events import (
     CableChanged,
-    CausesSeen,
     ContactorReported,
     Direction,
     Disable,
@@ -80,10 +72,8 @@ from evse_node.state_machine.events import (
     RfidTapped,
     TimerExpired,
 )
-from evse_node.state_machine.evse import step
 from evse_node.state_machine.faults import FaultState
 from evse_node.state_machine.limits import LimitSource
-from evse_node.state_machine.outputs import without_closing
 from evse_node.state_machine.session import MeterReading
 from evse_node.state_machine.state import EvseState, next_deadline
 from evse_node.state_machine.targets import (
@@ -93,13 +83,6 @@ from evse_node.state_machine.targets import (
     merge_targets,
 )
 from evse_node.units import Milliwatts
-
-_LOGGER: Final = logging.getLogger(__name__)
-
-# Who gives these has logged the reason; faults by other events are the machine's own.
-_GIVEN_FAULTS: Final = (FaultRaised, CausesSeen)
-
-_EVENTS_PER_TURN: Final = 1000
 
 
 class Charger:
@@ -128,24 +111,23 @@ class Charger:
         self.randomization_window_s = 0
         self._backend = backend
         self._real = RealHardware(backend)
-        self._hardware: Hardware = self._real
         self._view = HardwareView()
         self._saved_claims: list[LimitClaimed] = []
         self._utc_ms = utc_ms
         self._alarm = Alarm(timers, self.on_timer)
-        self._queue: deque[Event] = deque()
         self._is_busy = False
         self._is_test_mode = self._is_told_test_mode = False
         self._retold: set[FaultState] | None = None
         self._memory = ChargerMemory(store, utc_ms, now)
         ratings = backend.ratings
         reading = first_reading(backend)
-        self._state = self._memory.wake_up(self.settings, self.features, ratings, reading, now)
-        session = self._state.session
+        state = self._memory.wake_up(self.settings, self.features, ratings, reading, now)
+        self._steps = Steps(self._real, state)
+        session = state.session
         self._watch = Watch(
             backend,
             self.settings.watch,
-            self._state.causes,
+            state.causes,
             is_new_count=reading is None and (session is None or not session.is_active),
         )
         self._planner = Planner(
@@ -165,11 +147,11 @@ class Charger:
     @property
     def state(self) -> EvseState:
         """The machine's state."""
-        return self._state
+        return self._steps.state
 
     def snapshot(self) -> Snapshot:
         """Return the charger as others may see it now."""
-        state, plan, is_test_mode = self._state, self._schedule.next_charge, self.is_test_mode
+        state, plan, is_test_mode = self.state, self._schedule.next_charge, self.is_test_mode
         seen = self._seen
         if seen is None or seen[0] is not state or seen[1] is not plan or seen[2] != is_test_mode:
             snapshot = snapshot_of(state, plan, is_test_mode=is_test_mode)
@@ -188,7 +170,7 @@ class Charger:
     def refresh_meter(self, now: float) -> MeterReading:
         """Take in the meter's totals now; return them."""
         self._run((), now)
-        return self._state.meter
+        return self.state.meter
 
     # What happens
 
@@ -220,12 +202,12 @@ class Charger:
 
     def next_deadline(self) -> float | None:
         """Return when `on_timer` wants to be called (monotonic seconds), or None."""
-        machine = next_deadline(self._state)
+        machine = next_deadline(self.state)
         moments = (
             None if machine is None else machine[0],
             self._planner.next_deadline(),
-            None if self.is_test_mode else self._watch.next_deadline(self._state),
-            self._memory.next_deadline(self._state),
+            None if self.is_test_mode else self._watch.next_deadline(self.state),
+            self._memory.next_deadline(self.state),
         )
         return min((moment for moment in moments if moment is not None), default=None)
 
@@ -233,7 +215,7 @@ class Charger:
         """Do what is due. May be called at any time."""
         due: list[Event] = [
             TimerExpired(timer)
-            for timer, _ in sorted(self._state.timers.items(), key=lambda item: item[1])
+            for timer, _ in sorted(self.state.timers.items(), key=lambda item: item[1])
         ]
         self._run(due, now)
 
@@ -246,7 +228,7 @@ class Charger:
         finally:
             self._retold = None
         # What the hardware tells while it is reset is new.
-        present = [FaultCleared(fault) for fault in self._state.faults if fault not in retold]
+        present = [FaultCleared(fault) for fault in self.state.faults if fault not in retold]
         self._run(present, now)
 
     # Targets and sun
@@ -310,14 +292,14 @@ class Charger:
         """
         if not self.is_test_mode:
             self._saved_claims = [
-                LimitClaimed(source, self._state.limits(direction).claim(source), (direction,))
+                LimitClaimed(source, self.state.limits(direction).claim(source), (direction,))
                 for source in (LimitSource.HARDWARE, LimitSource.CIRCUIT, LimitSource.USER)
                 for direction in Direction
             ]
-            self._view.faults = list(self._state.faults)
+            self._view.faults = list(self.state.faults)
             self._is_test_mode = True
             self._run([Reset()], now)
-            self._hardware = StandInHardware()
+            self._steps.hardware = StandInHardware()
             self._replace_cards(None)
         self._watch.forget()
         rest = (LimitSource.TEMPERATURE, LimitSource.SOLAR)
@@ -334,30 +316,30 @@ class Charger:
         # The hardware tells its cable again, if it knows of one.
         gone = (PilotChanged(PilotState.A), CableChanged(None))
         self._run([FaultCleared(), Disable(), *gone], now)
-        self._hardware, self._is_test_mode = self._real, False
+        self._steps.hardware, self._is_test_mode = self._real, False
         self._replace_cards(self.settings.evse.allowed_cards)
         for event in self._real.execute(UnlockCable()):
             self._view.note(event)
         self._run([*self._saved_claims, *self._view.retell()], now)
 
     def _replace_cards(self, allowed: frozenset[bytes] | None) -> None:
-        settings = replace(self._state.settings, allowed_cards=allowed)
-        self._state = replace(self._state, settings=settings)
+        settings = replace(self.state.settings, allowed_cards=allowed)
+        self._steps.state = replace(self.state, settings=settings)
 
     # One turn
 
     def _run(self, events: Iterable[Event], now: float) -> str | None:
         given = tuple(events)
         if self._is_busy:
-            self._queue.extend(given)
+            self._steps.add(given)
             return None
         self._is_busy = True
         self._take_in(given, now)
         notices: list[Notice] = []
         refusal: str | None = None
         try:
-            before, plan = self._state, self._schedule.next_charge
-            for event, effects in self._work_off(now):
+            before, plan = self.state, self._schedule.next_charge
+            for event, effects in self._steps.work_off(self._look_at_clock, now):
                 for effect in effects:
                     if isinstance(effect, AnyNotice):
                         notices.append(effect)
@@ -365,11 +347,11 @@ class Charger:
                         refusal = effect.reason
         finally:
             self._is_busy = False
-        self._memory.save_changes(before, self._state, now, is_test_mode=self.is_test_mode)
+        self._memory.save_changes(before, self.state, now, is_test_mode=self.is_test_mode)
         if not self.is_test_mode:
             self._planner.save()
         self._alarm.set(self.next_deadline())
-        state = self._state
+        state = self.state
         is_changed = state is not before and is_other_than_by_meter(before, state)
         is_other_mode = self._is_test_mode is not self._is_told_test_mode
         if notices or is_changed or is_other_mode or self._schedule.next_charge is not plan:
@@ -382,57 +364,17 @@ class Charger:
     def _take_in(self, given: Sequence[Event], now: float) -> None:
         """Queue what happened, between the meter's totals and what the watch has to say."""
         if self.is_test_mode:
-            self._queue.extend((*self._watch.look_quietly(self._state), *given))
+            self._steps.add((*self._watch.look_quietly(self.state), *given))
         else:
-            first, last = self._watch.look(self._state, now)
-            self._planner.observe(self._state, self._watch.values, now)
-            self._queue.extend((*first, *given, *last))
-
-    def _work_off(self, now: float) -> Iterator[tuple[Event, tuple[Effect, ...]]]:
-        """Step through the queue and all that it brings about."""
-        for _ in range(_EVENTS_PER_TURN):
-            event = self._queue.popleft() if self._queue else self._look_at_clock(now)
-            if event is None:
-                return
-            yield event, self._step(event, now)
-        _LOGGER.error("events do not come to an end; the rest is dropped, and power is cut")
-        self._queue.clear()
-        fault = FaultRaised(FaultState.OTHER)
-        yield fault, self._step(fault, now)
-        self._queue.clear()
-
-    def _step(self, event: Event, now: float) -> tuple[Effect, ...]:
-        """Take one step and give its orders; what they bring about goes to the queue."""
-        before = self._state.faults
-        self._state, effects = step(self._state, event, now)
-        faults = self._state.faults
-        if faults is not before and not isinstance(event, _GIVEN_FAULTS) and not self.is_test_mode:
-            for fault in faults:
-                if fault not in before:
-                    _LOGGER.error("fault %s: %s", fault.value, event)
-        orders = [effect for effect in effects if isinstance(effect, AnyOrder)]
-        orders.sort(key=lambda order: not isinstance(order, SafetyOrder))
-        for order in orders:
-            if isinstance(order, CloseContactor) and self._is_fault_waiting:
-                # It would be opened again a moment later.
-                self._state = without_closing(self._state)
-                continue
-            self._queue.extend(self._hardware.execute(order))
-        return effects
-
-    @property
-    def _is_fault_waiting(self) -> bool:
-        """True when an order, or what came before it, brought about a fault not yet taken in."""
-        return any(
-            isinstance(event, FaultRaised) or (isinstance(event, CausesSeen) and event.faults)
-            for event in self._queue
-        )
+            first, last = self._watch.look(self.state, now)
+            self._planner.observe(self.state, self._watch.values, now)
+            self._steps.add((*first, *given, *last))
 
     def _look_at_clock(self, now: float) -> Event | None:
         """Return what clock, targets and sun bring about."""
-        return self._planner.look(self._state, now, has_sun=not self.is_test_mode)
+        return self._planner.look(self.state, now, has_sun=not self.is_test_mode)
 
     def save(self, now: float) -> None:
         """Put the running session's values into the store; for the end of the program."""
         self._run((), now)
-        self._memory.save_session(self._state, now)
+        self._memory.save_session(self.state, now)
