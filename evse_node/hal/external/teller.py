@@ -102,6 +102,8 @@ class StatusTeller:
         before = self.faults
         self.faults = self.own_faults | (frozenset() if self.status is None else self.status.faults)
         for fault in sorted(self.faults - before, key=lambda fault: fault.value):
+            if fault not in self.own_faults:  # whose reason the backend has logged
+                _LOGGER.error("fault %s: the controller reports it", fault.value)
             self._tell(FaultDetected(fault))
         return before - self.faults
 
