@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final, Protocol, TypeAlias
 
 from zeroconf import Error as ZeroconfError
-from zeroconf import IPVersion, ServiceInfo, Zeroconf
+from zeroconf import DNSRecord, IPVersion, ServiceInfo, Zeroconf
 from zeroconf._handlers.query_handler import QueryHandler
 from zeroconf._protocol.outgoing import DNSOutgoing
 from zeroconf._services.registry import ServiceRegistry
@@ -130,12 +130,26 @@ class _Responder:
             kept = new.pointers() if new is not None else {}
             gone = [info for name, info in old.pointers().items() if name not in kept]
             goodbyes.append(_Goodbye(gone, old.main if new is None else None))
+            self._take_back(old)
         self._advertised = after
         for advertised in after.values():
             for info in (advertised.main, *advertised.subtypes):
                 registry.async_add(info)
         self._send_goodbyes(goodbyes)
         self.announce()
+
+    def _take_back(self, advertised: _Advertised) -> None:
+        """Forget answers that wait to be sent; some do for more than a second, as they ought to.
+
+        What they would tell is out of date, or follows at once.
+        """
+        main = advertised.main
+        records: list[DNSRecord] = [main.dns_service(), main.dns_text()]
+        records += [info.dns_pointer() for info in advertised.pointers().values()]
+        for waiting in (self._zeroconf.out_queue, self._zeroconf.out_delay_queue):
+            for group in waiting.queue:
+                for record in records:
+                    group.answers.pop(record, None)
 
     def announce(self) -> None:
         """Send all records of all services."""

@@ -75,6 +75,12 @@ class Listener:
             udp.sendto(header + question, ("224.0.0.251", 5353))
             return await self._first(udp, wanted)
 
+    def query(self, name: str, kind: int) -> None:
+        """Ask as one who hears multicast answers, like all that follow a service."""
+        labels = b"".join(bytes([len(each)]) + each.encode() for each in name.split(".") if each)
+        question = labels + b"\0" + struct.pack(">HH", kind, 1)
+        self.udp.sendto(struct.pack(">6H", 0, 0, 1, 0, 0, 0) + question, ("224.0.0.251", 5353))
+
     async def hear(self, wanted: Callable[[DNSRecord], bool]) -> list[DNSRecord]:
         """Return the records of the first response that has a wanted one."""
         return await self._first(self.udp, wanted)
@@ -113,6 +119,25 @@ async def advertiser() -> AsyncIterator[MdnsAdvertiser]:
     await advertiser.start()
     yield advertiser
     await advertiser.close()
+
+
+async def test_no_answer_comes_after_the_goodbye(
+    advertiser: MdnsAdvertiser, listener: Listener
+) -> None:
+    advertiser.update([Service()])
+    # Asked again within a second of the announcement, the answer is to wait.
+    for _ in range(3):
+        listener.query(f"{LONG}._sub.{TYPE}", PTR)
+        await asyncio.sleep(0.05)
+    advertiser.update(())
+    await listener.hear(is_pointer(f"{LONG}._sub.{TYPE}", ttl=0))
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(2):
+            await listener.hear(
+                lambda record: (
+                    isinstance(record, DNSPointer) and record.alias == INSTANCE and record.ttl > 0
+                )
+            )
 
 
 async def test_an_announcement_has_all_that_a_commissioner_needs(
