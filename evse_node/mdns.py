@@ -17,7 +17,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final, Protocol, TypeAlias
 
 from zeroconf import Error as ZeroconfError
-from zeroconf import DNSRecord, IPVersion, ServiceInfo, Zeroconf
+from zeroconf import IPVersion, ServiceInfo, Zeroconf
+from zeroconf._dns import DNSRecord
 from zeroconf._handlers.query_handler import QueryHandler
 from zeroconf._protocol.outgoing import DNSOutgoing
 from zeroconf._services.registry import ServiceRegistry
