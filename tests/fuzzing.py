@@ -298,7 +298,7 @@ class Fuzzer:
         "timers": 4000,
         "handshakes": 9,
         "resumption": 64,
-        "group peers": 64,
+        "group peers": 1024,
         "subscriptions": 64,
         "events": 4096,
         "stored": 200_000,

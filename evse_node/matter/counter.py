@@ -120,11 +120,12 @@ class GroupPeers:
     """Receive windows of group senders, by fabric and node; the first message is trusted.
 
     At most `capacity` senders are remembered, and the one not heard for longest is
-    forgotten, so that senders of one fabric cannot make the table grow.
+    forgotten, so that senders of one fabric cannot make the table grow. A recorded message
+    of one that is forgotten would be trusted again: there is room for far more than send.
     Spec: Matter Core 1.3 "Group Peer State"
     """
 
-    def __init__(self, capacity: int = 64) -> None:
+    def __init__(self, capacity: int = 1024) -> None:
         self._capacity = capacity
         self._windows: OrderedDict[tuple[int, int], ReceiveWindow] = OrderedDict()
 
