@@ -122,3 +122,12 @@ def test_the_sender_not_heard_for_longest_is_forgotten() -> None:
         assert peers.accept(1, node_id, counter)
     assert not peers.accept(1, 10, 2)
     assert peers.accept(1, 11, 1)
+
+
+def test_a_recorded_group_message_is_not_trusted_again_for_many_others() -> None:
+    peers = GroupPeers()
+    assert peers.accept(1, 7, 1000)
+    for node_id in range(100, 1000):
+        assert peers.accept(1, node_id, 5)
+    assert not peers.accept(1, 7, 1000)
+    assert peers.accept(1, 7, 1001)
