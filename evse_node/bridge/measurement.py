@@ -37,7 +37,6 @@ from evse_node.cluster.power_source import Mains, PowerSource, WiredFault
 from evse_node.cluster.power_topology import PowerTopology
 from evse_node.cluster.server import ClusterServer
 from evse_node.cluster.temperature_measurement import TemperatureMeasurement
-from evse_node.errors import HalError
 from evse_node.hal.interface import EvseBackend, MeterValues, TemperatureSensor
 from evse_node.matter.timers import Timer, Timers
 from evse_node.state_machine.effects import Notice
@@ -208,9 +207,11 @@ class MeasurementBridge:
         if self._sensor is None or self.temperature is None:
             return
         try:
-            self.temperature.update(self._sensor.read_millicelsius())
-        except HalError:
-            self.temperature.update(None)
+            temperature_mc: int | None = self._sensor.read_millicelsius()
+        except Exception:
+            # Lost, or a mistake in the backend: the charger, which looks as well, tells of it.
+            temperature_mc = None
+        self.temperature.update(temperature_mc)
 
 
 def power_reading(values: MeterValues) -> PowerReading:

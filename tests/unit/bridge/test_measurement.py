@@ -197,13 +197,18 @@ def test_lost_meter_is_null_until_it_is_back(setup):
     assert setup.imported() == setup.car.status()["imported_mwh"]
 
 
-def test_lost_thermometer_is_null(setup, monkeypatch):
+@pytest.mark.parametrize("error", [HalError("no answer"), ZeroDivisionError()])
+def test_lost_thermometer_is_null(setup, monkeypatch, error):
     def lost() -> int:
-        raise HalError("no answer")
+        raise error
 
-    monkeypatch.setattr(setup.car.board, "read_millicelsius", lost)
+    with monkeypatch.context() as broken:
+        broken.setattr(setup.car.board, "read_millicelsius", lost)
+        setup.run(12.0)
+        assert setup.read(setup.bridge.temperature, "measured_value") is None
+    # Whatever it was, measuring goes on.
     setup.run(12.0)
-    assert setup.read(setup.bridge.temperature, "measured_value") is None
+    assert setup.read(setup.bridge.temperature, "measured_value") == 2_500
 
 
 def test_voltage_faults_are_faults_of_the_source(setup):
