@@ -1,14 +1,11 @@
+"""Exchanges: acknowledgements, repetitions and ends."""
+
 import itertools
 
 import pytest
 
 from evse_node.errors import SessionError
-from evse_node.matter.data_model import AuthMode
 from evse_node.matter.exchange import LAST_ACK_TIMEOUT_S, Exchange
-from evse_node.matter.exchange_manager import (
-    MAX_EXCHANGES_PER_PARTY,
-    MAX_EXCHANGES_PER_SESSION,
-)
 from evse_node.matter.message import (
     EXCHANGE_ACK,
     EXCHANGE_INITIATOR,
@@ -18,58 +15,10 @@ from evse_node.matter.message import (
     decode_message,
     encode_message,
 )
-from evse_node.matter.session import SecureSession, SessionParameters
-from evse_node.matter.status_report import CLOSE_SESSION, Opcode
-from tests.fakes import MessageHost, Network, RecordingHandler, address, secure_pair
-
-HERE, THERE = address(1), address(2)
-PROTOCOL = 1
-REQUEST, ANSWER, FINAL = 2, 5, 1
-
-
-class Pair:
-    """Two hosts with a secure session; `b` answers requests through `responder`."""
-
-    def __init__(self, **network: float) -> None:
-        self.network = Network(7, **network)  # type: ignore[arg-type]
-        self.a, self.b = MessageHost(1), MessageHost(2)
-        self.network.attach(HERE, self.a)
-        self.network.attach(THERE, self.b)
-        self.a_session, self.b_session = secure_pair(self.a, HERE, self.b, THERE, self.network.now)
-        self.requests: list[Message] = []
-        self.b_handler: RecordingHandler | None = None
-        self.answers = True
-        self.b.exchanges.register(PROTOCOL, self.respond)
-
-    def respond(self, exchange: Exchange, message: Message, now: float) -> None:
-        self.requests.append(message)
-        exchange.handler = self.b_handler
-        if self.answers:
-            exchange.send(PROTOCOL, ANSWER, message.payload, now=now)
-
-    def request(self, handler: RecordingHandler, payload: bytes = b"ping") -> Exchange:
-        exchange = self.a.exchanges.open(self.a_session, handler)
-        exchange.send(PROTOCOL, REQUEST, payload, now=self.network.now)
-        return exchange
-
-    def sent(self, session: SecureSession, source: object) -> list[Message]:
-        """Return what one side sent, decrypted with the session of the receiver."""
-        found = []
-        for _, data, origin, _ in self.network.log:
-            if origin == source:
-                header = decode_header(data)
-                found.append(decode_message(session.open(data, header.counter), header.counter))
-        return found
-
-    def sent_by_a(self) -> list[Message]:
-        return self.sent(self.b_session, HERE)
-
-    def sent_by_b(self) -> list[Message]:
-        return self.sent(self.a_session, THERE)
-
-
-def kinds(sent: list[Message]) -> list[tuple[int, bool, bool]]:
-    return [(m.opcode, m.is_reliable, m.acknowledged is not None) for m in sent]
+from evse_node.matter.session import SessionParameters
+from evse_node.matter.status_report import Opcode
+from tests.exchange_pair import ANSWER, FINAL, HERE, PROTOCOL, REQUEST, THERE, Pair, kinds
+from tests.fakes import Network, RecordingHandler, address, secure_pair
 
 
 def test_answer_in_the_same_turn_carries_the_acknowledgement() -> None:
@@ -173,14 +122,6 @@ def test_idle_peer_is_given_its_idle_interval() -> None:
     assert len(pair.network.log) == 2
 
 
-def test_a_message_from_the_peer_revives_a_defunct_session() -> None:
-    pair = Pair()
-    pair.b_session.is_defunct = True
-    pair.request(RecordingHandler())
-    pair.network.run()
-    assert not pair.b_session.is_defunct
-
-
 def test_lost_answer_is_repeated_and_request_is_handled_once() -> None:
     pair = Pair()
     lost = iter([True, False])
@@ -222,15 +163,6 @@ def test_duplicate_after_the_exchange_has_ended_is_acknowledged() -> None:
     # A repeated message does not move the session to another address.
     assert destination == HERE
     assert len(pair.b.exchanges) == 0
-
-
-def test_fresh_message_moves_the_session_to_its_address() -> None:
-    pair = Pair()
-    pair.network.attach(address(3), pair.a)
-    pair.request(RecordingHandler())
-    ((datagram, _),) = pair.a.datagrams_to_send(pair.network.now)
-    pair.b.receive_datagram(datagram, address(3), pair.network.now)
-    assert pair.b_session.address == address(3)
 
 
 @pytest.mark.parametrize(
@@ -348,55 +280,6 @@ def test_an_answer_stops_the_response_timeout() -> None:
     exchange.close(pair.network.now)
 
 
-def test_removing_a_session_ends_its_exchanges() -> None:
-    pair = Pair()
-    handler = RecordingHandler()
-    exchange = pair.request(handler)
-    pair.a.sessions.remove(pair.a_session, pair.network.now, announce=True)
-    assert handler.closed == [False]
-    assert len(pair.a.exchanges) == 0
-    assert pair.a.get_timer() is None
-    with pytest.raises(SessionError):
-        pair.a.exchanges.open(pair.a_session, handler)
-    exchange.close(pair.network.now)
-    pair.network.collect()
-    report = pair.sent_by_a()[-1]
-    assert report.opcode == Opcode.STATUS_REPORT
-    assert report.payload == CLOSE_SESSION
-    assert report.flags == EXCHANGE_INITIATOR
-
-
-def test_expiring_session_answers_and_goes() -> None:
-    pair = Pair()
-
-    def respond(exchange: Exchange, message: Message, now: float) -> None:
-        pair.b.sessions.expire(pair.b_session, now)
-        exchange.send(PROTOCOL, ANSWER, b"bye", now=now)
-
-    pair.b.exchanges.register(PROTOCOL, respond)
-    handler = RecordingHandler(lambda exchange, message, now: exchange.close(now))
-    pair.request(handler)
-    pair.network.run()
-    assert [m.payload for m in handler.messages] == [b"bye"]
-    assert len(pair.b.sessions) == 0
-    pair.request(RecordingHandler())
-    pair.network.run()
-    assert pair.b.layer.dropped == {"no session": 1}
-
-
-def test_expiring_session_stays_until_its_last_exchange_ends() -> None:
-    pair = Pair()
-    handlers = [RecordingHandler(), RecordingHandler()]
-    first, second = (pair.request(handler) for handler in handlers)
-    pair.network.run()
-    pair.a.sessions.expire(pair.a_session, pair.network.now)
-    first.close(pair.network.now)
-    assert len(pair.a.sessions) == 1
-    second.close(pair.network.now)
-    assert len(pair.a.sessions) == 0
-    assert handlers[1].closed == []
-
-
 def test_message_that_follows_an_unacknowledged_one_takes_its_place() -> None:
     pair = Pair(drop=1.0)
     exchange = pair.request(RecordingHandler(), b"one")
@@ -422,75 +305,6 @@ def test_response_timeout_acknowledges_what_was_received() -> None:
     assert kinds(pair.sent_by_b()) == [(Opcode.STANDALONE_ACK, False, True)]
 
 
-def test_expiring_session_takes_no_new_exchange() -> None:
-    pair = Pair()
-    pair.b_handler = RecordingHandler()
-    pair.request(RecordingHandler())
-    pair.network.run()
-    pair.b.sessions.expire(pair.b_session, pair.network.now)
-    assert len(pair.b.sessions) == 1
-    pair.request(RecordingHandler())
-    pair.network.run()
-    assert len(pair.requests) == 1
-    with pytest.raises(SessionError):
-        pair.b.exchanges.open(pair.b_session, RecordingHandler())
-
-
-def test_exchanges_of_one_session_are_limited() -> None:
-    pair = Pair()
-    pair.answers = False
-    pair.b_handler = RecordingHandler()
-    handler = RecordingHandler()
-    for _ in range(MAX_EXCHANGES_PER_SESSION + 3):
-        pair.request(handler)
-    pair.network.run(0.25)
-    assert len(pair.requests) == MAX_EXCHANGES_PER_SESSION
-    assert len(pair.b.exchanges) == MAX_EXCHANGES_PER_SESSION
-    assert len(pair.sent_by_b()) == MAX_EXCHANGES_PER_SESSION + 3
-    for exchange in list(pair.b_session.exchanges.values()):
-        exchange.close(pair.network.now)
-    pair.request(handler)
-    pair.network.run()
-    assert len(pair.requests) == MAX_EXCHANGES_PER_SESSION + 1
-
-
-def test_own_exchanges_of_one_session_are_limited() -> None:
-    pair = Pair()
-    for _ in range(2 * MAX_EXCHANGES_PER_SESSION):
-        pair.a.exchanges.open(pair.a_session, RecordingHandler())
-    with pytest.raises(SessionError):
-        pair.a.exchanges.open(pair.a_session, RecordingHandler())
-
-
-def test_each_fabric_has_a_share_of_the_exchanges() -> None:
-    pair = Pair()
-    pair.answers = False
-    pair.b_handler = RecordingHandler()
-
-    def request_with_sessions(fabric_index: int) -> None:
-        per_session = MAX_EXCHANGES_PER_SESSION - 2
-        for number in range(MAX_EXCHANGES_PER_PARTY // per_session + 2):
-            a_session, _ = secure_pair(
-                *(pair.a, HERE, pair.b, THERE, pair.network.now),
-                fabric_index=fabric_index,
-                node_ids=(number, number),
-            )
-            for _ in range(per_session):
-                exchange = pair.a.exchanges.open(a_session, RecordingHandler())
-                exchange.send(PROTOCOL, REQUEST, b"", now=pair.network.now, reliable=False)
-        pair.network.run()
-
-    request_with_sessions(2)
-    assert len(pair.b.exchanges) == MAX_EXCHANGES_PER_PARTY
-    request_with_sessions(3)
-    assert len(pair.b.exchanges) == 2 * MAX_EXCHANGES_PER_PARTY
-    for session in list(pair.b.sessions):
-        pair.b.sessions.remove(session, pair.network.now)
-    assert len(pair.b.exchanges) == 0
-    request_with_sessions(2)
-    assert len(pair.b.exchanges) == MAX_EXCHANGES_PER_PARTY
-
-
 def test_a_last_message_is_not_repeated_for_hours() -> None:
     pair = Pair()
     lazy = SessionParameters(idle_interval_ms=3_600_000, active_interval_ms=3_600_000)
@@ -508,16 +322,6 @@ def test_a_last_message_is_not_repeated_for_hours() -> None:
     assert len(pair.b.exchanges) == 0
     assert handler.closed == [True]
     assert session.is_defunct
-
-
-def test_a_session_without_counters_says_nothing_and_goes() -> None:
-    pair = Pair()
-    exchange = pair.request(RecordingHandler())
-    pair.b_session._send_counter._value = 1 << 32
-    pair.network.run(200)
-    assert not pair.sent_by_b()
-    assert exchange not in pair.a_session.exchanges.values()
-    assert pair.b_session not in list(pair.b.sessions)
 
 
 def test_error_in_a_handler_closes_the_exchange_and_is_counted() -> None:
@@ -552,31 +356,6 @@ def test_defect_in_a_responder_does_not_pass_the_door(
     assert pair.b.layer.dropped == {"internal error": 1}
     assert len(pair.b.exchanges) == 0
     assert "ZeroDivisionError" in caplog.text
-
-
-def test_both_sides_may_use_the_same_exchange_id() -> None:
-    pair = Pair()
-    pair.a.exchanges._next_id = pair.b.exchanges._next_id = 500
-    pair.a.exchanges.register(PROTOCOL, pair.respond)
-    to_b, to_a = RecordingHandler(), RecordingHandler()
-    one = pair.request(to_b, b"to b")
-    other = pair.b.exchanges.open(pair.b_session, to_a)
-    other.send(PROTOCOL, REQUEST, b"to a", now=pair.network.now)
-    assert one.id == other.id == 500
-    pair.network.run()
-    assert [m.payload for m in to_b.messages] == [b"to b"]
-    assert [m.payload for m in to_a.messages] == [b"to a"]
-
-
-def test_pase_sessions_have_no_node_ids() -> None:
-    pair = Pair()
-    pair.a_session, pair.b_session = secure_pair(
-        pair.a, HERE, pair.b, THERE, pair.network.now, auth_mode=AuthMode.PASE, fabric_index=0
-    )
-    handler = RecordingHandler()
-    pair.request(handler)
-    pair.network.run()
-    assert len(handler.messages) == 1
 
 
 @pytest.mark.parametrize("seed", range(8))
