@@ -1,10 +1,10 @@
-"""Operational certificates read from X.509: the inverse of what the node does."""
+"""Operational certificates: those of the vectors, and the way from X.509, which no node goes."""
 
 from __future__ import annotations
 
 from evse_node.errors import DecodeError
 from evse_node.matter import der, x509
-from evse_node.matter.certificate import Certificate
+from evse_node.matter.certificate import Certificate, decode_certificate
 from evse_node.matter.certificate_extensions import (
     BasicConstraints,
     Extensions,
@@ -18,10 +18,16 @@ from evse_node.matter.distinguished_name import (
     DistinguishedName,
     NameAttribute,
 )
+from tests.vectors.certificates import CERTIFICATES
 
 _TYPES = {oid: kind for kind, oid in ATTRIBUTE_OIDS.items()}
 _PURPOSES = {oid: number for number, oid in x509.KEY_PURPOSE_OIDS.items()}
 _FUTURE = 6
+
+
+def vector(name: str) -> Certificate:
+    """Return the certificate of this name among the vectors."""
+    return decode_certificate(bytes.fromhex(CERTIFICATES[name][0]))
 
 
 def certificate_to_x509(certificate: Certificate) -> bytes:

@@ -113,3 +113,10 @@ def test_arbitrary_bytes_give_back_what_was_encoded(data: bytes) -> None:
         return
     assert der.element(tag, content) == whole
     assert data.startswith(whole)
+
+
+def test_what_is_not_distinguished_is_not_entered() -> None:
+    for data in ("0000", "020100", "30820001"):
+        reader = Reader(bytes.fromhex(data))
+        with pytest.raises(DecodeError):
+            reader.enter()
