@@ -30,10 +30,13 @@ from evse_node.matter.store import MemoryStore
 from evse_node.matter.timers import Timers
 from evse_node.matter.tlv import SignedInt, TlvValue, decode_element
 from evse_node.state_machine.effects import Notice
-from evse_node.units import MATTER_EPOCH_UNIX_S
+from evse_node.state_machine.events import EnableCharging
+from evse_node.state_machine.state import ContactorState
+from evse_node.units import MATTER_EPOCH_UNIX_S, Milliamps
 
 # 2025-06-11, a Wednesday, 10:00:00 UTC.
 START_UTC_S = 1_749_636_000
+ENABLE = EnableCharging(None, Milliamps(6_000), Milliamps(16_000))
 ALL_FEATURES = frozenset({"PREF", "SOC", "PNC", "RFID", "V2X"})
 
 
@@ -234,3 +237,26 @@ class ChargerHost:
 
     def no_event(self) -> bool:
         return not self.recorder.events
+
+
+def charge(host: ChargerHost) -> ChargerHost:
+    """Let a car come and charge, and return the host."""
+    host.charger.handle(ENABLE, host.now)
+    host.backend.plug_in()
+    host.backend.demand()
+    host.run(1)
+    assert host.charger.snapshot().contactor is ContactorState.CLOSED
+    host.notices.clear()
+    return host
+
+
+def restarted(host: ChargerHost, after: float = 10.0, *, keep_meter: bool = False) -> ChargerHost:
+    """The same store in a new process; the car stays, the meter's totals may not."""
+    car = host.backend.car
+    if not keep_meter:
+        car.charged.total_mwh = car.discharged.total_mwh = type(car.charged.total_mwh)(0)
+    host.now += after
+    backend = SimulatedBackend(clock=lambda: host.now, car=car)
+    new = ChargerHost(store=host.store, backend=backend, now=host.now)
+    backend._clock = backend.board._clock = lambda: new.now
+    return new

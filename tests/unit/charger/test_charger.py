@@ -1,3 +1,5 @@
+"""A charger with a simulated car: visits, trouble with the hardware, clock and turns."""
+
 from __future__ import annotations
 
 from dataclasses import replace
@@ -8,11 +10,9 @@ from evse_node.charger import Charger, ChargerSettings, Snapshot
 from evse_node.errors import HalError
 from evse_node.hal.simulated import SimulatedBackend
 from evse_node.matter.store import MemoryStore
-from evse_node.state_machine.effects import EnergyTransferStarted, EvConnected, EvNotDetected
+from evse_node.state_machine.effects import EnergyTransferStarted, EvNotDetected
 from evse_node.state_machine.events import (
-    Direction,
     Disable,
-    EnableCharging,
     EnableDischarging,
     LimitClaimed,
     RfidTapped,
@@ -24,36 +24,12 @@ from evse_node.state_machine.limits import LimitSource
 from evse_node.state_machine.names import State, SupplyState
 from evse_node.state_machine.state import ContactorState, Permission
 from evse_node.units import EpochSeconds, Milliamps
-from tests.charger_host import START_UTC_S, ChargerHost
-
-ENABLE = EnableCharging(None, Milliamps(6_000), Milliamps(16_000))
+from tests.charger_host import ENABLE, START_UTC_S, ChargerHost, charge
 
 
 @pytest.fixture
 def host() -> ChargerHost:
     return ChargerHost()
-
-
-def charge(host: ChargerHost) -> ChargerHost:
-    host.charger.handle(ENABLE, host.now)
-    host.backend.plug_in()
-    host.backend.demand()
-    host.run(1)
-    assert host.charger.snapshot().contactor is ContactorState.CLOSED
-    host.notices.clear()
-    return host
-
-
-def restarted(host: ChargerHost, after: float = 10.0, *, keep_meter: bool = False) -> ChargerHost:
-    """The same store in a new process; the car stays, the meter's totals may not."""
-    car = host.backend.car
-    if not keep_meter:
-        car.charged.total_mwh = car.discharged.total_mwh = type(car.charged.total_mwh)(0)
-    host.now += after
-    backend = SimulatedBackend(clock=lambda: host.now, car=car)
-    new = ChargerHost(store=host.store, backend=backend, now=host.now)
-    backend._clock = backend.board._clock = lambda: new.now
-    return new
 
 
 class TestVehicle:
@@ -303,128 +279,6 @@ class TestClock:
         now = 30.0
         charger.on_timer(now)
         assert charger.next_deadline() == 34.0
-
-
-class TestMemory:
-    def test_a_permission_survives(self, host: ChargerHost) -> None:
-        until = EpochSeconds(host.epoch_s + 1000)
-        host.charger.handle(replace(ENABLE, until=until), host.now)
-        again = restarted(host).charger.snapshot()
-        assert again.charging == Permission(until)
-        assert again.supply_state is SupplyState.CHARGING_ENABLED
-        assert (again.minimum_charge_ma, again.maximum_charge_ma) == (6_000, 16_000)
-
-    def test_a_permission_that_ended_meanwhile(self, host: ChargerHost) -> None:
-        host.charger.handle(replace(ENABLE, until=EpochSeconds(host.epoch_s + 5)), host.now)
-        again = restarted(host, after=-0.0)
-        assert again.charger.snapshot().charging is not None
-        again.set_clock(START_UTC_S + 10)
-        again.run(61)
-        assert again.charger.snapshot().charging is None
-
-    def test_disabled_stays_disabled(self, host: ChargerHost) -> None:
-        host.charger.handle(ENABLE, host.now)
-        host.charger.handle(Disable(), host.now)
-        again = restarted(host).charger.snapshot()
-        assert again.charging is None
-        assert again.minimum_charge_ma == 0
-
-    def test_no_discharging_without_the_feature(self, host: ChargerHost) -> None:
-        host.charger.handle(EnableDischarging(None, Milliamps(9_000)), host.now)
-        again = ChargerHost(store=host.store, features=frozenset({"PREF"}))
-        assert again.charger.snapshot().discharging is None
-
-    def test_the_users_limit_survives(self, host: ChargerHost) -> None:
-        claim = LimitClaimed(LimitSource.USER, Milliamps(9_000), (Direction.CHARGE,))
-        host.charger.handle(claim, host.now)
-        assert restarted(host).charger.snapshot().user_maximum_charge_ma == 9_000
-
-    def test_session_ids_go_on(self, host: ChargerHost) -> None:
-        host.backend.plug_in()
-        host.backend.unplug()
-        again = restarted(host)
-        again.backend.plug_in()
-        assert again.notices == [EvConnected(1), *again.notices[1:]]
-
-    def test_the_last_session_stays_readable(self, host: ChargerHost) -> None:
-        charge(host)
-        host.run(600)
-        host.backend.unplug()
-        session, meter = host.charger.snapshot().session, host.charger.snapshot().meter
-        assert session is not None
-        before = (session.id, session.duration_s(host.now), session.energy_charged_mwh(meter))
-        again = restarted(host)
-        session = again.charger.snapshot().session
-        assert session is not None
-        assert not session.is_active
-        meter = again.charger.snapshot().meter
-        after = (session.id, session.duration_s(again.now), session.energy_charged_mwh(meter))
-        assert after == before
-        assert after[2] > 600_000
-
-    @pytest.mark.parametrize("keep_meter", [True, False])
-    def test_a_running_session_goes_on(self, host: ChargerHost, keep_meter: bool) -> None:
-        charge(host)
-        host.run(599)
-        host.charger.save(host.now)
-        session, meter = host.charger.snapshot().session, host.charger.snapshot().meter
-        assert session is not None
-        energy = session.energy_charged_mwh(meter)
-        assert energy > 600_000
-        again = restarted(host, after=100, keep_meter=keep_meter)
-        again.set_clock(START_UTC_S + 700)
-        session = again.charger.snapshot().session
-        assert session is not None
-        assert (session.id, session.is_active) == (0, True)
-        assert not [notice for notice in again.notices if isinstance(notice, EvConnected)]
-        meter = again.charger.refresh_meter(again.now)
-        assert session.energy_charged_mwh(meter) == pytest.approx(energy, abs=5)
-        # It charges on, and that is announced.
-        again.run(5)
-        assert again.charger.snapshot().state is State.PLUGGED_IN_CHARGING
-        assert session.energy_charged_mwh(again.charger.refresh_meter(again.now)) > energy
-
-    def test_duration_counts_the_time_without_power(self, host: ChargerHost) -> None:
-        host.backend.plug_in()
-        started = Charger(
-            SimulatedBackend(clock=lambda: 5.0),
-            host.store,
-            now=5.0,
-            utc_ms=lambda: (START_UTC_S + 500) * 1000,
-        )
-        session = started.state.session
-        assert session is not None
-        assert session.duration_s(5.0) == 500
-
-    def test_the_vehicle_left_while_the_power_was_off(self, host: ChargerHost) -> None:
-        host.backend.plug_in()
-        host.backend.car.unplug()
-        again = restarted(host)
-        session = again.charger.snapshot().session
-        assert session is not None
-        assert not session.is_active
-        assert [notice for notice in again.notices if isinstance(notice, EvNotDetected)]
-
-    @pytest.mark.parametrize(
-        "key", ["evse/permissions", "evse/session", "evse/targets", "evse/user-limit"]
-    )
-    @pytest.mark.parametrize("damage", [b"", b"nonsense", b"[]", b"{}", b'{"id":"x"}', b"\xff"])
-    def test_a_damaged_record_is_left_aside(self, key: str, damage: bytes) -> None:
-        store = MemoryStore({key: damage})
-        host = ChargerHost(store=store)
-        assert host.charger.snapshot().state is State.NOT_PLUGGED_IN
-        assert host.charger.targets == ()
-
-    def test_what_does_not_change_is_not_written(self, host: ChargerHost) -> None:
-        charge(host)
-        host.run(150)  # so long it learns what the car takes
-        host.charger.save(host.now)
-        written: list[str] = []
-        host.store.before_set = lambda key, value: written.append(key)
-        host.run(200)
-        assert written == []
-        host.run(200)
-        assert set(written) == {"evse/session"}
 
 
 class TestTurns:

@@ -27,8 +27,7 @@ from evse_node.state_machine.names import State, SupplyState
 from evse_node.state_machine.session import MeterReading
 from evse_node.state_machine.state import ContactorState
 from evse_node.units import Milliamps, MilliwattHours
-from tests.charger_host import ChargerHost
-from tests.unit.charger.test_charger import charge, restarted
+from tests.charger_host import ChargerHost, charge, restarted
 
 ENABLE = EnableCharging(None, Milliamps(6_000), Milliamps(32_000))
 CARD = b"\x01\x02\x03\x04"

@@ -11,7 +11,14 @@ from evse_node.state_machine.effects import (
     AnyOrder,
     CloseContactor,
     Effect,
+    EnergyTransferStarted,
+    EnergyTransferStopped,
+    EvConnected,
+    EvNotDetected,
+    FaultChanged,
     OpenContactor,
+    RfidRead,
+    SessionChanged,
 )
 from evse_node.state_machine.evse import step
 from evse_node.state_machine.faults import FaultState
@@ -24,6 +31,27 @@ A, B, C, D, E, F = PilotState
 
 ENABLE = e.EnableCharging(None, Milliamps(6_000), Milliamps(16_000))
 DISCHARGE = e.EnableDischarging(None, Milliamps(10_000))
+
+NONE, NO_DEMAND, DEMAND = (
+    State.NOT_PLUGGED_IN,
+    State.PLUGGED_IN_NO_DEMAND,
+    State.PLUGGED_IN_DEMAND,
+)
+CHARGING, DISCHARGING, FAULT = (
+    State.PLUGGED_IN_CHARGING,
+    State.PLUGGED_IN_DISCHARGING,
+    State.FAULT,
+)
+GROUND = e.FaultRaised(FaultState.GROUND_FAULT)
+
+# How `told` names what a machine tells.
+_WORDS = {
+    EvConnected: "connected",
+    EvNotDetected: "gone",
+    EnergyTransferStarted: "started",
+    FaultChanged: "fault",
+    RfidRead: "card",
+}
 
 _Kind = TypeVar("_Kind")
 
@@ -137,3 +165,14 @@ def machine_in(state: State, settings: EvseSettings | None = None) -> Machine:
 
 
 USED_STATES = [state for state in State if state is not State.SESSION_ENDING]
+
+
+def told(machine: Machine) -> str:
+    """Take the effects and return the notices among them in a few words."""
+    words = []
+    for notice in machine.notices():
+        if isinstance(notice, EnergyTransferStopped):
+            words.append(f"stop:{notice.reason.value}")
+        elif not isinstance(notice, SessionChanged):
+            words.append(_WORDS[type(notice)])  # type: ignore[index]
+    return " ".join(words)
