@@ -13,6 +13,7 @@ from typing import Final
 
 from evse_node.errors import HalError
 from evse_node.hal.gpio.adc import SpiBus
+from evse_node.hal.gpio.card_reader import CardReader
 
 _COMMAND: Final = 0x01
 _COM_IRQ: Final = 0x04
@@ -37,25 +38,16 @@ _SOFT_RESET: Final = 0x0F
 _REQUEST: Final = 0x26
 _SELECT: Final = (0x93, 0x95, 0x97)
 _CASCADE: Final = 0x88
+_FULL_ASK: Final = 0x40
 _LIMIT_S: Final = 0.05
 
 
-class Mfrc522:
-    """A `CardSource`. It is set up again after every failure."""
+class Mfrc522(CardReader):
+    """The chip behind its registers."""
 
     def __init__(self, bus: SpiBus) -> None:
+        super().__init__(bus)
         self._bus = bus
-        self._is_set_up = False
-
-    def poll(self) -> bytes | None:
-        """Look once for a card."""
-        try:
-            if not self._is_set_up:
-                self._set_up()
-            return self._look()
-        except (OSError, HalError):
-            self._is_set_up = False
-            raise
 
     def _set_up(self) -> None:
         self._write(_COMMAND, _SOFT_RESET)
@@ -68,12 +60,14 @@ class Mfrc522:
         self._write(_TIMER_PRESCALER, 0xA9)
         self._write(_TIMER_RELOAD_HIGH, 0x03)
         self._write(_TIMER_RELOAD_LOW, 0xE8)
-        self._write(_TX_ASK, 0x40)
+        self._write(_TX_ASK, _FULL_ASK)
         self._write(_MODE, 0x3D)
         self._write(_TX_CONTROL, self._read(_TX_CONTROL) | 0x03)
-        self._is_set_up = True
 
     def _look(self) -> bytes | None:
+        if self._read(_TX_ASK) != _FULL_ASK:
+            # Without its settings it hears no card, and would never say so.
+            raise HalError("the MFRC522 is gone, or was reset")
         if self._transceive(bytes((_REQUEST,)), last_bits=7) is None:
             return None
         uid = b""
@@ -122,10 +116,6 @@ class Mfrc522:
 
     def _read(self, register: int) -> int:
         return self._bus.xfer2([register << 1 & 0x7E | 0x80, 0])[1]
-
-    def close(self) -> None:
-        """Let go of the bus."""
-        self._bus.close()
 
 
 def crc_a(data: bytes) -> bytes:

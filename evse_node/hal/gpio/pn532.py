@@ -10,6 +10,7 @@ import time
 from typing import Final, Protocol
 
 from evse_node.errors import HalError
+from evse_node.hal.gpio.card_reader import CardReader
 
 ACK: Final = bytes.fromhex("0000ff00ff00")
 _TO_CHIP: Final = 0xD4
@@ -59,29 +60,18 @@ def decode_frame(frame: bytes) -> bytes:
     return body[1:]
 
 
-class Pn532:
-    """A `CardSource`. It is set up again after every failure."""
+class Pn532(CardReader):
+    """The chip behind its link."""
 
     def __init__(self, link: Pn532Link) -> None:
+        super().__init__(link)
         self._link = link
-        self._is_set_up = False
-
-    def poll(self) -> bytes | None:
-        """Look once for a card of ISO/IEC 14443 type A."""
-        try:
-            if not self._is_set_up:
-                self._set_up()
-            return self._look()
-        except (OSError, HalError):
-            self._is_set_up = False
-            raise
 
     def _set_up(self) -> None:
         self._link.wake()
         self._call(bytes((_SAM_CONFIGURATION, 0x01, 0x14, 0x01)))
         # One try for a passive target instead of endless ones.
         self._call(bytes((_RF_CONFIGURATION, 0x05, 0xFF, 0x01, 0x01)))
-        self._is_set_up = True
 
     def _look(self) -> bytes | None:
         answer = self._call(bytes((_IN_LIST_PASSIVE_TARGET, 0x01, 0x00)))
@@ -103,10 +93,6 @@ class Pn532:
         if not answer or answer[0] != command[0] + 1:
             raise HalError("the PN532 answers another command")
         return answer[1:]
-
-    def close(self) -> None:
-        """Let go of the bus."""
-        self._link.close()
 
 
 class SerialPort(Protocol):

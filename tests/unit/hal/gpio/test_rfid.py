@@ -211,6 +211,18 @@ class TestMfrc522:
         with pytest.raises(HalError, match="no MFRC522 answers"):
             Mfrc522(Mfrc522Chip(version=version)).poll()
 
+    @pytest.mark.parametrize("gone", [0x00, 0xFF])
+    def test_one_that_was_reset_is_set_up_again(self, gone: int) -> None:
+        chip = Mfrc522Chip(uid=UID_4)
+        reader = Mfrc522(chip)
+        assert reader.poll() == UID_4
+        xfer2, chip.xfer2 = chip.xfer2, lambda values: [gone, gone]  # type: ignore[method-assign]
+        with pytest.raises(HalError, match="is gone, or was reset"):
+            reader.poll()
+        chip.xfer2 = xfer2  # type: ignore[method-assign]
+        chip.registers.clear()
+        assert reader.poll() == UID_4
+
     def test_crc_a(self) -> None:
         # ISO/IEC 14443-3 Annex B: 00 00 gives A0 1E; HALT is 50 00 57 CD.
         assert crc_a(b"\x00\x00") == b"\xa0\x1e"
