@@ -206,6 +206,7 @@ def test_refusals(root: RootNode) -> None:
     noc = authority.issue_noc(key, NODE_ID)
     assert refused(add_noc(root, context, noc, authority.icac), Cert.INVALID_NOC)
     add_root(root, context, authority.rcac)
+    assert refused(add_noc(root, context, b"", authority.icac), Cert.INVALID_NOC)
     foreign = other.issue_noc(key, NODE_ID)
     assert refused(add_noc(root, context, foreign, other.icac), Cert.INVALID_NOC)
     for node_id in (0, 0xFFFF_FFF0_0000_0000, 0xFFFF_FFFD_0001_0001):
@@ -231,14 +232,26 @@ def test_refusals(root: RootNode) -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"ipk": bytes(15)}, {"ipk": bytes(17)}, {"vendor_id": 0}, {"vendor_id": 0xFFF5}],
+    [
+        {"noc": bytes(401)},
+        {"icac": bytes(401)},
+        {"ipk": bytes(15)},
+        {"ipk": bytes(17)},
+        {"vendor_id": 0},
+        {"vendor_id": 0xFFF5},
+    ],
 )
 def test_malformed_add_noc(root: RootNode, changes: dict[str, object]) -> None:
     context = root.pase()
-    for noc, icac in ((b"", b""), (bytes(401), None), (b"", bytes(401))):
-        with pytest.raises(StatusError) as error:
-            add_noc(root, context, noc, icac, **changes)  # type: ignore[arg-type]
-        assert error.value.status == Status.INVALID_COMMAND
+    authority = CertificateAuthority()
+    noc = authority.issue_noc(csr(root, context), NODE_ID)
+    add_root(root, context, authority.rcac)
+    good: dict[str, object] = {"noc": noc, "icac": authority.icac}
+    with pytest.raises(StatusError) as error:
+        add_noc(root, context, **(good | changes))  # type: ignore[arg-type]
+    assert error.value.status == Status.INVALID_COMMAND
+    assert not root.fabrics
+    assert add_noc(root, context, **good)["status_code"] == Cert.OK  # type: ignore[arg-type]
 
 
 def test_a_tagged_administrator(root: RootNode) -> None:

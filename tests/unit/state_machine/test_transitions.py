@@ -32,8 +32,8 @@ from tests.unit.state_machine.machine import (
     told,
 )
 
-# Columns: what happens; then for each state what is told and the next state. A dot is the
-# same state. "stop:X" is EnergyTransferStopped with its reason.
+# What happens; then for each state what is told, and the next state. "stop:X" is
+# EnergyTransferStopped with its reason.
 EXPECTED: dict[str, dict[State, tuple[str, State]]] = {
     "pilot A": {
         NONE: ("", NONE),
@@ -88,6 +88,9 @@ EXPECTED: dict[str, dict[State, tuple[str, State]]] = {
     "held": {state: ("", state) for state in USED_STATES}
     | {CHARGING: ("stop:EVSEStopped", DEMAND)},
     "let go": {state: ("", state) for state in USED_STATES},
+    # It has no permission to discharge, or none to charge.
+    "discharge asked": {state: ("", state) for state in USED_STATES},
+    "discharge not asked": {state: ("", state) for state in USED_STATES},
     "cable": {state: ("", state) for state in USED_STATES},
     "no cable": {state: ("", state) for state in USED_STATES}
     | {CHARGING: ("fault", FAULT), DISCHARGING: ("fault", FAULT)},
@@ -134,7 +137,7 @@ EVENTS: dict[str, e.Event] = {
     "contactor closed": e.ContactorReported(True),
     "reset": e.Reset(),
 }
-PAIRS = [(state, event) for event in EXPECTED for state in USED_STATES]
+PAIRS = [(state, event) for event in EVENTS for state in USED_STATES]
 
 
 @pytest.mark.parametrize(("state", "event"), PAIRS, ids=lambda value: str(value))
