@@ -12,7 +12,7 @@ from evse_node.matter.data_model import AuthMode, Subject
 from evse_node.matter.message import MessageHeader, decode_header
 from evse_node.matter.session import SecureSession, SessionParameters
 from evse_node.matter.session_table import SessionTable
-from evse_node.matter.tlv import Writer
+from evse_node.matter.tlv import SignedInt, Writer
 from tests.fakes import address, seeded_bytes
 from tests.vectors import messages
 
@@ -62,11 +62,12 @@ def test_parameters_round_trip_and_defaults() -> None:
 
 
 def test_parameters_are_clamped() -> None:
-    decoded = SessionParameters.decode({1: 2**60, 2: 0, 3: 2**30, 7: 0})
-    assert decoded.idle_interval_ms == 3_600_000
-    assert decoded.active_interval_ms == 1
-    assert decoded.active_threshold_ms == 65535
-    assert decoded.max_paths_per_invoke == 1
+    least = SessionParameters(1, 1, 0, 0, 0, 0, 1)
+    assert SessionParameters.decode({tag: SignedInt(-1) for tag in range(1, 8)}) == least
+    greatest = SessionParameters(
+        3_600_000, 3_600_000, 65535, 0xFFFF, 0xFFFF, 0xFFFF_FFFF, max_paths_per_invoke=0xFFFF
+    )
+    assert SessionParameters.decode(dict.fromkeys(range(1, 8), 2**60)) == greatest
 
 
 @pytest.mark.parametrize("value", [5, [], None, {1: "500"}, {2: True}, {3: None}])
@@ -235,6 +236,8 @@ def test_remove_fabric_lets_the_current_session_answer() -> None:
 
 def test_a_second_removal_and_that_of_an_impostor_do_nothing() -> None:
     sessions = table()
+    announced: list[SecureSession] = []
+    sessions.announce_close = lambda session, now: announced.append(session)
     gone, kept = make_session(1), make_session(2)
     sessions.add(gone, 0.0)
     sessions.add(kept, 0.0)
@@ -243,6 +246,8 @@ def test_a_second_removal_and_that_of_an_impostor_do_nothing() -> None:
     sessions.remove(gone, 0.0)
     sessions.remove(make_session(2), 0.0)
     assert list(sessions) == [kept]
+    # Nobody asked for its peer to be told.
+    assert announced == []
 
 
 def test_unsecured_sessions_are_bounded_and_busy_ones_stay() -> None:
@@ -263,6 +268,12 @@ def test_unsecured_sessions_are_bounded_and_busy_ones_stay() -> None:
     own.exchanges.clear()
     sessions.accept_unsecured(9, address(1), 8.0)
     assert sessions.find_own_unsecured(own.ephemeral_node_id) is None
+
+
+def test_own_ephemeral_node_ids_are_those_of_nodes() -> None:
+    drawn = iter([bytes(8), b"\xff" * 8, b"\x05" + bytes(7)])
+    sessions = SessionTable(lambda size: next(drawn) if size == 8 else bytes(size))
+    assert sessions.open_unsecured(address(4), SessionParameters(), 7.0).ephemeral_node_id == 5
 
 
 def test_called_peer_is_idle_until_it_is_heard() -> None:
