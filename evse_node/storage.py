@@ -80,16 +80,19 @@ class SqliteStore:
         """
         if not self._dirty:
             return
-        kept = [(key, value) for key, value in self._dirty.items() if value is not None]
-        gone = [(key,) for key, value in self._dirty.items() if value is None]
         connection = self._connection
         try:
-            connection.execute("BEGIN IMMEDIATE")
-            if kept:
-                connection.executemany("INSERT OR REPLACE INTO entry VALUES (?, ?)", kept)
-            if gone:
-                connection.executemany("DELETE FROM entry WHERE key = ?", gone)
-            connection.execute("COMMIT")
+            # A single statement is a transaction of its own.
+            is_grouped = len(self._dirty) > 1
+            if is_grouped:
+                connection.execute("BEGIN IMMEDIATE")
+            for key, value in self._dirty.items():
+                if value is None:
+                    connection.execute("DELETE FROM entry WHERE key = ?", (key,))
+                else:
+                    connection.execute("INSERT OR REPLACE INTO entry VALUES (?, ?)", (key, value))
+            if is_grouped:
+                connection.execute("COMMIT")
         except sqlite3.Error as error:
             with contextlib.suppress(sqlite3.Error):
                 if connection.in_transaction:

@@ -83,6 +83,20 @@ def optional_elements(definition: ClusterDefinition, features: Collection[str]) 
 class EnergyEvse(ClusterServer):
     """One charger's cluster. Whoever gives `control` also sets the attributes."""
 
+    # What the charger itself remembers is not written twice for each command.
+    kept_elsewhere = frozenset(
+        {
+            "charging_enabled_until",
+            "discharging_enabled_until",
+            "circuit_capacity",
+            "minimum_charge_current",
+            "maximum_charge_current",
+            "maximum_discharge_current",
+            "user_maximum_charge_current",
+            "session_id",
+        }
+    )
+
     def __init__(
         self,
         control: EvseControl,

@@ -125,9 +125,14 @@ class ClusterServer(Cluster):
     attributes in snake_case. An attribute without value starts with its default, or
     null, zero or empty. Persisted values of non-volatile attributes take over in `attach`.
 
+    `kept_elsewhere` are non-volatile attributes (snake_case) that whoever sets them keeps, and
+    sets again after a restart.
+
     Raises ConfigError for features or names that the definition refuses, TypeError for a
     command or write without handler.
     """
+
+    kept_elsewhere: frozenset[str] = frozenset()
 
     def __init__(
         self,
@@ -191,6 +196,7 @@ class ClusterServer(Cluster):
                 None if read is None else getattr(self, read),
                 None if write is None else getattr(self, write),
                 is_kept=key in handlers.kept_readers,
+                is_stored=definition.is_nonvolatile and key not in self.kept_elsewhere,
             )
             if attribute.reader and definition.write_privilege is not None and write is None:
                 raise TypeError(f"{type(self).__name__}: {key} has a reader but no writer")

@@ -59,12 +59,13 @@ class ServerAttribute:
         writer: AttributeWriter | None,
         *,
         is_kept: bool = False,
+        is_stored: bool = False,
     ) -> None:
         type_ = definition.type
         self.key = definition.key
         self.reader = reader
         self.writer = writer
-        self.is_stored = definition.is_nonvolatile and reader is None
+        self.is_stored = is_stored and reader is None
         self.value: Value = None
         self._codec = attribute_codec(definition)
         self._maximum_length = _MAX_ENTRIES if type_.max_length is None else type_.max_length

@@ -188,6 +188,21 @@ def test_the_cluster_is_told_only_what_has_changed(
     assert len(told) == 2
 
 
+def test_what_the_charger_remembers_is_written_once(host: ChargerHost) -> None:
+    before = dict(host.store.items(""))
+    host.invoke("EnableCharging", 900_000_000, 7_000, 16_000)
+    host.write("UserMaximumChargeCurrent", 14_000)
+    changed = dict(host.store.items("")).items() ^ before.items()
+    assert {key for key, _ in changed} == {"evse/permissions", "evse/user-limit"}
+    names = ("ChargingEnabledUntil", "MinimumChargeCurrent", "MaximumChargeCurrent")
+    names = (*names, "UserMaximumChargeCurrent", "SessionID")
+    values = [host.read(name) for name in names]
+    again = ChargerHost(store=host.store)
+    assert (
+        [again.read(name) for name in names] == values == [900_000_000, 7_000, 14_000, 14_000, None]
+    )
+
+
 def test_discharging_in_attributes_and_events(host: ChargerHost) -> None:
     until = host.epoch_s + 3600
     host.invoke("EnableDischarging", until, 10_000)
