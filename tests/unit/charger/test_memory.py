@@ -67,7 +67,7 @@ class TestMemory:
         host.backend.unplug()
         again = restarted(host)
         again.backend.plug_in()
-        assert again.notices == [EvConnected(1), *again.notices[1:]]
+        assert again.notices[0] == EvConnected(1)
 
     def test_the_last_session_stays_readable(self, host: ChargerHost) -> None:
         charge(host)

@@ -177,6 +177,7 @@ def test_attributes_agree_with_the_model(seed: int) -> None:
             story.check()
         except AssertionError as error:
             raise AssertionError(f"step {number}: {error}\n{story.model}\n{story.past}") from error
+    assert story.car.charged.total_mwh > 0  # or it has shown little
 
 
 class PowerCutError(Exception):

@@ -102,7 +102,7 @@ def test_leaving_takes_up_how_things_are(host: ChargerHost) -> None:
     assert host.charger.snapshot().state is State.PLUGGED_IN_DEMAND
     assert host.charger.snapshot().limit.source is LimitSource.COMMAND
     assert host.charger.snapshot().vehicle.id == "SIMULATED-EV-0001"
-    assert [type(notice) for notice in host.notices if isinstance(notice, EvConnected)]
+    assert any(isinstance(notice, EvConnected) for notice in host.notices)
 
 
 def test_what_was_enabled_for_play_does_not_hold(host: ChargerHost) -> None:

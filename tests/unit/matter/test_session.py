@@ -293,5 +293,7 @@ def test_unsecured_frames_name_the_initiator() -> None:
     counter, question = own.seal(b"abc")
     header = decode_header(question)
     assert (header.source_node, header.destination_node) == (own.ephemeral_node_id, None)
-    # One counter for all unsecured messages of the node.
+    # One counter for all unsecured messages of the node, which has no end.
     assert counter == decode_header(answer).counter + 1
+    sessions._unencrypted_counter._value = 0xFFFF_FFFF
+    assert [own.seal(b"")[0], own.seal(b"")[0]] == [0xFFFF_FFFF, 0]

@@ -26,11 +26,10 @@ from evse_node.state_machine.limits import LimitSource
 from evse_node.state_machine.names import State
 from evse_node.state_machine.state import ContactorState, EvseSettings
 from evse_node.units import Milliamps
-from tests.unit.state_machine.machine import ENABLE, A, B, C, D, E, F, Machine, machine_in
+from tests.unit.state_machine.machine import ENABLE, GROUND, A, B, C, D, E, F, Machine, machine_in
 
 OFFER_16 = OfferCurrent(Milliamps(16_000))
 OFFER_10 = OfferCurrent(Milliamps(10_000))
-GROUND = e.FaultRaised(FaultState.GROUND_FAULT)
 
 
 def limit(current_ma: int) -> e.LimitClaimed:
