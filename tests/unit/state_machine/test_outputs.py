@@ -188,6 +188,18 @@ class TestContactor:
         charging.put(e.FaultCleared())
         assert charging.state.fault is FaultState.NO_ERROR
 
+    def test_the_order_to_open_is_repeated(self, charging: Machine) -> None:
+        charging.answers_after = None
+        charging.put(B)
+        charging.wait(0.6)
+        charging.take()
+        charging.wait(0.8)
+        assert charging.orders() == []
+        charging.wait(0.3)
+        assert charging.orders() == [OpenContactor()]
+        charging.wait(3)
+        assert charging.orders() == 3 * [OpenContactor()]
+
     def test_closed_without_being_told(self) -> None:
         machine = machine_in(State.PLUGGED_IN_NO_DEMAND)
         machine.put(e.ContactorReported(True))
