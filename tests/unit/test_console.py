@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from pathlib import Path
 
 from evse_node.console import _draw
 
@@ -20,6 +21,9 @@ async def test_a_drawing_that_takes_long_does_not_outlive_the_node() -> None:
         await drawing
 
 
-async def test_a_drawing_is_waited_for() -> None:
+async def test_a_drawing_is_waited_for(tmp_path: Path) -> None:
+    drawn = tmp_path / "drawn"
+    command = "import sys, pathlib; pathlib.Path(sys.argv[1]).touch()"
     async with asyncio.timeout(10):
-        await _draw((sys.executable, "-c", "pass"), asyncio.Event())
+        await _draw((sys.executable, "-c", command, str(drawn)), asyncio.Event())
+    assert drawn.exists()
