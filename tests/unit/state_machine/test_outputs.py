@@ -263,6 +263,18 @@ class TestStateF:
         machine.put(GROUND)
         assert SignalUnavailable() not in machine.orders()
 
+    def test_as_long_as_a_contactor_stays_closed_against_an_order(self, charging: Machine) -> None:
+        charging.answers_after = None
+        charging.put(B)
+        charging.wait(0.6)
+        assert SignalUnavailable() in charging.orders()
+        charging.wait(60)
+        assert set(charging.orders()) == {OpenContactor()}
+        assert charging.state.outputs.pilot is PilotOutput.F
+        charging.put(e.ContactorReported(False))
+        assert charging.orders() == [WithdrawOffer(), UnlockCable()]
+        assert charging.state.outputs.pilot is PilotOutput.X1
+
     def test_can_be_left_out(self) -> None:
         machine = Machine(EvseSettings(state_f_s=0)).charge()
         machine.put(GROUND)
