@@ -12,12 +12,12 @@ from evse_node.cluster.zap import load_definitions
 from evse_node.matter import tlv
 from evse_node.matter.interaction.status import Status
 from evse_node.matter.spake2p import compute_verifier
-from evse_node.matter.stack import MatterStack
+from evse_node.matter.stack import Abandoned, MatterStack
 from evse_node.matter.store import MemoryStore
 from evse_node.matter.tlv import TlvValue
 from tests.fake_ca import public_key_of_csr
 from tests.fake_controller import FakeController, RefusedError
-from tests.fake_node import DISCRIMINATOR, PASSCODE, make_stack
+from tests.fake_node import DISCRIMINATOR, PASSCODE, events, make_stack
 from tests.fakes import Network, address, seeded_bytes
 from tests.interaction_client import InteractionClient, reports_of
 from tests.root_node import ETHERNET, RootClusters
@@ -164,9 +164,11 @@ def test_each_step_undone_leaves_a_new_node(
     ]
     for count in range(1, len(steps) + 1):
         one.controller.pase(PASSCODE)
-        for step in steps[:count]:
-            if step != one.request_noc:
+        *before, last = steps[:count]
+        for step in before:
+            if step != one.request_noc:  # who adds a fabric asks for it once more
                 step()
+        last()
         assert one.arm(0) == 0
         network.run(1.0)
         assert not stack.fabrics
@@ -254,15 +256,52 @@ def test_the_last_administrator_leaves(
     network: Network, stack: MatterStack, one: Commissioner
 ) -> None:
     one.commission()
+    assert Abandoned() not in events(stack)
+    assert one.open_window(34567890) == 0
+    # It has the answer, and the node lets nobody in until it begins anew.
     assert one.code(CREDENTIALS, "RemoveFabric", 1) == 0
-    network.run(10.0)
+    network.run(1.0)
+    assert events(stack).count(Abandoned()) == 1
     assert not stack.sessions
     assert not stack.fabrics
-    assert stack.window.commissioning_mode == 1
+    assert not stack.window.is_open
     one.controller.session = None
     one.controller.forget_resumption()
+    for passcode in (PASSCODE, 34567890):
+        with pytest.raises(RefusedError):
+            one.controller.pase(passcode)
+    start(network)
     one.commission()
-    assert one.read(CREDENTIALS, "CurrentFabricIndex") == 2
+
+
+def test_the_last_administrator_leaves_while_another_one_comes(
+    network: Network, stack: MatterStack, one: Commissioner
+) -> None:
+    one.commission()
+    assert one.open_window(34567890) == 0
+    two = Commissioner(network, 3)
+    two.controller.pase(34567890)
+    assert two.arm(60) == 0
+    assert two.add_noc() == 0
+    assert one.code(CREDENTIALS, "RemoveFabric", 1) == 0
+    network.run(10.0)
+    assert Abandoned() not in events(stack)
+    two.controller.case(NODE_ID)
+    assert two.code(COMMISSIONING, "CommissioningComplete") == 0
+    network.run(10.0)
+    assert Abandoned() not in events(stack)
+    assert two.read(CREDENTIALS, "CommissionedFabrics") == 1
+
+
+def test_an_administrator_who_vanishes_after_its_last_command(
+    network: Network, stack: MatterStack, one: Commissioner
+) -> None:
+    one.commission()
+    network.lost = lambda data, source, to: source == NODE
+    with pytest.raises(RefusedError):
+        one.code(CREDENTIALS, "RemoveFabric", 1)
+    assert events(stack).count(Abandoned()) == 1
+    assert not stack.window.is_open
 
 
 def test_a_fabric_hears_of_its_own_removal(
