@@ -92,7 +92,7 @@ class NodeConfig:
     def __post_init__(self) -> None:
         for setting in SETTINGS:
             value = getattr(self, setting.field)
-            if value is not None:
+            if value is not None or setting.field not in _OPTIONAL:
                 checked = setting.check(value, f"NodeConfig.{setting.field}")
                 object.__setattr__(self, setting.field, checked)
         if self.device is not None:
@@ -147,8 +147,8 @@ def _read_toml(file: Path) -> dict[str, object]:
             result["hal"] = value
         elif key == "hal":
             raise ConfigError(f"{file}: hal: '{value}' cannot be used: give a table [hal]")
-        elif key in _PATHS and isinstance(value, str):
-            result[key] = str(file.parent / Path(value).expanduser())
+        elif key in _PATHS and isinstance(value, str) and value and value[0] != "~":
+            result[key] = str(file.parent / value)
         elif key in known:
             result[key] = value
         else:
@@ -179,5 +179,6 @@ def _check_together(config: NodeConfig) -> None:
 _PATHS: Final = frozenset({"storage", "cluster-xml", "dac", "pai", "cd", "dac-key"})
 
 _FIELDS: Final = frozenset(each.name for each in fields(NodeConfig))
+_OPTIONAL: Final = {each.name for each in fields(NodeConfig) if each.default is None} | {"control"}
 if not {setting.field for setting in SETTINGS} | {"hal"} == _FIELDS:
     raise AssertionError("SETTINGS and NodeConfig name different fields")

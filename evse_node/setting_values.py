@@ -54,7 +54,7 @@ def read_passcode(value: object) -> int:
 
 def read_path(value: object) -> Path:
     """Read a path, which may begin with ~."""
-    if not isinstance(value, str | Path) or not str(value):
+    if not isinstance(value, str | Path) or not str(value) or "\0" in str(value):
         raise ValueError
     try:
         return Path(value).expanduser()
@@ -86,6 +86,9 @@ def _words(value: object) -> tuple[str, ...]:
 def read_interfaces(value: object) -> tuple[str, ...]:
     """Read names of network interfaces."""
     names = _words(value)
+    # Text without a name is a variable that was not set, rather than a wish for all.
+    if value == "" or (value and not names):
+        raise ValueError
     if any(len(name) > 15 or "/" in name or " " in name for name in names):
         raise ValueError
     return names
@@ -96,6 +99,8 @@ def read_features(value: object) -> tuple[str, ...]:
     codes = tuple(word.upper() for word in _words(value))
     if codes == ("NONE",):
         return ()
+    if isinstance(value, str) and not codes:
+        raise ValueError
     if any(code not in FEATURES for code in codes):
         raise ValueError
     return codes
@@ -160,8 +165,9 @@ def read_control(value: object) -> HostPort | None:
     if text.lower() in ("off", "none"):
         return None
     host, colon, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not colon or not host:
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    if not colon or not host or "[" in host or "]" in host:
         raise ValueError
     return HostPort(host, integer(0, 65535)(port))
 

@@ -75,7 +75,7 @@ class Parameter:
             )
         return (
             isinstance(value, str)
-            and (self.pattern is None or re.search(self.pattern, value) is not None)
+            and (self.pattern is None or re.fullmatch(self.pattern, value) is not None)
             and (not self.choices or value in self.choices)
         )
 
@@ -174,6 +174,7 @@ def _describe(operation: Operation) -> JsonObject:
             },
         },
         "403": error,
+        "default": error,
     }
     described: dict[str, JsonValue] = {
         "operationId": operation.id,

@@ -76,6 +76,11 @@ class ControlServer:
             raise ConfigError(
                 f"control: '{address}' cannot be used ({reason}): give another HOST:PORT or off"
             ) from None
+        except UnicodeError:
+            raise ConfigError(
+                f"control: '{address}' cannot be used (no name of a host): "
+                "give another HOST:PORT or off"
+            ) from None
         if not _is_loopback(address.host):
             _LOGGER.warning("the control API on %s is open to everyone who reaches it", address)
         return HostPort(address.host, port)

@@ -68,6 +68,11 @@ def create(options: Mapping[str, object]) -> SimulatedBackend:
         without=features("without"),
         has_grid_meter=flag("grid-meter", False),
     )
+    if "port" in left:
+        raise ConfigError(
+            f"device: the simulated backend has no serial port, as for '{left['port']}': "
+            "choose a --backend that has one"
+        )
     if left:
         raise ConfigError(f"hal.{min(left)}: the simulated backend has no such key")
     return backend

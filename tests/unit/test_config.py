@@ -114,7 +114,10 @@ WRONG = [
     ({"passcode": "11111111"}, "--passcode"),
     ({"passcode": "0"}, "--passcode"),
     ({"passcode": "99999999"}, "--passcode"),
+    ({"storage": "a\0b"}, "--storage: 'a\0b' cannot be used: give a folder"),
     ({"interface": ("a b",)}, "--interface"),
+    ({"interface": [""]}, "--interface: '' cannot be used: give names of network interfaces"),
+    ({"features": " ,"}, "--features: ' ,' cannot be used"),
     ({"features": "XYZ"}, "--features: 'XYZ' cannot be used: give a list of PREF"),
     ({"circuit-capacity": "5"}, "--circuit-capacity: '5' cannot be used: give 6 to 80 amperes"),
     ({"user-maximum": "81"}, "--user-maximum: '81' cannot be used"),
@@ -127,6 +130,7 @@ WRONG = [
     ({"enable-key": "12"}, "--enable-key"),
     ({"control": "8080"}, "--control: '8080' cannot be used: give HOST:PORT"),
     ({"control": "h:99999"}, "--control"),
+    ({"control": "[::1:5"}, "--control: '[::1:5' cannot be used"),
     ({"log-level": "loud"}, "--log-level: 'loud' cannot be used: give one of debug"),
     ({"dac": "/nowhere"}, "--dac: '/nowhere' cannot be used: give a certificate file"),
     ({"vendor-id": "0x1234"}, "vendor-id: 0x1234 needs its own attestation"),
@@ -153,10 +157,15 @@ def test_wrong_values_name_their_source(tmp_path: Path) -> None:
         load({}, {}, "port = 1\nport = 2\n", tmp_path)
     with pytest.raises(ConfigError, match=r"node\.toml: hal: '1' cannot be used: give a table"):
         load({}, {}, "hal = 1", tmp_path)
+    for storage in ("", "~nobody-of-this-name/x"):
+        with pytest.raises(ConfigError, match=rf"node\.toml: storage: '{storage}' cannot be used"):
+            load({}, {}, f'storage = "{storage}"', tmp_path)
     with pytest.raises(ConfigError, match=r"absent\.toml: cannot be read \(No such file"):
         load_config({}, {}, tmp_path / "absent.toml")
     with pytest.raises(ConfigError, match=r"^NodeConfig\.port: '99999' cannot be used"):
         NodeConfig(port=99999)
+    with pytest.raises(ConfigError, match=r"^NodeConfig\.storage: 'None' cannot be used"):
+        NodeConfig(storage=None)  # type: ignore[arg-type]
     for control in (HostPort("", 0), HostPort("::1", 65536)):
         with pytest.raises(ConfigError, match=r"^NodeConfig\.control: .* give HOST:PORT"):
             NodeConfig(control=control)

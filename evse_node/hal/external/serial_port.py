@@ -12,6 +12,7 @@ from evse_node.errors import HalError
 from evse_node.hal.gpio.extras import load_extra
 
 _LARGEST_READ: Final = 4096
+_PURPOSE: Final = "a controller on a serial port"
 
 
 class Port(Protocol):
@@ -41,9 +42,13 @@ class _Serial(Protocol):
 
 
 class SerialPort:
-    """A `Port` over pyserial, that nobody else has at the same time."""
+    """A `Port` over pyserial, that nobody else has at the same time.
+
+    Raises ConfigError without pyserial: at once, because waiting for the port does not bring it.
+    """
 
     def __init__(self, name: str, baud: int) -> None:
+        load_extra("serial", _PURPOSE)
         self.name = name
         self._baud = baud
         self._serial: _Serial | None = None
@@ -51,8 +56,8 @@ class SerialPort:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def open(self, on_data: Callable[[bytes], None], on_lost: Callable[[str], None]) -> None:
-        """Open the device. Raises HalError, and ConfigError without pyserial."""
-        serial = load_extra("serial", "a controller on a serial port")
+        """Open the device. Raises HalError."""
+        serial = load_extra("serial", _PURPOSE)
         self.close()
         try:
             opened = cast(_Serial, serial.Serial(self.name, self._baud, timeout=0, exclusive=True))

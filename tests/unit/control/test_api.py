@@ -56,6 +56,13 @@ def test_each_operation_is_described_and_each_reference_leads_somewhere() -> Non
         assert target
     assert json.loads(json.dumps(document)) == document
     assert document["openapi"] == "3.1.0"
+    # Whatever goes wrong is told in the same way.
+    assert all(
+        is_object(method) and "default" in str(method["responses"])
+        for methods in paths.values()
+        if is_object(methods)
+        for method in methods.values()
+    )
 
 
 def test_operation_ids_are_unique() -> None:
@@ -96,6 +103,7 @@ def test_a_right_body_is_taken() -> None:
         (TAP, b"{}", "uid is missing: give the card's UID"),
         (TAP, b'{"uid": 5}', "uid: 5 cannot be used: give the card's UID"),
         (TAP, b'{"uid": "0"}', 'uid: "0" cannot be used'),
+        (TAP, b'{"uid": "00\\n"}', 'uid: "00\\n" cannot be used'),
         (TAP, b'{"uid": "00", "x": 1}', "x: no such parameter; known are: uid"),
         (CAR, b'{"percent": 101}', "percent: 101 cannot be used: give 0 to 100"),
         (CAR, b'{"percent": true}', "percent: true cannot be used"),

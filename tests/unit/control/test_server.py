@@ -231,6 +231,14 @@ async def test_a_taken_port_is_a_wrong_setting(address: HostPort, node: JournalN
     await second.close()
 
 
+@pytest.mark.parametrize("host", ["x" * 64, "a..b"])
+async def test_what_cannot_be_a_host_is_a_wrong_setting(node: JournalNode, host: str) -> None:
+    server = ControlServer(node)
+    with pytest.raises(ConfigError, match=f"control: '{host}:0' cannot be used"):
+        await server.start(HostPort(host, 0))
+    await server.close()
+
+
 def test_the_client_finds_the_node_by_its_folder(tmp_path: Path) -> None:
     with pytest.raises(ControlError, match=f"no node runs on {tmp_path}: start one with"):
         find_node(tmp_path)

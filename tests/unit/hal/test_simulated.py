@@ -391,6 +391,7 @@ class TestConfiguration:
             ({"asks-at-once": 1}, "hal.asks-at-once: 1"),
             ({"without": "V2X"}, "hal.without: 'V2X'"),
             ({"without": ["PREF"]}, "PREF"),
+            ({"port": "/dev/x"}, "device: the simulated backend has no serial port"),
             ({"voltage": 1}, "hal.voltage: the simulated backend has no such key"),
             ({"phases": True}, "hal.phases: True"),
         ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -616,3 +617,9 @@ class TestSettings:
         with pytest.raises(HalError, match="ttyNONE cannot be opened"):
             await link.open(lambda: None)
         await link.close()
+
+
+def test_without_pyserial_it_is_said_before_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "serial", None)
+    with pytest.raises(ConfigError, match="needs the package 'serial'"):
+        create({"port": "/dev/ttyUSB0"})
