@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, tzinfo
@@ -38,6 +39,13 @@ from evse_node.units import MATTER_EPOCH_UNIX_S, Milliamps
 START_UTC_S = 1_749_636_000
 ENABLE = EnableCharging(None, Milliamps(6_000), Milliamps(16_000))
 ALL_FEATURES = frozenset({"PREF", "SOC", "PNC", "RFID", "V2X"})
+
+
+def store_with_vehicle(phases: int = 1, current_ma: int = 32_000) -> MemoryStore:
+    """Return the store of a charger that had a vehicle before, which took so much."""
+    intake = {"session": 0, "phases": phases, "current_ma": current_ma, "is_own_limit": False}
+    record = {"session": 0, "present": None, "recent": [intake]}
+    return MemoryStore({"evse/intake": json.dumps(record).encode()})
 
 
 @dataclass

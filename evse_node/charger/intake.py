@@ -6,6 +6,10 @@ charger may bear less; a plan that counts on the whole offer would then start to
 The most that it took for a minute counts. So neither the ramp at the start, nor a pause, nor a
 battery that is nearly full, nor an offer that is low for a time makes it look slow. A meter
 that cannot tell phases apart makes each vehicle look as if it used them all.
+
+Until a vehicle has charged for a while, nobody knows which one it is. A plan that is to hold for
+any then counts on the slowest of those that were here lately, and where none ever was, on the
+least with which one can charge at all.
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ from typing import Final
 
 from evse_node.hal.interface import MeterValues
 from evse_node.records import dataclass, replace
-from evse_node.state_machine.control_pilot import PilotOutput
+from evse_node.state_machine.control_pilot import MINIMUM_OFFER_MA, PilotOutput
 from evse_node.state_machine.names import State
 from evse_node.state_machine.state import ContactorState, EvseState
 from evse_node.units import Milliamps
@@ -29,6 +33,8 @@ _TOLERANCE_MA: Final = 1_000
 _STEP_MA: Final = 500
 _TYPICAL_MWH: Final = 5_000_000
 """A session with less says nothing of the next one: the battery may have been nearly full."""
+_RECENT: Final = 8
+"""So many vehicles are remembered that differ in what they take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,19 +52,58 @@ class Intake:
         """Return the current that it can be expected to take."""
         return min(offered_ma, self.current_ma) if self.is_own_limit else offered_ma
 
+    def surely_of(self, offered_ma: Milliamps) -> Milliamps:
+        """Return the current that it takes at least, as far as was seen."""
+        if self.is_own_limit:
+            return min(offered_ma, self.current_ma)
+        return min(offered_ma, max(self.current_ma, MINIMUM_OFFER_MA))
+
+    def is_seen_with(self, offered_ma: Milliamps) -> bool:
+        """Tell whether it was seen what it takes of such an offer."""
+        return self.is_own_limit or not _is_less(self.current_ma, offered_ma)
+
+
+_SLOWEST: Final = Intake(1, MINIMUM_OFFER_MA, is_own_limit=True)
+
 
 @dataclass(frozen=True, slots=True)
 class LearnedIntake:
-    """What is known in a session: of its own vehicle, and what is usual here."""
+    """What is known in a session: of its own vehicle, and of those that were here lately.
+
+    `recent` has numbers of sessions with what was taken in them, the last one at the end.
+    """
 
     session_id: int | None = None
     present: Intake | None = None
-    usual: Intake | None = None
+    recent: tuple[tuple[int, Intake], ...] = ()
 
     @property
     def expected(self) -> Intake | None:
-        """What to count on. Until it was seen, today's vehicle is taken for the last one."""
-        return self.present or self.usual
+        """What is likely. Until it was seen, today's vehicle is taken for the last one."""
+        if self.present is not None or not self.recent:
+            return self.present
+        return self.recent[-1][1]
+
+    def counted_on(self, session_id: int | None) -> tuple[Intake, ...]:
+        """Return all that the vehicle of a session may turn out to be."""
+        known = tuple(intake for _, intake in self.recent) or (_SLOWEST,)
+        present = self.present
+        if present is None or self.session_id != session_id:
+            return known
+        if present.is_own_limit:
+            return (present,)
+        # It took all of an offer, or only its phases are known: it may be slower with more.
+        return tuple(
+            replace(
+                each, phases=present.phases, current_ma=max(each.current_ma, present.current_ma)
+            )
+            for each in known
+        )
+
+    def with_recent(self, session_id: int, intake: Intake) -> LearnedIntake:
+        """Return what is known after a session in which this was taken."""
+        others = (each for each in self.recent if each[0] != session_id and each[1] != intake)
+        return replace(self, recent=(*others, (session_id, intake))[-_RECENT:])
 
 
 class IntakeLearner:
@@ -75,16 +120,17 @@ class IntakeLearner:
         if session is None or not session.is_active:
             return
         if session.id != self.learned.session_id:
-            self.learned = LearnedIntake(session.id, None, self.learned.usual)
+            self.learned = LearnedIntake(session.id, None, self.learned.recent)
         if values is None or not _is_charging(state):
             self._charging_since = self._window = None
             return
         self._look_at_current(values, state.outputs.offered_ma, now)
         present = self.learned.present
-        is_known = present is not None and present.current_ma > 0
+        if present is None or not present.current_ma:
+            return
         is_typical = session.energy_charged_mwh(state.meter) >= _TYPICAL_MWH
-        if is_known and is_typical and present != self.learned.usual:
-            self.learned = replace(self.learned, usual=present)
+        if is_typical and self.learned.recent[-1:] != ((session.id, present),):
+            self.learned = self.learned.with_recent(session.id, present)
 
     def _look_at_current(self, values: MeterValues, offered_ma: Milliamps, now: float) -> None:
         window, since = self._window, self._charging_since
@@ -119,8 +165,7 @@ class IntakeLearner:
         present = self.learned.present
         if present is None or taken_ma < _IDLE_MA:
             return
-        # A tenth less is what some vehicles leave as a matter of course.
-        is_less = taken_ma * 10 < offered_ma * 9 and taken_ma < offered_ma - _TOLERANCE_MA
+        is_less = _is_less(taken_ma, offered_ma)
         rounded_ma = Milliamps(taken_ma // _STEP_MA * _STEP_MA)
         if rounded_ma > present.current_ma:
             present = replace(present, current_ma=rounded_ma, is_own_limit=is_less)
@@ -138,6 +183,11 @@ class _Window:
     offered_ma: int
     total_ma: int = 0
     samples: int = 0
+
+
+def _is_less(taken_ma: int, offered_ma: int) -> bool:
+    # A tenth less is what some vehicles leave as a matter of course.
+    return taken_ma * 10 < offered_ma * 9 and taken_ma < offered_ma - _TOLERANCE_MA
 
 
 def _is_charging(state: EvseState) -> bool:

@@ -59,6 +59,7 @@ class Planner:
         draw_delay_s: Callable[[], int],
     ) -> None:
         ratings = self._ratings = backend.ratings
+        self._has_meter = backend.meter is not None
         self.schedule = Schedule(
             memory.load_targets(),
             has_soc=has_soc,
@@ -105,7 +106,8 @@ class Planner:
         ends = [each.until for each in permissions if each is not None and each.until is not None]
         if epoch_s is not None and any(until <= epoch_s for until in ends):
             return ClockRead(epoch_s)
-        self.schedule.update(state, self._power_mw(state), epoch_s)
+        power_mw, is_seen = self._power_mw(state)
+        self.schedule.update(state, power_mw, epoch_s, is_power_seen=is_seen)
         is_waiting = self.schedule.is_holding(state, epoch_s)
         if self._waits_for_clock_until is None:
             self._waits_for_clock_until = now + _CLOCK_PATIENCE_S
@@ -122,21 +124,32 @@ class Planner:
         self._look_again_at = self._next_look(ends, utc_ms, epoch_s, now)
         return None
 
-    def _power_mw(self, state: EvseState) -> Milliwatts:
-        """Return the power that a target can count on.
+    def _power_mw(self, state: EvseState) -> tuple[Milliwatts, bool]:
+        """Return the power that a target can count on, and whether the vehicle has shown it.
 
         What the sun leaves over, and what energy management asks for, is for a time only.
+        Without a meter nothing is ever seen, and the whole offer counts.
         """
         current_ma = state.charge_limits.current_without(LimitSource.SOLAR, LimitSource.GRID)
-        intake = self.intake.learned.expected
-        if intake is not None:
-            current_ma = intake.of(current_ma)
-        return power_mw(self._ratings.nominal_voltage_mv, current_ma, self._phases)
+        voltage_mv, phases = self._ratings.nominal_voltage_mv, self._ratings.phases
+        if not self._has_meter:
+            return power_mw(voltage_mv, current_ma, phases), True
+        session_id = None if state.session is None else state.session.id
+        learned = self.intake.learned
+        least_mw = min(
+            power_mw(voltage_mv, each.surely_of(current_ma), min(each.phases, phases))
+            for each in learned.counted_on(session_id)
+        )
+        present = learned.present if learned.session_id == session_id else None
+        return least_mw, present is not None and present.is_seen_with(current_ma)
 
     @property
     def _phases(self) -> int:
-        intake, phases = self.intake.learned.expected, self._ratings.phases
-        return phases if intake is None else min(intake.phases, phases)
+        """The phases that the sun has to reach for: until a vehicle was seen, as many as any."""
+        learned, phases = self.intake.learned, self._ratings.phases
+        if learned.present is not None:
+            return min(learned.present.phases, phases)
+        return min(max((each.phases for _, each in learned.recent), default=phases), phases)
 
     def _solar_claim(self, is_waiting: bool, now: float) -> Milliamps | None:
         if not self.solar.is_followed:

@@ -196,14 +196,7 @@ class ChargerRecord:
                 "schedules": [
                     {
                         "days": schedule.days,
-                        "targets": [
-                            {
-                                "minutes": target.minutes_past_midnight,
-                                "soc": target.target_soc_percent,
-                                "energy_mwh": target.added_energy_mwh,
-                            }
-                            for target in schedule.targets
-                        ],
+                        "targets": [_target_to_json(target) for target in schedule.targets],
                     }
                     for schedule in schedules
                 ]
@@ -217,16 +210,7 @@ class ChargerRecord:
             return tuple(
                 ChargingTargetSchedule(
                     _whole(schedule["days"]),
-                    tuple(
-                        ChargingTarget(
-                            _whole(target["minutes"]),
-                            None if target["soc"] is None else _whole(target["soc"]),
-                            None
-                            if target["energy_mwh"] is None
-                            else MilliwattHours(_whole(target["energy_mwh"])),
-                        )
-                        for target in _objects(schedule["targets"])
-                    ),
+                    tuple(_target_from_json(each) for each in _objects(schedule["targets"])),
                 )
                 for schedule in _objects(record["schedules"])
             )
@@ -245,6 +229,10 @@ class ChargerRecord:
                     "target_time": commitment.target_time,
                     "delay_s": commitment.delay_s,
                     "has_begun": commitment.has_begun,
+                    "is_trial": commitment.is_trial,
+                    "missed": None
+                    if commitment.missed is None
+                    else _target_to_json(commitment.missed),
                 },
             )
 
@@ -252,11 +240,14 @@ class ChargerRecord:
         """Return what was settled for the target that was next."""
 
         def read(record: Mapping[str, _Json]) -> Commitment:
+            missed = record.get("missed")
             return Commitment(
                 _whole(record["session"]),
                 EpochSeconds(_whole(record["target_time"])),
                 _whole(record["delay_s"]),
                 record["has_begun"] is True,
+                record.get("is_trial") is True,
+                None if missed is None else _target_from_json(_object(missed)),
             )
 
         return self._get(_COMMITMENT, read)
@@ -268,21 +259,35 @@ class ChargerRecord:
                 _INTAKE,
                 {
                     "session": learned.session_id,
-                    "present": _intake_to_json(learned.present),
-                    "usual": _intake_to_json(learned.usual),
+                    "present": None
+                    if learned.present is None
+                    else _intake_to_json(learned.present),
+                    "recent": [
+                        {"session": session_id, **_intake_to_json(intake)}
+                        for session_id, intake in learned.recent
+                    ],
                 },
             )
 
     def load_intake(self) -> LearnedIntake | None:
         """Return what was known of what vehicles take."""
-        return self._get(
-            _INTAKE,
-            lambda record: LearnedIntake(
-                _whole(record["session"]),
-                _intake_from_json(record["present"]),
-                _intake_from_json(record["usual"]),
-            ),
-        )
+
+        def read(record: Mapping[str, _Json]) -> LearnedIntake:
+            session_id, present = _whole(record["session"]), record["present"]
+            # Before there were several, there was one, without its session's number.
+            usual = record.get("usual")
+            return LearnedIntake(
+                session_id,
+                None if present is None else _intake_from_json(_object(present)),
+                tuple(
+                    (_whole(each["session"]), _intake_from_json(each))
+                    for each in _objects(record.get("recent", []))
+                )
+                if usual is None
+                else ((session_id, _intake_from_json(_object(usual))),),
+            )
+
+        return self._get(_INTAKE, read)
 
     # The store
 
@@ -313,9 +318,24 @@ def _permission_from_json(value: _Json) -> Permission | None:
     return Permission(None if until is None else EpochSeconds(_whole(until)))
 
 
-def _intake_to_json(intake: Intake | None) -> _Json:
-    if intake is None:
-        return None
+def _target_to_json(target: ChargingTarget) -> dict[str, _Json]:
+    return {
+        "minutes": target.minutes_past_midnight,
+        "soc": target.target_soc_percent,
+        "energy_mwh": target.added_energy_mwh,
+    }
+
+
+def _target_from_json(target: Mapping[str, _Json]) -> ChargingTarget:
+    percent, energy_mwh = target["soc"], target["energy_mwh"]
+    return ChargingTarget(
+        _whole(target["minutes"]),
+        None if percent is None else _whole(percent),
+        None if energy_mwh is None else MilliwattHours(_whole(energy_mwh)),
+    )
+
+
+def _intake_to_json(intake: Intake) -> dict[str, _Json]:
     return {
         "phases": intake.phases,
         "current_ma": intake.current_ma,
@@ -323,10 +343,7 @@ def _intake_to_json(intake: Intake | None) -> _Json:
     }
 
 
-def _intake_from_json(value: _Json) -> Intake | None:
-    if value is None:
-        return None
-    record = _object(value)
+def _intake_from_json(record: Mapping[str, _Json]) -> Intake:
     return Intake(
         max(1, _whole(record["phases"])),
         Milliamps(_whole(record["current_ma"])),

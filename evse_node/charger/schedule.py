@@ -39,6 +39,9 @@ _LONGEST_DELAY_S: Final = LEEWAY_S * 2 // 3
 _STEP_MWH: Final = 500_000
 """The plan follows what is still missing in such steps, so that it does not move all the time."""
 
+_WORTH_WAITING_S: Final = 600
+"""A vehicle that turns out to be fast is not stopped for less."""
+
 _Grounds: TypeAlias = tuple[object, ...]
 
 
@@ -46,13 +49,17 @@ _Grounds: TypeAlias = tuple[object, ...]
 class Commitment:
     """What was settled for a target in a session; it holds over a restart.
 
-    `delay_s` is by how much the start is put off. `has_begun`: charging for it has begun.
+    `delay_s` is by how much the start is put off. `has_begun`: charging for it has begun;
+    `is_trial`: with a vehicle that was not seen charging yet. `missed` is a target before it
+    whose time is over, and that is still charged for.
     """
 
     session_id: int
     target_time: EpochSeconds
     delay_s: int = 0
     has_begun: bool = False
+    is_trial: bool = False
+    missed: ChargingTarget | None = None
 
 
 class Schedule:
@@ -66,6 +73,8 @@ class Schedule:
     `is_followed`: charging waits for the start of the plan. Once it has begun for a target, it
     goes on until that is met, also past its time, and then waits for the next one. A target of
     100 % is met when the vehicle says so. While nobody knows how much is needed, nothing waits.
+    It begins early for a vehicle that might be slow; once that has shown to be faster, it waits
+    again.
     """
 
     def __init__(
@@ -86,8 +95,9 @@ class Schedule:
         self._draw_delay_s = draw_delay_s
         self._target: ChargingTarget | None = None
         self._is_guess = False
-        self._missed: tuple[int, ChargingTarget] | None = None  # with its session's number
+        self._is_power_seen = False
         self._grounds: _Grounds = ()
+        self._planned_at: EpochSeconds | None = None
 
     @property
     def targets(self) -> tuple[ChargingTargetSchedule, ...]:
@@ -97,7 +107,8 @@ class Schedule:
     @targets.setter
     def targets(self, targets: Sequence[ChargingTargetSchedule]) -> None:
         self._targets = tuple(targets)
-        self._missed = None
+        if self.commitment is not None and self.commitment.missed is not None:
+            self.commitment = replace(self.commitment, missed=None)
 
     @property
     def is_charged_enough(self) -> bool:
@@ -106,10 +117,18 @@ class Schedule:
         is_by_percent = plan.target_soc_percent is not None and plan.target_soc_percent < _FULL
         return self.is_followed and plan.is_met and is_by_percent
 
-    def update(self, state: EvseState, power_mw: Milliwatts, now: EpochSeconds | None) -> bool:
+    def update(
+        self,
+        state: EvseState,
+        power_mw: Milliwatts,
+        now: EpochSeconds | None,
+        *,
+        is_power_seen: bool = True,
+    ) -> bool:
         """Make the plan anew if there is a reason to; return whether it changed.
 
-        Without a clock, a vehicle, or charging being enabled there is no plan.
+        Without a clock, a vehicle, or charging being enabled there is no plan. `is_power_seen`:
+        the power is not only the least that can be counted on.
         """
         session = state.session
         if (
@@ -123,29 +142,26 @@ class Schedule:
         vehicle = state.vehicle
         charged_mwh = session.energy_charged_mwh(state.meter)
         added_mwh = charged_mwh - session.energy_discharged_mwh(state.meter)
+        self._look_back(session.id, vehicle, added_mwh, now)
         missing_mwh = self._missing(self._target, vehicle, added_mwh)
         target_time = self.next_charge.target_time
         is_past = target_time is not None and now >= target_time
-        if is_past and missing_mwh and self._target is not None and self._has_begun(session.id):
-            self._missed = session.id, self._target
-        if self._missed is not None:
-            session_id, missed = self._missed
-            if session_id != session.id or self._missing(missed, vehicle, added_mwh) == 0:
-                self._missed = None
+        is_set_back = self._planned_at is not None and now < self._planned_at
         grounds = (
             session.id,
             state.state,
             power_mw,
+            is_power_seen,
             self._targets,
             vehicle.state_of_charge_percent,
             vehicle.battery_capacity_mwh,
             self._utc_offset(now),
             None if missing_mwh is None else -(-missing_mwh // _STEP_MWH),
         )
-        if grounds == self._grounds and not is_past:
+        if grounds == self._grounds and not is_past and not is_set_back:
             return False
-        self._grounds = grounds
-        plan = self._plan(session.id, power_mw, vehicle, added_mwh, now)
+        self._grounds, self._planned_at = grounds, now
+        plan = self._plan(session.id, power_mw, is_power_seen, vehicle, added_mwh, now)
         self._is_guess = self._missing(self._target, vehicle, added_mwh) is None
         return self._replace(plan)
 
@@ -156,20 +172,37 @@ class Schedule:
             return None
         return missing_energy(target, vehicle, added_mwh, has_soc=self._has_soc)
 
+    def _look_back(
+        self, session_id: int, vehicle: Vehicle, added_mwh: int, now: EpochSeconds
+    ) -> None:
+        """Note that a target was missed which charging had begun for, or that it is met at last."""
+        commitment = self.commitment
+        if commitment is None or commitment.session_id != session_id:
+            return
+        missed = commitment.missed
+        if commitment.has_begun and now >= commitment.target_time:
+            before = EpochSeconds(commitment.target_time - 1)
+            found = find_next_target(self._targets, before, self._zone)
+            if found is not None and found[0] == commitment.target_time:
+                missed = found[1] if self._missing(found[1], vehicle, added_mwh) else missed
+        if self._missing(missed, vehicle, added_mwh) == 0:
+            missed = None
+        if missed != commitment.missed:
+            self.commitment = replace(commitment, missed=missed)
+
     def _utc_offset(self, now: EpochSeconds) -> timedelta | None:
         # A controller may set another zone, which moves every target.
         if self._zone is None:
             return None
         return datetime.fromtimestamp(now + MATTER_EPOCH_UNIX_S, self._zone).utcoffset()
 
-    def _has_begun(self, session_id: int) -> bool:
+    def _is_under_way(self, session_id: int) -> bool:
+        """Tell whether charging has begun for the next target, or goes on for a missed one."""
         commitment = self.commitment
-        return (
-            commitment is not None
-            and commitment.has_begun
-            and commitment.session_id == session_id
-            and commitment.target_time == self.next_charge.target_time
-        )
+        if commitment is None or commitment.session_id != session_id:
+            return False
+        is_for_next = commitment.target_time == self.next_charge.target_time
+        return commitment.missed is not None or (commitment.has_begun and is_for_next)
 
     def is_holding(self, state: EvseState, now: EpochSeconds | None) -> bool:
         """Return whether charging is to wait."""
@@ -178,13 +211,15 @@ class Schedule:
             return False
         if session is None or plan.target_time is None:
             return self._is_holding_before(state)
-        if self._missed is not None or self._has_begun(session.id):
+        if self._is_under_way(session.id):
             return False
         if plan.start_time is None or now < plan.start_time:
             return True
         is_charging = state.state.is_transferring or state.is_held
         if is_charging and not self._is_guess and self.commitment is not None:
-            self.commitment = replace(self.commitment, has_begun=True)
+            self.commitment = replace(
+                self.commitment, has_begun=True, is_trial=not self._is_power_seen
+            )
         return False
 
     def _is_holding_before(self, state: EvseState) -> bool:
@@ -207,6 +242,7 @@ class Schedule:
             and commitment is not None
             and commitment.session_id == session.id
             and not commitment.has_begun
+            and commitment.missed is None
         )
 
     def next_moment(self, now: EpochSeconds | None) -> EpochSeconds | None:
@@ -222,6 +258,7 @@ class Schedule:
         self,
         session_id: int,
         power_mw: Milliwatts,
+        is_power_seen: bool,
         vehicle: Vehicle,
         added_mwh: int,
         now: EpochSeconds,
@@ -242,6 +279,12 @@ class Schedule:
             added_mwh=added_mwh,
             delay_s=commitment.delay_s,
         )
+        self._is_power_seen = is_power_seen
+        if commitment.is_trial and is_power_seen:
+            wait_s = 0 if plan.start_time is None else plan.start_time - now
+            has_begun = wait_s < _WORTH_WAITING_S
+            commitment = replace(commitment, has_begun=has_begun, is_trial=False)
+            self.commitment = commitment
         if not commitment.has_begun:
             return plan
         if plan.is_met and plan.target_soc_percent != _FULL:
@@ -258,7 +301,9 @@ class Schedule:
         found = self.commitment
         if found is None or (found.session_id, found.target_time) != (session_id, target_time):
             delay_s = min(self._draw_delay_s(), _LONGEST_DELAY_S)
-            found = self.commitment = Commitment(session_id, target_time, delay_s)
+            is_same_session = found is not None and found.session_id == session_id
+            missed = found.missed if found is not None and is_same_session else None
+            found = self.commitment = Commitment(session_id, target_time, delay_s, missed=missed)
         return found
 
     def _replace(self, plan: NextCharge) -> bool:

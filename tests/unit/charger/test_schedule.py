@@ -22,15 +22,18 @@ from evse_node.units import (
     MilliwattHours,
     Milliwatts,
 )
-from tests.charger_host import START_UTC_S, ChargerHost
+from tests.charger_host import START_UTC_S, ChargerHost, store_with_vehicle
 
 EVERY_DAY = 0x7F
 TIME_OF_USE = 0x06
 
 
 def scheduled(target: TlvValue = None, **options: object) -> ChargerHost:
-    """10:00 UTC; 70 kWh battery at 40 %; target 20:00 with 50 %; 32 A on one phase."""
-    host = ChargerHost(**options)  # type: ignore[arg-type]
+    """10:00 UTC; 70 kWh battery at 40 %; target 20:00 with 50 %; 32 A on one phase.
+
+    The last car took all of that.
+    """
+    host = ChargerHost(**{"store": store_with_vehicle(), **options})  # type: ignore[arg-type]
     host.trigger(TIME_OF_USE)
     host.backend.set_battery(soc_percent=40, capacity_mwh=70_000_000)  # type: ignore[arg-type]
     daily: list[TlvValue] = [{0: EVERY_DAY, 1: [target or {0: 20 * 60, 1: 50}]}]
@@ -313,6 +316,18 @@ def test_nor_is_a_late_start_put_off() -> None:
     assert host.charger.snapshot().state is State.PLUGGED_IN_CHARGING
 
 
+def test_a_clock_that_is_set_back_brings_the_target_of_then() -> None:
+    host = scheduled()
+    host.backend.plug_in()
+    host.backend.demand()
+    host.run(60)
+    target = host.read("NextChargeTargetTime")
+    assert isinstance(target, int)
+    host.set_clock(START_UTC_S - 24 * 3600)
+    host.run(61)
+    assert host.read("NextChargeTargetTime") == target - 24 * 3600
+
+
 def test_after_the_target_comes_the_next_day() -> None:
     host = scheduled()
     host.backend.plug_in()
@@ -424,6 +439,48 @@ class TestRestart:
         again = restarted(host, 5, has_clock=False)
         again.run(10)
         assert again.charger.snapshot().state is State.PLUGGED_IN_CHARGING
+
+    @pytest.mark.parametrize("when", ["before", "during", "after"])
+    def test_a_missed_target_is_not_forgotten(self, when: str) -> None:
+        # The car takes half of what the last one took.
+        host = scheduled()
+        host.backend.plug_in()
+        host.backend.demand()
+        # The power fails a while after the target time, or just at it.
+        host.run(10 * 3600 + {"before": -120, "during": -30, "after": 600}[when])
+        again = restarted(host)
+        again.run(120)
+        assert again.charger.snapshot().state is State.PLUGGED_IN_CHARGING
+        assert start_in_s(again) > 20 * 3600 or when == "before"  # tomorrow's
+        once_more = restarted(again, 5, has_clock=False)
+        once_more.run(30)
+        assert once_more.charger.snapshot().state is State.PLUGGED_IN_CHARGING
+        once_more.set_clock(again.epoch_s + 35 + MATTER_EPOCH_UNIX_S)
+        once_more.run(3600)
+        assert once_more.backend.status()["soc_percent"] == 50
+        assert once_more.charger.snapshot().is_held
+
+    def test_a_missed_target_that_was_given_up_stays_so(self) -> None:
+        host = scheduled()
+        host.backend.plug_in()
+        host.backend.demand()
+        host.run(10 * 3600 + 60)
+        host.charger.set_targets(host.charger.targets, host.now)
+        again = restarted(host, 5)
+        again.run(60)
+        assert again.charger.snapshot().is_held
+
+    def test_in_a_trial(self) -> None:
+        host = scheduled(store=MemoryStore())
+        host.backend.plug_in()
+        host.backend.demand()
+        host.run(start_in_s(host) + 20)
+        assert host.charger.snapshot().state is State.PLUGGED_IN_CHARGING
+        again = restarted(host, 5)
+        again.run(5)
+        assert again.charger.snapshot().state is State.PLUGGED_IN_CHARGING
+        again.run(180)
+        assert again.charger.snapshot().is_held
 
     def test_energy_counts_once(self) -> None:
         host = scheduled({0: 20 * 60, 2: 7_000_000}, features=frozenset({"PREF"}))
