@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Coroutine
 
-from evse_node.hal.external.controller import ExternalController, Pace
+from evse_node.hal.external.controller import ExternalController
 from evse_node.hal.external.openevse import OpenEvseLink, OpenEvseSettings
+from evse_node.hal.external.pace import Pace
 from evse_node.hal.interface import HalEvent
 from tests.rapi_peer import A, B, C, ModelPort, OpenEvseModel
 

@@ -12,8 +12,9 @@ from typing import Final
 
 from evse_node.errors import ConfigError
 from evse_node.hal.external.bus_meter import MeterOnBus
-from evse_node.hal.external.controller import ExternalController, Pace
+from evse_node.hal.external.controller import ExternalController
 from evse_node.hal.external.modbus_evse import ModbusEvse, ModbusEvseLink
+from evse_node.hal.external.pace import Pace
 from evse_node.hal.external.register_file import load_controller
 from evse_node.hal.external.registers import ControllerMap, Write
 from evse_node.hal.gpio.board import ModbusSpec

@@ -16,10 +16,11 @@ from typing import Final
 
 from evse_node.errors import HalError
 from evse_node.hal.external import openevse_state
-from evse_node.hal.external.controller import ExternalController, Pace
+from evse_node.hal.external.controller import ExternalController
 from evse_node.hal.external.energy import EnergyTotal
 from evse_node.hal.external.link import ControllerOrders, ControllerStatus, LinkTraits
 from evse_node.hal.external.openevse_state import OpenEvseState, parse_state
+from evse_node.hal.external.pace import Pace
 from evse_node.hal.external.rapi import News
 from evse_node.hal.external.rapi_client import RapiClient, number
 from evse_node.hal.external.serial_port import Port, SerialPort

@@ -16,7 +16,8 @@ class Wishes:
     `is_closed`: the machine wants the contactor closed. `is_opening`: it is to open, until
     the controller confirms that. `is_cut`: the offer stands, but the controller is disabled
     until the machine closes or begins a new offer; so after an opening of a ready vehicle,
-    after closing without an order, and after a stop at the controller itself.
+    after closing without an order, after a stop at the controller itself, and once the
+    controller was lost.
     """
 
     offer_ma: Milliamps | None = None
@@ -65,3 +66,8 @@ class Wishes:
     def cut(self) -> None:
         """Keep the controller disabled."""
         self.is_closed, self.is_cut = False, True
+
+    def revoke(self) -> None:
+        """Have it opened, and kept disabled until something is allowed anew."""
+        self.is_closed, self.is_opening = False, True
+        self.is_cut = self.is_cut or self.offer_ma is not None

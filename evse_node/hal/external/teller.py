@@ -66,8 +66,11 @@ class StatusTeller:
         """Whether pilot and contactor were told."""
         return self.pilot is not None and self._is_closed is not None
 
-    def take_in(self, status: ControllerStatus, now: float) -> bool:
-        """Tell what changed. True is that it has just closed without an order."""
+    def take_in(self, status: ControllerStatus, now: float, *, is_overtaken: bool = False) -> bool:
+        """Tell what changed. True is that it has just closed without an order.
+
+        A status that an order to open has overtaken does not confirm that order.
+        """
         is_first, self.status = self.status is None, status
         gone = self._tell_new_faults()
         if is_first:
@@ -77,8 +80,15 @@ class StatusTeller:
         self._tell_limit(status)
         pilot = self._pilot(status)
         if pilot is not None and pilot is not self.pilot:
+            was_ready = self.pilot is not None and self.pilot.is_ready
+            if was_ready and not pilot.is_ready and not status.is_closed:
+                # A vehicle that asks again has to be allowed again.
+                self._wishes.is_closed = False
             self.pilot = pilot
             self._tell(PilotReported(pilot))
+        if not status.is_closed and not is_overtaken:
+            # So is what the machine ordered just now, hearing of the pilot.
+            self._wishes.is_opening = False
         is_unordered = self._tell_contactor(status, now)
         if self._was_lost and not status.is_closed:
             # While nobody could see it open, the machine may have taken it for welded.
@@ -140,7 +150,6 @@ class StatusTeller:
     def _tell_contactor(self, status: ControllerStatus, now: float) -> bool:
         wishes = self._wishes
         if not status.is_closed:
-            wishes.is_opening = False
             self._unordered_since = None
             if self._is_closed is not False:
                 self._is_closed = wishes.is_closed = False

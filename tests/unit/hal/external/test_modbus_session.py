@@ -11,8 +11,9 @@ import pytest
 
 from evse_node.charger import Charger, ChargerSettings, Snapshot
 from evse_node.hal.external.bus_meter import MeterOnBus
-from evse_node.hal.external.controller import ExternalController, Pace
+from evse_node.hal.external.controller import ExternalController
 from evse_node.hal.external.modbus_evse import ModbusEvse, ModbusEvseLink
+from evse_node.hal.external.pace import Pace
 from evse_node.hal.external.register_file import load_controller
 from evse_node.hal.gpio.board import ModbusSpec
 from evse_node.hal.gpio.modbus_meter import load_map
@@ -225,7 +226,7 @@ async def test_a_restart_of_the_controller(site: Site, is_asked_again: bool) -> 
     await site.charge()
     if is_asked_again:
         # As after an answer that was lost.
-        site.backend._applied = None
+        site.backend._polls._applied = None
     controller.restart()
     await site.run(20)
     assert site.faults == ()

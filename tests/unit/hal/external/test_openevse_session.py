@@ -9,8 +9,9 @@ from collections.abc import Callable
 import pytest
 
 from evse_node.charger import Charger, ChargerSettings
-from evse_node.hal.external.controller import ExternalController, Pace
+from evse_node.hal.external.controller import ExternalController
 from evse_node.hal.external.openevse import OpenEvseLink, OpenEvseSettings
+from evse_node.hal.external.pace import Pace
 from evse_node.hal.external.serial_port import SerialPort
 from evse_node.matter.store import MemoryStore
 from evse_node.state_machine.control_pilot import PilotState

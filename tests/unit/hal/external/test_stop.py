@@ -12,9 +12,10 @@ from dataclasses import replace
 import pytest
 
 from evse_node.errors import HalError
-from evse_node.hal.external.controller import ExternalController, Pace
+from evse_node.hal.external.controller import ExternalController
 from evse_node.hal.external.link import ControllerOrders, ControllerStatus, LinkTraits
 from evse_node.hal.external.modbus_evse import ModbusEvse, ModbusEvseLink
+from evse_node.hal.external.pace import Pace
 from evse_node.hal.external.register_file import load_controller
 from evse_node.hal.gpio.board import ModbusSpec
 from evse_node.hal.interface import Ratings

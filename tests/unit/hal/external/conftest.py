@@ -1,0 +1,31 @@
+"""The backends that most tests here play with."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.contract.openevse_bench import OpenEvseBench
+from tests.unit.hal.external.played_link import PlayedLink, Rig
+
+
+@pytest.fixture
+def link() -> PlayedLink:
+    return PlayedLink()
+
+
+@pytest.fixture
+async def rig(link: PlayedLink) -> AsyncIterator[Rig]:
+    made = Rig(link)
+    await made.backend.start(made.events.append)
+    yield made
+    link.hangs, link.failure = False, None
+    await made.backend.stop()
+
+
+@pytest.fixture
+async def bench() -> OpenEvseBench:
+    made = OpenEvseBench()
+    await made.start()
+    return made

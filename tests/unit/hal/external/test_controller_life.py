@@ -1,0 +1,147 @@
+"""Lost controllers, links that hang, start and stop."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import replace
+
+import pytest
+
+from evse_node.errors import HalError
+from evse_node.hal.external.controller import ExternalController
+from evse_node.hal.external.link import ControllerOrders, ControllerStatus
+from evse_node.hal.interface import (
+    FaultDetected,
+    FaultGone,
+    Ratings,
+)
+from evse_node.hal.service_manager import ServiceManager
+from evse_node.state_machine.control_pilot import PilotState
+from evse_node.state_machine.faults import FaultState
+from tests.unit.hal.external.played_link import OFFER, QUICK, PlayedLink, Rig
+
+
+class TestLost:
+    async def test_it_is_told_and_goes(self, rig: Rig) -> None:
+        rig.events.clear()
+        rig.link.failure = HalError("garbage")
+        await rig.until(lambda: bool(rig.events))
+        assert rig.events == [FaultDetected(FaultState.OTHER)]
+        rig.link.failure = None
+        await rig.until(lambda: len(rig.events) > 1)
+        assert FaultGone(FaultState.OTHER) in rig.events
+
+    @pytest.mark.parametrize("failure", [OSError("gone"), TimeoutError(), ZeroDivisionError()])
+    async def test_whatever_is_raised(self, rig: Rig, failure: Exception) -> None:
+        rig.link.failure = failure
+        await rig.until(lambda: FaultDetected(FaultState.OTHER) in rig.events)
+        rig.link.failure = None
+        await rig.until(lambda: rig.events[-1] == FaultGone(FaultState.OTHER))
+
+    async def test_a_short_trouble_is_not_told(self, rig: Rig) -> None:
+        rig.events.clear()
+        await rig.polls(1)
+        # However long that takes: the clock stands still, and no poll is too long.
+        began = time.monotonic()
+        rig.clock = lambda: began
+        rig.backend._polls.pace = replace(QUICK, call_s=10.0)
+        rig.link.failure = HalError("garbage")
+        failed = len(rig.link.calls)
+        await rig.until(lambda: len(rig.link.calls) > failed + 2)
+        rig.link.failure = None
+        await rig.polls(2)
+        assert rig.events == []
+        # Nor is the port opened anew for it, but the orders are given again.
+        assert rig.link.calls.count("open") == 1
+        assert len(rig.link.applied) >= 2
+
+    async def test_lost_while_it_charges(self, rig: Rig) -> None:
+        rig.backend.offer(OFFER)
+        rig.backend.contactor.close()
+        closed = ControllerStatus(PilotState.C, is_closed=True)
+        await rig.show(closed)
+        rig.events.clear()
+        rig.link.failure = HalError("silence")
+        await rig.until(lambda: bool(rig.events))
+        rig.link.failure = None
+        rig.link.applied.clear()
+        await rig.until(lambda: len(rig.link.applied) >= 2)
+        assert rig.link.applied[-1].must_open
+        assert rig.events == [FaultDetected(FaultState.OTHER)]
+        await rig.show(replace(closed, is_closed=False))
+        assert rig.events[-2:] == [
+            FaultGone(FaultState.CONTACT_WET_FAILURE),
+            FaultGone(FaultState.OTHER),
+        ]
+
+
+class TestHangs:
+    async def test_the_event_loop_goes_on(self, rig: Rig) -> None:
+        rig.events.clear()
+        rig.link.hangs = True
+        began = time.monotonic()
+        rig.backend.contactor.open()
+        rig.backend.withdraw()
+        rig.backend.offer(OFFER)
+        assert time.monotonic() - began < 0.05
+        await rig.until(lambda: rig.events == [FaultDetected(FaultState.OTHER)])
+        rig.link.hangs = False
+        await rig.until(lambda: FaultGone(FaultState.OTHER) in rig.events)
+
+    async def test_stop_does_not_wait_for_it(self, link: PlayedLink) -> None:
+        rig = Rig(link)
+        await rig.backend.start(rig.events.append)
+        link.hangs = True
+        await asyncio.sleep(0.02)
+        began = time.monotonic()
+        await rig.backend.stop()
+        assert time.monotonic() - began < 1
+
+    async def test_start_gives_up(self, link: PlayedLink) -> None:
+        link.hangs = True
+        rig = Rig(link)
+        began = time.monotonic()
+        with pytest.raises(HalError, match="no answer in time"):
+            await rig.backend.start(rig.events.append)
+        assert time.monotonic() - began < 1
+        assert link.calls[-1] == "close"
+        link.hangs = False
+        await rig.backend.start(rig.events.append)
+        await rig.backend.stop()
+
+    async def test_started_twice(self, rig: Rig) -> None:
+        with pytest.raises(HalError, match="runs already"):
+            await rig.backend.start(rig.events.append)
+
+
+async def test_the_service_manager_is_told(link: PlayedLink) -> None:
+    told: list[str] = []
+
+    class Manager(ServiceManager):
+        def __init__(self) -> None:
+            self.limit_s = 0.03
+
+        def tell(self, text: str) -> None:
+            told.append(text)
+
+    backend = ExternalController(link, Ratings(), pace=QUICK, service_manager=Manager())
+    await backend.start(lambda event: None)
+    assert told == ["READY=1", "WATCHDOG=1"]
+    await asyncio.sleep(0.05)
+    assert len(told) > 2
+    await backend.stop()
+    told.clear()
+    await asyncio.sleep(0.03)
+    assert told == []
+
+
+async def test_stop_disables_and_lets_go(link: PlayedLink) -> None:
+    rig = Rig(link)
+    await rig.backend.start(rig.events.append)
+    rig.backend.offer(OFFER)
+    await rig.polls(2)
+    await rig.backend.stop()
+    assert link.applied[-1] == ControllerOrders(must_open=True, is_final=True)
+    assert link.calls[-1] == "close"
+    await rig.backend.stop()

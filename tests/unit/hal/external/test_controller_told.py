@@ -1,0 +1,188 @@
+"""What an external controller tells: each change once, in order, and what can be read."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from evse_node.errors import HalError
+from evse_node.hal.external.controller import ExternalController
+from evse_node.hal.external.link import ControllerStatus, LinkTraits
+from evse_node.hal.interface import (
+    CableReported,
+    CardPresented,
+    ContactorFeedback,
+    CurrentDerated,
+    FaultDetected,
+    FaultGone,
+    HalEvent,
+    PilotReported,
+    Ratings,
+    SelfTestCompleted,
+)
+from evse_node.state_machine.control_pilot import PilotState
+from evse_node.state_machine.faults import FaultState
+from evse_node.units import Milliamps
+from tests.unit.hal.external.played_link import IDLE, OFFER, QUICK, PlayedLink, Rig
+
+
+class TestTold:
+    async def test_each_change_once_and_in_order(self, rig: Rig) -> None:
+        rig.events.clear()
+        status = ControllerStatus(
+            PilotState.B,
+            is_closed=False,
+            faults=frozenset({FaultState.GROUND_FAULT}),
+            ampacity_ma=Milliamps(20_000),
+            limit_ma=Milliamps(13_000),
+            card=b"\x01",
+        )
+        await rig.show(status)
+        await rig.polls(3)
+        await rig.show(IDLE)
+        assert rig.events == [
+            FaultDetected(FaultState.GROUND_FAULT),
+            CableReported(Milliamps(20_000)),
+            CurrentDerated(Milliamps(13_000)),
+            PilotReported(PilotState.B),
+            CardPresented(b"\x01"),
+            CableReported(None),
+            CurrentDerated(None),
+            PilotReported(PilotState.A),
+            FaultGone(FaultState.GROUND_FAULT),
+        ]
+
+    async def test_the_same_card_again(self, rig: Rig) -> None:
+        rig.events.clear()
+        for card in (b"\x01", None, b"\x01", b"\x02", b"", bytes(11)):
+            await rig.show(replace(IDLE, card=card))
+        assert rig.events == [
+            CardPresented(b"\x01"),
+            CardPresented(b"\x01"),
+            CardPresented(b"\x02"),
+        ]
+
+    async def test_a_limit_above_the_ratings_is_none(self, rig: Rig) -> None:
+        rig.events.clear()
+        await rig.show(replace(IDLE, limit_ma=Milliamps(80_000)))
+        assert rig.events == []
+
+    async def test_a_contactor_that_nobody_wants_closed(self, rig: Rig) -> None:
+        rig.events.clear()
+        await rig.show(ControllerStatus(PilotState.C, is_closed=True))
+        assert rig.events == [PilotReported(PilotState.C)]
+        assert rig.link.applied[-1].must_open
+        await rig.until(lambda: ContactorFeedback(True) in rig.events)
+        await rig.show(ControllerStatus(PilotState.C, is_closed=False))
+        assert rig.events[-1] == ContactorFeedback(False)
+
+    async def test_opened_and_not_knowing_the_pilot(self, rig: Rig) -> None:
+        rig.backend.offer(OFFER)
+        rig.backend.contactor.close()
+        await rig.show(ControllerStatus(PilotState.C, is_closed=True))
+        rig.events.clear()
+        await rig.show(ControllerStatus(None, is_closed=True))
+        assert rig.events == []
+        await rig.show(ControllerStatus(None, is_closed=False))
+        assert rig.events == [PilotReported(PilotState.B), ContactorFeedback(False)]
+
+    async def test_a_mistake_of_the_listener_does_not_end_the_polls(self, link: PlayedLink) -> None:
+        rig = Rig(link)
+        await rig.backend.start(rig.events.append)
+        append, rig.backend._post = rig.events.append, _fail
+        await rig.show(replace(IDLE, pilot=PilotState.B))
+        rig.backend._post = append
+        await rig.show(replace(IDLE, pilot=PilotState.C))
+        assert rig.events[-1] == PilotReported(PilotState.C)
+        await rig.backend.stop()
+
+    async def test_news_are_fetched_at_once(self, link: PlayedLink) -> None:
+        rig = Rig(link)
+        rig.backend.pace = replace(QUICK, poll_s=60)
+        await rig.backend.start(rig.events.append)
+        await asyncio.sleep(0.02)
+        link.status = replace(IDLE, pilot=PilotState.B)
+        link.wake()
+        await rig.until(lambda: rig.events[-1] == PilotReported(PilotState.B))
+        await rig.backend.stop()
+
+
+def _fail(event: HalEvent) -> None:
+    raise ZeroDivisionError
+
+
+class TestReadings:
+    async def test_what_is_not_there(self, rig: Rig) -> None:
+        assert rig.backend.meter is not None
+        with pytest.raises(HalError, match="no measured values"):
+            rig.backend.meter.read()
+        with pytest.raises(HalError, match="no temperature"):
+            rig.backend.read_millicelsius()
+        rig.backend.acknowledge()
+
+    async def test_what_is(self, rig: Rig) -> None:
+        await rig.show(replace(IDLE, temperature_millicelsius=41_000, ampacity_ma=OFFER))
+        assert rig.backend.read_millicelsius() == 41_000
+        assert rig.backend.ampacity_ma() == 16_000
+
+    def test_capabilities_only_where_the_link_has_them(self) -> None:
+        backend = ExternalController(PlayedLink(LinkTraits()), Ratings())
+        assert backend.meter is backend.lock is backend.rfid_reader is None
+        assert backend.temperature_sensor is backend.proximity_pilot is backend.self_test is None
+
+    def test_before_start(self, link: PlayedLink) -> None:
+        link.status = replace(IDLE, temperature_millicelsius=21_000)
+        backend = ExternalController(link, Ratings())
+        for _ in range(3):
+            assert backend.read_millicelsius() == 21_000
+        assert link.calls == ["open", "status", "close"]
+
+    def test_nobody_answers_before_start(self, link: PlayedLink) -> None:
+        link.failure = HalError("nobody there")
+        now = [0.0]
+        backend = ExternalController(link, Ratings(), clock=lambda: now[0])
+        for _ in range(3):
+            with pytest.raises(HalError, match="nobody there"):
+                backend.read_millicelsius()
+        assert link.calls == ["open", "close"]
+        now[0] += 60
+        with pytest.raises(HalError, match="nobody there"):
+            backend.read_millicelsius()
+        assert link.calls == ["open", "close"] * 2
+
+
+class TestSelfTest:
+    async def test_with_the_contactor_open(self, rig: Rig) -> None:
+        rig.link.status = ControllerStatus(PilotState.C, is_closed=True)
+        rig.backend.start_self_test()
+        await rig.polls(3)
+        assert "test" not in rig.link.calls
+        assert rig.link.applied[-1].must_open
+        await rig.show(IDLE)
+        await rig.until(lambda: SelfTestCompleted() in rig.events)
+        assert rig.link.calls.count("test") == 1
+
+    async def test_one_that_fails(self, rig: Rig) -> None:
+        test = rig.link.self_test
+
+        async def fail() -> None:
+            raise HalError("no boot")
+
+        rig.link.self_test = fail  # type: ignore[method-assign]
+        rig.backend.start_self_test()
+        await rig.until(lambda: SelfTestCompleted() in rig.events)
+        assert rig.events[-2:] == [FaultDetected(FaultState.OTHER), SelfTestCompleted()]
+        rig.link.self_test = test  # type: ignore[method-assign]
+        rig.backend.start_self_test()
+        await rig.until(lambda: rig.events[-1] == SelfTestCompleted() and len(rig.events) > 5)
+        assert FaultGone(FaultState.OTHER) in rig.events[-3:]
+
+    async def test_one_that_hangs(self, rig: Rig) -> None:
+        async def hang() -> None:
+            await asyncio.sleep(3600)
+
+        rig.link.self_test = hang  # type: ignore[method-assign]
+        rig.backend.start_self_test()
+        await rig.until(lambda: SelfTestCompleted() in rig.events)

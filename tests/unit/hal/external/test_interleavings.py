@@ -1,0 +1,234 @@
+"""Orders, statuses and broken links in every order that hurts: the contactor opens in doubt."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from evse_node.errors import HalError
+from evse_node.hal.external.link import ControllerOrders, ControllerStatus
+from evse_node.hal.interface import (
+    ContactorFeedback,
+    FaultDetected,
+    FaultGone,
+    PilotReported,
+    SelfTestCompleted,
+)
+from evse_node.state_machine.control_pilot import PilotState
+from evse_node.state_machine.faults import FaultState
+from evse_node.units import Milliamps
+from tests.unit.hal.external.played_link import IDLE, OFFER, PlayedLink, Rig
+
+READY = ControllerStatus(PilotState.C, is_closed=False)
+CHARGING = ControllerStatus(PilotState.C, is_closed=True)
+
+
+async def charge(rig: Rig) -> None:
+    rig.backend.offer(OFFER)
+    rig.backend.contactor.close()
+    await rig.show(CHARGING)
+    rig.link.applied.clear()
+    rig.events.clear()
+
+
+def once_in_status(link: PlayedLink, act: Callable[[], None]) -> asyncio.Event:
+    """Do something while a status is on its way, the next time that one is."""
+    read, done = link.read_status, asyncio.Event()
+
+    async def meanwhile() -> ControllerStatus:
+        status = await read()
+        link.read_status = read  # type: ignore[method-assign]
+        act()
+        done.set()
+        return status
+
+    link.read_status = meanwhile  # type: ignore[method-assign]
+    return done
+
+
+class TestOpeningMeetsAStatus:
+    async def test_an_older_one_does_not_confirm_it(self, rig: Rig) -> None:
+        rig.backend.offer(OFFER)
+        await rig.show(replace(IDLE, pilot=PilotState.B))
+        rig.link.applied.clear()
+        await once_in_status(rig.link, rig.backend.contactor.open).wait()
+        await rig.polls(3)
+        assert rig.link.applied[0].must_open
+        # Confirmed by the one that was asked for after it, the offer goes on.
+        assert rig.link.applied[1:] == [ControllerOrders(is_enabled=True, current_ma=OFFER)]
+
+    async def test_the_one_that_made_the_machine_open_does(self, rig: Rig) -> None:
+        await charge(rig)
+        post = rig.events.append
+
+        def machine(event: object) -> None:
+            post(event)  # type: ignore[arg-type]
+            if event == PilotReported(PilotState.B):
+                rig.backend.contactor.open()
+
+        rig.backend._post = machine
+        await rig.show(replace(IDLE, pilot=PilotState.B))
+        await rig.polls(2)
+        # No pause of the PWM each time that the vehicle pauses.
+        assert rig.link.applied == []
+
+    @pytest.mark.parametrize("order", ["state F", "self-test"])
+    async def test_whatever_opens_is_repeated(self, rig: Rig, order: str) -> None:
+        await charge(rig)
+        if order == "state F":
+            rig.backend.signal_unavailable()
+        else:
+            rig.backend.start_self_test()
+        await rig.until(lambda: len(rig.link.applied) >= 3)
+        assert all(each.must_open or each.is_unavailable for each in rig.link.applied)
+
+    async def test_state_f_that_was_ended_at_the_controller(self, rig: Rig) -> None:
+        rig.backend.signal_unavailable()
+        await rig.show(ControllerStatus(PilotState.F, is_closed=False, is_enabled=False))
+        rig.link.applied.clear()
+        await rig.polls(3)
+        assert rig.link.applied == []
+        await rig.show(ControllerStatus(PilotState.B, is_closed=False, is_enabled=False))
+        assert rig.link.applied[-1].is_unavailable
+        # One in a fault shows the vehicle what it has to.
+        fault = frozenset({FaultState.GROUND_FAULT})
+        await rig.show(ControllerStatus(PilotState.B, False, fault))
+        rig.link.applied.clear()
+        await rig.polls(3)
+        assert rig.link.applied == []
+
+
+class TestPermission:
+    async def test_it_ends_with_the_demand(self, rig: Rig) -> None:
+        rig.backend.offer(OFFER)
+        await rig.show(READY)
+        rig.backend.contactor.close()
+        # The vehicle stops asking before anything has closed, and asks again.
+        await rig.show(replace(IDLE, pilot=PilotState.B))
+        await rig.show(CHARGING)
+        assert rig.link.applied[-1].must_open
+        assert ContactorFeedback(True) not in rig.events[:-1]
+
+    async def test_none_in_state_f(self, rig: Rig) -> None:
+        rig.backend.offer(OFFER)
+        rig.backend.signal_unavailable()
+        with pytest.raises(HalError, match="no current is offered"):
+            rig.backend.contactor.close()
+
+    async def test_none_is_left_after_a_loss(self, rig: Rig) -> None:
+        await charge(rig)
+        rig.link.failure = HalError("silence")
+        await rig.until(lambda: FaultDetected(FaultState.OTHER) in rig.events)
+        rig.link.applied.clear()
+        # Open meanwhile, with a vehicle that asks: an offer alone would close it.
+        rig.link.status = READY
+        rig.link.failure = None
+        await rig.until(lambda: FaultGone(FaultState.OTHER) in rig.events)
+        await rig.polls(3)
+        assert not any(orders.is_enabled for orders in rig.link.applied)
+        assert rig.link.applied[0].must_open
+        rig.backend.contactor.close()
+        await rig.polls(2)
+        assert rig.link.applied[-1].is_enabled
+
+    async def test_a_new_offer_after_a_loss(self, rig: Rig) -> None:
+        await charge(rig)
+        rig.link.failure = HalError("silence")
+        await rig.until(lambda: FaultDetected(FaultState.OTHER) in rig.events)
+        rig.backend.withdraw()
+        rig.link.status, rig.link.failure = replace(IDLE, pilot=PilotState.B), None
+        await rig.until(lambda: FaultGone(FaultState.OTHER) in rig.events)
+        rig.backend.offer(Milliamps(10_000))
+        await rig.polls(2)
+        wanted = ControllerOrders(is_enabled=True, current_ma=Milliamps(10_000))
+        assert rig.link.applied[-1] == wanted
+
+
+class TestReconnectedInMidSession:
+    """The port itself was gone, for less time than a loss takes."""
+
+    async def unplug_adapter(self, rig: Rig, status: ControllerStatus) -> None:
+        began = rig.clock()
+        rig.clock = lambda: began
+        rig.link.failure = OSError("gone")
+        opened = rig.link.calls.count("open")
+        await rig.until(lambda: rig.link.calls.count("open") > opened)
+        rig.link.applied.clear()
+        rig.link.status, rig.link.failure = status, None
+        await rig.polls(2)
+
+    async def test_still_closed_it_goes_on(self, rig: Rig) -> None:
+        await charge(rig)
+        await self.unplug_adapter(rig, CHARGING)
+        assert rig.link.applied == [ControllerOrders(is_enabled=True, current_ma=OFFER)]
+        assert rig.events == []
+
+    @pytest.mark.parametrize("status", [READY, replace(CHARGING, has_restarted=True)])
+    async def test_opened_meanwhile_it_does_not_close(
+        self, rig: Rig, status: ControllerStatus
+    ) -> None:
+        await charge(rig)
+        await self.unplug_adapter(rig, status)
+        assert rig.link.applied[0].must_open
+        assert not any(orders.is_enabled for orders in rig.link.applied)
+        assert rig.events[0] == FaultDetected(FaultState.OTHER)
+        await rig.show(READY)
+        await rig.until(lambda: FaultGone(FaultState.OTHER) in rig.events)
+        assert not any(orders.is_enabled for orders in rig.link.applied)
+
+
+class TestLostMeanwhile:
+    async def lose(self, rig: Rig) -> None:
+        rig.link.failure = HalError("silence")
+        await rig.until(lambda: FaultDetected(FaultState.OTHER) in rig.events)
+
+    async def test_unlocking_is_made_up_for(self, rig: Rig) -> None:
+        lock = rig.backend.lock
+        assert lock is not None
+        lock.lock()
+        await rig.polls(2)
+        await self.lose(rig)
+        lock.unlock()
+        with pytest.raises(HalError, match="lost"):
+            lock.lock()
+        rig.link.failure = None
+        rig.link.applied.clear()
+        await rig.until(lambda: bool(rig.link.applied))
+        assert not rig.link.applied[-1].is_locked
+
+    async def test_a_self_test_ends(self, rig: Rig) -> None:
+        await rig.show(CHARGING)
+        rig.backend.start_self_test()
+        await self.lose(rig)
+        assert rig.events[-1] == SelfTestCompleted()
+        rig.link.failure, rig.link.status = None, IDLE
+        await rig.polls(3)
+        assert "test" not in rig.link.calls
+
+
+async def test_a_mistake_in_a_self_test_is_a_failed_one(rig: Rig) -> None:
+    async def mistake() -> None:
+        rig.link.calls.append("test")
+        raise ZeroDivisionError
+
+    rig.link.self_test = mistake  # type: ignore[method-assign]
+    rig.backend.start_self_test()
+    await rig.until(lambda: SelfTestCompleted() in rig.events)
+    assert FaultDetected(FaultState.OTHER) in rig.events
+    await rig.polls(3)
+    assert rig.link.calls.count("test") == 1
+
+
+async def test_no_task_is_left(link: PlayedLink) -> None:
+    before = asyncio.all_tasks()
+    for hangs in (False, True):
+        rig = Rig(link)
+        await rig.backend.start(rig.events.append)
+        await rig.polls(2)
+        link.hangs = hangs
+        await rig.backend.stop()
+        link.hangs = False
+    assert asyncio.all_tasks() == before
