@@ -55,9 +55,9 @@ class TimedElectronics(SimulatedElectronics):
 
 async def measure(rounds: int, is_loaded: bool) -> tuple[list[float], list[float]]:
     """Return milliseconds to open and to close of each round."""
-    board = replace(
-        load_board("reference"), watchdog=None, rcd_test=None, meter=None, rfid=None, lock=None
-    )
+    board = load_board("reference")
+    rcd = None if board.rcd is None else replace(board.rcd, test=None)
+    board = replace(board, watchdog=None, rcd=rcd, meter=None, rfid=None, lock=None)
     electronics = TimedElectronics(board, time.monotonic)
     backend = GpioBackend(board, electronics, service_manager=ServiceManager({}))
     pilot = PilotState.A

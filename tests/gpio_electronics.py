@@ -1,7 +1,8 @@
 """A charger board in software, below the drivers: contactor, pilot, plug, meter, reader.
 
-`SimulatedElectronics` is a `Drivers`. Faults are put in by `break_`: a call that raises,
-or a part that lies.
+`SimulatedElectronics` is a `Drivers`. Faults are put in by `failing`, for a call that raises,
+or by what makes a part lie. With a reset input the RCD's trip is a latch, which also keeps
+the contactor open, and a heartbeat that is late sets it, as on Nick Sayer's hat.
 """
 
 from __future__ import annotations
@@ -55,6 +56,10 @@ class SimulatedElectronics:
     _was_powered: bool = False
     _counted_at: float = 0.0
     _readings: int = 0
+    _beaten_at: float = 0.0
+    test_edges: int = 0
+    is_latch_broken: bool = False
+    is_rcd_deaf: bool = False
 
     def check(self, part: str) -> None:
         if part in self.failing:
@@ -65,7 +70,42 @@ class SimulatedElectronics:
     def is_powered(self) -> bool:
         if self.is_welded:
             return True
+        self.look_for_heartbeat()
+        if self.has_latch and self.inputs.get("RCD trip"):
+            return False
         return not self.is_stuck_open and bool(self.coils) and all(self.coils.values())
+
+    @property
+    def has_latch(self) -> bool:
+        return self.board.rcd is not None and self.board.rcd.reset is not None
+
+    def look_for_heartbeat(self) -> None:
+        """The board's own watchdog: it counts while a coil's line is driven."""
+        heartbeat = self.board.heartbeat
+        if heartbeat is None or not any(self.coils.values()):
+            self._beaten_at = max(self._beaten_at, self.clock())
+        elif self.clock() - self._beaten_at > heartbeat.limit_ms / 1000 + 1e-9:
+            self.inputs["RCD trip"] = True
+
+    def on_line(self, name: str, is_active: bool) -> None:
+        """What the board does with an edge."""
+        was_active, self.lines[name] = self.lines.get(name, False), is_active
+        if name == "heartbeat" and is_active is not was_active:
+            self.look_for_heartbeat()
+            self._beaten_at = self.clock()
+        elif name == "RCD test" and "RCD trip" in self.inputs:
+            if not self.has_latch:
+                self.inputs["RCD trip"] = is_active
+            elif is_active is not was_active:
+                self.test_edges += 1
+                # A level makes no alternating current.
+                if self.test_edges >= 6 and not self.is_rcd_deaf:
+                    self.inputs["RCD trip"] = True
+        elif name == "RCD reset" and is_active and not any(self.coils.values()):
+            self.test_edges = 0
+            self.inputs["RCD trip"] = self.is_latch_broken
+        elif name in ("lock", "unlock") and is_active:
+            self.inputs["lock feedback"] = name == "lock"
 
     def is_mirror_closed(self) -> bool:
         if self.clock() - self._moved_at >= MIRROR_S:
@@ -174,11 +214,7 @@ class SimulatedOutput(SimulatedPart):
         name, electronics = self._name, self.electronics
         electronics.check(name)
         if not name.startswith("contactor"):
-            electronics.lines[name] = is_active
-            if name == "RCD test" and "RCD trip" in electronics.inputs:
-                electronics.inputs["RCD trip"] = is_active
-            if name in ("lock", "unlock") and is_active:
-                electronics.inputs["lock feedback"] = name == "lock"
+            electronics.on_line(name, is_active)
             return
 
         def change() -> None:
@@ -204,6 +240,7 @@ class SimulatedInputs(SimulatedPart):
 
     def is_active(self, name: str) -> bool:
         self.electronics.check("inputs")
+        self.electronics.look_for_heartbeat()
         if "mirror" in name:
             return self.electronics.is_mirror_closed()
         return self.electronics.inputs[name]

@@ -35,9 +35,13 @@ class GpioBench:
             clock=lambda: self.now,
             service_manager=ServiceManager({}),
         )
+        # What is told of a vehicle that is ready waits for the test of a latch.
+        rcd = self.board.rcd
+        self.rcd_test_s = 0.8 if rcd is not None and rcd.is_tested_on_demand else 0.0
         self.events: list[HalEvent] = []
         self.runs_loop = True
         self.runs_sampler = True
+        self.runs_waves = True
         self._tick_at = self._sample_at = self._poll_at = self.now
 
     async def start(self) -> None:
@@ -45,7 +49,7 @@ class GpioBench:
 
     def attach(self) -> None:
         self.backend.attach(self.events.append)
-        self.wait(0.5)
+        self.wait(0.5 + self.rcd_test_s)
 
     async def stop(self) -> None:
         await self.backend.stop()
@@ -66,7 +70,7 @@ class GpioBench:
 
     def turn_to(self, vehicle: PilotState) -> None:
         self.electronics.vehicle = vehicle
-        self.wait(SETTLE_S)
+        self.wait(SETTLE_S + (self.rcd_test_s if vehicle is PilotState.C else 0))
 
     def tap(self, uid: bytes) -> None:
         self.electronics.card = uid
@@ -75,9 +79,11 @@ class GpioBench:
 
     def wait(self, seconds: float) -> None:
         end = self.now + seconds
-        step = 0.004 if seconds < 5 else 0.02
+        step = 0.004 if seconds < 5 or self.board.heartbeat is not None else 0.02
         while self.now < end:
             self.now = min(end, self.now + step)
+            if self.runs_waves:
+                self.backend.beat()
             if self.runs_sampler:
                 self.backend.sample()
             if self.runs_loop and self.now >= self._tick_at:

@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from evse_node.errors import HalError
@@ -24,7 +25,6 @@ from evse_node.hal.gpio import causes as why
 from evse_node.hal.gpio.board import PULSE, RCD_TRIP, Board
 from evse_node.hal.gpio.drivers import Drivers
 from evse_node.hal.gpio.orders import (
-    SAMPLER_LIMIT_S,
     BoardOrders,
     OrderedContactor,
     OrderedLock,
@@ -32,7 +32,15 @@ from evse_node.hal.gpio.orders import (
 )
 from evse_node.hal.gpio.parts import Parts
 from evse_node.hal.gpio.pollers import CARD_POLL_S, METER_POLL_S
-from evse_node.hal.gpio.sampler import CONFIRM_S, CableSeen, Finding, PilotSeen, TroubleSeen
+from evse_node.hal.gpio.sampler import (
+    CONFIRM_S,
+    SAMPLER_LIMIT_S,
+    CableSeen,
+    Finding,
+    PilotSeen,
+    TroubleSeen,
+)
+from evse_node.hal.gpio.square_wave import SquareWave
 from evse_node.hal.gpio.temperature import TEMPERATURE_POLL_S
 from evse_node.hal.interface import (
     CableReported,
@@ -52,7 +60,9 @@ TICK_S: Final = 0.02
 _START_LIMIT_S: Final = 10.0
 # A thread that waits for the interpreter gets it within this; the default is ten times that.
 _SWITCH_INTERVAL_S: Final = 0.0005
+# A board waits for the next edge of its heartbeat for less time than one look takes.
 _SAMPLER_PRIORITY: Final = 10
+_WAVE_PRIORITY: Final = 11
 # A pilot that falls to -12 V with each offer must not make the contactor chatter.
 _PILOT_RIGHT_S: Final = 30.0
 
@@ -87,7 +97,7 @@ class GpioBackend(BoardOrders):
         self.grid_meter = None if board.grid_meter is None else self
         has_cards = board.rfid is not None or any(button.uid for button in board.buttons)
         self.rfid_reader = self if has_cards else None
-        self.residual_current_device = None if board.rcd_trip is None else self
+        self.residual_current_device = None if board.rcd is None else self
         self.temperature_sensor = None if board.temperature is None else self
         self.self_test = self
         self.discharger = None
@@ -105,6 +115,8 @@ class GpioBackend(BoardOrders):
         parts = self._open_parts
         self._halt = threading.Event()
         self._run_thread("pilot", self._run_sampler)
+        for wave in parts.waves:
+            self._run_thread(wave.name, partial(self._run_wave, wave))
         if parts.meter is not None or parts.grid_meter is not None:
             self._run_thread("meter", lambda: self._run_poller(self.poll_meter, METER_POLL_S))
         if parts.cards is not None:
@@ -159,6 +171,8 @@ class GpioBackend(BoardOrders):
         self._told_pilot = self._told_closed = None
         self._meter_answered = False
         self._pilot_right_since = None
+        self._is_demand_tested = False
+        self._resets_until = None
         self.causes = why.Causes(self._tell)
         self._update_feedback()
 
@@ -171,9 +185,7 @@ class GpioBackend(BoardOrders):
 
     def _run_sampler(self) -> None:
         halt, sampler = self._halt, self._open_parts.sampler
-        # Before all ordinary work of the machine, where the system lets it.
-        with contextlib.suppress(OSError):
-            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(_SAMPLER_PRIORITY))
+        _go_before_others(_SAMPLER_PRIORITY)
         pause_s = 0.0
         while not halt.wait(pause_s):
             began = self._clock()
@@ -182,6 +194,10 @@ class GpioBackend(BoardOrders):
             pause_s = sampler.interval_s
             if pause_s > CONFIRM_S:
                 pause_s = max(pause_s, self._clock() - began)
+
+    def _run_wave(self, wave: SquareWave) -> None:
+        _go_before_others(_WAVE_PRIORITY)
+        wave.run(self._halt)
 
     def _run_poller(self, poll: Callable[[], None], interval_s: float) -> None:
         halt = self._halt
@@ -209,6 +225,12 @@ class GpioBackend(BoardOrders):
         """Take one look at the pilot; for a test."""
         if self._parts is not None:
             self._parts.sampler.sample(self._clock())
+
+    def beat(self) -> None:
+        """Put out the next edge of each line that is toggled; for a test."""
+        if self._parts is not None:
+            for wave in self._parts.waves:
+                wave.beat(self._clock())
 
     def poll_meter(self) -> None:
         """Ask the meters once."""
@@ -253,6 +275,10 @@ class GpioBackend(BoardOrders):
         right_since = self._pilot_right_since
         if right_since is not None and now - right_since >= _PILOT_RIGHT_S:
             self.causes.set(why.PILOT_LOW, False)
+        if parts.heartbeat is not None and parts.heartbeat.failure:
+            parts.gate.try_open()
+            self.causes.set(why.HEARTBEAT_FAILED, True)
+        self._tick_reset(parts, now)
         self._tick_check(parts, now)
         self._update_feedback()
         if parts.meter is not None:
@@ -293,7 +319,7 @@ class GpioBackend(BoardOrders):
             parts.check.end()
             self._drive(parts)
         except Exception as error:
-            parts.check.failure = failure = failure or str(error)
+            parts.check.failure = failure = failure or str(error) or repr(error)
         if failure:
             _LOGGER.error("the self-test failed: %s", failure)
         self.causes.set(why.SELF_TEST_FAILED, bool(failure))
@@ -327,6 +353,8 @@ class GpioBackend(BoardOrders):
         if pilot is PilotState.F and self._output is not PilotOutput.F:
             self._pilot_right_since = None
             self.causes.set(why.PILOT_LOW, True)
+        if self._tests_before_telling(pilot):
+            return
         if pilot is not self._told_pilot:
             self._told_pilot = pilot
             self._tell(PilotReported(pilot))
@@ -334,7 +362,7 @@ class GpioBackend(BoardOrders):
             self._pilot_right_since = self._clock()
         if pilot is PilotState.A:
             self.causes.set(why.PILOT_LOW, False)
-            self.causes.acknowledge()
+            self.reset()
 
     def on_edges(self) -> None:
         """Take in what the input lines tell."""
@@ -348,7 +376,10 @@ class GpioBackend(BoardOrders):
             return
         for edge in edges:
             if edge.is_active and edge.name in why.LATCHED:
-                parts.gate.try_open()  # the sampler sees it, too, and tells
+                parts.gate.try_open()
+                # The sampler tells it, too, if it was there for long enough to be seen.
+                if edge.name != RCD_TRIP or not parts.check.tests_rcd:
+                    self.causes.latch(edge.name)
             if edge.is_active and parts.pulses is not None and edge.name == PULSE:
                 parts.pulses.on_pulse(edge.timestamp_ns)
             button = parts.buttons.get(edge.name)
@@ -356,5 +387,11 @@ class GpioBackend(BoardOrders):
                 if button.uid:
                     self._tell(CardPresented(button.uid))
                 else:
-                    self.causes.acknowledge()
+                    self.reset()
         self._update_feedback()
+
+
+def _go_before_others(priority: int) -> None:
+    """Let this thread go before all ordinary work of the machine, where the system allows it."""
+    with contextlib.suppress(OSError):
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))

@@ -46,6 +46,36 @@ class ContactorSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class HeartbeatSpec:
+    """A line that must be toggled, or the board opens by itself.
+
+    `interval_ms` is from edge to edge, `limit_ms` how long the board waits for one.
+    `is_always`: not only while the contactor is ordered closed.
+    """
+
+    line: LineSpec
+    interval_ms: float = 2.0
+    limit_ms: float = 10.0
+    is_always: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RcdSpec:
+    """The residual-current device: its trip contact and, if it has them, test and reset inputs.
+
+    `test_hz` 0 is a test by a level, otherwise by a square wave. With `reset` the trip is a
+    latch. `is_tested_on_demand`: also each time that a vehicle becomes ready.
+    """
+
+    trip: LineSpec
+    test: LineSpec | None = None
+    test_hz: int = 0
+    is_tested_on_demand: bool = False
+    reset: LineSpec | None = None
+    reset_ms: int = 100
+
+
+@dataclass(frozen=True, slots=True)
 class PwmSpec:
     """The pilot's PWM: the chip by the name of its device, first one present, and the channel."""
 
@@ -238,8 +268,8 @@ class Board:
     pilot: PilotInputSpec
     ratings: Ratings = field(default_factory=Ratings)
     proximity: ProximityInputSpec | None = None
-    rcd_trip: LineSpec | None = None
-    rcd_test: LineSpec | None = None
+    rcd: RcdSpec | None = None
+    heartbeat: HeartbeatSpec | None = None
     emergency_stop: LineSpec | None = None
     lock: LockSpec | None = None
     buttons: tuple[ButtonSpec, ...] = ()
@@ -255,8 +285,12 @@ class Board:
         found = {
             f"contactor {number}": line for number, line in enumerate(self.contactor.outputs, 1)
         }
-        if self.rcd_test is not None:
-            found["RCD test"] = self.rcd_test
+        if self.heartbeat is not None:
+            found[HEARTBEAT] = self.heartbeat.line
+        if self.rcd is not None and self.rcd.test is not None:
+            found[RCD_TEST] = self.rcd.test
+        if self.rcd is not None and self.rcd.reset is not None:
+            found[RCD_RESET] = self.rcd.reset
         if self.lock is not None:
             found["lock"] = self.lock.lock
             if self.lock.unlock is not None:
@@ -271,8 +305,8 @@ class Board:
             f"contactor {number} mirror contact": line
             for number, line in enumerate(self.contactor.feedbacks, 1)
         }
-        if self.rcd_trip is not None:
-            found[RCD_TRIP] = self.rcd_trip
+        if self.rcd is not None:
+            found[RCD_TRIP] = self.rcd.trip
         if self.emergency_stop is not None:
             found[EMERGENCY_STOP] = self.emergency_stop
         if self.lock is not None and self.lock.feedback is not None:
@@ -284,6 +318,9 @@ class Board:
         return found
 
 
+HEARTBEAT: Final = "heartbeat"
+RCD_TEST: Final = "RCD test"
+RCD_RESET: Final = "RCD reset"
 RCD_TRIP: Final = "RCD trip"
 EMERGENCY_STOP: Final = "emergency stop"
 LOCK_FEEDBACK: Final = "lock feedback"

@@ -17,6 +17,7 @@ from evse_node.hal.gpio.board import (
     Calibration,
     ChannelSpec,
     ContactorSpec,
+    HeartbeatSpec,
     LineSpec,
     LockSpec,
     MeterSpec,
@@ -24,6 +25,7 @@ from evse_node.hal.gpio.board import (
     PilotInputSpec,
     ProximityInputSpec,
     PwmSpec,
+    RcdSpec,
     RfidKind,
     RfidSpec,
     TemperatureKind,
@@ -73,7 +75,6 @@ def _board(top: TomlTable) -> Board:
     )
     pilot = _pilot_input(pilot_table, adc)
     pilot_table.finish()
-    rcd = top.optional_table("rcd")
     stop = top.optional_table("emergency-stop")
     led = top.optional_table("led")
     contactor = top.table("contactor")
@@ -91,8 +92,8 @@ def _board(top: TomlTable) -> Board:
         adc=adc,
         pilot=pilot,
         proximity=_proximity(top.optional_table("proximity"), adc),
-        rcd_trip=None if rcd is None else _line(rcd.table("trip"), chips),
-        rcd_test=None if rcd is None else _optional_line(rcd, "test", chips),
+        rcd=_rcd(top.optional_table("rcd"), chips),
+        heartbeat=_heartbeat(top.optional_table("heartbeat"), chips),
         emergency_stop=None if stop is None else _line(stop, chips),
         lock=_lock(top.optional_table("lock"), chips),
         buttons=tuple(_buttons(top, chips)),
@@ -103,8 +104,6 @@ def _board(top: TomlTable) -> Board:
         temperature=_temperature(top.optional_table("temperature")),
         watchdog=_watchdog(top.optional_table("watchdog")),
     )
-    if rcd is not None:
-        rcd.finish()
     top.finish()
     _check_lines(top, board)
     return board
@@ -163,6 +162,35 @@ def _contactor(table: TomlTable, chips: tuple[str, ...]) -> ContactorSpec:
         feedbacks.append(_optional_line(table, "second-feedback", chips))
     table.finish()
     return ContactorSpec(tuple(outputs), tuple(line for line in feedbacks if line is not None))
+
+
+def _heartbeat(table: TomlTable | None, chips: tuple[str, ...]) -> HeartbeatSpec | None:
+    if table is None:
+        return None
+    interval_ms = table.number("interval-ms", 0.5, 1_000, 2)
+    limit_ms = table.number("limit-ms", 1, 10_000, 10)
+    is_always = table.one_of("while", ("closed", "always"), "closed") == "always"
+    if limit_ms < 2 * interval_ms:
+        raise table.wrong("limit-ms", limit_ms, "twice the interval at least")
+    return HeartbeatSpec(_line(table, chips), interval_ms, limit_ms, is_always)
+
+
+def _rcd(table: TomlTable | None, chips: tuple[str, ...]) -> RcdSpec | None:
+    if table is None:
+        return None
+    spec = RcdSpec(_line(table.table("trip"), chips))
+    test, reset = _optional_line(table, "test", chips), _optional_line(table, "reset", chips)
+    if test is not None:
+        spec = replace(
+            spec,
+            test=test,
+            test_hz=table.whole("test-hz", 0, 200, 0),
+            is_tested_on_demand=table.flag("test-on-demand", False),
+        )
+    if reset is not None:
+        spec = replace(spec, reset=reset, reset_ms=table.whole("reset-ms", 10, 1_000, 100))
+    table.finish()
+    return spec
 
 
 def _adc(table: TomlTable) -> AdcSpec:

@@ -19,6 +19,7 @@ INPUTS_LOST: Final = "the input lines cannot be read"
 SELF_TEST_FAILED: Final = "the self-test failed"
 METER_LOST: Final = "the meter does not answer"
 LOCK_FAILED: Final = "the lock does not move"
+HEARTBEAT_FAILED: Final = "the heartbeat's line cannot be driven"
 BACKEND_FAILED: Final = "the backend failed"
 
 FAULTS: Final = {
@@ -30,6 +31,7 @@ FAULTS: Final = {
     INPUTS_LOST: FaultState.OTHER,
     SELF_TEST_FAILED: FaultState.OTHER,
     LOCK_FAILED: FaultState.OTHER,
+    HEARTBEAT_FAILED: FaultState.OTHER,
     BACKEND_FAILED: FaultState.OTHER,
     METER_LOST: FaultState.METER_FAILURE,
     RCD_TRIP: FaultState.GROUND_FAULT,
@@ -75,6 +77,19 @@ class Causes:
             self._present.discard(cause)
         self._tell_changes(before)
 
+    def is_present(self, cause: str) -> bool:
+        """Return whether a cause is there now, latched or not."""
+        return cause in self._present
+
+    def latch(self, cause: str) -> None:
+        """Note a cause that was there for a moment, and is to be acknowledged all the same."""
+        if cause in self._latched:
+            return
+        before = self._faults()
+        _LOGGER.error("fault %s: %s, for a moment", FAULTS[cause].value, cause)
+        self._latched.add(cause)
+        self._tell_changes(before)
+
     def acknowledge(self) -> None:
         """Let go of latched causes that are not present any more."""
         before = self._faults()
@@ -92,11 +107,6 @@ class Causes:
         for fault in gone:
             if fault not in self._faults():
                 self._tell(FaultGone(fault))
-
-    def retell(self) -> None:
-        """Tell all faults anew."""
-        for fault in self._faults():
-            self._tell(FaultDetected(fault))
 
     def _faults(self) -> list[FaultState]:
         return list(dict.fromkeys(FAULTS[cause] for cause in sorted(self.all)))

@@ -1,10 +1,12 @@
 """`evse-node doctor`: looks at every part of a board, one line each, and draws the wiring.
 
-It closes nothing: outputs are only driven inactive, the pilot stays at -12 V.
+It closes nothing: outputs are only driven inactive, but for the reset of an RCD that is
+tripped, and the pilot stays at -12 V.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -12,14 +14,21 @@ from typing import Final, NamedTuple, Protocol
 
 from evse_node.errors import EvseNodeError
 from evse_node.hal.gpio.board import (
+    EMERGENCY_STOP,
+    HEARTBEAT,
+    RCD_RESET,
+    RCD_TEST,
+    RCD_TRIP,
     AdcSpec,
     Board,
+    HeartbeatSpec,
     LineSpec,
+    RcdSpec,
     RfidKind,
     TemperatureKind,
     TemperatureSpec,
 )
-from evse_node.hal.gpio.drivers import Drivers
+from evse_node.hal.gpio.drivers import Drivers, Inputs
 from evse_node.hal.gpio.probe import measure_pilot, measure_plug
 from evse_node.hal.gpio.sampler import is_close_to
 from evse_node.hal.gpio.temperature import read_plausible
@@ -27,6 +36,8 @@ from evse_node.state_machine.control_pilot import PilotState
 from evse_node.state_machine.proximity_pilot import ampacity
 
 _TOLERANCE_MV: Final = 1_500
+_RELEASE_S: Final = 0.1
+_PAUSES: Final = 200
 _BOOT_CONFIG: Final = Path("/boot/firmware/config.txt")
 
 
@@ -46,6 +57,8 @@ def examine(board: Board, drivers: Drivers, boot_config: Path = _BOOT_CONFIG) ->
     """Look at everything that the board has, in the order of its wiring."""
     for name, spec in board.outputs().items():
         yield _try(name, partial(_output, drivers, name, spec))
+    if board.heartbeat is not None:
+        yield _pauses(board.heartbeat)
     if board.inputs():
         yield from _inputs(board, drivers)
     yield from _pilot(board, drivers)
@@ -82,6 +95,8 @@ def _inputs(board: Board, drivers: Drivers) -> Iterator[Check]:
         yield Check("inputs", False, str(error))
         return
     try:
+        if board.rcd is not None and board.rcd.reset is not None:
+            yield _try("RCD's latch", partial(_reset, drivers, board.rcd, inputs))
         for name in board.inputs():
             is_active = inputs.is_active(name)
             state = "active" if is_active else "inactive"
@@ -90,7 +105,7 @@ def _inputs(board: Board, drivers: Drivers) -> Iterator[Check]:
                     name, False, "says closed though nothing drives the coil: is it wired to the "
                     "mirror contact, is `active` right, is the contactor welded?"
                 )  # fmt: skip
-            elif is_active and name in ("RCD trip", "emergency stop"):
+            elif is_active and name in (RCD_TRIP, EMERGENCY_STOP):
                 yield Check(name, False, "is active: release it, or correct `active`")
             else:
                 yield Check(name, True, f"is {state}")
@@ -98,6 +113,42 @@ def _inputs(board: Board, drivers: Drivers) -> Iterator[Check]:
         yield Check("inputs", False, str(error))
     finally:
         inputs.close()
+
+
+def _reset(drivers: Drivers, rcd: RcdSpec, inputs: Inputs) -> str:
+    """A latch may be in any state after power-on."""
+    if rcd.reset is None or not inputs.is_active(RCD_TRIP):
+        return "not needed"
+    line = drivers.open_output(RCD_RESET, rcd.reset)
+    try:
+        line.set(True)
+        time.sleep(rcd.reset_ms / 1000)
+        line.set(False)
+    finally:
+        line.close()
+    time.sleep(_RELEASE_S)
+    if inputs.is_active(RCD_TRIP):
+        raise EvseNodeError("the RCD stays tripped after its reset")
+    return "the RCD was tripped, and its reset ended that"
+
+
+def _pauses(spec: HeartbeatSpec) -> Check:
+    """Whether this machine is quick enough; no line is driven for that."""
+    longest_ms = longest_pause_s(spec.interval_ms / 1000) * 1000
+    found = f"edges would come after {longest_ms:.1f} ms at the latest"
+    if longest_ms > spec.limit_ms:
+        found += f", and the board waits for {spec.limit_ms:g}: what else runs here?"
+    return Check("heartbeat's pace", longest_ms <= spec.limit_ms, found)
+
+
+def longest_pause_s(interval_s: float) -> float:
+    """Return the longest of many pauses of this length, as they turned out."""
+    longest_s, before = 0.0, time.monotonic()
+    for _ in range(_PAUSES):
+        time.sleep(interval_s)
+        now = time.monotonic()
+        longest_s, before = max(longest_s, now - before), now
+    return longest_s
 
 
 def _pilot(board: Board, drivers: Drivers) -> Iterator[Check]:
@@ -208,7 +259,8 @@ def wiring(board: Board) -> list[tuple[str, str, str]]:
     """Return rows of what, where, and how."""
     rows = [("part", "connection", "settings")]
     for name, spec in board.outputs().items():
-        rows.append((f"{name} (out)", _where(spec), _how(spec)))
+        how = ", ".join([_how(spec), *_pulses(board, name)])
+        rows.append((f"{name} (out)", _where(spec), how))
     for name, spec in board.inputs().items():
         rows.append((f"{name} (in)", _where(spec), _how(spec)))
     pwm = board.pwm
@@ -272,6 +324,19 @@ def _how(spec: LineSpec) -> str:
     if spec.debounce_ms:
         words.append(f"debounce {spec.debounce_ms} ms")
     return ", ".join(words)
+
+
+def _pulses(board: Board, name: str) -> list[str]:
+    """Say what a line gets that is not just switched."""
+    heartbeat, rcd = board.heartbeat, board.rcd
+    if heartbeat is not None and name == HEARTBEAT:
+        when = "always" if heartbeat.is_always else "while closed"
+        return [f"an edge each {heartbeat.interval_ms:g} ms {when}, at most {heartbeat.limit_ms:g}"]
+    if rcd is not None and name == RCD_TEST and rcd.test_hz:
+        return [f"{rcd.test_hz} Hz"]
+    if rcd is not None and name == RCD_RESET:
+        return [f"pulse of {rcd.reset_ms} ms"]
+    return []
 
 
 def _bus(spec: AdcSpec) -> str:

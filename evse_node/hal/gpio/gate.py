@@ -8,6 +8,7 @@ from typing import Final
 
 from evse_node.errors import HalError
 from evse_node.hal.gpio.drivers import OutputLine
+from evse_node.hal.gpio.square_wave import SquareWave
 
 _LOGGER: Final = logging.getLogger(__name__)
 
@@ -18,10 +19,14 @@ class ContactorGate:
     There is no lock, because a thread that hangs while it holds one would keep others from
     opening. Instead an opening that comes while `close` is at work is noticed by its count,
     and done once more after it: the last word is always "open".
+
+    With a `heartbeat` the board opens by itself when that ends, which is done first: it
+    cannot hang, and cannot fail.
     """
 
-    def __init__(self, coils: Sequence[OutputLine]) -> None:
+    def __init__(self, coils: Sequence[OutputLine], heartbeat: SquareWave | None = None) -> None:
         self._coils = tuple(coils)
+        self._heartbeat = heartbeat
         self._openings = 0
         self.is_ordered_closed = False
         self.is_broken = False
@@ -34,6 +39,8 @@ class ContactorGate:
         """
         self._openings += 1
         self.is_ordered_closed = False
+        if self._heartbeat is not None:
+            self._heartbeat.stop()
         failure: Exception | None = None
         for coil in self._coils:
             try:
@@ -69,6 +76,8 @@ class ContactorGate:
         """
         if self.is_broken:
             raise HalError("a contactor line cannot be driven since an earlier failure")
+        if self._heartbeat is not None:
+            self._heartbeat.start()
         try:
             for coil in self._coils:
                 if self._openings == openings:

@@ -9,9 +9,10 @@ from typing import Final
 
 from evse_node.errors import HalError
 from evse_node.hal.gpio import causes as why
-from evse_node.hal.gpio.board import Board
+from evse_node.hal.gpio.board import RCD_TRIP, Board
 from evse_node.hal.gpio.drivers import Drivers
 from evse_node.hal.gpio.parts import Parts
+from evse_node.hal.gpio.sampler import SAMPLER_LIMIT_S
 from evse_node.hal.gpio.temperature import read_plausible
 from evse_node.hal.interface import ContactorFeedback, HalEvent, HalInbox, MeterValues
 from evse_node.state_machine.control_pilot import PilotOutput, PilotState, duty_permille
@@ -19,8 +20,7 @@ from evse_node.units import Milliamps, Milliwatts
 
 _LOGGER: Final = logging.getLogger(__name__)
 
-SAMPLER_LIMIT_S: Final = 0.5
-"""How long the sampler may be silent."""
+_RESET_LIMIT_S: Final = 2.0
 
 
 class BoardOrders:
@@ -43,6 +43,8 @@ class BoardOrders:
         self._told_closed: bool | None = None
         self._told_pilot: PilotState | None = None
         self.causes = why.Causes(self._tell)
+        self._resets_until: float | None = None
+        self._is_demand_tested = False
 
     def _on_inputs_lost(self, parts: Parts, error: Exception) -> None:
         if why.INPUTS_LOST not in self.causes.all:
@@ -217,8 +219,59 @@ class BoardOrders:
         return None if self._parts is None else self._parts.sampler.cable_ma
 
     def reset(self) -> None:
-        """Acknowledge a residual current that is gone."""
+        """Acknowledge a residual current that is gone; a latch in hardware is reset first."""
         self.causes.acknowledge()
+        parts = self._parts
+        if parts is None or parts.rcd is None or not parts.rcd.can_reset:
+            return
+        is_open = not parts.gate.is_ordered_closed
+        if is_open and self.causes.is_present(RCD_TRIP) and parts.check.failure is not None:
+            now = self._clock()
+            self._resets_until = now + _RESET_LIMIT_S
+            try:
+                parts.rcd.begin_reset(now)
+            except Exception as error:
+                self._on_reset_failed(str(error))
+
+    def _tick_reset(self, parts: Parts, now: float) -> None:
+        """Acknowledge once the latch has let go; one that does not stays a fault."""
+        rcd = parts.rcd
+        if rcd is None:
+            return
+        try:
+            rcd.tick(now)
+            if self._resets_until is None:
+                return
+            if parts.check.failure is None:
+                self._resets_until = None  # the test resets it itself, and acknowledges nothing
+            elif rcd.has_released(now) and not self.causes.is_present(RCD_TRIP):
+                self._resets_until = None
+                self.causes.acknowledge()
+            elif now > self._resets_until:
+                self._on_reset_failed("it does not release")
+        except Exception as error:
+            self._on_reset_failed(str(error))
+
+    def _on_reset_failed(self, reason: str) -> None:
+        if self._resets_until is not None:
+            _LOGGER.error("the RCD cannot be reset: %s", reason)
+        self._resets_until = None
+
+    def _tests_before_telling(self, pilot: PilotState) -> bool:
+        """Test the RCD before the machine hears of a vehicle that wants to be charged."""
+        parts, rcd = self._parts, self.board.rcd
+        if parts is None or rcd is None or not rcd.is_tested_on_demand:
+            return False
+        if not pilot.is_ready:
+            self._is_demand_tested = False
+            return False
+        is_due = not self._is_demand_tested and not parts.gate.is_ordered_closed
+        self._is_demand_tested = True
+        # One that has failed is not forgotten by a test of the RCD alone.
+        if not is_due or parts.check.failure or self.causes.all:
+            return False
+        parts.begin_check(steps_on_pilot=False)
+        return True
 
     def start_self_test(self) -> None:
         """Test with the contactor open; a pilot that has passed before only without a vehicle."""

@@ -10,7 +10,10 @@ from typing import Final, Protocol
 from evse_node.errors import HalError
 from evse_node.hal.gpio.board import (
     EMERGENCY_STOP,
+    HEARTBEAT,
     LOCK_FEEDBACK,
+    RCD_RESET,
+    RCD_TEST,
     RCD_TRIP,
     Board,
     ButtonSpec,
@@ -20,8 +23,10 @@ from evse_node.hal.gpio.gate import ContactorGate
 from evse_node.hal.gpio.outputs import Lamp, MotorLock
 from evse_node.hal.gpio.pollers import CardPoller, PolledMeter, PulseMeter
 from evse_node.hal.gpio.probe import BoardProbe
+from evse_node.hal.gpio.rcd import Rcd
 from evse_node.hal.gpio.sampler import Finding, PilotSampler
 from evse_node.hal.gpio.self_check import SelfCheck
+from evse_node.hal.gpio.square_wave import SquareWave
 from evse_node.hal.gpio.temperature import PolledThermometer
 from evse_node.hal.gpio.watchdog import Watchdogs
 from evse_node.hal.service_manager import ServiceManager
@@ -75,7 +80,10 @@ class Parts:
             self._outputs[name] = line = drivers.open_output(name, spec)
             self._keep(line)
         coils = [self._outputs[name] for name in self._outputs if name.startswith("contactor")]
-        self.gate = ContactorGate(coils)
+        self.waves: list[SquareWave] = []
+        self.heartbeat = self._make_heartbeat(board, clock)
+        is_always = board.heartbeat is not None and board.heartbeat.is_always
+        self.gate = ContactorGate(coils, None if is_always else self.heartbeat)
         self.pwm = drivers.open_pwm(board.pwm)
         self._keep(self.pwm)
         self.inputs = drivers.open_inputs(board.inputs())
@@ -105,9 +113,12 @@ class Parts:
             source = drivers.open_temperature(board.temperature)
             self.thermometer = PolledThermometer(source, board.temperature.limit_s, clock)
             self._keep(self.thermometer)
+        self.rcd = self._make_rcd(board, clock)
         self._make_extras(board, clock)
         self.is_diagnosing = False
-        self.begin_check(steps_on_pilot=True)
+        self.check = self._new_check(steps_on_pilot=True)
+        if self.heartbeat is not None and is_always:
+            self.heartbeat.start()
         # Last: from here on somebody counts the seconds.
         self.watchdogs = Watchdogs(board.watchdog, service_manager)
         self._keep(self.watchdogs)
@@ -144,6 +155,41 @@ class Parts:
         self.meter = PolledMeter(drivers.open_meter(spec), spec.limit_s, clock)
         self._keep(self.meter)
 
+    def _make_heartbeat(self, board: Board, clock: Callable[[], float]) -> SquareWave | None:
+        spec = board.heartbeat
+        if spec is None:
+            return None
+        wave = SquareWave(
+            HEARTBEAT,
+            self._outputs[HEARTBEAT],
+            spec.interval_ms / 1000,
+            clock=clock,
+            may_run=self._is_watched,
+            limit_s=spec.limit_ms / 1000,
+        )
+        self.waves.append(wave)
+        return wave
+
+    def _is_watched(self, now: float) -> bool:
+        return self.sampler.is_watched(now)
+
+    def _make_rcd(self, board: Board, clock: Callable[[], float]) -> Rcd | None:
+        spec = board.rcd
+        if spec is None:
+            return None
+        test, wave = self._outputs.get(RCD_TEST), None
+        if test is not None and spec.test_hz:
+            interval_s = 0.5 / spec.test_hz
+            wave = SquareWave(RCD_TEST, test, interval_s, clock=clock, may_run=self._is_watched)
+            self.waves.append(wave)
+        return Rcd(
+            self._reader(RCD_TRIP),
+            test=test,
+            wave=wave,
+            reset=self._outputs.get(RCD_RESET),
+            pulse_s=spec.reset_ms / 1000,
+        )
+
     def _make_extras(self, board: Board, clock: Callable[[], float]) -> None:
         self.lock: MotorLock | None = None
         if board.lock is not None:
@@ -172,14 +218,13 @@ class Parts:
         return self.inputs.is_active(LOCK_FEEDBACK)
 
     def begin_check(self, *, steps_on_pilot: bool) -> None:
-        """Begin a self-test; ticking it is the backend's."""
-        self.check = SelfCheck(
-            self.pwm,
-            self.sampler,
-            self._outputs.get("RCD test"),
-            self._reader(RCD_TRIP),
-            steps_on_pilot=steps_on_pilot,
-        )
+        """Begin a self-test, in place of one that is not over; ticking it is the backend's."""
+        if self.check.failure is None:
+            self.check.end()
+        self.check = self._new_check(steps_on_pilot=steps_on_pilot)
+
+    def _new_check(self, *, steps_on_pilot: bool) -> SelfCheck:
+        return SelfCheck(self.pwm, self.sampler, self.rcd, steps_on_pilot=steps_on_pilot)
 
     def is_closed(self) -> bool:
         """Return what the mirror contacts say; without any, what was ordered.
@@ -195,8 +240,10 @@ class Parts:
     def make_safe(self) -> None:
         """Open the contactor and withdraw the offer. Never raises."""
         self.gate.try_open()
+        for wave in self.waves:
+            wave.stop()
         for name, line in self._outputs.items():
-            if name in ("RCD test", "LED"):
+            if name in (HEARTBEAT, RCD_TEST, RCD_RESET, "LED"):
                 self._try(line.set)
         if self.lock is not None:
             self._try(lambda _: self.lock.release() if self.lock is not None else None)

@@ -32,7 +32,10 @@ _BLIND_LOOKS: Final = 5
 _SETTLE_S: Final = 0.04
 _FAILED_LOOKS: Final = 10
 _CABLE_S: Final = 0.05
-_LOOP_LIMIT_S: Final = 2.0
+SAMPLER_LIMIT_S: Final = 0.5
+"""How long the sampler may be silent."""
+LOOP_LIMIT_S: Final = 2.0
+"""How long the event loop may be silent."""
 _LOOKS_FOR_CABLE: Final = 3
 _PULLED_DOWN_MV: Final = -1_500
 
@@ -149,7 +152,7 @@ class PilotSampler:
             self._own_era = self.era
             self.pilot = self._candidate = None
         self._check_alarms()
-        self._set_trouble(LOOP_STUCK, now - self.loop_beat_at > _LOOP_LIMIT_S)
+        self._set_trouble(LOOP_STUCK, now - self.loop_beat_at > LOOP_LIMIT_S)
         try:
             voltages = self._probe.pilot()
         except Exception as error:
@@ -161,6 +164,11 @@ class PilotSampler:
             self._look_at_cable()
         self.looks += 1
         self.beat_at = now
+
+    def is_watched(self, now: float) -> bool:
+        """Return whether sampler and loop, which watch the contactor, are both alive."""
+        is_loop_alive = now - self.loop_beat_at <= LOOP_LIMIT_S
+        return is_loop_alive and now - self.beat_at <= SAMPLER_LIMIT_S
 
     def forget(self) -> None:
         """Tell the present state anew, once it has settled; what was told before is void."""

@@ -1,16 +1,17 @@
 """The self-test: pilot generator, driver and converter prove each other, then the RCD itself.
 
 The pilot is put to -12 V and must be measured there, and so for +12 V; then the RCD's test
-input must make it trip. `tick` takes it on; nothing waits.
+input must make it trip, and its reset, if it has one, must end that. `tick` takes it on;
+nothing waits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from enum import Enum
 from typing import Final
 
-from evse_node.hal.gpio.drivers import OutputLine, PilotPwm
+from evse_node.hal.gpio.drivers import PilotPwm
+from evse_node.hal.gpio.rcd import Rcd
 from evse_node.hal.gpio.sampler import PilotSampler, is_close_to
 from evse_node.state_machine.control_pilot import PilotOutput, PilotState
 
@@ -22,6 +23,7 @@ _TOLERANCE_MV: Final = 1_500
 class _Step(Enum):
     STATE_F = "the pilot is not at -12 V though it was put there"
     X1 = "the pilot stays at -12 V though it was put to +12 V"
+    RCD_CLEARS = "the RCD is tripped, and its reset does not end that"
     RCD_TRIPS = "the RCD does not trip in its test"
     RCD_RELEASES = "the RCD does not release after its test"
 
@@ -36,17 +38,18 @@ class SelfCheck:
         self,
         pwm: PilotPwm,
         sampler: PilotSampler,
-        rcd_test: OutputLine | None,
-        read_trip: Callable[[], bool],
+        rcd: Rcd | None,
         *,
         steps_on_pilot: bool,
     ) -> None:
         self._pwm = pwm
         self._sampler = sampler
-        self._rcd_test = rcd_test
-        self._read_trip = read_trip
+        self._rcd = rcd
         self._steps = [_Step.STATE_F, _Step.X1] if steps_on_pilot else []
-        if rcd_test is not None:
+        if rcd is not None and rcd.can_reset:
+            # After power-on, or a node that died, a latch is in any state.
+            self._steps.append(_Step.RCD_CLEARS)
+        if rcd is not None and rcd.can_test:
             self._steps += [_Step.RCD_TRIPS, _Step.RCD_RELEASES]
         self._began_at: float | None = None
         self._looks = 0
@@ -54,8 +57,9 @@ class SelfCheck:
 
     @property
     def tests_rcd(self) -> bool:
-        """Whether a trip now is what the test wants."""
-        return self.failure is None and self._rcd_test is not None
+        """Whether a trip now is what the test wants, or is about to reset."""
+        rcd = self._rcd
+        return self.failure is None and rcd is not None and (rcd.can_test or rcd.can_reset)
 
     def tick(self, now: float) -> str | None:
         """Take the test on; return `failure`."""
@@ -69,22 +73,23 @@ class SelfCheck:
         step = self._steps[0]
         try:
             if self._began_at is None:
-                self._begin(step)
+                self._begin(step, now)
                 self._began_at, self._looks = now, self._sampler.looks
-            elif self._sampler.looks >= self._looks + _LOOKS and self._is_done(step):
+            elif self._sampler.looks >= self._looks + _LOOKS and self._is_done(step, now):
                 self._steps.pop(0)
                 self._began_at = None
                 return None
         except Exception as error:
-            return str(error)
+            return str(error) or repr(error)
         return step.value if now - self._began_at > _STEP_LIMIT_S else None
 
     def end(self) -> None:
-        """Leave the RCD's test input inactive, whatever happened. May raise."""
-        if self._rcd_test is not None:
-            self._rcd_test.set(False)
+        """Leave the RCD's inputs inactive, whatever happened. May raise."""
+        if self._rcd is not None:
+            self._rcd.end_test()
+            self._rcd.end_reset()
 
-    def _begin(self, step: _Step) -> None:
+    def _begin(self, step: _Step, now: float) -> None:
         match step:
             case _Step.STATE_F:
                 self._sampler.expect(PilotOutput.F)
@@ -92,14 +97,20 @@ class SelfCheck:
             case _Step.X1:
                 self._pwm.drive(1000)
                 self._sampler.expect(PilotOutput.X1)
+            case _Step.RCD_CLEARS:
+                self._the_rcd.begin_reset(now)
             case _Step.RCD_TRIPS:
-                if self._rcd_test is not None:
-                    self._rcd_test.set(True)
+                self._the_rcd.begin_test()
             case _Step.RCD_RELEASES:
-                if self._rcd_test is not None:
-                    self._rcd_test.set(False)
+                self._the_rcd.end_test()
+                self._the_rcd.begin_reset(now, after_test=True)
 
-    def _is_done(self, step: _Step) -> bool:
+    @property
+    def _the_rcd(self) -> Rcd:
+        assert self._rcd is not None, "only then there are such steps"
+        return self._rcd
+
+    def _is_done(self, step: _Step, now: float) -> bool:
         voltages = self._sampler.voltages
         match step:
             case _Step.STATE_F:
@@ -108,6 +119,6 @@ class SelfCheck:
                 # A vehicle may be there, or a short circuit, which is the pilot's own fault.
                 return voltages is not None and voltages.high_mv > -_TOLERANCE_MV
             case _Step.RCD_TRIPS:
-                return self._read_trip()
-            case _Step.RCD_RELEASES:
-                return not self._read_trip()
+                return self._the_rcd.read_trip()
+            case _Step.RCD_CLEARS | _Step.RCD_RELEASES:
+                return self._the_rcd.has_released(now)

@@ -7,7 +7,7 @@ import pytest
 
 from evse_node.errors import ConfigError
 from evse_node.hal.contract import run_check
-from evse_node.hal.gpio.board import AdcKind, Bias, Board, LineSpec, RfidKind
+from evse_node.hal.gpio.board import AdcKind, Bias, Board, HeartbeatSpec, LineSpec, RfidKind
 from evse_node.hal.gpio.board_file import board_names, load_board
 from evse_node.hal.gpio.modbus_meter import map_names
 from evse_node.hal.registry import create_backend
@@ -56,7 +56,7 @@ def test_shipped_boards_leave_the_buses_pins_alone(name: str) -> None:
     taken = {"GPIO2", "GPIO3"} if board.adc.kind.is_on_i2c else {"GPIO9", "GPIO10", "GPIO11"}
     if not board.adc.kind.is_on_i2c:
         taken.add("GPIO8")
-    taken |= {"GPIO18"} if name == "automation-hat" else {"GPIO12"}
+    taken |= {"GPIO18"} if name in ("automation-hat", "pi-evse-hat") else {"GPIO12"}
     used = {spec.line for spec in (*board.outputs().values(), *board.inputs().values())}
     assert not used & taken
 
@@ -93,6 +93,34 @@ def test_a_meter_at_the_grid_connection(tmp_path: Path, grid: str, is_shared: bo
     assert board.grid_meter.is_port_shared is board.meter.is_port_shared is is_shared
 
 
+def test_a_heartbeat_and_a_latch(tmp_path: Path) -> None:
+    text = """
+    [heartbeat]
+    line = 4
+    active = "low"
+    interval-ms = 0.5
+    limit-ms = 3
+    while = "always"
+    [rcd]
+    trip = { line = 5 }
+    test = { line = 6 }
+    test-hz = 50
+    test-on-demand = true
+    reset = { line = 7 }
+    reset-ms = 20
+    """
+    board = load(tmp_path, SMALL + text)
+    assert isinstance(board, Board)
+    assert board.heartbeat is not None
+    assert board.heartbeat == HeartbeatSpec(board.heartbeat.line, 0.5, 3, is_always=True)
+    assert board.heartbeat.line.is_active_low
+    assert board.rcd is not None
+    lines = [board.rcd.trip, board.rcd.test, board.rcd.reset]
+    assert [line and line.line for line in lines] == [5, 6, 7]
+    assert (board.rcd.test_hz, board.rcd.is_tested_on_demand, board.rcd.reset_ms) == (50, True, 20)
+    assert [*board.outputs()] == ["contactor 1", "heartbeat", "RCD test", "RCD reset"]
+
+
 @pytest.mark.parametrize(("text", "timeout_s"), [("", 0.5), ("timeout-ms = 2000\n", 2.0)])
 def test_how_long_the_contactor_may_take(tmp_path: Path, text: str, timeout_s: float) -> None:
     file = tmp_path / "board.toml"
@@ -124,6 +152,13 @@ def test_a_small_board_is_enough(tmp_path: Path) -> None:
         (("17 }", "17 }\nfeedback = { line = 17 }"), "line 17 is wired twice"),
         (("[adc]", '[[button]]\nline = 3\naction = "card"\nuid = "xy"\n[adc]'), "button[1].uid"),
         (("[adc]", '[meter]\nmap = "sdm230"\n[adc]'), "meter.port is missing"),
+        (("[adc]", "[heartbeat]\nline = 4\ninterval-ms = 0.1\n[adc]"), "heartbeat.interval-ms"),
+        (("[adc]", "[heartbeat]\nline = 4\ninterval-ms = 6\n[adc]"), "twice the interval"),
+        (("[adc]", '[heartbeat]\nline = 4\nwhile = "open"\n[adc]'), "heartbeat.while: 'open'"),
+        (("[adc]", "[heartbeat]\nline = 17\n[adc]"), "contactor 1, and heartbeat"),
+        (("[adc]", "[rcd]\ntrip = { line = 5 }\ntest-hz = 60\n[adc]"), "rcd.test-hz: no such"),
+        (("[adc]", "[rcd]\ntrip = { line = 5 }\nreset-ms = 9\n[adc]"), "rcd.reset-ms: no such"),
+        (("[adc]", "[rcd]\nreset = { line = 5 }\n[adc]"), "rcd.trip is missing"),
         (("[adc]", '[grid-meter]\nport = "x"\n[adc]'), "grid-meter.map is missing"),
         (("[adc]", '[grid-meter]\nmap = "x"\npulse = 1\nport = "x"\n[adc]'), "grid-meter.pulse"),
     ],

@@ -1,0 +1,358 @@
+"""A board with a heartbeat and a latch: Nick Sayer's hat, as its designer describes it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+
+from evse_node.errors import HalError
+from evse_node.hal.gpio import doctor
+from evse_node.hal.gpio.board import EMERGENCY_STOP, Board
+from evse_node.hal.gpio.board_file import load_board
+from evse_node.hal.gpio.drivers import Edge
+from evse_node.hal.gpio.safe_off import make_safe
+from evse_node.hal.interface import FaultDetected, FaultGone, PilotReported, SelfTestCompleted
+from evse_node.state_machine.control_pilot import PilotState
+from evse_node.state_machine.faults import FaultState
+from evse_node.units import Milliamps
+from tests.contract.gpio_bench import GpioBench, bench_board
+from tests.gpio_electronics import SimulatedElectronics
+
+GROUND_FAULT = FaultState.GROUND_FAULT
+
+
+def hat() -> Board:
+    return replace(load_board("pi-evse-hat"), watchdog=None)
+
+
+class Hat(GpioBench):
+    def __init__(self, board: Board | None = None) -> None:
+        super().__init__(board or hat())
+
+    def charge(self) -> None:
+        self.plug_in()
+        self.backend.control_pilot.offer(Milliamps(16_000))
+        self.demand()
+        assert self.events[-1] == PilotReported(PilotState.C)
+        self.backend.contactor.close()
+        self.wait(0.1)
+        assert self.is_powered()
+        self.events.clear()
+
+    def count_edges(self, seconds: float) -> int:
+        levels = [self.electronics.lines["heartbeat"]]
+        end = self.now + seconds
+        while self.now < end:
+            self.wait(0.004)
+            levels.append(self.electronics.lines["heartbeat"])
+        return sum(one is not other for one, other in pairwise(levels))
+
+
+@pytest.fixture
+def bench() -> Hat:
+    made = Hat()
+    made.attach()
+    return made
+
+
+# The heartbeat
+
+
+def test_it_beats_while_the_contactor_is_closed_and_only_then(bench: Hat) -> None:
+    assert bench.count_edges(0.1) == 0
+    bench.charge()
+    assert bench.count_edges(0.1) > 20
+    bench.no_demand()
+    assert bench.count_edges(0.1) == 0
+    assert bench.electronics.lines["heartbeat"] is False
+    assert not bench.electronics.inputs["RCD trip"]
+
+
+def test_always_is_always() -> None:
+    board = hat()
+    assert board.heartbeat is not None
+    bench = Hat(replace(board, heartbeat=replace(board.heartbeat, is_always=True)))
+    bench.attach()
+    assert bench.count_edges(0.1) > 20
+    bench.charge()
+    bench.no_demand()
+    assert bench.count_edges(0.1) > 20
+    bench.runs_sampler = False
+    bench.wait(0.6)
+    assert bench.count_edges(0.1) == 0
+
+
+@pytest.mark.parametrize(
+    ("sampler", "loop", "within_s"), [(False, False, 0.6), (True, False, 2.1), (False, True, 0.6)]
+)
+def test_it_dies_with_those_who_watch(
+    bench: Hat, sampler: bool, loop: bool, within_s: float
+) -> None:
+    """Whether or not anybody can still drive the coil: here nobody can."""
+    bench.charge()
+    parts = bench.backend._open_parts
+    bench.electronics.failing.add("contactor 1")
+    parts.gate.try_open = lambda: False  # type: ignore[method-assign]
+    parts.sampler._open_contactor = lambda: False
+    bench.runs_sampler, bench.runs_loop = sampler, loop
+    bench.wait(within_s)
+    assert any(bench.electronics.coils.values())
+    assert bench.count_edges(0.1) == 0
+    assert not bench.is_powered()
+
+
+def test_a_thread_that_does_not_beat_is_a_ground_fault_to_the_board(bench: Hat) -> None:
+    bench.charge()
+    bench.runs_waves = False
+    bench.wait(0.02)
+    assert not bench.is_powered()
+    assert not any(bench.electronics.coils.values())
+    assert FaultDetected(GROUND_FAULT) in bench.events
+    bench.runs_waves = True
+    bench.wait(2)
+    assert FaultGone(GROUND_FAULT) not in bench.events
+
+
+def test_a_heartbeat_that_cannot_be_driven_is_a_fault(bench: Hat) -> None:
+    bench.charge()
+    bench.electronics.failing.add("heartbeat")
+    bench.wait(0.1)
+    assert not bench.is_powered()
+    assert FaultDetected(FaultState.OTHER) in bench.events
+    bench.unplug()
+    bench.plug_in()
+    bench.demand()
+    with pytest.raises(HalError, match="heartbeat's line"):
+        bench.backend.contactor.close()
+
+
+async def test_stop_leaves_it_still(bench: Hat) -> None:
+    bench.charge()
+    await bench.backend.stop()
+    assert not any(bench.electronics.coils.values())
+    assert bench.electronics.lines == dict.fromkeys(("heartbeat", "RCD test", "RCD reset"), False)
+    assert bench.electronics.open_count == 0
+
+
+def test_safe_off_leaves_it_still() -> None:
+    electronics = SimulatedElectronics(hat(), lambda: 10.0)
+    electronics.coils = {"contactor 1": True}
+    electronics.lines = dict.fromkeys(("heartbeat", "RCD test", "RCD reset"), True)
+    steps = make_safe(electronics.board, electronics)
+    assert [step.part for step in steps][:2] == ["contactor 1", "heartbeat"]
+    assert not any(step.problem for step in steps)
+    assert not any(electronics.coils.values())
+    assert not any(electronics.lines.values())
+
+
+# The latch
+
+
+@pytest.mark.parametrize("way", ["unplug", "reset"])
+def test_a_residual_current_latches_until_somebody_resets_it(bench: Hat, way: str) -> None:
+    bench.charge()
+    bench.electronics.inputs["RCD trip"] = True
+    bench.wait(0.02)
+    assert not bench.is_powered()
+    assert not any(bench.electronics.coils.values())
+    bench.wait(2)
+    assert bench.electronics.inputs["RCD trip"]
+    assert FaultGone(GROUND_FAULT) not in bench.events
+    if way == "unplug":
+        bench.unplug()
+    else:
+        assert bench.backend.residual_current_device is not None
+        bench.backend.residual_current_device.reset()
+    bench.wait(0.5)
+    assert not bench.electronics.inputs["RCD trip"]
+    assert bench.electronics.lines["RCD reset"] is False
+    assert FaultGone(GROUND_FAULT) in bench.events
+    bench.unplug()
+    bench.charge()
+
+
+@pytest.mark.parametrize("broken", ["latch", "RCD reset"])
+def test_a_latch_that_does_not_let_go_stays_a_fault(
+    bench: Hat, broken: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.charge()
+    bench.electronics.inputs["RCD trip"] = True
+    bench.wait(0.1)
+    if broken == "latch":
+        bench.electronics.is_latch_broken = True
+    else:
+        bench.electronics.failing.add(broken)
+    bench.unplug()
+    bench.wait(4)
+    assert FaultGone(GROUND_FAULT) not in bench.events
+    told = [record.getMessage() for record in caplog.records]
+    assert len([text for text in told if text.startswith("the RCD cannot be reset")]) == 1
+    bench.electronics.failing.clear()
+    bench.electronics.is_latch_broken = False
+    bench.backend.reset()
+    bench.wait(0.5)
+    assert FaultGone(GROUND_FAULT) in bench.events
+
+
+def test_the_pulse_is_never_left_out_by_a_late_loop(bench: Hat) -> None:
+    bench.electronics.inputs["RCD trip"] = True
+    bench.wait(0.1)
+    bench.backend.reset()
+    bench.runs_loop = False
+    bench.wait(1)
+    bench.runs_loop = True
+    bench.wait(0.5)
+    assert not bench.electronics.inputs["RCD trip"]
+    assert bench.events[-1] == FaultGone(GROUND_FAULT)
+
+
+def test_nobody_resets_while_it_is_closed(bench: Hat) -> None:
+    bench.charge()
+    bench.backend.causes._present.add("RCD trip")
+    bench.backend.reset()
+    bench.wait(0.1)
+    assert bench.electronics.lines["RCD reset"] is False
+    assert bench.backend._resets_until is None
+
+
+# The self-test
+
+
+def test_a_latch_that_power_on_or_a_dead_node_has_set_is_no_fault() -> None:
+    bench = Hat()
+    bench.electronics.inputs["RCD trip"] = True
+    bench.attach()
+    assert not [event for event in bench.events if isinstance(event, FaultDetected)]
+    bench.charge()
+
+
+def test_one_that_is_stuck_is() -> None:
+    bench = Hat()
+    bench.electronics.inputs["RCD trip"] = bench.electronics.is_latch_broken = True
+    bench.attach()
+    bench.wait(1)
+    assert FaultDetected(FaultState.OTHER) in bench.events
+    assert FaultDetected(GROUND_FAULT) in bench.events
+    check = bench.backend._open_parts.check
+    assert check.failure == "the RCD is tripped, and its reset does not end that"
+
+
+def test_it_needs_a_current_that_alternates() -> None:
+    """A level does not make the hat's RCD trip, and so a wave that stands still is found."""
+    bench = Hat()
+    bench.runs_waves = False
+    bench.attach()
+    bench.wait(1)
+    assert bench.backend._open_parts.check.failure == "the RCD does not trip in its test"
+
+
+def test_the_rcd_is_tested_before_each_demand_is_told(bench: Hat) -> None:
+    for _ in range(2):
+        bench.electronics.test_edges = 0
+        bench.plug_in()
+        assert bench.electronics.test_edges == 0
+        bench.electronics.vehicle = PilotState.C
+        bench.wait(0.3)
+        assert PilotReported(PilotState.C) not in bench.events
+        bench.wait(0.6)
+        bench.events.remove(PilotReported(PilotState.C))
+        assert not bench.electronics.inputs["RCD trip"]
+        bench.wait(1)
+        assert PilotReported(PilotState.C) not in bench.events
+        bench.no_demand()
+    assert not [event for event in bench.events if isinstance(event, FaultDetected)]
+
+
+def test_one_that_fails_then_keeps_the_contactor_open(bench: Hat) -> None:
+    bench.plug_in()
+    bench.backend.control_pilot.offer(Milliamps(16_000))
+    bench.electronics.is_rcd_deaf = True
+    bench.demand()
+    bench.wait(1)
+    assert FaultDetected(FaultState.OTHER) in bench.events
+    with pytest.raises(HalError, match="does not trip in its test"):
+        bench.backend.contactor.close()
+    bench.no_demand()
+    bench.demand()
+    with pytest.raises(HalError, match="does not trip in its test"):
+        bench.backend.contactor.close()
+    bench.unplug()
+    bench.electronics.is_rcd_deaf = False
+    bench.backend.start_self_test()
+    bench.wait(2)
+    assert FaultGone(FaultState.OTHER) in bench.events
+    assert SelfTestCompleted() in bench.events
+    bench.charge()
+
+
+def test_a_self_test_in_the_midst_of_another(bench: Hat) -> None:
+    bench.backend.start_self_test()
+    bench.wait(0.45)
+    assert bench.backend._open_parts.check.failure is None
+    bench.backend.start_self_test()
+    assert bench.electronics.lines["RCD test"] is False
+    bench.wait(2)
+    assert bench.backend._open_parts.check.failure == ""
+
+
+# A trip for a moment, on any board
+
+
+def test_a_stop_button_that_is_touched_between_two_looks_latches() -> None:
+    bench = GpioBench()
+    bench.attach()
+    bench.events.clear()
+    bench.electronics.edges = [
+        Edge(EMERGENCY_STOP, True, 1_000_000),
+        Edge(EMERGENCY_STOP, False, 2_000_000),
+    ]
+    bench.backend.on_edges()
+    assert bench.events == [FaultDetected(FaultState.EMERGENCY_STOP)]
+    bench.wait(1)
+    assert bench.events == [FaultDetected(FaultState.EMERGENCY_STOP)]
+    bench.backend.reset()
+    assert bench.events[-1] == FaultGone(FaultState.EMERGENCY_STOP)
+
+
+# Doctor and wiring
+
+
+def test_the_doctor_resets_a_latch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "longest_pause_s", lambda interval_s: interval_s + 0.0002)
+    electronics = SimulatedElectronics(hat(), lambda: 10.0)
+    electronics.inputs["RCD trip"] = True
+    checks = {check.part: check for check in doctor.examine(electronics.board, electronics)}
+    assert [part for part, check in checks.items() if not check.is_fine] == []
+    assert checks["RCD reset"].text == "line GPIO27 is free, and was driven inactive"
+    assert checks["RCD's latch"].text == "the RCD was tripped, and its reset ended that"
+    assert checks["heartbeat's pace"].text == "edges would come after 1.2 ms at the latest"
+    assert electronics.open_count == 0
+
+
+def test_the_doctor_says_what_is_wrong_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "longest_pause_s", lambda interval_s: 0.0305)
+    electronics = SimulatedElectronics(hat(), lambda: 10.0)
+    electronics.inputs["RCD trip"] = electronics.is_latch_broken = True
+    wrong = {
+        check.part: check.text
+        for check in doctor.examine(electronics.board, electronics)
+        if not check.is_fine
+    }
+    assert wrong["RCD's latch"] == "the RCD stays tripped after its reset"
+    assert "and the board waits for 10" in wrong["heartbeat's pace"]
+
+
+def test_a_pause_takes_as_long_as_it_takes() -> None:
+    assert doctor.longest_pause_s(0.0001) >= 0.0001
+
+
+def test_the_wiring_table_says_what_is_not_just_switched() -> None:
+    rows = {part: how for part, _, how in doctor.wiring(hat())}
+    assert rows["heartbeat (out)"] == "active high, an edge each 1 ms while closed, at most 10"
+    assert rows["RCD test (out)"] == "active high, 60 Hz"
+    assert rows["RCD reset (out)"] == "active high, pulse of 100 ms"
+    assert rows["contactor 1 (out)"] == "active high"
+    rows = {part: how for part, _, how in doctor.wiring(bench_board())}
+    assert rows["RCD test (out)"] == "active high"
