@@ -31,6 +31,7 @@ from evse_node.matter.data_model import Node
 from evse_node.matter.discovery import CommissionableIdentity
 from evse_node.matter.session import SessionParameters
 from evse_node.matter.stack import (
+    Abandoned,
     GroupAddressesChanged,
     MatterStack,
     ServicesChanged,
@@ -125,7 +126,8 @@ class Assembly:
     """The parts of one running node.
 
     `port` 0 chooses a free one; `port` then tells which. `on_changed` is called after
-    anything that others may want to look at. Raises ConfigError.
+    anything that others may want to look at, `on_abandoned` when the last fabric is gone and
+    the node is to begin anew. Raises ConfigError.
     """
 
     def __init__(
@@ -135,6 +137,7 @@ class Assembly:
         backend: EvseBackend,
         port: int,
         on_changed: Callable[[], None],
+        on_abandoned: Callable[[], None],
     ) -> None:
         self._revision = load_revision(config.matter_version)
         self.factory = load_factory_data(config, store, os.urandom)
@@ -149,6 +152,7 @@ class Assembly:
         self.backend = backend
         self.mdns = MdnsAdvertiser(config.interfaces, self._on_interfaces_changed)
         self._on_changed = on_changed
+        self._on_abandoned = on_abandoned
         self._thread = get_ident()
         self._groups: frozenset[str] = frozenset()
         self._described: tuple[Sequence[Interface], Sequence[NetworkInterface]] = ((), ())
@@ -297,6 +301,8 @@ class Assembly:
             self.mdns.update(event.services)
         elif isinstance(event, GroupAddressesChanged):
             self._listen_to_groups(event.addresses)
+        elif isinstance(event, Abandoned):
+            self._on_abandoned()
         self._on_changed()
 
     def _listen_to_groups(self, addresses: frozenset[str]) -> None:

@@ -81,9 +81,19 @@ async def _serve(config: NodeConfig) -> None:
         # What is left of the start stays for good, and need not be looked at again.
         gc.collect()
         gc.freeze()
-        await stop.wait()
+        await _wait(node, stop)
         unwatch()
         show("Closing: contactor open, goodbye.")
+
+
+async def _wait(node: EvseNode, stop: asyncio.Event) -> None:
+    """Wait for the signal. Raises HalError and ConfigError when the node ends without one."""
+    stopped, failed = asyncio.create_task(stop.wait()), asyncio.create_task(node.wait_failed())
+    done, rest = await asyncio.wait((stopped, failed), return_when=asyncio.FIRST_COMPLETED)
+    for task in rest:
+        task.cancel()
+    if failed in done:
+        failed.result()
 
 
 async def _draw(command: Sequence[str], stop: asyncio.Event) -> None:

@@ -1,5 +1,7 @@
 """What a factory would give each device: made at the first start, kept over factory resets.
 
+And what else is kept when everything else in the store is forgotten.
+
 Passcode, discriminator and serial number are drawn at random, attestation credentials are
 made under the development authority, unless the settings say otherwise. What settings
 give is used but not kept.
@@ -28,8 +30,27 @@ from evse_node.matter.spake2p import compute_verifier
 from evse_node.matter.store import Store
 from evse_node.records import dataclass
 
-KEPT: Final = ("factory/", "attestation/")
+KEPT: Final = (
+    *("factory/", "attestation/"),
+    # A fault that is there is none of the settings, and nothing is switched on over it.
+    "evse/faults",
+)
 """Prefixes of the keys that a factory reset leaves in the store."""
+
+KEPT_WITHOUT_FABRICS: Final = (
+    *KEPT,
+    "counter/event",
+    # Starts and hours of operation. Spec: Matter Core 1.3 "General Diagnostics Cluster"
+    *("attr/0/0033/0001", "attr/0/0033/0003"),
+    "energy/",
+    # No two sessions have the same number, and the present one belongs to the car.
+    "evse/session",
+)
+"""Prefixes of the keys that the removal of the last fabric leaves in the store.
+
+That is what counts on, whoever owns the node. All else was made for those who are gone.
+Spec: Matter Core 1.3 "RemoveFabric Command"
+"""
 
 # Within what commissioners accept (1000 to 100000); more would only slow down them.
 _ITERATIONS: Final = 1000

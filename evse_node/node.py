@@ -14,16 +14,17 @@ import contextlib
 import logging
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, NoReturn, Self
 
 from evse_node.assembly import Assembly
 from evse_node.charger import Charger, Snapshot
 from evse_node.config import NodeConfig
-from evse_node.errors import HalError
-from evse_node.factory import KEPT, FactoryData
+from evse_node.errors import EvseNodeError, HalError
+from evse_node.factory import KEPT, KEPT_WITHOUT_FABRICS, FactoryData
 from evse_node.hal.interface import EvseBackend
 from evse_node.hal.registry import create_backend
 from evse_node.hal.simulated import SimulatedBackend
+from evse_node.matter.fabric import has_lost_all_fabrics
 from evse_node.matter.stack import MatterStack
 from evse_node.mdns import MdnsAdvertiser
 from evse_node.setting_values import HostPort
@@ -49,8 +50,11 @@ class EvseNode:
         self._assembly: Assembly | None = None
         self._control: ControlServer | None = None
         self._control_address: HostPort | None = None
-        # One at a time: start, stop, factory reset.
+        # One at a time: start, stop, factory reset, the end of the last fabric.
         self._life = asyncio.Lock()
+        self._beginning_anew: asyncio.Task[None] | None = None
+        self._failure: Exception | None = None
+        self._has_failed = asyncio.Event()
         self._observers: list[Callable[[], None]] = []
         self._is_notice_due = False
 
@@ -93,27 +97,79 @@ class EvseNode:
             closing.callback(self._close_store)
             closing.push_async_callback(self._stop_control)
             closing.push_async_callback(self._end)
+        if self._beginning_anew is not None:
+            await asyncio.wait((self._beginning_anew,))
+
+    async def wait_failed(self) -> NoReturn:
+        """Wait until the node stopped by itself, because it could not begin anew.
+
+        Raises then what was the reason, such as HalError.
+        """
+        await self._has_failed.wait()
+        assert self._failure is not None
+        raise self._failure
 
     async def factory_reset(self) -> None:
         """Forget fabrics and all settings that were made over Matter, and start anew.
 
         Raises StorageError when the disk refuses: then the node has begun anew, but answers
-        nobody until it can be kept. Raises HalError when the hardware does not come back.
+        nobody until it can be kept. Raises HalError when the hardware does not come back;
+        then the node has stopped.
         """
         async with self._life:
             store, backend = self._store, self._backend
             if store is None or backend is None:
                 raise RuntimeError("the node is not running")
-            await self._end()
-            store.erase(KEPT)
-            try:
+
+            def forget() -> None:
+                store.erase(KEPT)
                 store.commit()
-            finally:
-                await self._begin(store, backend)
+
+            await self._begin_again(store, backend, forget)
         self._notify()
 
+    def _on_abandoned(self) -> None:
+        self._beginning_anew = asyncio.get_running_loop().create_task(self._begin_anew())
+
+    async def _begin_anew(self) -> None:
+        async with self._life:
+            store, backend = self._store, self._backend
+            # A stop or a factory reset may have come before.
+            if store is None or backend is None or not has_lost_all_fabrics(store):
+                return
+            _LOGGER.info("the last fabric is gone: what was made for it is forgotten")
+            try:
+                await self._begin_again(store, backend)
+            except EvseNodeError as error:
+                _LOGGER.critical("the node could not begin anew: %s", error)
+            except Exception:
+                _LOGGER.critical("the node could not begin anew", exc_info=True)
+        self._notify()
+
+    async def _begin_again(
+        self, store: SqliteStore, backend: EvseBackend, meanwhile: Callable[[], None] | None = None
+    ) -> None:
+        """End, do something `meanwhile`, and begin even if that fails."""
+        try:
+            await self._end()
+            try:
+                if meanwhile is not None:
+                    meanwhile()
+            finally:
+                await self._begin(store, backend)
+        except Exception as error:
+            if not self.is_running:
+                self._failure = error
+                self._has_failed.set()
+            raise
+
     async def _begin(self, store: SqliteStore, backend: EvseBackend) -> None:
-        self._assembly = Assembly(self.config, store, backend, self._port, self._notify)
+        if has_lost_all_fabrics(store):
+            # Also after a power cut at this point. The first answer waits for the commit.
+            store.erase(KEPT_WITHOUT_FABRICS)
+        self._assembly = Assembly(
+            self.config, store, backend, self._port, self._notify, self._on_abandoned
+        )
         self._port = self._assembly.port
         try:
             await self._assembly.start()

@@ -115,7 +115,7 @@ async def _build(config: NodeConfig, endpoint: int | None) -> dict[str, bool]:
 async def _describe(
     config: NodeConfig, store: SqliteStore, backend: EvseBackend, endpoint: int | None
 ) -> dict[str, bool]:
-    assembly = Assembly(config, store, backend, 0, lambda: None)
+    assembly = Assembly(config, store, backend, 0, lambda: None, lambda: None)
     try:
         assembly.stack.start(time.monotonic())
         services: Sequence[Service] = ()

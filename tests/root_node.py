@@ -193,7 +193,7 @@ class RootNode:
         )
         self.sessions = SessionTable(seeded_bytes(1))
         self.administration = Administration(
-            self.fabrics, self.sessions, self.fail_safe, self.window
+            self.timers, self.fabrics, self.sessions, self.fail_safe, self.window
         )
         self.interfaces = [ETHERNET]
         clusters = RootClusters(self, lambda: self.interfaces)

@@ -124,6 +124,7 @@ class SimulatedBackend:
         self.board.connect(None)
         self.board.withdraw()
         self.board.open()
+        self.board.come_to_rest()
 
     def attach(self, post: HalInbox) -> None:
         """Tell events to an inbox, without running by itself."""

@@ -126,6 +126,12 @@ class SimulatedBoard:
             self._closes_at = self._clock() + CONTACTOR_S
         self._on_order()
 
+    def come_to_rest(self) -> None:
+        """Let the contactor arrive where it is on its way to: whoever stops has waited for it."""
+        if self._mirror_at is not None:
+            self._mirror_at = None
+            self.is_mirror_closed = False
+
     def _drop(self) -> None:
         self._closes_at = None
         if self.is_closed and not self.is_welded:

@@ -1,8 +1,5 @@
 """What fabrics, sessions, the fail-safe and the commissioning window do to each other.
 
-Not implemented: RemoveFabric Command, of the last fabric, as far as it is to take along
-what administrators wrote that is of no fabric, such as NodeLabel.
-
 Spec: Matter Core 1.3 "Commissioning", "Fail Safe Context", "RemoveFabric Command"
 """
 
@@ -16,30 +13,42 @@ from evse_node.matter.fabric import FabricTable
 from evse_node.matter.fabric_identity import FabricError, NodeOperationalCertStatus
 from evse_node.matter.session import SecureSession
 from evse_node.matter.session_table import SessionTable
+from evse_node.matter.timers import Timer, Timers
 
 INITIAL_WINDOW_S: Final = MAX_WINDOW_S
+# For the last answer, and its acknowledgement, of a node that is about to begin anew.
+_LAST_WORDS_S: Final = 5.0
 
 
 class Administration:
     """Keeps the four in step.
 
-    A node without fabrics opens its window when it starts and whenever it has lost its
-    last fabric. `on_leaving` observers are called with fabric index and `now` before a
-    fabric is removed by command, while its sessions and access control still stand;
-    `send_farewell` comes after them, to report to that fabric what they have recorded.
+    A node without fabrics opens its window when it starts and when commissioning fails.
+    One that has lost its last fabric lets nobody in any more: what was made for its
+    fabrics goes with them, so it has to begin anew. `on_abandoned` observers hear of it,
+    once, when whoever removed that fabric has the answer, or after 5 s.
+
+    `on_leaving` observers are called with fabric index and `now` before a fabric is removed
+    by command, while its sessions and access control still stand; `send_farewell` comes
+    after them, to report to that fabric what they have recorded.
     """
 
     def __init__(
         self,
+        timers: Timers,
         fabrics: FabricTable,
         sessions: SessionTable,
         fail_safe: FailSafe,
         window: CommissioningWindow,
     ) -> None:
+        self._timers = timers
+        self._timer: Timer | None = None
+        self.is_abandoned = False
         self.fabrics = fabrics
         self.sessions = sessions
         self.fail_safe = fail_safe
         self.window = window
+        self.on_abandoned: list[Callable[[float], None]] = []
         self.on_leaving: list[Callable[[int, float], None]] = []
         self.send_farewell: Callable[[int, float], None] = lambda index, now: None
         fail_safe.on_rollback.append(self._on_rollback)
@@ -49,7 +58,9 @@ class Administration:
 
     def start(self, now: float) -> None:
         """Open the window of a node that has no fabric yet."""
-        if not self.fabrics and not self.window.is_open and not self.fail_safe.is_armed:
+        if self.fabrics or self.is_abandoned:
+            return
+        if not self.window.is_open and not self.fail_safe.is_armed:
             self.window.open_basic(INITIAL_WINDOW_S, now)
 
     def remove_fabric(self, index: int, now: float, keep: SecureSession | None = None) -> None:
@@ -69,7 +80,32 @@ class Administration:
             self.fabrics.remove(index)
         self.window.forget_fabric(index, now)
         self.end_sessions(index, now, keep)
-        self.start(now)
+        if self.fabrics.has_lost_all:
+            self._abandon(now)
+        else:
+            self.start(now)
+
+    def _abandon(self, now: float) -> None:
+        """Let go of everyone, now that the last fabric is gone."""
+        if self.is_abandoned:
+            return
+        self.is_abandoned = True
+        # Not even a window that the last administrator had opened outlives its fabric.
+        self.window.close(now)
+        self.fail_safe.expire(now)
+        for session in self.sessions:
+            self.sessions.expire(session, now)
+        if self.sessions:
+            self._timer = self._timers.call_at(now + _LAST_WORDS_S, self._begin_anew)
+        else:
+            self._begin_anew(now)
+
+    def _begin_anew(self, now: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for observer in list(self.on_abandoned):
+            observer(now)
 
     def end_sessions(self, index: int, now: float, keep: SecureSession | None = None) -> None:
         """End a fabric's sessions, because its identity changed; `keep` after it answered."""
@@ -91,11 +127,17 @@ class Administration:
         self._expire_sessions(now, _is_pase)
 
     def _on_fail_safe_ended(self, now: float) -> None:
+        if self.fabrics.has_lost_all:
+            # The last fabric was removed while another one was about to be added.
+            self._abandon(now)
+            return
         # The window had run out while the last commissioner was at work.
         if not self.fabrics and not self.window.is_open and not self.window.is_exhausted:
             self.window.open_basic(INITIAL_WINDOW_S, now)
 
     def _on_session_removed(self, session: SecureSession, now: float) -> None:
+        if self._timer is not None and not self.sessions:
+            self._begin_anew(now)
         # After AddNOC the commissioner goes on over CASE and may let go of PASE. An earlier
         # commissioner's session may linger for its last answer; the fail-safe is not its own.
         is_gone = not any(_is_pase(each) and not each.is_closing for each in self.sessions)

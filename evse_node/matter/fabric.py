@@ -59,6 +59,11 @@ class FabricTable:
             self._fabrics[fabric.index] = fabric
         self._fabrics = dict(sorted(self._fabrics.items()))
 
+    @property
+    def has_lost_all(self) -> bool:
+        """Whether there are no fabrics now, and one was committed since the store was erased."""
+        return not self._fabrics and self._store.get(_LAST_INDEX_KEY) is not None
+
     def __len__(self) -> int:
         return len(self._fabrics)
 
@@ -241,6 +246,11 @@ class FabricTable:
             if index not in self._fabrics:
                 return index
         raise FabricError(NodeOperationalCertStatus.TABLE_FULL, "no index is free")
+
+
+def has_lost_all_fabrics(store: Store) -> bool:
+    """Whether `store` is of a node whose last fabric is gone, and was not erased since."""
+    return store.get(_LAST_INDEX_KEY) is not None and not store.items(_PREFIX)
 
 
 def _notify(observers: list[Callable[[int], None]], index: int) -> None:

@@ -62,7 +62,16 @@ class FabricsChanged:
     indices: tuple[int, ...]
 
 
-StackEvent: TypeAlias = ServicesChanged | GroupAddressesChanged | FabricsChanged
+@dataclass(frozen=True, slots=True)
+class Abandoned:
+    """The last fabric is gone, and nobody is to be told any more.
+
+    The node is to be started anew with a store in which nothing is left that was made for
+    its fabrics. Until then it lets nobody in.
+    """
+
+
+StackEvent: TypeAlias = ServicesChanged | GroupAddressesChanged | FabricsChanged | Abandoned
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +139,7 @@ class MatterStack:
         """Return when `handle_timer` is to be called, or None."""
         self.sessions = self.layer.sessions
         self.exchanges = exchanges = self.layer.exchanges
-        self.administration = Administration(fabrics, self.sessions, fail_safe, self.window)
+        self.administration = Administration(timers, fabrics, self.sessions, fail_safe, self.window)
         self.secure_channel = SecureChannel(
             exchanges,
             fabrics,
@@ -166,6 +175,7 @@ class MatterStack:
 
     def _observe(self) -> None:
         self.administration.send_farewell = self.interaction.subscriptions.report_to_fabric
+        self.administration.on_abandoned.append(lambda now: self._events.append(Abandoned()))
         self.fabrics.on_added.append(self._on_fabric_changed)
         self.fabrics.on_updated.append(self._on_fabric_changed)
         self.fabrics.on_removed.append(self._on_fabric_removed)

@@ -23,9 +23,9 @@ NOT_PLUGGED_IN, PLUGGED_IN_NO_DEMAND = 0, 1
 class UdpCommissioner(Commissioner):
     """Commissions any number of nodes into its one fabric."""
 
-    def __init__(self, network: UdpNetwork) -> None:
+    def __init__(self, network: UdpNetwork, seed: int = 99) -> None:
         self.network = network
-        self.controller = FakeController(network, ("::1", 0, 0, 0), ("::1", 0, 0, 0))
+        self.controller = FakeController(network, ("::1", 0, 0, 0), ("::1", 0, 0, 0), seed=seed)
         self.client = InteractionClient(self.controller)
         self.authority = self.controller.authority
 

@@ -6,7 +6,14 @@ import asyncio
 import sys
 from pathlib import Path
 
-from evse_node.console import _draw
+import pytest
+
+from evse_node.console import _draw, _wait
+from evse_node.errors import HalError
+from evse_node.hal.interface import HalInbox
+from evse_node.hal.simulated import SimulatedBackend
+from evse_node.node import EvseNode
+from tests.loopback_node import config
 
 
 async def test_a_drawing_that_takes_long_does_not_outlive_the_node() -> None:
@@ -27,3 +34,37 @@ async def test_a_drawing_is_waited_for(tmp_path: Path) -> None:
     async with asyncio.timeout(10):
         await _draw((sys.executable, "-c", command, str(drawn)), asyncio.Event())
     assert drawn.exists()
+
+
+class _Fading(SimulatedBackend):
+    starts = 0
+
+    async def start(self, post: HalInbox) -> None:
+        self.starts += 1
+        if self.starts > 1:
+            raise HalError("the board is gone")
+        await super().start(post)
+
+
+async def test_a_node_that_cannot_begin_anew_ends(tmp_path: Path) -> None:
+    # Or a service manager takes it for running.
+    async with EvseNode(config(tmp_path, control=None), backend=_Fading()) as node:
+        waiting = asyncio.create_task(_wait(node, asyncio.Event()))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        with pytest.raises(HalError):
+            await node.factory_reset()
+        async with asyncio.timeout(10):
+            with pytest.raises(HalError, match="the board is gone"):
+                await waiting
+
+
+async def test_a_node_waits_for_its_signal(tmp_path: Path) -> None:
+    stop = asyncio.Event()
+    async with EvseNode(config(tmp_path, control=None)) as node:
+        waiting = asyncio.create_task(_wait(node, stop))
+        await node.factory_reset()
+        assert not waiting.done()
+        stop.set()
+        async with asyncio.timeout(10):
+            await waiting

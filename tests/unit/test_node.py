@@ -13,7 +13,7 @@ from evse_node.cluster.definition import Value
 from evse_node.cluster.general_diagnostics import HardwareFault
 from evse_node.control.client import ControlError, find_node
 from evse_node.defects import DefectTeller
-from evse_node.hal.interface import FaultDetected, HalInbox, Ratings
+from evse_node.hal.interface import ContactorFeedback, FaultDetected, HalEvent, HalInbox, Ratings
 from evse_node.hal.simulated import SimulatedBackend
 from evse_node.matter.message import PROTOCOL_INTERACTION_MODEL
 from evse_node.node import EvseNode
@@ -128,6 +128,25 @@ async def test_a_factory_reset_keeps_only_what_the_factory_gave(tmp_path: Path) 
         assert kinds(node) == ["_matterc._udp"]
         node.car.plug_in()
         await until(lambda: node.state.state is State.PLUGGED_IN_NO_DEMAND)
+
+
+async def test_a_simulated_contactor_is_open_when_its_backend_has_stopped() -> None:
+    # Or a node that begins anew at once takes it for welded.
+    now, events = 50.0, list[HalEvent]()
+    backend = SimulatedBackend(clock=lambda: now)
+    await backend.start(events.append)
+    backend.plug_in()
+    backend.demand()
+    backend.control_pilot.offer(Milliamps(16_000))
+    backend.contactor.close()
+    now += 0.1
+    backend.advance()
+    assert events[-1] == ContactorFeedback(True)
+    await backend.stop()
+    events.clear()
+    await backend.start(events.append)
+    assert events[0] == ContactorFeedback(False)
+    await backend.stop()
 
 
 async def test_two_resets_at_once_come_one_after_the_other(tmp_path: Path) -> None:

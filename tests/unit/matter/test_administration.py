@@ -4,7 +4,7 @@ from evse_node.matter.administration import Administration
 from evse_node.matter.commissioning import CommissioningWindow, FailSafe, Opener
 from evse_node.matter.crypto import KeyPair
 from evse_node.matter.data_model import AuthMode, Subject
-from evse_node.matter.fabric import FabricTable
+from evse_node.matter.fabric import FabricTable, has_lost_all_fabrics
 from evse_node.matter.fabric_identity import FabricError
 from evse_node.matter.pase import PasscodeVerifier
 from evse_node.matter.session import SecureSession
@@ -32,8 +32,10 @@ class Setup:
             factory_discriminator=3840,
         )
         self.administration = Administration(
-            self.fabrics, self.sessions, self.fail_safe, self.window
+            self.timers, self.fabrics, self.sessions, self.fail_safe, self.window
         )
+        self.told: list[float] = []
+        self.administration.on_abandoned.append(self.told.append)
 
     def add_session(self, auth_mode: AuthMode, fabric_index: int = 0) -> SecureSession:
         session = make_session(Subject(auth_mode, fabric_index), self.sessions.reserve_id())
@@ -203,11 +205,87 @@ def test_removal_of_a_fabric(setup: Setup) -> None:
     assert len(log) == 2
 
 
-def test_the_last_fabric_leaves_a_commissionable_node(setup: Setup) -> None:
+def test_without_its_last_fabric_a_node_lets_nobody_in(setup: Setup) -> None:
     add_fabric(setup.fabrics)
+    setup.window.open_basic(900, NOW, Opener(1, 0xFFF1))
+    assert not setup.fabrics.has_lost_all
     setup.administration.remove_fabric(1, NOW)
-    assert setup.window.commissioning_mode == 1
-    assert setup.store.items("fabric/") == []
+    assert setup.fabrics.has_lost_all
+    assert setup.told == [NOW]
+    assert has_lost_all_fabrics(setup.store)
+    # Also what the last administrator had opened is closed, and nothing opens it again.
+    assert not setup.window.is_open
+    setup.administration.start(NOW + 1.0)
+    setup.timers.run(NOW + 1000.0)
+    assert not setup.window.is_open
+    assert setup.told == [NOW]
+
+
+def test_the_last_answer_is_waited_for(setup: Setup) -> None:
+    add_fabric(setup.fabrics)
+    asking = setup.add_session(AuthMode.CASE, 1)
+    asking.exchanges[1] = object()  # type: ignore[assignment]
+    setup.administration.remove_fabric(1, NOW, asking)
+    assert setup.told == []
+    setup.sessions.remove(asking, NOW + 1.0)
+    assert setup.told == [NOW + 1.0]
+    setup.timers.run(NOW + 10.0)
+    assert setup.told == [NOW + 1.0]
+
+
+def test_the_last_answer_is_not_waited_for_long(setup: Setup) -> None:
+    add_fabric(setup.fabrics)
+    asking = setup.add_session(AuthMode.CASE, 1)
+    asking.exchanges[1] = object()  # type: ignore[assignment]
+    setup.administration.remove_fabric(1, NOW, asking)
+    setup.timers.run(NOW + 5.0)
+    assert setup.told == [NOW + 5.0]
+    setup.sessions.remove(asking, NOW + 6.0)
+    assert setup.told == [NOW + 5.0]
+
+
+def test_who_is_just_commissioning_a_node_loses_it_with_its_last_fabric(setup: Setup) -> None:
+    add_fabric(setup.fabrics)
+    setup.window.open_basic(900, NOW, Opener(1, 0xFFF1))
+    pase = setup.add_session(AuthMode.PASE)
+    setup.window.on_pase_established(pase, NOW)
+    setup.administration.remove_fabric(1, NOW)
+    assert not setup.sessions
+    assert not setup.fail_safe.is_armed
+    assert setup.told == [NOW]
+
+
+def test_a_fabric_that_is_being_added_may_become_the_only_one(setup: Setup) -> None:
+    add_fabric(setup.fabrics)
+    setup.window.open_basic(900, NOW, Opener(1, 0xFFF1))
+    setup.commission()
+    setup.administration.remove_fabric(1, NOW)
+    assert setup.told == []
+    setup.fail_safe.complete(NOW + 10.0)
+    assert [fabric.index for fabric in setup.fabrics] == [2]
+    assert setup.told == []
+    assert not has_lost_all_fabrics(setup.store)
+
+
+def test_a_fabric_that_was_to_take_over_and_failed(setup: Setup) -> None:
+    add_fabric(setup.fabrics)
+    setup.window.open_basic(900, NOW, Opener(1, 0xFFF1))
+    setup.commission()
+    setup.administration.remove_fabric(1, NOW)
+    # A power cut at this point comes to the same.
+    assert has_lost_all_fabrics(setup.store)
+    setup.timers.run(NOW + 60.0)
+    assert setup.told == [NOW + 60.0]
+    assert not setup.window.is_open
+
+
+def test_commissioning_that_fails_abandons_no_node(setup: Setup) -> None:
+    setup.administration.start(NOW)
+    setup.commission()
+    setup.timers.run(NOW + 60.0)
+    assert not setup.fabrics.has_lost_all
+    assert setup.told == []
+    assert setup.window.is_open
 
 
 def test_removal_of_the_fabric_that_holds_the_fail_safe(setup: Setup) -> None:

@@ -1,0 +1,239 @@
+"""A whole node loses its last fabric, and with it all that was made for its fabrics."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from evse_node.cluster.zap import load_definitions
+from evse_node.errors import HalError
+from evse_node.hal.interface import HalInbox
+from evse_node.hal.simulated import SimulatedBackend
+from evse_node.matter.fabric import has_lost_all_fabrics
+from evse_node.matter.tlv import SignedInt, TlvValue, encode
+from evse_node.node import EvseNode
+from evse_node.state_machine.faults import FaultState
+from evse_node.state_machine.names import SupplyState
+from evse_node.state_machine.state import ContactorState
+from evse_node.storage import SqliteStore
+from tests.conversation.test_commissioning import CREDENTIALS
+from tests.conversation.test_real_nodes import UdpCommissioner, config, where
+from tests.interaction_client import Write
+from tests.loopback_node import until
+from tests.udp_network import UdpNetwork
+
+NODE_ID = 7
+_DEFINITIONS = load_definitions()
+# What administrators wrote, where, and what is there on a new node: value, default.
+WRITTEN: dict[tuple[int, str, str], tuple[TlvValue, TlvValue]] = {
+    (0, "Basic Information", "NodeLabel"): ("Carport", ""),
+    (0, "Basic Information", "Location"): ("DE", "XX"),
+    (0, "Basic Information", "LocalConfigDisabled"): (True, False),
+    (0, "Localization Configuration", "ActiveLocale"): ("de-DE", "en-US"),
+    (0, "Time Format Localization", "HourFormat"): (1, 255),
+    (0, "Time Format Localization", "ActiveCalendarType"): (4, 255),
+    (0, "Unit Localization", "TemperatureUnit"): (0, 1),
+    (1, "User Label", "LabelList"): ([{0: "room", 1: "carport"}], []),
+    (1, "Energy EVSE", "UserMaximumChargeCurrent"): (SignedInt(10_000), 80_000),
+    (1, "Energy EVSE", "RandomizationDelayWindow"): (1, 600),
+    (1, "Energy EVSE", "ApproximateEVEfficiency"): (5_000, None),
+}
+# By commands: cluster, command, fields, and the attribute that tells.
+_ZONE: TlvValue = [{0: SignedInt(3600), 1: 0, 2: "Europe/Berlin"}]
+_TARGETS: TlvValue = [{0: 127, 1: [{0: 420, 1: 80}]}]
+_FOREVER = 4_102_444_800 - 946_684_800
+
+
+class Owner(UdpCommissioner):
+    """A commissioner who uses all of the node, not only endpoint 0."""
+
+    def path(self, endpoint: int, cluster: str, name: str) -> tuple[int, int, int]:
+        definition = _DEFINITIONS[cluster]
+        return endpoint, definition.id, definition.attribute(name).id
+
+    def get(self, endpoint: int, cluster: str, name: str) -> TlvValue:
+        path = self.path(endpoint, cluster, name)
+        value: TlvValue = self.client.read(path).value(*path)
+        return value
+
+    def order(self, endpoint: int, cluster: str, name: str, fields: dict[int, TlvValue]) -> object:
+        definition = _DEFINITIONS[cluster]
+        path = (endpoint, definition.id, definition.command(name).id)
+        return self.client.invoke(path, fields, timed_ms=5000)
+
+    def settle_in(self) -> None:
+        """Change whatever an administrator can."""
+        for path, (value, _) in WRITTEN.items():
+            (status,) = self.client.write(Write(self.path(*path), value))
+            assert status == 0, path
+        assert isinstance(self.order(0, "Time Synchronization", "SetTimeZone", {0: _ZONE}), dict)
+        assert self.order(0, "Time Synchronization", "SetDefaultNTP", {0: "ntp.example.org"}) == 0
+        source = {0: {0: NODE_ID + 1, 1: 0}}
+        assert self.order(0, "Time Synchronization", "SetTrustedTimeSource", dict(source)) == 0
+        assert self.order(1, "Energy EVSE", "SetTargets", {0: _TARGETS}) == 0
+        assert self.charge(_FOREVER) == 0
+
+    def charge(self, until: int | None = None) -> object:
+        currents = {1: SignedInt(6_000), 2: SignedInt(16_000)}
+        return self.order(1, "Energy EVSE", "EnableCharging", {0: until, **currents})
+
+    def leave(self) -> None:
+        index = self.get(0, CREDENTIALS, "CurrentFabricIndex")
+        assert self.code(CREDENTIALS, "RemoveFabric", index) == 0
+
+
+@pytest.fixture
+def owner() -> Iterator[Owner]:
+    network = UdpNetwork()
+    yield Owner(network)
+    network.close()
+
+
+async def take_in(owner: Owner, node: EvseNode) -> None:
+    await asyncio.to_thread(owner.take_in, where(node), node.factory.passcode, NODE_ID)
+
+
+def is_new(node: EvseNode) -> bool:
+    return node.is_running and node.stack.window.commissioning_mode == 1
+
+
+async def test_the_next_owner_finds_a_new_node(tmp_path: Path, owner: Owner) -> None:
+    async with EvseNode(config(tmp_path)) as node:
+        codes, unique_id = node.qr_code, node.stack.store.get("basic/unique_id")
+        await take_in(owner, node)
+        defaults = {path: await asyncio.to_thread(owner.get, *path) for path in WRITTEN}
+        assert defaults == {path: default for path, (_, default) in WRITTEN.items()}
+        time = ("TimeZone", "DSTOffset", "TrustedTimeSource", "DefaultNTP")
+        for name in time:
+            path = (0, "Time Synchronization", name)
+            defaults[path] = await asyncio.to_thread(owner.get, *path)
+        await asyncio.to_thread(owner.settle_in)
+        for path, (value, _) in WRITTEN.items():
+            assert await asyncio.to_thread(owner.get, *path) == value
+        await asyncio.to_thread(owner.leave)
+        await until(lambda: is_new(node))
+        assert node.qr_code == codes
+        assert node.stack.store.get("basic/unique_id") != unique_id
+        assert node.state.supply_state is SupplyState.DISABLED
+        assert node.charger.targets == ()
+        owner.controller.forget_resumption()
+        await take_in(owner, node)
+        found = {path: await asyncio.to_thread(owner.get, *path) for path in defaults}
+        assert found == defaults
+        assert await asyncio.to_thread(owner.get, 0, CREDENTIALS, "CurrentFabricIndex") == 1
+
+
+async def test_what_counts_on_counts_on(tmp_path: Path, owner: Owner) -> None:
+    async with EvseNode(config(tmp_path)) as node:
+        await take_in(owner, node)
+        store = node.stack.store
+        number = node.stack.event_log.next_number
+        node.car.plug_in()
+        await until(lambda: node.state.session is not None)
+        session = node.state.session
+        assert session is not None
+        node.stack.node.endpoints[0].clusters[0x33].set(total_operational_hours=77)  # type: ignore[attr-defined]
+        node.stack.store.set("energy/1", encode({0: 5, 1: 5, 2: 0, 3: 0}))
+        await asyncio.to_thread(owner.leave)
+        await until(lambda: is_new(node))
+        assert node.stack.event_log.next_number > number
+        assert node.state.session is not None
+        assert node.state.session.id == session.id
+        assert store.get("energy/1") is not None
+        await take_in(owner, node)
+        diagnostics = (0, "General Diagnostics")
+        assert await asyncio.to_thread(owner.get, *diagnostics, "RebootCount") == 2
+        assert await asyncio.to_thread(owner.get, *diagnostics, "TotalOperationalHours") == 77
+
+
+async def test_charging_ends_with_the_last_fabric(tmp_path: Path, owner: Owner) -> None:
+    async with EvseNode(config(tmp_path)) as node:
+        await take_in(owner, node)
+        assert await asyncio.to_thread(owner.charge) == 0
+        node.car.plug_in()
+        node.car.demand()
+        await until(lambda: node.state.contactor is ContactorState.CLOSED)
+        await asyncio.to_thread(owner.leave)
+        await until(lambda: is_new(node))
+        assert node.state.supply_state is SupplyState.DISABLED
+        assert node.state.contactor is ContactorState.OPEN
+        assert node.car.status()["contactor"] == "open"
+
+
+async def test_a_fault_stays_with_the_charger(tmp_path: Path, owner: Owner) -> None:
+    async with EvseNode(config(tmp_path)) as node:
+        await take_in(owner, node)
+        node.car.fault("GroundFault")
+        await until(lambda: node.state.fault is FaultState.GROUND_FAULT)
+        await asyncio.to_thread(owner.leave)
+        await until(lambda: is_new(node))
+        assert node.state.faults == (FaultState.GROUND_FAULT,)
+        await node.factory_reset()
+        assert node.state.faults == (FaultState.GROUND_FAULT,)
+
+
+async def test_one_of_two_fabrics_takes_nothing_along(tmp_path: Path, owner: Owner) -> None:
+    async with EvseNode(config(tmp_path)) as node:
+        await take_in(owner, node)
+        await asyncio.to_thread(owner.settle_in)
+        assert await asyncio.to_thread(owner.open_window, 34567890) == 0
+        with closing(UdpNetwork()) as network:
+            second = Owner(network, seed=3)
+            await asyncio.to_thread(second.take_in, where(node), 34567890, NODE_ID)
+            stack = node.stack
+            await asyncio.to_thread(second.leave)
+        assert [fabric.index for fabric in node.stack.fabrics] == [1]
+        for path, (value, _) in WRITTEN.items():
+            assert await asyncio.to_thread(owner.get, *path) == value
+        assert node.stack is stack
+
+
+async def test_a_power_cut_after_the_last_answer(tmp_path: Path, owner: Owner) -> None:
+    async with EvseNode(config(tmp_path)) as node:
+        await take_in(owner, node)
+        await asyncio.to_thread(owner.settle_in)
+        assert not has_lost_all_fabrics(node.stack.store)
+    # This is what the store holds when the command is answered: the fabric is gone, nothing else.
+    store = SqliteStore(tmp_path)
+    store.delete("fabric/1")
+    store.commit()
+    assert has_lost_all_fabrics(store)
+    store.close()
+    async with EvseNode(config(tmp_path)) as node:
+        await take_in(owner, node)
+        for path, (_, default) in WRITTEN.items():
+            assert await asyncio.to_thread(owner.get, *path) == default
+        assert node.state.supply_state is SupplyState.DISABLED
+
+
+async def test_a_node_that_cannot_begin_anew_says_so(tmp_path: Path, owner: Owner) -> None:
+    class Fading(SimulatedBackend):
+        starts = 0
+
+        async def start(self, post: HalInbox) -> None:
+            self.starts += 1
+            if self.starts > 1:
+                raise HalError("the board is gone")
+            await super().start(post)
+
+    async with EvseNode(config(tmp_path), backend=Fading()) as node:
+        await take_in(owner, node)
+        await asyncio.to_thread(owner.leave)
+        async with asyncio.timeout(10):
+            with pytest.raises(HalError, match="the board is gone"):
+                await node.wait_failed()
+        assert not node.is_running
+
+
+async def test_a_stop_while_the_node_begins_anew(tmp_path: Path, owner: Owner) -> None:
+    node = EvseNode(config(tmp_path))
+    await node.start()
+    await take_in(owner, node)
+    await asyncio.to_thread(owner.leave)
+    await until(lambda: not node.is_running or is_new(node))
+    await node.stop()
+    assert not node.is_running
