@@ -8,21 +8,52 @@ Nothing that carries mains may be connected: this closes contactors without a ve
 from __future__ import annotations
 
 import argparse
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from evse_node.errors import EvseNodeError
-from evse_node.hal.gpio.board import Board
+from evse_node.hal.gpio.board import HEARTBEAT, Board
 from evse_node.hal.gpio.board_file import load_board
 from evse_node.hal.gpio.drivers import Drivers
 from evse_node.hal.gpio.linux import LinuxDrivers
+from evse_node.hal.gpio.square_wave import SquareWave
+
+
+@contextmanager
+def beating(board: Board, drivers: Drivers) -> Iterator[None]:
+    """Keep the heartbeat going, without which the board opens by itself."""
+    if board.heartbeat is None:
+        yield
+        return
+    line = drivers.open_output(HEARTBEAT, board.heartbeat.line)
+    interval_s = board.heartbeat.interval_ms / 1000
+    wave, halt = SquareWave(HEARTBEAT, line, interval_s, clock=time.monotonic), threading.Event()
+    thread = threading.Thread(target=wave.run, args=(halt,))
+    wave.start()
+    thread.start()
+    try:
+        yield
+    finally:
+        halt.set()
+        thread.join()
+        line.close()
 
 
 def exercise(board: Board, drivers: Drivers, cycles: int, pause_s: float) -> bool:
     """Switch everything `cycles` times; return whether every mirror contact followed."""
+    with beating(board, drivers):
+        return _exercise(board, drivers, cycles, pause_s)
+
+
+def _exercise(board: Board, drivers: Drivers, cycles: int, pause_s: float) -> bool:
     mirrors = [name for name in board.inputs() if name.endswith("mirror contact")]
     inputs = drivers.open_inputs({name: board.inputs()[name] for name in mirrors})
     is_fine = True
     for name, spec in board.outputs().items():
+        if name == HEARTBEAT:
+            continue
         output = drivers.open_output(name, spec)
         mirror = f"{name} mirror contact"
         try:

@@ -7,6 +7,8 @@ import itertools
 import runpy
 import subprocess
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -111,6 +113,19 @@ def test_relay_bench(is_stuck: bool, capsys: pytest.CaptureFixture[str]) -> None
     assert ("DOES NOT FOLLOW" in shown) is is_stuck
     assert electronics.open_count == 0
     assert not any(electronics.coils.values())
+
+
+def test_relay_bench_keeps_the_heartbeat_going(capsys: pytest.CaptureFixture[str]) -> None:
+    """As long as it takes: the board is patient here, because this machine may be busy."""
+    script = runpy.run_path(str(EXAMPLES / "relay_bench.py"))
+    board = load_board("pi-evse-hat")
+    assert board.heartbeat is not None
+    board = replace(board, heartbeat=replace(board.heartbeat, limit_ms=100.0))
+    electronics = SimulatedElectronics(board, time.monotonic)
+    assert script["exercise"](board, electronics, 1, 0.15)
+    assert "contactor 1 1: on, follows" in capsys.readouterr().out
+    assert electronics.open_count == 0
+    assert electronics.lines["heartbeat"] is False
 
 
 def test_charger_toml_shows_every_key() -> None:
