@@ -8,7 +8,9 @@ discoverable fast.
 from __future__ import annotations
 
 import argparse
+import errno
 import gc
+import io
 import json
 import sys
 from collections.abc import Callable, Collection, Mapping
@@ -68,6 +70,7 @@ def main() -> NoReturn:
     # Imports make objects to keep and little garbage; looking for it often takes a tenth of
     # the start, never looking a twentieth of the memory.
     gc.set_threshold(10_000)
+    _print_whatever_comes()
     try:
         arguments, unknown = _parser().parse_known_args()
         if unknown:
@@ -83,7 +86,18 @@ def main() -> NoReturn:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _fail("the output cannot be written: the disk is full", 1)
     sys.exit(0)
+
+
+def _print_whatever_comes() -> None:
+    """Let names of folders and labels of fabrics not fail where their letters cannot be shown."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _fail(message: str, code: int) -> NoReturn:
@@ -224,7 +238,7 @@ def _onboarding(arguments: argparse.Namespace) -> None:
 
     show_codes(str(codes["qr_code"]), str(codes["manual_code"]))
     if command := drawing_command(str(codes["qr_code"])):
-        subprocess.run(command, check=False)
+        subprocess.run(command, check=False, stderr=subprocess.DEVNULL)
     status = node.call("GET", "/status")["node"]
     if is_object(status) and isinstance(fabrics := status["fabrics"], list):
         show(commissioning_line(str(status["commissioning_window"]), len(fabrics)))

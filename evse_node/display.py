@@ -54,7 +54,9 @@ def drawing_command(qr_code: str) -> list[str]:
     It is a process of its own because the library brings HTTP and TLS into memory, which
     a node would then keep for good.
     """
-    if not sys.stdout.encoding.lower().startswith("utf"):
+    # Neither is there an output for every program, nor an encoding for every output.
+    encoding: str | None = getattr(sys.stdout, "encoding", None)
+    if encoding is None or not encoding.lower().startswith("utf"):
         return []
     options = ("--compact", "--border", "2", "--error", "m")
     return [sys.executable, "-m", "segno.cli", *options, qr_code]

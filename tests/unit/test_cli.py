@@ -197,3 +197,24 @@ def test_node_does_without_a_second_openssl() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True
     )
     assert done.stdout == "[]\nruns ssl\n"
+
+
+def test_names_that_cannot_be_shown_are_no_error(tmp_path: Path) -> None:
+    folder = str(tmp_path / "odd\udcff")
+    done = run("paa", "--output", folder, PYTHONIOENCODING="ascii:strict")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "odd\\udcff" in done.stdout
+
+
+def test_a_full_disk_is_one_line() -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "evse_node", "pics"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr == "evse-node: the output cannot be written: the disk is full\n"

@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from evse_node.console import _without_traceback
-from evse_node.display import commissioning_line, window_name
+from evse_node.display import commissioning_line, drawing_command, window_name
 from evse_node.matter.commissioning import WindowStatus
 
 
@@ -35,3 +35,8 @@ def test_a_library_that_cannot_send_gets_one_line(caplog: pytest.LogCaptureFixtu
         logger.warning("cannot send", exc_info=True)
     assert caplog.records[-1].message == "cannot send"
     assert "Traceback" not in caplog.text
+
+
+def test_without_an_output_nothing_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout", None)
+    assert drawing_command("MT:") == []
