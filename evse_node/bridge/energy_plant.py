@@ -7,8 +7,8 @@ to come from the vehicle is a claim on the discharge current, and the word to tu
 Forecasts count on the phases and the current that the vehicle was seen to take; the range
 of the whole appliance is that of the charger, whatever is plugged in.
 
-There is no forecast of discharging, but for a power adjustment that is under way: nobody
-knows how much a vehicle is ready to give.
+Where a vehicle may only be discharged, the forecast says so, with all that its battery has, or
+with a typical amount. Where it may also be charged, it is discharged only by a power adjustment.
 
 Spec: Matter Application Clusters 1.3 "Device Energy Management Cluster"
 """
@@ -19,7 +19,13 @@ from collections.abc import Callable
 from typing import Final
 
 from evse_node.charger import Charger, Snapshot
-from evse_node.energy_management.conditions import Availability, Conditions, Need, Supply
+from evse_node.energy_management.conditions import (
+    Availability,
+    Conditions,
+    Giving,
+    Need,
+    Supply,
+)
 from evse_node.energy_management.forecast import PowerRange
 from evse_node.energy_management.state import NO_ORDERS, Orders
 from evse_node.hal.interface import Ratings
@@ -160,6 +166,7 @@ class ChargerPlant:
             wants_energy=self._wants_energy(snapshot, need),
             need=need,
             start_time=start_time,
+            giving=None if discharge_power is None else self._giving(snapshot),
         )
 
     def _supply(
@@ -199,6 +206,16 @@ class ChargerPlant:
         phases = self._phases
         most, least = self._power_of(back_ma, phases), self._power_of(MINIMUM_OFFER_MA, phases)
         return PowerRange(Milliwatts(-most), Milliwatts(-least))
+
+    def _giving(self, snapshot: Snapshot) -> Giving | None:
+        """Return what is discharged without being asked for."""
+        if snapshot.charging is not None or snapshot.discharging is None:
+            return None
+        vehicle, available_mwh = snapshot.vehicle, None
+        percent, capacity_mwh = vehicle.state_of_charge_percent, vehicle.battery_capacity_mwh
+        if percent is not None and capacity_mwh is not None:
+            available_mwh = MilliwattHours(percent * capacity_mwh // 100)
+        return Giving(snapshot.discharging.until, available_mwh)
 
     def _solar_claim(self) -> Milliamps | None:
         return self._charger.state.charge_limits.claim(LimitSource.SOLAR)

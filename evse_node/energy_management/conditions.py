@@ -86,6 +86,17 @@ class Need:
 
 
 @dataclass(frozen=True, slots=True)
+class Giving:
+    """What the charger draws from the vehicle by itself, where it is only to discharge.
+
+    `until` is when that has to end, `available_mwh` what the battery has; None is not known.
+    """
+
+    until: EpochSeconds | None = None
+    available_mwh: MilliwattHours | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Conditions:
     """The charger and its vehicle now.
 
@@ -93,7 +104,8 @@ class Conditions:
     below zero for one that can discharge.
     `is_connected`: a vehicle is there and may be charged, or discharged. `wants_energy`: as
     far as one can tell, it would take energy that it is offered. `start_time` is when the
-    charger's own schedule begins, None when it does not wait.
+    charger's own schedule begins, None when it does not wait. `giving` is None where the
+    vehicle may be charged, or gives nothing.
     """
 
     availability: Availability
@@ -103,6 +115,7 @@ class Conditions:
     wants_energy: bool = False
     need: Need = Need()
     start_time: EpochSeconds | None = None
+    giving: Giving | None = None
 
 
 @dataclass(frozen=True, slots=True)

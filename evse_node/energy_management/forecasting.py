@@ -11,11 +11,19 @@ from __future__ import annotations
 from itertools import pairwise
 
 from evse_node.energy_management.adjusting import check_opt_out, end_pause
-from evse_node.energy_management.conditions import Moment
+from evse_node.energy_management.conditions import Giving, Moment
 from evse_node.energy_management.forecast import Forecast, PowerRange, Slot, energy_of
 from evse_node.energy_management.names import AdjustmentCause, EndCause, UpdateReason
 from evse_node.energy_management.notices import Notice
-from evse_node.energy_management.planning import Cap, flexible, make_forecast, needed_energy
+from evse_node.energy_management.planning import (
+    Block,
+    Cap,
+    flexible,
+    given_energy,
+    make_forecast,
+    make_giving_forecast,
+    needed_energy,
+)
 from evse_node.energy_management.requests import (
     Constraint,
     ConstraintRequest,
@@ -32,7 +40,9 @@ from evse_node.units import EpochSeconds, MilliwattHours, Milliwatts
 
 def own_forecast(state: EnergyState, epoch_s: EpochSeconds, now: float) -> Forecast | None:
     """Return what the charger intends by itself; a running power adjustment is part of it."""
-    supply = state.conditions.supply
+    supply, giving = state.conditions.supply, state.conditions.giving
+    if giving is not None and supply.discharge_power is not None:
+        return _giving_forecast(state, giving, supply.discharge_power, epoch_s, now)
     power = supply.intended_power if state.adjustment is None else supply.power
     if power is None:
         return None
@@ -50,6 +60,19 @@ def own_forecast(state: EnergyState, epoch_s: EpochSeconds, now: float) -> Forec
     energy_mwh = needed_energy(need, power)
     back = supply.discharge_power
     return make_forecast(0, energy_mwh, start_time, deadline, power, caps, back)
+
+
+def _giving_forecast(
+    state: EnergyState, giving: Giving, power: PowerRange, epoch_s: EpochSeconds, now: float
+) -> Forecast | None:
+    energy_mwh = given_energy(state.conditions.need, giving, power)
+    if not energy_mwh:
+        return None
+    adjusted: Block | None = None
+    if state.adjustment is not None:
+        rest_s = round(state.adjustment.ends_at - now)
+        adjusted = Block(rest_s, state.adjustment.power_mw) if rest_s > 0 else None
+    return make_giving_forecast(energy_mwh, epoch_s, giving.until, power, adjusted)
 
 
 def return_to_own(state: EnergyState) -> EnergyState:

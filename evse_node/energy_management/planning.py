@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from evse_node.energy_management.conditions import Need
+from evse_node.energy_management.conditions import Giving, Need
 from evse_node.energy_management.forecast import (
     Forecast,
     PowerRange,
@@ -64,6 +64,46 @@ def needed_energy(need: Need, power: PowerRange) -> MilliwattHours:
     least_mwh = energy_of(power.maximum_mw, least_s)
     most_mwh = energy_of(power.maximum_mw, _LONGEST_DURATION_S)
     return MilliwattHours(min(max(expected_mwh, least_mwh), most_mwh))
+
+
+def given_energy(need: Need, giving: Giving, power: PowerRange) -> MilliwattHours:
+    """Return what a vehicle is expected to give. What nobody knows is a typical session."""
+    most_mwh = -energy_of(power.minimum_mw, _LONGEST_DURATION_S)
+    if giving.available_mwh is not None:
+        return MilliwattHours(min(giving.available_mwh, most_mwh))
+    least_mwh = -energy_of(power.minimum_mw, _LEAST_DURATION_S)
+    return MilliwattHours(min(max(_TYPICAL_SESSION_MWH + need.charged_mwh, least_mwh), most_mwh))
+
+
+def make_giving_forecast(
+    energy_mwh: int,
+    start_time: EpochSeconds,
+    until: EpochSeconds | None,
+    power: PowerRange,
+    first: Block | None = None,
+) -> Forecast:
+    """Return a forecast of an energy that a vehicle gives with all its power, until a time.
+
+    `first` is what is to be at the beginning. No request can change such a forecast.
+    """
+    blocks: list[Block] = []
+    if first is not None:
+        first_s = min(first.duration_s, duration_for(energy_mwh, -first.power_mw))
+        blocks.append(Block(first_s, first.power_mw))
+        energy_mwh += energy_of(first.power_mw, first_s)
+    if energy_mwh > 0:
+        rest_s = duration_for(energy_mwh, -power.minimum_mw)
+        blocks.append(Block(max(rest_s, _LEAST_PROMISED_S), power.minimum_mw))
+    left_s = None if until is None else max(1, until - start_time)
+    kept: list[Block] = []
+    for block in _merged(blocks):
+        duration_s = block.duration_s if left_s is None else min(block.duration_s, left_s)
+        if duration_s:
+            kept.append(Block(duration_s, block.power_mw))
+        left_s = None if left_s is None else left_s - duration_s
+    end_time = EpochSeconds(start_time + sum(block.duration_s for block in kept))
+    slots = tuple(_slot(piece, 0, power, power) for piece in _split(kept))
+    return Forecast(0, start_time, end_time, end_time, slots)
 
 
 def fill(

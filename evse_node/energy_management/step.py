@@ -198,10 +198,11 @@ def _renew_forecast(state: EnergyState, moment: Moment, epoch_s: EpochSeconds) -
 
 def _grounds(state: EnergyState) -> Grounds:
     """Return what a forecast is made from, save the progress that it makes itself."""
-    conditions = state.conditions
+    conditions, giving = state.conditions, state.conditions.giving
     return (
         conditions.need.deadline,
         conditions.need.goal,
+        None if giving is None else (giving.until, giving.available_mwh is None),
         conditions.supply,
         state.adjustment,
         conditions.start_time,
@@ -222,7 +223,7 @@ def _still_holds(state: EnergyState, power: PowerRange, epoch_s: EpochSeconds) -
     """Tell whether what a request made of the forecast can still be followed."""
     if state.altered_by is None or state.forecast is None or not state.grounds:
         return False
-    if _grounds(state)[:2] != state.grounds[:2]:
-        return False  # the target is another
+    if _grounds(state)[:3] != state.grounds[:3]:
+        return False  # the target is another, or the way that the energy goes
     left = state.forecast.left_at(epoch_s)
     return all(slot.power_mw <= power.maximum_mw for slot in left.slots)

@@ -7,7 +7,12 @@ import pytest
 from evse_node.bridge.evse import evse_settings
 from evse_node.cluster.zap import revision_definitions
 from evse_node.matter.interaction.status import Status
-from evse_node.state_machine.events import Direction, EnableDischarging, LimitClaimed
+from evse_node.state_machine.events import (
+    BatteryReported,
+    Direction,
+    EnableDischarging,
+    LimitClaimed,
+)
 from evse_node.state_machine.limits import LimitSource
 from evse_node.state_machine.names import State
 from evse_node.units import EpochSeconds, Milliamps
@@ -15,6 +20,7 @@ from tests.charger_host import ALL_FEATURES
 from tests.energy_charging import (
     CANCELLED,
     CAUSE_OFFLINE,
+    ENABLE,
     FULL_MW,
     GRID,
     NORMAL_COMPLETION,
@@ -24,16 +30,17 @@ from tests.energy_charging import (
     charging,
     current,
     pause,
+    start_at,
 )
-from tests.energy_host import EnergyHost, as_int
+from tests.energy_host import PFR_MAP, EnergyHost, as_int
 
 LEAST_MW = 1_380_000
 DISCHARGE = EnableDischarging(None, Milliamps(16_000))
 
 
-def discharging() -> EnergyHost:
+def discharging(feature_map: str = PFR_MAP) -> EnergyHost:
     """A car that gives 16 A, where only one direction can be enabled."""
-    host = EnergyHost()
+    host = EnergyHost(feature_map)
     host.charger.handle(DISCHARGE, host.now)
     host.backend.plug_in()
     host.backend.demand()
@@ -71,7 +78,6 @@ class TestOneDirection:
     def test_less_comes_back_for_a_time(self) -> None:
         host = discharging()
         assert options(host) == [(-FULL_MW, -LEAST_MW)]
-        assert host.show("Forecast") is None
         assert adjust(host, -2_300_000, 600, GRID) == Status.SUCCESS
         host.run(10)
         assert current(host) == -10_000
@@ -90,6 +96,107 @@ class TestOneDirection:
         host = discharging()
         assert adjust(host, power, 600) == Status.CONSTRAINT_ERROR
         assert current(host) == -16_000
+
+    def test_the_forecast_is_what_the_battery_has(self) -> None:
+        host = discharging()
+        forecast = host.look()
+        assert (forecast.active, forecast.reason, forecast.earliest) == (0, 0, None)
+        assert forecast.start == pytest.approx(host.epoch_s, abs=10)
+        # 40 % of 60 kWh, in slots of about an hour.
+        assert sum(as_int(slot[12]) for slot in forecast.slots) == pytest.approx(
+            -24_000_000, rel=0.001
+        )
+        assert len(forecast.slots) == 7
+        assert {as_int(slot[9]) for slot in forecast.slots} == {-FULL_MW}
+        assert {(slot[10], slot[11]) for slot in forecast.slots} == {(-FULL_MW, -LEAST_MW)}
+        host.run(3600)
+        again = host.look()
+        assert (again.id, again.active) == (forecast.id, 1)
+        host.run(forecast.end - host.epoch_s + 120)
+        assert current(host) == 0
+        assert host.show("Forecast") is None
+
+    def test_the_forecast_of_a_battery_that_is_nearly_empty(self) -> None:
+        host = discharging()
+        host.backend.set_battery(soc_percent=1)
+        host.run(5)
+        assert adjust(host, -2_300_000, 7200) == Status.SUCCESS
+        (slot,) = host.look().slots
+        # No longer than one percent of 60 kWh lasts.
+        assert (slot[2], slot[9]) == (pytest.approx(939, abs=1), -2_300_000)
+
+    def test_the_forecast_without_a_known_battery(self) -> None:
+        host = discharging()
+        host.backend.set_battery(soc_percent=None)
+        host.charger.handle(BatteryReported(None, None), host.now)
+        forecast = host.look()
+        given_mwh = sum(as_int(slot[12]) for slot in forecast.slots)
+        assert given_mwh == pytest.approx(-20_000_000, rel=0.001)
+
+    def test_the_forecast_ends_with_the_permission(self) -> None:
+        host = discharging()
+        until = EpochSeconds(host.epoch_s + 5400)
+        host.charger.handle(EnableDischarging(until, Milliamps(10_000)), host.now)
+        forecast = host.look()
+        assert (forecast.end, forecast.latest) == (until, until)
+        assert {as_int(slot[9]) for slot in forecast.slots} == {-2_300_000}
+        host.run(5400)
+        assert current(host) == 0
+        host.run(61)
+        assert host.show("Forecast") is None
+
+    def test_the_forecast_shows_an_adjustment(self) -> None:
+        host = discharging()
+        assert adjust(host, -2_300_000, 600) == Status.SUCCESS
+        first, second, *_ = host.look().slots
+        assert (first[2], first[9]) == (600, -2_300_000)
+        assert second[9] == -FULL_MW
+        # What it does not give now, it can give later: 39 % of 60 kWh, rounded down.
+        given_mwh = sum(as_int(slot[12]) for slot in host.look().slots)
+        assert given_mwh == pytest.approx(-23_400_000, rel=0.001)
+        host.run(650)
+        host.expect("PowerAdjustStart")
+        host.expect("PowerAdjustEnd")
+        assert {as_int(slot[9]) for slot in host.look().slots} == {-FULL_MW}
+
+    def test_no_request_changes_the_forecast(self) -> None:
+        host = discharging()
+        host.run(60)
+        before = host.look()
+        assert before.is_pausable is False
+        assert pause(host, 60) == Status.FAILURE
+        assert start_at(host, host.epoch_s + 60) == Status.CONSTRAINT_ERROR
+        change = {0: 0, 1: -LEAST_MW, 2: as_int(before.slots[0][2])}
+        sent = host.manage(
+            "ModifyForecastRequest", forecast_id=before.id, slot_adjustments=[change], cause=GRID
+        )
+        assert sent == Status.CONSTRAINT_ERROR
+        window = {0: host.epoch_s + 60, 1: 600, 2: -FULL_MW, 3: 0}
+        sent = host.manage("RequestConstraintBasedForecast", constraints=[window], cause=GRID)
+        assert sent == Status.FAILURE
+        assert host.manage("CancelRequest") == Status.INVALID_IN_STATE
+        host.run(10)
+        assert host.look().id == before.id
+        assert current(host) == -16_000
+
+    def test_a_start_now_changes_nothing_either(self) -> None:
+        host = discharging()
+        host.invoke("Disable")
+        host.run(61)
+        host.charger.handle(DISCHARGE, host.now)
+        assert start_at(host, host.look().start) == Status.SUCCESS
+        host.run(30)
+        assert current(host) == -16_000
+        # Nor does it hold for what is charged.
+        host.invoke("Disable")
+        host.charger.handle(ENABLE, host.now)
+        host.run(10)
+        assert current(host) == 16_000
+        assert host.look().reason == 0
+
+    def test_a_state_forecast_has_its_own_number(self) -> None:
+        host = discharging("0x7C")
+        assert {slot[8] for slot in host.look().slots} == {2}
 
     def test_a_lower_limit_counts(self) -> None:
         host = discharging()
