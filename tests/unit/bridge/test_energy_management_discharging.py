@@ -118,11 +118,11 @@ class TestOneDirection:
 
     def test_the_forecast_of_a_battery_that_is_nearly_empty(self) -> None:
         host = discharging()
-        host.backend.set_battery(soc_percent=1)
+        host.backend.set_battery(soc_percent=2)
         host.run(5)
         assert adjust(host, -2_300_000, 7200) == Status.SUCCESS
         (slot,) = host.look().slots
-        # No longer than one percent of 60 kWh lasts.
+        # No longer than the percent of 60 kWh lasts that there is, rounded down.
         assert (slot[2], slot[9]) == (pytest.approx(939, abs=1), -2_300_000)
 
     def test_the_forecast_without_a_known_battery(self) -> None:
