@@ -14,6 +14,7 @@ from evse_node.state_machine.effects import (
     EvNotDetected,
     FaultChanged,
     Refused,
+    SessionChanged,
 )
 from evse_node.state_machine.evse import step
 from evse_node.state_machine.faults import FaultState
@@ -88,6 +89,14 @@ def test_unplugging_while_discharging_counts_what_came_back() -> None:
     assert (stopped.state, stopped.energy_discharged_mwh) == (DISCHARGING, 700)
     [gone] = machine.find(EvNotDetected)
     assert gone.energy_discharged_mwh == 700
+
+
+def test_the_sessions_values_are_reported_with_each_turn_of_a_visit() -> None:
+    machine = Machine().charge()
+    for pilot in (B, A, B):
+        machine.put(pilot)
+        assert machine.find(SessionChanged) == [SessionChanged()]
+        machine.take()
 
 
 class TestPermissions:
@@ -431,6 +440,7 @@ class TestReset:
             FaultState.NO_ERROR,
         )
         assert left.charge_limits.claim(LimitSource.CIRCUIT) == 32_000
+        assert left.charge_limits.current_ma == left.discharge_limits.current_ma == 0
         assert not machine.is_closed
 
     def test_session_ids_go_on(self) -> None:
