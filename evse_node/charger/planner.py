@@ -73,16 +73,17 @@ class Planner:
         self._grid = None if grid_meter is None else GridSurplus(grid_meter, self.solar)
         self._memory = memory
         self._utc_ms = utc_ms
+        self._has_sun = True
         self._look_again_at: float | None = None
         self._waits_for_clock_until: float | None = None
 
     def next_deadline(self) -> float | None:
         """Return when to look again (monotonic seconds), or None."""
         moments = [self._look_again_at]
-        if self.solar.is_followed:
+        if self.solar.is_followed and self._has_sun:
             moments.append(self.solar.next_deadline())
-        if self._grid is not None:
-            moments.append(self._grid.next_deadline())
+            if self._grid is not None:
+                moments.append(self._grid.next_deadline())
         return min((moment for moment in moments if moment is not None), default=None)
 
     def observe(self, state: EvseState, values: MeterValues | None, now: float) -> None:
@@ -100,6 +101,7 @@ class Planner:
 
         Without `has_sun`, charging does not follow the sun for now.
         """
+        self._has_sun = has_sun
         utc_ms = self._utc_ms()
         epoch_s = None if utc_ms is None else epoch_s_from_utc_ms(utc_ms)
         permissions = (state.charging, state.discharging)
@@ -154,6 +156,7 @@ class Planner:
     def _solar_claim(self, is_waiting: bool, now: float) -> Milliamps | None:
         if not self.solar.is_followed:
             return None
+        self.solar.forget_old(now)
         schedule = self.schedule
         has_target = schedule.is_followed and schedule.next_charge.target_time is not None
         if has_target and not is_waiting:

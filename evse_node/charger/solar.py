@@ -52,10 +52,14 @@ class SolarFollower:
         self._surplus_mw = max(0, surplus_mw or 0)
         self._valid_until = inf if valid_s is None else now + valid_s
 
-    def claim_ma(self, now: float) -> Milliamps:
-        """Return the limit now: 0 is a pause, everything else at least 6 A."""
+    def forget_old(self, now: float) -> None:
+        """Count on no report any longer than it holds."""
         if now >= self._valid_until:
             self._surplus_mw, self._valid_until = 0, inf
+
+    def claim_ma(self, now: float) -> Milliamps:
+        """Return the limit now: 0 is a pause, everything else at least 6 A."""
+        self.forget_old(now)
         surplus_ma = self._surplus_mw * 1000 // (self._voltage_mv * self.phases)
         if (surplus_ma >= MINIMUM_OFFER_MA) is self._is_on:
             self._doubted_since = None

@@ -42,6 +42,19 @@ def grid_w(host: ChargerHost) -> int:
     return host.backend.board.read_grid_power_mw() // 1000
 
 
+def test_is_not_read_in_a_test(host: ChargerHost) -> None:
+    host.run(20)
+    host.trigger(0x00)
+    host.now += 10
+    host.charger.on_timer(host.now)
+    deadline = host.charger.next_deadline()
+    assert deadline is None or deadline > host.now
+    host.trigger(0x01)
+    deadline = host.charger.next_deadline()
+    assert deadline is not None
+    assert deadline <= host.now + 5
+
+
 def test_nothing_is_left_over(host: ChargerHost) -> None:
     host.backend.set_surplus(-500)
     host.run(600)

@@ -160,6 +160,30 @@ class TestCharger:
         host.run(4 * 3600)
         assert host.backend.status()["soc_percent"] >= 50
 
+    def test_an_old_report_wakes_nobody_while_a_target_is_charged_for(
+        self, host: ChargerHost
+    ) -> None:
+        target = ChargingTarget(11 * 60, 90)
+        host.charger.set_targets([ChargingTargetSchedule(0x7F, (target,))], host.now)
+        host.mode.change_to(BOTH, host.now)
+        host.charger.set_surplus(Milliwatts(3_000_000), host.now, valid_s=30)
+        assert host.charger.snapshot().state is State.PLUGGED_IN_CHARGING
+        for _ in range(40):
+            host.now += 1
+            host.charger.on_timer(host.now)
+            deadline = host.charger.next_deadline()
+            assert deadline is not None
+            assert deadline > host.now
+
+    def test_nor_does_the_sun_in_a_test(self, host: ChargerHost) -> None:
+        host.mode.change_to(SOLAR, host.now)
+        host.charger.set_surplus(Milliwatts(3_000_000), host.now, valid_s=30)
+        host.trigger(0x00)
+        host.now += 100
+        host.charger.on_timer(host.now)
+        deadline = host.charger.next_deadline()
+        assert deadline is None or deadline > host.now
+
     def test_the_sun_does_not_charge_past_the_percentage(self, host: ChargerHost) -> None:
         host.backend.set_battery(soc_percent=49, capacity_mwh=MilliwattHours(10_000_000))
         host.charger.set_targets(
