@@ -158,19 +158,23 @@ def find_next_target(
         day = midnight + timedelta(days=days)
         day_bit = 1 << (day.isoweekday() % 7)
         targets = (
-            target
+            (_instant(day, target), target)
             for schedule in schedules
             if schedule.days & day_bit
             for target in schedule.targets
         )
-        for target in sorted(targets, key=lambda target: target.minutes_past_midnight):
-            # A wall-clock time: whoever changes the clocks in between moves the instant, too.
-            hour, minute = divmod(target.minutes_past_midnight, 60)
-            instant = day.replace(hour=hour, minute=minute).timestamp()
-            epoch_s = EpochSeconds(int(instant) - MATTER_EPOCH_UNIX_S)
+        # By their instants: a time that is skipped comes after the next that is not.
+        for epoch_s, target in sorted(targets, key=lambda pair: pair[0]):
             if epoch_s > now:
                 return epoch_s, target
     return None
+
+
+def _instant(midnight: datetime, target: ChargingTarget) -> EpochSeconds:
+    # A wall-clock time: whoever changes the clocks in between moves the instant, too.
+    hour, minute = divmod(target.minutes_past_midnight, 60)
+    instant = midnight.replace(hour=hour, minute=minute).timestamp()
+    return EpochSeconds(int(instant) - MATTER_EPOCH_UNIX_S)
 
 
 def missing_energy(

@@ -150,6 +150,15 @@ class TestNext:
         found = find_next_target([schedule(0x01, night)], epoch_s(2025, 10, 26, 1, 10), berlin)
         assert found == (epoch_s(2025, 11, 2, 1, 30), night)
 
+    def test_a_time_that_is_skipped_hides_no_other(self) -> None:
+        berlin = ZoneInfo("Europe/Berlin")
+        half_past_two, three = ChargingTarget(2 * 60 + 30, 80), ChargingTarget(3 * 60, 90)
+        week = [schedule(0x01, half_past_two, three)]
+        found = find_next_target(week, epoch_s(2025, 3, 29, 23), berlin)
+        assert found == (epoch_s(2025, 3, 30, 1), three)
+        found = find_next_target(week, epoch_s(2025, 3, 30, 1), berlin)
+        assert found == (epoch_s(2025, 3, 30, 1, 30), half_past_two)
+
     def test_the_zone_decides_the_day(self) -> None:
         auckland = ZoneInfo("Pacific/Auckland")
         now = epoch_s(2025, 6, 11, 13)  # Thursday there
