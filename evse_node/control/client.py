@@ -74,9 +74,12 @@ class ControlClient:
         Raises ControlError.
         """
         # Dear to import, and the node itself needs only the file functions of this module.
-        from http.client import BAD_REQUEST, OK, HTTPConnection, HTTPException
+        from http.client import BAD_REQUEST, OK, HTTPConnection, HTTPException, InvalidURL
 
-        connection = HTTPConnection(self._address.host, self._address.port, timeout=_TIMEOUT_S)
+        try:
+            connection = HTTPConnection(self._address.host, self._address.port, timeout=_TIMEOUT_S)
+        except InvalidURL:
+            raise ControlError(f"{self._address} is no address") from None
         body = None if parameters is None else json.dumps(parameters)
         headers = {} if body is None else {"Content-Type": "application/json"}
         try:
@@ -87,6 +90,8 @@ class ControlClient:
             known = self._folder
             message = f"nobody listens on {self._address}" if known is None else _not_running(known)
             raise ControlError(message) from None
+        except UnicodeError:
+            raise ControlError(f"{self._address} is no address") from None
         except (OSError, HTTPException) as error:
             # What is no HTTP is cited with its end of line.
             raise ControlError(f"{self._address} does not answer: {str(error).strip()}") from None

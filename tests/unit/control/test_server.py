@@ -260,6 +260,12 @@ def test_the_client_tells_who_does_not_answer(tmp_path: Path) -> None:
             ControlClient(address, tmp_path).call("GET", "/status")
 
 
+@pytest.mark.parametrize("host", ["a b", "a..b", "x" * 64])
+def test_the_client_tells_what_is_no_address(host: str) -> None:
+    with pytest.raises(ControlError, match=f"^{host}:1 is no address$"):
+        ControlClient(HostPort(host, 1)).call("GET", "/status")
+
+
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
