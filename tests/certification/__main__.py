@@ -20,6 +20,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from tests.certification import controller
+from tests.certification.node_process import find_faketime
 from tests.certification.results import Result, ResultStore, document
 from tests.certification.run import Bench, run_on_one_device, run_script, share_devices
 from tests.certification.scripts import SCRIPTS, Script, select
@@ -47,6 +48,10 @@ def main() -> int:
     if python is None or not python.exists():
         print("no controller: give --env DIR as it was given to setup", file=sys.stderr)
         return 2
+    faketime = find_faketime() if options.time_scale != 1 else ""
+    if options.time_scale != 1 and not faketime:
+        print("--time-scale needs faketime, which is not installed", file=sys.stderr)
+        return 2
     if reason := why_not():
         print(reason, file=sys.stderr)
         return 2
@@ -57,6 +62,8 @@ def main() -> int:
         options.timeout,
         tuple(options.node_option),
         options.node_log_level,
+        options.time_scale,
+        faketime,
     )
     chosen = select(options.names)
     results: Iterator[Result]
@@ -116,6 +123,14 @@ def _parser() -> argparse.ArgumentParser:
         " one device for each set of node options",
     )
     parser.add_argument("--timeout", type=float, default=1800, help="seconds for each (1800)")
+    parser.add_argument(
+        "--time-scale",
+        type=_scale,
+        default=1,
+        metavar="N",
+        help="let clocks and timers of node and controller run N times as fast (1), for suites"
+        " that wait for hours; needs faketime, and a machine that answers that much sooner",
+    )
     parser.add_argument("--node-option", action="append", default=[], help="for every node")
     parser.add_argument("--node-log-level", default="info")
     parser.add_argument(
@@ -124,6 +139,13 @@ def _parser() -> argparse.ArgumentParser:
         help="write the results stored in --logs, of this run and earlier ones, to docs",
     )
     return parser
+
+
+def _scale(text: str) -> int:
+    scale = int(text)
+    if scale < 1:
+        raise ValueError
+    return scale
 
 
 if __name__ == "__main__":

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,6 +17,37 @@ _START_TIMEOUT_S = 30.0
 _STOP_TIMEOUT_S = 10.0
 
 
+class Pace:
+    """How fast time goes by for some programs: `scale` times as fast, from now on.
+
+    Whenever they begin, all of them have the same time. `library` is that of faketime.
+    """
+
+    def __init__(
+        self, scale: int = 1, library: str = "", clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.scale = scale
+        self._library = library
+        self._clock = clock
+        self._start = clock()
+
+    def prefix(self) -> tuple[str, ...]:
+        """Return what goes before the command of a program that begins now."""
+        if self.scale == 1:
+            return ()
+        ahead_s = (self._clock() - self._start) * (self.scale - 1)
+        # Not the program faketime, which would stay between the command and its signals.
+        return ("env", f"LD_PRELOAD={self._library}", f"FAKETIME=+{ahead_s:.0f} x{self.scale}")
+
+
+def find_faketime() -> str:
+    """Return faketime's library for programs with threads, or "" where it is not installed."""
+    command = ("faketime", "-m", "-f", "+0", "printenv", "LD_PRELOAD")
+    with contextlib.suppress(OSError):
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    return ""
+
+
 class NodeProcess:
     """`evse-node run` with the given options; its state outlives the process.
 
@@ -22,12 +55,18 @@ class NodeProcess:
     """
 
     def __init__(
-        self, hosts: TwoHosts, storage: Path, options: tuple[str, ...], log: BinaryIO
+        self,
+        hosts: TwoHosts,
+        storage: Path,
+        options: tuple[str, ...],
+        log: BinaryIO,
+        pace: Pace,
     ) -> None:
         self._hosts = hosts
         self._storage = storage
         self._options = options
         self._log = log
+        self._pace = pace
         self._process: subprocess.Popen[bytes] | None = None
         self.qr_code = ""
 
@@ -81,6 +120,7 @@ class NodeProcess:
     def _command(self, command: str, *options: str) -> list[str]:
         return self._hosts.command(
             self._hosts.device,
+            *(self._pace.prefix() if command == "run" else ()),
             *(sys.executable, "-m", "evse_node", command, "--storage", str(self._storage)),
             *options,
         )

@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Self
 
 from evse_node import __version__
-from tests.certification.node_process import NodeProcess
+from tests.certification.node_process import NodeProcess, Pace
 from tests.certification.reboot_server import RebootServer
 from tests.certification.results import (
     TIMED_OUT,
@@ -57,6 +57,12 @@ class Bench:
     timeout: float
     node_options: tuple[str, ...]
     node_log_level: str
+    time_scale: int = 1
+    faketime: str = ""
+
+    def pace(self) -> Pace:
+        """Return how time goes by for a device and its controllers."""
+        return Pace(self.time_scale, self.faketime)
 
 
 def current_commit(project: Path = PROJECT) -> str:
@@ -80,11 +86,12 @@ def _git(project: Path, *arguments: str) -> str:
 class Device:
     """A node on one of two hosts, for as long as it is entered, and what a controller knows of it.
 
-    Its log goes to `log`.
+    Its log goes to `log`. Time goes by as `pace` says, on both hosts.
     """
 
-    def __init__(self, options: tuple[str, ...], name: str, log: Path) -> None:
+    def __init__(self, options: tuple[str, ...], name: str, log: Path, pace: Pace) -> None:
         self.options = options
+        self.pace = pace
         self.is_commissioned = False
         self._name = name
         self._log = log
@@ -96,7 +103,7 @@ class Device:
             self.hosts = TwoHosts(self._name)
             closing.callback(self.hosts.close)
             log = closing.enter_context(self._log.open("wb"))
-            self.node = NodeProcess(self.hosts, self.folder / "node", self.options, log)
+            self.node = NodeProcess(self.hosts, self.folder / "node", self.options, log, self.pace)
             closing.callback(self.node.stop)
             self.node.start()
             self._closing = closing.pop_all()
@@ -151,7 +158,8 @@ def run_on_one_device(scripts: Sequence[Script], bench: Bench, number: int) -> I
     logs = bench.store.folder_of(f"one device {number}")
     logs.mkdir(parents=True, exist_ok=True)
     options = node_options(scripts[0], bench)
-    with Device(options, f"cert{os.getpid() % 10000}x{number}", logs / "node.log") as device:
+    name = f"cert{os.getpid() % 10000}x{number}"
+    with Device(options, name, logs / "node.log", bench.pace()) as device:
         for script in scripts:
             yield run_script(script, bench, number, device)
 
@@ -170,6 +178,8 @@ def run_script(script: Script, bench: Bench, number: int, device: Device | None 
     begin = time.monotonic()
     try:
         outcome, reason = _Run(script, bench, logs, number).outcome(device)
+        if bench.time_scale != 1:
+            reason += f", {bench.time_scale} times as fast"
     except (OSError, RuntimeError, subprocess.SubprocessError) as error:
         outcome, reason = "fail", str(error)
     return Result(
@@ -198,7 +208,8 @@ class _Run:
             if device is None:
                 name = f"cert{os.getpid() % 10000}x{self._number}"
                 options = node_options(self._script, self._bench)
-                device = closing.enter_context(Device(options, name, self._logs / "node.log"))
+                node_log = self._logs / "node.log"
+                device = closing.enter_context(Device(options, name, node_log, self._bench.pace()))
             hosts = device.hosts
             is_suite = self._script.kind is Kind.YAML
             if is_suite:
@@ -207,6 +218,7 @@ class _Run:
                 code = subprocess.run(
                     hosts.command(
                         hosts.controller,
+                        *device.pace.prefix(),
                         *(self._suite(device.node) if is_suite else self._python(device)),
                     ),
                     cwd=self._bench.sdk / ("" if is_suite else "src/python_testing"),
