@@ -14,12 +14,13 @@ found by name in the clusters' definitions.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from enum import Enum
 from itertools import compress
 from operator import ne
-from typing import Final, cast
+from typing import Final, TypeVar, cast
 
 from evse_node.charger import Charger, Snapshot
-from evse_node.cluster.definition import ClusterDefinition
+from evse_node.cluster.definition import ClusterDefinition, EnumDefinition
 from evse_node.cluster.energy_evse import EnergyEvse, SessionValues
 from evse_node.cluster.energy_evse_mode import (
     SOLAR_CHARGING,
@@ -50,8 +51,9 @@ from evse_node.state_machine.events import (
     LimitClaimed,
     StartDiagnostics,
 )
+from evse_node.state_machine.faults import FaultState
 from evse_node.state_machine.limits import LimitSource
-from evse_node.state_machine.names import State
+from evse_node.state_machine.names import State, SupplyState
 from evse_node.state_machine.state import EvseSettings, EvseState, Permission
 from evse_node.state_machine.targets import (
     ChargingTarget,
@@ -60,6 +62,8 @@ from evse_node.state_machine.targets import (
     TargetsRefusedError,
 )
 from evse_node.units import EpochSeconds, Milliamps, MilliwattHours
+
+_Member = TypeVar("_Member", bound=Enum)
 
 EVSE: Final = "Energy EVSE"
 EVSE_MODE: Final = "Energy EVSE Mode"
@@ -104,9 +108,9 @@ class EvseBridge:
         self._shown: dict[str, Value] = {}
         self._session_values: tuple[float, EvseState, SessionValues] | None = None
         definition = definitions[EVSE]
-        self._states = definition.enum("StateEnum").values
-        self._supply_states = definition.enum("SupplyStateEnum").values
-        self._faults = definition.enum("FaultStateEnum").values
+        self._states = _numbers(State, definition.enum("StateEnum"))
+        self._supply_states = _numbers(SupplyState, definition.enum("SupplyStateEnum"))
+        self._faults = _numbers(FaultState, definition.enum("FaultStateEnum"))
         self._reasons = definition.enum("EnergyTransferStoppedReasonEnum").values
         self._event_fields = {
             event.name: frozenset(field.key for field in event.fields)
@@ -129,7 +133,7 @@ class EvseBridge:
         self._set_attributes(snapshot)
         for notice in notices:
             self._emit(notice)
-        if any(isinstance(notice, SessionChanged) for notice in notices):
+        if notices and any(isinstance(notice, SessionChanged) for notice in notices):
             self.energy_evse.report(*_SESSION_ATTRIBUTES)
         self._arm_report(snapshot, now)
 
@@ -139,9 +143,9 @@ class EvseBridge:
         if vehicle_id is not None and len(vehicle_id) > _VEHICLE_ID_LENGTH:
             vehicle_id = None
         values: dict[str, Value] = {
-            "state": self._states[snapshot.state.value],
-            "supply_state": self._supply_states[snapshot.supply_state.value],
-            "fault_state": self._faults[snapshot.fault.value],
+            "state": self._states[snapshot.state],
+            "supply_state": self._supply_states[snapshot.supply_state],
+            "fault_state": self._faults[snapshot.fault],
             "charging_enabled_until": _until(snapshot.charging),
             "discharging_enabled_until": _until(snapshot.discharging),
             "circuit_capacity": snapshot.circuit_capacity_ma,
@@ -175,7 +179,7 @@ class EvseBridge:
                 self._record(
                     "EVNotDetected",
                     session_id=notice.session_id,
-                    state=self._states[notice.state.value],
+                    state=self._states[notice.state],
                     session_duration=notice.duration_s,
                     session_energy_charged=notice.energy_charged_mwh,
                     **self._if_v2x(session_energy_discharged=notice.energy_discharged_mwh),
@@ -188,7 +192,7 @@ class EvseBridge:
                 self._record(
                     "EnergyTransferStarted",
                     session_id=notice.session_id,
-                    state=self._states[notice.state.value],
+                    state=self._states[notice.state],
                     maximum_current=notice.maximum_ma if is_charging or not has_both else 0,
                     **self._if_v2x(
                         maximum_discharge_current=0 if is_charging else notice.maximum_ma
@@ -201,7 +205,7 @@ class EvseBridge:
                 self._record(
                     "EnergyTransferStopped",
                     session_id=notice.session_id,
-                    state=self._states[notice.state.value],
+                    state=self._states[notice.state],
                     reason=self._reasons[notice.reason.value],
                     energy_transferred=charged if is_charging or has_both else discharged,
                     **self._if_v2x(energy_discharged=discharged),
@@ -210,9 +214,9 @@ class EvseBridge:
                 self._record(
                     "Fault",
                     session_id=notice.session_id,
-                    state=self._states[notice.state.value],
-                    fault_state_previous_state=self._faults[notice.previous.value],
-                    fault_state_current_state=self._faults[notice.current.value],
+                    state=self._states[notice.state],
+                    fault_state_previous_state=self._faults[notice.previous],
+                    fault_state_current_state=self._faults[notice.current],
                 )
             case RfidRead(uid):
                 self._record("RFID", uid=uid)
@@ -321,6 +325,11 @@ class EvseBridge:
     def _on_mode(self, mode: Mode, now: float) -> None:
         self.charger.follow_schedule(TIME_OF_USE in mode.tags, now)
         self.charger.follow_surplus(SOLAR_CHARGING in mode.tags, now)
+
+
+def _numbers(members: type[_Member], enum: EnumDefinition) -> dict[_Member, int]:
+    """Return the number of each member that this revision of the cluster knows."""
+    return {each: enum.values[each.value] for each in members if each.value in enum.values}
 
 
 def _until(permission: Permission | None) -> Value:

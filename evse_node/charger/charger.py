@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Sequence
+from typing import Final
 
 from evse_node.charger.alarm import Alarm
 from evse_node.charger.hardware import (
@@ -63,6 +64,8 @@ from evse_node.state_machine.events import (
     ContactorReported,
     Direction,
     Disable,
+    EnableCharging,
+    EnableDischarging,
     Event,
     FaultCleared,
     FaultRaised,
@@ -83,6 +86,8 @@ from evse_node.state_machine.targets import (
     merge_targets,
 )
 from evse_node.units import Milliwatts
+
+_COMMANDS: Final = (EnableCharging, EnableDischarging, Disable)
 
 
 class Charger:
@@ -151,7 +156,8 @@ class Charger:
 
     def snapshot(self) -> Snapshot:
         """Return the charger as others may see it now."""
-        state, plan, is_test_mode = self.state, self._schedule.next_charge, self.is_test_mode
+        state, plan = self._steps.state, self._schedule.next_charge
+        is_test_mode = self._is_test_mode
         seen = self._seen
         if seen is None or seen[0] is not state or seen[1] is not plan or seen[2] != is_test_mode:
             snapshot = snapshot_of(state, plan, is_test_mode=is_test_mode)
@@ -202,14 +208,17 @@ class Charger:
 
     def next_deadline(self) -> float | None:
         """Return when `on_timer` wants to be called (monotonic seconds), or None."""
-        machine = next_deadline(self.state)
-        moments = (
-            None if machine is None else machine[0],
+        state = self._steps.state
+        machine = next_deadline(state)
+        earliest = None if machine is None else machine[0]
+        for moment in (
             self._planner.next_deadline(),
-            None if self.is_test_mode else self._watch.next_deadline(self.state),
-            self._memory.next_deadline(self.state),
-        )
-        return min((moment for moment in moments if moment is not None), default=None)
+            None if self._is_test_mode else self._watch.next_deadline(state),
+            self._memory.next_deadline(state),
+        ):
+            if moment is not None and (earliest is None or moment < earliest):
+                earliest = moment
+        return earliest
 
     def on_timer(self, now: float) -> None:
         """Do what is due. May be called at any time."""
@@ -338,7 +347,7 @@ class Charger:
         notices: list[Notice] = []
         refusal: str | None = None
         try:
-            before, plan = self.state, self._schedule.next_charge
+            before, plan = self._steps.state, self._schedule.next_charge
             for event, effects in self._steps.work_off(self._look_at_clock, now):
                 for effect in effects:
                     if isinstance(effect, AnyNotice):
@@ -347,15 +356,15 @@ class Charger:
                         refusal = effect.reason
         finally:
             self._is_busy = False
-        self._memory.save_changes(before, self.state, now, is_test_mode=self.is_test_mode)
-        if not self.is_test_mode:
+        state, is_test_mode = self._steps.state, self._is_test_mode
+        self._memory.save_changes(before, state, now, is_test_mode=is_test_mode)
+        if not is_test_mode:
             self._planner.save()
         self._alarm.set(self.next_deadline())
-        state = self.state
         is_changed = state is not before and is_other_than_by_meter(before, state)
-        is_other_mode = self._is_test_mode is not self._is_told_test_mode
+        is_other_mode = is_test_mode is not self._is_told_test_mode
         if notices or is_changed or is_other_mode or self._schedule.next_charge is not plan:
-            self._is_told_test_mode = self._is_test_mode
+            self._is_told_test_mode = is_test_mode
             snapshot = self.snapshot()
             for observer in self.observers:
                 observer(snapshot, tuple(notices), now)
@@ -363,16 +372,35 @@ class Charger:
 
     def _take_in(self, given: Sequence[Event], now: float) -> None:
         """Queue what happened, between the meter's totals and what the watch has to say."""
-        if self.is_test_mode:
-            self._steps.add((*self._watch.look_quietly(self.state), *given))
+        state, watch = self._steps.state, self._watch
+        if self._is_test_mode:
+            self._steps.add((*watch.look_quietly(state), *given))
         else:
-            first, last = self._watch.look(self.state, now)
-            self._planner.observe(self.state, self._watch.values, now)
+            is_command = len(given) == 1 and isinstance(given[0], _COMMANDS)
+            is_known = is_command and watch.has_just_looked(state, now)
+            first, last = ((), ()) if is_known else watch.look(state, now)
+            self._planner.observe(state, watch.values, now)
             self._steps.add((*first, *given, *last))
 
     def _look_at_clock(self, now: float) -> Event | None:
         """Return what clock, targets and sun bring about."""
-        return self._planner.look(self.state, now, has_sun=not self.is_test_mode)
+        state = self._steps.state
+        if self._is_free_of_plans(state):
+            return None
+        return self._planner.look(state, now, has_sun=not self._is_test_mode)
+
+    def _is_free_of_plans(self, state: EvseState) -> bool:
+        """Tell whether nothing is planned, nor left of a plan: the clock does not matter."""
+        charging, discharging = state.charging, state.discharging
+        return (
+            (charging is None or charging.until is None)
+            and (discharging is None or discharging.until is None)
+            and not state.is_held
+            and LimitSource.SOLAR not in state.charge_limits.claims
+            and not (self._schedule.is_followed or self._schedule.targets)
+            and not self._solar.is_followed
+            and self._planner.next_deadline() is None
+        )
 
     def save(self, now: float) -> None:
         """Put the running session's values into the store; for the end of the program."""

@@ -138,8 +138,8 @@ class ChargerMemory:
             self._record.save_permissions(state)
         if is_stale or state.faults != before.faults:
             self._record.save_faults(state.faults)
-        user_ma = state.charge_limits.claim(LimitSource.USER)
-        if is_stale or user_ma != before.charge_limits.claim(LimitSource.USER):
+        user_ma = state.charge_limits.claims.get(LimitSource.USER)
+        if is_stale or user_ma != before.charge_limits.claims.get(LimitSource.USER):
             self._record.save_user_limit(user_ma)
 
     def next_deadline(self, state: EvseState) -> float | None:
@@ -155,6 +155,6 @@ def _permissions(state: EvseState) -> tuple[object, ...]:
         state.discharging,
         state.minimum_charge_ma,
         state.is_authorized,
-        state.charge_limits.claim(LimitSource.COMMAND),
-        state.discharge_limits.claim(LimitSource.COMMAND),
+        state.charge_limits.claims.get(LimitSource.COMMAND),
+        state.discharge_limits.claims.get(LimitSource.COMMAND),
     )

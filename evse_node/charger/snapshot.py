@@ -87,8 +87,8 @@ class Snapshot:
 
 def snapshot_of(state: EvseState, next_charge: NextCharge, *, is_test_mode: bool) -> Snapshot:
     """Return what others may see of a state and the plan that goes with it."""
-    limits = state.charge_limits
-    limit = limits.lowest
+    limits, outputs = state.charge_limits, state.outputs
+    limit, claims = limits.lowest, limits.claims
     return Snapshot(
         state=state.state,
         supply_state=state.supply_state,
@@ -96,11 +96,11 @@ def snapshot_of(state: EvseState, next_charge: NextCharge, *, is_test_mode: bool
         faults=state.faults,
         charging=state.charging,
         discharging=state.discharging,
-        circuit_capacity_ma=limits.claim(LimitSource.CIRCUIT) or Milliamps(0),
+        circuit_capacity_ma=claims.get(LimitSource.CIRCUIT) or Milliamps(0),
         minimum_charge_ma=state.minimum_charge_ma,
         maximum_charge_ma=limit.current_ma,
         maximum_discharge_ma=state.discharge_limits.current_ma,
-        user_maximum_charge_ma=limits.claim(LimitSource.USER) or Milliamps(0),
+        user_maximum_charge_ma=claims.get(LimitSource.USER) or Milliamps(0),
         limit=limit,
         is_held=state.is_held,
         is_card_awaited=state.is_card_awaited,
@@ -109,10 +109,10 @@ def snapshot_of(state: EvseState, next_charge: NextCharge, *, is_test_mode: bool
         session=state.session,
         meter=state.meter,
         pilot=state.pilot,
-        pilot_output=state.outputs.pilot,
-        offered_ma=state.outputs.offered_ma,
-        contactor=state.outputs.contactor,
-        is_locked=state.outputs.is_locked,
+        pilot_output=outputs.pilot,
+        offered_ma=outputs.offered_ma,
+        contactor=outputs.contactor,
+        is_locked=outputs.is_locked,
         is_test_mode=is_test_mode,
     )
 

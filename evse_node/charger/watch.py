@@ -13,7 +13,7 @@ from typing import Final
 from evse_node.errors import HalError
 from evse_node.hal.interface import EvseBackend, Meter, MeterValues, TemperatureSensor
 from evse_node.records import dataclass
-from evse_node.state_machine.control_pilot import MINIMUM_OFFER_MA, PilotOutput
+from evse_node.state_machine.control_pilot import MINIMUM_OFFER_MA, PilotOutput, PilotState
 from evse_node.state_machine.events import CausesSeen, Event, FaultRaised, LimitClaimed, MeterRead
 from evse_node.state_machine.faults import FaultState
 from evse_node.state_machine.limits import LimitSource
@@ -111,12 +111,19 @@ class Watch:
 
     def next_deadline(self, state: EvseState) -> float | None:
         """Return when to look again (monotonic seconds), or None while nothing can happen."""
-        is_idle = (
+        return None if self._is_idle(state) else self._looked_at + self._settings.interval_s
+
+    def has_just_looked(self, state: EvseState, now: float) -> bool:
+        """Tell whether no vehicle is there, and what was seen no older than while one charges."""
+        is_fresh = now - self._looked_at < self._settings.interval_s
+        return is_fresh and state.pilot is PilotState.A and self._is_idle(state)
+
+    def _is_idle(self, state: EvseState) -> bool:
+        return (
             state.outputs.contactor is ContactorState.OPEN
             and not self._causes
             and self._derated_ma is None
         )
-        return None if is_idle else self._looked_at + self._settings.interval_s
 
     def look(self, state: EvseState, now: float) -> tuple[list[Event], list[Event]]:
         """Return what the meter says first of all, and what follows last of all."""

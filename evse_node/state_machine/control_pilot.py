@@ -24,6 +24,8 @@ class PilotState(Enum):
     E = "E"  # no pilot: short circuit, no power
     F = "F"  # charger not available
 
+    __hash__ = object.__hash__  # see `limits.LimitSource`
+
     @property
     def is_connected(self) -> bool:
         """True when a vehicle is at the pilot (B, C, D)."""

@@ -31,6 +31,9 @@ class FaultState(Enum):
     OVER_TEMPERATURE = "OverTemperature"
     OTHER = "Other"
 
+    # There is one object of each, and they are looked up all the time.
+    __hash__ = object.__hash__
+
 
 ENDED_BY_UNPLUGGING: Final = frozenset(
     {

@@ -222,7 +222,7 @@ class EvseState:
 
     def without_timer(self, *timers: Timer) -> EvseState:
         """Remove deadlines; those that are not set do not matter."""
-        if not any(timer in self.timers for timer in timers):
+        if not self.timers or self.timers.keys().isdisjoint(timers):
             return self
         left = {timer: when for timer, when in self.timers.items() if timer not in timers}
         return replace(self, timers=MappingProxyType(left))
@@ -238,8 +238,9 @@ class EvseState:
 
 def next_deadline(state: EvseState) -> tuple[float, Timer] | None:
     """Return the earliest deadline and its timer, or None when none is pending."""
+    if not state.timers:
+        return None
     return min(
         ((when, timer) for timer, when in state.timers.items()),
         key=lambda pair: pair[0],
-        default=None,
     )

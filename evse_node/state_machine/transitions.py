@@ -36,6 +36,8 @@ class Input(Enum):
     FAULT = "the shown fault changed to a fault"
     FAULT_CLEARED = "no fault is left"
 
+    __hash__ = object.__hash__  # see `limits.LimitSource`
+
 
 _Action: TypeAlias = Callable[[EvseState, float, list[Effect]], EvseState]
 

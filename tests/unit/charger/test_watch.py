@@ -357,3 +357,34 @@ def test_nothing_is_watched_while_nothing_can_happen() -> None:
     assert last == [LimitClaimed(LimitSource.TEMPERATURE, Milliamps(23_000))]
     assert watch.next_deadline(host.charger.state) == 6.0
     assert ChargerSettings().watch == WatchSettings()
+
+
+def test_commands_without_a_vehicle_do_not_read_the_meter_again_and_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    host = ChargerHost()
+    board, reads = host.backend.board, 0
+    read = board.read
+
+    def count() -> MeterValues:
+        nonlocal reads
+        reads += 1
+        return read()
+
+    monkeypatch.setattr(board, "read", count)
+    for _ in range(20):
+        host.charger.handle(ENABLE, host.now)
+        host.charger.handle(Disable(), host.now)
+    assert reads == 0
+    host.now += 1.0
+    host.charger.handle(ENABLE, host.now)
+    assert reads == 1
+    # What is asked for, and what comes with a vehicle, is always new.
+    host.charger.refresh_meter(host.now)
+    assert reads == 2
+    host.charger.handle(Disable(), host.now)
+    host.backend.plug_in()
+    host.backend.demand()
+    reads = 0
+    host.charger.handle(ENABLE, host.now)
+    assert reads > 0
