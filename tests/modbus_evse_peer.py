@@ -82,8 +82,9 @@ class Registers:
     async def async_getValues(  # noqa: N802 - pymodbus's name
         self, device_id: int, func_code: int, address: int, count: int = 1
     ) -> list[int] | ExcCodes:
-        controller, faults = self._find(device_id), self.faults
+        faults = self.faults
         faults.requests += 1
+        controller = self._find(device_id)
         if faults.held is not None:
             held, faults.held = faults.held, None
             await held.wait()

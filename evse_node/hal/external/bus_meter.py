@@ -71,7 +71,8 @@ class BusMeter:
                 _LOGGER.warning("the meter does not answer: %s", error)
             self._is_failing = True
             self._blocks_read = 0
-            self._due_at = now + meter.retry_s
+            # From now on: the attempt itself took its time.
+            self._due_at = self._clock() + meter.retry_s
             return self._values
         if self._is_failing:
             _LOGGER.info("the meter answers again")

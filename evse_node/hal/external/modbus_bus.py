@@ -2,7 +2,7 @@
 
 Modbus RTU does not say which request an answer belongs to. After a failure the connection
 is closed, what still comes is let go by, and only then is the next request sent. An answer
-that does not have the length that was asked for is none.
+to another function, of another length, or to a write elsewhere is none.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ _PURPOSE: Final = "a Modbus EVSE controller"
 
 
 class _Answer(Protocol):
+    function_code: int
+    address: int
+    count: int
     registers: list[int]
     bits: list[bool]
     exception_code: int
@@ -66,6 +69,10 @@ class _Client(Protocol):
     ) -> _Answer | None: ...
 
 
+_READ_FUNCTIONS: Final = {Table.COIL: 1, Table.DISCRETE: 2, Table.HOLDING: 3, Table.INPUT: 4}
+_WRITE_COIL: Final = 5
+_WRITE_REGISTER: Final = 6
+_WRITE_REGISTERS: Final = 16
 _REASONS: Final = {
     1: "it does not know the function",
     2: "it has no such register",
@@ -137,23 +144,34 @@ class ModbusBus:
             case Table.HOLDING:
                 read = client.read_holding_registers
         answer = await self._ask(lambda: read(start, count=count, device_id=unit), unit)
+        self._check(answer.function_code == _READ_FUNCTIONS[block.table], unit)
         is_bits = block.table in (Table.COIL, Table.DISCRETE)
         # Bits come in whole bytes.
         words = [int(bit) for bit in answer.bits[:count]] if is_bits else answer.registers
-        if len(words) != count:
-            self._give_up()
-            raise HalError(f"{self._who(unit)} answers with {len(words)} registers, not {count}")
+        self._check(len(words) == count, unit)
         return list(words)
 
     async def write(self, table: Table, address: int, word: int, unit: int) -> None:
         """Write a coil or a holding register."""
         client = self._client
         if table is Table.COIL:
-            await self._ask(lambda: client.write_coil(address, bool(word), device_id=unit), unit)
+            answer = await self._ask(
+                lambda: client.write_coil(address, bool(word), device_id=unit), unit
+            )
+            told = (answer.function_code, answer.address, *answer.bits)
+            self._check(told == (_WRITE_COIL, address, bool(word)), unit)
         elif self._has_single_writes:
-            await self._ask(lambda: client.write_register(address, word, device_id=unit), unit)
+            answer = await self._ask(
+                lambda: client.write_register(address, word, device_id=unit), unit
+            )
+            told = (answer.function_code, answer.address, *answer.registers)
+            self._check(told == (_WRITE_REGISTER, address, word), unit)
         else:
-            await self._ask(lambda: client.write_registers(address, [word], device_id=unit), unit)
+            answer = await self._ask(
+                lambda: client.write_registers(address, [word], device_id=unit), unit
+            )
+            told = (answer.function_code, answer.address, answer.count)
+            self._check(told == (_WRITE_REGISTERS, address, 1), unit)
 
     async def broadcast(self, start: int, values: Sequence[int], unit: int) -> None:
         """Write holding registers of all who listen to a unit; nobody answers."""
@@ -211,6 +229,11 @@ class ModbusBus:
             if is_sent:
                 self._give_up()
             raise
+
+    def _check(self, is_answer: bool, unit: int) -> None:
+        if not is_answer:
+            self._give_up()
+            raise HalError(f"{self._who(unit)} answers something else than it was asked")
 
     def _give_up(self) -> None:
         self._client.close()

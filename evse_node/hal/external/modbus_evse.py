@@ -29,6 +29,7 @@ from evse_node.units import Milliamps
 
 _LOGGER: Final = logging.getLogger(__name__)
 
+_OPEN: Final = ControllerOrders(must_open=True)
 _INSTEAD: Final = {Target.UNAVAILABLE: Target.OPEN, Target.OPEN: Target.REST}
 
 
@@ -76,7 +77,7 @@ class ModbusEvseLink:
         self._orders: ControllerOrders | None = None
         self._kept: dict[Address, int] = {}
         self._is_kept_known = False
-        self._was_closed = self._has_restarted = False
+        self._was_closed = self._has_restarted = self._has_failed = False
         self._meter = None if evse.meter is None else BusMeter(evse.meter, evse.phases, clock)
 
     @property
@@ -139,6 +140,7 @@ class ModbusEvseLink:
             self._bus = None
         self._orders = None
         self._was_closed = self._has_restarted = self._is_kept_known = False
+        self._has_failed = False
         self._kept.clear()
         self._words.clear()
 
@@ -146,8 +148,8 @@ class ModbusEvseLink:
         """Read the controller, answer what it asks for, and read its meter now and then."""
         chart = self._chart
         await self._read(chart.status_blocks())
-        has_restarted = self._has_forgotten() or self._has_restarted
-        self._has_restarted = False
+        # Kept until a whole status has told it.
+        has_restarted = self._has_restarted = self._has_forgotten() or self._has_restarted
         if not has_restarted:
             await self._answer()
         words = self._words
@@ -165,6 +167,8 @@ class ModbusEvseLink:
         if self._has_asked_anew(pilot, is_closed):
             pilot = PilotState.B
         temperature = chart.temperature
+        meter = None if self._meter is None else await self._meter.read(self._opened())
+        self._has_restarted = False
         return ControllerStatus(
             pilot=pilot,
             is_closed=is_closed,
@@ -175,23 +179,32 @@ class ModbusEvseLink:
                 else None
             ),
             offered_ma=self._offered_ma(),
-            limit_ma=self._current_ma(chart.limit),
-            ampacity_ma=self._current_ma(chart.cable),
+            limit_ma=self._limit_ma(),
+            ampacity_ma=self._ampacity_ma(),
             temperature_millicelsius=None if temperature is None else temperature.milli(words),
-            meter=None if self._meter is None else await self._meter.read(self._opened()),
+            meter=meter,
             has_restarted=has_restarted,
         )
 
     async def apply(self, orders: ControllerOrders) -> None:
         """Write what is not as it is wanted; to open, whatever it is."""
         is_urgent = orders.must_open or orders.is_unavailable
-        if orders == self._orders and not is_urgent:
-            # Said again after it was silent: perhaps it was restarting.
+        is_doubtful = orders == self._orders or self._has_failed or self._has_restarted
+        if is_doubtful and not is_urgent:
+            # Said again, or after it was silent: perhaps it was restarting.
             await self._read(self._chart.status_blocks())
-            self._has_restarted = self._has_restarted or self._has_forgotten()
+            self._has_restarted = self._has_forgotten() or self._has_restarted
+            if self._has_restarted and orders.is_enabled:
+                # That is to be heard of before it may close again.
+                await self._carry_out(_OPEN)
+                return
+        self._has_failed = self._is_kept_known = False
         self._orders = orders
-        self._is_kept_known = False
         self._kept.clear()
+        await self._carry_out(orders)
+
+    async def _carry_out(self, orders: ControllerOrders) -> None:
+        is_urgent = orders.must_open or orders.is_unavailable
         writes = self._wanted(orders)
         if any(write.only_if is not None for write in writes):
             await self._read(self._chart.status_blocks())
@@ -245,7 +258,11 @@ class ModbusEvseLink:
         bus, unit = self._opened(), self._evse.modbus.unit
         address = write.address
         if write.broadcast_unit is None:
-            await bus.write(address.table, address.number, word, unit)
+            try:
+                await bus.write(address.table, address.number, word, unit)
+            except HalError:
+                self._has_failed = True
+                raise
             self._words[address] = word
             return
         words = [0] * write.count
@@ -313,16 +330,28 @@ class ModbusEvseLink:
     async def _read(self, blocks: Iterable[Block]) -> None:
         bus, unit = self._opened(), self._evse.modbus.unit
         for block in blocks:
-            words = await bus.read(block, unit)
+            try:
+                words = await bus.read(block, unit)
+            except HalError:
+                self._has_failed = True
+                raise
             for number, word in enumerate(words, block.start):
                 self._words[Address(block.table, number)] = word
 
-    def _current_ma(self, scale: Scale | None) -> Milliamps | None:
+    def _limit_ma(self) -> Milliamps | None:
+        """Return the highest current that it takes; less than 6 A means none at all."""
+        scale = self._chart.limit
+        current_ma = MAXIMUM_OFFER_MA if scale is None else scale.milli(self._words)
+        return Milliamps(max(0, current_ma)) if current_ma < MAXIMUM_OFFER_MA else None
+
+    def _ampacity_ma(self) -> Milliamps | None:
+        """Return what the cable carries; what no cable carries means that there is none."""
+        scale = self._chart.cable
         if scale is None:
             return None
         current_ma = scale.milli(self._words)
-        is_sense = MINIMUM_OFFER_MA <= current_ma <= MAXIMUM_OFFER_MA
-        return Milliamps(current_ma) if is_sense else None
+        is_cable = MINIMUM_OFFER_MA <= current_ma <= MAXIMUM_OFFER_MA
+        return Milliamps(current_ma) if is_cable else None
 
     def _offered_ma(self) -> Milliamps | None:
         """Return what is set; what was ordered, where the register cannot say it finer."""

@@ -91,8 +91,9 @@ class Scale:
         return round((word / self.steps(words) + self.offset) * 1000)
 
     def word(self, milli: int, words: Mapping[Address, int]) -> int:
-        """Return what to write for a quantity, rounded down."""
-        return int((milli / 1000 - self.offset) * self.steps(words) + 1e-6)
+        """Return what to write for a quantity, rounded down, and never more than fits."""
+        steps = int((milli / 1000 - self.offset) * self.steps(words) + 1e-6)
+        return min(max(steps, 0), self.place.mask)
 
 
 @dataclass(frozen=True, slots=True)

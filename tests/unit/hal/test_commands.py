@@ -7,8 +7,9 @@ import pytest
 from evse_node import cli
 from evse_node.errors import HalError
 from evse_node.hal.commands import safe_off
-from evse_node.hal.external.controller import ExternalController, Pace
+from evse_node.hal.external.controller import ExternalController
 from evse_node.hal.external.modbus_evse import ModbusEvse, ModbusEvseLink
+from evse_node.hal.external.pace import Pace
 from evse_node.hal.external.register_file import load_controller
 from evse_node.hal.gpio import commands
 from evse_node.hal.gpio.board import ModbusSpec

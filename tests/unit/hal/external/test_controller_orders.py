@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from evse_node.hal.external.link import ControllerOrders, ControllerStatus, LinkTraits
-from evse_node.hal.interface import (
-    ContactorFeedback,
-)
+from evse_node.hal.interface import ContactorFeedback
 from evse_node.state_machine.control_pilot import PilotState
 from evse_node.units import Milliamps
 from tests.unit.hal.external.played_link import IDLE, OFFER, PlayedLink, Rig

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 from pymodbus.constants import ExcCodes
@@ -104,6 +104,55 @@ async def test_a_register_that_is_not_there(line: Line) -> None:
         await line.bus.read(Block(Table.HOLDING, 5000, 1), 1)
     with pytest.raises(HalError, match="has no such register"):
         await line.bus.write(Table.HOLDING, 5000, 1, 1)
+
+
+def changed(at: int, byte: int) -> Callable[[bool, bytes], bytes]:
+    """Change one byte of each answer over TCP; 7 is the function."""
+
+    def spoil(is_sending: bool, packet: bytes) -> bytes:
+        return packet[:at] + bytes([byte]) + packet[at + 1 :] if is_sending else packet
+
+    return spoil
+
+
+@pytest.mark.parametrize(
+    ("table", "has_single_writes", "at", "byte"),
+    [
+        (None, False, 7, 4),  # input registers instead of holding ones
+        (Table.HOLDING, False, 9, 0xE9),  # another address
+        (Table.HOLDING, False, 11, 2),  # another count
+        (Table.HOLDING, False, 7, 6),  # another function
+        (Table.HOLDING, True, 9, 0xE9),
+        (Table.HOLDING, True, 11, 15),  # another value
+        (Table.COIL, False, 9, 0x91),
+        (Table.COIL, False, 10, 0),  # off instead of on
+    ],
+)
+async def test_an_answer_to_something_else(
+    table: Table | None, has_single_writes: bool, at: int, byte: int
+) -> None:
+    controller = Phoenix() if table is Table.COIL else SimpleEvse()
+    address = 400 if table is Table.COIL else 1000
+    peer = Peer(controller)
+    await peer.serve_tcp()
+    spec = ModbusSpec(host="127.0.0.1", tcp_port=int(peer.port))
+    bus = ModbusBus(spec, timeout_s=TIMEOUT_S, has_single_writes=has_single_writes, sleep=hardly)
+
+    async def ask() -> None:
+        if table is None:
+            await bus.read(STATUS, controller.unit)
+        else:
+            await bus.write(table, address, 16, controller.unit)
+
+    await ask()
+    await peer.hang_up()
+    peer.spoil = changed(at, byte)
+    await peer.serve_tcp()
+    with pytest.raises(HalError, match="answers something else than it was asked"):
+        await ask()
+    assert bus._stale_until is not None
+    bus.close()
+    await peer.close()
 
 
 async def test_nobody_with_this_unit(line: Line) -> None:

@@ -78,7 +78,7 @@ def test_the_backend() -> None:
     assert backend.meter is not None
     assert backend.proximity_pilot is None
     assert backend.temperature_sensor is None
-    assert create_backend("modbus-evse", SMART).temperature_sensor is not None
+    assert create_backend("modbus-evse", SMART).temperature_sensor is None
     assert create_backend("modbus-evse", {**PHOENIX, "cable": "socket"}).proximity_pilot is not None
 
 

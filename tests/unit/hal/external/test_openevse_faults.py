@@ -10,28 +10,14 @@ import pytest
 from evse_node.errors import HalError
 from evse_node.hal.external.rapi import News
 from evse_node.hal.external.rapi_client import RapiClient
-from evse_node.hal.interface import (
-    ContactorFeedback,
-    FaultDetected,
-    FaultGone,
-    HalEvent,
-    PilotReported,
-)
+from evse_node.hal.interface import ContactorFeedback, FaultDetected, FaultGone, PilotReported
 from evse_node.state_machine.control_pilot import PilotState
 from evse_node.state_machine.faults import FaultState
-from evse_node.units import Milliamps
 from tests.contract.openevse_bench import OpenEvseBench
 from tests.rapi_peer import C, ModelPort, OpenEvseModel, sealed
+from tests.unit.hal.external.openevse_steps import OFFER, charge, told
 
-OFFER = Milliamps(16_000)
 LIMIT_S = 0.02
-
-
-@pytest.fixture
-async def bench() -> OpenEvseBench:
-    made = OpenEvseBench()
-    await made.start()
-    return made
 
 
 async def lose(bench: OpenEvseBench) -> None:
@@ -40,20 +26,6 @@ async def lose(bench: OpenEvseBench) -> None:
         bench.now += 2.5
         bench.model.update()
         await bench.backend.poll()
-
-
-def charge(bench: OpenEvseBench) -> None:
-    bench.plug_in()
-    bench.backend.offer(OFFER)
-    bench.wait(0.5)
-    bench.backend.contactor.close()
-    bench.demand()
-    assert bench.is_powered()
-    bench.events.clear()
-
-
-def told(bench: OpenEvseBench, *kinds: type[HalEvent]) -> list[HalEvent]:
-    return [event for event in bench.events if isinstance(event, kinds)]
 
 
 class TestLost:

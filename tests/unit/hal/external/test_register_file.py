@@ -8,15 +8,7 @@ import pytest
 
 from evse_node.errors import ConfigError
 from evse_node.hal.external.register_file import controller_names, load_controller
-from evse_node.hal.external.registers import (
-    Address,
-    Block,
-    Condition,
-    Place,
-    Scale,
-    Table,
-    Target,
-)
+from evse_node.hal.external.registers import Address, Block, Condition, Place, Scale, Table, Target
 from evse_node.state_machine.control_pilot import PilotState
 from evse_node.state_machine.faults import FaultState
 
@@ -78,7 +70,11 @@ def test_smartevse() -> None:
     chart = load_controller("smartevse")
     assert chart.fallback.after_s == 11
     assert chart.fallback.current_ma == 0
-    assert chart.status_blocks() == [Block(Table.INPUT, 0, 11)]
+    assert chart.status_blocks() == [Block(Table.INPUT, 0, 8)]
+    # In kelvins or degrees Celsius, as the firmware likes.
+    assert chart.temperature is None
+    for with_modem in range(11, 15):
+        assert chart.pilot_states[with_modem] is PilotState.B
 
 
 def test_a_map_of_ones_own(tmp_path: Path) -> None:
@@ -151,6 +147,9 @@ def test_scales() -> None:
     assert scale.milli({address: 1650, mode: 0x80}) == 16_500
     assert scale.word(16_999, {mode: 0}) == 16
     assert scale.word(16_999, {mode: 0x80}) == 1699
+    # Never more than fits, and never less than nothing.
+    assert Scale(Place(address), 1000).word(80_000, {}) == 0xFFFF
+    assert Scale(Place(address), 1, 10).word(6_000, {}) == 0
     kelvin = Scale(Place(address), 1, -273)
     assert kelvin.milli({address: 298}) == 25_000
 
