@@ -11,6 +11,8 @@ from dataclasses import replace
 import pytest
 
 from evse_node.hal.gpio.backend import GpioBackend
+from evse_node.hal.gpio.board import Board
+from evse_node.hal.gpio.board_file import load_board
 from evse_node.hal.interface import (
     CardPresented,
     ContactorFeedback,
@@ -38,8 +40,9 @@ class Hanging(SimulatedElectronics):
 
 
 class Running:
-    def __init__(self) -> None:
-        self.electronics = Hanging(replace(bench_board(), lock=None), time.monotonic)
+    def __init__(self, board: Board | None = None) -> None:
+        board = board or replace(bench_board(), lock=None)
+        self.electronics = Hanging(board, time.monotonic)
         self.electronics.release = threading.Event()
         self.backend = GpioBackend(
             self.electronics.board, self.electronics, service_manager=ServiceManager({})
@@ -118,6 +121,32 @@ async def test_a_meter_that_hangs_keeps_nothing_up(running: Running) -> None:
     running.electronics.vehicle = PilotState.B
     took_s = await running.until(lambda: not any(running.electronics.coils.values()))
     assert took_s < 0.1
+
+
+@pytest.mark.parametrize("part", ["heartbeat", "adc"])
+async def test_a_board_with_a_heartbeat_opens_by_itself(part: str) -> None:
+    """With threads: one that hangs while it beats, and one that hangs while it measures."""
+    board = load_board("pi-evse-hat")
+    assert board.heartbeat is not None
+    patient = replace(board.heartbeat, interval_ms=5.0, limit_ms=400.0)  # a test's machine is busy
+    running = Running(replace(board, watchdog=None, heartbeat=patient))
+    await running.backend.start(running.events.append)
+    parts = running.backend._open_parts
+    try:
+        await running.charge()
+        await asyncio.sleep(0.5)
+        assert running.electronics.is_powered()
+        if part == "adc":
+            parts.gate.try_open = lambda: False  # type: ignore[method-assign]
+            parts.sampler._open_contactor = lambda: False
+        running.electronics.failing.add(f"hang {part}")
+        await running.until(lambda: not running.electronics.is_powered(), 2.5)
+        if part == "heartbeat":
+            await running.until(lambda: FaultDetected(FaultState.GROUND_FAULT) in running.events)
+    finally:
+        running.electronics.release.set()
+        await running.backend.stop()
+    assert running.electronics.open_count == 0
 
 
 async def test_a_card(running: Running) -> None:
