@@ -49,6 +49,7 @@ def open_spi(bus: int, chip_select: int, speed_hz: int, purpose: str) -> SpiBus:
         device.max_speed_hz = speed_hz
         device.mode = 0
     except OSError as error:
+        device.close()
         raise HalError(
             f"/dev/spidev{bus}.{chip_select}: {error.strerror} (dtparam=spi=on; group spi)"
         ) from None

@@ -106,6 +106,7 @@ def _board(top: TomlTable) -> Board:
     )
     top.finish()
     _check_lines(top, board)
+    _check_buses(top, board)
     return board
 
 
@@ -138,6 +139,27 @@ def _check_lines(top: TomlTable, board: Board) -> None:
             raise ConfigError(
                 f"{top.file}: line {spec.line!r} is wired twice: {other}, and {purpose}"
             )
+
+
+def _check_buses(top: TomlTable, board: Board) -> None:
+    """Refuse two parts at one address: each would read the other's answers."""
+    seen: dict[tuple[str, int, int], str] = {}
+
+    def note(part: str, kind: str, bus: int, address: int) -> None:
+        other = seen.setdefault((kind, bus, address), part)
+        if other != part:
+            at = f"address 0x{address:02x}" if kind == "i2c" else f"chip select {address}"
+            raise ConfigError(f"{top.file}: {other} and {part} are both at {at} of {kind} {bus}")
+
+    adc, rfid, thermometer = board.adc, board.rfid, board.temperature
+    note("adc", "i2c" if adc.kind.is_on_i2c else "spi", adc.bus, adc.address)
+    if rfid is not None and rfid.kind is not RfidKind.PN532_UART:
+        note("rfid", "spi" if rfid.kind is RfidKind.MFRC522 else "i2c", rfid.bus, rfid.address)
+    if thermometer is not None and thermometer.kind in (
+        TemperatureKind.TMP102,
+        TemperatureKind.LM75,
+    ):
+        note("temperature", "i2c", thermometer.bus, thermometer.address)
 
 
 def _ratings(table: TomlTable | None, contactor_timeout_s: float) -> Ratings:

@@ -38,6 +38,7 @@ from evse_node.state_machine.proximity_pilot import ampacity
 _TOLERANCE_MV: Final = 1_500
 _RELEASE_S: Final = 0.1
 _PAUSES: Final = 200
+_NO_PERSISTENCE: Final = "pinctrl_bcm2835.persist_gpio_outputs=n"
 _BOOT_CONFIG: Final = Path("/boot/firmware/config.txt")
 
 
@@ -79,8 +80,8 @@ def examine(board: Board, drivers: Drivers, boot_config: Path = _BOOT_CONFIG) ->
 def _try(part: str, look: Callable[[], str]) -> Check:
     try:
         return Check(part, True, look())
-    except (EvseNodeError, OSError) as error:
-        return Check(part, False, str(error))
+    except Exception as error:
+        return Check(part, False, str(error) or repr(error))
 
 
 def _output(drivers: Drivers, name: str, spec: LineSpec) -> str:
@@ -245,6 +246,9 @@ def _boot(file: Path) -> Check:
     for line in file.read_text(errors="replace").splitlines():
         if "strict_gpiod" in line.partition("#")[0]:
             return Check("kernel", True, f"strict_gpiod is set in {file}")
+    command_line = file.with_name("cmdline.txt")
+    if command_line.exists() and _NO_PERSISTENCE in command_line.read_text(errors="replace"):
+        return Check("kernel", True, f"{_NO_PERSISTENCE} is set in {command_line}")
     return Check(
         "kernel",
         False,

@@ -259,6 +259,9 @@ class ModbusRegisters:
         except self._error as error:
             client.close()
             raise HalError(f"unit {self._unit} on {self._where}: {error}") from None
+        except OSError:
+            client.close()
+            raise
         if answer.isError():
             raise HalError(f"unit {self._unit} on {self._where} refuses: {answer}")
         return answer.registers

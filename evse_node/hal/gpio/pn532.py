@@ -7,6 +7,7 @@ checksum, 00. The chip acknowledges each command with 00 00 FF 00 FF 00, then an
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from evse_node.errors import HalError
@@ -114,13 +115,19 @@ class SerialPort(Protocol):
 
 
 class UartLink:
-    """115200 baud."""
+    """115200 baud. A port that fails is opened anew: an adapter on USB may have been pulled."""
 
-    def __init__(self, port: SerialPort) -> None:
+    def __init__(self, port: SerialPort, reopen: Callable[[], SerialPort]) -> None:
         self._port = port
+        self._reopen = reopen
+        self._has_failed = False
 
     def wake(self) -> None:
         """A long preamble wakes the chip."""
+        if self._has_failed:
+            self._port.close()
+            self._port = self._reopen()
+        self._has_failed = True  # until the chip has answered
         self._port.write(b"\x55\x55" + bytes(14))
         self._port.reset_input_buffer()
 
@@ -140,6 +147,7 @@ class UartLink:
             if not byte:
                 return b""
             window = (window + byte)[-3:]
+        self._has_failed = False
         head = self._port.read(2)
         if len(head) < 2 or head in (b"\x00\xff", b"\xff\x00"):
             return window + head + self._port.read(1)

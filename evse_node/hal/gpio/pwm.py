@@ -18,10 +18,7 @@ _EXPORT_LIMIT_S: Final = 1.0
 
 
 def find_pwm_chip(spec: PwmSpec, folder: Path = PWM_CLASS) -> Path:
-    """Return the chip whose device has one of the names. Raises HalError that says what there is.
-
-    A name is the device's own, or its beginning: an address without the driver's suffix.
-    """
+    """Return the chip whose device has one of the names. Raises HalError: what there is."""
     there: dict[str, Path] = {}
     for chip in sorted(folder.glob("pwmchip*")):
         device = (chip / "device").resolve().name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from types import ModuleType
 from typing import Protocol, cast
 
@@ -64,9 +65,14 @@ def open_card_source(spec: RfidSpec) -> CardSource:
         case RfidKind.PN532_I2C:
             return Pn532(I2cLink(SmbusTransfers(spec.bus, spec.address)))
         case RfidKind.PN532_UART:
-            serial = load_extra("serial", "a PN532 on a serial port")
-            try:
-                port = cast(SerialPort, serial.Serial(spec.port, _BAUD, timeout=0.1))
-            except OSError as error:  # SerialException is one
-                raise HalError(f"{spec.port}: {error}") from None
-            return Pn532(UartLink(port))
+            reopen = partial(open_serial, spec.port)
+            return Pn532(UartLink(reopen(), reopen))
+
+
+def open_serial(name: str) -> SerialPort:
+    """Open a serial port for a PN532. Raises HalError."""
+    serial = load_extra("serial", "a PN532 on a serial port")
+    try:
+        return cast(SerialPort, serial.Serial(name, _BAUD, timeout=0.1))
+    except OSError as error:  # SerialException is one
+        raise HalError(f"{name}: {error}") from None

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from evse_node.errors import EvseNodeError
 from evse_node.hal.gpio.board import Board
 from evse_node.hal.gpio.drivers import Drivers
 
@@ -27,8 +26,8 @@ def make_safe(board: Board, drivers: Drivers) -> list[SafeStep]:
         problem = ""
         try:
             drivers.open_output(name, spec).close()
-        except (EvseNodeError, OSError) as error:
-            problem = str(error)
+        except Exception as error:
+            problem = str(error) or repr(error)
         steps.append(SafeStep(name, problem))
     problem = ""
     try:
@@ -37,7 +36,7 @@ def make_safe(board: Board, drivers: Drivers) -> list[SafeStep]:
             pwm.disable()
         finally:
             pwm.close()
-    except (EvseNodeError, OSError) as error:
-        problem = str(error)
+    except Exception as error:
+        problem = str(error) or repr(error)
     steps.append(SafeStep("pilot", problem))
     return steps

@@ -16,6 +16,8 @@ from evse_node.hal.gpio.sampler import PilotSampler, is_close_to
 from evse_node.state_machine.control_pilot import PilotOutput, PilotState
 
 _STEP_LIMIT_S: Final = 1.0
+# A pulse and two moments of quiet, each seen by a loop that may be late.
+_LATCH_LIMIT_S: Final = 3.0
 _LOOKS: Final = 3
 _TOLERANCE_MV: Final = 1_500
 
@@ -81,7 +83,12 @@ class SelfCheck:
                 return None
         except Exception as error:
             return str(error) or repr(error)
-        return step.value if now - self._began_at > _STEP_LIMIT_S else None
+        return step.value if now - self._began_at > self._limit_s(step) else None
+
+    def _limit_s(self, step: _Step) -> float:
+        has_latch = self._rcd is not None and self._rcd.can_reset
+        is_quick = not has_latch or step in (_Step.STATE_F, _Step.X1)
+        return _STEP_LIMIT_S if is_quick else _LATCH_LIMIT_S
 
     def end(self) -> None:
         """Leave the RCD's inputs inactive, whatever happened. May raise."""

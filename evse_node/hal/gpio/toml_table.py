@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import tomllib
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from evse_node.errors import ConfigError
+from evse_node.toml_file import read_toml
 
 
 def load_toml(file: Path) -> TomlTable:
     """Read a whole file. Raises ConfigError when it cannot be read or is not TOML."""
-    try:
-        content = tomllib.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{file}: cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"{file}: is not UTF-8 text") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{file}: not TOML: {error}") from None
-    return TomlTable(content, str(file), "")
+    return TomlTable(read_toml(file), str(file), "")
 
 
 class TomlTable:
@@ -118,6 +111,8 @@ class TomlTable:
             first, second = item
             for number in item:
                 if isinstance(number, bool) or not isinstance(number, int | float):
+                    raise self.wrong(key, value, right)
+                if not math.isfinite(number):
                     raise self.wrong(key, value, right)
             found.append((first, second))
         return found

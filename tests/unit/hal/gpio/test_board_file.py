@@ -148,6 +148,19 @@ def test_a_small_board_is_enough(tmp_path: Path) -> None:
         (("[4095, 15000]", "[0, 15000]"), "two different points"),
         (("[[0, -15000], [4095, 15000]]", "[0, 1]"), "pilot.calibration"),
         (('"mcp3208"', '"ads1115"'), "low-channel is missing: an ads1115 is too slow"),
+        (("[4095, 15000]", "[nan, 15000]"), "pilot.calibration: [[0, -15000], [nan, 15000]]"),
+        (("[4095, 15000]", "[inf, 15000]"), "cannot be used: give pairs of numbers"),
+        (
+            ("[adc]", '[rfid]\nkind = "mfrc522"\nchip-select = 0\n[adc]'),
+            "adc and rfid are both at chip select 0 of spi 0",
+        ),
+        (
+            (
+                "[adc]",
+                '[rfid]\nkind = "pn532-i2c"\n[temperature]\nkind = "lm75"\naddress = 36\n[adc]',
+            ),
+            "rfid and temperature are both at address 0x24 of i2c 1",
+        ),
         (("[adc]", "[extra]\n[adc]"), "extra: no such key"),
         (("17 }", "17 }\nfeedback = { line = 17 }"), "line 17 is wired twice"),
         (("[adc]", '[[button]]\nline = 3\naction = "card"\nuid = "xy"\n[adc]'), "button[1].uid"),

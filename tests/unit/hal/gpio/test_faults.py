@@ -360,6 +360,25 @@ class TestSelfTest:
         bench = self.start("adc")
         assert FaultDetected(OTHER) in bench.events
 
+    @pytest.mark.parametrize("part", ["pwm", "adc"])
+    def test_a_failure_without_words_is_no_success(
+        self, part: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        bench = GpioBench()
+        bench.backend.attach(bench.events.append)
+        parts = bench.backend._open_parts
+
+        def fail(*arguments: object) -> None:
+            raise TimeoutError
+
+        if part == "pwm":
+            monkeypatch.setattr(parts.pwm, "drive", fail)
+        else:
+            monkeypatch.setattr(parts.sampler, "expect", fail)
+        bench.wait(0.5)
+        assert parts.check.failure == "TimeoutError()"
+        assert FaultDetected(OTHER) in bench.events
+
     def test_an_rcd_that_does_not_trip(self) -> None:
         bench = GpioBench()
         bench.electronics.failing.add("RCD test")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import socket
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from evse_node.errors import ConfigError, HalError
-from evse_node.hal.gpio import commands
+from evse_node.hal.gpio import adc, commands
 from evse_node.hal.gpio.adc import Ads1115, Mcp3x08
-from evse_node.hal.gpio.board import AdcKind, AdcSpec, PwmSpec, WatchdogSpec
+from evse_node.hal.gpio.board import AdcKind, AdcSpec, LineSpec, PwmSpec, WatchdogSpec
 from evse_node.hal.gpio.doctor import examine, wiring
 from evse_node.hal.gpio.extras import load_extra
 from evse_node.hal.gpio.pwm import SysfsPwm, find_pwm_chip
@@ -20,7 +21,7 @@ from evse_node.hal.gpio.watchdog import KernelWatchdog, Watchdogs
 from evse_node.hal.service_manager import ServiceManager
 from evse_node.state_machine.control_pilot import PilotState
 from tests.contract.gpio_bench import GpioBench, bench_board
-from tests.gpio_electronics import SimulatedElectronics
+from tests.gpio_electronics import SimulatedElectronics, SimulatedOutput
 
 
 @dataclass
@@ -56,6 +57,27 @@ def test_mcp(kind: AdcKind, channel: int, sent: list[int], answer: list[int], ra
 def test_a_floating_spi_bus_is_no_reading(kind: AdcKind) -> None:
     with pytest.raises(HalError, match="no converter answers"):
         Mcp3x08(Spi([0xFF, 0xFF, 0xFF]), AdcSpec(kind, 0, 0)).read(0)
+
+
+def test_an_spi_device_that_takes_no_settings_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    class SpiDev:
+        closed = 0
+
+        def open(self, bus: int, chip_select: int) -> None:
+            pass
+
+        def __setattr__(self, name: str, value: int) -> None:
+            raise OSError(22, "Invalid argument")
+
+        def close(self) -> None:
+            SpiDev.closed += 1
+
+    module = ModuleType("spidev")
+    module.SpiDev = SpiDev  # type: ignore[attr-defined]
+    monkeypatch.setattr(adc, "load_extra", lambda name, purpose: module)
+    with pytest.raises(HalError, match=r"/dev/spidev0\.1: Invalid argument"):
+        adc.open_spi(0, 1, 1_000_000, "a test")
+    assert SpiDev.closed == 1
 
 
 @dataclass
@@ -212,6 +234,36 @@ def test_safe_off_goes_on_after_a_failure(electronics: SimulatedElectronics, bro
     assert (electronics.duty_permille == 0) is (broken != "open pwm")
 
 
+def fail_oddly(*arguments: object) -> None:
+    raise ValueError
+
+
+def test_safe_off_goes_on_after_a_failure_of_any_kind(electronics: SimulatedElectronics) -> None:
+    electronics.coils = {"contactor 1": True, "contactor 2": True}
+    electronics.duty_permille = 533
+    electronics.open_inputs = fail_oddly  # type: ignore[method-assign,assignment]
+    opened = electronics.open_output
+
+    def open_output(name: str, spec: LineSpec) -> SimulatedOutput:
+        if name == "contactor 1":
+            raise ValueError
+        return opened(name, spec)
+
+    electronics.open_output = open_output  # type: ignore[method-assign]
+    steps = make_safe(electronics.board, electronics)
+    assert [step for step in steps if step.problem] == [("contactor 1", "ValueError()")]
+    assert not electronics.coils["contactor 2"]
+    electronics.open_pwm = fail_oddly  # type: ignore[method-assign,assignment]
+    assert make_safe(electronics.board, electronics)[-1] == ("pilot", "ValueError()")
+
+
+def test_the_doctor_goes_on_after_a_failure_of_any_kind(electronics: SimulatedElectronics) -> None:
+    electronics.open_meter = fail_oddly  # type: ignore[method-assign,assignment]
+    checks = {check.part: check for check in examine(electronics.board, electronics)}
+    assert (checks["meter"].is_fine, checks["meter"].text) == (False, "ValueError()")
+    assert checks["thermometer"].is_fine
+
+
 def test_the_doctor_finds_nothing_wrong(electronics: SimulatedElectronics) -> None:
     checks = list(examine(electronics.board, electronics))
     assert [check for check in checks if not check.is_fine] == []
@@ -267,6 +319,18 @@ def test_the_doctor_reads_the_boot_configuration(
     file.write_text(text)
     last = list(examine(electronics.board, electronics, file))[-1]
     assert (last.part, last.is_fine) == ("kernel", is_fine)
+
+
+def test_the_doctor_knows_the_other_way_on_older_models(
+    electronics: SimulatedElectronics, tmp_path: Path
+) -> None:
+    file = tmp_path / "config.txt"
+    file.write_text("dtparam=spi=on\n")
+    (tmp_path / "cmdline.txt").write_text(
+        "root=PARTUUID=1-02 pinctrl_bcm2835.persist_gpio_outputs=n rootwait\n"
+    )
+    last = list(examine(electronics.board, electronics, file))[-1]
+    assert (last.part, last.is_fine) == ("kernel", True)
 
 
 def test_the_wiring_table() -> None:

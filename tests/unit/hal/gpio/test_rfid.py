@@ -103,7 +103,8 @@ class I2c:
 class TestPn532:
     def make(self, bus: str) -> tuple[Pn532, Chip]:
         chip = Chip()
-        return Pn532(UartLink(Serial(chip)) if bus == "uart" else I2cLink(I2c(chip))), chip
+        link = I2cLink(I2c(chip)) if bus == "i2c" else UartLink(Serial(chip), lambda: Serial(chip))
+        return Pn532(link), chip
 
     @pytest.mark.parametrize("uid", [UID_4, UID_7])
     def test_reads_a_card(self, bus: str, uid: bytes) -> None:
@@ -123,6 +124,42 @@ class TestPn532:
         chip.commands.clear()
         assert reader.poll() is None
         assert chip.commands == [0x14, 0x32, 0x4A]
+
+
+def test_a_port_that_was_pulled_is_opened_anew() -> None:
+    """An adapter on USB: the old descriptor is dead, the new device may take its time."""
+
+    class Pulled(Serial):
+        is_closed = False
+
+        def write(self, data: bytes) -> int:
+            raise OSError(5, "gone")
+
+        def close(self) -> None:
+            self.is_closed = True
+
+    chip, tries = Chip(), list[int]()
+    chip.uid = UID_4
+
+    def reopen() -> Serial:
+        tries.append(1)
+        if len(tries) == 1:
+            raise HalError("/dev/ttyUSB0 is not there")
+        return Serial(chip)
+
+    port = Serial(chip)
+    reader = Pn532(UartLink(port, reopen))
+    assert reader.poll() == UID_4
+    port.__class__ = Pulled
+    for _ in range(2):
+        with pytest.raises(OSError, match="gone"):
+            reader.poll()
+    assert not tries
+    with pytest.raises(HalError, match="is not there"):
+        reader.poll()
+    assert port.is_closed  # type: ignore[attr-defined]
+    assert [reader.poll(), reader.poll()] == [UID_4] * 2
+    assert len(tries) == 2
 
 
 def test_frames() -> None:
