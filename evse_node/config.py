@@ -9,7 +9,6 @@ if wrong, the same line.
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Mapping
 from dataclasses import field, fields
 from pathlib import Path
@@ -19,6 +18,7 @@ from evse_node.errors import ConfigError
 from evse_node.records import dataclass
 from evse_node.setting_values import HostPort
 from evse_node.settings import ENVIRONMENT_PREFIX, SETTINGS
+from evse_node.toml_file import read_toml
 
 DEFAULT_PORT: Final = 5540
 TEST_VENDOR_ID: Final = 0xFFF1
@@ -115,7 +115,7 @@ def load_config(
     environment = os.environ if environment is None else environment
     if file is None and environment.get(ENVIRONMENT_PREFIX + "CONFIG"):
         file = Path(environment[ENVIRONMENT_PREFIX + "CONFIG"])
-    table = _read_toml(file) if file is not None else {}
+    table = _read_file(file) if file is not None else {}
     chosen: dict[str, object] = {}
     for setting in SETTINGS:
         flag = flags.get(setting.key)
@@ -130,18 +130,10 @@ def load_config(
     return NodeConfig(**cast("dict[str, Any]", chosen))
 
 
-def _read_toml(file: Path) -> dict[str, object]:
-    try:
-        table = tomllib.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{file}: cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"{file}: is not UTF-8 text") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{file}: not TOML: {error}") from None
+def _read_file(file: Path) -> dict[str, object]:
     known = {setting.key for setting in SETTINGS}
     result: dict[str, object] = {}
-    for name, value in table.items():
+    for name, value in read_toml(file).items():
         key = name.replace("_", "-")
         if key == "hal" and isinstance(value, dict):
             result["hal"] = value

@@ -7,7 +7,6 @@ over, so that one overlay serves several revisions; a revision's folder may have
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import field
 from functools import cache
@@ -16,6 +15,7 @@ from types import MappingProxyType
 
 from evse_node.errors import ConfigError
 from evse_node.records import dataclass
+from evse_node.toml_file import read_toml
 
 _LISTS = (
     "nonvolatile",
@@ -60,19 +60,10 @@ def read_qualities(*files: Path) -> Mapping[str, Qualities]:
     """
     overlay: dict[str, Qualities] = {}
     for file in files:
-        for cluster, table in _read(file).items():
+        for cluster, table in read_toml(file).items():
             before = overlay.get(cluster, NO_QUALITIES)
             overlay[cluster] = _qualities(table, before, f"{file}: [{cluster}]")
     return MappingProxyType(overlay)
-
-
-def _read(file: Path) -> Mapping[str, object]:
-    try:
-        return tomllib.loads(file.read_text("utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{file}: cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file}: {error}") from error
 
 
 def _qualities(table: object, before: Qualities, where: str) -> Qualities:

@@ -8,7 +8,6 @@ Spec: Matter Core 1.3 "SpecificationVersion Attribute", "DataModelRevision Attri
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Final
 
 from evse_node.errors import ConfigError
 from evse_node.records import dataclass
+from evse_node.toml_file import read_toml
 
 XML_FOLDER: Final = Path(__file__).parent / "xml"
 DEFAULT_REVISION: Final = "1.3"
@@ -57,12 +57,7 @@ def read_revision(folder: Path, above: tuple[Path, ...] = ()) -> Revision:
     `above` are the folders that are based on this one.
     """
     file = folder / _MANIFEST
-    try:
-        manifest = tomllib.loads(file.read_text("utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{file}: cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file}: {error}") from error
+    manifest = read_toml(file)
     if unknown := sorted(manifest.keys() - {"base", *_NUMBERS}):
         raise ConfigError(f"{file}: {unknown[0]}: unknown key")
     base = manifest.get("base")
