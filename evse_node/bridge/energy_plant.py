@@ -33,6 +33,7 @@ from evse_node.state_machine.control_pilot import MINIMUM_OFFER_MA
 from evse_node.state_machine.events import Direction, DischargeAsked, LimitClaimed
 from evse_node.state_machine.limits import LimitSource
 from evse_node.state_machine.names import State, SupplyState
+from evse_node.state_machine.session import MeterReading, Session
 from evse_node.units import EpochSeconds, Milliamps, MilliwattHours, Milliwatts, power_mw
 
 _CONNECTED: Final = frozenset(
@@ -69,7 +70,8 @@ class ChargerPlant:
         self._orders = NO_ORDERS
         back_ma = ratings.maximum_discharge_current_ma
         self.can_discharge = "V2X" in charger.features and back_ma >= MINIMUM_OFFER_MA
-        least = self._power_of(MINIMUM_OFFER_MA)
+        # The least that it can consume: any charger may have a vehicle with one phase.
+        least = self._power_of(MINIMUM_OFFER_MA, 1)
         if self.can_discharge:
             least = Milliwatts(-self._power_of(back_ma))
         power = PowerRange(least, self._power_of(max(MINIMUM_OFFER_MA, ratings.maximum_current_ma)))
@@ -132,11 +134,11 @@ class ChargerPlant:
     # What it tells
 
     def meter_mwh(self) -> MilliwattHours:
-        """Return the energy that went to the vehicle less what came from it."""
-        values = self._charger.meter_values()
-        if values is None:
-            return MilliwattHours(0)
-        return MilliwattHours(values.imported_mwh - values.exported_mwh)
+        """Return the energy that went to the vehicle less what came from it, in this session.
+
+        That does not jump with a meter that is lost, or that begins to count anew.
+        """
+        return _net_energy(self._charger.state.session, self._charger.state.meter)
 
     def conditions(self) -> Conditions:
         """Return how things stand, energy management's own claim left out.
@@ -244,6 +246,13 @@ class ChargerPlant:
         return start_time
 
 
+def _net_energy(session: Session | None, meter: MeterReading) -> MilliwattHours:
+    if session is None:
+        return MilliwattHours(0)
+    charged_mwh = session.energy_charged_mwh(meter)
+    return MilliwattHours(charged_mwh - session.energy_discharged_mwh(meter))
+
+
 def _availability(snapshot: Snapshot) -> Availability:
     if snapshot.supply_state is SupplyState.DISABLED_ERROR:
         return Availability.FAULT
@@ -254,11 +263,9 @@ def _availability(snapshot: Snapshot) -> Availability:
 
 def _need(snapshot: Snapshot) -> Need:
     plan, vehicle, session = snapshot.next_charge, snapshot.vehicle, snapshot.session
-    charged_mwh = 0
-    if session is not None and session.is_active:
-        # What came back does not count, as in the charger's own plan.
-        charged_mwh = session.energy_charged_mwh(snapshot.meter)
-        charged_mwh -= session.energy_discharged_mwh(snapshot.meter)
+    is_visit = session is not None and session.is_active
+    # What came back does not count, as in the charger's own plan.
+    charged_mwh = _net_energy(session, snapshot.meter) if is_visit else MilliwattHours(0)
     remaining_mwh: int | None = None
     percent, capacity_mwh = vehicle.state_of_charge_percent, vehicle.battery_capacity_mwh
     target_percent = 100 if plan.target_time is None else plan.target_soc_percent
@@ -267,7 +274,7 @@ def _need(snapshot: Snapshot) -> Need:
     elif plan.required_energy_mwh is not None:
         remaining_mwh = max(0, plan.required_energy_mwh - charged_mwh)
     return Need(
-        charged_mwh=MilliwattHours(charged_mwh),
+        charged_mwh=charged_mwh,
         remaining_mwh=None if remaining_mwh is None else MilliwattHours(remaining_mwh),
         deadline=plan.target_time,
         goal=(plan.required_energy_mwh, plan.target_soc_percent),

@@ -186,7 +186,7 @@ def _look_for_vehicle(state: EnergyState, moment: Moment) -> EnergyState:
 def _renew_forecast(state: EnergyState, moment: Moment, epoch_s: EpochSeconds) -> EnergyState:
     grounds = _grounds(state)
     forecast = state.forecast
-    is_over = forecast is None or epoch_s >= forecast.end_time
+    is_over = forecast is None or epoch_s >= forecast.end_time or _is_set_back(state, epoch_s)
     if not is_over and (grounds == state.grounds or _has_begun_as_planned(state, epoch_s)):
         return replace(state, grounds=grounds)
     power = state.supply_power
@@ -194,6 +194,17 @@ def _renew_forecast(state: EnergyState, moment: Moment, epoch_s: EpochSeconds) -
         return replace(state, grounds=grounds)
     own = own_forecast(state, epoch_s, moment.now)
     return replace(state, altered_by=None, grounds=grounds).with_forecast(own)
+
+
+def _is_set_back(state: EnergyState, epoch_s: EpochSeconds) -> bool:
+    """Tell whether only a clock that was set back makes the charger's own forecast begin later."""
+    return (
+        state.forecast is not None
+        and state.forecast.start_time > epoch_s
+        and state.conditions.start_time is None
+        and state.altered_by is None
+        and state.adjustment is None
+    )
 
 
 def _grounds(state: EnergyState) -> Grounds:

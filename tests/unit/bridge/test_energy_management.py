@@ -118,6 +118,19 @@ class TestPowerAdjustment:
         assert host.show("Forecast") is None
         assert host.charger.state.charge_limits.claim(LimitSource.GRID) is None
 
+    def test_a_lost_meter_loses_no_energy(self) -> None:
+        host = charging()
+        host.run(3600)
+        before = charged(host)
+        assert adjust(host, 2_300_000, 600) == Status.SUCCESS
+        host.expect("PowerAdjustStart")
+        host.run(300)
+        drawn_mwh = charged(host) - before
+        host.backend.board.is_meter_lost = True
+        host.run(5)
+        ended = host.expect("PowerAdjustEnd", cause=CAUSE_FAULT)
+        assert as_int(ended["energy_use"]) == pytest.approx(drawn_mwh, rel=0.02)
+
     def test_needs_no_clock(self) -> None:
         host = charging(has_clock=False)
         assert host.show("Forecast") is None

@@ -16,7 +16,7 @@ from evse_node.state_machine.limits import LimitSource
 from evse_node.state_machine.names import State
 from evse_node.state_machine.targets import ChargingTarget, ChargingTargetSchedule
 from evse_node.units import Milliamps, MilliwattHours
-from tests.charger_host import ALL_FEATURES
+from tests.charger_host import ALL_FEATURES, START_UTC_S
 from tests.energy_charging import (
     ENABLE,
     FULL_MW,
@@ -131,7 +131,8 @@ class TestWhatTheVehicleTakes:
             ratings=Ratings(Milliamps(32_000), Milliamps(32_000), phases=3),
             car=ElectricCar(charger_maximum_ma=Milliamps(car_ma), phases=car_phases),
         )
-        hosts.append(EnergyHost(backend=backend, features=ALL_FEATURES - {"SOC"}, **kwargs))
+        kwargs = {"features": ALL_FEATURES - {"SOC"}, **kwargs}
+        hosts.append(EnergyHost(backend=backend, **kwargs))  # type: ignore[arg-type]
         [host] = hosts
         target = ChargingTarget(23 * 60, None, MilliwattHours(self.NEED_MWH))
         host.charger.set_targets([ChargingTargetSchedule(0x7F, (target,))], host.now)
@@ -155,9 +156,15 @@ class TestWhatTheVehicleTakes:
         assert host.capability[0][0][1] == power_mw
         # The range of the appliance is the charger's.
         assert host.show("AbsMaxPower") == 22_080_000
+        assert host.show("AbsMinPower") == -22_080_000
         number = known.id
         host.run(known.end - host.epoch_s - 30)
         assert (host.look().id, host.look().active) == (number, len(known.slots) - 1)
+
+    def test_is_within_the_range_of_the_appliance(self) -> None:
+        host = self.charging(1, 32_000, features=ALL_FEATURES - {"SOC", "V2X"})
+        host.run(180)
+        assert host.show("AbsMinPower") == host.capability[0][0][0] == 1_380_000
 
     def test_makes_a_power_a_current(self) -> None:
         host = self.charging(1, 32_000)
@@ -409,6 +416,14 @@ class TestForecast:
         host.counts.clear()
         host.run(60)
         assert not host.counts
+
+    def test_follows_a_clock_that_is_set_back(self) -> None:
+        host = charging()
+        host.run(60)
+        host.set_clock(START_UTC_S - 24 * HOUR)
+        host.run(61)
+        assert host.look().start == pytest.approx(host.epoch_s, abs=61)
+        assert host.look().active == 0
 
     def test_a_new_slot_is_reported(self) -> None:
         host = charging()
