@@ -152,6 +152,16 @@ def test_a_converter_that_fails(rig: Rig) -> None:
     assert rig.log == [TroubleSeen(ADC_LOST, False), PilotSeen(C, False)]
 
 
+def test_failures_now_and_then_are_borne(rig: Rig) -> None:
+    rig.show(6_000)
+    rig.log.clear()
+    for failure in (OSError(), None) * 20:
+        rig.probe.failure = failure
+        rig.now += FAST_S
+        rig.sampler.sample(rig.now)
+    assert rig.log == []
+
+
 def test_a_missing_diode(rig: Rig) -> None:
     rig.show(6_000)
     rig.log.clear()
@@ -160,6 +170,17 @@ def test_a_missing_diode(rig: Rig) -> None:
     assert rig.log == ["open", TroubleSeen(DIODE_MISSING, True)]
     assert rig.show(12_000)[-1] == PilotSeen(A, False) or PilotSeen(A, True) in rig.log
     assert TroubleSeen(DIODE_MISSING, False) in rig.log
+
+
+def test_a_diode_that_is_not_seen_now_and_then_is_there(rig: Rig) -> None:
+    rig.show(6_000)
+    rig.log.clear()
+    for _ in range(5):
+        rig.probe.low_mv = -5_000
+        rig.run(9 * FAST_S)
+        rig.probe.low_mv = -12_000
+        rig.run(FAST_S)
+    assert rig.log == []
 
 
 def test_without_pwm_the_diode_cannot_be_seen(rig: Rig) -> None:
@@ -177,6 +198,31 @@ def test_an_alarm_opens_with_the_next_look(rig: Rig) -> None:
     rig.is_alarmed = False
     rig.run(FAST_S)
     assert rig.log[2:] == [TroubleSeen("alarm", False)]
+
+
+def test_a_safety_input_that_cannot_be_read_is_an_alarm(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail() -> bool:
+        raise OSError(5, "gone")
+
+    rig.show(6_000)
+    rig.log.clear()
+    rig.sampler._alarms = {"alarm": fail}
+    rig.run(0.1)
+    assert rig.log == ["open", TroubleSeen("alarm", True)]
+    assert rig.sampler.troubles == {"alarm"}
+    assert caplog.text.count("the input 'alarm' cannot be read") == 1
+
+
+def test_it_is_watched_while_looks_and_loop_go_on(rig: Rig) -> None:
+    assert rig.sampler.is_watched(rig.now + 0.4)
+    assert not rig.sampler.is_watched(rig.now + 0.6)
+    rig.is_loop_alive = False
+    rig.run(1.9)
+    assert rig.sampler.is_watched(rig.now)
+    rig.run(0.2)
+    assert not rig.sampler.is_watched(rig.now)
 
 
 def test_a_loop_that_does_not_beat(rig: Rig) -> None:
