@@ -41,6 +41,11 @@ def test_shipped_boards_can_be_read(name: str) -> None:
         assert board.meter.map_name in map_names()
 
 
+def test_shipped_boards_are_documented() -> None:
+    text = (Path(__file__).parents[4] / "docs/raspberry-pi.md").read_text()
+    assert [name for name in board_names() if f"| `{name}` |" not in text] == []
+
+
 @pytest.mark.parametrize("name", board_names())
 async def test_shipped_boards_charge_a_car(name: str) -> None:
     """Whatever is wired where: closed only with a ready vehicle, and off after the loss."""
