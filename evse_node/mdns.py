@@ -265,6 +265,8 @@ class MdnsAdvertiser:
         self._monitor: InterfaceMonitor | None = None
         self._pending: set[asyncio.TimerHandle] = set()
         self._change: asyncio.Task[None] | None = None
+        # Interfaces may change while the sockets of the first ones are still being opened.
+        self._following = asyncio.Lock()
         self._has_changed = False
         self._is_closed = False
 
@@ -361,6 +363,10 @@ class MdnsAdvertiser:
                 await self._follow(select_interfaces((), found.values()))
 
     async def _follow(self, chosen: Sequence[Interface]) -> None:
+        async with self._following:
+            await self._use(chosen)
+
+    async def _use(self, chosen: Sequence[Interface]) -> None:
         has_changed = tuple(chosen) != self._chosen
         self._chosen = tuple(chosen)
         usable = {each.index: each for each in chosen if each.is_up and each.addresses}

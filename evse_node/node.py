@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 _LOGGER: Final = logging.getLogger(__name__)
 
+# Nobody reads faster than this, and a burst of commands pays for it once.
+_SETTLING_S: Final = 0.2
+
 
 class EvseNode:
     """One node. `backend` takes the place of the one that the settings name.
@@ -78,25 +81,23 @@ class EvseNode:
         Raises ConfigError for settings that cannot be used here, HalError when the hardware
         is not there, and RuntimeError for a node that runs already.
         """
-        if self._store is not None:
-            raise RuntimeError("the node is running")
-        try:
-            if self._backend is None:
-                self._backend = create_backend(self.config.backend, self.config.hal)
-            self._store = SqliteStore(self.config.storage)
-            await self._begin(self._store, self._backend)
-            await self._start_control()
-        except BaseException:
-            await self.stop()
-            raise
+        async with self._life:
+            if self._store is not None:
+                raise RuntimeError("the node is running")
+            try:
+                if self._backend is None:
+                    self._backend = create_backend(self.config.backend, self.config.hal)
+                self._store = SqliteStore(self.config.storage)
+                await self._begin(self._store, self._backend)
+                await self._start_control()
+            except BaseException:
+                await self._close()
+                raise
 
     async def stop(self) -> None:
         """Open the contactor, take leave of the network, and close. May be repeated."""
-        async with self._life, contextlib.AsyncExitStack() as closing:
-            # In reverse order; one that fails does not keep the others from their end.
-            closing.callback(self._close_store)
-            closing.push_async_callback(self._stop_control)
-            closing.push_async_callback(self._end)
+        async with self._life:
+            await self._close()
         if self._beginning_anew is not None:
             await asyncio.wait((self._beginning_anew,))
 
@@ -182,6 +183,13 @@ class EvseNode:
         if assembly is not None:
             await assembly.stop()
 
+    async def _close(self) -> None:
+        async with contextlib.AsyncExitStack() as closing:
+            # In reverse order; one that fails does not keep the others from their end.
+            closing.callback(self._close_store)
+            closing.push_async_callback(self._stop_control)
+            closing.push_async_callback(self._end)
+
     def _close_store(self) -> None:
         store, self._store = self._store, None
         if store is not None:
@@ -218,7 +226,10 @@ class EvseNode:
     # Who watches it
 
     def watch(self, observer: Callable[[], None]) -> Callable[[], None]:
-        """Call `observer` soon after every change; return what ends that."""
+        """Call `observer` a moment after every change; return what ends that.
+
+        Changes until then are told together, and what changes back meanwhile is not told.
+        """
         self._observers.append(observer)
 
         def unwatch() -> None:
@@ -230,7 +241,7 @@ class EvseNode:
     def _notify(self) -> None:
         if self._observers and not self._is_notice_due:
             self._is_notice_due = True
-            asyncio.get_running_loop().call_soon(self._call_observers)
+            asyncio.get_running_loop().call_later(_SETTLING_S, self._call_observers)
 
     def _call_observers(self) -> None:
         self._is_notice_due = False

@@ -116,8 +116,6 @@ class TimeSynchronizationServer(ClusterServer):
 
     def _follow(self, now: float) -> None:
         """Bring the attributes up to the clock, and tell what changed."""
-        if self._timer is not None:
-            self._timer.cancel()
         clock = self._clock
         had_offsets = bool(clock.dst_offsets)
         clock.drop_past()
@@ -132,6 +130,9 @@ class TimeSynchronizationServer(ClusterServer):
         self._tell_dst()
         if had_offsets and not clock.dst_offsets:
             self.emit("DSTTableEmpty")
+        # Not before: what the database says changes the clock, which leads here, too.
+        if self._timer is not None:
+            self._timer.cancel()
         self._timer = self._timers.call_at(now + self._wait_s(), self._follow)
 
     def _follow_database(self) -> None:

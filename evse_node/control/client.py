@@ -11,7 +11,8 @@ from evse_node.errors import ConfigError, EvseNodeError
 from evse_node.setting_values import HostPort
 
 CONTROL_FILE: Final = "control.json"
-_TIMEOUT_S: Final = 10.0
+# A factory reset may have to wait for hardware that does not answer.
+_TIMEOUT_S: Final = 30.0
 
 
 class ControlError(EvseNodeError):

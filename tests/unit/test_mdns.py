@@ -265,6 +265,32 @@ async def test_an_interface_without_multicast_is_left_out(
     await advertiser.close()
 
 
+async def test_an_interface_that_changes_while_it_is_begun_gets_one_responder(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # A second one would answer for what is gone, for ever.
+    begun: list[object] = []
+    begin = mdns._begin
+
+    async def begin_slowly(interface: Interface, host: str) -> object:
+        await asyncio.sleep(0.05)
+        begun.append(await begin(interface, host))
+        return begun[-1]
+
+    monkeypatch.setattr(mdns, "_SETTLE_S", 0.0)
+    monkeypatch.setattr(mdns, "_begin", begin_slowly)
+    monkeypatch.setattr(InterfaceMonitor, "has_changed", lambda monitor: True)
+    advertiser = MdnsAdvertiser(("lo",))
+    starting = asyncio.create_task(advertiser.start())
+    await asyncio.sleep(0.01)
+    advertiser._on_network_change()
+    await starting
+    assert advertiser._change is not None
+    await advertiser._change
+    assert list(advertiser._responders.values()) == begun
+    await advertiser.close()
+
+
 async def test_a_look_that_fails_does_not_end_the_looking(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -172,6 +172,18 @@ async def test_a_second_start_does_not_disturb_the_first(tmp_path: Path) -> None
         assert kinds(node) == ["_matterc._udp"]
 
 
+async def test_a_stop_while_the_node_starts_comes_after(tmp_path: Path) -> None:
+    node = EvseNode(config(tmp_path))
+    starting = asyncio.create_task(node.start())
+    await asyncio.sleep(0)
+    await node.stop()
+    await starting
+    assert not node.is_running
+    # Nothing holds on to the folder.
+    async with EvseNode(config(tmp_path)):
+        pass
+
+
 async def test_two_nodes_in_one_process(tmp_path: Path) -> None:
     async with (
         EvseNode(config(tmp_path / "one")) as one,

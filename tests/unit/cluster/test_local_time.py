@@ -293,3 +293,16 @@ def test_each_zone_has_daylight_saving_in_its_own_time(geographer: Host) -> None
     geographer.wait(1801)
     assert geographer.local_offset_s() == 7200
     assert geographer.read("time_zone") == [zone(3600, name="Half/Hour")]
+
+
+def test_what_the_database_adds_leaves_one_timer() -> None:
+    adds = [DstOffset(0, 0, None)]
+    host = Host(look_up_dst=lambda name, offset_s, epoch_us: tuple(adds))
+    host.set_time()
+    host.set_zone(zone(0, name="Some/Where"))
+    count = len(host.root.timers)
+    for offset_s in range(1, 5):
+        adds[0] = DstOffset(offset_s, 0, None)
+        host.set_time()
+        assert host.local_offset_s() == offset_s
+    assert len(host.root.timers) == count
