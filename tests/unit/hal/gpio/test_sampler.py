@@ -138,6 +138,24 @@ def test_a_burst_that_missed_the_high_part_says_nothing(rig: Rig) -> None:
     assert rig.show(-12_000, 10 * FAST_S)[:2] == ["open", PilotSeen(F, True)]
 
 
+def test_bursts_that_missed_are_borne_now_and_then_and_not_for_long(rig: Rig) -> None:
+    def looks(high_mv: int, count: int) -> list[Finding | str]:
+        rig.log.clear()
+        rig.probe.high_mv = high_mv
+        for _ in range(count):
+            rig.now += FAST_S
+            rig.sampler.sample(rig.now)
+        return rig.log
+
+    rig.show(6_000)
+    for _ in range(5):
+        assert looks(-12_000, 4) == []
+        assert looks(6_000, 1) == []
+    # Two more than are borne: a loss is confirmed.
+    assert looks(-12_000, 5) == []
+    assert looks(-12_000, 1) == ["open", PilotSeen(F, True)]
+
+
 def test_a_converter_that_fails(rig: Rig) -> None:
     rig.show(6_000)
     rig.log.clear()
