@@ -229,6 +229,8 @@ class ChargerPlant:
         """
         if snapshot.is_held and need.remaining_mwh == 0:
             return False  # it has what its target asks for, and waits for the next one
+        if snapshot.is_card_awaited:
+            return False  # nobody knows when somebody comes with one
         if snapshot.state in _TAKING:
             return True
         claims = (self._orders.limit_ma, self._solar_claim())

@@ -352,6 +352,22 @@ class TestForecast:
         assert host.show("Forecast") is None
         assert host.show("PowerAdjustmentCapability") is None
 
+    def test_waits_for_a_card(self) -> None:
+        card = b"\x01\x02\x03\x04"
+        host = EnergyHost(allowed_cards=frozenset({card}))
+        host.charger.handle(ENABLE, host.now)
+        host.backend.plug_in()
+        host.backend.demand()
+        host.run(10)
+        assert current(host) == 0
+        assert host.show("Forecast") is None
+        assert host.show("PowerAdjustmentCapability") is None
+        host.backend.tap(card)
+        host.run(10)
+        assert current(host) == 16_000
+        assert host.look().active == 0
+        assert adjust(host, FULL_MW // 2, 600) == Status.SUCCESS
+
     def test_survives_a_short_loss_of_demand(self) -> None:
         host = charging()
         number = host.look().id
