@@ -328,14 +328,14 @@ class ModelPort:
 
 
 class PtyPeer:
-    """A model behind a pseudo-terminal, in real time. `device` is what a node opens."""
+    """A model behind a pseudo-terminal, in real time. `device`, or `slave`, is the node's end."""
 
     def __init__(self, model: OpenEvseModel | None = None) -> None:
         self.model = model or OpenEvseModel(time.monotonic, debounce_s=0.02)
         self.lock = threading.Lock()
-        self._master, self._slave = pty.openpty()
-        tty.setraw(self._slave)
-        self.device = os.ttyname(self._slave)
+        self._master, self.slave = pty.openpty()
+        tty.setraw(self.slave)
+        self.device = os.ttyname(self.slave)
         self._halt = threading.Event()
         self._thread = threading.Thread(target=self._serve, daemon=True)
 
@@ -346,7 +346,7 @@ class PtyPeer:
     def __exit__(self, *_: object) -> None:
         self._halt.set()
         self._thread.join(2)
-        for fd in (self._master, self._slave):
+        for fd in (self._master, self.slave):
             with contextlib.suppress(OSError):
                 os.close(fd)
 

@@ -44,6 +44,8 @@ _OPENING_S: Final = 0.3
 _SHORT_CIRCUIT_S: Final = 3.0
 _DERATED_S: Final = 60.0
 _RESTART_S: Final = 30.0
+# Told to restart, it waits for its watchdog, and listens to nobody.
+_DEAF_S: Final = 2.0
 _TEMPERATURE_POLLS: Final = 10
 _NOT_INSTALLED: Final = -2_560
 _NOTHING_EXPORTED: Final = MilliwattHours(0)
@@ -130,6 +132,8 @@ class OpenEvseLink:
         state = await self._read_state()
         # The lowest, what it is built for, what is set, and what may be set.
         limits = [number(word) for word in await self._client.get("GC", least=4)]
+        if min(limits) < 0:
+            raise HalError(f"the controller tells currents of {limits} A")
         meter = await self._read_meter(state) if self._settings.has_meter else None
         if self._settings.has_thermometer:
             await self._read_temperature()
@@ -221,7 +225,13 @@ class OpenEvseLink:
             await self._client.get(f"S5 {int(orders.is_locked)}", least=0)
 
     async def _disable(self, orders: ControllerOrders) -> None:
-        state = await self._read_state()
+        try:
+            state = await self._read_state()
+        except HalError:
+            if orders.must_open or orders.is_unavailable:
+                # Perhaps it hears what it cannot answer.
+                self._client.send("FD")
+            raise
         if state.faults and not state.is_closed and not orders.is_final:
             # It is open, shows the vehicle what it has to, and would forget its fault.
             return
@@ -275,13 +285,32 @@ class OpenEvseLink:
             await self._client.get(f"SY {settings.heartbeat_s} {settings.fallback_a}", least=3)
 
     async def self_test(self) -> None:
-        """Restart the controller: it tests earth, relay and residual current device."""
+        """Restart the controller: it tests earth, relay and residual current device.
+
+        It comes up enabled, so this ends as soon as it answers again, with its word of the
+        restart or without.
+        """
         self._booted.clear()
         # It answers nothing to this, and while it starts, nothing to anything.
         self._client.send("FR")
-        if not self._has_restarted:
-            await self._booted.wait()
+        while not await self._has_booted():
+            try:
+                await self._read_state()
+            except HalError:
+                continue
+            if not self._booted.is_set():
+                # That word got lost, or the order to restart.
+                self._has_restarted = True
+                raise HalError("the controller answers, but has not told that it started")
         await self._read_state()
+
+    async def _has_booted(self) -> bool:
+        try:
+            async with asyncio.timeout(_DEAF_S):
+                await self._booted.wait()
+        except TimeoutError:
+            return False
+        return True
 
 
 def _do_nothing() -> None:

@@ -77,7 +77,8 @@ class RapiClient:
             async with asyncio.timeout(self._limit_s):
                 await self._arrived.wait()
         except TimeoutError:
-            return False
+            # After a stall of the loop, answer and end of the wait come at the same time.
+            return self._arrived.is_set()
         return True
 
     def _heard(self) -> Answer | None:
@@ -121,6 +122,8 @@ class RapiClient:
 def number(word: str, base: int = 10) -> int:
     """Read a number that the controller tells. Raises HalError."""
     try:
-        return int(word, base)
+        if "_" not in word:
+            return int(word, base)
     except ValueError:
-        raise HalError(f"the controller tells {word!r}, which is no number") from None
+        pass
+    raise HalError(f"the controller tells {word!r}, which is no number")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import termios
 from collections.abc import Callable
 from typing import Final, Protocol, cast
 
@@ -64,6 +65,7 @@ class SerialPort:
         except (serial.SerialException, ValueError) as error:
             raise HalError(f"{self.name} cannot be opened: {error}") from None
         self._serial, self._fd = opened, opened.fileno()
+        _keep_dtr(self._fd)
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._fd, self._on_readable, on_data, on_lost)
 
@@ -107,3 +109,15 @@ class SerialPort:
             written = 0
         if written != len(data):
             raise HalError(f"{self.name} takes no more bytes")
+
+
+def _keep_dtr(fd: int) -> None:
+    """Let DTR stay up when the port is closed.
+
+    Where it is wired to the controller's reset, every opening after that would restart it, and
+    what opens the port again until there is an answer would never get one.
+    """
+    with contextlib.suppress(termios.error):  # a port without such a line
+        attributes = termios.tcgetattr(fd)
+        attributes[2] &= ~termios.HUPCL
+        termios.tcsetattr(fd, termios.TCSANOW, attributes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 
 import pytest
@@ -14,7 +15,7 @@ from evse_node.hal.interface import ContactorFeedback, FaultDetected, FaultGone,
 from evse_node.state_machine.control_pilot import PilotState
 from evse_node.state_machine.faults import FaultState
 from tests.contract.openevse_bench import OpenEvseBench
-from tests.rapi_peer import C, ModelPort, OpenEvseModel, sealed
+from tests.rapi_peer import SLEEPING, C, ModelPort, OpenEvseModel, sealed
 from tests.unit.hal.external.openevse_steps import OFFER, charge, told
 
 LIMIT_S = 0.02
@@ -131,7 +132,18 @@ class TestLost:
         assert told(bench, FaultDetected, FaultGone)[-1] == FaultGone(FaultState.OTHER)
         assert not bench.is_powered()
 
-    @pytest.mark.parametrize("words", ["OK", "OK x y z w", "OK 03 0 03 zz", "OK 77 0 77 0000"])
+    @pytest.mark.parametrize(
+        "words",
+        [
+            "OK",
+            "OK x y z w",
+            "OK 6 80 1_6 3_2",
+            "OK 6 80 -5 32",
+            "OK 6 80 16 -5",
+            "OK 03 0 03 zz",
+            "OK 77 0 77 0000",
+        ],
+    )
     async def test_well_formed_nonsense(self, bench: OpenEvseBench, words: str) -> None:
         charge(bench)
         carry_out = bench.model._carry_out
@@ -159,6 +171,25 @@ class TestOpeningOverABadLine:
         await bench.backend.poll()
         assert not bench.is_powered()
         assert told(bench, ContactorFeedback) == [ContactorFeedback(False)]
+
+    async def test_it_may_hear_what_it_cannot_answer(self, bench: OpenEvseBench) -> None:
+        charge(bench)
+        bench.port.spoil = lambda data: b""
+        bench.backend.contactor.open()
+        await bench.backend.poll()
+        assert not bench.is_powered()
+        # Understood again, it is not left in state F.
+        bench.port.spoil = lambda data: data
+        bench.wait(0.5)
+        assert bench.model.state == SLEEPING
+        assert told(bench, ContactorFeedback) == [ContactorFeedback(False)]
+
+    async def test_what_need_not_open_is_not_said_into_the_blue(self, bench: OpenEvseBench) -> None:
+        charge(bench)
+        bench.port.spoil = lambda data: b""
+        bench.backend.withdraw()
+        await bench.backend.poll()
+        assert "FD" not in bench.model.log
 
     async def test_an_answer_that_got_lost(self, bench: OpenEvseBench) -> None:
         charge(bench)
@@ -271,6 +302,17 @@ class TestClient:
         port.on_lost("slow: pulled out")
         with pytest.raises(ConnectionError, match="pulled out"):
             await asked
+
+    async def test_a_loop_that_stalls_over_an_answer(
+        self, client: RapiClient, port: SlowPort
+    ) -> None:
+        asked = asyncio.create_task(client.ask("GV"))
+        await asyncio.sleep(0)
+        # The wait has an end at the same moment as the answer comes.
+        asyncio.get_running_loop().call_later(LIMIT_S, port.on_data, port.kept.pop())
+        time.sleep(2 * LIMIT_S)
+        assert (await asked).words[0] == "8.2.3"
+        assert len(port.sent) == 1
 
     async def test_sequence_ids_go_round_without_zero(
         self, client: RapiClient, port: SlowPort

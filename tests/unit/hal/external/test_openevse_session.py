@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import termios
 import time
 from collections.abc import Callable
 
@@ -251,6 +252,17 @@ async def test_a_terminal_that_ends() -> None:
         told.clear()
     await until(lambda: bool(told))
     await backend.stop()
+
+
+async def test_dtr_stays_up_when_a_port_is_closed() -> None:
+    with PtyPeer() as peer:
+        port = SerialPort(peer.device, 115_200)
+        before = termios.tcgetattr(peer.slave)
+        before[2] |= termios.HUPCL
+        termios.tcsetattr(peer.slave, termios.TCSANOW, before)
+        await port.open(lambda data: None, lambda reason: None)
+        assert not termios.tcgetattr(peer.slave)[2] & termios.HUPCL
+        port.close()
 
 
 async def test_a_port_has_one_owner() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from evse_node.errors import HalError
+from evse_node.hal.external import openevse
 from evse_node.hal.external.openevse import OpenEvseSettings
 from evse_node.hal.external.openevse_state import parse_state
 from evse_node.hal.interface import (
@@ -19,7 +20,7 @@ from evse_node.state_machine.control_pilot import PilotState
 from evse_node.state_machine.faults import FaultState
 from evse_node.units import Millivolts
 from tests.contract.openevse_bench import OpenEvseBench
-from tests.rapi_peer import DIODE, GFCI, GFCI_TEST, HOT, NO_GROUND, OVER_CURRENT, SLEEPING, STUCK
+from tests.rapi_peer import DIODE, GFCI, GFCI_TEST, HOT, NO_GROUND, OVER_CURRENT, SLEEPING, STUCK, C
 from tests.unit.hal.external.openevse_steps import OFFER, charge, told
 
 
@@ -208,3 +209,31 @@ class TestRestart:
         bench.wait(1)
         kinds = told(bench, FaultDetected, SelfTestCompleted)
         assert kinds == [FaultDetected(FaultState.OTHER), SelfTestCompleted()]
+
+    @pytest.mark.parametrize("is_lost", ["the order", "the word of it"])
+    async def test_a_self_test_of_which_nothing_is_heard(
+        self, bench: OpenEvseBench, monkeypatch: pytest.MonkeyPatch, is_lost: str
+    ) -> None:
+        monkeypatch.setattr(openevse, "_DEAF_S", 0.02)
+        bench.plug_in()
+        bench.runs_polls = False
+        carry_out = bench.model._carry_out
+
+        def deaf(name: str, words: list[str]) -> tuple[bool, str | None]:
+            return (True, None) if name == "FR" else carry_out(name, words)
+
+        if is_lost == "the order":
+            bench.model._carry_out = deaf  # type: ignore[method-assign]
+        else:
+            bench.port.spoil = lambda data: b"" if b"$AB" in data else data
+        bench.backend.start_self_test()
+        bench.model.car = C
+        for _ in range(10):
+            await bench.backend.poll()
+            bench.now += 0.1
+        told_last = told(bench, FaultDetected, SelfTestCompleted)[-2:]
+        assert told_last == [FaultDetected(FaultState.OTHER), SelfTestCompleted()]
+        # It does not go on as it came up: enabled, with its own current.
+        assert bench.model.state == SLEEPING
+        assert not bench.is_powered()
+        assert bench.model.millivolts == 230_000
