@@ -23,7 +23,7 @@ from tests.certification import controller
 from tests.certification.node_process import find_faketime
 from tests.certification.results import Result, ResultStore, document
 from tests.certification.run import Bench, run_on_one_device, run_script, share_devices
-from tests.certification.scripts import SCRIPTS, Script, select
+from tests.certification.scripts import SCRIPTS, Script, missing, select
 from tests.interop.hosts import why_not
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs/certification.md"
@@ -39,7 +39,12 @@ def main() -> int:
     if options.sdk is None:
         print("give the SDK's tree with --sdk DIR", file=sys.stderr)
         return 2
-    if options.names[:1] == ["setup"]:
+    setting_up = options.names[:1] == ["setup"]
+    chosen = [] if setting_up else select(options.names)
+    if complaint := missing(options.sdk, chosen):
+        print(complaint, file=sys.stderr)
+        return 2
+    if setting_up:
         if options.env is None:
             print("setup needs --env DIR", file=sys.stderr)
             return 2
@@ -65,7 +70,6 @@ def main() -> int:
         options.time_scale,
         faketime,
     )
-    chosen = select(options.names)
     results: Iterator[Result]
     if options.one_device:
         shared = share_devices(chosen)
@@ -115,7 +119,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--python", type=Path, help="its interpreter, instead of --env")
     parser.add_argument("--base-python", default=controller.PYTHON, help="what setup builds on")
     parser.add_argument("--logs", type=Path, default=Path("certification-logs"))
-    parser.add_argument("--jobs", type=int, default=2, help="pairs of hosts at a time (2)")
+    parser.add_argument("--jobs", type=_count, default=2, help="pairs of hosts at a time (2)")
     parser.add_argument(
         "--one-device",
         action="store_true",
@@ -125,7 +129,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--timeout", type=float, default=1800, help="seconds for each (1800)")
     parser.add_argument(
         "--time-scale",
-        type=_scale,
+        type=_count,
         default=1,
         metavar="N",
         help="let clocks and timers of node and controller run N times as fast (1), for suites"
@@ -141,11 +145,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _scale(text: str) -> int:
-    scale = int(text)
-    if scale < 1:
-        raise ValueError
-    return scale
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' cannot be used: give a whole number from 1 on")
+    return int(text)
 
 
 if __name__ == "__main__":

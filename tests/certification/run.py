@@ -31,13 +31,12 @@ from tests.certification.results import (
     judge,
     judge_suite,
 )
-from tests.certification.scripts import Kind, Script
+from tests.certification.scripts import SUITES, Kind, Script
 from tests.interop.hosts import TwoHosts
 
 DISCRIMINATOR, PASSCODE = "1234", "20202021"
 # What the YAML suites expect of the node under test.
 SUITE_DISCRIMINATOR = "3840"
-SUITES = "src/app/tests/suites/certification"
 SUITE_DRIVER = "scripts/tests/chiptest/yamltest_with_chip_repl_tester.py"
 # Said of the test, not of the node: no person is asked, nothing is done by hand.
 TEST_PICS = "PICS_SDK_CI_ONLY=1\nPICS_USER_PROMPT=0\nPICS_SKIP_SAMPLE_APP=0\n"

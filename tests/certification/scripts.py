@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from pathlib import Path
 
 ENABLE_KEY = "000102030405060708090a0b0c0d0e0f"
 # The key that the YAML suites have as their default.
@@ -16,6 +17,8 @@ ON_EVSE = ("--endpoint", "1")
 CHARGER = (*ON_EVSE, *WITH_KEY)
 # {pics}, {sdk} and {qr} stand for what the runner knows.
 WITH_PICS = ("--PICS", "{pics}")
+# Where the SDK has the YAML suites.
+SUITES = "src/app/tests/suites/certification"
 
 
 class Kind(StrEnum):
@@ -287,6 +290,18 @@ SCRIPTS: tuple[Script, ...] = (
     *_YAML,
     *_LONG,
 )
+
+
+def missing(sdk: Path, chosen: list[Script]) -> str:
+    """Return what the SDK's tree lacks of what is chosen, or an empty string."""
+    scripts, suites = sdk / "src/python_testing", sdk / SUITES
+    if not scripts.is_dir():
+        return f"--sdk: '{sdk}' cannot be used: give the SDK's tree, with src/python_testing"
+    for each in chosen:
+        suite, script = suites / f"{each.name}.yaml", scripts / f"{each.name}.py"
+        if not (suite if each.kind is Kind.YAML else script).exists() and not each.cannot:
+            return f"{each.name} is no group, and no script that '{sdk}' has"
+    return ""
 
 
 def select(names: list[str]) -> list[Script]:

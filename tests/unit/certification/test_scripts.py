@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
 from tests.certification.run import configured, share_devices
-from tests.certification.scripts import SCRIPTS, Kind, Script, select
+from tests.certification.scripts import SCRIPTS, SUITES, Kind, Script, missing, select
 
 
 def test_titles_are_unique() -> None:
@@ -78,3 +79,15 @@ def test_scripts_that_share_a_device() -> None:
     assert [each.title for each in second] == ["TC_C_1_1 (0x7C, one device)"]
     assert [each.node_options for each in share_devices([plain])[0]] == [()]
     assert share_devices(left_out) == []
+
+
+def test_what_the_sdk_does_not_have_is_said_before_anything_runs(tmp_path: Path) -> None:
+    assert missing(tmp_path, []).startswith(f"--sdk: '{tmp_path}' cannot be used")
+    scripts, suites = tmp_path / "src/python_testing", tmp_path / SUITES
+    scripts.mkdir(parents=True)
+    suites.mkdir(parents=True)
+    (scripts / "TC_X_1_1.py").touch()
+    (suites / "Test_TC_X_1_2.yaml").touch()
+    assert missing(tmp_path, select(["TC_X_1_1", "Test_TC_X_1_2"])) == ""
+    for name in ("TC_X_1_2", "Test_TC_X_1_1", "enrgy"):
+        assert missing(tmp_path, select([name])).startswith(f"{name} is no group, and no script")
