@@ -26,8 +26,8 @@ from evse_node.loop import NodeLoop
 from evse_node.node import EvseNode
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
-# Nobody reads more lines than this allows.
-_SETTLING_S: Final = 0.1
+# Nobody reads more lines than this allows, and a burst of commands pays for one of them.
+_SETTLING_S: Final = 0.2
 _LOG_FORMAT: Final = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 
 
@@ -76,7 +76,7 @@ async def _serve(config: NodeConfig) -> None:
         if command := drawing_command(node.qr_code):
             await _draw(command, stop)
         changes = _Changes(node)
-        unwatch = node.watch(changes.notice)
+        unwatch = node.watch(changes.show, settling_s=_SETTLING_S)
         changes.show()
         # What is left of the start stays for good, and need not be looked at again.
         gc.collect()
@@ -113,20 +113,11 @@ class _Changes:
 
     def __init__(self, node: EvseNode) -> None:
         self._node = node
-        self._loop = asyncio.get_running_loop()
         self._shown: object = None
         self._commissioning = ""
-        self._is_waiting = False
-
-    def notice(self) -> None:
-        """Look soon whether there is something new; what changes back meanwhile is not told."""
-        if not self._is_waiting:
-            self._is_waiting = True
-            self._loop.call_later(_SETTLING_S, self.show)
 
     def show(self) -> None:
         """Print what may be commissioned, and the charger's state, if it is new."""
-        self._is_waiting = False
         if not self._node.is_running:
             return
         self._show_commissioning()

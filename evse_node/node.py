@@ -35,8 +35,32 @@ if TYPE_CHECKING:
 
 _LOGGER: Final = logging.getLogger(__name__)
 
-# Nobody reads faster than this, and a burst of commands pays for it once.
-_SETTLING_S: Final = 0.2
+
+class _Watcher:
+    """Who watches a node: told soon, or when changes have had time to settle."""
+
+    def __init__(self, observer: Callable[[], None], settling_s: float) -> None:
+        self._observer = observer
+        self._settling_s = settling_s
+        self._notice: asyncio.TimerHandle | None = None
+
+    def notice(self) -> None:
+        """Tell of a change, together with all that come until then."""
+        if self._notice is None:
+            loop = asyncio.get_running_loop()
+            self._notice = loop.call_later(self._settling_s, self._tell)
+
+    def cancel(self) -> None:
+        """Tell nothing more."""
+        if self._notice is not None:
+            self._notice.cancel()
+
+    def _tell(self) -> None:
+        self._notice = None
+        try:
+            self._observer()
+        except Exception:  # a console that is gone, for instance
+            _LOGGER.exception("who watches the node failed")
 
 
 class EvseNode:
@@ -58,8 +82,7 @@ class EvseNode:
         self._beginning_anew: asyncio.Task[None] | None = None
         self._failure: Exception | None = None
         self._has_failed = asyncio.Event()
-        self._observers: list[Callable[[], None]] = []
-        self._is_notice_due = False
+        self._watchers: list[_Watcher] = []
 
     # Its life
 
@@ -225,31 +248,24 @@ class EvseNode:
 
     # Who watches it
 
-    def watch(self, observer: Callable[[], None]) -> Callable[[], None]:
-        """Call `observer` a moment after every change; return what ends that.
+    def watch(self, observer: Callable[[], None], *, settling_s: float = 0.0) -> Callable[[], None]:
+        """Call `observer` soon after every change; return what ends that.
 
-        Changes until then are told together, and what changes back meanwhile is not told.
+        With `settling_s` it is called so much later, once for all that changed meanwhile.
         """
-        self._observers.append(observer)
+        watcher = _Watcher(observer, settling_s)
+        self._watchers.append(watcher)
 
         def unwatch() -> None:
+            watcher.cancel()
             with contextlib.suppress(ValueError):
-                self._observers.remove(observer)
+                self._watchers.remove(watcher)
 
         return unwatch
 
     def _notify(self) -> None:
-        if self._observers and not self._is_notice_due:
-            self._is_notice_due = True
-            asyncio.get_running_loop().call_later(_SETTLING_S, self._call_observers)
-
-    def _call_observers(self) -> None:
-        self._is_notice_due = False
-        for observer in list(self._observers):
-            try:
-                observer()
-            except Exception:  # a console that is gone, for instance
-                _LOGGER.exception("who watches the node failed")
+        for watcher in self._watchers:
+            watcher.notice()
 
     def wake(self) -> None:
         """Let the stack see soon what was changed from outside."""
