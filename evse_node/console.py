@@ -125,6 +125,8 @@ class _Changes:
 
     def _show_commissioning(self) -> None:
         stack = self._node.stack
+        if stack.administration.is_abandoned:
+            return  # It begins anew at once.
         line = commissioning_line(window_name(stack.window.status), len(stack.fabrics))
         if line != self._commissioning:
             self._commissioning = line

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from evse_node.console import _draw, _wait
+from evse_node.console import _Changes, _draw, _wait
 from evse_node.errors import HalError
 from evse_node.hal.interface import HalInbox
 from evse_node.hal.simulated import SimulatedBackend
@@ -68,3 +69,19 @@ async def test_a_node_waits_for_its_signal(tmp_path: Path) -> None:
         stop.set()
         async with asyncio.timeout(10):
             await waiting
+
+
+async def test_a_node_that_is_about_to_begin_anew_asks_for_no_restart(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with EvseNode(config(tmp_path, control=None)) as node:
+        changes = _Changes(node)
+        node.stack.window.close(time.monotonic())
+        changes.show()
+        assert "restart the node" in capsys.readouterr().out
+        node.stack.window.open_basic(180, time.monotonic())
+        changes.show()
+        node.stack.administration.is_abandoned = True
+        node.stack.window.close(time.monotonic())
+        changes.show()
+        assert "restart the node" not in capsys.readouterr().out
