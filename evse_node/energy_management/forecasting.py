@@ -99,6 +99,8 @@ def _shown(state: EnergyState, cause: AdjustmentCause, moment: Moment) -> Foreca
     forecast = state.forecast_at(moment.epoch_s)
     if forecast is None:
         raise RequestRefusedError(Problem.IMPOSSIBLE, "there is no forecast")
+    if state.script is None and state.conditions.giving is not None:
+        raise RequestRefusedError(Problem.IMPOSSIBLE, "what comes back is given at once")
     return forecast
 
 

@@ -219,8 +219,6 @@ def orders(state: EnergyState, epoch_s: EpochSeconds | None) -> Orders:
     if active_slot is None:
         return Orders(Milliamps(0), rules_forecast)
     slot = state.forecast.slots[active_slot]
-    if slot.power_mw < 0:
-        return Orders(None, rules_forecast, supply.current_ma(-slot.power_mw))
     power = supply.power
     if power is not None and slot.power_mw >= power.maximum_mw:
         return Orders(None, rules_forecast)

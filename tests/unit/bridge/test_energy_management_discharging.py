@@ -165,12 +165,12 @@ class TestOneDirection:
         before = host.look()
         assert before.is_pausable is False
         assert pause(host, 60) == Status.FAILURE
-        assert start_at(host, host.epoch_s + 60) == Status.CONSTRAINT_ERROR
+        assert start_at(host, host.epoch_s + 60) == Status.FAILURE
         change = {0: 0, 1: -LEAST_MW, 2: as_int(before.slots[0][2])}
         sent = host.manage(
             "ModifyForecastRequest", forecast_id=before.id, slot_adjustments=[change], cause=GRID
         )
-        assert sent == Status.CONSTRAINT_ERROR
+        assert sent == Status.FAILURE
         window = {0: host.epoch_s + 60, 1: 600, 2: -FULL_MW, 3: 0}
         sent = host.manage("RequestConstraintBasedForecast", constraints=[window], cause=GRID)
         assert sent == Status.FAILURE
@@ -179,20 +179,17 @@ class TestOneDirection:
         assert host.look().id == before.id
         assert current(host) == -16_000
 
-    def test_a_start_now_changes_nothing_either(self) -> None:
-        host = discharging()
-        host.invoke("Disable")
-        host.run(61)
+    def test_what_was_asked_of_charging_does_not_hold_for_it(self) -> None:
+        host = charging()
+        assert start_at(host, host.epoch_s + 600) == Status.SUCCESS
         host.charger.handle(DISCHARGE, host.now)
-        assert start_at(host, host.look().start) == Status.SUCCESS
         host.run(30)
         assert current(host) == -16_000
-        # Nor does it hold for what is charged.
-        host.invoke("Disable")
+        assert (host.look().reason, host.look().slots[0][9]) == (0, -FULL_MW)
         host.charger.handle(ENABLE, host.now)
-        host.run(10)
+        host.run(30)
         assert current(host) == 16_000
-        assert host.look().reason == 0
+        assert (host.look().reason, host.look().slots[0][9]) == (0, FULL_MW)
 
     def test_a_state_forecast_has_its_own_number(self) -> None:
         host = discharging("0x7C")

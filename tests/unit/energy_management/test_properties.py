@@ -7,7 +7,7 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evse_node.energy_management.conditions import Availability, Conditions
+from evse_node.energy_management.conditions import Availability, Conditions, Giving
 from evse_node.energy_management.forecast import PowerRange
 from evse_node.energy_management.names import AdjustmentCause, EsaState, UpdateReason
 from evse_node.energy_management.notices import (
@@ -50,7 +50,7 @@ seconds = st.integers(-100, 8 * HOUR)
 powers = st.integers(-5_000_000, 5_000_000).map(Milliwatts)
 durations = st.one_of(st.integers(0, 5 * HOUR), st.sampled_from([60, 600, HOUR]))
 conditions = st.builds(
-    lambda availability, current, intended, back, connected, wants, need, start: Conditions(
+    lambda availability, current, intended, back, connected, wants, need, start, gives: Conditions(
         availability,
         PowerRange(Milliwatts(-3_680_000), PLUGGED_IN.power.maximum_mw),
         replace(limited(current, min(current, intended)), discharge_power=back),
@@ -58,6 +58,8 @@ conditions = st.builds(
         wants,
         need,
         start,
+        # By itself it gives only where it may not be charged.
+        gives if back is not None and not current else None,
     ),
     st.sampled_from([Availability.ONLINE] * 8 + [Availability.FAULT, Availability.OFFLINE]),
     st.sampled_from([0, 6_000, 10_000, 16_000]),
@@ -72,6 +74,17 @@ conditions = st.builds(
         st.integers(0, 2),
     ),
     st.one_of(st.none(), st.integers(0, 6 * HOUR).map(lambda each: EpochSeconds(EPOCH + each))),
+    st.one_of(
+        st.none(),
+        st.builds(
+            lambda until, available: Giving(
+                None if until is None else EpochSeconds(EPOCH + until),
+                None if available is None else MilliwattHours(available),
+            ),
+            st.one_of(st.none(), st.integers(0, 6 * HOUR)),
+            st.one_of(st.none(), st.integers(0, 60_000_000)),
+        ),
+    ),
 )
 constraints = st.builds(
     lambda start, duration, power, energy, load: Constraint(
