@@ -98,7 +98,8 @@ async def _wait(node: EvseNode, stop: asyncio.Event) -> None:
 
 async def _draw(command: Sequence[str], stop: asyncio.Event) -> None:
     """Run the command, for which a small machine needs long, but not beyond the node's end."""
-    drawing = await asyncio.create_subprocess_exec(*command)
+    # What it has to say of an output that takes nothing is not for the charger's log.
+    drawing = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.DEVNULL)
     drawn, stopped = asyncio.create_task(drawing.wait()), asyncio.create_task(stop.wait())
     await asyncio.wait((drawn, stopped), return_when=asyncio.FIRST_COMPLETED)
     stopped.cancel()

@@ -37,6 +37,11 @@ async def test_a_drawing_is_waited_for(tmp_path: Path) -> None:
     assert drawn.exists()
 
 
+async def test_what_a_drawing_complains_of_is_not_shown(capfd: pytest.CaptureFixture[str]) -> None:
+    await _draw((sys.executable, "-c", "raise SystemExit('no room')"), asyncio.Event())
+    assert capfd.readouterr().err == ""
+
+
 class _Fading(SimulatedBackend):
     starts = 0
 

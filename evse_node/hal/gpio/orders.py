@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from evse_node.errors import HalError
+from evse_node.errors import ConfigError, HalError
 from evse_node.hal.gpio import causes as why
 from evse_node.hal.gpio.board import RCD_TRIP, Board
 from evse_node.hal.gpio.drivers import Drivers
@@ -181,7 +181,10 @@ class BoardOrders:
         spec = self.board.meter
         if spec is None or spec.modbus is None:
             raise HalError("the meter is not in hand: the backend is not started")
-        source = self._drivers.open_meter(spec)
+        try:
+            source = self._drivers.open_meter(spec)
+        except ConfigError as error:  # a package that is missing: `start` says so, and ends there
+            raise HalError(str(error)) from None
         try:
             return source.read()
         except OSError as error:
@@ -203,7 +206,10 @@ class BoardOrders:
             return parts.thermometer.read_millicelsius()
         if parts is not None or spec is None:
             raise HalError("the board has no thermometer")
-        source = self._drivers.open_temperature(spec)
+        try:
+            source = self._drivers.open_temperature(spec)
+        except ConfigError as error:
+            raise HalError(str(error)) from None
         try:
             return read_plausible(source)
         finally:

@@ -264,6 +264,22 @@ def test_the_doctor_goes_on_after_a_failure_of_any_kind(electronics: SimulatedEl
     assert checks["thermometer"].is_fine
 
 
+def test_before_the_start_a_missing_package_is_a_part_that_does_not_answer() -> None:
+    def fail(*arguments: object) -> object:
+        raise ConfigError("it needs the package 'some'")
+
+    bench = GpioBench()
+    bench.electronics.open_meter = fail  # type: ignore[method-assign,assignment]
+    bench.electronics.open_temperature = fail  # type: ignore[method-assign,assignment]
+    meter, thermometer = bench.backend.meter, bench.backend.temperature_sensor
+    assert meter is not None
+    assert thermometer is not None
+    with pytest.raises(HalError, match="needs the package"):
+        meter.read()
+    with pytest.raises(HalError, match="needs the package"):
+        thermometer.read_millicelsius()
+
+
 def test_the_doctor_finds_nothing_wrong(electronics: SimulatedElectronics) -> None:
     checks = list(examine(electronics.board, electronics))
     assert [check for check in checks if not check.is_fine] == []
