@@ -28,6 +28,8 @@ _OWN_METER: Final = "controller"
 _NO_METER: Final = "none"
 # The order waits for the bus, the controller for its relay, and the news for the next poll.
 _CONTACTOR_TIMEOUT_S: Final = 5.0
+# No document tells how soon they open by themselves.
+_OPENING_S: Final = 1.0
 # An answer that is lost takes two seconds until the next request; two of them are no reason
 # to end a session.
 _PACE: Final = Pace(call_s=4.0, lost_s=6.0)
@@ -43,6 +45,7 @@ def create(options: Mapping[str, object]) -> ExternalController:
         maximum_current_ma=maximum_ma,
         phases=evse.phases,
         contactor_timeout_s=_CONTACTOR_TIMEOUT_S,
+        opening_s=_OPENING_S,
     )
     return ExternalController(ModbusEvseLink(evse), ratings, pace=_PACE)
 

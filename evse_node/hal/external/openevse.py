@@ -216,13 +216,14 @@ class OpenEvseLink:
         if not self._is_set_up:
             await self._set_up()
         await self._set_current(orders.current_ma // 1_000)
+        if self._settings.has_lock:
+            # A plug is held before there can be power.
+            await self._client.get(f"S5 {int(orders.is_locked)}", least=0)
         if orders.is_enabled:
             if self._has_lock_out:
                 # Firmware built with it locks each time that a vehicle leaves.
                 self._has_lock_out = (await self._client.ask("S4 0")).is_ok
             await self._client.get("FE", least=0)
-        if self._settings.has_lock:
-            await self._client.get(f"S5 {int(orders.is_locked)}", least=0)
 
     async def _disable(self, orders: ControllerOrders) -> None:
         try:

@@ -134,6 +134,16 @@ class TestOrders:
         bench.wait(0.1)
         assert not bench.model.is_locked
 
+    async def test_the_plug_is_held_before_there_can_be_power(self) -> None:
+        bench = OpenEvseBench(OpenEvseSettings(has_lock=True))
+        await bench.start()
+        assert bench.backend.lock is not None
+        bench.model.log.clear()
+        bench.backend.lock.lock()
+        bench.backend.offer(OFFER)
+        bench.wait(0.1)
+        assert bench.model.log.index("S5 1") < bench.model.log.index("FE")
+
     async def test_firmware_that_wants_to_be_unlocked(self) -> None:
         bench = OpenEvseBench()
         bench.model.has_lock_out = True

@@ -1,4 +1,4 @@
-"""In whatever order things happen: what is ordered to open is open, and a new order closes."""
+"""In whatever order things happen: an order opens, and only a new order closes again."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from evse_node.errors import HalError
 from evse_node.hal.interface import ContactorFeedback, FaultDetected, FaultGone, PilotReported
 from evse_node.units import Milliamps
 from tests.contract.openevse_bench import OpenEvseBench
-from tests.rapi_peer import GFCI, HOT, A, B, C
+from tests.rapi_peer import GFCI, HOT, A, B, C, sealed
 
 STEPS: dict[str, Callable[[OpenEvseBench], object]] = {
     "plug in": lambda bench: setattr(bench.model, "car", B),
@@ -35,6 +35,11 @@ STEPS: dict[str, Callable[[OpenEvseBench], object]] = {
     "menu: off": lambda bench: bench.model.press("FD"),
     "pull out": lambda bench: bench.port.pull_out(),
     "plug back": lambda bench: setattr(bench.port, "is_missing", False),
+    "garbled": lambda bench: setattr(bench.port, "spoil", lambda data: sealed("NK")),
+    "no word of starts": lambda bench: setattr(
+        bench.port, "spoil", lambda data: b"" if b"$AB" in data else data
+    ),
+    "clear again": lambda bench: setattr(bench.port, "spoil", lambda data: data),
     "heat up": lambda bench: setattr(bench.model, "is_hot", True),
     "cool down": lambda bench: setattr(bench.model, "is_hot", False),
     "stubborn": lambda bench: setattr(bench.model, "is_stubborn", True),
@@ -52,6 +57,7 @@ async def play(steps: list[str]) -> None:
         with contextlib.suppress(HalError):
             STEPS[step](bench)
     bench.port.is_missing = False
+    bench.port.spoil = lambda data: data
     bench.model.is_hot = False
     bench.wait(2)
 
@@ -70,6 +76,14 @@ async def play(steps: list[str]) -> None:
     bench.wait(3)
     assert bench.is_powered()
     assert bench.model.amperes == 12
+
+    # Lost and found again, the offer alone does not close it.
+    bench.model.events.clear()
+    bench.port.spoil = lambda data: sealed("NK")
+    bench.wait(9)
+    bench.port.spoil = lambda data: data
+    bench.wait(3)
+    assert [kind for kind, _ in bench.model.events] == ["open"]
 
     told = [event for event in bench.events if isinstance(event, PilotReported | ContactorFeedback)]
     for kind in (PilotReported, ContactorFeedback):
