@@ -21,10 +21,15 @@ def main(storage: Path, changes: int) -> None:
     except FileNotFoundError:
         raise SystemExit(f"no node runs on {storage}") from None
     connection = HTTPConnection(address["host"], address["port"])
-    connection.request("GET", "/events")
+    try:
+        connection.request("GET", "/events")
+    except ConnectionRefusedError:
+        raise SystemExit(f"no node runs on {storage}") from None
     response = connection.getresponse()
     while changes:
         line = response.readline().decode()
+        if not line:
+            raise SystemExit("the node has ended")
         if line.startswith("data: "):
             charger = json.loads(line.removeprefix("data: "))["charger"]
             print(charger["state"], charger["supply_state"], charger["offered_ma"], flush=True)

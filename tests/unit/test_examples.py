@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import re
 import runpy
 import subprocess
 import sys
 import time
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from evse_node.config import load_config
+from evse_node.hal import simulated_options
 from evse_node.hal.gpio.board_file import load_board
 from evse_node.node import EvseNode
 from evse_node.settings import SETTINGS
 from tests.gpio_electronics import SimulatedElectronics
+from tests.loopback_node import config as loopback_config
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -132,6 +136,28 @@ def test_charger_toml_shows_every_key() -> None:
     text = (EXAMPLES / "charger.toml").read_text()
     for setting in SETTINGS:
         assert f"\n{setting.key} = " in text or f"\n# {setting.key} = " in text
+
+
+def test_charger_toml_shows_every_key_of_the_simulated_hardware() -> None:
+    source = Path(simulated_options.__file__).read_text()
+    keys = re.findall(r'(?:number|flag|features)\("([a-z-]+)"', source)
+    hal = tomllib.loads((EXAMPLES / "charger.toml").read_text())["hal"]
+    assert len(keys) > 15
+    assert set(hal) == set(keys)
+
+
+async def test_follow_status_ends_with_the_node(tmp_path: Path) -> None:
+    async with EvseNode(loopback_config(tmp_path)):
+        script = EXAMPLES / "follow_status.py"
+        following = await asyncio.create_subprocess_exec(
+            *(sys.executable, str(script), str(tmp_path)),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        assert following.stdout is not None
+        assert await following.stdout.readline() == b"NotPluggedIn Disabled 0\n"
+    async with asyncio.timeout(10):
+        assert await following.communicate() == (b"", b"the node has ended\n")
 
 
 def test_every_example_is_run_here() -> None:
