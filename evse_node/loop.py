@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _Ts = TypeVarTuple("_Ts")
 
 _NO_DESCRIPTOR: Final = -1
+# Descriptors that one call of the kernel tells of: memory is laid out for so many each time.
+_MOST_READY: Final = 16
 
 
 class _DirectSelector(selectors.BaseSelector):
@@ -96,7 +98,7 @@ class _DirectSelector(selectors.BaseSelector):
         direct = self._direct_descriptor
         self.is_disturbed = False
         while True:
-            ready = poll(wait)
+            ready = poll(wait, _MOST_READY)
             others = []
             is_called = False
             for descriptor, mask in ready:

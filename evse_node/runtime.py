@@ -165,10 +165,18 @@ class Runtime(Generic[Event]):
 
     def _on_readable(self) -> None:
         waits = self._poll.poll
-        begin = self._clock()
+        begin = now = self._clock()
         for _ in range(_DATAGRAMS_PER_VISIT):
-            now = self._receive()
+            try:
+                data, address = self._udp.recvfrom(_MAX_DATAGRAM)
+            except BlockingIOError:
+                pass
+            except OSError as error:  # an ICMP error of an earlier datagram, for instance
+                _LOGGER.debug("receiving failed: %s", error)
+            else:
+                self._receive_datagram(data, address, now)
             if self._store.is_dirty and waits(0):
+                now = self._clock()
                 continue  # What waits already shares the commit, which is dear.
             if not self._finish_turn(now) or self._is_closed:
                 return
@@ -180,20 +188,8 @@ class Runtime(Generic[Event]):
             if not waits(_LINGER_MS):
                 self._impatience = _PATIENCE
                 return
+            now = self._clock()
         self._finish_turn(self._clock())
-
-    def _receive(self) -> float:
-        """Hand the next datagram to the stack; return the time of that."""
-        now = self._clock()
-        try:
-            data, address = self._udp.recvfrom(_MAX_DATAGRAM)
-        except BlockingIOError:
-            pass
-        except OSError as error:  # an ICMP error of an earlier datagram, for instance
-            _LOGGER.debug("receiving failed: %s", error)
-        else:
-            self._receive_datagram(data, address, now)
-        return now
 
     def _on_wake(self) -> None:
         if self._is_turn_due and not self._is_closed:

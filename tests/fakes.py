@@ -154,7 +154,7 @@ class MessageHost:
         return self.timers.deadline()
 
     def datagrams_to_send(self, now: float) -> list[tuple[bytes, Address]]:
-        return self.layer.datagrams_to_send()
+        return self.layer.datagrams_to_send(now)
 
 
 class RecordingHandler:

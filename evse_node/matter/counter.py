@@ -8,11 +8,9 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 
-from evse_node.errors import SessionError
-
 WINDOW_SIZE = 32
 _WINDOW_MASK = (1 << WINDOW_SIZE) - 1
-_MODULUS_MASK = 0xFFFFFFFF
+MAX_COUNTER = 0xFFFFFFFF
 _HALF = 0x80000000
 
 
@@ -21,27 +19,21 @@ def initial_counter(random_bytes: Callable[[int], bytes]) -> int:
     return (int.from_bytes(random_bytes(4), "little") & 0x0FFFFFFF) + 1
 
 
-class SendCounter:
-    """The counter of outgoing messages; `next` returns a value only once.
+class GlobalCounter:
+    """The counter of outgoing unencrypted messages, which rolls over.
 
-    A session's counter must not roll over, because the nonce would repeat; the global
-    counter of unencrypted messages may (`rolls_over`).
+    Spec: Matter Core 1.3 "Message Counter Types"
     """
 
-    __slots__ = ("_rolls_over", "_value")
+    __slots__ = ("_value",)
 
-    def __init__(self, first: int, *, rolls_over: bool = False) -> None:
+    def __init__(self, first: int) -> None:
         self._value = first
-        self._rolls_over = rolls_over
 
     def next(self) -> int:
-        """Return the counter for one message. Raises SessionError when all are used up."""
+        """Return the counter for one message."""
         value = self._value
-        if value > _MODULUS_MASK:
-            if not self._rolls_over:
-                raise SessionError("message counter is exhausted")
-            value = 0
-        self._value = value + 1
+        self._value = value + 1 & MAX_COUNTER
         return value
 
 
@@ -75,8 +67,8 @@ class ReceiveWindow:
         if self._maximum < 0:
             self._trust(counter)
             return True
-        ahead = (counter - self._maximum) & _MODULUS_MASK
-        return self._accept(counter, ahead if ahead < _HALF else ahead - _MODULUS_MASK - 1)
+        ahead = (counter - self._maximum) & MAX_COUNTER
+        return self._accept(counter, ahead if ahead < _HALF else ahead - MAX_COUNTER - 1)
 
     def accept_unencrypted(self, counter: int) -> bool:
         """Record a counter that nothing authenticates; False only for one seen in the window.
@@ -86,9 +78,9 @@ class ReceiveWindow:
         if self._maximum < 0:
             self._trust(counter)
             return True
-        ahead = (counter - self._maximum) & _MODULUS_MASK
+        ahead = (counter - self._maximum) & MAX_COUNTER
         if ahead >= _HALF:
-            ahead -= _MODULUS_MASK + 1
+            ahead -= MAX_COUNTER + 1
         if ahead < -WINDOW_SIZE:
             self._trust(counter)
             return True

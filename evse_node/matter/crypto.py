@@ -53,6 +53,9 @@ _OID_ORGANIZATION = der.object_identifier("2.5.4.10")
 # AlgorithmIdentifier of the only signature algorithm that Matter uses.
 ECDSA_WITH_SHA256: Final = der.sequence(der.object_identifier("1.2.840.10045.4.3.2"))
 
+NOT_AUTHENTIC: Final = (InvalidTag, ValueError)
+"""What `AeadKey.try_decrypt` raises when the tag does not verify, or there is none."""
+
 # What `hmac.compare_digest` is where Python has no OpenSSL: it takes a time that does not tell
 # where two strings differ.
 constant_time_equal = _compare_digest
@@ -105,11 +108,12 @@ class AeadKey:
     """An AES-128-CCM key for one direction of a session.
 
     `encrypt(nonce, plaintext, associated_data)` returns the ciphertext with its
-    16-byte tag at the end; the nonce has 13 bytes.
+    16-byte tag at the end; the nonce has 13 bytes. `try_decrypt` is `decrypt` that raises
+    one of NOT_AUTHENTIC.
     Spec: Matter Core 1.3 "Authenticated Encryption with Associated Data (Crypto_AEAD)"
     """
 
-    __slots__ = ("_decrypt", "encrypt")
+    __slots__ = ("encrypt", "try_decrypt")
 
     def __init__(self, key: bytes) -> None:
         if len(key) != SYMMETRIC_KEY_SIZE:
@@ -117,7 +121,7 @@ class AeadKey:
         cipher = AESCCM(key)
         # Bound directly: a message costs no Python call more than it must.
         self.encrypt: Callable[[bytes, bytes, bytes | None], bytes] = cipher.encrypt
-        self._decrypt: Callable[[bytes, bytes, bytes | None], bytes] = cipher.decrypt
+        self.try_decrypt: Callable[[bytes, bytes, bytes | None], bytes] = cipher.decrypt
 
     def decrypt(self, nonce: bytes, ciphertext: bytes, associated_data: bytes | None) -> bytes:
         """Return the plaintext of `ciphertext`, which ends with its tag.
@@ -125,8 +129,8 @@ class AeadKey:
         Raises CryptoError when the tag does not verify.
         """
         try:
-            return self._decrypt(nonce, ciphertext, associated_data)
-        except (InvalidTag, ValueError):
+            return self.try_decrypt(nonce, ciphertext, associated_data)
+        except NOT_AUTHENTIC:
             raise CryptoError("message does not authenticate") from None
 
 

@@ -68,7 +68,10 @@ class Exchange:
         "_pending_ack",
         "_response_at",
         "_retry_at",
+        "_retry_is_known",
+        "_sent_at",
         "_timer",
+        "_timer_at",
         "_transmissions",
         "_unacked",
         "_unacked_counter",
@@ -106,8 +109,12 @@ class Exchange:
         # One timer for all three. It may come too early, and then looks again: most of
         # what it waits for happens long before, and nobody pays for moving it.
         self._timer: Timer | None = None
+        self._timer_at = inf
         self._ack_at = inf
+        # When to send again; at first only the soonest that it can be.
         self._retry_at = inf
+        self._retry_is_known = False
+        self._sent_at = 0.0
         self._response_at = inf
 
     def send(
@@ -117,12 +124,15 @@ class Exchange:
         payload: bytes,
         *,
         reliable: bool = True,
+        response_timeout_s: float | None = None,
         now: float,
     ) -> None:
         """Send a message, with the acknowledgement that is due, if any.
 
         A reliable message takes the place of an earlier one that is not yet acknowledged:
-        the peer's answer to that one has arrived, or the owner would not go on.
+        the peer's answer to that one has arrived, or the owner would not go on. With
+        `response_timeout_s` an answer is expected, see `expect_response`. The exchange ends
+        when its session has no counter left for the message.
         """
         if not self.is_open:
             raise SessionError("exchange is closed")
@@ -133,26 +143,37 @@ class Exchange:
         self._pending_ack = None
         self._ack_at = inf
         session = self.session
-        payload += self._manager.endings.get(protocol_id, b"")
-        counter, datagram = session.seal(
-            encode_message(flags, opcode, self.id, protocol_id, payload, acknowledged)
-        )
+        manager = self._manager
+        payload += manager.endings.get(protocol_id, b"")
+        try:
+            counter, datagram = session.seal(
+                encode_message(flags, opcode, self.id, protocol_id, payload, acknowledged)
+            )
+        except SessionError:
+            # Nothing can ever be said here, so nothing will be heard.
+            self._leave(now)
+            raise
         session.used_at = now
-        self._manager.transmit(datagram, session.address)
+        manager.transmit((datagram, session.address))
+        look_at = inf
         if reliable:
             self._unacked = datagram
             self._unacked_counter = counter
             self._transmissions = 1
-            self._retry_at = retry_at = now + self._manager.retry_delay_s(session, 0, now)
-            timer = self._timer
-            if timer is None or timer.when > retry_at:
-                self._look_at(retry_at)
+            self._sent_at = now
+            self._retry_is_known = False
+            self._retry_at = look_at = now + session.parameters.active_interval_ms * 0.001
+        if response_timeout_s is not None:
+            self._response_at = when = now + response_timeout_s
+            if when < look_at:
+                look_at = when
+        if look_at < self._timer_at:
+            self._look_at(look_at)
 
     def expect_response(self, timeout_s: float, now: float) -> None:
         """End the exchange as failed unless a message arrives within `timeout_s` seconds."""
         self._response_at = when = now + timeout_s
-        timer = self._timer
-        if timer is None or timer.when > when:
+        if when < self._timer_at:
             self._look_at(when)
 
     def close(self, now: float) -> None:
@@ -176,8 +197,11 @@ class Exchange:
     def receive(self, message: Message, is_duplicate: bool, now: float) -> None:
         """Take a message that matches this exchange."""
         acknowledged = message.acknowledged
-        if acknowledged is not None and self._unacked is not None:
-            self._on_ack(acknowledged, now)
+        if acknowledged == self._unacked_counter and self._unacked is not None:
+            self._unacked = None
+            self._retry_at = inf
+            if not self.is_open:
+                self._leave(now)
         is_reliable = message.flags & EXCHANGE_RELIABLE
         if is_duplicate or not self.is_open:
             if is_reliable:
@@ -219,7 +243,8 @@ class Exchange:
         """Give the owner 200 ms to answer before a standalone acknowledgement goes out."""
         if self._ack_at == inf and not self._is_gone:
             self._ack_at = when = now + STANDALONE_ACK_TIMEOUT_S
-            self._look_at(when)
+            if when < self._timer_at:
+                self._look_at(when)
 
     def end(self, now: float, *, failed: bool) -> None:
         """Leave the session and tell the owner, who did not ask for it."""
@@ -230,13 +255,6 @@ class Exchange:
         if handler is not None:
             handler.on_closed(self, now, failed)
 
-    def _on_ack(self, counter: int, now: float) -> None:
-        if counter == self._unacked_counter:
-            self._unacked = None
-            self._retry_at = inf
-            if not self.is_open:
-                self._leave(now)
-
     def _flush_ack(self, now: float) -> None:
         counter = self._pending_ack
         self._pending_ack = None
@@ -245,15 +263,15 @@ class Exchange:
             self._manager.send_ack(self.session, self.id, self.is_initiator, counter)
 
     def _look_at(self, when: float) -> None:
-        """Make sure that `_on_timer` is called at this time, or before."""
+        """Have `_on_timer` called at this time, which is before `_timer_at`."""
         if self._timer is not None:
-            if self._timer.when <= when:
-                return
             self._timer.cancel()
         self._timer = self._manager.timers.call_at(when, self._on_timer)
+        self._timer_at = when
 
     def _on_timer(self, now: float) -> None:
         self._timer = None
+        self._timer_at = inf
         if self._ack_at <= now:
             self._flush_ack(now)
         if self._retry_at <= now:
@@ -268,13 +286,20 @@ class Exchange:
         datagram = self._unacked
         if datagram is None:
             return
+        if not self._retry_is_known:
+            # Nearly every message is acknowledged before anybody has to know.
+            self._retry_is_known = True
+            sent_at = self._sent_at
+            self._retry_at = sent_at + self._manager.retry_delay_s(self.session, 0, sent_at)
+            if self._retry_at > now:
+                return
         if self._transmissions >= MAX_TRANSMISSIONS:
             self.session.is_defunct = True
             self.end(now, failed=True)
             return
         session = self.session
         manager = self._manager
-        manager.transmit(datagram, session.address)
+        manager.transmit((datagram, session.address))
         self._retry_at = now + manager.retry_delay_s(session, self._transmissions, now)
         self._transmissions += 1
 
@@ -295,6 +320,7 @@ class Exchange:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+            self._timer_at = inf
         self._manager.forget(self, now)
 
 
@@ -313,6 +339,7 @@ class GroupExchange(Exchange):
         payload: bytes,
         *,
         reliable: bool = True,
+        response_timeout_s: float | None = None,
         now: float,
     ) -> None:
         """Do nothing: responses to group messages are suppressed."""

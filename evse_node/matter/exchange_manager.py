@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from typing import TypeAlias
 
 from evse_node.errors import SessionError
 from evse_node.matter.exchange import (
@@ -40,13 +41,13 @@ MAX_EXCHANGES_PER_PARTY = 64
 # Random bytes for the jitter of so many messages are drawn at once.
 _JITTER_BYTES = 64
 
-Transmit = Callable[[bytes, Address], None]
+Transmit: TypeAlias = Callable[[tuple[bytes, Address]], None]
 
 
 class ExchangeManager:
     """All exchanges of a node: matching, creating, limits.
 
-    `transmit(datagram, address)` puts a datagram into the outbox. `endings` are bytes at
+    `transmit` puts a datagram and its destination into the outbox. `endings` are bytes at
     the end of every message that is sent of a protocol.
     """
 
@@ -147,7 +148,7 @@ class ExchangeManager:
         )
         # A session that has used up its counters has nothing more to say.
         with suppress(SessionError):
-            self.transmit(session.seal(message)[1], session.address)
+            self.transmit((session.seal(message)[1], session.address))
 
     # For exchanges.
 
@@ -209,4 +210,4 @@ class ExchangeManager:
         )
         # A session that has used up its counters can still be removed.
         with suppress(SessionError):
-            self.transmit(session.seal(report)[1], session.address)
+            self.transmit((session.seal(report)[1], session.address))

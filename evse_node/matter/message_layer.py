@@ -26,13 +26,14 @@ from evse_node.matter.message import (
     SECURED_HEADER,
     SECURITY_CONTROL,
     SECURITY_PRIVACY,
+    SESSION_TYPE_GROUP,
     MessageHeader,
     apply_privacy,
     decode_header,
     decode_message,
     encode_nonce,
 )
-from evse_node.matter.session import Address, GroupSession, SecureSession, UnsecuredSession
+from evse_node.matter.session import Address, GroupSession, UnsecuredSession
 from evse_node.matter.session_table import SessionTable
 from evse_node.matter.status_report import Opcode
 from evse_node.matter.timers import Timers
@@ -95,18 +96,18 @@ class MessageLayer:
             if session_capacity is None
             else SessionTable(random_bytes, capacity=session_capacity)
         )
-        self.exchanges = ExchangeManager(self.sessions, timers, random_bytes, self._transmit)
+        self._outbox: list[tuple[bytes, Address]] = []
+        self.exchanges = ExchangeManager(self.sessions, timers, random_bytes, self._outbox.append)
         self.group_peers = GroupPeers()
         self.dropped: dict[str, int] = {}
         self._group_keys = group_keys
-        self._outbox: list[tuple[bytes, Address]] = []
 
-    def datagrams_to_send(self) -> list[tuple[bytes, Address]]:
+    def datagrams_to_send(self, now: float) -> list[tuple[bytes, Address]]:
         """Return what is to be sent, in order, and forget it."""
         outbox = self._outbox
-        if outbox:
-            self._outbox = []
-        return outbox
+        datagrams = outbox[:]
+        outbox.clear()
+        return datagrams
 
     def receive_datagram(self, data: bytes, address: Address, now: float) -> None:
         """Take a datagram from anyone. Never raises."""
@@ -114,13 +115,28 @@ class MessageLayer:
             if len(data) < SECURED_HEADER.size:
                 raise DecodeError("message header is truncated")
             flags, session_id, security, counter = SECURED_HEADER.unpack_from(data)
+            size = SECURED_HEADER.size
             if flags or security or not session_id:
-                self._receive_other(data, session_id, security, counter, address, now)
-                return
+                # Not the shortest header, that of nearly all messages.
+                header = _decode_header(data, security)
+                if header.is_group:
+                    self._receive_group(data, header, address, now)
+                    return
+                if not session_id:
+                    self._receive_unsecured(data, header, address, now)
+                    return
+                size = header.size
             session = self.sessions.get(session_id)
             if session is None:
                 raise SessionError(f"unknown session {session_id}")
-            self._deliver_secured(session, session.open(data, counter), counter, address, now)
+            message = decode_message(session.open(data, counter, security, size), counter)
+            is_new = session.window.accept_unicast(counter)
+            if is_new:
+                # Only a fresh message proves that the peer is there, and where.
+                session.address = address
+                session.active_at = session.used_at = now
+                session.is_defunct = False
+            self.exchanges.receive(session, message, not is_new, now)
         except DecodeError as error:
             self._drop("malformed", address, error)
         except CryptoError as error:
@@ -137,47 +153,6 @@ class MessageLayer:
     def _drop(self, reason: str, address: Address, error: Exception | None) -> None:
         self.dropped[reason] = self.dropped.get(reason, 0) + 1
         _LOGGER.debug("dropped datagram from %s: %s: %s", address[0], reason, error)
-
-    def _transmit(self, data: bytes, address: Address) -> None:
-        self._outbox.append((data, address))
-
-    def _receive_other(
-        self,
-        data: bytes,
-        session_id: int,
-        security: int,
-        counter: int,
-        address: Address,
-        now: float,
-    ) -> None:
-        """Take what has not the shortest header, that of nearly all messages."""
-        if security & SECURITY_CONTROL:
-            raise DecodeError("control message")
-        if security & SECURITY_PRIVACY and not security & 0x01:
-            raise DecodeError("unicast message with privacy")
-        header = decode_header(data)
-        if header.is_group:
-            self._receive_group(data, header, address, now)
-        elif session_id:
-            session = self.sessions.get(session_id)
-            if session is None:
-                raise SessionError(f"unknown session {session_id}")
-            plaintext = session.open(data, counter, security, header.size)
-            self._deliver_secured(session, plaintext, counter, address, now)
-        else:
-            self._receive_unsecured(data, header, address, now)
-
-    def _deliver_secured(
-        self, session: SecureSession, plaintext: bytes, counter: int, address: Address, now: float
-    ) -> None:
-        message = decode_message(plaintext, counter)
-        is_new = session.window.accept_unicast(counter)
-        if is_new:
-            # Only a fresh message proves that the peer is there, and where.
-            session.address = address
-            session.active_at = session.used_at = now
-            session.is_defunct = False
-        self.exchanges.receive(session, message, not is_new, now)
 
     def _receive_unsecured(
         self, data: bytes, header: MessageHeader, address: Address, now: float
@@ -231,6 +206,15 @@ class MessageLayer:
         subject = Subject(AuthMode.GROUP, candidate.fabric_index, header.destination_group)
         session = GroupSession(subject, header.source_node, address, now)
         self.exchanges.receive_group(session, message, now)
+
+
+def _decode_header(data: bytes, security: int) -> MessageHeader:
+    """Decode a header of any kind that this node takes. Raises DecodeError."""
+    if security & SECURITY_CONTROL:
+        raise DecodeError("control message")
+    if security & SECURITY_PRIVACY and not security & SESSION_TYPE_GROUP:
+        raise DecodeError("unicast message with privacy")
+    return decode_header(data)
 
 
 def _open_group(

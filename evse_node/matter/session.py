@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from evse_node.errors import DecodeError, SessionError
-from evse_node.matter.counter import ReceiveWindow, SendCounter, initial_counter
-from evse_node.matter.crypto import AeadKey
+from evse_node.errors import CryptoError, DecodeError, SessionError
+from evse_node.matter.counter import MAX_COUNTER, GlobalCounter, ReceiveWindow, initial_counter
+from evse_node.matter.crypto import NOT_AUTHENTIC, AeadKey
 from evse_node.matter.data_model import AuthMode, Subject
 from evse_node.matter.message import (
     SECURED_HEADER,
@@ -155,7 +155,7 @@ class SecureSession(Session):
     __slots__ = (
         "_decrypt",
         "_encrypt",
-        "_send_counter",
+        "_next_counter",
         "access_cache",
         "access_generation",
         "attestation_challenge",
@@ -192,8 +192,8 @@ class SecureSession(Session):
         self.access_cache: dict[tuple[int, int], int] = {}
         self.access_generation = -1
         self._encrypt = encrypt_key.encrypt
-        self._decrypt = decrypt_key.decrypt
-        self._send_counter = SendCounter(initial_counter(random_bytes))
+        self._decrypt = decrypt_key.try_decrypt
+        self._next_counter = initial_counter(random_bytes)
 
     @property
     def is_case(self) -> bool:
@@ -221,11 +221,12 @@ class SecureSession(Session):
 
     def seal(self, plaintext: bytes) -> tuple[int, bytes]:
         """Encrypt a message to the peer; see `Session.seal`."""
-        try:
-            counter = self._send_counter.next()
-        except SessionError:
+        counter = self._next_counter
+        if counter > MAX_COUNTER:
+            # It must not roll over, because the nonce would repeat.
             self.is_closing = self.is_defunct = True
-            raise
+            raise SessionError("message counter is exhausted")
+        self._next_counter = counter + 1
         header = SECURED_HEADER.pack(0, self.peer_id, 0, counter)
         nonce = encode_nonce(0, counter, self.local_node_id)
         return counter, header + self._encrypt(nonce, plaintext, header)
@@ -236,7 +237,10 @@ class SecureSession(Session):
         Raises CryptoError when it does not authenticate.
         """
         nonce = encode_nonce(security_flags, counter, self.peer_node_id)
-        return self._decrypt(nonce, data[size:], data[:size])
+        try:
+            return self._decrypt(nonce, data[size:], data[:size])
+        except NOT_AUTHENTIC:
+            raise CryptoError("message does not authenticate") from None
 
 
 class UnsecuredSession(Session):
@@ -255,7 +259,7 @@ class UnsecuredSession(Session):
         *,
         ephemeral_node_id: int,
         is_initiator: bool,
-        send_counter: SendCounter,
+        send_counter: GlobalCounter,
     ) -> None:
         super().__init__(address, parameters, ReceiveWindow(is_synchronized=False), now)
         self.ephemeral_node_id = ephemeral_node_id

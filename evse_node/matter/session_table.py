@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 from evse_node.errors import SessionError
 from evse_node.matter.certificate import is_operational_node_id
-from evse_node.matter.counter import SendCounter, initial_counter
+from evse_node.matter.counter import GlobalCounter, initial_counter
 from evse_node.matter.session import (
     Address,
     SecureSession,
@@ -50,7 +50,7 @@ class SessionTable:
         self._next_id = int.from_bytes(random_bytes(2), "little")
         # Keyed by ephemeral node id and, for peers that opened the session, address.
         self._unsecured: dict[tuple[int, Address | None], UnsecuredSession] = {}
-        self._unencrypted_counter = SendCounter(initial_counter(random_bytes), rolls_over=True)
+        self._unencrypted_counter = GlobalCounter(initial_counter(random_bytes))
         self.on_removed: list[SessionObserver] = []
         self.announce_close: SessionObserver | None = None
 

@@ -132,11 +132,15 @@ class MatterStack:
             # One for PASE, and one that a full table has to spare for a new handshake.
             session_capacity=supported * SESSIONS_PER_FABRIC + 2,
         )
-        # Two doors lead straight to those who are asked with every datagram.
+        # Three doors lead straight to those who are asked with every datagram.
         self.receive_datagram: Callable[[bytes, Address, float], None] = self.layer.receive_datagram
         """Take a datagram from anyone, `(data, address, now)`. Never raises."""
         self.get_timer: Callable[[], float | None] = timers.deadline
         """Return when `handle_timer` is to be called, or None."""
+        self.datagrams_to_send: Callable[[float], list[tuple[bytes, Address]]] = (
+            self.layer.datagrams_to_send
+        )
+        """Return what is to be sent, in order, once."""
         self.sessions = self.layer.sessions
         self.exchanges = exchanges = self.layer.exchanges
         self.administration = Administration(timers, fabrics, self.sessions, fail_safe, self.window)
@@ -202,10 +206,6 @@ class MatterStack:
         except Exception:
             # A defect; what else was due is still queued and runs when called again.
             _LOGGER.exception("timer")
-
-    def datagrams_to_send(self, now: float) -> list[tuple[bytes, Address]]:
-        """Return what is to be sent, in order, once."""
-        return self.layer.datagrams_to_send()
 
     def next_event(self) -> StackEvent | None:
         """Return the next event, or None. Changes of the same thing come as one event."""

@@ -12,6 +12,7 @@ from evse_node.matter.data_model import InteractionContext
 from evse_node.matter.exchange import Exchange
 from evse_node.matter.interaction.event_log import EventLog
 from evse_node.matter.interaction.messages import (
+    PROTOCOL_ID,
     DataVersionFilter,
     Opcode,
     ReadRequest,
@@ -29,10 +30,12 @@ from evse_node.matter.interaction.transaction import (
     RESPONSE_TIMEOUT_S,
     Transaction,
     check_success,
-    send,
 )
 from evse_node.matter.message import Message
 from evse_node.matter.session import SecureSession
+
+# A plain integer: sent with every message.
+_REPORT_DATA = int(Opcode.REPORT_DATA)
 
 MAX_PATHS = 64
 """Attribute and event paths of one read or subscribe request."""
@@ -46,12 +49,16 @@ class ReadTransaction(Transaction):
 
     def send_next(self, exchange: Exchange, now: float) -> None:
         """Send the next message; the last one needs no answer."""
-        send(exchange, Opcode.REPORT_DATA, self._stream.next_message(), now)
-        if self._stream.is_done:
+        stream = self._stream
+        payload = stream.next_message()
+        if stream.is_done:
+            exchange.send(PROTOCOL_ID, _REPORT_DATA, payload, now=now)
             exchange.close(now)
         else:
             exchange.handler = self
-            exchange.expect_response(RESPONSE_TIMEOUT_S, now)
+            exchange.send(
+                PROTOCOL_ID, _REPORT_DATA, payload, response_timeout_s=RESPONSE_TIMEOUT_S, now=now
+            )
 
     def on_action(self, exchange: Exchange, message: Message, now: float) -> None:
         """Take the peer's status for the message before."""

@@ -17,6 +17,7 @@ from evse_node.matter.exchange_manager import ExchangeManager
 from evse_node.matter.interaction.encoding import encode_subscribe_response
 from evse_node.matter.interaction.event_log import EventLog
 from evse_node.matter.interaction.messages import (
+    PROTOCOL_ID,
     Opcode,
     SubscribeRequest,
     decode_subscribe_request,
@@ -38,6 +39,9 @@ from evse_node.matter.store import Store
 from evse_node.matter.timers import Timers
 
 _LOGGER: Final = logging.getLogger(__name__)
+
+# A plain integer: sent with every message.
+_REPORT_DATA = int(Opcode.REPORT_DATA)
 
 MAX_INTERVAL_S = 3600
 """The longest interval that this node selects by itself."""
@@ -256,8 +260,13 @@ class ReportTransaction(Transaction):
     def send_next(self, exchange: Exchange, now: float) -> None:
         """Send the next message of the report; the peer answers each with a status."""
         exchange.handler = self
-        exchange.expect_response(RESPONSE_TIMEOUT_S, now)
-        send(exchange, Opcode.REPORT_DATA, self._stream.next_message(), now)
+        exchange.send(
+            PROTOCOL_ID,
+            _REPORT_DATA,
+            self._stream.next_message(),
+            response_timeout_s=RESPONSE_TIMEOUT_S,
+            now=now,
+        )
 
     def on_action(self, exchange: Exchange, message: Message, now: float) -> None:
         """Take the peer's status for the message before.

@@ -78,9 +78,9 @@ class TestEnding:
         self, host: InteractionHost, controller: Client, client: InteractionClient
     ) -> None:
         client.subscribe(LEVEL_PATH)
-        controller.host_session._send_counter._value = 1 << 32
+        controller.host_session._next_counter = 1 << 32
         host.samples[1].set(level=8)
-        host.network.run(60)
+        host.network.run(1)
         assert len(host.model.subscriptions) == 0
         assert len(host.sessions) == 0
         assert len(host.exchanges) == 0

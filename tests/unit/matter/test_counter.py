@@ -1,9 +1,7 @@
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evse_node.errors import SessionError
-from evse_node.matter.counter import GroupPeers, ReceiveWindow, SendCounter, initial_counter
+from evse_node.matter.counter import GlobalCounter, GroupPeers, ReceiveWindow, initial_counter
 
 MODULUS = 1 << 32
 
@@ -13,12 +11,8 @@ def test_initial_counter_is_28_bit_and_not_zero() -> None:
     assert initial_counter(lambda size: b"\xff" * size) == 1 << 28
 
 
-def test_session_counter_ends_and_unencrypted_counter_rolls_over() -> None:
-    counter = SendCounter(MODULUS - 1)
-    assert counter.next() == MODULUS - 1
-    with pytest.raises(SessionError):
-        counter.next()
-    counter = SendCounter(MODULUS - 1, rolls_over=True)
+def test_counter_of_unencrypted_messages_rolls_over() -> None:
+    counter = GlobalCounter(MODULUS - 1)
     assert [counter.next(), counter.next(), counter.next()] == [MODULUS - 1, 0, 1]
 
 

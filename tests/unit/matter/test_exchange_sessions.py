@@ -156,7 +156,7 @@ def test_each_fabric_has_a_share_of_the_exchanges() -> None:
 def test_a_session_without_counters_says_nothing_and_goes() -> None:
     pair = Pair()
     exchange = pair.request(RecordingHandler())
-    pair.b_session._send_counter._value = 1 << 32
+    pair.b_session._next_counter = 1 << 32
     pair.network.run(200)
     assert not pair.sent_by_b()
     assert exchange not in pair.a_session.exchanges.values()

@@ -106,6 +106,16 @@ def test_seal_counts_up_and_uses_the_nonce_of_the_sender() -> None:
         make_session(99, peer_node_id=0x12).open(datagram, first)
 
 
+def test_no_counter_is_used_twice() -> None:
+    session = make_session(7)
+    session._next_counter = 0xFFFFFFFF
+    assert session.seal(b"last")[0] == 0xFFFFFFFF
+    for _ in range(2):
+        with pytest.raises(SessionError):
+            session.seal(b"one too many")
+    assert session.is_closing
+
+
 def test_retry_interval_depends_on_when_the_peer_was_heard() -> None:
     session = make_session(1)
     session.active_at = 10.0
