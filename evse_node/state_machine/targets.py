@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta, tzinfo
 from enum import Enum
+from math import log
 from typing import Final
 
 from evse_node.errors import EvseNodeError
@@ -26,6 +27,9 @@ _MINUTES_PER_DAY: Final = 24 * 60
 _DAYS_PER_WEEK: Final = 7
 LEEWAY_S: Final = 15 * 60
 """Charging is planned to end this long before the target time."""
+_SLOWER_FROM_PERCENT: Final = 80
+_SLOWER_BY: Final = 0.9
+"""A vehicle is expected to take less and less from there on, in a straight line, by so much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,8 +216,8 @@ def plan_charge(
 ) -> NextCharge:
     """Work out what a target needs and when charging has to start for it.
 
-    A battery of unknown size is taken as one that needs all the time there is. `delay_s` is
-    by how much the start is put off.
+    A battery of unknown size is taken as one that needs all the time there is, and the last
+    fifth of one that is known takes longer. `delay_s` is by how much the start is put off.
     Spec: Matter Application Clusters 1.3 "NextChargeStartTime Attribute"
     """
     is_battery_known = (
@@ -235,5 +239,18 @@ def plan_charge(
         return shown
     if missing_mwh is None:
         return replace(shown, start_time=now)
+    missing_mwh = MilliwattHours(missing_mwh + _top_mwh(target, vehicle, has_soc=has_soc))
     start = target_time - (missing_mwh * 3600 // power_mw + LEEWAY_S) + delay_s
     return replace(shown, start_time=EpochSeconds(max(now, start)))
+
+
+def _top_mwh(target: ChargingTarget, vehicle: Vehicle, *, has_soc: bool) -> int:
+    """Return what could be charged while the vehicle takes less, because it is nearly full."""
+    percent, capacity_mwh = vehicle.state_of_charge_percent, vehicle.battery_capacity_mwh
+    wanted = target.target_soc_percent
+    if not has_soc or percent is None or capacity_mwh is None or wanted is None:
+        return 0
+    span = 100 - _SLOWER_FROM_PERCENT
+    begin, end = (max(0, each - _SLOWER_FROM_PERCENT) / span for each in (percent, wanted))
+    time = log((1 - _SLOWER_BY * begin) / (1 - _SLOWER_BY * end)) / _SLOWER_BY
+    return max(0, int((time - (end - begin)) * capacity_mwh * span / 100))

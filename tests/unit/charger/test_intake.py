@@ -218,6 +218,24 @@ def test_no_car_is_late(phases: int, current_ma: int) -> None:
     assert second_s == pytest.approx(22 * HOUR - 900 - expected_s, abs=600)
 
 
+@pytest.mark.parametrize("percent", [90, 95, 100])
+def test_a_nearly_full_battery_is_not_late_either(percent: int) -> None:
+    # The car takes less and less from 80 % on.
+    host = three_phases(3, 16_000, interval_s=20.0)
+    host.mode.change_to(SCHEDULED, host.now)
+    host.invoke("SetTargets", [{0: EVERY_DAY, 1: [{0: 8 * 60, 1: percent}]}])
+    for _ in range(2):
+        host.backend.set_battery(soc_percent=40, capacity_mwh=MilliwattHours(40_000_000))
+        host.backend.plug_in()
+        host.run(12 * HOUR)
+        # It begins in the second half of its time.
+        assert host.backend.status()["soc_percent"] < 50
+        host.run(10 * HOUR)
+        assert host.backend.status()["soc_percent"] >= percent
+        host.backend.unplug()
+        host.run(2 * HOUR)
+
+
 def unknown_car(phases: int, current_ma: int) -> ChargerHost:
     """It waits; 16 kWh are to be there at 8:00, in 22 hours."""
     host = three_phases(phases, current_ma)
