@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from evse_node.cluster.electrical_energy_measurement import (
+    ElectricalEnergyMeasurement,
+    EnergyReading,
+)
 from evse_node.cluster.zap import load_definitions
 from evse_node.errors import HalError
 from evse_node.hal.interface import HalInbox
 from evse_node.hal.simulated import SimulatedBackend
 from evse_node.matter.fabric import has_lost_all_fabrics
-from evse_node.matter.tlv import SignedInt, TlvValue, encode
+from evse_node.matter.tlv import SignedInt, TlvValue
 from evse_node.node import EvseNode
 from evse_node.state_machine.faults import FaultState
 from evse_node.state_machine.names import SupplyState
@@ -27,6 +32,8 @@ from tests.loopback_node import until
 from tests.udp_network import UdpNetwork
 
 NODE_ID = 7
+# Numbers of events are kept in blocks, in whole ones over restarts.
+EVENT_BLOCK = 1024
 _DEFINITIONS = load_definitions()
 # What administrators wrote, where, and what is there on a new node: value, default.
 WRITTEN: dict[tuple[int, str, str], tuple[TlvValue, TlvValue]] = {
@@ -130,24 +137,32 @@ async def test_the_next_owner_finds_a_new_node(tmp_path: Path, owner: Owner) -> 
 async def test_what_counts_on_counts_on(tmp_path: Path, owner: Owner) -> None:
     async with EvseNode(config(tmp_path)) as node:
         await take_in(owner, node)
-        store = node.stack.store
-        number = node.stack.event_log.next_number
+        assert node.stack.event_log.next_number < EVENT_BLOCK
         node.car.plug_in()
         await until(lambda: node.state.session is not None)
+        node.car.unplug()
+        await until(lambda: node.state.session is not None and not node.state.session.is_active)
+        node.car.plug_in()
+        await until(lambda: node.state.session is not None and node.state.session.is_active)
         session = node.state.session
         assert session is not None
         node.stack.node.endpoints[0].clusters[0x33].set(total_operational_hours=77)  # type: ignore[attr-defined]
-        node.stack.store.set("energy/1", encode({0: 5, 1: 5, 2: 0, 3: 0}))
+        meter = node.stack.node.endpoints[1].clusters[0x91]
+        assert isinstance(meter, ElectricalEnergyMeasurement)
+        meter.update(EnergyReading(5_000_000, 0, is_flowing=False), time.monotonic())
         await asyncio.to_thread(owner.leave)
         await until(lambda: is_new(node))
-        assert node.stack.event_log.next_number > number
+        assert node.stack.event_log.next_number > EVENT_BLOCK
         assert node.state.session is not None
         assert node.state.session.id == session.id
-        assert store.get("energy/1") is not None
         await take_in(owner, node)
         diagnostics = (0, "General Diagnostics")
         assert await asyncio.to_thread(owner.get, *diagnostics, "RebootCount") == 2
         assert await asyncio.to_thread(owner.get, *diagnostics, "TotalOperationalHours") == 77
+        measured = (1, "Electrical Energy Measurement", "CumulativeEnergyImported")
+        energy = await asyncio.to_thread(owner.get, *measured)
+        assert isinstance(energy, dict)
+        assert energy[0] == 5_000_000
 
 
 async def test_charging_ends_with_the_last_fabric(tmp_path: Path, owner: Owner) -> None:
