@@ -1,0 +1,88 @@
+"""An order, or a break of the link, at each moment of the polls there is."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+
+import pytest
+
+from evse_node.errors import HalError
+from evse_node.hal.external.controller import ExternalController
+from evse_node.hal.interface import HalEvent, Ratings
+from tests.unit.hal.external.stepped_link import PACE, SteppedLink, charge, until
+
+Act = Callable[[ExternalController, SteppedLink], None]
+
+
+def open_it(backend: ExternalController, link: SteppedLink) -> None:
+    backend.contactor.open()
+
+
+def state_f(backend: ExternalController, link: SteppedLink) -> None:
+    backend.signal_unavailable()
+
+
+def open_and_offer_more(backend: ExternalController, link: SteppedLink) -> None:
+    backend.contactor.open()
+    backend.offer(backend.ratings.maximum_current_ma)
+
+
+def break_off(backend: ExternalController, link: SteppedLink) -> None:
+    """The port is gone for a moment, in which the controller opens."""
+    link.is_enabled = False
+    link.failures.append(OSError("gone"))
+
+
+@pytest.mark.parametrize("act", [open_it, state_f, open_and_offer_more, break_off])
+async def test_it_is_open_afterwards_and_stays_so(act: Act) -> None:
+    for moment in range(17):
+        link = SteppedLink()
+        backend = ExternalController(link, Ratings(), pace=PACE)
+        await charge_and(act, backend, link, moment)
+        assert not link.is_enabled, moment
+        # Not even for a moment since the order, whatever it met.
+        assert link.enablings == 0 or act is break_off, moment
+        await backend.stop()
+
+
+async def charge_and(act: Act, backend: ExternalController, link: SteppedLink, moment: int) -> None:
+    """Act at a moment of the polls while it charges, and wait for some more of them."""
+    await charge(backend)
+    await until(lambda: link.is_enabled)
+    acted: list[int] = []
+
+    def on_moment() -> None:
+        act(backend, link)
+        acted.append(link.polls)
+
+    link.enablings = 0
+    link.on_moment, link.moment = on_moment, link.steps + moment
+    await until(lambda: bool(acted))
+    await until(lambda: link.polls >= acted[0] + 6)
+
+
+async def test_orders_that_come_faster_than_they_can_be_given() -> None:
+    link = SteppedLink()
+    told: list[HalEvent] = []
+    backend = ExternalController(link, Ratings(), pace=PACE)
+    await backend.start(told.append)
+    wishes = itertools.cycle([backend.contactor.open, backend.withdraw, backend.signal_unavailable])
+
+    def on_every_step() -> None:
+        next(wishes)()
+        backend.offer(backend.ratings.maximum_current_ma)
+        link.moment = link.steps + 1
+
+    link.on_moment, link.moment = on_every_step, link.steps
+    before = link.polls
+    # Each poll ends, however many orders come during it.
+    await until(lambda: link.polls >= before + 10)
+    link.moment = -1
+    backend.contactor.open()
+    after = link.polls
+    await until(lambda: link.polls >= after + 4)
+    assert not link.is_enabled
+    with pytest.raises(HalError, match="runs already"):
+        await backend.start(told.append)
+    await backend.stop()
