@@ -20,6 +20,8 @@ from evse_node.matter.wall_clock import GivenTime, Granularity, OnTime
 NTP_PORT: Final = 123
 _TIMEOUT_S: Final = 3.0
 _ADDRESSES: Final = 4
+# Whoever sets one name after the other makes no more threads than this.
+_MAX_LOOKUPS: Final = 4
 _PACKET: Final = struct.Struct("!BBBb3I4Q")
 _VERSION_AND_CLIENT: Final = 4 << 3 | 3
 _SERVER: Final = 4
@@ -85,6 +87,7 @@ class NtpClient:
         self._on_done = on_done
         self._port = port
         self._tasks: set[asyncio.Task[None]] = set()
+        self._lookups = 0
 
     def query(self, host: str, on_time: OnTime, now: float) -> None:
         """Ask a server, given by name or address."""
@@ -106,7 +109,7 @@ class NtpClient:
     async def _ask(self, host: str) -> GivenTime | None:
         try:
             async with asyncio.timeout(_TIMEOUT_S):
-                found = await _look_up(host, self._port)
+                found = await self._look_up(host)
         except (OSError, UnicodeError) as error:  # no such name, or none that could be asked for
             _LOGGER.debug("NTP server %s is not known: %s", host, error)
             return None
@@ -131,32 +134,35 @@ class NtpClient:
             data = await loop.sock_recv(udp, 1024)
             return decode_response(data, nonce, self._monotonic() - start)
 
+    async def _look_up(self, host: str) -> Sequence[_Found]:
+        """Return a host's addresses. Raises OSError or UnicodeError.
 
-async def _look_up(host: str, port: int) -> Sequence[_Found]:
-    """Return a host's addresses. Raises OSError or UnicodeError.
+        In a thread that nobody waits for: a name server that is silent takes the resolver up
+        to a minute, and an executor's threads are waited for at the end of the program.
+        """
+        if self._lookups >= _MAX_LOOKUPS:
+            raise OSError("the name server has not answered earlier questions yet")
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Sequence[_Found]] = loop.create_future()
 
-    In a thread that nobody waits for: a name server that is silent takes the resolver up to
-    a minute, and an executor's threads are waited for at the end of the program.
-    """
-    loop = asyncio.get_running_loop()
-    answer: asyncio.Future[Sequence[_Found]] = loop.create_future()
+        def tell(found: Sequence[_Found] | Exception) -> None:
+            self._lookups -= 1
+            if answer.done():
+                return
+            if isinstance(found, Exception):
+                answer.set_exception(found)
+            else:
+                answer.set_result(found)
 
-    def tell(found: Sequence[_Found] | Exception) -> None:
-        if answer.done():
-            return
-        if isinstance(found, Exception):
-            answer.set_exception(found)
-        else:
-            answer.set_result(found)
+        def look_up() -> None:
+            found: Sequence[_Found] | Exception
+            try:
+                found = socket.getaddrinfo(host, self._port, type=socket.SOCK_DGRAM)
+            except Exception as error:
+                found = error
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(tell, found)
 
-    def look_up() -> None:
-        found: Sequence[_Found] | Exception
-        try:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
-        except Exception as error:
-            found = error
-        with contextlib.suppress(RuntimeError):  # the loop has ended
-            loop.call_soon_threadsafe(tell, found)
-
-    threading.Thread(target=look_up, name="evse-resolver", daemon=True).start()
-    return await answer
+        self._lookups += 1
+        threading.Thread(target=look_up, name="evse-resolver", daemon=True).start()
+        return await answer

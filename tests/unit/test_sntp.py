@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
+from evse_node import sntp
 from evse_node.errors import DecodeError
 from evse_node.matter.wall_clock import GivenTime, Granularity
 from evse_node.sntp import NtpClient, decode_response, encode_request
@@ -149,6 +150,50 @@ async def test_a_name_that_nobody_has(monkeypatch: pytest.MonkeyPatch) -> None:
         await done.wait()
     await client.close()
     assert answers == [None]
+
+
+async def test_a_silent_name_server_is_not_asked_without_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    is_over = threading.Event()
+
+    def wait(*arguments: object, **options: object) -> list[object]:
+        is_over.wait(10)
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", wait)
+    monkeypatch.setattr(sntp, "_TIMEOUT_S", 0.05)
+    answers: list[GivenTime | None] = []
+    client = NtpClient(lambda size: NONCE, time.monotonic, lambda: None)
+
+    async def ask(count: int) -> None:
+        wanted = len(answers) + count
+        for _ in range(count):
+            client.query("time.example", lambda given, now: answers.append(given), 0.0)
+        async with asyncio.timeout(5):
+            while len(answers) < wanted:
+                await asyncio.sleep(0.005)
+
+    def resolvers() -> int:
+        return sum(thread.name == "evse-resolver" for thread in threading.enumerate())
+
+    try:
+        await ask(20)
+        assert resolvers() == 4
+    finally:
+        is_over.set()
+    async with asyncio.timeout(5):
+        while resolvers():
+            await asyncio.sleep(0.005)
+    # It answers again: each may be asked again.
+    is_over.clear()
+    try:
+        await ask(20)
+        assert resolvers() == 4
+    finally:
+        is_over.set()
+    assert answers == [None] * 40
+    await client.close()
 
 
 def test_a_silent_name_server_does_not_keep_the_program_from_its_end(
