@@ -7,10 +7,10 @@ start for the target; from then on the target counts.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, TypeAlias
 
 from evse_node.charger.grid import GridSurplus
-from evse_node.charger.intake import IntakeLearner
+from evse_node.charger.intake import IntakeLearner, LearnedIntake
 from evse_node.charger.memory import ChargerMemory
 from evse_node.charger.schedule import Schedule
 from evse_node.charger.snapshot import ChargerSettings
@@ -23,7 +23,7 @@ from evse_node.state_machine.events import (
     Event,
     LimitClaimed,
 )
-from evse_node.state_machine.limits import LimitSource
+from evse_node.state_machine.limits import Limits, LimitSource
 from evse_node.state_machine.state import EvseState
 from evse_node.units import (
     EpochSeconds,
@@ -40,6 +40,8 @@ _CLOCK_LONGEST_WAIT_S: Final = 60.0
 """The wall clock may be set while something waits for it, so no wait is longer than this."""
 _CLOCK_PATIENCE_S: Final = 600.0
 """So long after a restart, a vehicle that waited before goes on waiting without a clock."""
+
+_KeptPower: TypeAlias = tuple[Limits, LearnedIntake, int | None, tuple[Milliwatts, bool]]
 
 
 class Planner:
@@ -73,6 +75,7 @@ class Planner:
         self._grid = None if grid_meter is None else GridSurplus(grid_meter, self.solar)
         self._memory = memory
         self._utc_ms = utc_ms
+        self._kept_power: _KeptPower | None = None
         self._has_sun = True
         self._look_again_at: float | None = None
         self._waits_for_clock_until: float | None = None
@@ -127,17 +130,27 @@ class Planner:
         return None
 
     def _power_mw(self, state: EvseState) -> tuple[Milliwatts, bool]:
+        """Return what `_counted_power` says of this state, worked out only when it may change."""
+        limits, learned = state.charge_limits, self.intake.learned
+        session_id = None if state.session is None else state.session.id
+        kept = self._kept_power
+        if kept is None or kept[0] is not limits or kept[1] is not learned or kept[2] != session_id:
+            power = self._counted_power(limits, learned, session_id)
+            kept = self._kept_power = (limits, learned, session_id, power)
+        return kept[3]
+
+    def _counted_power(
+        self, limits: Limits, learned: LearnedIntake, session_id: int | None
+    ) -> tuple[Milliwatts, bool]:
         """Return the power that a target can count on, and whether the vehicle has shown it.
 
         What the sun leaves over, and what energy management asks for, is for a time only.
         Without a meter nothing is ever seen, and the whole offer counts.
         """
-        current_ma = state.charge_limits.current_without(LimitSource.SOLAR, LimitSource.GRID)
+        current_ma = limits.current_without(LimitSource.SOLAR, LimitSource.GRID)
         voltage_mv, phases = self._ratings.nominal_voltage_mv, self._ratings.phases
         if not self._has_meter:
             return power_mw(voltage_mv, current_ma, phases), True
-        session_id = None if state.session is None else state.session.id
-        learned = self.intake.learned
         least_mw = min(
             power_mw(voltage_mv, each.surely_of(current_ma), min(each.phases, phases))
             for each in learned.counted_on(session_id)
