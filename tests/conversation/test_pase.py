@@ -18,6 +18,7 @@ from evse_node.matter.status_report import (
     decode_status_report,
 )
 from evse_node.matter.store import MemoryStore
+from tests.case_node import opcodes_sent
 from tests.fake_controller import FakeController, PaseCall, RefusedError
 from tests.fakes import MessageHost, Network, address
 
@@ -126,6 +127,18 @@ def test_session_despite_a_bad_network(node: Node) -> None:
         assert len(node.sessions) == 1
         assert node.door.failures == 0
         assert node.layer.dropped.get("internal error") is None
+
+
+def test_commissioner_that_is_slow_is_given_its_time(
+    network: Network, node: Node, commissioner: FakeController
+) -> None:
+    commissioner.parameters = SessionParameters(idle_interval_ms=4_000, active_interval_ms=4_000)
+    network.lost = lambda data, source, to: source == NODE
+    PaseCall(commissioner, PASSCODE)
+    network.run(4.0)
+    assert opcodes_sent(network, NODE) == [Opcode.PBKDF_PARAM_RESPONSE]
+    network.run(2.0)
+    assert opcodes_sent(network, NODE) == [Opcode.PBKDF_PARAM_RESPONSE] * 2
 
 
 def test_wrong_passcode(network: Network, node: Node, commissioner: FakeController) -> None:

@@ -10,6 +10,7 @@ import pytest
 from evse_node.matter import case_messages, crypto
 from evse_node.matter.case import CaseCredentials
 from evse_node.matter.case_messages import Identity, Sigma1
+from evse_node.matter.exchange import Exchange
 from evse_node.matter.exchange_manager import MAX_EXCHANGES_PER_PARTY
 from evse_node.matter.message import (
     EXCHANGE_INITIATOR,
@@ -152,6 +153,18 @@ def test_bad_sigma3_encryption(
         monkeypatch.setattr(
             f"{INITIATOR}.encode_sigma3", lambda encrypted: original(flip(encrypted))
         )
+    assert refusal(controller) == INVALID_PARAMETER
+    assert_nothing_left(node)
+
+
+def test_sigma3_by_another_name(
+    node: Node, controller: FakeController, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def send(exchange: Exchange, opcode: Opcode, payload: bytes, now: float) -> None:
+        opcode = Opcode.CASE_SIGMA2 if opcode is Opcode.CASE_SIGMA3 else opcode
+        exchange.send(PROTOCOL_SECURE_CHANNEL, opcode, payload, now=now)
+
+    monkeypatch.setattr(f"{INITIATOR}.send", send)
     assert refusal(controller) == INVALID_PARAMETER
     assert_nothing_left(node)
 

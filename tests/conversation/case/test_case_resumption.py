@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from evse_node.matter import case_messages
 from evse_node.matter.crypto import KeyPair
 from evse_node.matter.message import PROTOCOL_INTERACTION_MODEL, PROTOCOL_SECURE_CHANNEL, Message
+from evse_node.matter.session import SessionParameters
 from evse_node.matter.status_report import (
     Opcode,
     decode_status_report,
@@ -157,6 +160,23 @@ def test_a_power_cut_before_a_new_identity_is_lasting(
     node.fabrics.commit_pending()
     node.store.commit()
     assert len(Node(network, store=node.store.after_power_cut()).secure_channel.resumption) == 1
+
+
+@pytest.mark.parametrize("is_resumed", [False, True])
+def test_an_initiator_that_is_slow_is_given_its_time(
+    network: Network, node: Node, controller: FakeController, is_resumed: bool
+) -> None:
+    if is_resumed:
+        controller.case(NODE_ID)
+        network.log.clear()
+    slow = SessionParameters(idle_interval_ms=4_000, active_interval_ms=4_000)
+    network.lost = lambda data, source, to: source == NODE
+    send_sigma1(network, controller, lambda sigma1: replace(sigma1, parameters=slow))
+    network.run(4.0)
+    answer = Opcode.CASE_SIGMA2_RESUME if is_resumed else Opcode.CASE_SIGMA2
+    assert opcodes_sent(network, NODE) == [answer]
+    network.run(2.0)
+    assert opcodes_sent(network, NODE) == [answer, answer]
 
 
 @pytest.mark.parametrize("is_resumed", [False, True])
