@@ -50,7 +50,6 @@ from evse_node.cluster.environment import ClusterEnvironment, EventSink
 from evse_node.cluster.server_attribute import ServerAttribute
 from evse_node.errors import StatusError
 from evse_node.matter.data_model import (
-    AttributePath,
     Cluster,
     CommandEntry,
     CommandReply,
@@ -247,10 +246,9 @@ class ClusterServer(Cluster):
         for attribute in self._attributes.values():
             attribute.place(endpoint_id, self.id)
             if attribute.is_stored:
-                key = self._store_key(attribute)
-                data = environment.store.get(key)
+                data = environment.store.get(attribute.store_key)
                 if data is not None and not attribute.load(data):
-                    _LOGGER.warning("stored value %s does not fit any more", key)
+                    _LOGGER.warning("stored value %s does not fit any more", attribute.store_key)
         self.attached()
 
     def attached(self) -> None:
@@ -379,18 +377,20 @@ class ClusterServer(Cluster):
     def _store_values(self, values: Mapping[str, Value], *, is_reported: bool) -> None:
         prepared: list[tuple[ServerAttribute, Value, bytes]] = []
         for name, value in values.items():
-            if self._is_present(name):
-                attribute = self._by_name[name]
-                encoded = attribute.changed_encoding(value)
-                if encoded is not None:
-                    prepared.append((attribute, value, encoded))
+            attribute = self._by_name.get(name)
+            if attribute is None:
+                self.definition.attribute(name)
+                continue
+            encoded = attribute.changed_encoding(value)
+            if encoded is not None:
+                prepared.append((attribute, value, encoded))
         if not prepared:
             return
         environment = self._environment
         for attribute, value, encoded in prepared:
             attribute.store(value, encoded)
             if attribute.is_stored and environment is not None:
-                environment.store.set(self._store_key(attribute), encoded)
+                environment.store.set(attribute.store_key, encoded)
         self._bump()
         if is_reported:
             self._notify([attribute for attribute, _, _ in prepared])
@@ -405,7 +405,4 @@ class ClusterServer(Cluster):
         changed = environment.node.attribute_changed
         for attribute in attributes:
             if not attribute.entry.changes_omitted:
-                changed(AttributePath(self.endpoint_id, self.id, attribute.entry.id))
-
-    def _store_key(self, attribute: ServerAttribute) -> str:
-        return f"attr/{self.endpoint_id}/{self.id:04x}/{attribute.entry.id:04x}"
+                changed(attribute.path)

@@ -17,7 +17,7 @@ from evse_node.cluster.definition import (
 )
 from evse_node.cluster.values import structs
 from evse_node.errors import DecodeError, StatusError
-from evse_node.matter.data_model import AttributeEntry, InteractionContext
+from evse_node.matter.data_model import AttributeEntry, AttributePath, InteractionContext
 from evse_node.matter.interaction.encoding import attribute_path_ib
 from evse_node.matter.interaction.status import Status
 from evse_node.matter.tlv import TlvValue, Writer, decode_element
@@ -33,6 +33,7 @@ AttributeWriter = Callable[[InteractionContext, Value], None]
 class ServerAttribute:
     """One attribute. `entry` is what the interaction model sees of it.
 
+    `path` and `store_key` are there once it has its place.
     `entry.encoded` stays None when the value depends on who reads it: a computed
     attribute, or a list of which each fabric sees its own part.
     """
@@ -47,7 +48,9 @@ class ServerAttribute:
         "entry",
         "is_stored",
         "key",
+        "path",
         "reader",
+        "store_key",
         "value",
         "writer",
     )
@@ -86,8 +89,11 @@ class ServerAttribute:
         )
 
     def place(self, endpoint_id: int, cluster_id: int) -> None:
-        """Encode the path that the attribute has on its endpoint."""
-        self.entry.path_ib = attribute_path_ib(_PATH_TAG, endpoint_id, cluster_id, self.entry.id)
+        """Note the path that the attribute has on its endpoint, and its key in the store."""
+        number = self.entry.id
+        self.path = AttributePath(endpoint_id, cluster_id, number)
+        self.store_key = f"attr/{endpoint_id}/{cluster_id:04x}/{number:04x}"
+        self.entry.path_ib = attribute_path_ib(_PATH_TAG, endpoint_id, cluster_id, number)
 
     # Storing.
 
