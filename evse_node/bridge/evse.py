@@ -138,18 +138,19 @@ class EvseBridge:
         self._arm_report(snapshot, now)
 
     def _set_attributes(self, snapshot: Snapshot) -> None:
-        vehicle, plan, session = snapshot.vehicle, snapshot.next_charge, snapshot.session
+        state, plan = snapshot.evse, snapshot.next_charge
+        vehicle, session = state.vehicle, state.session
         vehicle_id = vehicle.id
         if vehicle_id is not None and len(vehicle_id) > _VEHICLE_ID_LENGTH:
             vehicle_id = None
         values: dict[str, Value] = {
-            "state": self._states[snapshot.state],
-            "supply_state": self._supply_states[snapshot.supply_state],
-            "fault_state": self._faults[snapshot.fault],
-            "charging_enabled_until": _until(snapshot.charging),
-            "discharging_enabled_until": _until(snapshot.discharging),
+            "state": self._states[state.state],
+            "supply_state": self._supply_states[state.supply_state],
+            "fault_state": self._faults[state.fault],
+            "charging_enabled_until": _until(state.charging),
+            "discharging_enabled_until": _until(state.discharging),
             "circuit_capacity": snapshot.circuit_capacity_ma,
-            "minimum_charge_current": snapshot.minimum_charge_ma,
+            "minimum_charge_current": state.minimum_charge_ma,
             "maximum_charge_current": snapshot.maximum_charge_ma,
             "maximum_discharge_current": snapshot.maximum_discharge_ma,
             "user_maximum_charge_current": snapshot.user_maximum_charge_ma,

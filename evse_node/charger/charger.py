@@ -37,7 +37,6 @@ from evse_node.charger.snapshot import (
     Observer,
     Snapshot,
     is_other_than_by_meter,
-    snapshot_of,
 )
 from evse_node.charger.steps import Steps
 from evse_node.charger.watch import Watch, first_reading
@@ -160,7 +159,7 @@ class Charger:
         is_test_mode = self._is_test_mode
         seen = self._seen
         if seen is None or seen[0] is not state or seen[1] is not plan or seen[2] != is_test_mode:
-            snapshot = snapshot_of(state, plan, is_test_mode=is_test_mode)
+            snapshot = Snapshot(state, plan, is_test_mode)
             seen = self._seen = (state, plan, is_test_mode, snapshot)
         return seen[3]
 

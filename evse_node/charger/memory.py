@@ -125,7 +125,8 @@ class ChargerMemory:
     ) -> None:
         """Keep what is different; of a test only the session, because ids must not be reused."""
         due_at = self.next_deadline(state)
-        is_changed = state.session is not before.session or state.vehicle != before.vehicle
+        is_other_vehicle = state.vehicle is not before.vehicle and state.vehicle != before.vehicle
+        is_changed = state.session is not before.session or is_other_vehicle
         if is_changed or (due_at is not None and now >= due_at):
             self.save_session(state, now)
         if is_test_mode:

@@ -7,13 +7,14 @@ their order, and the monotonic time.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import field
+from dataclasses import field, fields
 from datetime import tzinfo
-from typing import TypeAlias
+from operator import attrgetter
+from typing import Final, TypeAlias
 
 from evse_node.charger.solar import SolarSettings
 from evse_node.charger.watch import WatchSettings
-from evse_node.records import dataclass, replace
+from evse_node.records import dataclass
 from evse_node.state_machine.control_pilot import PilotOutput, PilotState
 from evse_node.state_machine.effects import Notice
 from evse_node.state_machine.faults import FaultState
@@ -53,75 +54,132 @@ class ChargerSettings:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The charger as others may see it.
+    """The charger as others may see it: a window on one of the machine's states.
 
-    `charging_until` and `discharging_until` are None without permission; their own
-    `until` is None without end. `limit` names who limits the charge current.
+    Most of it is never asked for, so it is looked up only then.
     """
 
-    state: State
-    supply_state: SupplyState
-    fault: FaultState
-    faults: tuple[FaultState, ...]
-    charging: Permission | None
-    discharging: Permission | None
-    circuit_capacity_ma: Milliamps
-    minimum_charge_ma: Milliamps
-    maximum_charge_ma: Milliamps
-    maximum_discharge_ma: Milliamps
-    user_maximum_charge_ma: Milliamps
-    limit: Limit
-    is_held: bool
-    is_card_awaited: bool
+    evse: EvseState
     next_charge: NextCharge
-    vehicle: Vehicle
-    session: Session | None
-    meter: MeterReading
-    pilot: PilotState | None
-    pilot_output: PilotOutput
-    offered_ma: Milliamps
-    contactor: ContactorState
-    is_locked: bool
     is_test_mode: bool
 
+    @property
+    def state(self) -> State:
+        """Where the vehicle's side of the story is."""
+        return self.evse.state
 
-def snapshot_of(state: EvseState, next_charge: NextCharge, *, is_test_mode: bool) -> Snapshot:
-    """Return what others may see of a state and the plan that goes with it."""
-    limits, outputs = state.charge_limits, state.outputs
-    limit, claims = limits.lowest, limits.claims
-    return Snapshot(
-        state=state.state,
-        supply_state=state.supply_state,
-        fault=state.fault,
-        faults=state.faults,
-        charging=state.charging,
-        discharging=state.discharging,
-        circuit_capacity_ma=claims.get(LimitSource.CIRCUIT) or Milliamps(0),
-        minimum_charge_ma=state.minimum_charge_ma,
-        maximum_charge_ma=limit.current_ma,
-        maximum_discharge_ma=state.discharge_limits.current_ma,
-        user_maximum_charge_ma=claims.get(LimitSource.USER) or Milliamps(0),
-        limit=limit,
-        is_held=state.is_held,
-        is_card_awaited=state.is_card_awaited,
-        next_charge=next_charge,
-        vehicle=state.vehicle,
-        session=state.session,
-        meter=state.meter,
-        pilot=state.pilot,
-        pilot_output=outputs.pilot,
-        offered_ma=outputs.offered_ma,
-        contactor=outputs.contactor,
-        is_locked=outputs.is_locked,
-        is_test_mode=is_test_mode,
-    )
+    @property
+    def supply_state(self) -> SupplyState:
+        """What is allowed, or why nothing is."""
+        return self.evse.supply_state
+
+    @property
+    def fault(self) -> FaultState:
+        """The fault that is shown."""
+        return self.evse.fault
+
+    @property
+    def faults(self) -> tuple[FaultState, ...]:
+        """All that are present, the oldest first."""
+        return self.evse.faults
+
+    @property
+    def charging(self) -> Permission | None:
+        """Until when charging is allowed; None if it is not."""
+        return self.evse.charging
+
+    @property
+    def discharging(self) -> Permission | None:
+        """Until when discharging is allowed; None if it is not."""
+        return self.evse.discharging
+
+    @property
+    def circuit_capacity_ma(self) -> Milliamps:
+        """What the installation carries."""
+        return self.evse.charge_limits.claim(LimitSource.CIRCUIT) or Milliamps(0)
+
+    @property
+    def minimum_charge_ma(self) -> Milliamps:
+        """The least with which the vehicle may be asked to charge."""
+        return self.evse.minimum_charge_ma
+
+    @property
+    def maximum_charge_ma(self) -> Milliamps:
+        """The lowest of all claims on the charge current."""
+        return self.evse.charge_limits.current_ma
+
+    @property
+    def maximum_discharge_ma(self) -> Milliamps:
+        """The lowest of all claims on the discharge current."""
+        return self.evse.discharge_limits.current_ma
+
+    @property
+    def user_maximum_charge_ma(self) -> Milliamps:
+        """The user's own limit."""
+        return self.evse.charge_limits.claim(LimitSource.USER) or Milliamps(0)
+
+    @property
+    def limit(self) -> Limit:
+        """The lowest claim on the charge current, and whose it is."""
+        return self.evse.charge_limits.lowest
+
+    @property
+    def is_held(self) -> bool:
+        """True while charging waits for the start of the plan."""
+        return self.evse.is_held
+
+    @property
+    def is_card_awaited(self) -> bool:
+        """True while no energy flows because nobody has shown a card."""
+        return self.evse.is_card_awaited
+
+    @property
+    def vehicle(self) -> Vehicle:
+        """What the vehicle tells of itself."""
+        return self.evse.vehicle
+
+    @property
+    def session(self) -> Session | None:
+        """The running session, or the last one."""
+        return self.evse.session
+
+    @property
+    def meter(self) -> MeterReading:
+        """The meter's totals when they were last looked at."""
+        return self.evse.meter
+
+    @property
+    def pilot(self) -> PilotState | None:
+        """What the vehicle puts on the pilot."""
+        return self.evse.pilot
+
+    @property
+    def pilot_output(self) -> PilotOutput:
+        """What the charger puts on the pilot."""
+        return self.evse.outputs.pilot
+
+    @property
+    def offered_ma(self) -> Milliamps:
+        """The current that the duty cycle offers; it counts in X2 only."""
+        return self.evse.outputs.offered_ma
+
+    @property
+    def contactor(self) -> ContactorState:
+        """What is known of the contactor."""
+        return self.evse.outputs.contactor
+
+    @property
+    def is_locked(self) -> bool:
+        """True while the plug is held."""
+        return self.evse.outputs.is_locked
+
+
+_but_meter: Final = attrgetter(*(part.name for part in fields(EvseState) if part.name != "meter"))
 
 
 def is_other_than_by_meter(before: EvseState, state: EvseState) -> bool:
     """Return whether two states differ in more than the meter's totals."""
-    if before.meter != state.meter:
-        before = replace(before, meter=state.meter)
-    return before != state
+    return _but_meter(before) != _but_meter(state)
 
 
 Observer: TypeAlias = Callable[[Snapshot, tuple[Notice, ...], float], None]
