@@ -7,7 +7,12 @@ from evse_node.matter.exchange import Exchange
 from evse_node.matter.fabric import FabricTable
 from evse_node.matter.message import PROTOCOL_INTERACTION_MODEL, PROTOCOL_SECURE_CHANNEL, Message
 from evse_node.matter.pase import PasscodeVerifier
-from evse_node.matter.pase_messages import PBKDFParamRequest
+from evse_node.matter.pase_messages import (
+    PBKDFParamRequest,
+    encode_pake1,
+    encode_pake2,
+    encode_pake3,
+)
 from evse_node.matter.secure_channel import SecureChannel
 from evse_node.matter.session import SecureSession, SessionParameters
 from evse_node.matter.spake2p import compute_verifier
@@ -201,15 +206,46 @@ def test_other_passcode_id(network: Network, node: Node, commissioner: FakeContr
     assert call.report.protocol_code == ProtocolCode.INVALID_PARAMETER
 
 
-def test_message_out_of_turn(network: Network, node: Node, commissioner: FakeController) -> None:
+WELL_FORMED = {
+    Opcode.PASE_PAKE1: encode_pake1(L),
+    Opcode.PASE_PAKE2: encode_pake2(L, bytes(32)),
+    Opcode.PASE_PAKE3: encode_pake3(bytes(32)),
+}
+
+
+@pytest.mark.parametrize(
+    ("turn", "sent"),
+    [
+        (Opcode.PASE_PAKE1, Opcode.PASE_PAKE2),
+        (Opcode.PASE_PAKE1, Opcode.PASE_PAKE3),
+        (Opcode.PASE_PAKE3, Opcode.PASE_PAKE1),
+        (Opcode.PASE_PAKE3, Opcode.PASE_PAKE2),
+    ],
+)
+def test_message_out_of_turn(
+    network: Network,
+    node: Node,
+    commissioner: FakeController,
+    monkeypatch: pytest.MonkeyPatch,
+    turn: Opcode,
+    sent: Opcode,
+) -> None:
+    original = PaseCall._send
+
+    def send(call: PaseCall, opcode: Opcode, payload: bytes, now: float) -> None:
+        if opcode is turn:
+            opcode, payload = sent, WELL_FORMED[sent]
+        original(call, opcode, payload, now)
+
+    monkeypatch.setattr(PaseCall, "_send", send)
     call = PaseCall(commissioner, PASSCODE)
-    node.exchanges.register(PROTOCOL_INTERACTION_MODEL, node._echo)
-    network.run(until=lambda: Opcode.PBKDF_PARAM_RESPONSE in call.opcodes)
-    call.exchange.send(PROTOCOL_SECURE_CHANNEL, Opcode.PASE_PAKE3, b"", now=network.now)
     network.run(1.0)
     assert call.report is not None
     assert call.report.protocol_code == ProtocolCode.INVALID_PARAMETER
     assert_nothing_left(node)
+    assert node.layer.dropped == {}
+    # After Pake2 it could have been a guess.
+    assert node.door.failures == (turn is Opcode.PASE_PAKE3)
 
 
 def test_closed_window_is_silent(
