@@ -31,6 +31,11 @@ _Json: TypeAlias = "bool | int | float | str | list[_Json] | dict[str, _Json] | 
 _Part = TypeVar("_Part")
 
 _PERMISSIONS: Final = "evse/permissions"
+# Each command writes this one, and a general encoder takes longer than all else that is kept.
+_PERMISSIONS_JSON: Final = (
+    '{"charging":%s,"discharging":%s,"minimum_ma":%d,'
+    '"charge_ma":%d,"discharge_ma":%d,"is_authorized":%s}'
+)
 _FAULTS: Final = "evse/faults"
 _USER_LIMIT: Final = "evse/user-limit"
 _SESSION: Final = "evse/session"
@@ -51,17 +56,15 @@ class ChargerRecord:
 
     def save_permissions(self, state: EvseState) -> None:
         """Keep what was enabled, until when, and with which currents."""
-        self._put(
-            _PERMISSIONS,
-            {
-                "charging": _permission_to_json(state.charging),
-                "discharging": _permission_to_json(state.discharging),
-                "minimum_ma": state.minimum_charge_ma,
-                "charge_ma": state.charge_limits.claim(LimitSource.COMMAND) or 0,
-                "discharge_ma": state.discharge_limits.claim(LimitSource.COMMAND) or 0,
-                "is_authorized": state.is_authorized,
-            },
+        text = _PERMISSIONS_JSON % (
+            _permission_to_json(state.charging),
+            _permission_to_json(state.discharging),
+            state.minimum_charge_ma,
+            state.charge_limits.claims.get(LimitSource.COMMAND, 0),
+            state.discharge_limits.claims.get(LimitSource.COMMAND, 0),
+            "true" if state.is_authorized else "false",
         )
+        self._put_text(_PERMISSIONS, text)
 
     def load_permissions(self, state: EvseState) -> EvseState:
         """Return the state with the permissions that were kept."""
@@ -292,7 +295,10 @@ class ChargerRecord:
     # The store
 
     def _put(self, key: str, record: Mapping[str, _Json]) -> None:
-        value = _AS_JSON(record).encode()
+        self._put_text(key, _AS_JSON(record))
+
+    def _put_text(self, key: str, text: str) -> None:
+        value = text.encode()
         if self._store.get(key) != value:
             self._store.set(key, value)
 
@@ -307,8 +313,10 @@ class ChargerRecord:
             return None
 
 
-def _permission_to_json(permission: Permission | None) -> _Json:
-    return None if permission is None else {"until": permission.until}
+def _permission_to_json(permission: Permission | None) -> str:
+    if permission is None:
+        return "null"
+    return '{"until":null}' if permission.until is None else f'{{"until":{permission.until}}}'
 
 
 def _permission_from_json(value: _Json) -> Permission | None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
 
 from evse_node.charger import Charger
+from evse_node.charger.record import ChargerRecord
 from evse_node.hal.simulated import SimulatedBackend
 from evse_node.matter.store import MemoryStore
 from evse_node.state_machine.effects import EvConnected, EvNotDetected
@@ -16,9 +18,9 @@ from evse_node.state_machine.events import (
     EnableDischarging,
     LimitClaimed,
 )
-from evse_node.state_machine.limits import LimitSource
+from evse_node.state_machine.limits import Limits, LimitSource
 from evse_node.state_machine.names import State, SupplyState
-from evse_node.state_machine.state import Permission
+from evse_node.state_machine.state import EvseState, Permission
 from evse_node.units import EpochSeconds, Milliamps
 from tests.charger_host import ENABLE, START_UTC_S, ChargerHost, charge, restarted
 
@@ -36,6 +38,34 @@ class TestMemory:
         assert again.charging == Permission(until)
         assert again.supply_state is SupplyState.CHARGING_ENABLED
         assert (again.minimum_charge_ma, again.maximum_charge_ma) == (6_000, 16_000)
+
+    @pytest.mark.parametrize("charging", [None, Permission(), Permission(EpochSeconds(7))])
+    @pytest.mark.parametrize("discharging", [None, Permission(), Permission(EpochSeconds(0))])
+    @pytest.mark.parametrize("is_authorized", [True, False])
+    def test_permissions_as_they_are_written(
+        self, charging: Permission | None, discharging: Permission | None, is_authorized: bool
+    ) -> None:
+        store = MemoryStore()
+        state = EvseState(
+            charging=charging,
+            discharging=discharging,
+            minimum_charge_ma=Milliamps(7_000),
+            is_authorized=is_authorized,
+            charge_limits=Limits().with_claim(LimitSource.COMMAND, 16_000),
+            discharge_limits=Limits(),
+        )
+        ChargerRecord(store).save_permissions(state)
+        assert json.loads(store.get("evse/permissions") or b"") == {
+            "charging": None if charging is None else {"until": charging.until},
+            "discharging": None if discharging is None else {"until": discharging.until},
+            "minimum_ma": 7_000,
+            "charge_ma": 16_000,
+            "discharge_ma": 0,
+            "is_authorized": is_authorized,
+        }
+        loaded = ChargerRecord(store).load_permissions(EvseState())
+        assert (loaded.charging, loaded.discharging) == (charging, discharging)
+        assert (loaded.minimum_charge_ma, loaded.is_authorized) == (7_000, is_authorized)
 
     def test_a_permission_that_ended_meanwhile(self, host: ChargerHost) -> None:
         host.charger.handle(replace(ENABLE, until=EpochSeconds(host.epoch_s + 5)), host.now)
