@@ -80,7 +80,6 @@ from evse_node.state_machine.session import MeterReading
 from evse_node.state_machine.state import EvseState, next_deadline
 from evse_node.state_machine.targets import (
     ChargingTargetSchedule,
-    NextCharge,
     check_targets,
     merge_targets,
 )
@@ -143,7 +142,7 @@ class Charger:
             draw_delay_s=lambda: int(draw() * self.randomization_window_s),
         )
         self._schedule, self._solar = self._planner.schedule, self._planner.solar
-        self._seen: tuple[EvseState, NextCharge, bool, Snapshot] | None = None
+        self._last_snapshot = Snapshot(state, self._schedule.next_charge, False)
         self._run([], now)
 
     # What it is
@@ -155,13 +154,15 @@ class Charger:
 
     def snapshot(self) -> Snapshot:
         """Return the charger as others may see it now."""
-        state, plan = self._steps.state, self._schedule.next_charge
-        is_test_mode = self._is_test_mode
-        seen = self._seen
-        if seen is None or seen[0] is not state or seen[1] is not plan or seen[2] != is_test_mode:
-            snapshot = Snapshot(state, plan, is_test_mode)
-            seen = self._seen = (state, plan, is_test_mode, snapshot)
-        return seen[3]
+        state, plan, last = self._steps.state, self._schedule.next_charge, self._last_snapshot
+        if (
+            last.evse is state
+            and last.next_charge is plan
+            and last.is_test_mode is self._is_test_mode
+        ):
+            return last
+        last = self._last_snapshot = Snapshot(state, plan, self._is_test_mode)
+        return last
 
     @property
     def expected_intake(self) -> Intake | None:
