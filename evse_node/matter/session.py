@@ -5,7 +5,7 @@ Spec: Matter Core 1.3 "Secure Channel", "Unsecured Session Context", "Secure Ses
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from evse_node.errors import CryptoError, DecodeError, SessionError
@@ -22,6 +22,8 @@ from evse_node.records import dataclass
 
 if TYPE_CHECKING:
     from evse_node.matter.exchange import Exchange
+    from evse_node.matter.interaction.messages import AttributeRequest
+    from evse_node.matter.interaction.paths import AttributeExpansion
 
 Address: TypeAlias = tuple[str, int, int, int]
 """A UDP peer: IPv6 address (IPv4 as ::ffff:a.b.c.d), port, flow label 0, scope id."""
@@ -148,8 +150,9 @@ class SecureSession(Session):
     """A PASE or CASE session; both directions have a key made once.
 
     `subject` is the peer as access control sees it. The node ids are 0 for PASE.
-    `access_cache` and `access_generation` belong to the interaction model, which keeps
-    there the privileges granted to this subject per (endpoint, cluster).
+    `access_cache`, `access_generation` and `expansion` belong to the interaction model, which
+    keeps there the privileges granted to this subject per (endpoint, cluster), and what it
+    last asked for with what that came to.
     """
 
     __slots__ = (
@@ -159,6 +162,7 @@ class SecureSession(Session):
         "access_cache",
         "access_generation",
         "attestation_challenge",
+        "expansion",
         "local_id",
         "local_node_id",
         "peer_id",
@@ -189,8 +193,7 @@ class SecureSession(Session):
         self.attestation_challenge = attestation_challenge
         self.local_node_id = local_node_id
         self.peer_node_id = peer_node_id
-        self.access_cache: dict[tuple[int, int], int] = {}
-        self.access_generation = -1
+        self.forget_access(-1)
         self._encrypt = encrypt_key.encrypt
         self._decrypt = decrypt_key.try_decrypt
         self._next_counter = initial_counter(random_bytes)
@@ -216,8 +219,13 @@ class SecureSession(Session):
         self.subject = Subject(
             subject.auth_mode, value, subject.node_id, subject.case_authenticated_tags
         )
-        self.access_cache = {}
-        self.access_generation = -1
+        self.forget_access(-1)
+
+    def forget_access(self, generation: int) -> None:
+        """Begin anew with what is granted to the subject."""
+        self.access_generation = generation
+        self.access_cache: dict[tuple[int, int], int] = {}
+        self.expansion: tuple[Sequence[AttributeRequest], AttributeExpansion] | None = None
 
     def seal(self, plaintext: bytes) -> tuple[int, bytes]:
         """Encrypt a message to the peer; see `Session.seal`."""

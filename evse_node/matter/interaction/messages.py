@@ -84,7 +84,7 @@ class ReadRequest:
     data_versions: tuple[DataVersionFilter, ...] = ()
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class SubscribeRequest:
     """A read that goes on; intervals in seconds.
 
@@ -271,6 +271,7 @@ def decode_read_request(payload: bytes) -> ReadRequest:
     return _read_parts(decode_struct(payload), 0, 1, 2, 3)
 
 
+@lru_cache(maxsize=_REPEATED_REQUESTS)
 def decode_subscribe_request(payload: bytes) -> SubscribeRequest:
     """Decode a SubscribeRequestMessage. Raises DecodeError."""
     members = decode_struct(payload)

@@ -30,8 +30,18 @@ from evse_node.records import dataclass
 
 _VIEW = 1 << Privilege.VIEW
 
-ReportRun: TypeAlias = tuple[bytes, Sequence[bytes]]
-"""Reports that follow one another: all of them joined, and each."""
+ReportRun: TypeAlias = tuple[bytes, Sequence[int]]
+"""Reports that follow one another: all of them joined, and where each one ends."""
+
+
+class ComputedReport:
+    """An attribute whose value is computed for each report; `start` comes before the value."""
+
+    __slots__ = ("entry", "start")
+
+    def __init__(self, entry: AttributeEntry, start: bytes) -> None:
+        self.entry = entry
+        self.start = start
 
 
 class AccessGrants(Protocol):
@@ -61,7 +71,7 @@ class ClusterView:
         self.endpoint_id = endpoint_id
         self.cluster = cluster
         self.entries = entries
-        self.pieces: list[ReportRun | AttributeEntry] = []
+        self.pieces: list[ReportRun | ComputedReport] = []
         self.pieces_version: int | None = None
 
 
@@ -78,10 +88,7 @@ class Access:
         """Return the privileges of a session's subject; the cluster need not exist."""
         if isinstance(session, GroupSession):
             return self._granted(session.subject, endpoint_id, cluster_id)
-        generation = self.grants.generation
-        if session.access_generation != generation:
-            session.access_cache = {}
-            session.access_generation = generation
+        self.renew(session)
         key = (endpoint_id, cluster_id)
         mask = session.access_cache.get(key)
         if mask is None:
@@ -91,6 +98,12 @@ class Access:
             if endpoint is not None and cluster_id in endpoint.clusters:
                 session.access_cache[key] = mask
         return mask
+
+    def renew(self, session: SecureSession) -> None:
+        """Forget what a session was granted before the access control list changed."""
+        generation = self.grants.generation
+        if session.access_generation != generation:
+            session.forget_access(generation)
 
     def _granted(self, subject: Subject, endpoint_id: int, cluster_id: int) -> int:
         endpoint = self.node.endpoints.get(endpoint_id)
@@ -153,12 +166,25 @@ class AttributeExpansion:
 
 
 def expand_attributes(
-    access: Access, session: SecureSession, requests: Iterable[AttributeRequest]
+    access: Access, session: SecureSession, requests: Sequence[AttributeRequest]
 ) -> AttributeExpansion:
     """Expand requested paths. A concrete path that cannot be read becomes a status.
 
+    The result is kept, as controllers ask for the same again, and is not to be changed.
     Spec: Matter Core 1.3 "Incoming Read Request Action Processing"
     """
+    access.renew(session)
+    last = session.expansion
+    if last is not None and last[0] == requests:
+        return last[1]
+    expansion = _expand(access, session, requests)
+    session.expansion = (requests, expansion)
+    return expansion
+
+
+def _expand(
+    access: Access, session: SecureSession, requests: Iterable[AttributeRequest]
+) -> AttributeExpansion:
     expansion = AttributeExpansion()
     for request in requests:
         endpoint_id, cluster_id, attribute_id = request

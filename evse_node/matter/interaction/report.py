@@ -10,16 +10,17 @@ Spec: Matter Core 1.3 "Report Transaction", "Chunking"
 from __future__ import annotations
 
 import logging
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
+from itertools import accumulate, chain
 from typing import Final
 
 from evse_node.errors import StatusError
 from evse_node.matter.data_model import AttributeEntry, Cluster, InteractionContext
 from evse_node.matter.interaction.encoding import MESSAGE_END_SIZE, attribute_status_report
 from evse_node.matter.interaction.event_log import LoggedEvent
-from evse_node.matter.interaction.paths import ClusterView, ReportRun
+from evse_node.matter.interaction.paths import ClusterView, ComputedReport, ReportRun
 from evse_node.matter.interaction.status import Status
 from evse_node.matter.message import MAX_PAYLOAD
 
@@ -34,8 +35,8 @@ CAPACITY = MAX_PAYLOAD - _OVERHEAD
 
 _DATA_START = b"\x15\x35\x01\x26\x00"
 _DATA_END = b"\x18\x18"
-# An AttributeReportIB beside the path and the value.
-_DATA_OVERHEAD = len(_DATA_START) + 4 + len(_DATA_END)
+_LIST_START = b"\x36\x02"
+_LIST_END = b"\x18"
 
 
 def attribute_reports(
@@ -51,45 +52,50 @@ def attribute_reports(
             if isinstance(piece, tuple):
                 yield piece
                 continue
-            entry = piece
-            prefix = _DATA_START + version.to_bytes(4, "little")
+            entry = piece.entry
             try:
                 encoded = cluster.encode_attribute(entry.id, context)
             except Exception as error:
-                yield _failed(view, entry, error), ()
+                yield _run([_failed(view, entry, error)])
                 continue
             if entry.encoded is not None:
                 # The cluster keeps it from now on; so may the view.
                 view.pieces_version = None
-            path_ib = entry.path_ib
-            if len(encoded) + len(path_ib) > CAPACITY - _DATA_OVERHEAD:
-                for report in _large_reports(view, entry, prefix, context):
-                    yield report, ()
+            report = piece.start + encoded + _DATA_END
+            if len(report) > CAPACITY:
+                yield _run(list(_large_reports(view, entry, piece.start, context)))
             else:
-                yield prefix + path_ib + encoded + _DATA_END, ()
+                yield report, (len(report),)
 
 
 def _prepare(view: ClusterView, context: InteractionContext) -> None:
     """Make the reports of all attributes that are the same for every reader."""
     version = view.cluster.data_version
     prefix = _DATA_START + version.to_bytes(4, "little")
-    pieces: list[ReportRun | AttributeEntry] = []
+    pieces: list[ReportRun | ComputedReport] = []
     reports: list[bytes] = []
     for entry in view.entries.values():
         encoded = entry.encoded
+        start = prefix + entry.path_ib
         if encoded is None:
             if reports:
-                pieces.append((b"".join(reports), reports))
+                pieces.append(_run(reports))
                 reports = []
-            pieces.append(entry)
-        elif len(encoded) + len(entry.path_ib) > CAPACITY - _DATA_OVERHEAD:
-            reports.extend(_large_reports(view, entry, prefix, context))
+            pieces.append(ComputedReport(entry, start))
+            continue
+        report = start + encoded + _DATA_END
+        if len(report) > CAPACITY:
+            reports.extend(_large_reports(view, entry, start, context))
         else:
-            reports.append(prefix + entry.path_ib + encoded + _DATA_END)
+            reports.append(report)
     if reports:
-        pieces.append((b"".join(reports), reports))
+        pieces.append(_run(reports))
     view.pieces = pieces
     view.pieces_version = version
+
+
+def _run(reports: Sequence[bytes]) -> ReportRun:
+    return b"".join(reports), tuple(accumulate(map(len, reports)))
 
 
 def _failed(view: ClusterView, entry: AttributeEntry, error: Exception) -> bytes:
@@ -102,17 +108,16 @@ def _failed(view: ClusterView, entry: AttributeEntry, error: Exception) -> bytes
 
 
 def _large_reports(
-    view: ClusterView, entry: AttributeEntry, prefix: bytes, context: InteractionContext
+    view: ClusterView, entry: AttributeEntry, start: bytes, context: InteractionContext
 ) -> Iterator[bytes]:
     """Report a list in parts: its first items replace the list, the others are appended."""
     cluster: Cluster = view.cluster
-    path_ib = entry.path_ib
     try:
         if not entry.is_list:
             raise StatusError(Status.RESOURCE_EXHAUSTED, reason="value exceeds a message")
         items = list(cluster.encode_list_items(entry.id, context))
         # The path gets a null ListIndex before its end, and the items the tag of Data.
-        append_start = prefix + path_ib[:-1] + b"\x34\x05\x18"
+        append_start = start[:-1] + b"\x34\x05\x18"
         appended = [bytes((item[0] | 0x20, 2)) + item[1:] for item in items]
         longest = max(map(len, appended), default=0)
         if len(append_start) + longest + len(_DATA_END) > CAPACITY:
@@ -120,14 +125,14 @@ def _large_reports(
     except Exception as error:
         yield _failed(view, entry, error)
         return
-    room = CAPACITY - _DATA_OVERHEAD - len(path_ib) - 3
+    room = CAPACITY - len(start) - len(_LIST_START) - len(_LIST_END) - len(_DATA_END)
     count = 0
     for item in items:
         room -= len(item)
         if room < 0:
             break
         count += 1
-    yield prefix + path_ib + b"\x36\x02" + b"".join(items[:count]) + b"\x18" + _DATA_END
+    yield start + _LIST_START + b"".join(items[:count]) + _LIST_END + _DATA_END
     for data in appended[count:]:
         yield append_start + data + _DATA_END
 
@@ -150,10 +155,10 @@ class ReportStream:
         subscription_id: int | None = None,
     ) -> None:
         self._attributes = _Source(
-            chain(attribute_reports(views, context), ((status, ()) for status in statuses))
+            chain(attribute_reports(views, context), ((each, (len(each),)) for each in statuses))
         )
         self._events = _Source(
-            (report, ())
+            (report, (len(report),))
             for report in chain(
                 (event.report for event in events if len(event.report) <= CAPACITY),
                 event_statuses,
@@ -183,9 +188,9 @@ class ReportStream:
     def _make_message(self) -> bytes:
         parts = [self._start]
         room = self._attributes.fill(parts, b"\x36\x01", CAPACITY)
-        if not self._attributes.held:
+        if not self._attributes.is_held:
             self._events.fill(parts, b"\x36\x02", room)
-        if self._attributes.held or self._events.held:
+        if self._attributes.is_held or self._events.is_held:
             parts.append(b"\x29\x03")
         else:
             self._is_complete = True
@@ -195,37 +200,44 @@ class ReportStream:
 
 
 class _Source:
-    """Reports that wait for a message; `held` are those that did not fit into the last one."""
+    """Reports that wait for a message; `is_held` when one did not fit into the last one."""
 
     def __init__(self, runs: Iterator[ReportRun]) -> None:
         self._runs = runs
-        self.held: Sequence[bytes] = ()
+        # What is left of the run that did not fit as a whole, and where that begins.
+        self._rest: ReportRun = b"", ()
+        self._begin = 0
+        self.is_held = False
 
     def fill(self, parts: list[bytes], start: bytes, room: int) -> int:
         """Move reports into `parts` as an array begun by `start`; return the room left."""
         place = len(parts)
-        room, held = _append(parts, self.held, room)
-        if not held:
-            for joined, run in self._runs:
-                if len(joined) <= room:
-                    parts.append(joined)
-                    room -= len(joined)
-                else:
-                    room, held = _append(parts, run or (joined,), room)
-                    if held:
-                        break
-        self.held = held
+        if self.is_held:
+            room = self._take_rest(parts, room)
+        if not self.is_held:
+            for run in self._runs:
+                joined = run[0]
+                size = len(joined)
+                if size > room:
+                    self._rest = run
+                    self._begin = 0
+                    room = self._take_rest(parts, room)
+                    break
+                parts.append(joined)
+                room -= size
         if len(parts) > place:
             parts.insert(place, start)
             parts.append(b"\x18")
         return room
 
-
-def _append(parts: list[bytes], reports: Sequence[bytes], room: int) -> tuple[int, Sequence[bytes]]:
-    """Append what fits; return the room left and the reports from the first that does not."""
-    for number, report in enumerate(reports):
-        if len(report) > room:
-            return room, reports[number:]
-        parts.append(report)
-        room -= len(report)
-    return room, ()
+    def _take_rest(self, parts: list[bytes], room: int) -> int:
+        """Move as many reports as fit; return the room left."""
+        joined, ends = self._rest
+        begin = self._begin
+        number = bisect_right(ends, begin + room)
+        end = ends[number - 1] if number else begin
+        if end > begin:
+            parts.append(joined[begin:end])
+        self._begin = end
+        self.is_held = end < len(joined)
+        return room - (end - begin)

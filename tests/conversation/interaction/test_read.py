@@ -55,6 +55,19 @@ def test_computed_attribute_is_read_anew(host: InteractionHost, client: Interact
     assert client.read((1, CLUSTER, UPTIME)).value(1, CLUSTER, UPTIME) == 1005
 
 
+def test_repeated_paths_are_expanded_once_and_read_anew(
+    host: InteractionHost, controller: Client, client: InteractionClient
+) -> None:
+    client.read((1, CLUSTER, None))
+    expansion = controller.host_session.expansion
+    host.samples[1].set(level=9)
+    report = client.read((1, CLUSTER, None))
+    assert report.value(1, CLUSTER, LEVEL) == 9
+    assert report.versions[1, CLUSTER, LEVEL] == host.samples[1].data_version
+    assert controller.host_session.expansion is expansion
+    assert client.read((0, CLUSTER, LEVEL)).values == {(0, CLUSTER, LEVEL): 7}
+
+
 def test_wildcard_reads_everything(host: InteractionHost, client: InteractionClient) -> None:
     report = client.read((None, None, None))
     for endpoint, sample in enumerate(host.samples):
