@@ -10,11 +10,14 @@ from evse_node.charger import Charger, ChargerSettings, Snapshot
 from evse_node.errors import HalError
 from evse_node.hal.simulated import SimulatedBackend
 from evse_node.matter.store import MemoryStore
+from evse_node.state_machine.control_pilot import PilotState
 from evse_node.state_machine.effects import EnergyTransferStarted, EvNotDetected
 from evse_node.state_machine.events import (
     Disable,
     EnableDischarging,
+    FaultRaised,
     LimitClaimed,
+    PilotChanged,
     RfidTapped,
     StartDiagnostics,
     Timer,
@@ -217,6 +220,28 @@ class TestHardwareTrouble:
         host.charger.on_timer(host.now)
         assert host.charger.snapshot().fault is FaultState.OTHER
         assert host.backend.status()["contactor"] == "open"
+
+    def test_what_was_left_of_events_without_end_is_dropped(self, host: ChargerHost) -> None:
+        host.charger._steps.add([RfidTapped(b"1")] * 3_000)
+        host.charger.on_timer(host.now)
+        assert host.charger.snapshot().faults == (FaultState.OTHER,)
+        host.notices.clear()
+        host.charger.on_timer(host.now)
+        assert host.notices == []
+
+    @pytest.mark.parametrize("is_play", [False, True])
+    def test_a_fault_that_the_machine_finds_is_logged_unless_it_is_play(
+        self, host: ChargerHost, caplog: pytest.LogCaptureFixture, is_play: bool
+    ) -> None:
+        if is_play:
+            host.charger.enter_test_mode(host.now)
+        host.charger.handle(PilotChanged(PilotState.E), host.now)
+        assert host.charger.snapshot().fault is FaultState.PILOT_SHORT_CIRCUIT
+        assert caplog.text.count("fault PilotShortCircuit: ") == (not is_play)
+        # Who raises one logs the reason.
+        host.charger.handle(FaultRaised(FaultState.OVER_CURRENT), host.now)
+        assert host.charger.snapshot().fault is FaultState.OVER_CURRENT
+        assert "fault OverCurrent" not in caplog.text
 
     def test_opening_comes_before_all_other_orders(
         self, monkeypatch: pytest.MonkeyPatch, host: ChargerHost
