@@ -137,6 +137,19 @@ class TestOverCurrent:
         host.run(1)
         assert host.charger.state.fault is FaultState.NO_ERROR
 
+    @pytest.mark.parametrize("currents", [(40_000, 0, 0), (0, 0, 40_000), (0, -40_000, 0)])
+    def test_too_much_on_one_phase_is_enough(
+        self, host: ChargerHost, monkeypatch: pytest.MonkeyPatch, currents: tuple[int, ...]
+    ) -> None:
+        board = host.backend.board
+        values = replace(board.read(), currents_ma=tuple(map(Milliamps, currents)))
+        monkeypatch.setattr(board, "read", lambda: values)
+        host.run(9)
+        assert host.charger.state.fault is FaultState.NO_ERROR
+        host.run(3)
+        assert host.charger.state.fault is FaultState.OVER_CURRENT
+        assert not board.is_closed
+
     def test_a_little_too_much_is_borne(self, host: ChargerHost) -> None:
         host.charger.handle(replace(ENABLE, maximum_ma=Milliamps(28_700)), host.now)
         host.backend.car.habits.heeds_offer = False
@@ -236,6 +249,14 @@ class TestFaultsOutliveARestart:
         assert host.charger.state.fault is FaultState.OVER_TEMPERATURE
         again = restarted(host)
         assert again.backend.board.temperature_mc == 25_000
+        assert again.charger.state.fault is FaultState.NO_ERROR
+
+    def test_a_meter_that_is_back_after_it(self, host: ChargerHost) -> None:
+        host.backend.board.is_meter_lost = True
+        host.run(2)
+        assert host.charger.state.fault is FaultState.METER_FAILURE
+        again = restarted(host)
+        again.run(2)
         assert again.charger.state.fault is FaultState.NO_ERROR
 
     def test_the_vehicle_left_with_its_fault(self, host: ChargerHost) -> None:
