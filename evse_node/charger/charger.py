@@ -116,7 +116,6 @@ class Charger:
         self._real = RealHardware(backend)
         self._view = HardwareView()
         self._saved_claims: list[LimitClaimed] = []
-        self._utc_ms = utc_ms
         self._alarm = Alarm(timers, self.on_timer)
         self._is_busy = False
         self._is_test_mode = self._is_told_test_mode = False
