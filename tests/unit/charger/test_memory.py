@@ -9,6 +9,7 @@ import pytest
 
 from evse_node.charger import Charger
 from evse_node.charger.record import ChargerRecord
+from evse_node.cluster.zap import revision_definitions
 from evse_node.hal.simulated import SimulatedBackend
 from evse_node.matter.store import MemoryStore
 from evse_node.state_machine.effects import EvConnected, EvNotDetected
@@ -86,6 +87,23 @@ class TestMemory:
         host.charger.handle(EnableDischarging(None, Milliamps(9_000)), host.now)
         again = ChargerHost(store=host.store, features=frozenset({"PREF"}))
         assert again.charger.snapshot().discharging is None
+
+    def test_a_permission_to_discharge_survives(self, host: ChargerHost) -> None:
+        host.charger.handle(EnableDischarging(None, Milliamps(9_000)), host.now)
+        again = restarted(host).charger.snapshot()
+        assert (again.charging, again.discharging) == (None, Permission())
+
+    def test_both_survive_only_where_there_is_a_state_for_both(self) -> None:
+        later = revision_definitions("1.4.2")
+        host = ChargerHost(definitions=later)
+        host.charger.handle(ENABLE, host.now)
+        host.charger.handle(EnableDischarging(None, Milliamps(9_000)), host.now)
+        assert host.charger.snapshot().supply_state is SupplyState.ENABLED
+        again = ChargerHost(store=host.store, definitions=later)
+        assert again.charger.snapshot().supply_state is SupplyState.ENABLED
+        earlier = ChargerHost(store=host.store).charger.snapshot()
+        assert earlier.supply_state is SupplyState.CHARGING_ENABLED
+        assert earlier.discharging is None
 
     def test_the_users_limit_survives(self, host: ChargerHost) -> None:
         claim = LimitClaimed(LimitSource.USER, Milliamps(9_000), (Direction.CHARGE,))
