@@ -97,6 +97,17 @@ def test_peer_is_no_member_of_the_fabric(network: Network, node: Node) -> None:
     assert_nothing_left(node)
 
 
+def test_peer_is_on_another_fabric_of_the_same_root(node: Node, controller: FakeController) -> None:
+    noc = AUTHORITY.issue_noc(
+        controller.fabric.operational_key.public_key,
+        controller.node_id,
+        fabric_id=AUTHORITY.fabric_id + 1,
+    )
+    controller.fabrics._fabrics[1] = replace(controller.fabric, noc=noc)
+    assert refusal(controller) == INVALID_PARAMETER
+    assert_nothing_left(node)
+
+
 def tamper_with(monkeypatch: pytest.MonkeyPatch, change: Callable[[Identity], Identity]) -> None:
     original = CaseCredentials.sign
 

@@ -10,6 +10,7 @@ from evse_node.matter import case_messages
 from evse_node.matter.crypto import KeyPair
 from evse_node.matter.message import PROTOCOL_INTERACTION_MODEL, PROTOCOL_SECURE_CHANNEL, Message
 from evse_node.matter.session import SessionParameters
+from evse_node.matter.session_keys import SessionKeys, derive_session_keys
 from evse_node.matter.status_report import (
     Opcode,
     decode_status_report,
@@ -160,6 +161,23 @@ def test_a_power_cut_before_a_new_identity_is_lasting(
     node.fabrics.commit_pending()
     node.store.commit()
     assert len(Node(network, store=node.store.after_power_cut()).secure_channel.resumption) == 1
+
+
+def test_a_resumed_session_has_keys_of_its_own(
+    node: Node, controller: FakeController, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    derived: list[tuple[bytes, int]] = []
+
+    def derive(secret: bytes, salt: bytes, info: bytes) -> SessionKeys:
+        derived.append((info, len(salt)))
+        return derive_session_keys(secret, salt, info)
+
+    monkeypatch.setattr("evse_node.matter.case.derive_session_keys", derive)
+    # The IPK and a hash; or a random and the resumption id.
+    for info, size in ((b"SessionKeys", 16 + 32), (b"SessionResumptionKeys", 32 + 16)):
+        controller.case(NODE_ID)
+        assert derived == [(info, size)] * 2
+        derived.clear()
 
 
 @pytest.mark.parametrize("is_resumed", [False, True])
