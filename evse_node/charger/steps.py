@@ -60,6 +60,8 @@ class Steps:
         self.state, effects = step(self.state, event, now)
         if self.state.faults is not before and not isinstance(event, _GIVEN_FAULTS):
             self._log_faults(before, event)
+        if not effects:
+            return effects
         orders = [effect for effect in effects if isinstance(effect, AnyOrder)]
         orders.sort(key=lambda order: not isinstance(order, SafetyOrder))
         for order in orders:

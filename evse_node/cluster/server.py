@@ -21,7 +21,7 @@ Spec: Matter Core 1.3 "Cluster"
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from copy import deepcopy
 from typing import Final
 
@@ -375,30 +375,30 @@ class ClusterServer(Cluster):
             self.set(**{attribute.key: attribute.merged(value, context)})
 
     def _store_values(self, values: Mapping[str, Value], *, is_reported: bool) -> None:
-        prepared: list[tuple[ServerAttribute, Value, bytes]] = []
+        prepared: dict[ServerAttribute, tuple[Value, bytes]] = {}
         for name, value in values.items():
             attribute = self._by_name.get(name)
             if attribute is None:
-                self.definition.attribute(name)
+                self.definition.attribute(name)  # ConfigError if it is misspelt
                 continue
             encoded = attribute.changed_encoding(value)
             if encoded is not None:
-                prepared.append((attribute, value, encoded))
+                prepared[attribute] = value, encoded
         if not prepared:
             return
         environment = self._environment
-        for attribute, value, encoded in prepared:
+        for attribute, (value, encoded) in prepared.items():
             attribute.store(value, encoded)
             if attribute.is_stored and environment is not None:
                 environment.store.set(attribute.store_key, encoded)
         self._bump()
         if is_reported:
-            self._notify([attribute for attribute, _, _ in prepared])
+            self._notify(prepared)
 
     def _bump(self) -> None:
         self.data_version = (self.data_version + 1) & 0xFFFFFFFF
 
-    def _notify(self, attributes: Sequence[ServerAttribute]) -> None:
+    def _notify(self, attributes: Iterable[ServerAttribute]) -> None:
         environment = self._environment
         if environment is None:
             return
