@@ -34,6 +34,7 @@ from evse_node.matter.interaction.transaction import (
     Transaction,
     check_success,
     guard,
+    note,
     send,
     wire_status,
 )
@@ -202,9 +203,12 @@ def _answer(
 ) -> _Answer:
     """Carry out one command."""
     try:
-        return _Answer(item, _invoke(access, session, item.endpoint or 0, item, context))
+        reply = _invoke(access, session, item.endpoint or 0, item, context)
     except Exception as error:
+        note("command", *item[:3], context.subject, error)
         return _Answer(item, None, *wire_status(error))
+    note("command", *item[:3], context.subject)
+    return _Answer(item, reply)
 
 
 def _invoke(

@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import Final
 
 from evse_node.errors import DecodeError, SessionError, StatusError
+from evse_node.matter.data_model import Subject
 from evse_node.matter.exchange import Exchange
 from evse_node.matter.interaction.encoding import encode_status_response
 from evse_node.matter.interaction.messages import (
@@ -53,6 +54,30 @@ def wire_status(error: Exception) -> tuple[int, int | None]:
         return Status.INVALID_ACTION, None
     _LOGGER.error("unexpected error in an interaction", exc_info=error)
     return Status.FAILURE, None
+
+
+def note(
+    what: str,
+    endpoint: int | None,
+    cluster: int,
+    element: int,
+    subject: Subject,
+    error: Exception | None = None,
+) -> None:
+    """Log at level debug how a command or a write ended: what a controller's author looks for."""
+    if not _LOGGER.isEnabledFor(logging.DEBUG):
+        return
+    outcome = "done"
+    if isinstance(error, StatusError):
+        known = error.status in Status.__members__.values()
+        outcome = Status(error.status).name if known else f"status 0x{error.status:02X}"
+        outcome += f": {error.reason}" if error.reason else ""
+    elif error is not None:
+        outcome = str(error)
+    _LOGGER.debug(
+        "%s 0x%04X of cluster 0x%04X on endpoint %s, from node %016X of fabric %d: %s",
+        *(what, element, cluster, endpoint, subject.node_id, subject.fabric_index, outcome),
+    )
 
 
 def guard(exchange: Exchange, now: float, action: Callable[[], None]) -> None:

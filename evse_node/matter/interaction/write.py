@@ -27,6 +27,7 @@ from evse_node.matter.interaction.status import Status
 from evse_node.matter.interaction.transaction import (
     RESPONSE_TIMEOUT_S,
     Transaction,
+    note,
     send,
     wire_status,
 )
@@ -122,7 +123,9 @@ class WriteTransaction(Transaction):
                     self._written = path
                 raise
         except Exception as error:
+            note("write", *item[:3], context.subject, error)
             return wire_status(error)
+        note("write", *item[:3], context.subject)
         self._written = path
         return Status.SUCCESS, None
 

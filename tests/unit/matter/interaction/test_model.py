@@ -139,3 +139,29 @@ def test_opcode_beyond_the_table_is_answered_once() -> None:
     send(client, exchange, 0x55, OK)
     assert [isinstance(message, Message) for message in handler.messages] == [True]
     assert handler.messages[0].opcode == Opcode.STATUS_RESPONSE
+
+
+def test_a_controllers_author_sees_what_was_done_and_why_not(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("DEBUG", "evse_node.matter.interaction.transaction")
+    client = Client(InteractionHost(Network()))
+    for opcode, payload in (
+        (Opcode.INVOKE_REQUEST, invoke_request(Invoke((1, CLUSTER, ADD), {0: 1}))),
+        (Opcode.INVOKE_REQUEST, invoke_request(Invoke((1, CLUSTER, 0x99), {}))),
+        (Opcode.WRITE_REQUEST, write_request(Write((1, CLUSTER, LEVEL), 5))),
+        (Opcode.WRITE_REQUEST, write_request(Write((1, CLUSTER, LEVEL), "x"))),
+    ):
+        send(client, client.exchanges.open(client.session, RecordingHandler()), opcode, payload)
+    place = f"of cluster 0x{CLUSTER:04X} on endpoint 1, from node "
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == 4
+    assert all(place in line for line in told)
+    assert [line.rpartition("fabric 1: ")[2].partition(":")[0] for line in told] == [
+        "done",
+        "UNSUPPORTED_COMMAND",
+        "done",
+        "INVALID_DATA_TYPE",
+    ]
+    assert told[1].startswith("command 0x0099 ")
+    assert told[3].startswith(f"write 0x{LEVEL:04X} ")
