@@ -118,6 +118,7 @@ def _charger_settings(
         circuit_capacity_ma=Milliamps(config.circuit_capacity_a * 1000),
         user_maximum_ma=Milliamps(config.user_maximum_a * 1000),
         may_charge_when_new=config.charging == "enabled",
+        are_vehicles_known=config.vehicles == "known",
         zone=clock.zone,
     )
 

@@ -74,6 +74,7 @@ class NodeConfig:
     ventilation: str = "no"
     cards: tuple[str, ...] | None = None
     time_zone: str | None = None
+    vehicles: str = "any"
     dem_features: str = "0x7B"
     matter_version: str = "1.3"
     enable_key: bytes | None = None

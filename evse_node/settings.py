@@ -176,6 +176,14 @@ SETTINGS: Final = (
         "where charging targets count until it is set over Matter (that of the system)",
     ),
     Setting(
+        "vehicles",
+        "vehicles",
+        one_of("any", "known"),
+        "any or known",
+        "any|known",
+        "whether vehicles may come that were never here: any is tried early for a target (any)",
+    ),
+    Setting(
         "dem-features",
         "dem_features",
         read_management,

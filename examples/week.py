@@ -45,8 +45,10 @@ class House:
             self.backend,
             self.store,
             now=self.now,
-            # Meter and thermometer once a minute: a week is to take a moment.
-            settings=ChargerSettings(zone=UTC, watch=WatchSettings(interval_s=60)),
+            # Meter and thermometer once a minute: a week is to take a moment. There is one car.
+            settings=ChargerSettings(
+                zone=UTC, watch=WatchSettings(interval_s=60), are_vehicles_known=True
+            ),
             utc_ms=lambda: int((MONDAY.timestamp() + self.now) * 1000),
         )
         self.charger.follow_schedule(True, self.now)

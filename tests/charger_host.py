@@ -41,6 +41,9 @@ ENABLE = EnableCharging(None, Milliamps(6_000), Milliamps(16_000))
 ALL_FEATURES = frozenset({"PREF", "SOC", "PNC", "RFID", "V2X"})
 
 
+KNOWN = ChargerSettings(are_vehicles_known=True)
+
+
 def store_with_vehicle(phases: int = 1, current_ma: int = 32_000) -> MemoryStore:
     """Return the store of a charger that had a vehicle before, which took so much."""
     intake = {"session": 0, "phases": phases, "current_ma": current_ma, "is_own_limit": False}

@@ -6,7 +6,7 @@ from evse_node.matter.interaction.status import Status
 from evse_node.state_machine.events import EnableCharging
 from evse_node.state_machine.targets import ChargingTarget, ChargingTargetSchedule
 from evse_node.units import Milliamps, MilliwattHours
-from tests.charger_host import store_with_vehicle
+from tests.charger_host import KNOWN, store_with_vehicle
 from tests.energy_host import PFR_MAP, EnergyHost, as_int
 
 LOCAL, GRID = 0, 1
@@ -34,8 +34,9 @@ def charging(feature_map: str = PFR_MAP, **kwargs: object) -> EnergyHost:
 def scheduled(
     feature_map: str = PFR_MAP, *, energy_mwh: int = 7_360_000, mode: int = SCHEDULED
 ) -> EnergyHost:
-    """A car that needs two hours until 16:00, six hours from now. The last one took 16 A."""
-    host = EnergyHost(feature_map, features=NO_SOC, store=store_with_vehicle(1, 16_000))
+    """A car that needs two hours until 16:00, six hours from now. It is known to take 16 A."""
+    store = store_with_vehicle(1, 16_000)
+    host = EnergyHost(feature_map, features=NO_SOC, store=store, settings=KNOWN)
     host.call(host.mode, "ChangeToMode", new_mode=mode)
     target = ChargingTarget(16 * 60, None, MilliwattHours(energy_mwh))
     host.charger.set_targets([ChargingTargetSchedule(0x7F, (target,))], host.now)

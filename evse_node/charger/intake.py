@@ -8,8 +8,8 @@ battery that is nearly full, nor an offer that is low for a time makes it look s
 that cannot tell phases apart makes each vehicle look as if it used them all.
 
 Until a vehicle has charged for a while, nobody knows which one it is. A plan that is to hold for
-any then counts on the slowest of those that were here lately, and where none ever was, on the
-least with which one can charge at all.
+any then counts on the least with which one can charge at all; where only vehicles come that were
+here before, on the slowest of those.
 """
 
 from __future__ import annotations
@@ -84,9 +84,13 @@ class LearnedIntake:
             return self.present
         return self.recent[-1][1]
 
-    def counted_on(self, session_id: int | None) -> tuple[Intake, ...]:
-        """Return all that the vehicle of a session may turn out to be."""
-        known = tuple(intake for _, intake in self.recent) or (_SLOWEST,)
+    def counted_on(self, session_id: int | None, *, may_be_new: bool) -> tuple[Intake, ...]:
+        """Return all that the vehicle of a session may turn out to be.
+
+        Unless it `may_be_new`, it is one of the recent ones, if there was any.
+        """
+        known = () if may_be_new else tuple(intake for _, intake in self.recent)
+        known = known or (_SLOWEST,)
         present = self.present
         if present is None or self.session_id != session_id:
             return known

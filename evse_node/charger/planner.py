@@ -62,6 +62,7 @@ class Planner:
     ) -> None:
         ratings = self._ratings = backend.ratings
         self._has_meter = backend.meter is not None
+        self._may_be_new = not settings.are_vehicles_known
         self.schedule = Schedule(
             memory.load_targets(),
             has_soc=has_soc,
@@ -153,7 +154,7 @@ class Planner:
             return power_mw(voltage_mv, current_ma, phases), True
         least_mw = min(
             power_mw(voltage_mv, each.surely_of(current_ma), min(each.phases, phases))
-            for each in learned.counted_on(session_id)
+            for each in learned.counted_on(session_id, may_be_new=self._may_be_new)
         )
         present = learned.present if learned.session_id == session_id else None
         return least_mw, present is not None and present.is_seen_with(current_ma)

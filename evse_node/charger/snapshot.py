@@ -39,7 +39,9 @@ class ChargerSettings:
     `zone` is where charging targets count (None: the system's). `circuit_capacity_ma` is
     what the installation carries, `user_maximum_ma` the user's limit until one is written.
     `may_charge_when_new` allows charging without end until a controller says otherwise.
-    `watch` and `solar` say where lines are drawn and how slowly the sun is followed.
+    `are_vehicles_known`: no vehicle comes that was not here before, so that a plan need not reckon
+    with a slower one. `watch` and `solar` say where lines are drawn and how slowly the sun is
+    followed.
     """
 
     evse: EvseSettings = field(default_factory=EvseSettings)
@@ -47,6 +49,7 @@ class ChargerSettings:
     circuit_capacity_ma: Milliamps = Milliamps(32_000)
     user_maximum_ma: Milliamps = Milliamps(80_000)
     may_charge_when_new: bool = False
+    are_vehicles_known: bool = False
     zone: tzinfo | None = None
     watch: WatchSettings = field(default_factory=WatchSettings)
     solar: SolarSettings = field(default_factory=SolarSettings)

@@ -46,6 +46,7 @@ def test_every_key_is_known_to_each_source(tmp_path: Path) -> None:
         "ventilation": "yes",
         "cards": "04:A1:B2:C3,0badcafe",
         "time-zone": "Europe/Berlin",
+        "vehicles": "known",
         "dem-features": "0x7C",
         "matter-version": "1.4.2",
         "enable-key": "00112233445566778899aabbccddeeff",

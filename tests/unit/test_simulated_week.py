@@ -30,7 +30,7 @@ from tests.cluster_host import ClusterHost
 BERLIN = ZoneInfo("Europe/Berlin")
 POWER_CUT_S = 480
 # The meter and the thermometer are looked at less often than in reality, for the test's speed.
-SLOW = ChargerSettings(watch=WatchSettings(interval_s=60.0))
+SLOW = ChargerSettings(watch=WatchSettings(interval_s=60.0), are_vehicles_known=True)
 
 
 @dataclass

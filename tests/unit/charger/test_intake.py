@@ -32,9 +32,12 @@ def three_phases(
     *,
     store: MemoryStore | None = None,
     interval_s: float = 1.0,
+    are_known: bool = False,
 ) -> ChargerHost:
     """10:00 UTC, a charger of 3 * 32 A, and a car that may bear less."""
-    settings = ChargerSettings(watch=WatchSettings(interval_s=interval_s))
+    settings = ChargerSettings(
+        watch=WatchSettings(interval_s=interval_s), are_vehicles_known=are_known
+    )
     hosts: list[ChargerHost] = []
     backend = SimulatedBackend(
         clock=lambda: hosts[0].now if hosts else 1000.0,
@@ -203,8 +206,9 @@ def night(host: ChargerHost) -> tuple[int, bool]:
 @pytest.mark.parametrize(
     ("phases", "current_ma"), [(1, 6_000), (1, 16_000), (1, 32_000), (3, 8_000), (3, 32_000)]
 )
-def test_no_car_is_late(phases: int, current_ma: int) -> None:
-    host = three_phases(phases, current_ma, interval_s=20.0)
+@pytest.mark.parametrize("are_known", [False, True])
+def test_no_car_is_late(phases: int, current_ma: int, are_known: bool) -> None:
+    host = three_phases(phases, current_ma, interval_s=20.0, are_known=are_known)
     host.mode.change_to(SCHEDULED, host.now)
     daily: list[TlvValue] = [{0: EVERY_DAY, 1: [{0: 8 * 60, 1: 80}]}]
     host.invoke("SetTargets", daily)
@@ -214,7 +218,7 @@ def test_no_car_is_late(phases: int, current_ma: int) -> None:
     assert first_s == pytest.approx(22 * HOUR - 900 - 16_000_000 * HOUR / 1_380_000, abs=60)
     second_s, is_met = night(host)
     assert is_met
-    expected_s = 16_000_000 * HOUR / (230 * phases * current_ma)
+    expected_s = 16_000_000 * HOUR / (230 * phases * current_ma if are_known else 1_380_000)
     assert second_s == pytest.approx(22 * HOUR - 900 - expected_s, abs=600)
 
 
@@ -236,9 +240,9 @@ def test_a_nearly_full_battery_is_not_late_either(percent: int) -> None:
         host.run(2 * HOUR)
 
 
-def unknown_car(phases: int, current_ma: int) -> ChargerHost:
+def unknown_car(phases: int, current_ma: int, *, are_known: bool = False) -> ChargerHost:
     """It waits; 16 kWh are to be there at 8:00, in 22 hours."""
-    host = three_phases(phases, current_ma)
+    host = three_phases(phases, current_ma, are_known=are_known)
     host.mode.change_to(SCHEDULED, host.now)
     daily: list[TlvValue] = [{0: EVERY_DAY, 1: [{0: 8 * 60, 1: 80}]}]
     host.invoke("SetTargets", daily)
@@ -314,8 +318,18 @@ class TestTrial:
         host.run(240)
         assert host.charger.snapshot().is_held
 
+    def test_a_car_that_is_slower_than_all_before_is_not_late(self) -> None:
+        host = three_phases(3, 32_000, interval_s=20.0)
+        host.mode.change_to(SCHEDULED, host.now)
+        host.invoke("SetTargets", [{0: EVERY_DAY, 1: [{0: 8 * 60, 1: 80}]}])
+        for phases, current_ma in [(3, 32_000), (1, 16_000), (1, 10_000)]:
+            car = host.backend.car
+            car.phases, car.charger_maximum_ma = phases, Milliamps(current_ma)
+            _, is_met = night(host)
+            assert is_met
+
     def test_the_slowest_of_those_that_were_here_counts(self) -> None:
-        host = three_phases(1, 16_000, interval_s=20.0)
+        host = three_phases(1, 16_000, interval_s=20.0, are_known=True)
         host.mode.change_to(SCHEDULED, host.now)
         host.invoke("SetTargets", [{0: EVERY_DAY, 1: [{0: 8 * 60, 1: 80}]}])
         slow_s = 22 * HOUR - 900 - 16_000_000 * HOUR / 3_680_000
@@ -327,7 +341,7 @@ class TestTrial:
             assert number == 0 or wait_s == pytest.approx(slow_s, abs=600)
 
     def test_the_last_car_says_nothing_of_one_that_has_just_come(self) -> None:
-        host = unknown_car(1, 6_000)
+        host = unknown_car(1, 6_000, are_known=True)
         host.mode.change_to(MANUAL, host.now)
         host.run(300)
         host.backend.unplug()

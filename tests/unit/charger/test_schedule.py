@@ -22,7 +22,7 @@ from evse_node.units import (
     MilliwattHours,
     Milliwatts,
 )
-from tests.charger_host import START_UTC_S, ChargerHost, store_with_vehicle
+from tests.charger_host import KNOWN, START_UTC_S, ChargerHost, store_with_vehicle
 
 EVERY_DAY = 0x7F
 TIME_OF_USE = 0x06
@@ -31,9 +31,10 @@ TIME_OF_USE = 0x06
 def scheduled(target: TlvValue = None, **options: object) -> ChargerHost:
     """10:00 UTC; 70 kWh battery at 40 %; target 20:00 with 50 %; 32 A on one phase.
 
-    The last car took all of that.
+    No other car comes than the last one, which took all of that.
     """
-    host = ChargerHost(**{"store": store_with_vehicle(), **options})  # type: ignore[arg-type]
+    known = {"store": store_with_vehicle(), "settings": KNOWN}
+    host = ChargerHost(**{**known, **options})  # type: ignore[arg-type]
     host.trigger(TIME_OF_USE)
     host.backend.set_battery(soc_percent=40, capacity_mwh=70_000_000)  # type: ignore[arg-type]
     daily: list[TlvValue] = [{0: EVERY_DAY, 1: [target or {0: 20 * 60, 1: 50}]}]
@@ -362,6 +363,7 @@ def restarted(host: ChargerHost, seconds: float = 60, *, has_clock: bool = True)
         unix_s=host.epoch_s + seconds + MATTER_EPOCH_UNIX_S,
         draw=0.9,
         has_clock=has_clock,
+        settings=KNOWN,
     )
     hosts.append(again)
     return again

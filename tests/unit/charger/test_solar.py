@@ -12,7 +12,7 @@ from evse_node.state_machine.limits import LimitSource
 from evse_node.state_machine.names import State
 from evse_node.state_machine.targets import ChargingTarget, ChargingTargetSchedule
 from evse_node.units import Milliamps, Millivolts, MilliwattHours, Milliwatts
-from tests.charger_host import ChargerHost
+from tests.charger_host import KNOWN, ChargerHost
 
 ENABLE = EnableCharging(None, Milliamps(6_000), Milliamps(32_000))
 MANUAL, SCHEDULED, SOLAR, BOTH = MODES
@@ -68,7 +68,7 @@ class TestFollower:
 
 @pytest.fixture
 def host() -> ChargerHost:
-    host = ChargerHost()
+    host = ChargerHost(settings=KNOWN)
     host.charger.handle(ENABLE, host.now)
     host.mode.change_to(SOLAR, host.now)
     host.backend.plug_in()
