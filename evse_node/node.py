@@ -107,6 +107,7 @@ class EvseNode:
         async with self._life:
             if self._store is not None:
                 raise RuntimeError("the node is running")
+            self._has_failed.clear()
             try:
                 if self._backend is None:
                     self._backend = create_backend(self.config.backend, self.config.hal)

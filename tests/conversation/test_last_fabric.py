@@ -235,13 +235,21 @@ async def test_a_node_that_cannot_begin_anew_says_so(tmp_path: Path, owner: Owne
                 raise HalError("the board is gone")
             await super().start(post)
 
-    async with EvseNode(config(tmp_path), backend=Fading()) as node:
+    backend = Fading()
+    async with EvseNode(config(tmp_path), backend=backend) as node:
         await take_in(owner, node)
         await asyncio.to_thread(owner.leave)
         async with asyncio.timeout(10):
             with pytest.raises(HalError, match="the board is gone"):
                 await node.wait_failed()
         assert not node.is_running
+        await node.stop()
+        # Another attempt, from Python, is another life.
+        backend.starts = 0
+        await node.start()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await node.wait_failed()
 
 
 async def test_a_stop_while_the_node_begins_anew(tmp_path: Path, owner: Owner) -> None:
