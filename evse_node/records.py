@@ -126,7 +126,7 @@ else:
         if "__hash__" not in own:
             cls.__hash__ = __hash__ if is_frozen else None
 
-    _PARTS: dict[type, tuple[tuple[str, ...], Callable[[object], tuple[object, ...]]] | None] = {}
+    _PARTS: dict[type, tuple[dict[str, int], Callable[[object], tuple[object, ...]]] | None] = {}
 
     def replace(record: object, /, **changes: object) -> object:
         """Return a copy with other values for some fields. Raises TypeError for unknown ones."""
@@ -137,21 +137,25 @@ else:
             parts = _PARTS[cls] = _parts_of(cls)
         if parts is None:
             return _standard_replace(record, **changes)
-        names, values_of = parts
-        copy = cls(*map(changes.pop, names, values_of(record)))
-        if changes:
-            raise TypeError(f"{cls.__name__} has no field {min(changes)!r}")
-        return copy
+        places, values_of = parts
+        values = [*values_of(record)]
+        for name, value in changes.items():
+            if name not in places:
+                raise TypeError(f"{cls.__name__} has no field {name!r}")
+            values[places[name]] = value
+        return cls(*values)
 
     def _parts_of(
         cls: type,
-    ) -> tuple[tuple[str, ...], Callable[[object], tuple[object, ...]]] | None:
-        """Return the names of all fields and what gets their values, if `__init__` takes all."""
+    ) -> tuple[dict[str, int], Callable[[object], tuple[object, ...]]] | None:
+        """Return the fields' places and what gets their values, if `__init__` takes them all."""
         if any(not field.init or field.kw_only for field in fields(cls)):
             return None
         names = tuple(field.name for field in fields(cls))
         # An attrgetter of less than two names returns no tuple.
-        return (names, attrgetter(*names)) if len(names) > 1 else None
+        if len(names) < 2:
+            return None
+        return {name: place for place, name in enumerate(names)}, attrgetter(*names)
 
     @recursive_repr()
     def _repr(self: object) -> str:
