@@ -36,6 +36,8 @@ def test_nominal_levels() -> None:
 def test_bands_leave_no_gap() -> None:
     for upper, lower in pairwise(VOLTAGE_BANDS):
         assert lower.high_mv == upper.low_mv
+    for band in VOLTAGE_BANDS:
+        assert pilot_state(band.low_mv) is pilot_state(band.high_mv - 1) is band.state
 
 
 @pytest.mark.parametrize("level", [-30_000, 15_000, 40_000])

@@ -21,6 +21,9 @@ from evse_node.units import Ohms
         (140, 63_000),
         (80, 63_000),
         # Between two bands the lower ampacity.
+        (937, 13_000),
+        (309, 20_000),
+        (141, 32_000),
         (1000, 13_000),
         (3000, 13_000),
         (350, 20_000),

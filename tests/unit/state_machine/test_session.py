@@ -1,7 +1,8 @@
 from evse_node.state_machine import events as e
 from evse_node.state_machine.effects import EnergyTransferStopped
+from evse_node.state_machine.names import State
 from evse_node.state_machine.session import MeterReading, next_session
-from tests.unit.state_machine.machine import B, Machine
+from tests.unit.state_machine.machine import B, Machine, machine_in
 
 
 def test_ids_count_up_and_wrap() -> None:
@@ -55,6 +56,17 @@ class TestCountingAnew:
         machine = self.charging()
         machine.put(e.MeterRead(MeterReading(70_000_000, 0), is_new_count=True))
         assert self.energy(machine) == 4_000
+
+    def test_what_came_back_stays_as_well(self) -> None:
+        machine = machine_in(State.PLUGGED_IN_DISCHARGING)
+        machine.put(e.MeterRead(MeterReading(1_000, 4_000)))
+        machine.put(e.MeterRead(MeterReading(1_000, 10)))
+        session = machine.state.session
+        assert session is not None
+        assert session.energy_discharged_mwh(machine.state.meter) == 4_000
+        machine.put(e.MeterRead(MeterReading(1_000, 510)), B)
+        [stopped] = machine.find(EnergyTransferStopped)
+        assert stopped.energy_discharged_mwh == 4_500
 
     def test_not_before_a_visit(self) -> None:
         machine = Machine()
