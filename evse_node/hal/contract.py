@@ -41,8 +41,16 @@ _PROTOCOLS: Final[Mapping[str, type[object]]] = {
 _Event = TypeVar("_Event")
 
 
+Done: TypeAlias = Awaitable[None] | None
+"""What a hand of a bench returns: None when it is done, or what to wait for until it is."""
+
+
 class Bench(Protocol):
-    """A backend on the bench: hands to play the vehicle, and a way to let time pass."""
+    """A backend on the bench: hands to play the vehicle, and a way to let time pass.
+
+    Each hand is done when it returns, and what follows from it was told; or it is a coroutine
+    function, for a backend with tasks of its own in the same event loop.
+    """
 
     backend: hal.EvseBackend
     events: list[hal.HalEvent]
@@ -53,25 +61,25 @@ class Bench(Protocol):
     async def stop(self) -> None:
         """Stop the backend."""
 
-    def plug_in(self) -> None:
+    def plug_in(self) -> Done:
         """Bring the pilot to state B, with a cable of 32 A."""
 
-    def demand(self) -> None:
+    def demand(self) -> Done:
         """Bring the pilot to state C."""
 
-    def no_demand(self) -> None:
+    def no_demand(self) -> Done:
         """Bring the pilot back to state B."""
 
-    def unplug(self) -> None:
+    def unplug(self) -> Done:
         """Bring the pilot to state A."""
 
-    def wait(self, seconds: float) -> None:
+    def wait(self, seconds: float) -> Done:
         """Let time pass."""
 
     def is_powered(self) -> bool:
         """Look at the socket itself, past what the backend says."""
 
-    def tap(self, uid: bytes) -> None:
+    def tap(self, uid: bytes) -> Done:
         """Hold a card to the reader. Not called without a reader."""
 
 
@@ -95,12 +103,17 @@ def _expect(found: object, right: object, what: str) -> None:
     assert found == right, f"{what}: {found!r}, not {right!r}"
 
 
-def _charge(bench: Bench) -> None:
-    bench.plug_in()
-    bench.demand()
+async def _do(done: Done) -> None:
+    if done is not None:
+        await done
+
+
+async def _charge(bench: Bench) -> None:
+    await _do(bench.plug_in())
+    await _do(bench.demand())
     bench.backend.control_pilot.offer(_OFFER)
     bench.backend.contactor.close()
-    bench.wait(bench.backend.ratings.contactor_timeout_s)
+    await _do(bench.wait(bench.backend.ratings.contactor_timeout_s))
     assert bench.is_powered(), "ordered to close with a ready vehicle, it stays open"
     bench.events.clear()
 
@@ -115,6 +128,10 @@ async def _members(bench: Bench) -> None:
             assert capability is not None, f"{member} is a must"
         if capability is not None:
             assert isinstance(capability, protocol), f"{member} is no {protocol.__name__}"
+            for name in vars(protocol):
+                if not name.startswith("_"):
+                    method: object = getattr(capability, name)
+                    assert callable(method), f"{member}.{name} is {method!r}, which is no method"
 
 
 async def _ratings(bench: Bench) -> None:
@@ -135,7 +152,7 @@ async def _start(bench: Bench) -> None:
 
 
 async def _stop(bench: Bench) -> None:
-    _charge(bench)
+    await _charge(bench)
     await bench.stop()
     assert not bench.is_powered(), "stop leaves the contactor closed"
     await bench.stop()
@@ -146,27 +163,27 @@ async def _stop(bench: Bench) -> None:
 
 async def _pilot_changes(bench: Bench) -> None:
     bench.events.clear()
-    bench.plug_in()
+    await _do(bench.plug_in())
     # A controller of its own knows of demand only where there is an offer, and closes then.
     bench.backend.control_pilot.offer(_OFFER)
     for _ in range(2):
         with contextlib.suppress(HalError):
             bench.backend.contactor.close()
-        bench.demand()
-    bench.no_demand()
-    bench.unplug()
-    bench.wait(1)
+        await _do(bench.demand())
+    await _do(bench.no_demand())
+    await _do(bench.unplug())
+    await _do(bench.wait(1))
     states = [event.pilot for event in _told(bench, hal.PilotReported)]
     _expect(states, [PilotState.B, PilotState.C, PilotState.B, PilotState.A], "pilot's changes")
 
 
 async def _state_f(bench: Bench) -> None:
-    bench.plug_in()
+    await _do(bench.plug_in())
     bench.backend.control_pilot.signal_unavailable()
-    bench.wait(60)
+    await _do(bench.wait(60))
     _expect(_told(bench, hal.PilotReported)[-1].pilot, PilotState.F, "a minute after the order")
     bench.backend.control_pilot.withdraw()
-    bench.wait(1)
+    await _do(bench.wait(1))
     _expect(_told(bench, hal.PilotReported)[-1].pilot, PilotState.B, "after X1 was ordered")
 
 
@@ -174,32 +191,32 @@ async def _state_f(bench: Bench) -> None:
 
 
 async def _closes(bench: Bench) -> None:
-    bench.plug_in()
-    bench.demand()
+    await _do(bench.plug_in())
+    await _do(bench.demand())
     bench.backend.control_pilot.offer(_OFFER)
     bench.events.clear()
     bench.backend.contactor.close()
-    bench.wait(bench.backend.ratings.contactor_timeout_s)
+    await _do(bench.wait(bench.backend.ratings.contactor_timeout_s))
     assert bench.is_powered(), "ordered to close with a ready vehicle, it stays open"
     feedback = _told(bench, hal.ContactorFeedback)
     _expect(feedback, [hal.ContactorFeedback(True)], "told after closing")
 
 
 async def _opens(bench: Bench) -> None:
-    _charge(bench)
+    await _charge(bench)
     bench.backend.contactor.open()
-    bench.wait(bench.backend.ratings.contactor_timeout_s)
+    await _do(bench.wait(bench.backend.ratings.contactor_timeout_s))
     assert not bench.is_powered(), "ordered to open, it stays closed"
     feedback = _told(bench, hal.ContactorFeedback)
     _expect(feedback, [hal.ContactorFeedback(False)], "told after opening")
 
 
-async def _open_by_itself(bench: Bench, lose: Callable[[], None]) -> None:
-    _charge(bench)
-    lose()
-    bench.wait(bench.backend.ratings.opening_s)
+async def _open_by_itself(bench: Bench, lose: Callable[[], Done]) -> None:
+    await _charge(bench)
+    await _do(lose())
+    await _do(bench.wait(bench.backend.ratings.opening_s))
     assert not bench.is_powered(), "still closed in time after the vehicle was ready no more"
-    bench.wait(bench.backend.ratings.contactor_timeout_s)
+    await _do(bench.wait(bench.backend.ratings.contactor_timeout_s))
     feedback = _told(bench, hal.ContactorFeedback)
     _expect(feedback, [hal.ContactorFeedback(False)], "told after opening by itself")
 
@@ -213,33 +230,33 @@ async def _opens_when_unplugged(bench: Bench) -> None:
 
 
 async def _opens_in_state_f(bench: Bench) -> None:
-    _charge(bench)
+    await _charge(bench)
     bench.backend.control_pilot.signal_unavailable()
-    bench.wait(0.1)
+    await _do(bench.wait(0.1))
     assert not bench.is_powered(), "still closed 100 ms after state F was ordered"
 
 
 async def _never_closes_by_itself(bench: Bench) -> None:
-    _charge(bench)
-    bench.no_demand()
-    bench.wait(1)
-    bench.demand()
-    bench.wait(60)
+    await _charge(bench)
+    await _do(bench.no_demand())
+    await _do(bench.wait(1))
+    await _do(bench.demand())
+    await _do(bench.wait(60))
     assert not bench.is_powered(), "closed without an order when the vehicle came back"
 
 
 async def _needs_a_ready_vehicle(bench: Bench) -> None:
-    bench.plug_in()
+    await _do(bench.plug_in())
     with contextlib.suppress(HalError):
         bench.backend.contactor.close()
-    bench.wait(1)
+    await _do(bench.wait(1))
     assert not bench.is_powered(), "closed in state B"
 
 
 async def _opening_twice(bench: Bench) -> None:
     bench.backend.contactor.open()
     bench.backend.contactor.open()
-    bench.wait(1)
+    await _do(bench.wait(1))
     assert not bench.is_powered(), "closed by an order to open"
 
 
@@ -251,13 +268,13 @@ async def _proximity_pilot(bench: Bench) -> None:
     if proximity is None:
         return
     _expect(proximity.ampacity_ma(), None, "without a cable")
-    bench.plug_in()
+    await _do(bench.plug_in())
     _expect(proximity.ampacity_ma(), 32_000, "with a cable of 32 A")
     kinds = [type(event) for event in bench.events]
     newest_pilot = len(kinds) - kinds[::-1].index(hal.PilotReported) - 1
     assert kinds.index(hal.CableReported) < newest_pilot, "the cable is to be told before B"
-    bench.unplug()
-    bench.wait(1)
+    await _do(bench.unplug())
+    await _do(bench.wait(1))
     told = [event.ampacity_ma for event in _told(bench, hal.CableReported)]
     _expect(told, [32_000, None], "cables told")
 
@@ -266,9 +283,9 @@ async def _meter(bench: Bench) -> None:
     meter = bench.backend.meter
     if meter is None:
         return
-    _charge(bench)
+    await _charge(bench)
     before = meter.read()
-    bench.wait(60)
+    await _do(bench.wait(60))
     after = meter.read()
     assert after.imported_mwh > before.imported_mwh, "a minute of charging is not counted"
     _expect(after.exported_mwh, before.exported_mwh, "exported")
@@ -276,8 +293,8 @@ async def _meter(bench: Bench) -> None:
     phases = bench.backend.ratings.phases
     counts = (len(after.voltages_mv), len(after.currents_ma))
     _expect(counts, (phases, phases), "phases of the meter")
-    bench.unplug()
-    bench.wait(1)
+    await _do(bench.unplug())
+    await _do(bench.wait(1))
     _expect(meter.read().power_mw, 0, "power without a vehicle")
 
 
@@ -286,8 +303,8 @@ async def _grid_meter(bench: Bench) -> None:
     if meter is None or own is None:
         return
     before_mw = meter.read_grid_power_mw()
-    _charge(bench)
-    bench.wait(10)
+    await _charge(bench)
+    await _do(bench.wait(10))
     more_mw, own_mw = meter.read_grid_power_mw() - before_mw, own.read().power_mw
     assert 2 * more_mw > own_mw, f"{more_mw} mW more with {own_mw} mW of charging"
 
@@ -295,7 +312,7 @@ async def _grid_meter(bench: Bench) -> None:
 async def _rfid_reader(bench: Bench) -> None:
     if bench.backend.rfid_reader is None:
         return
-    bench.tap(b"\x01\x02\x03\x04")
+    await _do(bench.tap(b"\x01\x02\x03\x04"))
     cards = _told(bench, hal.CardPresented)
     _expect(cards, [hal.CardPresented(b"\x01\x02\x03\x04")], "cards told")
     bench.backend.rfid_reader.acknowledge()
@@ -305,7 +322,7 @@ async def _lock(bench: Bench) -> None:
     lock = bench.backend.lock
     if lock is None:
         return
-    bench.plug_in()
+    await _do(bench.plug_in())
     for order in (lock.lock, lock.lock, lock.unlock, lock.unlock):
         order()
 
@@ -319,7 +336,7 @@ async def _residual_current_device(bench: Bench) -> None:
 async def _temperature(bench: Bench) -> None:
     sensor = bench.backend.temperature_sensor
     if sensor is not None:
-        bench.wait(2)
+        await _do(bench.wait(2))
         temperature_mc = sensor.read_millicelsius()
         assert -60_000 < temperature_mc < 150_000, f"{temperature_mc} millidegrees"
 
@@ -328,7 +345,7 @@ async def _self_test(bench: Bench) -> None:
     if bench.backend.self_test is None:
         return
     bench.backend.self_test.start_self_test()
-    bench.wait(60)
+    await _do(bench.wait(60))
     _expect(_told(bench, hal.SelfTestCompleted), [hal.SelfTestCompleted()], "a minute later")
     assert not bench.is_powered(), "the self-test closes the contactor"
 
@@ -337,20 +354,20 @@ async def _discharge(bench: Bench) -> None:
     discharger, meter = bench.backend.discharger, bench.backend.meter
     if discharger is None or meter is None:
         return
-    _charge(bench)
+    await _charge(bench)
     discharger.set_discharge(Milliamps(10_000))
-    bench.wait(60)
+    await _do(bench.wait(60))
     assert meter.read().power_mw < 0, "no power comes back"
     discharger.set_discharge(None)
-    bench.wait(1)
+    await _do(bench.wait(1))
     assert meter.read().power_mw > 0, "after discharging it does not charge"
 
 
 async def _vehicle_information(bench: Bench) -> None:
     battery = bench.backend.battery_information
     identification = bench.backend.vehicle_identification
-    bench.plug_in()
-    bench.wait(1)
+    await _do(bench.plug_in())
+    await _do(bench.wait(1))
     if battery is not None:
         _expect(_told(bench, hal.BatteryRead)[-1], battery.battery(), "battery told and known")
         percent = battery.battery().state_of_charge_percent

@@ -60,8 +60,8 @@ def backend_names() -> list[str]:
 def create_backend(name: str, options: Mapping[str, object]) -> EvseBackend:
     """Make the backend with this name.
 
-    Raises ConfigError for an unknown name, and whatever the factory raises for options
-    that it cannot use.
+    Raises ConfigError for an unknown name and for one that is no backend, and whatever the
+    factory raises for options that it cannot use.
     """
     factory = _BUILT_IN.get(name)
     if factory is None:
@@ -70,7 +70,12 @@ def create_backend(name: str, options: Mapping[str, object]) -> EvseBackend:
                 factory = _load(entry)
     if factory is None:
         raise ConfigError(f"backend: '{name}' is not known; known are {', '.join(backend_names())}")
-    return factory(options)
+    backend = factory(options)
+    members = [member for member in vars(EvseBackend) if not member.startswith("_")]
+    lacking = [member for member in members if not hasattr(backend, member)]
+    if lacking:
+        raise ConfigError(f"backend: '{name}' cannot be used: it has no {', no '.join(lacking)}")
+    return backend
 
 
 def _entry_points() -> tuple[EntryPoint, ...]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import pytest
@@ -20,6 +21,37 @@ _Answer = TypeVar("_Answer")
 @pytest.mark.parametrize("backend", sorted(BENCHES))
 async def test_backend(backend: str, check: str) -> None:
     await run_check(check, BENCHES[backend]())
+
+
+class CoroutineHands(SimulatedBench):
+    """A bench whose hands have to be waited for."""
+
+    async def _after(self, act: Callable[..., None], *given: object) -> None:
+        await asyncio.sleep(0)
+        act(*given)
+
+    def plug_in(self) -> Awaitable[None]:  # type: ignore[override]
+        return self._after(super().plug_in)
+
+    def demand(self) -> Awaitable[None]:  # type: ignore[override]
+        return self._after(super().demand)
+
+    def no_demand(self) -> Awaitable[None]:  # type: ignore[override]
+        return self._after(super().no_demand)
+
+    def unplug(self) -> Awaitable[None]:  # type: ignore[override]
+        return self._after(super().unplug)
+
+    def tap(self, uid: bytes) -> Awaitable[None]:  # type: ignore[override]
+        return self._after(super().tap, uid)
+
+    def wait(self, seconds: float) -> Awaitable[None]:  # type: ignore[override]
+        return self._after(super().wait, seconds)
+
+
+@pytest.mark.parametrize("check", CHECKS)
+async def test_hands_may_be_coroutines(check: str) -> None:
+    await run_check(check, CoroutineHands())
 
 
 def always(answer: _Answer) -> Callable[..., _Answer]:
@@ -78,6 +110,14 @@ def careless(bench: SimulatedBench) -> None:
     board.close = close  # type: ignore[method-assign]
 
 
+class OwnLock:
+    def __init__(self) -> None:
+        self.lock = self
+
+    def unlock(self) -> None:
+        pass
+
+
 METER = hal.MeterValues(0, 0, 0, (), ())  # type: ignore[arg-type]
 
 
@@ -86,6 +126,8 @@ METER = hal.MeterValues(0, 0, 0, (), ())  # type: ignore[arg-type]
     [
         ("members have their methods", missing("lock")),
         ("members have their methods", lambda bench: setattr(bench.backend, "contactor", None)),
+        # One that is its own lock: the member hides the method.
+        ("members have their methods", lambda bench: setattr(bench.backend, "lock", OwnLock())),
         (
             "ratings make sense",
             lambda bench: setattr(bench.backend, "ratings", hal.Ratings(Milliamps(5_000))),

@@ -16,6 +16,7 @@ import pytest
 
 from evse_node.config import NodeConfig, load_config
 from evse_node.errors import ConfigError, HalError
+from evse_node.hal.interface import FaultDetected, FaultGone, HalEvent
 from evse_node.hal.registry import backend_names, create_backend
 from evse_node.node import EvseNode
 from evse_node.state_machine.control_pilot import PilotOutput
@@ -62,7 +63,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_it_is_short(installed: Path) -> None:
     code = (installed / "text_box.py").read_text().splitlines()
-    assert len([line for line in code if line.strip()]) < 100
+    assert len([line for line in code if line.strip()]) < 110
 
 
 def test_its_package_is_found(installed: Path) -> None:
@@ -71,6 +72,14 @@ def test_its_package_is_found(installed: Path) -> None:
     assert type(create_backend(config.backend, config.hal)).__name__ == "TextBox"
     with pytest.raises(ConfigError, match="give host and port"):
         create_backend("text-box", {"port": 1})
+
+
+def test_its_package_can_be_installed(installed: Path) -> None:
+    project = tomllib.loads((installed / "pyproject.toml").read_text())
+    entries = project["project"]["entry-points"]["evse_node.backends"].values()
+    # Beside the test, or setuptools takes both for its modules and refuses.
+    modules = sorted({entry.partition(":")[0] for entry in entries})
+    assert project["tool"]["setuptools"]["py-modules"] == modules
 
 
 def test_it_keeps_the_contract(installed: Path) -> None:
@@ -95,6 +104,7 @@ class BoxServer:
         self.box = cast(FakeBox, module.FakeBox(self._say))
         self.writers: list[asyncio.StreamWriter] = []
         self.heartbeats = 0
+        self.orders: list[str] = []
 
     def _say(self, line: str) -> None:
         for writer in self.writers:
@@ -105,6 +115,7 @@ class BoxServer:
         beat = asyncio.create_task(self._beat())
         while line := (await reader.readline()).decode().strip():
             self.heartbeats += line == "H"
+            self.orders.append(line)
             self.box.on_order(line)
         beat.cancel()
         self.writers.remove(writer)
@@ -158,6 +169,47 @@ async def test_it_charges_a_car(installed: Path, tmp_path: Path) -> None:
         await until(lambda: node.state.state is State.NOT_PLUGGED_IN)
         assert not box.is_closed
     assert served.heartbeats > 0
+
+
+async def test_it_is_switched_off_by_a_stop_at_once(installed: Path) -> None:
+    served = BoxServer()
+    served.box.turn_to("C")
+    served.box.is_closed = True
+    server = await asyncio.start_server(served.serve, "127.0.0.1", 0)
+    host, port = server.sockets[0].getsockname()
+    backend = create_backend("text-box", {"host": host, "port": port})
+    async with server:
+        await backend.start(lambda event: None)
+        await backend.stop()
+        await until(lambda: len(served.orders) >= 5)
+    assert served.orders == ["0", "W", "?", "0", "W"]
+    assert not served.box.is_closed
+
+
+async def test_a_box_that_goes_and_a_line_without_end(
+    installed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sleep = asyncio.sleep
+    monkeypatch.setattr(asyncio, "sleep", lambda seconds: sleep(seconds / 100))
+    told: list[HalEvent] = []
+    served = BoxServer()
+    server = await asyncio.start_server(served.serve, "127.0.0.1", 0)
+    host, port = server.sockets[0].getsockname()
+    backend = create_backend("text-box", {"host": host, "port": port})
+    await backend.start(told.append)
+    await until(lambda: FaultGone() in told)
+    told.clear()
+    # Its task outlives what no line is.
+    served.writers[0].write(b"x" * 100_000)
+    await until(lambda: told == [FaultDetected(FaultState.OTHER)])
+    server.close()
+    await until(lambda: not served.writers)
+    await sleep(0.1)
+    assert told == [FaultDetected(FaultState.OTHER)]
+    server = await asyncio.start_server(served.serve, host, port)
+    await until(lambda: FaultGone() in told)
+    await backend.stop()
+    server.close()
 
 
 async def test_a_box_that_is_not_there(installed: Path) -> None:
