@@ -63,7 +63,11 @@ async def _serve(config: NodeConfig) -> None:
 
     for number in _SIGNALS:
         loop.add_signal_handler(number, on_signal)
-    async with EvseNode(config) as node:
+    node = EvseNode(config)
+    if not await _start(node, stop):
+        return
+    async with contextlib.AsyncExitStack() as closing:
+        closing.push_async_callback(node.stop)
         show(f"evse-node {__version__}, {config.backend} charger, UDP port {node.port}")
         show(f"  State is kept in {config.storage}")
         if names := ", ".join(interface.name for interface in node.mdns.interfaces):
@@ -84,6 +88,26 @@ async def _serve(config: NodeConfig) -> None:
         await _wait(node, stop)
         unwatch()
         show("Closing: contactor open, goodbye.")
+
+
+async def _start(node: EvseNode, stop: asyncio.Event) -> bool:
+    """Start the node. Return False when the signal came first: what had begun is undone then.
+
+    Hardware that does not answer may take long to start, and nobody has to wait for that.
+    """
+    starting, stopped = asyncio.create_task(node.start()), asyncio.create_task(stop.wait())
+    await asyncio.wait((starting, stopped), return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    if starting.done():
+        starting.result()
+        return True
+    starting.cancel()
+    await asyncio.wait((starting,))
+    # The contactor is in doubt if the hardware could not be let go.
+    if not starting.cancelled():
+        starting.result()
+        await node.stop()
+    return False
 
 
 async def _wait(node: EvseNode, stop: asyncio.Event) -> None:

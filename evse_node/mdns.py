@@ -110,7 +110,8 @@ class _Responder:
 
     async def start(self) -> None:
         """Wait for the sockets, and bind the wildcard one to the interface."""
-        await self._zeroconf.async_wait_for_start()
+        # Cancelled with us, it would never know that it has started, and could not be closed.
+        await asyncio.shield(self._zeroconf.async_wait_for_start())
         name = self.interface.name.encode() + b"\0"
         for reader in self._zeroconf.engine.readers:
             udp = reader.transport.get_extra_info("socket")

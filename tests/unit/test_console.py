@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from evse_node.console import _Changes, _draw, _wait
-from evse_node.errors import HalError
+from evse_node.console import _Changes, _draw, _start, _wait
+from evse_node.errors import ConfigError, HalError
 from evse_node.hal.interface import HalInbox
 from evse_node.hal.simulated import SimulatedBackend
 from evse_node.node import EvseNode
@@ -63,6 +64,61 @@ async def test_a_node_that_cannot_begin_anew_ends(tmp_path: Path) -> None:
         async with asyncio.timeout(10):
             with pytest.raises(HalError, match="the board is gone"):
                 await waiting
+
+
+class _Silent(SimulatedBackend):
+    """Hardware that does not answer when it is started."""
+
+    is_closed = False
+
+    async def start(self, post: HalInbox) -> None:
+        await asyncio.sleep(60)
+
+    async def stop(self) -> None:
+        self.is_closed = True
+        await super().stop()
+
+
+async def test_a_signal_ends_a_start_that_takes_long(tmp_path: Path) -> None:
+    stop, backend = asyncio.Event(), _Silent()
+    node = EvseNode(config(tmp_path, control=None), backend=backend)
+    starting = asyncio.create_task(_start(node, stop))
+    await asyncio.sleep(0.1)
+    assert not starting.done()
+    stop.set()
+    async with asyncio.timeout(10):
+        assert not await starting
+    assert backend.is_closed
+    assert not node.is_running
+    # The folder, and what else it had taken, is free again.
+    async with EvseNode(config(tmp_path, control=None)):
+        pass
+
+
+@pytest.mark.parametrize("after_s", [0.001, 0.01, 0.05])
+async def test_a_signal_in_the_middle_of_a_start_leaves_nothing_open(
+    tmp_path: Path, after_s: float
+) -> None:
+    stop = asyncio.Event()
+    node = EvseNode(config(tmp_path, control=None))
+    starting = asyncio.create_task(_start(node, stop))
+    await asyncio.sleep(after_s)
+    stop.set()
+    async with asyncio.timeout(10):
+        await starting
+    await node.stop()
+    # What was left open would say so when it is thrown away.
+    await asyncio.sleep(0)
+    del node, starting
+    gc.collect()
+
+
+async def test_a_node_starts_and_what_keeps_it_from_that_is_raised(tmp_path: Path) -> None:
+    node = EvseNode(config(tmp_path, control=None))
+    assert await _start(node, asyncio.Event())
+    with pytest.raises(ConfigError, match="in use by another node"):
+        await _start(EvseNode(config(tmp_path)), asyncio.Event())
+    await node.stop()
 
 
 async def test_a_node_waits_for_its_signal(tmp_path: Path) -> None:
