@@ -12,7 +12,7 @@ from evse_node.hal.contract import Bench
 from evse_node.hal.interface import HalEvent
 from evse_node.hal.simulated import SimulatedBackend
 from tests.contract.gpio_bench import GpioBench
-from tests.contract.modbus_bench import phoenix_bench, simpleevse_bench
+from tests.contract.modbus_bench import phoenix_bench, simpleevse_bench, smartevse_bench
 from tests.contract.openevse_bench import OpenEvseBench
 
 
@@ -62,5 +62,6 @@ BENCHES: Final[dict[str, Callable[[], Bench]]] = {
     "openevse": OpenEvseBench,
     "phoenix-em-cp-pp-eth over TCP": phoenix_bench,
     "simpleevse over RTU": simpleevse_bench,
+    "smartevse over RTU": smartevse_bench,
     "simulated": SimulatedBench,
 }

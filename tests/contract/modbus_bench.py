@@ -17,7 +17,7 @@ from evse_node.hal.external.register_file import load_controller
 from evse_node.hal.gpio.board import ModbusSpec
 from evse_node.hal.gpio.modbus_meter import load_map
 from evse_node.hal.interface import HalEvent, Ratings
-from tests.modbus_evse_models import Controller, Meter, Phoenix, SimpleEvse
+from tests.modbus_evse_models import Controller, Meter, Phoenix, SimpleEvse, SmartEvse
 from tests.modbus_evse_peer import LoopThread, Peer
 
 _T = TypeVar("_T")
@@ -39,7 +39,7 @@ class ModbusBench:
             if is_rtu
             else ModbusSpec(host="127.0.0.1", tcp_port=int(port), unit=controller.unit)
         )
-        chart = replace(load_controller(name), pause_s=0, timeout_s=0.5)
+        chart = replace(load_controller(name), pause_s=0, turnaround_s=0.005, timeout_s=0.5)
         own = None if chart.meter is None else MeterOnBus(chart.meter, controller.unit, 0)
         on_bus = MeterOnBus(load_map("sdm630"), Meter.unit, 0)
         evse = ModbusEvse(
@@ -105,3 +105,8 @@ def simpleevse_bench() -> ModbusBench:
 def phoenix_bench() -> ModbusBench:
     """Over TCP, with a meter of its own."""
     return ModbusBench("phoenix-em-cp-pp-eth", Phoenix(), is_rtu=False, meter=True)
+
+
+def smartevse_bench() -> ModbusBench:
+    """Over RTU, as the master of its load balancing; without a meter."""
+    return ModbusBench("smartevse", SmartEvse(), is_rtu=True, meter=False)

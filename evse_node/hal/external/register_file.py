@@ -214,6 +214,8 @@ def _write(table: TomlTable) -> Write:
         raise ConfigError(
             f"{table.where(address.table.value)}: cannot be written: give a coil or a holding"
         )
+    if table.has("broadcast-unit") and address.table is not Table.HOLDING:
+        raise ConfigError(f"{table.where('broadcast-unit')}: only for a holding register")
     only_if = table.optional_table("only-if")
     write = Write(
         address,

@@ -105,6 +105,11 @@ def test_a_map_of_ones_own(tmp_path: Path) -> None:
         ("C = [2]", "C = [2]\nX = [3]", r"status\.pilot-states\.X: no such key"),
         (", per-ampere = 10", "", r"orders\.supply\[1\]: give a value, or with per-ampere how"),
         ("holding = 9, per", "input = 9, per", r"orders\.supply\[1\]\.input: cannot be written"),
+        (
+            "[{ holding = 9, value = 0 }]",
+            "[{ coil = 9, value = 0, broadcast-unit = 9 }]",
+            r"orders\.rest\[1\]\.broadcast-unit: only for a holding register",
+        ),
         ("rest = [{ holding = 9, value = 0 }]", "", r"orders\.rest is missing: give a list"),
         ("[link]", "[link]\nbaud = 300", r"link\.baud: 300 cannot be used: give 1200 to 115200"),
         ("[link]", "[link]\nspeed = 1", r"link\.speed: no such key"),
