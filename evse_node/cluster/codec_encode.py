@@ -13,6 +13,8 @@ from evse_node.cluster.data_type import FABRIC_INDEX_FIELD, FieldDefinition, Val
 from evse_node.matter.tlv import TagKey, Writer
 
 FABRIC_INDEX: Final = "fabric_index"
+# Unlike a union of the two, it is not made anew with each list.
+_SEQUENCES: Final = (list, tuple)
 
 Encoder: TypeAlias = Callable[[Writer, TagKey | None, Value], None]
 FieldsEncoder: TypeAlias = Callable[[Writer, TagKey | None, Mapping[str, Value]], None]
@@ -41,7 +43,7 @@ def list_encoder(encode_entry: Encoder) -> Encoder:
     """Return an encoder of lists (or tuples) of entries."""
 
     def encode_list(writer: Writer, tag: TagKey | None, value: Value) -> None:
-        if not isinstance(value, list | tuple):
+        if not isinstance(value, _SEQUENCES):
             raise TypeError(f"{value!r} is not a list")
         writer.start_array(tag)
         for item in value:

@@ -25,6 +25,8 @@ from evse_node.matter.tlv import TlvValue, Writer, decode_element
 _DATA_TAG = 2
 _PATH_TAG = 1
 _MAX_ENTRIES = 4096
+# A union of types in its place would be made anew with each look.
+_PLAIN = (int, str, bytes, float)
 
 Reader = Callable[[InteractionContext], Value]
 AttributeWriter = Callable[[InteractionContext, Value], None]
@@ -236,7 +238,7 @@ class ServerAttribute:
 
 
 def _is_plain(value: Value) -> bool:
-    return value is None or isinstance(value, int | str | bytes | float)
+    return value is None or isinstance(value, _PLAIN)
 
 
 def _fabric_of(item: Mapping[str, Value]) -> int:

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 
 from evse_node.cluster.data_type import Value
 
+_TEXTS = (str, bytes)
+
 
 def integer(value: Value) -> int:
     """Return an integer, enum or bitmap."""
@@ -44,7 +46,7 @@ def octets_or_none(value: Value) -> bytes | None:
 
 def items(value: Value) -> Sequence[Value]:
     """Return the entries of a list."""
-    if not isinstance(value, Sequence) or isinstance(value, str | bytes):
+    if not isinstance(value, Sequence) or isinstance(value, _TEXTS):
         raise TypeError(f"{value!r} is not a list")
     return value
 
