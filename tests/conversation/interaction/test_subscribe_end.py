@@ -9,6 +9,7 @@ import pytest
 
 from evse_node.matter.interaction.status import Status
 from evse_node.matter.session import Address, SecureSession
+from evse_node.matter.tlv import TlvValue, decode_struct, encode
 from tests.fakes import Network
 from tests.interaction_client import (
     InteractionClient,
@@ -16,7 +17,7 @@ from tests.interaction_client import (
     reports_of,
 )
 from tests.interaction_host import Client, InteractionHost
-from tests.sample_cluster import CLUSTER, LEVEL_PATH, UPTIME
+from tests.sample_cluster import CLUSTER, LEVEL_PATH, NOTES, UPTIME
 
 # Those that exist after a restart.
 FABRICS = {1}
@@ -99,6 +100,20 @@ class TestEnding:
         host.network.run(1)
         assert len(reports_of(controller.reports)) == 1
 
+    def test_replaced_subscriptions_leave_nothing_behind(
+        self, host: InteractionHost, client: InteractionClient
+    ) -> None:
+        deleted: list[str] = []
+        host.store.before_set = lambda key, value: deleted.extend([key] if value is None else [])
+        timers = set()
+        for _ in range(4):
+            client.subscribe(LEVEL_PATH, minimum=5, maximum=10, keep=False)
+            host.network.run(1)
+            timers.add(len(host.timers))
+        assert len(timers) == 1
+        assert len(host.store.items("sub/")) == 1
+        assert len(deleted) == len(set(deleted)) == 3
+
     def test_session_replaced_by_another(
         self, host: InteractionHost, controller: Client, client: InteractionClient
     ) -> None:
@@ -109,7 +124,9 @@ class TestEnding:
         host.samples[1].set(level=8)
         host.network.run(1)
         assert reports_of(controller.reports)[0].values == {LEVEL_PATH: 8}
-        assert len(host.model.subscriptions) == 1
+        # What may be read is what the peer's new session may, with its tags.
+        (subscription,) = host.model.subscriptions
+        assert subscription.session is controller.host_session
 
     def test_session_replaced_during_a_report(
         self, host: InteractionHost, controller: Client, client: InteractionClient
@@ -230,12 +247,48 @@ class TestResumption:
         (report,) = reports_of(controller.reports)
         assert report.subscription_id == subscription_id
         assert report.value(*LEVEL_PATH) == 33
+        assert set(report.values) == {LEVEL_PATH, (1, CLUSTER, UPTIME)}
         assert [event.fields for event in report.events] == [{0: 9}]
         again.samples[1].set(level=34)
         again.network.run(5)
         assert reports_of(controller.reports)[1].values == {LEVEL_PATH: 34}
         again.network.run(30)
         assert len(reports_of(controller.reports)) == 3
+
+    def resume(self, host: InteractionHost, controller: Client) -> InteractionHost:
+        """Restart the host, and let the peer come back before anything else happens."""
+        again = self.restart(host)
+        controller.host = again
+        controller.connect()
+        again.model.resume_subscriptions(_no_call, FABRICS, again.network.now)
+        again.network.run(5)
+        controller.reports.clear()
+        return again
+
+    @pytest.mark.parametrize("kind", ["urgent", "events"])
+    def test_what_is_urgent_stays_so(
+        self, host: InteractionHost, controller: Client, client: InteractionClient, kind: str
+    ) -> None:
+        client.subscribe(LEVEL_PATH, **{kind: [(1, CLUSTER, None)]})
+        again = self.resume(host, controller)
+        again.samples[1].emit("Happened", number=9)
+        again.network.run(5)
+        assert len(reports_of(controller.reports)) == (kind == "urgent")
+
+    @pytest.mark.parametrize("fabric_filtered", [False, True])
+    def test_what_other_fabrics_have_stays_hidden_or_shown(
+        self,
+        host: InteractionHost,
+        controller: Client,
+        client: InteractionClient,
+        fabric_filtered: bool,
+    ) -> None:
+        client.subscribe((1, CLUSTER, NOTES), fabric_filtered=fabric_filtered)
+        again = self.resume(host, controller)
+        again.samples[1].set(notes=[{"text": "theirs", "secret": 1, "fabric_index": 2}])
+        again.network.run(5)
+        (report,) = reports_of(controller.reports)
+        assert len(report.value(1, CLUSTER, NOTES)) == (not fabric_filtered)
 
     def test_peer_came_back_by_itself(
         self, host: InteractionHost, controller: Client, client: InteractionClient
@@ -306,6 +359,19 @@ class TestResumption:
         again = self.restart(host)
         again.model.resume_subscriptions(_no_call, {2, 3}, again.network.now)
         assert len(again.model.subscriptions) == 0
+        assert again.store.items("sub/") == []
+
+    @pytest.mark.parametrize("tag", [0, 1, 2, 3, 4, 6, 7, 8, 9, 10])
+    @pytest.mark.parametrize("value", [None, {1: 1}])
+    def test_record_with_a_member_that_is_none(
+        self, host: InteractionHost, client: InteractionClient, tag: int, value: TlvValue
+    ) -> None:
+        client.subscribe(LEVEL_PATH, events=[(1, CLUSTER, None)])
+        ((key, record),) = host.store.items("sub/")
+        members = decode_struct(record) | {tag: value}
+        again = self.restart(host)
+        again.store.set(key, encode(members))
+        again.model.resume_subscriptions(_no_call, FABRICS, again.network.now)
         assert again.store.items("sub/") == []
 
     def test_record_that_cannot_be_read(self, host: InteractionHost) -> None:
