@@ -25,6 +25,8 @@ from evse_node.state_machine.control_pilot import PilotState
 _LOGGER: Final = logging.getLogger(__name__)
 
 _APPLICATIONS_PER_POLL: Final = 3
+# A limit may be finer than what can be set.
+_COARSEST_STEP_MA: Final = 1_000
 _FAILURES: Final = (HalError, OSError, TimeoutError)
 
 
@@ -246,7 +248,8 @@ class Polls:
         if not applied.is_enabled or status.offered_ma is None:
             return True
         bearable_ma = applied.current_ma if status.limit_ma is None else status.limit_ma
-        return status.offered_ma == min(applied.current_ma, bearable_ma)
+        below_ma = min(applied.current_ma, bearable_ma) - status.offered_ma
+        return 0 <= below_ma < _COARSEST_STEP_MA
 
     def _set_own_faults(self) -> None:
         is_faulty = self.is_lost or self._is_unseen or self._has_failed_test

@@ -73,6 +73,14 @@ class TestOrders:
             assert rig.link.applied, other
             await rig.show(enabled)
         rig.link.applied.clear()
+        # Rounded down, where a limit is finer than what can be set.
+        finer_ma = Milliamps(10_500)
+        await rig.show(replace(enabled, offered_ma=Milliamps(10_000), limit_ma=finer_ma))
+        assert rig.link.applied == []
+        await rig.show(replace(enabled, offered_ma=Milliamps(10_501), limit_ma=finer_ma))
+        assert rig.link.applied
+        await rig.show(enabled)
+        rig.link.applied.clear()
         limit_ma = Milliamps(10_000)
         await rig.show(replace(enabled, offered_ma=limit_ma, limit_ma=limit_ma))
         assert rig.link.applied == []
