@@ -7,14 +7,17 @@ from itertools import pairwise
 
 import pytest
 
+from evse_node.matter.interaction.messages import Opcode
 from evse_node.matter.interaction.status import Status
 from evse_node.matter.session import Address, SecureSession
 from evse_node.matter.tlv import TlvValue, decode_struct, encode
 from tests.fakes import Network
 from tests.interaction_client import (
+    OK,
     InteractionClient,
     WireStatusError,
     reports_of,
+    subscribe_request,
 )
 from tests.interaction_host import Client, InteractionHost
 from tests.sample_cluster import CLUSTER, LEVEL_PATH, NOTES, UPTIME
@@ -113,6 +116,23 @@ class TestEnding:
         assert len(timers) == 1
         assert len(host.store.items("sub/")) == 1
         assert len(deleted) == len(set(deleted)) == 3
+
+    def test_replaced_while_a_report_is_under_way(
+        self, host: InteractionHost, controller: Client, client: InteractionClient
+    ) -> None:
+        client.subscribe(LEVEL_PATH)
+        conversation = controller.open()
+        conversation.send(Opcode.SUBSCRIBE_REQUEST, subscribe_request(LEVEL_PATH, keep=False))
+        host.samples[1].set(level=8)
+        host.handle_timer(host.network.now)
+        assert conversation.receive().opcode == Opcode.REPORT_DATA
+        assert len(controller.reports) == 1
+        conversation.send(Opcode.STATUS_RESPONSE, OK)
+        assert conversation.receive().opcode == Opcode.SUBSCRIBE_RESPONSE
+        conversation.close()
+        host.network.run(1)
+        assert len(host.exchanges) == 0
+        assert len(host.model.subscriptions) == 1
 
     def test_session_replaced_by_another(
         self, host: InteractionHost, controller: Client, client: InteractionClient
