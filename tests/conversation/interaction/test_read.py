@@ -221,6 +221,14 @@ class TestChunking:
         assert report.messages >= 4
         assert report.value(1, CLUSTER, LABELS) == [{0: label["label"]} for label in labels]
 
+    def test_list_item_beyond_a_message_is_refused(
+        self, host: InteractionHost, client: InteractionClient
+    ) -> None:
+        host.samples[1].set(labels=[{"label": "a"}, {"label": "x" * 1300}, {"label": "b"}])
+        report = client.read((1, CLUSTER, LABELS), (1, CLUSTER, LEVEL))
+        assert report.statuses == {(1, CLUSTER, LABELS): Status.RESOURCE_EXHAUSTED}
+        assert set(report.values) == {(1, CLUSTER, LEVEL)}
+
     def test_value_beyond_a_message_is_refused(
         self, host: InteractionHost, client: InteractionClient
     ) -> None:
