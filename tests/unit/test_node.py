@@ -58,6 +58,27 @@ async def test_the_car_moves_the_charger(tmp_path: Path) -> None:
         unwatch()
 
 
+async def test_who_watches_may_let_changes_settle(tmp_path: Path) -> None:
+    async with EvseNode(config(tmp_path, control=None)) as node:
+        seen: list[State] = []
+        soon: list[State] = []
+        unwatch = node.watch(lambda: seen.append(node.state.state), settling_s=0.2)
+        node.watch(lambda: soon.append(node.state.state))
+        begin = time.monotonic()
+        node.car.plug_in()
+        await until(lambda: State.PLUGGED_IN_NO_DEMAND in soon)
+        node.car.demand()
+        await until(lambda: bool(seen))
+        assert time.monotonic() - begin >= 0.19
+        # A notice that is under way does not arrive any more.
+        node.car.unplug()
+        await until(lambda: State.NOT_PLUGGED_IN in soon)
+        unwatch()
+        told = list(seen)
+        await asyncio.sleep(0.25)
+        assert seen == told
+
+
 async def test_the_hardware_says_how_long_its_contactor_may_take(tmp_path: Path) -> None:
     backend = SimulatedBackend(ratings=Ratings(contactor_timeout_s=2.0))
     async with EvseNode(config(tmp_path, control=None), backend=backend) as node:
