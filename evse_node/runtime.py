@@ -28,12 +28,6 @@ CovariantEvent = TypeVar("CovariantEvent", covariant=True)
 
 # Bounds how long the loop stays with the socket under a flood.
 _DATAGRAMS_PER_VISIT: Final = 32
-# A peer in the middle of a conversation answers within a millisecond. Waiting for it at the
-# socket is cheaper than a round through the event loop, as long as it does not last.
-_LINGER_MS: Final = 1
-_LINGER_LIMIT_S: Final = 0.01
-# Who waited in vain does without for so many datagrams.
-_PATIENCE: Final = 16
 _MAX_DATAGRAM: Final = 2048
 _RECEIVE_BUFFER: Final = 1 << 19
 
@@ -94,7 +88,6 @@ class Runtime(Generic[Event]):
         self._loop = asyncio.get_running_loop()
         self._poll = select.poll()
         self._poll.register(udp, select.POLLIN)
-        self._impatience = 0
         self._timer: asyncio.TimerHandle | None = None
         self._deadline: float | None = None
         self._is_turn_due = False
@@ -164,8 +157,7 @@ class Runtime(Generic[Event]):
         self._udp.close()
 
     def _on_readable(self) -> None:
-        waits = self._poll.poll
-        begin = now = self._clock()
+        now = self._clock()
         for _ in range(_DATAGRAMS_PER_VISIT):
             try:
                 data, address = self._udp.recvfrom(_MAX_DATAGRAM)
@@ -175,21 +167,11 @@ class Runtime(Generic[Event]):
                 _LOGGER.debug("receiving failed: %s", error)
             else:
                 self._receive_datagram(data, address, now)
-            if self._store.is_dirty and waits(0):
-                now = self._clock()
-                continue  # What waits already shares the commit, which is dear.
-            if not self._finish_turn(now) or self._is_closed:
-                return
-            if self._impatience:
-                self._impatience -= 1
-                return
-            if now - begin > _LINGER_LIMIT_S:
-                return
-            if not waits(_LINGER_MS):
-                self._impatience = _PATIENCE
-                return
+            # What waits already shares the commit, which is dear.
+            if not (self._store.is_dirty and self._poll.poll(0)):
+                break
             now = self._clock()
-        self._finish_turn(self._clock())
+        self._finish_turn(now)
 
     def _on_wake(self) -> None:
         if self._is_turn_due and not self._is_closed:
@@ -200,8 +182,8 @@ class Runtime(Generic[Event]):
         self._deadline = None
         self._finish_turn(self._clock())
 
-    def _finish_turn(self, now: float) -> bool:
-        """Do all that is due; return whether something was sent."""
+    def _finish_turn(self, now: float) -> None:
+        """Do all that is due."""
         stack = self._stack
         self._is_turn_due = False
         deadline = stack.get_timer()
@@ -226,7 +208,6 @@ class Runtime(Generic[Event]):
             # Whatever went wrong, the stack's deadlines are kept.
             if deadline is not None and (self._deadline is None or deadline < self._deadline):
                 self._arm(deadline, now)
-        return bool(outgoing)
 
     def _tell(self, event: Event) -> None:
         try:

@@ -20,7 +20,7 @@ from evse_node.matter.message import (
     Message,
     encode_message,
 )
-from evse_node.matter.mrp import MAX_TRANSMISSIONS, STANDALONE_ACK_TIMEOUT_S
+from evse_node.matter.mrp import MAX_TRANSMISSIONS, SOONEST_RETRY, STANDALONE_ACK_TIMEOUT_S
 from evse_node.matter.session import (
     Session,
 )
@@ -162,7 +162,7 @@ class Exchange:
             self._transmissions = 1
             self._sent_at = now
             self._retry_is_known = False
-            self._retry_at = look_at = now + session.parameters.active_interval_ms * 0.001
+            self._retry_at = look_at = now + session.parameters.active_interval_ms * SOONEST_RETRY
         if response_timeout_s is not None:
             self._response_at = when = now + response_timeout_s
             if when < look_at:

@@ -11,6 +11,8 @@ BACKOFF_MARGIN = 1.1
 BACKOFF_THRESHOLD = 1
 MAX_TRANSMISSIONS = 5
 STANDALONE_ACK_TIMEOUT_S = 0.2
+SOONEST_RETRY = BACKOFF_MARGIN * 0.001
+"""The shortest first wait of an active peer in seconds, per millisecond of its interval."""
 
 # Waits after transmission 0, 1, ... in units of the peer's interval, without jitter.
 _FACTORS = tuple(
