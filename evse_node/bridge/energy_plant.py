@@ -26,9 +26,10 @@ from evse_node.energy_management.conditions import (
     Need,
     Supply,
 )
-from evse_node.energy_management.forecast import PowerRange
+from evse_node.energy_management.forecast import PowerRange, duration_for
 from evse_node.energy_management.state import NO_ORDERS, Orders
 from evse_node.hal.interface import Ratings
+from evse_node.records import replace
 from evse_node.state_machine.control_pilot import MINIMUM_OFFER_MA
 from evse_node.state_machine.events import Direction, DischargeAsked, LimitClaimed
 from evse_node.state_machine.limits import LimitSource
@@ -154,19 +155,20 @@ class ChargerPlant:
         need, start_time = _need(snapshot), self._planned_start(snapshot)
         limits = self._charger.state.charge_limits
         maximum_ma = limits.current_without(LimitSource.GRID, LimitSource.SOLAR)
+        supply = self._supply(
+            Milliamps(max(MINIMUM_OFFER_MA, snapshot.minimum_charge_ma)),
+            maximum_ma,
+            # For a target it takes more than the sun gives.
+            limits.current_without(LimitSource.GRID) if start_time is None else maximum_ma,
+            discharge_power,
+        )
         return Conditions(
             availability=availability,
             power=self._power,
-            supply=self._supply(
-                Milliamps(max(MINIMUM_OFFER_MA, snapshot.minimum_charge_ma)),
-                maximum_ma,
-                # For a target it takes more than the sun gives.
-                limits.current_without(LimitSource.GRID) if start_time is None else maximum_ma,
-                discharge_power,
-            ),
+            supply=supply,
             is_connected=True,
             wants_energy=self._wants_energy(snapshot, need),
-            need=need,
+            need=replace(need, reserve_s=self._reserve_s(need, supply)),
             start_time=start_time,
             giving=None if discharge_power is None else self._giving(snapshot),
         )
@@ -208,6 +210,15 @@ class ChargerPlant:
         phases = self._phases
         most, least = self._power_of(back_ma, phases), self._power_of(MINIMUM_OFFER_MA, phases)
         return PowerRange(Milliwatts(-most), Milliwatts(-least))
+
+    def _reserve_s(self, need: Need, supply: Supply) -> int:
+        """Return how much longer charging takes with the power that is sure, in whole minutes."""
+        power, sure_mw = supply.power, self._charger.sure_power_mw
+        if power is None or not need.is_promised or not 0 < sure_mw < power.maximum_mw:
+            return 0
+        longer_s = duration_for(need.remaining_mwh or 0, sure_mw)
+        longer_s -= duration_for(need.remaining_mwh or 0, power.maximum_mw)
+        return longer_s // 60 * 60
 
     def _giving(self, snapshot: Snapshot) -> Giving | None:
         """Return what is discharged without being asked for."""

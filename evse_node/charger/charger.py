@@ -168,6 +168,11 @@ class Charger:
         """What the vehicle was seen to take, or the last one; None before the first."""
         return self._planner.intake.learned.expected
 
+    @property
+    def sure_power_mw(self) -> Milliwatts:
+        """The power that a target can count on, whatever vehicle this turns out to be."""
+        return self._planner.counted_power(self.state)[0]
+
     def meter_values(self) -> MeterValues | None:
         """Return what the meter shows now, or None without a meter that answers."""
         return self._watch.read_meter()

@@ -112,7 +112,7 @@ class Planner:
         ends = [each.until for each in permissions if each is not None and each.until is not None]
         if epoch_s is not None and any(until <= epoch_s for until in ends):
             return ClockRead(epoch_s)
-        power_mw, is_seen = self._power_mw(state)
+        power_mw, is_seen = self.counted_power(state)
         self.schedule.update(state, power_mw, epoch_s, is_power_seen=is_seen)
         is_waiting = self.schedule.is_holding(state, epoch_s)
         if self._waits_for_clock_until is None:
@@ -130,20 +130,20 @@ class Planner:
         self._look_again_at = self._next_look(ends, utc_ms, epoch_s, now)
         return None
 
-    def _power_mw(self, state: EvseState) -> tuple[Milliwatts, bool]:
-        """Return what `_counted_power` says of this state, worked out only when it may change."""
+    def counted_power(self, state: EvseState) -> tuple[Milliwatts, bool]:
+        """Return the power that a target can count on, and whether the vehicle has shown it."""
         limits, learned = state.charge_limits, self.intake.learned
         session_id = None if state.session is None else state.session.id
         kept = self._kept_power
         if kept is None or kept[0] is not limits or kept[1] is not learned or kept[2] != session_id:
-            power = self._counted_power(limits, learned, session_id)
+            power = self._work_out_power(limits, learned, session_id)
             kept = self._kept_power = (limits, learned, session_id, power)
         return kept[3]
 
-    def _counted_power(
+    def _work_out_power(
         self, limits: Limits, learned: LearnedIntake, session_id: int | None
     ) -> tuple[Milliwatts, bool]:
-        """Return the power that a target can count on, and whether the vehicle has shown it.
+        """Work out `counted_power`.
 
         What the sun leaves over, and what energy management asks for, is for a time only.
         Without a meter nothing is ever seen, and the whole offer counts.

@@ -71,13 +71,15 @@ class Need:
 
     `charged_mwh` is what it got in this session less what it gave back, `remaining_mwh` what
     a target still lacks (None: not known). `goal` names the target: it changes when the
-    target does, and not with the progress towards it.
+    target does, and not with the progress towards it. `reserve_s` is how much longer it may
+    take, because nobody knows the vehicle yet.
     """
 
     charged_mwh: MilliwattHours = MilliwattHours(0)
     remaining_mwh: MilliwattHours | None = None
     deadline: EpochSeconds | None = None
     goal: tuple[int | None, ...] = ()
+    reserve_s: int = 0
 
     @property
     def is_promised(self) -> bool:

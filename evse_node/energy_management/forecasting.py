@@ -56,7 +56,9 @@ def own_forecast(state: EnergyState, epoch_s: EpochSeconds, now: float) -> Forec
         planned = state.conditions.start_time
         if planned is not None and planned > end_time:
             caps.append(Cap(end_time, planned, Milliwatts(0)))
-    deadline = need.deadline if need.is_promised else None
+    deadline: EpochSeconds | None = None
+    if need.is_promised and need.deadline is not None:
+        deadline = EpochSeconds(need.deadline - need.reserve_s)
     energy_mwh = needed_energy(need, power)
     back = supply.discharge_power
     return make_forecast(0, energy_mwh, start_time, deadline, power, caps, back)

@@ -209,12 +209,13 @@ def _is_set_back(state: EnergyState, epoch_s: EpochSeconds) -> bool:
 
 def _grounds(state: EnergyState) -> Grounds:
     """Return what a forecast is made from, save the progress that it makes itself."""
-    conditions, giving = state.conditions, state.conditions.giving
+    conditions, need, giving = state.conditions, state.conditions.need, state.conditions.giving
     return (
-        conditions.need.deadline,
-        conditions.need.goal,
+        need.deadline,
+        need.goal,
         None if giving is None else (giving.until, giving.available_mwh is None),
         conditions.supply,
+        need.reserve_s > 0,
         state.adjustment,
         conditions.start_time,
     )

@@ -24,6 +24,7 @@ from tests.energy_charging import (
     HOUR,
     LOCAL,
     MANUAL,
+    NO_SOC,
     ONLINE,
     SCHEDULED,
     adjust,
@@ -117,6 +118,47 @@ class TestStartTime:
         claim = LimitClaimed(LimitSource.USER, Milliamps(10_000), (Direction.CHARGE,))
         host.charger.handle(claim, host.now)
         assert host.look().reason == 0
+
+
+class TestUnknownVehicle:
+    """Two hours with what is offered, five and a half with the least; ready at 16:00."""
+
+    def unknown(self, car_ma: int) -> EnergyHost:
+        host = EnergyHost(features=NO_SOC)
+        host.backend.car.charger_maximum_ma = Milliamps(car_ma)
+        host.call(host.mode, "ChangeToMode", new_mode=SCHEDULED)
+        target = ChargingTarget(16 * 60, None, MilliwattHours(7_360_000))
+        host.charger.set_targets([ChargingTargetSchedule(0x7F, (target,))], host.now)
+        host.charger.handle(ENABLE, host.now)
+        host.backend.plug_in()
+        host.backend.demand()
+        host.run(1)
+        return host
+
+    def test_is_put_off_only_so_far_that_a_slow_one_is_ready(self) -> None:
+        host = self.unknown(6_000)
+        forecast = host.look()
+        assert forecast.start == host.charger.snapshot().next_charge.start_time
+        assert forecast.slots[0][9] == FULL_MW
+        last = forecast.start + forecast.latest - forecast.end
+        assert start_at(host, last + 1) == Status.CONSTRAINT_ERROR
+        assert start_at(host, last) == Status.SUCCESS
+        deadline = host.charger.snapshot().next_charge.target_time
+        assert deadline is not None
+        host.run(last - host.epoch_s - 1)
+        assert charged(host) == 0
+        host.run(deadline - host.epoch_s)
+        assert charged(host) >= 7_360_000 * 99 // 100
+
+    def test_may_be_put_off_further_once_it_was_seen(self) -> None:
+        host = self.unknown(16_000)
+        before = host.look()
+        assert before.latest - before.end < 1000
+        host.run(before.start - host.epoch_s + 200)
+        assert host.charger.snapshot().is_held
+        after = host.look()
+        assert after.start > before.start + 2 * HOUR
+        assert after.latest == host.charger.snapshot().next_charge.target_time
 
 
 class TestWhatTheVehicleTakes:
