@@ -21,7 +21,7 @@ _LINKS: Final = "/sys/class/net"
 _PROCESS: Final = "/proc/self"
 _MEMORY: Final = "/proc/meminfo"
 _RESET_PEAK: Final = b"5"  # for clear_refs, see proc(5)
-_FRESH_S: Final = 2.0
+_FRESH_S: Final = 5.0
 # More than the kernel writes into any of its files that are read here.
 _LONGEST: Final = 65536
 
@@ -29,7 +29,7 @@ _Fact = TypeVar("_Fact")
 
 
 class RecentFact(Generic[_Fact]):
-    """What `look` returns, not more than two seconds old."""
+    """What `look` returns, not more than five seconds old."""
 
     def __init__(
         self, look: Callable[[], _Fact], clock: Callable[[], float] = time.monotonic
