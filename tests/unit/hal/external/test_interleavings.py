@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 
 import pytest
@@ -20,10 +20,21 @@ from evse_node.hal.interface import (
 from evse_node.state_machine.control_pilot import PilotState
 from evse_node.state_machine.faults import FaultState
 from evse_node.units import Milliamps
-from tests.unit.hal.external.played_link import IDLE, OFFER, PlayedLink, Rig
+from tests.unit.hal.external.played_link import IDLE, OFFER, QUICK, PlayedLink, Rig
 
 READY = ControllerStatus(PilotState.C, is_closed=False)
 CHARGING = ControllerStatus(PilotState.C, is_closed=True)
+
+
+@pytest.fixture
+async def rig(link: PlayedLink) -> AsyncIterator[Rig]:
+    """One that takes no busy machine for a link that hangs."""
+    made = Rig(link)
+    made.backend.pace = replace(QUICK, call_s=5.0, stop_s=5.0)
+    await made.backend.start(made.events.append)
+    yield made
+    link.failure, link.status = None, IDLE
+    await made.backend.stop()
 
 
 async def charge(rig: Rig) -> None:
