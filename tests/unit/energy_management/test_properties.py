@@ -68,10 +68,13 @@ conditions = st.builds(
     st.sampled_from([True] * 5 + [False]),
     st.booleans(),
     st.builds(
-        needs,
+        lambda energy, deadline, goal, reserve: replace(
+            needs(energy, deadline, goal), reserve_s=reserve
+        ),
         st.integers(0, 30_000_000),
         st.one_of(st.none(), st.integers(0, 12 * HOUR)),
         st.integers(0, 2),
+        st.sampled_from([0, 0, 600, 5 * HOUR]),
     ),
     st.one_of(st.none(), st.integers(0, 6 * HOUR).map(lambda each: EpochSeconds(EPOCH + each))),
     st.one_of(
