@@ -101,7 +101,9 @@ def _print_whatever_comes() -> None:
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    print(f"evse-node: {message}", file=sys.stderr)
+    # What somebody gave may have line breaks, or worse for a terminal.
+    line = "".join(each if each.isprintable() else repr(each)[1:-1] for each in message)
+    print(f"evse-node: {line}", file=sys.stderr)
     sys.exit(code)
 
 

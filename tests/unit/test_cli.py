@@ -50,6 +50,7 @@ def test_help_names_every_setting_and_command() -> None:
             ["run", "--backend", "nothing", "--interface", "lo", "--port", "0"],
             "backend: 'nothing' is not known",
         ),
+        (["run", "--port", "1\n\x1b[2J"], r"--port: '1\n\x1b[2J' cannot be used"),
         (["run", "--prot", "1"], "unrecognized arguments: --prot 1 (evse-node run --help"),
         (["sim", "plug-in", "now"], "unrecognized arguments: now (evse-node sim plug-in --help"),
         (["run", "--interface", "a/b"], "--interface: 'a/b' cannot be used"),
