@@ -11,10 +11,8 @@ from evse_node.matter.case_messages import Sigma2, Sigma2Resume
 from evse_node.matter.exchange import Exchange
 from evse_node.matter.message import PROTOCOL_SECURE_CHANNEL, Message
 from evse_node.matter.session import SecureSession
-from evse_node.matter.status_report import (
-    Opcode,
-    encode_busy,
-)
+from evse_node.matter.status_report import INVALID_PARAMETER as INVALID_REPORT
+from evse_node.matter.status_report import Opcode, encode_busy
 from tests.case_node import (
     CONTROLLER,
     NODE,
@@ -93,6 +91,26 @@ def test_another_node_answers(
     )
     network.run(1.0)
     assert done == [None]
+    assert opcodes_sent(network, NODE) == [Opcode.CASE_SIGMA1, Opcode.STATUS_REPORT]
+    assert_nothing_left(node)
+
+
+def test_a_responder_that_acknowledges_and_stops(
+    network: Network, node: Node, controller: FakeController
+) -> None:
+    def hold(exchange: Exchange, message: Message, now: float) -> None:
+        exchange.handler = Conversation(controller)
+
+    controller.exchanges.register(PROTOCOL_SECURE_CHANNEL, hold)
+    done: list[SecureSession | None] = []
+    node.secure_channel.connect(
+        1, controller.node_id, CONTROLLER, lambda session, now: done.append(session), network.now
+    )
+    network.run(29.0)
+    assert done == []
+    network.run(2.0)
+    assert done == [None]
+    assert len(node.secure_channel.initiator) == 0
     assert_nothing_left(node)
 
 
@@ -155,6 +173,26 @@ class TestResponders:
             controller.case(NODE_ID)
         assert answers(opcode, payload) == [None]
         assert len(node.sessions) == offers_resumption
+
+    @pytest.mark.parametrize(
+        ("opcode", "payload", "is_kept"),
+        [
+            (Opcode.STATUS_REPORT, INVALID_REPORT, False),
+            (Opcode.CASE_SIGMA2_RESUME, b"\x15\x18", True),
+        ],
+    )
+    def test_who_refuses_is_not_offered_the_same_again(
+        self,
+        answers: Callable[[Opcode, bytes], list[SecureSession | None]],
+        node: Node,
+        controller: FakeController,
+        opcode: Opcode,
+        payload: bytes,
+        is_kept: bool,
+    ) -> None:
+        controller.case(NODE_ID)
+        assert answers(opcode, payload) == [None]
+        assert len(node.secure_channel.resumption) == is_kept
 
 
 def test_fabric_removed_during_a_call(

@@ -100,6 +100,7 @@ def test_rollback_sees_the_context_and_leaves_none(setup: Setup) -> None:
     fail_safe = setup.fail_safe
     fail_safe.arm(0, 60, 100.0)
     fail_safe.csr_key = KeyPair.generate()
+    fail_safe.is_csr_for_update = True
     fail_safe.root_certificate = b"root"
     fail_safe.set_noc_added(3)
     assert fail_safe.is_armed_by(3)
@@ -109,6 +110,7 @@ def test_rollback_sees_the_context_and_leaves_none(setup: Setup) -> None:
     fail_safe.expire(110.0)
     assert seen == [(3, True)]
     assert fail_safe.csr_key is None
+    assert not fail_safe.is_csr_for_update
     assert fail_safe.root_certificate is None
     assert not fail_safe.has_noc_command
 
