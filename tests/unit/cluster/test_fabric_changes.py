@@ -155,7 +155,9 @@ def test_removal(root: RootNode) -> None:
     assert isinstance(session, SecureSession)
     assert session in root.sessions
     assert session.is_closing
-    assert root.window.commissioning_mode == 1
+    # And lets nobody in until it begins anew.
+    assert root.administration.is_abandoned
+    assert root.window.commissioning_mode == 0
     root.store.commit()
     assert not root.restart().fabrics
 
