@@ -104,6 +104,7 @@ def test_rollback_sees_the_context_and_leaves_none(setup: Setup) -> None:
     fail_safe.root_certificate = b"root"
     fail_safe.set_noc_added(3)
     assert fail_safe.is_armed_by(3)
+    assert fail_safe.has_noc_command
     seen: list[tuple[int, bool]] = []
     fail_safe.on_rollback.append(lambda now: seen.append((fail_safe.fabric_index, True)))
     fail_safe.on_rollback.append(fail_safe.expire)
@@ -191,7 +192,9 @@ def test_a_session_keeps_others_out_until_its_fail_safe_ends(setup: Setup) -> No
     assert window.pase_verifier() is None
     assert window.commissioning_mode == 0
     assert setup.fail_safe.is_armed_by(0)
+    assert setup.changes == 2
     setup.timers.run(170.0)
+    assert setup.changes == 3
     assert window.pase_verifier() is FACTORY
     assert window.commissioning_mode == 1
     assert setup.log == ["rollback", "ended"]
@@ -229,6 +232,8 @@ def test_the_opener_may_leave(setup: Setup) -> None:
     setup.window.open_basic(900, 100.0, OPENER)
     setup.window.forget_fabric(2, 110.0)
     assert setup.window.opener == OPENER
+    assert setup.changes == 1
     setup.window.forget_fabric(1, 110.0)
     assert setup.window.opener == Opener(None, 0xFFF1)
+    assert setup.changes == 2
     assert setup.window.announced_status is WindowStatus.BASIC_OPEN
