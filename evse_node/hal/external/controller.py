@@ -161,16 +161,19 @@ class ExternalController:
                 await asyncio.wait({task}, timeout=self.pace.close_s)
 
     async def _run(self) -> None:
-        polls = self._polls
+        polls, mistake = self._polls, ""
         while True:
             await polls.pause()
             if polls.is_ending:
                 return
             try:
                 await polls.poll()
-            except Exception:
-                # A mistake above must not end the polls, nor be tried again without a pause.
-                _LOGGER.exception("what the controller told could not be taken in")
+            except Exception as error:
+                # A mistake above must not end the polls, nor be tried again without a pause,
+                # nor fill the log.
+                if repr(error) != mistake:
+                    mistake = repr(error)
+                    _LOGGER.exception("what the controller told could not be taken in")
                 await asyncio.sleep(self.pace.retry_s)
 
     def next_poll_s(self) -> float:

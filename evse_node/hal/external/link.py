@@ -123,3 +123,8 @@ class Link(Protocol):
 
         Only called where `traits.self_test_s` is set, with the contactor open.
         """
+
+
+def words_of(error: Exception) -> str:
+    """Say what went wrong with a link."""
+    return str(error) or ("no answer in time" if isinstance(error, TimeoutError) else repr(error))

@@ -15,7 +15,7 @@ from typing import Final
 
 from evse_node.errors import HalError
 from evse_node.hal.external.disabling import LAST_ORDERS
-from evse_node.hal.external.link import ControllerOrders, ControllerStatus, Link
+from evse_node.hal.external.link import ControllerOrders, ControllerStatus, Link, words_of
 from evse_node.hal.external.orders import Wishes
 from evse_node.hal.external.pace import Pace
 from evse_node.hal.external.teller import LOST, StatusTeller
@@ -107,8 +107,9 @@ class Polls:
             await self._on_failure(error)
             return
         except Exception as error:
-            _LOGGER.exception("the controller's link failed")
-            await self._on_failure(error)
+            if repr(error) != self.failure:
+                _LOGGER.exception("the controller's link failed")
+            await self._on_failure(error, repr(error))
             return
         self._take_in(status)
         if self.wishes.is_testing and not status.is_closed and not self.is_ending:
@@ -176,10 +177,10 @@ class Polls:
         self.wishes.is_testing = False
         self._tell(SelfTestCompleted())
 
-    async def _on_failure(self, error: Exception) -> None:
+    async def _on_failure(self, error: Exception, words: str = "") -> None:
         # Whether the orders have arrived is not known.
         self._applied = None
-        self.failure = words_of(error)
+        self.failure = words or words_of(error)
         if not self._is_failing:
             self._is_failing = True
             _LOGGER.warning("the controller: %s", self.failure)
@@ -254,8 +255,3 @@ class Polls:
     def _set_own_faults(self) -> None:
         is_faulty = self.is_lost or self._is_unseen or self._has_failed_test
         self.teller.own_faults = frozenset({LOST}) if is_faulty else frozenset()
-
-
-def words_of(error: Exception) -> str:
-    """Say what went wrong."""
-    return str(error) or ("no answer in time" if isinstance(error, TimeoutError) else repr(error))

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 from evse_node.errors import HalError
-from evse_node.hal.external.link import ControllerStatus, Link
+from evse_node.hal.external.link import ControllerStatus, Link, words_of
 
 BEFORE_START_S: Final = 3.0
 _FRESH_S: Final = 10.0
@@ -47,8 +47,9 @@ def read_once(link: Link, limit_s: float = BEFORE_START_S) -> ControllerStatus:
     def run() -> None:
         try:
             answers.append(asyncio.run(_ask(link, limit_s)))
-        except (HalError, OSError, TimeoutError) as error:
-            answers.append(HalError(f"the controller does not answer: {error or 'silence'}"))
+        except Exception as error:
+            # Whatever it is, a mistake of the link, too, must not end the thread without a word.
+            answers.append(HalError(f"the controller does not answer: {words_of(error)}"))
 
     thread = threading.Thread(target=run, name="evse-controller", daemon=True)
     thread.start()

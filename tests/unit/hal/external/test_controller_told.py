@@ -98,6 +98,27 @@ class TestTold:
         assert rig.events[-1] == PilotReported(PilotState.C)
         await rig.backend.stop()
 
+    async def test_a_mistake_that_lasts_does_not_fill_the_log(
+        self, rig: Rig, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        rig.link.status = replace(IDLE, card=b"\x01")
+        take_in = rig.backend._polls._take_in
+        mistakes: list[Exception] = []
+
+        def fail(status: ControllerStatus) -> None:
+            mistakes.append(ValueError("odd"))
+            raise mistakes[-1]
+
+        rig.backend._polls._take_in = fail  # type: ignore[method-assign]
+        await rig.until(lambda: len(mistakes) >= 5)
+        rig.backend._polls._take_in = take_in  # type: ignore[method-assign]
+        assert caplog.text.count("could not be taken in") == 1
+        caplog.clear()
+        rig.link.failure = ZeroDivisionError("odd")
+        failed = len(rig.link.calls)
+        await rig.until(lambda: len(rig.link.calls) > failed + 5)
+        assert caplog.text.count("link failed") == 1
+
     async def test_news_are_fetched_at_once(self, link: PlayedLink) -> None:
         rig = Rig(link)
         rig.backend.pace = replace(QUICK, poll_s=60)
@@ -138,6 +159,11 @@ class TestReadings:
         for _ in range(3):
             assert backend.read_millicelsius() == 21_000
         assert link.calls == ["open", "status", "close"]
+
+    def test_a_mistake_of_the_link_before_start(self, link: PlayedLink) -> None:
+        link.failure = ZeroDivisionError("odd")
+        with pytest.raises(HalError, match="odd"):
+            ExternalController(link, Ratings()).read_millicelsius()
 
     def test_nobody_answers_before_start(self, link: PlayedLink) -> None:
         link.failure = HalError("nobody there")
