@@ -98,6 +98,7 @@ class Schedule:
         self._is_power_seen = False
         self._grounds: _Grounds = ()
         self._planned_at: EpochSeconds | None = None
+        self._is_restored = commitment is not None
 
     @property
     def targets(self) -> tuple[ChargingTargetSchedule, ...]:
@@ -131,6 +132,9 @@ class Schedule:
         the power is not only the least that can be counted on.
         """
         session = state.session
+        was_off = self._is_restored
+        if now is not None and state.pilot is not None:
+            self._is_restored = False
         if (
             now is None
             or session is None
@@ -142,7 +146,7 @@ class Schedule:
         vehicle = state.vehicle
         charged_mwh = session.energy_charged_mwh(state.meter)
         added_mwh = charged_mwh - session.energy_discharged_mwh(state.meter)
-        self._look_back(session.id, vehicle, added_mwh, now)
+        self._look_back(session.id, vehicle, added_mwh, now, was_off=was_off)
         missing_mwh = self._missing(self._target, vehicle, added_mwh)
         target_time = self.next_charge.target_time
         is_past = target_time is not None and now >= target_time
@@ -173,14 +177,23 @@ class Schedule:
         return missing_energy(target, vehicle, added_mwh, has_soc=self._has_soc)
 
     def _look_back(
-        self, session_id: int, vehicle: Vehicle, added_mwh: int, now: EpochSeconds
+        self,
+        session_id: int,
+        vehicle: Vehicle,
+        added_mwh: int,
+        now: EpochSeconds,
+        *,
+        was_off: bool,
     ) -> None:
-        """Note that a target was missed which charging had begun for, or that it is met at last."""
+        """Note that a target was missed which charging had begun for, or that it is met at last.
+
+        What passed while the charger `was_off` would have begun.
+        """
         commitment = self.commitment
         if commitment is None or commitment.session_id != session_id:
             return
         missed = commitment.missed
-        if commitment.has_begun and now >= commitment.target_time:
+        if (commitment.has_begun or was_off) and now >= commitment.target_time:
             before = EpochSeconds(commitment.target_time - 1)
             found = find_next_target(self._targets, before, self._zone)
             if found is not None and found[0] == commitment.target_time:

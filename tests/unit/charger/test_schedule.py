@@ -462,6 +462,38 @@ class TestRestart:
         assert once_more.backend.status()["soc_percent"] == 50
         assert once_more.charger.snapshot().is_held
 
+    @pytest.mark.parametrize("has_clock", [True, False])
+    def test_a_target_that_passed_in_the_dark_is_met_late(self, has_clock: bool) -> None:
+        host = scheduled()
+        host.backend.plug_in()
+        host.backend.demand()
+        host.run(WAIT_S - 600)
+        assert host.charger.snapshot().is_held
+        dark_s = 5400
+        again = restarted(host, dark_s, has_clock=has_clock)
+        again.run(30)
+        if not has_clock:
+            assert again.charger.snapshot().is_held
+            again.set_clock(host.epoch_s + dark_s + 30 + MATTER_EPOCH_UNIX_S)
+            again.run(60)
+        assert start_in_s(again) > 20 * 3600
+        assert again.charger.snapshot().state is State.PLUGGED_IN_CHARGING
+        again.run(2 * 3600)
+        assert again.backend.status()["soc_percent"] == 50
+        assert again.charger.snapshot().is_held
+
+    def test_a_target_that_passed_while_nothing_was_enabled_is_not(self) -> None:
+        host = scheduled()
+        host.backend.plug_in()
+        host.backend.demand()
+        host.run(60)
+        host.invoke("Disable")
+        again = restarted(host)
+        again.run(11 * 3600)
+        again.invoke("EnableCharging", None, 6_000, 32_000)
+        again.run(60)
+        assert again.charger.snapshot().is_held
+
     def test_a_missed_target_that_was_given_up_stays_so(self) -> None:
         host = scheduled()
         host.backend.plug_in()
