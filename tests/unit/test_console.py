@@ -69,9 +69,13 @@ async def test_a_node_that_cannot_begin_anew_ends(tmp_path: Path) -> None:
 class _Silent(SimulatedBackend):
     """Hardware that does not answer when it is started."""
 
-    is_closed = False
+    def __init__(self) -> None:
+        super().__init__()
+        self.was_asked = asyncio.Event()
+        self.is_closed = False
 
     async def start(self, post: HalInbox) -> None:
+        self.was_asked.set()
         await asyncio.sleep(60)
 
     async def stop(self) -> None:
@@ -83,10 +87,9 @@ async def test_a_signal_ends_a_start_that_takes_long(tmp_path: Path) -> None:
     stop, backend = asyncio.Event(), _Silent()
     node = EvseNode(config(tmp_path, control=None), backend=backend)
     starting = asyncio.create_task(_start(node, stop))
-    await asyncio.sleep(0.1)
-    assert not starting.done()
-    stop.set()
     async with asyncio.timeout(10):
+        await backend.was_asked.wait()
+        stop.set()
         assert not await starting
     assert backend.is_closed
     assert not node.is_running
