@@ -105,6 +105,7 @@ def test_good_chains() -> None:
     check()
     check(with_icac=False)
     check(tags=(0x00010001, 0xFFFF0001, 0x00020002))
+    check(tags=(0xFFFFFFFF,))
     check(node_id=0xFFFFFFEFFFFFFFFF)
     check(epoch_s=NOT_BEFORE)
     check(rcac=with_extensions(basic_constraints=BasicConstraints(True, 1)))
