@@ -41,6 +41,9 @@ from evse_node.records import dataclass
 
 _LOGGER: Final = logging.getLogger(__name__)
 
+# That of nearly all messages.
+_SHORTEST_HEADER = SECURED_HEADER.size
+
 # What may open an exchange without encryption, and what else may come on it.
 _OPENING_OPCODES = frozenset({Opcode.PBKDF_PARAM_REQUEST, Opcode.CASE_SIGMA1})
 _UNSECURED_OPCODES = _OPENING_OPCODES | {
@@ -112,12 +115,11 @@ class MessageLayer:
     def receive_datagram(self, data: bytes, address: Address, now: float) -> None:
         """Take a datagram from anyone. Never raises."""
         try:
-            if len(data) < SECURED_HEADER.size:
+            size = _SHORTEST_HEADER
+            if len(data) < size:
                 raise DecodeError("message header is truncated")
             flags, session_id, security, counter = SECURED_HEADER.unpack_from(data)
-            size = SECURED_HEADER.size
             if flags or security or not session_id:
-                # Not the shortest header, that of nearly all messages.
                 header = _decode_header(data, security)
                 if header.is_group:
                     self._receive_group(data, header, address, now)
