@@ -78,6 +78,18 @@ def test_answer_within_200_ms_carries_the_acknowledgement() -> None:
     assert kinds(pair.sent_by_b()) == [(ANSWER, True, True)]
 
 
+def test_what_is_not_reliable_is_not_acknowledged() -> None:
+    pair = Pair()
+    pair.b_handler = RecordingHandler()
+    exchange = pair.a.exchanges.open(pair.a_session, RecordingHandler())
+    for payload in (b"one", b"two"):
+        exchange.send(PROTOCOL, REQUEST, payload, now=pair.network.now, reliable=False)
+    pair.network.run(1.0)
+    assert [m.payload for m in pair.requests] == [b"one"]
+    assert [m.payload for m in pair.b_handler.messages] == [b"two"]
+    assert kinds(pair.sent_by_b()) == [(ANSWER, True, False)]
+
+
 def test_exchange_without_handler_is_closed_and_acknowledged_at_once() -> None:
     pair = Pair()
     pair.answers = False

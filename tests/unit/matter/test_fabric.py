@@ -129,10 +129,12 @@ def test_an_update_can_be_reverted(store: MemoryStore, table: FabricTable) -> No
     assert (new.node_id, new.index, new.fabric_id) == (0x77, old.index, old.fabric_id)
     # The fabric itself exists already: what else is kept for it need not wait.
     assert not table.is_pending(old.index)
+    assert table.has_pending_change(old.index)
     stored = FabricTable(store).get(old.index)
     assert stored is not None
     assert stored.node_id == old.node_id
     table.revert_pending()
+    assert not table.has_pending_change(old.index)
     assert table.get(old.index) == old
     assert log.calls == [("updated", 1), ("updated", 1)]
 
@@ -237,8 +239,11 @@ def test_an_update_stays_on_its_fabric(table: FabricTable) -> None:
 
 def test_labels_are_unique_unless_empty(table: FabricTable) -> None:
     first, second = add_fabric(table, 1), add_fabric(table, 2)
+    log = Log(table)
     table.set_label(first.index, "Home")
     table.set_label(first.index, "Home")
+    assert ("updated", first.index) in log.calls
+    assert ("updated", second.index) not in log.calls
     with pytest.raises(FabricError) as error:
         table.set_label(second.index, "Home")
     assert error.value.status is Status.LABEL_CONFLICT
