@@ -5,7 +5,7 @@ Spec: Matter Core 1.3 "Read Interaction"
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from evse_node.errors import StatusError
 from evse_node.matter.data_model import InteractionContext
@@ -75,9 +75,7 @@ def on_read_request(
     request = decode_read_request(payload)
     check_path_count(request)
     attributes = expand_attributes(access, session, request.attributes)
-    views: Iterable[ClusterView] = attributes.views.values()
-    if request.data_versions:
-        views = without_known(attributes.views, request.data_versions)
+    views = without_known(attributes.views, request.data_versions)
     context = InteractionContext(
         session.subject, now, fabric_filtered=request.fabric_filtered, session=session
     )
@@ -102,11 +100,13 @@ def check_path_count(request: ReadRequest) -> None:
 
 
 def without_known(
-    views: dict[tuple[int, int], ClusterView], filters: Iterable[DataVersionFilter]
-) -> list[ClusterView]:
+    views: dict[tuple[int, int], ClusterView], filters: Collection[DataVersionFilter]
+) -> Iterable[ClusterView]:
     """Return the views without those of clusters whose data the requester has.
 
     Spec: Matter Core 1.3 "DataVersionFilterIB"
     """
+    if not filters:
+        return views.values()
     known = {(endpoint, cluster): version for endpoint, cluster, version in filters}
     return [view for key, view in views.items() if known.get(key) != view.cluster.data_version]

@@ -5,7 +5,7 @@ Spec: Matter Core 1.3 "Subscribe Interaction", "Subscription Activation"
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import Enum
 
 from evse_node.errors import DecodeError
@@ -147,7 +147,7 @@ class Subscription:
 
     def priming_stream(
         self,
-        views: list[ClusterView],
+        views: Iterable[ClusterView],
         statuses: tuple[list[bytes], list[bytes]],
         event_log: EventLog,
         now: float,
@@ -171,7 +171,7 @@ class Subscription:
 
     def _stream(
         self,
-        views: list[ClusterView],
+        views: Iterable[ClusterView],
         event_log: EventLog,
         now: float,
         statuses: list[bytes] | tuple[()] = (),
