@@ -31,6 +31,7 @@ def coils() -> list[Coil]:
 
 def test_closes_all_and_opens_all(coils: list[Coil]) -> None:
     gate = ContactorGate(coils)
+    assert not gate.is_ordered_closed
     gate.close(gate.openings)
     assert [coil.is_on for coil in coils] == [True, True]
     assert gate.is_ordered_closed
@@ -70,15 +71,16 @@ def test_a_broken_coil_keeps_no_other_from_opening(coils: list[Coil]) -> None:
     with pytest.raises(HalError, match="cannot be driven"):
         gate.open()
     assert not any(coil.is_on for coil in coils)
+    assert gate.try_open() is False
     coils[0].is_broken = False
     with pytest.raises(HalError, match="earlier failure"):
         gate.close(gate.openings)
-    assert gate.try_open()
+    assert gate.try_open() is True
 
 
 def test_half_a_closing_is_undone(coils: list[Coil]) -> None:
     gate = ContactorGate(coils)
     coils[1].is_broken = True
-    with pytest.raises(HalError):
+    with pytest.raises(HalError, match="cannot be driven: .*broken"):
         gate.close(gate.openings)
     assert not any(coil.is_on for coil in coils)
