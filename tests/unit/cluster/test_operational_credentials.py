@@ -254,6 +254,15 @@ def test_malformed_add_noc(root: RootNode, changes: dict[str, object]) -> None:
     assert add_noc(root, context, **good)["status_code"] == Cert.OK  # type: ignore[arg-type]
 
 
+def test_the_highest_vendor_id(root: RootNode) -> None:
+    context = root.pase()
+    authority = CertificateAuthority()
+    noc = authority.issue_noc(csr(root, context), NODE_ID)
+    add_root(root, context, authority.rcac)
+    reply = add_noc(root, context, noc, authority.icac, vendor_id=0xFFF4)
+    assert reply["status_code"] == Cert.OK
+
+
 def test_a_tagged_administrator(root: RootNode) -> None:
     context = root.pase()
     authority = CertificateAuthority()
