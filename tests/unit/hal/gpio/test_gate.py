@@ -81,6 +81,6 @@ def test_a_broken_coil_keeps_no_other_from_opening(coils: list[Coil]) -> None:
 def test_half_a_closing_is_undone(coils: list[Coil]) -> None:
     gate = ContactorGate(coils)
     coils[1].is_broken = True
-    with pytest.raises(HalError, match="cannot be driven: .*broken"):
+    with pytest.raises(HalError, match=r"cannot be driven: .*broken"):
         gate.close(gate.openings)
     assert not any(coil.is_on for coil in coils)
