@@ -380,7 +380,7 @@ def lose_some(seed: int) -> Callable[[bytes, Address, Address], bool]:
     draw = random.Random(seed).random
 
     def lost(data: bytes, source: Address, destination: Address) -> bool:
-        is_lost = draw() < 0.3 and losses[data] < MAX_TRANSMISSIONS - 1
+        is_lost = draw() < 0.3 and losses[data] < MAX_TRANSMISSIONS // 2
         losses[data] += is_lost
         return is_lost
 
