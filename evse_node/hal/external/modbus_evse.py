@@ -10,6 +10,7 @@ from typing import Final
 
 from evse_node.errors import HalError
 from evse_node.hal.external.bus_meter import BusMeter, MeterOnBus
+from evse_node.hal.external.fallback import log_fallback
 from evse_node.hal.external.link import ControllerOrders, ControllerStatus, LinkTraits
 from evse_node.hal.external.modbus_bus import ModbusBus, Sleep
 from evse_node.hal.external.registers import (
@@ -376,33 +377,7 @@ class ModbusEvseLink:
                 await self._store(scale, wanted_ma)
         if not self._is_fallback_told:
             self._is_fallback_told = True
-            self._tell_fallback()
-
-    def _tell_fallback(self) -> None:
-        """Log once what happens should this node die."""
-        chart, evse, fallback = self._chart, self._evse, self._chart.fallback
-        if fallback.has_timeout:
-            after_s = evse.fallback_s if fallback.after is not None else fallback.after_s
-            current_ma = fallback.current_ma
-            if fallback.current is not None:
-                current_ma = Milliamps(fallback.current.milli(self._words))
-            _LOGGER.info(
-                "%s falls back to %s mA after %s s without this node",
-                chart.name,
-                current_ma,
-                after_s,
-            )
-        else:
-            _LOGGER.warning(
-                "%s goes on with its last orders should this node die: it knows no timeout",
-                chart.name,
-            )
-        if fallback.restart_current is not None:
-            _LOGGER.info(
-                "%s offers %d mA after a restart of its own",
-                chart.name,
-                fallback.restart_current.milli(self._words),
-            )
+            log_fallback(self._chart, evse.fallback_s, self._words)
 
     async def _store(self, scale: Scale, milli: int) -> None:
         """Write a register that is kept for good, if it differs."""
