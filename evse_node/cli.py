@@ -15,7 +15,7 @@ import json
 import sys
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
 
 from evse_node import __version__
 from evse_node.config import NodeConfig, load_config
@@ -43,16 +43,38 @@ _SIMULATION: Final = {
     "tap": "hold a card to the RFID reader",
     "fault": "let the hardware report a fault",
     "clear-fault": "let the hardware's faults go away",
+    "battery": "give the car another battery or state of charge",
     "temperature": "give the board another temperature",
     "surplus": "let the sun leave power over for charging",
+    "derate": "let the hardware get hot, so that it bears less current",
 }
-_ARGUMENTS: Final = {
-    "tap": ("uid", "UID", "the card: 1 to 10 bytes in hexadecimal"),
-    "fault": ("name", "NAME", "a name of FaultStateEnum, like OverTemperature"),
-    "temperature": ("celsius", "C", "whole degrees Celsius"),
-    "surplus": ("watts", "WATTS", "whole watts"),
+
+
+class _Argument(NamedTuple):
+    """One argument of an action, by the name that the control API gives it."""
+
+    name: str
+    metavar: str
+    help: str
+    kind: type[int] | type[str] = int
+    is_optional: bool = False
+
+
+_ARGUMENTS: Final[Mapping[str, tuple[_Argument, ...]]] = {
+    "tap": (_Argument("uid", "UID", "the card: 1 to 10 bytes in hexadecimal", str),),
+    "fault": (_Argument("name", "NAME", "a name of FaultStateEnum, like OverTemperature", str),),
+    "battery": (
+        _Argument("soc_percent", "PERCENT", "its state of charge"),
+        _Argument("capacity_mwh", "MWH", "its capacity, if that changes", is_optional=True),
+    ),
+    "temperature": (_Argument("celsius", "C", "whole degrees Celsius"),),
+    "surplus": (_Argument("watts", "WATTS", "whole watts"),),
+    "derate": (
+        _Argument(
+            "current_ma", "MA", "what it bears; left out when it has cooled down", is_optional=True
+        ),
+    ),
 }
-_NUMBERS: Final = ("celsius", "watts")
 
 
 _BOARD_HELP: Final = "TOML file of the board, or the name of one that is shipped"
@@ -145,10 +167,14 @@ def _parser() -> _Parser:
     for action, text in _SIMULATION.items():
         parsed = _add(actions, action, text, _simulate)
         parsed.set_defaults(action=action)
-        if action in _ARGUMENTS:
-            name, metavar, help_text = _ARGUMENTS[action]
-            kind = int if name in _NUMBERS else str
-            parsed.add_argument(name, metavar=metavar, help=help_text, type=kind)
+        for argument in _ARGUMENTS.get(action, ()):
+            parsed.add_argument(
+                argument.name,
+                metavar=argument.metavar,
+                help=argument.help,
+                type=argument.kind,
+                nargs="?" if argument.is_optional else None,
+            )
         _add_finding(parsed)
     status = _add(actions, "status", "show what the charger does", _status)
     status.add_argument("--json", action="store_true", help="print JSON")
@@ -315,9 +341,9 @@ def _doctor(arguments: argparse.Namespace) -> None:
 def _simulate(arguments: argparse.Namespace) -> None:
     parameters: JsonObject | None = None
     if arguments.action in _ARGUMENTS:
-        name = _ARGUMENTS[arguments.action][0]
-        given = getattr(arguments, name)
-        parameters = {name: given if isinstance(given, int) else str(given)}
+        names = [argument.name for argument in _ARGUMENTS[arguments.action]]
+        given: Mapping[str, int | str | None] = vars(arguments)
+        parameters = {name: value for name in names if (value := given[name]) is not None}
     _node(arguments).call("POST", f"/sim/{arguments.action}", parameters)
 
 

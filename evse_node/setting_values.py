@@ -33,6 +33,8 @@ def integer(low: int, high: int) -> Callable[[object], int]:
             raise ValueError
         if isinstance(value, str):
             text = value.strip().lower()
+            if "_" in text:
+                raise ValueError
             value = int(text, 16 if text.startswith("0x") else 10)
         if not low <= value <= high:
             raise ValueError

@@ -29,6 +29,12 @@ def create(options: Mapping[str, object]) -> SimulatedBackend:
             raise ConfigError(f"hal.{key}: {value} cannot be used: give {low:g} to {high:g}")
         return value
 
+    def whole(key: str, low: int, high: int, default: int) -> int:
+        value = number(key, low, high, default)
+        if value != int(value):
+            raise ConfigError(f"hal.{key}: {value} cannot be used: give a whole number")
+        return int(value)
+
     def flag(key: str, default: bool) -> bool:
         value = left.pop(key, default)
         if not isinstance(value, bool):
@@ -44,14 +50,14 @@ def create(options: Mapping[str, object]) -> SimulatedBackend:
         return frozenset(value)
 
     maximum_ma = Milliamps(int(number("maximum-current-a", 6, 80, 32) * 1000))
-    phases = int(number("phases", 1, 3, 3))
+    phases = whole("phases", 1, 3, 3)
     car = ElectricCar(
         capacity_mwh=MilliwattHours(int(number("battery-kwh", 0.001, 1000, 60) * 1_000_000)),
         charger_maximum_ma=Milliamps(int(number("car-current-a", 6, 80, 16) * 1000)),
-        phases=int(number("car-phases", 1, 3, 3)),
+        phases=whole("car-phases", 1, 3, 3),
         habits=Habits(
             asks_at_once=flag("asks-at-once", False),
-            stops_at_percent=int(number("stops-at-percent", 1, 100, 100)),
+            stops_at_percent=whole("stops-at-percent", 1, 100, 100),
             pauses_after_s=int(number("pauses-after-s", 0, 1e6, 0)),
             pauses_for_s=int(number("pauses-for-s", 0, 1e6, 0)),
             leaves_after_s=int(number("leaves-after-s", 0, 1e6, 0)),
@@ -59,7 +65,7 @@ def create(options: Mapping[str, object]) -> SimulatedBackend:
             heeds_offer=flag("heeds-offer", True),
         ),
     )
-    car.state_of_charge_percent = int(number("soc-percent", 0, 100, 40))
+    car.state_of_charge_percent = whole("soc-percent", 0, 100, 40)
     backend = SimulatedBackend(
         speed=number("speed", 0.001, 100_000, 1),
         ratings=Ratings(maximum_ma, maximum_ma, phases),

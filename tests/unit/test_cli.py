@@ -163,6 +163,16 @@ def test_a_node_shows_itself_obeys_and_closes_cleanly(
         assert run("sim", "tap", "04a1b2", *storage).returncode == 0
         status = json.loads(run("sim", "status", "--json", *storage).stdout)
         assert status["charger"]["state"] == "PluggedInNoDemand"
+        assert run("sim", "battery", "30", "50000000", *storage).returncode == 0
+        assert run("sim", "battery", "20", *storage).returncode == 0
+        assert run("sim", "derate", "10000", *storage).returncode == 0
+        charger = json.loads(run("sim", "status", "--json", *storage).stdout)["charger"]
+        assert charger["vehicle"]["state_of_charge_percent"] == 20
+        assert charger["vehicle"]["battery_capacity_mwh"] == 50_000_000
+        assert 10_000 in charger["charge_limits_ma"].values()
+        assert run("sim", "derate", *storage).returncode == 0
+        charger = json.loads(run("sim", "status", "--json", *storage).stdout)["charger"]
+        assert 10_000 not in charger["charge_limits_ma"].values()
         refused = run("sim", "fault", "Sunburn", *storage)
         assert refused.returncode == 2
         assert refused.stderr.startswith("evse-node: 'Sunburn' is no fault; known are")

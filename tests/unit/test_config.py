@@ -110,6 +110,7 @@ WRONG = [
     ({"port": "70000"}, "--port: '70000' cannot be used: give 0 to 65535"),
     ({"port": "x"}, "--port: 'x' cannot be used"),
     ({"port": "-1"}, "--port: '-1' cannot be used"),
+    ({"port": "1_000"}, "--port: '1_000' cannot be used"),
     ({"discriminator": "4096"}, "--discriminator: '4096' cannot be used: give 0 to 4095"),
     ({"passcode": "12345678"}, "--passcode: '12345678' cannot be used"),
     ({"passcode": "11111111"}, "--passcode"),

@@ -140,7 +140,7 @@ def test_charger_toml_shows_every_key() -> None:
 
 def test_charger_toml_shows_every_key_of_the_simulated_hardware() -> None:
     source = Path(simulated_options.__file__).read_text()
-    keys = re.findall(r'(?:number|flag|features)\("([a-z-]+)"', source)
+    keys = re.findall(r'(?:number|whole|flag|features)\("([a-z-]+)"', source)
     hal = tomllib.loads((EXAMPLES / "charger.toml").read_text())["hal"]
     assert len(keys) > 15
     assert set(hal) == set(keys)

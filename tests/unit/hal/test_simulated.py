@@ -393,6 +393,7 @@ class TestConfiguration:
             ({"without": ["PREF"]}, "PREF"),
             ({"port": "/dev/x"}, "device: the simulated backend has no serial port"),
             ({"voltage": 1}, "hal.voltage: the simulated backend has no such key"),
+            ({"phases": 2.5}, "hal.phases: 2.5 cannot be used: give a whole number"),
             ({"phases": True}, "hal.phases: True"),
         ],
     )
