@@ -3,7 +3,11 @@
 # make bench     the node against matter.js          make interop-env   other projects' controllers
 # make test-hw   only the tests in a virtual machine with a real GPIO device
 
-PYTHON ?= python3
+# The system's Python is built with profiles, and takes a quarter less time than what a version
+# manager compiles; it is chosen if it will do.
+SYSTEM_PYTHON := /usr/bin/python3
+WILL_DO := import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell $(SYSTEM_PYTHON) -c '$(WILL_DO)' 2>/dev/null && echo $(SYSTEM_PYTHON) || echo python3)
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
