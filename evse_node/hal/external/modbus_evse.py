@@ -86,6 +86,7 @@ class ModbusEvseLink:
         """What the map and the configuration say."""
         chart = self._chart
         return LinkTraits(
+            faults=frozenset(sign.fault for sign in chart.faults),
             has_meter=self._evse.meter is not None,
             has_thermometer=chart.temperature is not None,
             has_proximity=self._evse.has_socket and chart.cable is not None,

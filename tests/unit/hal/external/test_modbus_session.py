@@ -46,6 +46,7 @@ class Site:
         self.peer = Peer(controller, Meter(controller))
         self.is_rtu = is_rtu
         self.notices: list[Notice] = []
+        self.store = MemoryStore()
         # The charger asks its meter before the backend runs, and waits for that.
         self.thread = LoopThread()
 
@@ -93,7 +94,7 @@ class Site:
             clock=lambda: self.now,
         )
         settings = ChargerSettings(EvseSettings(contactor_timeout_s=CONTACTOR_S))
-        self.charger = Charger(self.backend, MemoryStore(), now=self.now, settings=settings)
+        self.charger = Charger(self.backend, self.store, now=self.now, settings=settings)
         self.charger.observers.append(self._observe)
         await self.backend.attach(lambda event: self.charger.receive(event, self.now))
 
@@ -280,6 +281,23 @@ async def test_residual_current() -> None:
         await site.run(2)
         assert site.faults == (FaultState.GROUND_FAULT,)
         assert not site.controller.is_closed
+
+
+async def test_a_fault_that_went_while_the_node_was_away_is_gone() -> None:
+    async with made("simpleevse") as site:
+        await site.charge()
+        assert isinstance(site.controller, SimpleEvse)
+        site.controller.failures = 0x20
+        site.controller.refresh()
+        await site.run(2)
+        assert site.faults == (FaultState.GROUND_FAULT,)
+        await site.backend.stop()
+        site.thread.run(site.peer.close())
+        site.controller.failures = 0
+        site.controller.refresh()
+        await site.open()
+        await site.run(2)
+        assert site.faults == ()
 
 
 async def test_a_restart_with_a_higher_current_lasts_one_poll() -> None:
