@@ -45,6 +45,14 @@ _AS_JSON: Final = json.JSONEncoder(separators=(",", ":")).encode
 _COMMITMENT: Final = "evse/commitment"
 _INTAKE: Final = "evse/intake"
 
+# What is beyond these was never written; nothing that reckons with it would get far.
+_INT64: Final = range(-(1 << 63), 1 << 63)
+_UINT32: Final = range(1 << 32)
+_METERED_MWH: Final = range(-(1 << 53), 1 << 53)
+_MINUTES: Final = range(24 * 60)
+_PERCENTS: Final = range(101)
+_TOLD_PERCENTS: Final = range(256)
+
 
 class ChargerRecord:
     """The parts of a charger's memory in a store."""
@@ -152,13 +160,13 @@ class ChargerRecord:
 
         def read(record: Mapping[str, _Json]) -> tuple[Session, MeterReading, Vehicle]:
             shown = meter
-            duration_s = _whole(record["duration_s"])
+            duration_s = _whole(record["duration_s"], _UINT32)
             is_active = bool(record["is_active"])
-            charged = _whole(record["charged_mwh"])
-            discharged = _whole(record["discharged_mwh"])
+            charged = _whole(record["charged_mwh"], _METERED_MWH)
+            discharged = _whole(record["discharged_mwh"], _METERED_MWH)
             if not is_active:
                 ended = Session(
-                    _whole(record["id"]),
+                    _whole(record["id"], _UINT32),
                     started_at=now - duration_s,
                     start=NO_READING,
                     is_active=False,
@@ -169,7 +177,8 @@ class ChargerRecord:
             started = record["started_utc_ms"]
             if started is not None and utc_ms is not None:
                 duration_s = max(duration_s, (utc_ms - _whole(started)) // 1000)
-            imported, exported = _whole(record["imported_mwh"]), _whole(record["exported_mwh"])
+            imported = _whole(record["imported_mwh"], _METERED_MWH)
+            exported = _whole(record["exported_mwh"], _METERED_MWH)
             if shown is None:
                 shown = MeterReading(
                     MilliwattHours(imported + charged), MilliwattHours(exported + discharged)
@@ -179,11 +188,13 @@ class ChargerRecord:
             if shown.exported_mwh < exported + discharged:
                 exported = shown.exported_mwh - discharged
             start = MeterReading(MilliwattHours(imported), MilliwattHours(exported))
-            session = Session(_whole(record["id"]), started_at=now - duration_s, start=start)
+            session = Session(
+                _whole(record["id"], _UINT32), started_at=now - duration_s, start=start
+            )
             percent, capacity = record.get("soc_percent"), record.get("capacity_mwh")
             vehicle = Vehicle(
-                None if percent is None else _whole(percent),
-                None if capacity is None else MilliwattHours(_whole(capacity)),
+                None if percent is None else _whole(percent, _TOLD_PERCENTS),
+                None if capacity is None else MilliwattHours(_whole(capacity, _METERED_MWH)),
             )
             return session, shown, vehicle
 
@@ -224,20 +235,21 @@ class ChargerRecord:
 
     def save_commitment(self, commitment: Commitment | None) -> None:
         """Keep what was settled for the next target."""
-        if commitment is not None:
-            self._put(
-                _COMMITMENT,
-                {
-                    "session": commitment.session_id,
-                    "target_time": commitment.target_time,
-                    "delay_s": commitment.delay_s,
-                    "has_begun": commitment.has_begun,
-                    "is_trial": commitment.is_trial,
-                    "missed": None
-                    if commitment.missed is None
-                    else _target_to_json(commitment.missed),
-                },
-            )
+        if commitment is None:
+            self._store.delete(_COMMITMENT)
+            return
+        missed = commitment.missed
+        self._put(
+            _COMMITMENT,
+            {
+                "session": commitment.session_id,
+                "target_time": commitment.target_time,
+                "delay_s": commitment.delay_s,
+                "has_begun": commitment.has_begun,
+                "is_trial": commitment.is_trial,
+                "missed": None if missed is None else _target_to_json(missed),
+            },
+        )
 
     def load_commitment(self) -> Commitment | None:
         """Return what was settled for the target that was next."""
@@ -246,7 +258,7 @@ class ChargerRecord:
             missed = record.get("missed")
             return Commitment(
                 _whole(record["session"]),
-                EpochSeconds(_whole(record["target_time"])),
+                EpochSeconds(_whole(record["target_time"], _UINT32)),
                 _whole(record["delay_s"]),
                 record["has_begun"] is True,
                 record.get("is_trial") is True,
@@ -323,7 +335,7 @@ def _permission_from_json(value: _Json) -> Permission | None:
     if value is None:
         return None
     until = _object(value)["until"]
-    return Permission(None if until is None else EpochSeconds(_whole(until)))
+    return Permission(None if until is None else EpochSeconds(_whole(until, _UINT32)))
 
 
 def _target_to_json(target: ChargingTarget) -> dict[str, _Json]:
@@ -337,8 +349,8 @@ def _target_to_json(target: ChargingTarget) -> dict[str, _Json]:
 def _target_from_json(target: Mapping[str, _Json]) -> ChargingTarget:
     percent, energy_mwh = target["soc"], target["energy_mwh"]
     return ChargingTarget(
-        _whole(target["minutes"]),
-        None if percent is None else _whole(percent),
+        _whole(target["minutes"], _MINUTES),
+        None if percent is None else _whole(percent, _PERCENTS),
         None if energy_mwh is None else MilliwattHours(_whole(energy_mwh)),
     )
 
@@ -359,9 +371,11 @@ def _intake_from_json(record: Mapping[str, _Json]) -> Intake:
     )
 
 
-def _whole(value: _Json) -> int:
+def _whole(value: _Json, allowed: range = _INT64) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{value!r} is not a whole number")
+    if value not in allowed:
+        raise ValueError(f"{value} is out of range")
     return value
 
 

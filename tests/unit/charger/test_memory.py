@@ -22,6 +22,7 @@ from evse_node.state_machine.events import (
 from evse_node.state_machine.limits import Limits, LimitSource
 from evse_node.state_machine.names import State, SupplyState
 from evse_node.state_machine.state import EvseState, Permission
+from evse_node.state_machine.targets import ChargingTarget, ChargingTargetSchedule
 from evse_node.units import EpochSeconds, Milliamps
 from tests.charger_host import ENABLE, START_UTC_S, ChargerHost, charge, restarted
 
@@ -185,6 +186,39 @@ class TestMemory:
         host = ChargerHost(store=store)
         assert host.charger.snapshot().state is State.NOT_PLUGGED_IN
         assert host.charger.targets == ()
+
+    @pytest.mark.parametrize(
+        ("key", "whole", "damaged"),
+        [
+            ("evse/permissions", '"until":null', '"until":1180591620717411303424'),
+            ("evse/permissions", '"minimum_ma":6000', '"minimum_ma":9223372036854775808'),
+            ("evse/session", '"id":0', '"id":-1'),
+            ("evse/session", '"duration_s":10', '"duration_s":1180591620717411303424'),
+            ("evse/session", '"charged_mwh":', '"charged_mwh":9223372036854775807'),
+            ("evse/session", '"capacity_mwh":60000000', '"capacity_mwh":9223372036854775808'),
+            ("evse/session", '"soc_percent":40', '"soc_percent":-1'),
+            ("evse/targets", '"minutes":1200', '"minutes":1440'),
+            ("evse/targets", '"soc":80', '"soc":200'),
+        ],
+    )
+    def test_a_record_with_impossible_numbers_is_left_aside(
+        self, key: str, whole: str, damaged: str
+    ) -> None:
+        host = ChargerHost()
+        target = ChargingTarget(20 * 60, 80)
+        host.charger.set_targets([ChargingTargetSchedule(0x7F, (target,))], host.now)
+        charge(host)
+        host.run(9)
+        host.charger.save(host.now)
+        record = (host.store.get(key) or b"").decode()
+        assert whole in record
+        host.store.set(key, record.replace(whole, damaged).encode())
+        again = ChargerHost(store=host.store)
+        again.backend.plug_in()
+        again.backend.demand()
+        again.charger.handle(ENABLE, again.now)
+        again.run(60)
+        assert again.charger.snapshot().state is State.PLUGGED_IN_CHARGING
 
     def test_what_does_not_change_is_not_written(self, host: ChargerHost) -> None:
         charge(host)
