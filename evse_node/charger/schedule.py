@@ -99,6 +99,7 @@ class Schedule:
         self._grounds: _Grounds = ()
         self._planned_at: EpochSeconds | None = None
         self._is_restored = commitment is not None
+        self._are_targets_new = False
 
     @property
     def targets(self) -> tuple[ChargingTargetSchedule, ...]:
@@ -108,6 +109,7 @@ class Schedule:
     @targets.setter
     def targets(self, targets: Sequence[ChargingTargetSchedule]) -> None:
         self._targets = tuple(targets)
+        self._are_targets_new = True
         if self.commitment is not None and self.commitment.missed is not None:
             self.commitment = replace(self.commitment, missed=None)
 
@@ -135,6 +137,11 @@ class Schedule:
         was_off = self._is_restored
         if now is not None and state.pilot is not None:
             self._is_restored = False
+        if self._are_targets_new and now is not None:
+            self._are_targets_new = False
+            if self.commitment is not None and now >= self.commitment.target_time:
+                # It is over, and was not one of these targets, though it may look like one.
+                self.commitment = None
         if (
             now is None
             or session is None

@@ -111,6 +111,27 @@ def test_a_missed_target_is_given_up_with_the_car_or_the_targets() -> None:
         assert host.charger.snapshot().is_held
 
 
+@pytest.mark.parametrize("is_restarted", [False, True])
+def test_what_was_begun_before_the_targets_were_cleared_is_no_missed_target(
+    is_restarted: bool,
+) -> None:
+    host = scheduled()
+    host.backend.plug_in()
+    host.backend.demand()
+    host.run(WAIT_S + 10)
+    assert host.charger.snapshot().state is State.PLUGGED_IN_CHARGING
+    host.charger.clear_targets(host.now)
+    host.run(10 * 3600 - WAIT_S)  # it is past 20:00
+    host.backend.set_battery(soc_percent=41, capacity_mwh=MilliwattHours(70_000_000))
+    if is_restarted:
+        host = restarted(host)
+    # The same minute of the day as before, but nobody asked for it today.
+    host.invoke("SetTargets", [{0: EVERY_DAY, 1: [{0: 20 * 60, 1: 50}]}])
+    host.run(60)
+    assert start_in_s(host) > 20 * 3600
+    assert host.charger.snapshot().is_held
+
+
 class TestEnoughIsEnough:
     def ready(self, **options: object) -> ChargerHost:
         """A car that takes what it is offered, at 20:00."""
