@@ -124,9 +124,12 @@ def _reset(drivers: Drivers, rcd: RcdSpec, inputs: Inputs) -> str:
     try:
         line.set(True)
         time.sleep(rcd.reset_ms / 1000)
-        line.set(False)
     finally:
-        line.close()
+        # Also when it is interrupted: a line may stay as it was when it is let go of.
+        try:
+            line.set(False)
+        finally:
+            line.close()
     time.sleep(_RELEASE_S)
     if inputs.is_active(RCD_TRIP):
         raise EvseNodeError("the RCD stays tripped after its reset")

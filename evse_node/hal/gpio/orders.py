@@ -95,7 +95,7 @@ class BoardOrders:
 
     def _set_output(self, parts: Parts, output: PilotOutput, duty: int) -> None:
         self._output, self._duty_permille = output, duty
-        if parts.check.failure is not None:
+        if not parts.check.drives_pilot:
             self._drive(parts)
 
     def _drive(self, parts: Parts) -> None:
@@ -226,8 +226,11 @@ class BoardOrders:
 
     def reset(self) -> None:
         """Acknowledge a residual current that is gone; a latch in hardware is reset first."""
-        self.causes.acknowledge()
         parts = self._parts
+        is_tested = parts is not None and parts.check.failure is not None
+        if is_tested and parts is not None and parts.rcd is not None and parts.rcd.is_resetting:
+            return  # acknowledged before its end, the contactor might close during the pulse
+        self.causes.acknowledge()
         if parts is None or parts.rcd is None or not parts.rcd.can_reset:
             return
         is_open = not parts.gate.is_ordered_closed
@@ -285,7 +288,8 @@ class BoardOrders:
         parts.gate.open()
         self._update_feedback()
         has_vehicle = parts.sampler.pilot is not None and parts.sampler.pilot.is_connected
-        parts.begin_check(steps_on_pilot=parts.check.failure != "" or not has_vehicle)
+        has_pilot_passed = not parts.check.failure and not parts.check.drives_pilot
+        parts.begin_check(steps_on_pilot=not has_pilot_passed or not has_vehicle)
         parts.is_diagnosing = True
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Final
 
+from evse_node.hal.gpio.board import RCD_TRIP
 from evse_node.hal.gpio.drivers import PilotPwm
 from evse_node.hal.gpio.rcd import Rcd
 from evse_node.hal.gpio.sampler import PilotSampler, is_close_to
@@ -47,6 +48,7 @@ class SelfCheck:
         self._pwm = pwm
         self._sampler = sampler
         self._rcd = rcd
+        self._steps_on_pilot = steps_on_pilot
         self._steps = [_Step.STATE_F, _Step.X1] if steps_on_pilot else []
         if rcd is not None and rcd.can_reset:
             # After power-on, or a node that died, a latch is in any state.
@@ -62,6 +64,11 @@ class SelfCheck:
         """Whether a trip now is what the test wants, or is about to reset."""
         rcd = self._rcd
         return self.failure is None and rcd is not None and (rcd.can_test or rcd.can_reset)
+
+    @property
+    def drives_pilot(self) -> bool:
+        """Whether the pilot is the test's for now."""
+        return self.failure is None and self._steps_on_pilot
 
     def tick(self, now: float) -> str | None:
         """Take the test on; return `failure`."""
@@ -128,4 +135,6 @@ class SelfCheck:
             case _Step.RCD_TRIPS:
                 return self._the_rcd.read_trip()
             case _Step.RCD_CLEARS | _Step.RCD_RELEASES:
-                return self._the_rcd.has_released(now)
+                # Until the sampler has seen that, too, it would tell of a residual current.
+                is_seen = RCD_TRIP not in self._sampler.troubles
+                return self._the_rcd.has_released(now) and is_seen
