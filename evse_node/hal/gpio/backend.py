@@ -88,6 +88,7 @@ class GpioBackend(BoardOrders):
         self._halt = threading.Event()
         self._meter_answered = False
         self._pilot_right_since: float | None = None
+        self._mistake = ""
 
         self.control_pilot = self
         self.contactor = OrderedContactor(self)
@@ -255,8 +256,10 @@ class GpioBackend(BoardOrders):
         self._timer = self._loop.call_later(TICK_S, self._on_timer)
         try:
             self.tick()
-        except Exception:
-            _LOGGER.exception("the backend's tick failed")
+        except Exception as error:
+            if repr(error) != self._mistake:  # one that lasts must not fill the log
+                self._mistake = repr(error)
+                _LOGGER.exception("the backend's tick failed")
             if self._parts is not None:
                 self._parts.gate.try_open()
             self.causes.set(why.BACKEND_FAILED, True)

@@ -28,6 +28,7 @@ class ContactorGate:
         self._coils = tuple(coils)
         self._heartbeat = heartbeat
         self._openings = 0
+        self._complaints: set[str] = set()
         self.is_ordered_closed = False
         self.is_broken = False
 
@@ -50,8 +51,8 @@ class ContactorGate:
                 self.is_broken = True
                 try:
                     coil.close()
-                except Exception:
-                    _LOGGER.exception("a contactor line can neither be driven nor let go of")
+                except Exception as stuck:
+                    self._complain(f"a contactor line cannot be let go of: {stuck!r}")
         if failure is not None:
             raise HalError(f"a contactor line cannot be driven: {failure}") from failure
 
@@ -60,9 +61,15 @@ class ContactorGate:
         try:
             self.open()
         except HalError as error:
-            _LOGGER.error("%s", error)
+            self._complain(str(error))
             return False
         return True
+
+    def _complain(self, text: str) -> None:
+        """Log it once: while something is wrong, opening is tried again many times a second."""
+        if text not in self._complaints:
+            self._complaints.add(text)
+            _LOGGER.error("%s", text)
 
     @property
     def openings(self) -> int:

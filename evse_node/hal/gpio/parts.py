@@ -164,7 +164,7 @@ class Parts:
             self._outputs[HEARTBEAT],
             spec.interval_ms / 1000,
             clock=clock,
-            may_run=self._is_watched,
+            may_run=self._may_beat,
             limit_s=spec.limit_ms / 1000,
         )
         self.waves.append(wave)
@@ -172,6 +172,10 @@ class Parts:
 
     def _is_watched(self, now: float) -> bool:
         return self.sampler.is_watched(now)
+
+    def _may_beat(self, now: float) -> bool:
+        """A coil that nobody can switch off is left to the board."""
+        return self._is_watched(now) and not self.gate.is_broken
 
     def _make_rcd(self, board: Board, clock: Callable[[], float]) -> Rcd | None:
         spec = board.rcd

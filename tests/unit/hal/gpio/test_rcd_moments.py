@@ -1,0 +1,204 @@
+"""What comes in the midst of a reset or a test of the RCD, and a board that cannot be opened."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from evse_node.errors import HalError
+from evse_node.hal.gpio import doctor
+from evse_node.hal.interface import FaultDetected, FaultGone, PilotReported
+from evse_node.state_machine.control_pilot import PilotState
+from evse_node.state_machine.faults import FaultState
+from evse_node.units import Milliamps
+from tests.contract.gpio_bench import GpioBench
+from tests.gpio_electronics import SimulatedElectronics
+from tests.unit.hal.gpio.test_pi_evse_hat import Hat, hat
+
+OFFER = Milliamps(16_000)
+GROUND_FAULT = FaultState.GROUND_FAULT
+
+
+@pytest.fixture
+def bench() -> Hat:
+    made = Hat()
+    made.attach()
+    return made
+
+
+def demand_in_test(bench: Hat) -> None:
+    """A vehicle wants to be charged, and the RCD is being tested."""
+    bench.plug_in()
+    bench.backend.control_pilot.offer(OFFER)
+    bench.electronics.vehicle = PilotState.C
+    bench.wait(0.1)
+    assert bench.backend._open_parts.check.failure is None
+
+
+# A reset
+
+
+def test_a_fault_is_not_acknowledged_while_the_pulse_lasts(bench: Hat) -> None:
+    """Or the machine would close onto a latch that is held released."""
+    bench.charge()
+    bench.electronics.inputs["RCD trip"] = True
+    bench.wait(0.1)
+    bench.backend.reset()
+    bench.wait(0.05)
+    assert bench.electronics.lines["RCD reset"]
+    assert not bench.electronics.inputs["RCD trip"]
+    bench.backend.reset()
+    assert FaultGone(GROUND_FAULT) not in bench.events
+    with pytest.raises(HalError, match="RCD trip"):
+        bench.backend.contactor.close()
+    bench.wait(0.3)
+    assert not bench.electronics.lines["RCD reset"]
+    assert bench.events[-1] == FaultGone(GROUND_FAULT)
+
+
+def test_nor_while_the_reset_input_cannot_be_let_go_of(bench: Hat) -> None:
+    bench.charge()
+    bench.electronics.inputs["RCD trip"] = True
+    bench.wait(0.1)
+    bench.backend.reset()
+    bench.wait(0.05)
+    bench.electronics.failing.add("RCD reset")
+    bench.wait(3)
+    assert bench.electronics.lines["RCD reset"]
+    bench.backend.reset()
+    with pytest.raises(HalError, match="RCD trip"):
+        bench.backend.contactor.close()
+    bench.electronics.failing.clear()
+    bench.wait(0.1)
+    bench.backend.reset()
+    assert bench.events[-1] == FaultGone(GROUND_FAULT)
+
+
+def test_a_doctor_who_is_interrupted_leaves_no_reset(monkeypatch: pytest.MonkeyPatch) -> None:
+    electronics = SimulatedElectronics(hat(), lambda: 10.0)
+    electronics.inputs["RCD trip"] = electronics.is_latch_broken = True
+
+    def interrupt(seconds: float) -> None:
+        if electronics.lines.get("RCD reset"):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(doctor.time, "sleep", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        list(doctor.examine(electronics.board, electronics))
+    assert electronics.lines["RCD reset"] is False
+
+
+# A test
+
+
+def test_state_f_does_not_wait_for_a_test_of_the_rcd(bench: Hat) -> None:
+    demand_in_test(bench)
+    bench.backend.control_pilot.signal_unavailable()
+    assert bench.backend._open_parts.check.failure is None
+    assert bench.electronics.duty_permille == 0
+    bench.wait(1)
+    assert bench.electronics.duty_permille == 0
+    assert bench.backend._open_parts.check.failure == ""
+    assert bench.events[-1] == PilotReported(PilotState.F)
+    assert PilotReported(PilotState.C) not in bench.events
+    bench.backend.control_pilot.offer(OFFER)
+    bench.wait(1)
+    assert bench.events[-1] == PilotReported(PilotState.C)
+    assert not [event for event in bench.events if isinstance(event, FaultDetected)]
+
+
+def test_a_self_test_in_the_midst_of_it_leaves_a_vehicle_its_pilot(bench: Hat) -> None:
+    demand_in_test(bench)
+    duty_permille = bench.electronics.duty_permille
+    bench.backend.start_self_test()
+    for _ in range(100):
+        bench.wait(0.01)
+        assert bench.electronics.duty_permille == duty_permille
+    assert bench.events[-1] == PilotReported(PilotState.C)
+
+
+def test_a_test_is_over_when_the_sampler_has_seen_that() -> None:
+    """However slow it is: what it has not seen go is told as a residual current."""
+    for late_ms in range(30):
+        bench = GpioBench()
+        is_over = late_release(bench, 0.2 + late_ms / 1000)
+        bench.backend.attach(bench.events.append)
+        look_at = tick_at = bench.now
+        for _ in range(1100):
+            bench.now += 0.001
+            is_over()
+            if bench.now >= look_at:
+                look_at = bench.now + 0.045
+                bench.backend.sample()
+            if bench.now >= tick_at:
+                tick_at = bench.now + 0.02
+                bench.backend.tick()
+        assert bench.backend._open_parts.check.failure == ""
+        assert FaultDetected(GROUND_FAULT) not in bench.events
+
+
+def late_release(bench: GpioBench, after_s: float) -> Callable[[], None]:
+    """Let the RCD take a while to release."""
+    electronics, act = bench.electronics, bench.electronics.on_line
+    ends_at: list[float] = []
+
+    def on_line(name: str, is_active: bool) -> None:
+        if name == "RCD test" and not is_active and electronics.inputs.get("RCD trip"):
+            ends_at.append(bench.now + after_s)
+        else:
+            act(name, is_active)
+
+    def pass_on() -> None:
+        if ends_at and bench.now >= ends_at[0]:
+            ends_at.clear()
+            electronics.inputs["RCD trip"] = False
+
+    electronics.on_line = on_line  # type: ignore[method-assign]
+    return pass_on
+
+
+# What cannot be driven
+
+
+def test_a_coil_that_stays_on_ends_a_heartbeat_that_is_always_there() -> None:
+    board = hat()
+    assert board.heartbeat is not None
+    bench = Hat(replace(board, heartbeat=replace(board.heartbeat, is_always=True)))
+    bench.attach()
+    bench.charge()
+    coil = bench.backend._open_parts.gate._coils[0]
+    coil.close = lambda: None  # type: ignore[method-assign]
+    bench.electronics.failing.add("contactor 1")
+    bench.no_demand()
+    assert bench.electronics.coils["contactor 1"]
+    assert bench.count_edges(0.1) == 0
+    assert not bench.is_powered()
+
+
+def test_what_cannot_be_opened_is_logged_once(bench: Hat, caplog: pytest.LogCaptureFixture) -> None:
+    bench.charge()
+    caplog.clear()
+    bench.electronics.failing |= {"contactor 1", "heartbeat"}
+    bench.wait(2)
+    told = [record.getMessage() for record in caplog.records if "contactor line" in record.message]
+    assert len(told) == 1
+
+
+async def test_a_mistake_that_lasts_is_logged_once(
+    bench: Hat, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise ValueError("a mistake")
+
+    monkeypatch.setattr(bench.backend, "tick", fail)
+    bench.backend._loop = asyncio.get_running_loop()
+    for _ in range(5):
+        if bench.backend._timer is not None:
+            bench.backend._timer.cancel()
+        bench.backend._on_timer()
+    await bench.backend.stop()
+    assert [record.levelno for record in caplog.records if record.exc_info] == [logging.ERROR]
