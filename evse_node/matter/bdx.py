@@ -91,10 +91,11 @@ class BdxSender:
             raise SessionError("another transfer is on its way")
         transfer = _Transfer(data, on_begun, self._forget)
         exchange = self._exchanges.open(session, transfer)
-        self._transfer = transfer
         init = _INIT.pack(_SENDER_DRIVE, 0, BLOCK_SIZE, len(designator)) + designator
         exchange.send(PROTOCOL_ID, Opcode.SEND_INIT, init, now=now)
         exchange.expect_response(BEGIN_TIMEOUT_S, now)
+        # Only now: nothing more is heard of an exchange that could not send.
+        self._transfer = transfer
 
     def _forget(self, transfer: _Transfer) -> None:
         # An exchange may end long after its transfer has, when the next one is on its way.

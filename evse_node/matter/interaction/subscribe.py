@@ -105,7 +105,12 @@ class Subscriptions:
         except (DecodeError, StatusError):
             self._forget_replaced()
             raise
-        PrimingTransaction(self, subscription, stream).send_next(exchange, now)
+        try:
+            PrimingTransaction(self, subscription, stream).send_next(exchange, now)
+        except SessionError:
+            # Nothing more will be heard of the exchange.
+            self.end(subscription)
+            raise
 
     def _establish(
         self, session: SecureSession, request: SubscribeRequest, now: float

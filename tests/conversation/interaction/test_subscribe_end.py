@@ -89,6 +89,16 @@ class TestEnding:
         assert len(host.sessions) == 0
         assert len(host.exchanges) == 0
 
+    def test_session_without_counters_for_the_first_report(
+        self, host: InteractionHost, controller: Client
+    ) -> None:
+        conversation = controller.open()
+        controller.host_session._next_counter = 1 << 32
+        conversation.send(Opcode.SUBSCRIBE_REQUEST, subscribe_request(LEVEL_PATH, keep=True))
+        host.network.run(1)
+        assert len(host.model.subscriptions) == 0
+        assert len(host.exchanges) == 0
+
     def test_new_subscription_replaces_those_of_the_peer(
         self, host: InteractionHost, controller: Client, client: InteractionClient
     ) -> None:

@@ -123,6 +123,13 @@ def test_a_session_that_ends(pair: Pair) -> None:
     assert not pair.sender.is_busy
 
 
+def test_a_session_without_counters_does_not_keep_others_waiting(pair: Pair) -> None:
+    pair.session._next_counter = 1 << 32
+    with pytest.raises(SessionError):
+        pair.send()
+    assert not pair.sender.is_busy
+
+
 def test_a_session_that_is_closing_takes_no_file(pair: Pair) -> None:
     pair.session.is_closing = True
     with pytest.raises(SessionError):
