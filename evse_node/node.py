@@ -122,7 +122,8 @@ class EvseNode:
         """Open the contactor, take leave of the network, and close. May be repeated."""
         async with self._life:
             await self._close()
-        if self._beginning_anew is not None:
+        # One that is done may be of a loop that is closed.
+        if self._beginning_anew is not None and not self._beginning_anew.done():
             await asyncio.wait((self._beginning_anew,))
 
     async def wait_failed(self) -> NoReturn:

@@ -27,6 +27,7 @@ from evse_node.state_machine.state import ContactorState
 from evse_node.storage import SqliteStore
 from tests.conversation.test_commissioning import CREDENTIALS
 from tests.conversation.test_real_nodes import UdpCommissioner, config, where
+from tests.fake_fabric import add_fabric
 from tests.interaction_client import Write
 from tests.loopback_node import until
 from tests.udp_network import UdpNetwork
@@ -260,3 +261,22 @@ async def test_a_stop_while_the_node_begins_anew(tmp_path: Path, owner: Owner) -
     await until(lambda: not node.is_running or is_new(node))
     await node.stop()
     assert not node.is_running
+
+
+def test_a_node_that_began_anew_may_run_in_another_loop(tmp_path: Path) -> None:
+    node = EvseNode(config(tmp_path))
+
+    async def lose_the_fabric() -> None:
+        async with node:
+            stack = node.stack
+            index = add_fabric(stack.fabrics).index
+            stack.administration.remove_fabric(index, time.monotonic())
+            node.wake()
+            await until(lambda: is_new(node) and node.stack is not stack)
+
+    async def run_again() -> None:
+        async with node:
+            assert is_new(node)
+
+    asyncio.run(lose_the_fabric())
+    asyncio.run(run_again())
