@@ -112,7 +112,7 @@ class GpioBackend(BoardOrders):
         sys.setswitchinterval(min(sys.getswitchinterval(), _SWITCH_INTERVAL_S))
         self._ready = asyncio.Event()
         self.attach(post)
-        self._loop = loop = asyncio.get_running_loop()
+        self._loop = asyncio.get_running_loop()
         parts = self._open_parts
         self._halt = threading.Event()
         self._run_thread("pilot", self._run_sampler)
@@ -125,8 +125,7 @@ class GpioBackend(BoardOrders):
         if parts.thermometer is not None:
             poll = self.poll_temperature
             self._run_thread("temperature", lambda: self._run_poller(poll, TEMPERATURE_POLL_S))
-        for fd in parts.inputs.filenos():
-            loop.add_reader(fd, self.on_edges)
+        self._listen(parts)
         self._on_timer()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._ready.wait(), _START_LIMIT_S)
@@ -144,8 +143,7 @@ class GpioBackend(BoardOrders):
         if parts is None:
             return
         if loop is not None:
-            for fd in parts.inputs.filenos():
-                loop.remove_reader(fd)
+            _ignore(loop, parts)
         parts.make_safe()
         for thread in self._threads:
             thread.join(1.0)
@@ -174,6 +172,7 @@ class GpioBackend(BoardOrders):
         self._pilot_right_since = None
         self._is_demand_tested = False
         self._resets_until = None
+        self._are_edges_lost = False
         self.causes = why.Causes(self._tell)
         self._update_feedback()
 
@@ -281,6 +280,8 @@ class GpioBackend(BoardOrders):
         if parts.heartbeat is not None and parts.heartbeat.failure:
             parts.gate.try_open()
             self.causes.set(why.HEARTBEAT_FAILED, True)
+        if self._are_edges_lost:
+            self.on_edges()
         self._tick_reset(parts, now)
         self._tick_check(parts, now)
         self._update_feedback()
@@ -367,6 +368,11 @@ class GpioBackend(BoardOrders):
             self.causes.set(why.PILOT_LOW, False)
             self.reset()
 
+    def _listen(self, parts: Parts) -> None:
+        if self._loop is not None:
+            for fd in parts.inputs.filenos():
+                self._loop.add_reader(fd, self.on_edges)
+
     def on_edges(self) -> None:
         """Take in what the input lines tell."""
         parts = self._parts
@@ -375,8 +381,15 @@ class GpioBackend(BoardOrders):
         try:
             edges = list(parts.inputs.read_edges())
         except Exception as error:
+            # It would be called again at once: until they can be read, the tick tries that.
+            if self._loop is not None and not self._are_edges_lost:
+                _ignore(self._loop, parts)
+            self._are_edges_lost = True
             self._on_inputs_lost(parts, error)
             return
+        if self._are_edges_lost:
+            self._are_edges_lost = False
+            self._listen(parts)
         for edge in edges:
             if edge.is_active and edge.name in why.LATCHED:
                 parts.gate.try_open()
@@ -392,6 +405,11 @@ class GpioBackend(BoardOrders):
                 else:
                     self.reset()
         self._update_feedback()
+
+
+def _ignore(loop: asyncio.AbstractEventLoop, parts: Parts) -> None:
+    for fd in parts.inputs.filenos():
+        loop.remove_reader(fd)
 
 
 def _go_before_others(priority: int) -> None:

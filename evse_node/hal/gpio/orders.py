@@ -45,6 +45,7 @@ class BoardOrders:
         self.causes = why.Causes(self._tell)
         self._resets_until: float | None = None
         self._is_demand_tested = False
+        self._are_edges_lost = False
 
     def _on_inputs_lost(self, parts: Parts, error: Exception) -> None:
         if why.INPUTS_LOST not in self.causes.all:
@@ -61,7 +62,7 @@ class BoardOrders:
         except Exception as error:
             self._on_inputs_lost(parts, error)
             return
-        self.causes.set(why.INPUTS_LOST, False)
+        self.causes.set(why.INPUTS_LOST, self._are_edges_lost)
         if is_closed is not self._told_closed:
             self._told_closed = is_closed
             self._tell(ContactorFeedback(is_closed))
