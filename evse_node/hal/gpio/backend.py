@@ -315,7 +315,13 @@ class GpioBackend(BoardOrders):
             failure = check.tick(now)
             if failure is not None:
                 self._end_check(parts, failure)
-        elif self._ready is not None and (self._told_pilot is not None or check.failure):
+            return
+        # Told earlier, the machine might close onto a pilot that is not known yet.
+        is_known = parts.sampler.pilot is not None
+        if parts.is_diagnosing and (is_known or check.failure or self.causes.all):
+            parts.is_diagnosing = False
+            self._tell(SelfTestCompleted())
+        if self._ready is not None and (self._told_pilot is not None or check.failure):
             self._ready.set()
 
     def _end_check(self, parts: Parts, failure: str) -> None:
@@ -332,9 +338,6 @@ class GpioBackend(BoardOrders):
             self.causes.set(cause, cause in parts.sampler.troubles)
         if not failure:
             self.causes.settle()
-        if parts.is_diagnosing:
-            parts.is_diagnosing = False
-            self._tell(SelfTestCompleted())
 
     def _on_finding(self, finding: Finding) -> None:
         parts = self._parts

@@ -11,7 +11,7 @@ import pytest
 
 from evse_node.errors import HalError
 from evse_node.hal.gpio import doctor
-from evse_node.hal.interface import FaultDetected, FaultGone, PilotReported
+from evse_node.hal.interface import FaultDetected, FaultGone, PilotReported, SelfTestCompleted
 from evse_node.state_machine.control_pilot import PilotState
 from evse_node.state_machine.faults import FaultState
 from evse_node.units import Milliamps
@@ -118,7 +118,30 @@ def test_a_self_test_in_the_midst_of_it_leaves_a_vehicle_its_pilot(bench: Hat) -
     for _ in range(100):
         bench.wait(0.01)
         assert bench.electronics.duty_permille == duty_permille
-    assert bench.events[-1] == PilotReported(PilotState.C)
+    assert bench.events[-2:] == [PilotReported(PilotState.C), SelfTestCompleted()]
+
+
+def test_after_a_self_test_a_vehicle_can_be_charged_at_once(bench: Hat) -> None:
+    bench.plug_in()
+    bench.demand()
+    bench.events.clear()
+    bench.backend.start_self_test()
+    while SelfTestCompleted() not in bench.events:
+        bench.wait(0.004)
+    bench.backend.control_pilot.offer(OFFER)
+    bench.backend.contactor.close()
+    assert bench.is_powered()
+
+
+@pytest.mark.parametrize("part", ["adc", "RCD"])
+def test_one_that_fails_ends_without_a_pilot(bench: Hat, part: str) -> None:
+    bench.electronics.failing.add(part)
+    bench.electronics.is_rcd_deaf = part == "RCD"
+    bench.events.clear()
+    bench.backend.start_self_test()
+    bench.wait(6)
+    assert bench.events.count(SelfTestCompleted()) == 1
+    assert FaultDetected(FaultState.OTHER) in bench.events
 
 
 def test_a_test_is_over_when_the_sampler_has_seen_that() -> None:
