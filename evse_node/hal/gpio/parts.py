@@ -222,9 +222,15 @@ class Parts:
         return self.inputs.is_active(LOCK_FEEDBACK)
 
     def begin_check(self, *, steps_on_pilot: bool) -> None:
-        """Begin a self-test, in place of one that is not over; ticking it is the backend's."""
+        """Begin a self-test, in place of one that is not over; ticking it is the backend's.
+
+        Raises HalError, and leaves that one at work, when its lines cannot be driven.
+        """
         if self.check.failure is None:
-            self.check.end()
+            try:
+                self.check.end()
+            except OSError as error:
+                raise HalError(f"the RCD's lines cannot be driven: {error}") from error
         self.check = self._new_check(steps_on_pilot=steps_on_pilot)
 
     def _new_check(self, *, steps_on_pilot: bool) -> SelfCheck:

@@ -144,6 +144,16 @@ def test_one_that_fails_ends_without_a_pilot(bench: Hat, part: str) -> None:
     assert FaultDetected(FaultState.OTHER) in bench.events
 
 
+def test_one_that_cannot_be_ended_for_another_goes_on_and_fails(bench: Hat) -> None:
+    demand_in_test(bench)
+    bench.electronics.failing.add("RCD reset")
+    with pytest.raises(HalError, match="RCD's lines"):
+        bench.backend.start_self_test()
+    bench.wait(4)
+    assert bench.backend._open_parts.check.failure
+    assert FaultDetected(FaultState.OTHER) in bench.events
+
+
 def test_a_test_is_over_when_the_sampler_has_seen_that() -> None:
     """However slow it is: what it has not seen go is told as a residual current."""
     for late_ms in range(30):
