@@ -18,6 +18,7 @@ deadline there; without, ask `next_deadline` and call `on_timer`.
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
@@ -85,6 +86,8 @@ from evse_node.state_machine.targets import (
 )
 from evse_node.units import Milliwatts
 
+_LOGGER: Final = logging.getLogger(__name__)
+
 _COMMANDS: Final = (EnableCharging, EnableDischarging, Disable)
 
 
@@ -118,6 +121,7 @@ class Charger:
         self._saved_claims: list[LimitClaimed] = []
         self._alarm = Alarm(timers, self.on_timer)
         self._is_busy = False
+        self._mistake = ""
         self._is_test_mode = self._is_told_test_mode = False
         self._retold: set[FaultState] | None = None
         self._memory = ChargerMemory(store, utc_ms, now)
@@ -347,11 +351,11 @@ class Charger:
             self._steps.add(given)
             return None
         self._is_busy = True
-        self._take_in(given, now)
         notices: list[Notice] = []
         refusal: str | None = None
+        before, plan = self._steps.state, self._schedule.next_charge
         try:
-            before, plan = self._steps.state, self._schedule.next_charge
+            self._take_in(given, now)
             for event, effects in self._steps.work_off(self._look_at_clock, now):
                 for effect in effects:
                     if isinstance(effect, AnyNotice):
@@ -377,21 +381,40 @@ class Charger:
     def _take_in(self, given: Sequence[Event], now: float) -> None:
         """Queue what happened, between the meter's totals and what the watch has to say."""
         state, watch = self._steps.state, self._watch
-        if self._is_test_mode:
-            self._steps.add((*watch.look_quietly(state), *given))
-        else:
-            is_command = len(given) == 1 and isinstance(given[0], _COMMANDS)
-            is_known = is_command and watch.has_just_looked(state, now)
-            first, last = ((), ()) if is_known else watch.look(state, now)
-            self._planner.observe(state, watch.values, now)
-            self._steps.add((*first, *given, *last))
+        first: Sequence[Event] = ()
+        last: Sequence[Event] = ()
+        try:
+            if self._is_test_mode:
+                first = watch.look_quietly(state)
+            else:
+                is_command = len(given) == 1 and isinstance(given[0], _COMMANDS)
+                if not (is_command and watch.has_just_looked(state, now)):
+                    first, last = watch.look(state, now)
+                self._planner.observe(state, watch.values, now)
+        except Exception as error:
+            last = self._on_mistake(error)
+        self._steps.add((*first, *given, *last))
 
     def _look_at_clock(self, now: float) -> Event | None:
         """Return what clock, targets and sun bring about."""
         state = self._steps.state
         if self._is_free_of_plans(state):
             return None
-        return self._planner.look(state, now, has_sun=not self._is_test_mode)
+        try:
+            return self._planner.look(state, now, has_sun=not self._is_test_mode)
+        except Exception as error:
+            return next(iter(self._on_mistake(error)), None)
+
+    def _on_mistake(self, error: Exception) -> Sequence[Event]:
+        """Cut power over what cannot be: a reading that is none, or a mistake in planning.
+
+        What happened is still taken in. A mistake that lasts is logged once.
+        """
+        if repr(error) != self._mistake:
+            self._mistake = repr(error)
+            _LOGGER.exception("what is read or planned cannot be")
+        is_told = FaultState.OTHER in self._steps.state.faults
+        return () if is_told else (FaultRaised(FaultState.OTHER),)
 
     def _is_free_of_plans(self, state: EvseState) -> bool:
         """Tell whether nothing is planned, nor left of a plan: the clock does not matter."""

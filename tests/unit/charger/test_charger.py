@@ -26,6 +26,7 @@ from evse_node.state_machine.faults import FaultState
 from evse_node.state_machine.limits import LimitSource
 from evse_node.state_machine.names import State, SupplyState
 from evse_node.state_machine.state import ContactorState, Permission
+from evse_node.state_machine.targets import ChargingTargetSchedule
 from evse_node.units import EpochSeconds, Milliamps
 from tests.charger_host import ENABLE, START_UTC_S, ChargerHost, charge
 
@@ -228,6 +229,37 @@ class TestHardwareTrouble:
         host.notices.clear()
         host.charger.on_timer(host.now)
         assert host.notices == []
+
+    @pytest.mark.parametrize("mistake", ["a current that is none", "planning", "learning"])
+    def test_a_mistake_opens_and_loses_nothing_that_happens(
+        self,
+        host: ChargerHost,
+        mistake: str,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        charge(host)
+        board, planner = host.backend.board, host.charger._planner
+        assert board.is_closed
+
+        def fail(*given: object, **options: object) -> None:
+            raise ZeroDivisionError
+
+        if mistake == "planning":
+            host.charger.set_targets([ChargingTargetSchedule(0x7F, ())], host.now)
+            monkeypatch.setattr(planner, "look", fail)
+        elif mistake == "learning":
+            monkeypatch.setattr(planner, "observe", fail)
+        else:
+            values = replace(board.read(), currents_ma=(None,))
+            monkeypatch.setattr(board, "read", lambda: values)
+        host.run(5)
+        assert host.charger.snapshot().faults == (FaultState.OTHER,)
+        assert not board.is_closed
+        host.backend.unplug()
+        host.run(5)
+        assert host.charger.snapshot().pilot is PilotState.A
+        assert caplog.text.count("what is read or planned cannot be") == 1
 
     @pytest.mark.parametrize("is_play", [False, True])
     def test_a_fault_that_the_machine_finds_is_logged_unless_it_is_play(
