@@ -392,7 +392,7 @@ class Charger:
                     first, last = watch.look(state, now)
                 self._planner.observe(state, watch.values, now)
         except Exception as error:
-            last = self._on_mistake(error)
+            last = (*last, *self._on_mistake(error))
         self._steps.add((*first, *given, *last))
 
     def _look_at_clock(self, now: float) -> Event | None:

@@ -261,6 +261,22 @@ class TestHardwareTrouble:
         assert host.charger.snapshot().pilot is PilotState.A
         assert caplog.text.count("what is read or planned cannot be") == 1
 
+    def test_nor_what_the_hardware_bears(
+        self, host: ChargerHost, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A limit is told once: lost with the mistake, it would be lost for good."""
+        charge(host)
+
+        def fail(*given: object, **options: object) -> None:
+            raise ZeroDivisionError
+
+        monkeypatch.setattr(host.charger._planner, "observe", fail)
+        host.backend.derate(Milliamps(10_000))
+        host.run(1)
+        assert host.charger.snapshot().faults == (FaultState.OTHER,)
+        limits = host.charger.state.charge_limits
+        assert limits.claim(LimitSource.TEMPERATURE) == 10_000
+
     @pytest.mark.parametrize("is_play", [False, True])
     def test_a_fault_that_the_machine_finds_is_logged_unless_it_is_play(
         self, host: ChargerHost, caplog: pytest.LogCaptureFixture, is_play: bool

@@ -272,29 +272,30 @@ async def test_stopping_the_node_switches_off(site: Site) -> None:
     assert not site.controller.is_closed
 
 
+async def residual_current_in(site: Site) -> SimpleEvse:
+    await site.charge()
+    controller = site.controller
+    assert isinstance(controller, SimpleEvse)
+    controller.failures = 0x20
+    controller.refresh()
+    await site.run(2)
+    assert site.faults == (FaultState.GROUND_FAULT,)
+    return controller
+
+
 async def test_residual_current() -> None:
     async with made("simpleevse") as site:
-        await site.charge()
-        assert isinstance(site.controller, SimpleEvse)
-        site.controller.failures = 0x20
-        site.controller.refresh()
-        await site.run(2)
-        assert site.faults == (FaultState.GROUND_FAULT,)
-        assert not site.controller.is_closed
+        controller = await residual_current_in(site)
+        assert not controller.is_closed
 
 
 async def test_a_fault_that_went_while_the_node_was_away_is_gone() -> None:
     async with made("simpleevse") as site:
-        await site.charge()
-        assert isinstance(site.controller, SimpleEvse)
-        site.controller.failures = 0x20
-        site.controller.refresh()
-        await site.run(2)
-        assert site.faults == (FaultState.GROUND_FAULT,)
+        controller = await residual_current_in(site)
         await site.backend.stop()
         site.thread.run(site.peer.close())
-        site.controller.failures = 0
-        site.controller.refresh()
+        controller.failures = 0
+        controller.refresh()
         await site.open()
         await site.run(2)
         assert site.faults == ()

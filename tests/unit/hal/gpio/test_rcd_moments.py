@@ -30,6 +30,15 @@ def bench() -> Hat:
     return made
 
 
+def trip_and_reset(bench: Hat) -> None:
+    """The RCD has tripped while charging, and the pulse that resets it has begun."""
+    bench.charge()
+    bench.electronics.inputs["RCD trip"] = True
+    bench.wait(0.1)
+    bench.backend.reset()
+    bench.wait(0.05)
+
+
 def demand_in_test(bench: Hat) -> None:
     """A vehicle wants to be charged, and the RCD is being tested."""
     bench.plug_in()
@@ -44,11 +53,7 @@ def demand_in_test(bench: Hat) -> None:
 
 def test_a_fault_is_not_acknowledged_while_the_pulse_lasts(bench: Hat) -> None:
     """Or the machine would close onto a latch that is held released."""
-    bench.charge()
-    bench.electronics.inputs["RCD trip"] = True
-    bench.wait(0.1)
-    bench.backend.reset()
-    bench.wait(0.05)
+    trip_and_reset(bench)
     assert bench.electronics.lines["RCD reset"]
     assert not bench.electronics.inputs["RCD trip"]
     bench.backend.reset()
@@ -61,11 +66,7 @@ def test_a_fault_is_not_acknowledged_while_the_pulse_lasts(bench: Hat) -> None:
 
 
 def test_nor_while_the_reset_input_cannot_be_let_go_of(bench: Hat) -> None:
-    bench.charge()
-    bench.electronics.inputs["RCD trip"] = True
-    bench.wait(0.1)
-    bench.backend.reset()
-    bench.wait(0.05)
+    trip_and_reset(bench)
     bench.electronics.failing.add("RCD reset")
     bench.wait(3)
     assert bench.electronics.lines["RCD reset"]
