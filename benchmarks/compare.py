@@ -22,7 +22,7 @@ from pathlib import Path
 
 import evse_node
 from benchmarks.measuring import cpu_ms, resident_mb, start_to_answer
-from evse_node.matter.attestation import make_development_attestation
+from evse_node.matter.certificates.attestation import make_development_attestation
 from tests.interop import environment
 from tests.interop.conftest import Controller
 from tests.interop.hosts import TwoHosts, why_not

@@ -16,9 +16,9 @@ import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.fuzz_charger import charger_fuzzer
-from tests.fuzzing import Fuzzer
-from tests.hostile_network import Handshakes
+from tests.support.fuzz.fuzz_charger import charger_fuzzer
+from tests.support.fuzz.fuzzing import Fuzzer
+from tests.support.matter.hostile_network import Handshakes
 
 # Memory is compared from here on: by then every table has been full once.
 _WARM_UP = 0.2

@@ -24,7 +24,7 @@ from evse_node.hal.gpio.watchdog import ServiceManager
 from evse_node.hal.interface import HalEvent, PilotReported
 from evse_node.state_machine.control_pilot import PilotState
 from evse_node.units import Milliamps
-from tests.gpio_electronics import SimulatedElectronics, SimulatedOutput
+from tests.support.hal.gpio_electronics import SimulatedElectronics, SimulatedOutput
 
 _TURN_S: Final = 0.01
 

@@ -1,6 +1,6 @@
 """`python -m evse_node` is `evse-node`."""
 
-from evse_node.cli import main
+from evse_node.cli.main import main
 
 if __name__ == "__main__":
     main()

@@ -13,8 +13,8 @@ import argparse
 import math
 
 from evse_node.charger import Charger, ChargerSettings
-from evse_node.charger.watch import WatchSettings
-from evse_node.hal.simulated import SimulatedBackend
+from evse_node.charger.hardware_monitor import WatchSettings
+from evse_node.hal.simulated.backend import SimulatedBackend
 from evse_node.matter.store import MemoryStore
 from evse_node.state_machine.events import EnableCharging
 from evse_node.units import Milliamps, Milliwatts

@@ -14,9 +14,9 @@ import argparse
 from datetime import UTC, datetime, timedelta
 
 from evse_node.charger import Charger, ChargerSettings
-from evse_node.charger.watch import WatchSettings
-from evse_node.hal.electric_car import ElectricCar, Habits
-from evse_node.hal.simulated import SimulatedBackend
+from evse_node.charger.hardware_monitor import WatchSettings
+from evse_node.hal.simulated.backend import SimulatedBackend
+from evse_node.hal.simulated.electric_vehicle import ElectricCar, Habits
 from evse_node.matter.store import MemoryStore
 from evse_node.state_machine.events import EnableCharging
 from evse_node.state_machine.targets import ChargingTarget, ChargingTargetSchedule

@@ -24,19 +24,23 @@ from evse_node.bridge.energy_plant import ChargerPlant
 from evse_node.bridge.energy_structs import EnergyStructs
 from evse_node.bridge.energy_test_events import EnergyTestEvents
 from evse_node.charger import Charger, Snapshot
-from evse_node.cluster.definition import ClusterDefinition
-from evse_node.cluster.device_energy_management import DeviceEnergyManagement, Struct
-from evse_node.cluster.device_energy_management_mode import (
+from evse_node.cluster.definitions.definition import ClusterDefinition
+from evse_node.cluster.server import ClusterServer, Value
+from evse_node.cluster.servers.energy.device_energy_management import DeviceEnergyManagement, Struct
+from evse_node.cluster.servers.energy.device_energy_management_mode import (
     GRID_OPTIMIZATION,
     LOCAL_OPTIMIZATION,
     DeviceEnergyManagementMode,
 )
-from evse_node.cluster.energy_evse_mode import SOLAR_CHARGING, TIME_OF_USE, EnergyEvseMode
-from evse_node.cluster.mode_base import Mode
-from evse_node.cluster.server import ClusterServer, Value
+from evse_node.cluster.servers.energy.energy_evse_mode import (
+    SOLAR_CHARGING,
+    TIME_OF_USE,
+    EnergyEvseMode,
+)
+from evse_node.cluster.servers.shared.mode_base import Mode
 from evse_node.energy_management.appliance import Appliance
-from evse_node.energy_management.names import AdjustmentCause
-from evse_node.energy_management.notices import (
+from evse_node.energy_management.enums import AdjustmentCause
+from evse_node.energy_management.events import (
     Notice,
     Paused,
     PowerAdjustEnded,

@@ -31,9 +31,9 @@ from evse_node.energy_management.state import NO_ORDERS, Orders
 from evse_node.hal.interface import Ratings
 from evse_node.records import replace
 from evse_node.state_machine.control_pilot import MINIMUM_OFFER_MA
+from evse_node.state_machine.enums import State, SupplyState
 from evse_node.state_machine.events import Direction, DischargeAsked, LimitClaimed
 from evse_node.state_machine.limits import LimitSource
-from evse_node.state_machine.names import State, SupplyState
 from evse_node.state_machine.session import MeterReading, Session
 from evse_node.units import EpochSeconds, Milliamps, MilliwattHours, Milliwatts, power_mw
 

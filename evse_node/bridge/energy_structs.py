@@ -11,15 +11,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from evse_node.cluster.definition import ClusterDefinition, Value
-from evse_node.energy_management.forecast import Forecast, Slot
-from evse_node.energy_management.names import (
+from evse_node.cluster.definitions.definition import ClusterDefinition, Value
+from evse_node.energy_management.enums import (
     AdjustmentCause,
     EndCause,
     EsaState,
     PowerAdjustReason,
     UpdateReason,
 )
+from evse_node.energy_management.forecast import Forecast, Slot
 from evse_node.energy_management.requests import PowerOption
 
 _OPT_OUTS: Final = {

@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from evse_node.energy_management.appliance import Appliance
+from evse_node.energy_management.enums import AdjustmentCause
 from evse_node.energy_management.forecast import Forecast, PowerRange, Slot, SlotLimits
-from evse_node.energy_management.names import AdjustmentCause
 from evse_node.energy_management.requests import (
     OptOutChanged,
     PowerOption,

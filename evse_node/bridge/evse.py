@@ -20,15 +20,15 @@ from operator import ne
 from typing import Final, TypeVar, cast
 
 from evse_node.charger import Charger, Snapshot
-from evse_node.cluster.definition import ClusterDefinition, EnumDefinition
-from evse_node.cluster.energy_evse import EnergyEvse, SessionValues
-from evse_node.cluster.energy_evse_mode import (
+from evse_node.cluster.definitions.definition import ClusterDefinition, EnumDefinition
+from evse_node.cluster.server import ClusterServer, Value
+from evse_node.cluster.servers.energy.energy_evse import EnergyEvse, SessionValues
+from evse_node.cluster.servers.energy.energy_evse_mode import (
     SOLAR_CHARGING,
     TIME_OF_USE,
     EnergyEvseMode,
 )
-from evse_node.cluster.mode_base import Mode
-from evse_node.cluster.server import ClusterServer, Value
+from evse_node.cluster.servers.shared.mode_base import Mode
 from evse_node.errors import StatusError
 from evse_node.matter.interaction.status import Status
 from evse_node.matter.timers import Timer, Timers
@@ -42,6 +42,7 @@ from evse_node.state_machine.effects import (
     RfidRead,
     SessionChanged,
 )
+from evse_node.state_machine.enums import State, SupplyState
 from evse_node.state_machine.events import (
     Direction,
     Disable,
@@ -53,7 +54,6 @@ from evse_node.state_machine.events import (
 )
 from evse_node.state_machine.faults import FaultState
 from evse_node.state_machine.limits import LimitSource
-from evse_node.state_machine.names import State, SupplyState
 from evse_node.state_machine.state import EvseSettings, EvseState, Permission
 from evse_node.state_machine.targets import (
     ChargingTarget,

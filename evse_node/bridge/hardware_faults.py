@@ -13,7 +13,10 @@ from collections.abc import Mapping
 from typing import Final
 
 from evse_node.charger import Charger, Snapshot
-from evse_node.cluster.general_diagnostics import GeneralDiagnosticsServer, HardwareFault
+from evse_node.cluster.servers.root.general_diagnostics import (
+    GeneralDiagnosticsServer,
+    HardwareFault,
+)
 from evse_node.state_machine.effects import Notice
 from evse_node.state_machine.faults import FaultState
 

@@ -21,22 +21,27 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from evse_node.charger import Charger, Snapshot
-from evse_node.cluster.definition import ClusterDefinition
-from evse_node.cluster.electrical_energy_measurement import (
+from evse_node.cluster.definitions.definition import ClusterDefinition
+from evse_node.cluster.server import ClusterServer
+from evse_node.cluster.servers.energy.electrical_energy_measurement import (
     ElectricalEnergyMeasurement,
     EnergyReading,
 )
-from evse_node.cluster.electrical_power_measurement import (
+from evse_node.cluster.servers.energy.electrical_power_measurement import (
     ElectricalPowerMeasurement,
     PowerReading,
     ac_accuracies,
 )
-from evse_node.cluster.fake_load import FakeLoad
-from evse_node.cluster.identify import EffectObserver, Identify, IdentifyObserver, IdentifyType
-from evse_node.cluster.power_source import Mains, PowerSource, WiredFault
-from evse_node.cluster.power_topology import PowerTopology
-from evse_node.cluster.server import ClusterServer
-from evse_node.cluster.temperature_measurement import TemperatureMeasurement
+from evse_node.cluster.servers.energy.fake_load import FakeLoad
+from evse_node.cluster.servers.energy.power_source import Mains, PowerSource, WiredFault
+from evse_node.cluster.servers.energy.power_topology import PowerTopology
+from evse_node.cluster.servers.energy.temperature_measurement import TemperatureMeasurement
+from evse_node.cluster.servers.shared.identify import (
+    EffectObserver,
+    Identify,
+    IdentifyObserver,
+    IdentifyType,
+)
 from evse_node.hal.interface import EvseBackend, MeterValues, TemperatureSensor
 from evse_node.matter.timers import Timer, Timers
 from evse_node.state_machine.effects import Notice

@@ -23,24 +23,24 @@ import random
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from evse_node.charger.alarm import Alarm
+from evse_node.charger.charge_planner import Planner
+from evse_node.charger.deadline import Alarm
 from evse_node.charger.hardware import (
     HardwareView,
     RealHardware,
     StandInHardware,
     to_machine,
 )
-from evse_node.charger.intake import Intake
-from evse_node.charger.memory import ChargerMemory
-from evse_node.charger.planner import Planner
+from evse_node.charger.hardware_monitor import Watch, first_reading
+from evse_node.charger.machine_driver import Steps
+from evse_node.charger.persistence import ChargerMemory
 from evse_node.charger.snapshot import (
     ChargerSettings,
     Observer,
     Snapshot,
     is_other_than_by_meter,
 )
-from evse_node.charger.steps import Steps
-from evse_node.charger.watch import Watch, first_reading
+from evse_node.charger.vehicle_draw import Intake
 from evse_node.hal.interface import (
     CurrentDerated,
     EvseBackend,

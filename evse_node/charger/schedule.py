@@ -10,7 +10,7 @@ from datetime import datetime, timedelta, tzinfo
 from typing import Final, TypeAlias
 
 from evse_node.records import dataclass, replace
-from evse_node.state_machine.names import State, SupplyState
+from evse_node.state_machine.enums import State, SupplyState
 from evse_node.state_machine.state import EvseState, Vehicle
 from evse_node.state_machine.targets import (
     LEEWAY_S,

@@ -12,14 +12,14 @@ from datetime import tzinfo
 from operator import attrgetter
 from typing import Final, TypeAlias
 
-from evse_node.charger.solar import SolarSettings
-from evse_node.charger.watch import WatchSettings
+from evse_node.charger.hardware_monitor import WatchSettings
+from evse_node.charger.solar_controller import SolarSettings
 from evse_node.records import dataclass
 from evse_node.state_machine.control_pilot import PilotOutput, PilotState
 from evse_node.state_machine.effects import Notice
+from evse_node.state_machine.enums import State, SupplyState
 from evse_node.state_machine.faults import FaultState
 from evse_node.state_machine.limits import Limit, LimitSource
-from evse_node.state_machine.names import State, SupplyState
 from evse_node.state_machine.session import MeterReading, Session
 from evse_node.state_machine.state import (
     ContactorState,

@@ -12,8 +12,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import field
 from typing import TypeVar, overload
 
-from evse_node.cluster.definition import ClusterDefinition, CommandDefinition, snake_case
-from evse_node.cluster.zap import load_definitions
+from evse_node.cluster.definitions.definition import (
+    ClusterDefinition,
+    CommandDefinition,
+    snake_case,
+)
+from evse_node.cluster.definitions.zap import load_definitions
 from evse_node.errors import ConfigError
 from evse_node.records import dataclass
 

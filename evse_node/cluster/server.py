@@ -34,13 +34,13 @@ from evse_node.cluster.binding import (
     serves,
     writer,
 )
-from evse_node.cluster.codec import (
+from evse_node.cluster.codec.codec import (
     FABRIC_INDEX,
     FieldsCodec,
     command_codec,
     event_codec,
 )
-from evse_node.cluster.definition import (
+from evse_node.cluster.definitions.definition import (
     ClusterDefinition,
     EventDefinition,
     Selection,

@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 
-from evse_node.cluster.codec import FABRIC_INDEX, attribute_codec
-from evse_node.cluster.definition import (
+from evse_node.cluster.codec.codec import FABRIC_INDEX, attribute_codec
+from evse_node.cluster.codec.values import structs
+from evse_node.cluster.definitions.definition import (
     FABRIC_INDEX_FIELD,
     AttributeDefinition,
     Kind,
     Value,
 )
-from evse_node.cluster.values import structs
 from evse_node.errors import DecodeError, StatusError
 from evse_node.matter.data_model import AttributeEntry, AttributePath, InteractionContext
 from evse_node.matter.interaction.encoding import attribute_path_ib

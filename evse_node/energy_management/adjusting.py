@@ -9,15 +9,15 @@ Spec: Matter Application Clusters 1.3 "PowerAdjustRequest Command", "PauseReques
 from __future__ import annotations
 
 from evse_node.energy_management.conditions import Moment
-from evse_node.energy_management.forecast import Forecast
-from evse_node.energy_management.names import AdjustmentCause, EndCause
-from evse_node.energy_management.notices import (
+from evse_node.energy_management.enums import AdjustmentCause, EndCause
+from evse_node.energy_management.events import (
     Notice,
     Paused,
     PowerAdjustEnded,
     PowerAdjustStarted,
     Resumed,
 )
+from evse_node.energy_management.forecast import Forecast
 from evse_node.energy_management.planning import flexible
 from evse_node.energy_management.requests import (
     PauseRequest,

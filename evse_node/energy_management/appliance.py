@@ -18,8 +18,8 @@ from math import inf
 from typing import Final, Protocol, TypeAlias
 
 from evse_node.energy_management.conditions import Conditions, Moment
+from evse_node.energy_management.events import Notice
 from evse_node.energy_management.forecast import Forecast
-from evse_node.energy_management.notices import Notice
 from evse_node.energy_management.requests import (
     ConditionsChanged,
     Event,

@@ -12,9 +12,9 @@ from itertools import pairwise
 
 from evse_node.energy_management.adjusting import check_opt_out, end_pause
 from evse_node.energy_management.conditions import Giving, Moment
+from evse_node.energy_management.enums import AdjustmentCause, EndCause, UpdateReason
+from evse_node.energy_management.events import Notice
 from evse_node.energy_management.forecast import Forecast, PowerRange, Slot, energy_of
-from evse_node.energy_management.names import AdjustmentCause, EndCause, UpdateReason
-from evse_node.energy_management.notices import Notice
 from evse_node.energy_management.planning import (
     Block,
     Cap,

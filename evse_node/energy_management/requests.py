@@ -9,8 +9,8 @@ from enum import Enum
 from typing import TypeAlias
 
 from evse_node.energy_management.conditions import Conditions
+from evse_node.energy_management.enums import AdjustmentCause
 from evse_node.energy_management.forecast import Forecast, PowerRange
-from evse_node.energy_management.names import AdjustmentCause
 from evse_node.errors import EvseNodeError
 from evse_node.records import dataclass
 from evse_node.units import EpochSeconds, MilliwattHours, Milliwatts

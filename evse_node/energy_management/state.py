@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Final, TypeAlias
 
 from evse_node.energy_management.conditions import Availability, Conditions
-from evse_node.energy_management.forecast import Forecast, PowerRange
-from evse_node.energy_management.names import (
+from evse_node.energy_management.enums import (
     AdjustmentCause,
     EsaState,
     PowerAdjustReason,
     UpdateReason,
 )
+from evse_node.energy_management.forecast import Forecast, PowerRange
 from evse_node.energy_management.requests import PowerOption, Script
 from evse_node.records import dataclass, replace
 from evse_node.units import EpochSeconds, Milliamps, MilliwattHours, Milliwatts

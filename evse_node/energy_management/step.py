@@ -20,6 +20,8 @@ from evse_node.energy_management.adjusting import (
     resume,
 )
 from evse_node.energy_management.conditions import Availability, Moment
+from evse_node.energy_management.enums import AdjustmentCause, EndCause
+from evse_node.energy_management.events import Notice
 from evse_node.energy_management.forecast import PowerRange
 from evse_node.energy_management.forecasting import (
     adjust_start,
@@ -29,8 +31,6 @@ from evse_node.energy_management.forecasting import (
     own_forecast,
     return_to_own,
 )
-from evse_node.energy_management.names import AdjustmentCause, EndCause
-from evse_node.energy_management.notices import Notice
 from evse_node.energy_management.requests import (
     CancelPowerAdjustRequest,
     CancelRequest,

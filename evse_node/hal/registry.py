@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
 from evse_node.errors import ConfigError
 from evse_node.hal.interface import EvseBackend
-from evse_node.hal.simulated_options import create as create_simulated
+from evse_node.hal.simulated.options import create as create_simulated
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -33,13 +33,13 @@ def _create_gpio(options: Mapping[str, object]) -> EvseBackend:
 
 
 def _create_modbus_evse(options: Mapping[str, object]) -> EvseBackend:
-    from evse_node.hal.external.modbus_config import create
+    from evse_node.hal.external.modbus.options import create
 
     return create(options)
 
 
 def _create_openevse(options: Mapping[str, object]) -> EvseBackend:
-    from evse_node.hal.external.openevse import create
+    from evse_node.hal.external.openevse.link import create
 
     return create(options)
 

@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
 
 from evse_node.errors import CryptoError, DecodeError
-from evse_node.matter import der
+from evse_node.matter.certificates import der
 
 SYMMETRIC_KEY_SIZE: Final = 16
 NONCE_SIZE: Final = 13

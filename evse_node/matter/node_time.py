@@ -15,10 +15,10 @@ from typing import Final, TypeAlias
 from evse_node.errors import DecodeError, SessionError
 from evse_node.matter import stored
 from evse_node.matter.data_model import AttributePath
-from evse_node.matter.exchange_manager import ExchangeManager
 from evse_node.matter.interaction.read_client import ReadClient, Values
-from evse_node.matter.interaction.resumption import Connect
-from evse_node.matter.session import Address, SecureSession
+from evse_node.matter.interaction.subscription_resumption import Connect
+from evse_node.matter.messaging.exchange_manager import ExchangeManager
+from evse_node.matter.messaging.session import Address, SecureSession
 from evse_node.matter.store import Store
 from evse_node.matter.tlv import Writer, decode_struct
 from evse_node.matter.wall_clock import GivenTime, Granularity, OnTime

@@ -13,24 +13,24 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
-from evse_node.matter.access_control import AccessControl
-from evse_node.matter.administration import Administration
-from evse_node.matter.commissioning import CommissioningWindow, FailSafe
 from evse_node.matter.data_model import Node
-from evse_node.matter.discovery import (
+from evse_node.matter.fabrics.access_control import AccessControl
+from evse_node.matter.fabrics.administration import Administration
+from evse_node.matter.fabrics.commissioning import CommissioningWindow, FailSafe
+from evse_node.matter.fabrics.discovery import (
     CommissionableIdentity,
     Service,
     commissionable_service,
     operational_service,
 )
-from evse_node.matter.fabric import FabricTable
-from evse_node.matter.group import GroupKeys
+from evse_node.matter.fabrics.fabric import FabricTable
+from evse_node.matter.fabrics.group import GroupKeys
 from evse_node.matter.interaction.event_log import EventLog
 from evse_node.matter.interaction.model import InteractionModel
-from evse_node.matter.message_layer import MessageLayer
-from evse_node.matter.pase import PasscodeVerifier
-from evse_node.matter.secure_channel import SecureChannel
-from evse_node.matter.session import Address, SessionParameters
+from evse_node.matter.messaging.message_layer import MessageLayer
+from evse_node.matter.messaging.session import Address, SessionParameters
+from evse_node.matter.secure_channel.pase import PasscodeVerifier
+from evse_node.matter.secure_channel.secure_channel import SecureChannel
 from evse_node.matter.store import Store
 from evse_node.matter.timers import Timers
 from evse_node.records import dataclass

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TypeAlias
 
 from evse_node.records import dataclass
+from evse_node.state_machine.enums import State, StoppedReason
 from evse_node.state_machine.faults import FaultState
-from evse_node.state_machine.names import State, StoppedReason
 from evse_node.units import Milliamps, MilliwattHours
 
 

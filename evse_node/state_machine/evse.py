@@ -19,6 +19,7 @@ from evse_node.state_machine.effects import (
     Refused,
     RfidRead,
 )
+from evse_node.state_machine.enums import State, SupplyState
 from evse_node.state_machine.events import (
     BatteryReported,
     CableChanged,
@@ -53,7 +54,6 @@ from evse_node.state_machine.fault_handling import (
 )
 from evse_node.state_machine.faults import ENDED_BY_UNPLUGGING, FaultState
 from evse_node.state_machine.limits import LimitSource
-from evse_node.state_machine.names import State, SupplyState
 from evse_node.state_machine.session import NO_READING, moved, new_count_offset
 from evse_node.state_machine.state import (
     ContactorState,

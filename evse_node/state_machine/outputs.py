@@ -23,9 +23,9 @@ from evse_node.state_machine.effects import (
     UnlockCable,
     WithdrawOffer,
 )
+from evse_node.state_machine.enums import State
 from evse_node.state_machine.events import Direction, Timer
 from evse_node.state_machine.faults import FaultState
-from evse_node.state_machine.names import State
 from evse_node.state_machine.state import ContactorState, EvseState
 from evse_node.units import Milliamps
 

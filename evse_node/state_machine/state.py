@@ -15,10 +15,10 @@ from evse_node.state_machine.control_pilot import (
     PilotState,
     offer_ma,
 )
+from evse_node.state_machine.enums import State, SupplyState
 from evse_node.state_machine.events import Direction, Timer
 from evse_node.state_machine.faults import FaultState, shown_fault
 from evse_node.state_machine.limits import Limits, LimitSource
-from evse_node.state_machine.names import State, SupplyState
 from evse_node.state_machine.session import NO_READING, MeterReading, Session
 from evse_node.units import EpochSeconds, Milliamps, MilliwattHours
 

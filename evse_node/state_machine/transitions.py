@@ -18,8 +18,8 @@ from evse_node.state_machine.effects import (
     EvNotDetected,
     SessionChanged,
 )
+from evse_node.state_machine.enums import State, StoppedReason
 from evse_node.state_machine.events import Direction, Timer
-from evse_node.state_machine.names import State, StoppedReason
 from evse_node.state_machine.session import next_session
 from evse_node.state_machine.state import UNKNOWN_VEHICLE, EvseState, Transfer
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from evse_node.hal.contract import Bench
 from evse_node.hal.interface import HalEvent
-from evse_node.hal.simulated import SimulatedBackend
+from evse_node.hal.simulated.backend import SimulatedBackend
+from evse_node.testing.backend_contract import Bench
 from tests.contract.gpio_bench import GpioBench
 from tests.contract.modbus_bench import phoenix_bench, simpleevse_bench, smartevse_bench
 from tests.contract.openevse_bench import OpenEvseBench

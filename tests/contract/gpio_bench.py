@@ -8,9 +8,9 @@ from evse_node.hal.gpio.backend import GpioBackend
 from evse_node.hal.gpio.board import Board, MeterSpec, ModbusSpec
 from evse_node.hal.gpio.board_file import load_board
 from evse_node.hal.interface import HalEvent
-from evse_node.hal.service_manager import ServiceManager
+from evse_node.platform.systemd import ServiceManager
 from evse_node.state_machine.control_pilot import PilotState
-from tests.gpio_electronics import SimulatedElectronics
+from tests.support.hal.gpio_electronics import SimulatedElectronics
 
 SETTLE_S = 0.12
 CABLE_32_A_OHM = 220

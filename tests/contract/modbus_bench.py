@@ -10,15 +10,15 @@ from collections.abc import Coroutine
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from evse_node.hal.external.bus_meter import MeterOnBus
-from evse_node.hal.external.controller import ExternalController
-from evse_node.hal.external.modbus_evse import ModbusEvse, ModbusEvseLink
-from evse_node.hal.external.register_file import load_controller
+from evse_node.hal.external.backend import ExternalController
+from evse_node.hal.external.modbus.link import ModbusEvse, ModbusEvseLink
+from evse_node.hal.external.modbus.register_file import load_controller
 from evse_node.hal.gpio.board import ModbusSpec
-from evse_node.hal.gpio.modbus_meter import load_map
 from evse_node.hal.interface import HalEvent, Ratings
-from tests.modbus_evse_models import Controller, Meter, Phoenix, SimpleEvse, SmartEvse
-from tests.modbus_evse_peer import LoopThread, Peer
+from evse_node.hal.modbus.bus_meter import MeterOnBus
+from evse_node.hal.modbus.meter import load_map
+from tests.support.hal.modbus_evse_models import Controller, Meter, Phoenix, SimpleEvse, SmartEvse
+from tests.support.hal.modbus_evse_peer import LoopThread, Peer
 
 _T = TypeVar("_T")
 STEP_S = 0.5

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Coroutine
 
-from evse_node.hal.external.controller import ExternalController
-from evse_node.hal.external.openevse import OpenEvseLink, OpenEvseSettings
+from evse_node.hal.external.backend import ExternalController
+from evse_node.hal.external.openevse.link import OpenEvseLink, OpenEvseSettings
 from evse_node.hal.external.pace import Pace
 from evse_node.hal.interface import HalEvent
-from tests.rapi_peer import A, B, C, ModelPort, OpenEvseModel
+from tests.support.hal.rapi_peer import A, B, C, ModelPort, OpenEvseModel
 
 STEP_S = 0.01
 

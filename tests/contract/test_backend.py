@@ -8,9 +8,9 @@ from typing import TypeVar
 
 import pytest
 
-from evse_node.hal import contract
 from evse_node.hal import interface as hal
-from evse_node.hal.contract import CHECKS, run_check
+from evse_node.testing import backend_contract as contract
+from evse_node.testing.backend_contract import CHECKS, run_check
 from evse_node.units import Milliamps, Milliwatts
 from tests.contract.backends import BENCHES, SimulatedBench
 

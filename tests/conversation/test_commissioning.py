@@ -6,21 +6,21 @@ from collections.abc import Mapping
 
 import pytest
 
-from evse_node.cluster.definition import ClusterDefinition
+from evse_node.cluster.definitions.definition import ClusterDefinition
+from evse_node.cluster.definitions.zap import load_definitions
 from evse_node.cluster.environment import ClusterEnvironment
-from evse_node.cluster.zap import load_definitions
 from evse_node.matter import tlv
 from evse_node.matter.interaction.status import Status
-from evse_node.matter.spake2p import compute_verifier
+from evse_node.matter.secure_channel.spake2p import compute_verifier
 from evse_node.matter.stack import Abandoned, MatterStack
 from evse_node.matter.store import MemoryStore
 from evse_node.matter.tlv import TlvValue
-from tests.fake_ca import public_key_of_csr
-from tests.fake_controller import FakeController, RefusedError
-from tests.fake_node import DISCRIMINATOR, PASSCODE, events, make_stack
-from tests.fakes import Network, address, seeded_bytes
-from tests.interaction_client import InteractionClient, reports_of
-from tests.root_node import ETHERNET, RootClusters
+from tests.support.fakes import Network, address, seeded_bytes
+from tests.support.matter.fake_ca import public_key_of_csr
+from tests.support.matter.fake_controller import FakeController, RefusedError
+from tests.support.matter.fake_node import DISCRIMINATOR, PASSCODE, events, make_stack
+from tests.support.matter.interaction_client import InteractionClient, reports_of
+from tests.support.matter.root_node import ETHERNET, RootClusters
 
 NODE = address(1)
 NODE_ID = 0x4711

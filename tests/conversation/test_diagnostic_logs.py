@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import pytest
 
-from evse_node.cluster.diagnostic_logs import DiagnosticLogsServer, Intent, LogEntry, LogStatus
-from evse_node.cluster.zap import load_definitions
+from evse_node.cluster.definitions.zap import load_definitions
+from evse_node.cluster.servers.root.diagnostic_logs import (
+    DiagnosticLogsServer,
+    Intent,
+    LogEntry,
+    LogStatus,
+)
 from evse_node.matter.bdx import BEGIN_TIMEOUT_S, BdxSender
 from evse_node.matter.interaction.messages import Opcode
 from evse_node.matter.interaction.status import Status
 from evse_node.matter.tlv import decode_struct, encode
-from tests.bdx_receiver import BdxReceiver
-from tests.fake_controller import Conversation
-from tests.fakes import Network
-from tests.interaction_client import REVISION, InteractionClient, Invoke, invoke_request
-from tests.interaction_host import Client, InteractionHost
-from tests.sample_cluster import ADD, CLUSTER
+from tests.support.fakes import Network
+from tests.support.matter.bdx_receiver import BdxReceiver
+from tests.support.matter.fake_controller import Conversation
+from tests.support.matter.interaction_client import (
+    REVISION,
+    InteractionClient,
+    Invoke,
+    invoke_request,
+)
+from tests.support.matter.interaction_host import Client, InteractionHost
+from tests.support.matter.sample_cluster import ADD, CLUSTER
 
 LOG = [LogEntry(b"%05d %s\n" % (number, b"." * 60), None, 5) for number in range(100)]
 DIAGNOSTIC_LOGS = 0x0032

@@ -6,14 +6,14 @@ from collections.abc import Callable
 
 import pytest
 
-from evse_node.matter.access_control import ALL_PRIVILEGES, AccessControl
-from evse_node.matter.case import CaseCredentials, CasePeer
-from evse_node.matter.message_layer import MessageLayer
-from evse_node.matter.session import SessionParameters
-from tests.fake_fabric import NODE_ID
-from tests.fuzz_charger import charger_fuzzer
-from tests.fuzzing import Fuzzer, sample_fuzzer
-from tests.hostile_network import Handshakes
+from evse_node.matter.fabrics.access_control import ALL_PRIVILEGES, AccessControl
+from evse_node.matter.messaging.message_layer import MessageLayer
+from evse_node.matter.messaging.session import SessionParameters
+from evse_node.matter.secure_channel.case import CaseCredentials, CasePeer
+from tests.support.fuzz.fuzz_charger import charger_fuzzer
+from tests.support.fuzz.fuzzing import Fuzzer, sample_fuzzer
+from tests.support.matter.fake_fabric import NODE_ID
+from tests.support.matter.hostile_network import Handshakes
 
 
 @pytest.mark.parametrize("make_fuzzer", [sample_fuzzer, charger_fuzzer])

@@ -10,27 +10,27 @@ from pathlib import Path
 
 import pytest
 
-from evse_node.cluster.electrical_energy_measurement import (
+from evse_node.cluster.definitions.zap import load_definitions
+from evse_node.cluster.servers.energy.electrical_energy_measurement import (
     ElectricalEnergyMeasurement,
     EnergyReading,
 )
-from evse_node.cluster.zap import load_definitions
 from evse_node.errors import HalError
 from evse_node.hal.interface import HalInbox
-from evse_node.hal.simulated import SimulatedBackend
-from evse_node.matter.fabric import has_lost_all_fabrics
+from evse_node.hal.simulated.backend import SimulatedBackend
+from evse_node.matter.fabrics.fabric import has_lost_all_fabrics
 from evse_node.matter.tlv import SignedInt, TlvValue
-from evse_node.node import EvseNode
+from evse_node.node.evse_node import EvseNode
+from evse_node.platform.sqlite_store import SqliteStore
+from evse_node.state_machine.enums import SupplyState
 from evse_node.state_machine.faults import FaultState
-from evse_node.state_machine.names import SupplyState
 from evse_node.state_machine.state import ContactorState
-from evse_node.storage import SqliteStore
 from tests.conversation.test_commissioning import CREDENTIALS
 from tests.conversation.test_real_nodes import UdpCommissioner, config, where
-from tests.fake_fabric import add_fabric
-from tests.interaction_client import Write
-from tests.loopback_node import until
-from tests.udp_network import UdpNetwork
+from tests.support.loopback_node import until
+from tests.support.matter.fake_fabric import add_fabric
+from tests.support.matter.interaction_client import Write
+from tests.support.matter.udp_network import UdpNetwork
 
 NODE_ID = 7
 # Numbers of events are kept in blocks, in whole ones over restarts.

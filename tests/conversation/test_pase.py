@@ -3,29 +3,33 @@ from __future__ import annotations
 import pytest
 
 from evse_node.matter.data_model import AuthMode
-from evse_node.matter.exchange import Exchange
-from evse_node.matter.fabric import FabricTable
-from evse_node.matter.message import PROTOCOL_INTERACTION_MODEL, PROTOCOL_SECURE_CHANNEL, Message
-from evse_node.matter.pase import PasscodeVerifier
-from evse_node.matter.pase_messages import (
+from evse_node.matter.fabrics.fabric import FabricTable
+from evse_node.matter.messaging.exchange import Exchange
+from evse_node.matter.messaging.message import (
+    PROTOCOL_INTERACTION_MODEL,
+    PROTOCOL_SECURE_CHANNEL,
+    Message,
+)
+from evse_node.matter.messaging.session import SecureSession, SessionParameters
+from evse_node.matter.secure_channel.pase import PasscodeVerifier
+from evse_node.matter.secure_channel.pase_messages import (
     PBKDFParamRequest,
     encode_pake1,
     encode_pake2,
     encode_pake3,
 )
-from evse_node.matter.secure_channel import SecureChannel
-from evse_node.matter.session import SecureSession, SessionParameters
-from evse_node.matter.spake2p import compute_verifier
-from evse_node.matter.status_report import (
+from evse_node.matter.secure_channel.secure_channel import SecureChannel
+from evse_node.matter.secure_channel.spake2p import compute_verifier
+from evse_node.matter.secure_channel.status_report import (
     GeneralCode,
     Opcode,
     ProtocolCode,
     decode_status_report,
 )
 from evse_node.matter.store import MemoryStore
-from tests.case_node import opcodes_sent
-from tests.fake_controller import FakeController, PaseCall, RefusedError
-from tests.fakes import MessageHost, Network, address
+from tests.support.fakes import MessageHost, Network, address
+from tests.support.matter.case_node import opcodes_sent
+from tests.support.matter.fake_controller import FakeController, PaseCall, RefusedError
 
 PASSCODE = 20202021
 SALT = b"SPAKE2P Key Salt"

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from evse_node.config import NodeConfig
-from evse_node.matter.session import Address
-from evse_node.node import EvseNode
+from evse_node.config.node_config import NodeConfig
+from evse_node.matter.messaging.session import Address
+from evse_node.node.evse_node import EvseNode
 from tests.conversation.test_commissioning import COMMISSIONING, CREDENTIALS, Commissioner
-from tests.fake_controller import FakeController
-from tests.interaction_client import InteractionClient
-from tests.udp_network import UdpNetwork
+from tests.support.matter.fake_controller import FakeController
+from tests.support.matter.interaction_client import InteractionClient
+from tests.support.matter.udp_network import UdpNetwork
 
 EVSE, STATE = 0x0099, 0x0000
 NOT_PLUGGED_IN, PLUGGED_IN_NO_DEMAND = 0, 1

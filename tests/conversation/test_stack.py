@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from evse_node.cluster.server import ClusterEnvironment
-from evse_node.matter.access_control import AccessControlEntry
-from evse_node.matter.commissioning import Opener
 from evse_node.matter.crypto import AeadKey
 from evse_node.matter.data_model import AuthMode, Endpoint, EventPath, EventPriority, Privilege
-from evse_node.matter.fabric_identity import Fabric
-from evse_node.matter.group import GroupKeyMapping
-from evse_node.matter.group_key import (
+from evse_node.matter.fabrics.access_control import AccessControlEntry
+from evse_node.matter.fabrics.commissioning import Opener
+from evse_node.matter.fabrics.fabric_identity import Fabric
+from evse_node.matter.fabrics.group import GroupKeyMapping
+from evse_node.matter.fabrics.group_key import (
     EpochKey,
     GroupKeySet,
     derive_operational_key,
@@ -19,14 +19,14 @@ from evse_node.matter.group_key import (
     group_multicast_address,
 )
 from evse_node.matter.interaction.messages import Opcode
-from evse_node.matter.message import (
+from evse_node.matter.messaging.message import (
     EXCHANGE_INITIATOR,
     PROTOCOL_INTERACTION_MODEL,
     MessageHeader,
     encode_message,
     encode_nonce,
 )
-from evse_node.matter.session import SecureSession
+from evse_node.matter.messaging.session import SecureSession
 from evse_node.matter.stack import (
     FabricsChanged,
     GroupAddressesChanged,
@@ -34,12 +34,12 @@ from evse_node.matter.stack import (
     ServicesChanged,
 )
 from evse_node.matter.store import MemoryStore
-from tests.fake_controller import FakeController, RefusedError
-from tests.fake_fabric import IPK_EPOCH_KEY, NODE_ID, add_fabric, add_pending
-from tests.fake_node import DISCRIMINATOR, PASSCODE, VERIFIER, events, make_stack
-from tests.fakes import Network, address, seeded_bytes
-from tests.interaction_client import Invoke, invoke_request
-from tests.sample_cluster import CLUSTER, SCOPED, Sample
+from tests.support.fakes import Network, address, seeded_bytes
+from tests.support.matter.fake_controller import FakeController, RefusedError
+from tests.support.matter.fake_fabric import IPK_EPOCH_KEY, NODE_ID, add_fabric, add_pending
+from tests.support.matter.fake_node import DISCRIMINATOR, PASSCODE, VERIFIER, events, make_stack
+from tests.support.matter.interaction_client import Invoke, invoke_request
+from tests.support.matter.sample_cluster import CLUSTER, SCOPED, Sample
 
 NODE, CONTROLLER, OTHER = address(1), address(2), address(3)
 

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from evse_node.config import NodeConfig
+from evse_node.config.node_config import NodeConfig
 from evse_node.hal.gpio.backend import GpioBackend
 from evse_node.matter.tlv import SignedInt
-from evse_node.node import EvseNode
+from evse_node.node.evse_node import EvseNode
 from evse_node.state_machine.control_pilot import PilotState
+from evse_node.state_machine.enums import State
 from evse_node.state_machine.faults import FaultState
-from evse_node.state_machine.names import State
 from tests.conversation.test_real_nodes import EVSE, UdpCommissioner
 from tests.hw.gpio_sim import SimulatedChip
 from tests.hw.guest_board import (
@@ -28,7 +28,7 @@ from tests.hw.guest_board import (
     guest_board,
     make_chip,
 )
-from tests.udp_network import UdpNetwork
+from tests.support.matter.udp_network import UdpNetwork
 
 ENABLE_CHARGING, DISABLE = 0x02, 0x01
 ROUNDS = 20

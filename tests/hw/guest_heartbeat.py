@@ -15,7 +15,7 @@ from evse_node.errors import HalError
 from evse_node.hal.gpio.backend import GpioBackend
 from evse_node.hal.gpio.board_file import load_board
 from evse_node.hal.interface import FaultDetected, FaultGone, HalEvent, PilotReported
-from evse_node.hal.service_manager import ServiceManager
+from evse_node.platform.systemd import ServiceManager
 from evse_node.state_machine.control_pilot import PilotState
 from evse_node.state_machine.faults import FaultState
 from evse_node.units import Milliamps

@@ -18,7 +18,7 @@ from tests.hw.guest_board import (
     make_chip,
     write_board,
 )
-from tests.killed_node import Killer, config, turn_to
+from tests.support.killed_node import Killer, config, turn_to
 
 ROUNDS = 2
 # A start takes so long in emulation.

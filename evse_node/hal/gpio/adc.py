@@ -8,7 +8,7 @@ from typing import Final, Protocol
 from evse_node.errors import HalError
 from evse_node.hal.gpio.board import AdcKind, AdcSpec
 from evse_node.hal.gpio.drivers import Adc
-from evse_node.hal.gpio.extras import load_extra
+from evse_node.hal.optional_packages import load_extra
 
 
 class SpiBus(Protocol):

@@ -21,16 +21,16 @@ from functools import partial
 from typing import Final
 
 from evse_node.errors import HalError
-from evse_node.hal.gpio import causes as why
+from evse_node.hal.gpio import fault_causes as why
 from evse_node.hal.gpio.board import PULSE, RCD_TRIP, Board
-from evse_node.hal.gpio.drivers import Drivers
-from evse_node.hal.gpio.orders import (
+from evse_node.hal.gpio.commands import (
     BoardOrders,
     OrderedContactor,
     OrderedLock,
     OrderedMeter,
 )
-from evse_node.hal.gpio.parts import Parts
+from evse_node.hal.gpio.devices import Parts
+from evse_node.hal.gpio.drivers import Drivers
 from evse_node.hal.gpio.pollers import CARD_POLL_S, METER_POLL_S
 from evse_node.hal.gpio.sampler import (
     CONFIRM_S,
@@ -50,7 +50,7 @@ from evse_node.hal.interface import (
     PilotReported,
     SelfTestCompleted,
 )
-from evse_node.hal.service_manager import ServiceManager
+from evse_node.platform.systemd import ServiceManager
 from evse_node.state_machine.control_pilot import PilotOutput, PilotState
 from evse_node.state_machine.faults import FaultState
 

@@ -32,8 +32,8 @@ from evse_node.hal.gpio.board import (
     TemperatureSpec,
     WatchdogSpec,
 )
-from evse_node.hal.gpio.toml_table import TomlTable, load_toml
 from evse_node.hal.interface import Ratings
+from evse_node.hal.toml_table import TomlTable, load_toml
 from evse_node.records import replace
 from evse_node.units import Milliamps, Millivolts
 

@@ -1,38 +1,335 @@
-"""The commands of the command line that are about a board: `safe-off` and `doctor`."""
+"""What can be ordered of a board: pilot, contactor, lock, meter and self-test."""
 
 from __future__ import annotations
 
-from evse_node.errors import HalError
-from evse_node.hal.gpio.board_file import load_board
-from evse_node.hal.gpio.doctor import examine, wiring
-from evse_node.hal.gpio.linux import LinuxDrivers
-from evse_node.hal.gpio.safe_off import make_safe
+import logging
+import time
+from collections.abc import Callable
+from typing import Final
+
+from evse_node.errors import ConfigError, HalError
+from evse_node.hal.gpio import fault_causes as why
+from evse_node.hal.gpio.board import RCD_TRIP, Board
+from evse_node.hal.gpio.devices import Parts
+from evse_node.hal.gpio.drivers import Drivers
+from evse_node.hal.gpio.sampler import SAMPLER_LIMIT_S
+from evse_node.hal.gpio.temperature import read_plausible
+from evse_node.hal.interface import ContactorFeedback, HalEvent, HalInbox, MeterValues
+from evse_node.state_machine.control_pilot import PilotOutput, PilotState, duty_permille
+from evse_node.units import Milliamps, Milliwatts
+
+_LOGGER: Final = logging.getLogger(__name__)
+
+_RESET_LIMIT_S: Final = 2.0
 
 
-def safe_off(name: str) -> None:
-    """Make a board safe. Raises HalError, after everything was tried, if something is not."""
-    board = load_board(name)
-    steps = make_safe(board, LinuxDrivers())
-    for part, problem in steps:
-        print(f"{part}: {f'NOT SAFE: {problem}' if problem else 'off'}")
-    unsafe = [step.part for step in steps if step.problem]
-    if unsafe:
-        raise HalError(f"{board.name}: not in the safe state: {', '.join(unsafe)}")
+class BoardOrders:
+    """Carries out orders in the loop's thread. `clock` returns monotonic seconds.
+
+    Before `start` and after `stop` there are no parts: what makes things safer is done by
+    doing nothing, and everything else raises HalError.
+    """
+
+    def __init__(
+        self, board: Board, drivers: Drivers, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.board = board
+        self._drivers = drivers
+        self._clock = clock
+        self._post: HalInbox | None = None
+        self._parts: Parts | None = None
+        self._output = PilotOutput.X1
+        self._duty_permille = 1000
+        self._told_closed: bool | None = None
+        self._told_pilot: PilotState | None = None
+        self.causes = why.Causes(self._tell)
+        self._resets_until: float | None = None
+        self._is_demand_tested = False
+        self._are_edges_lost = False
+
+    def _on_inputs_lost(self, parts: Parts, error: Exception) -> None:
+        if why.INPUTS_LOST not in self.causes.all:
+            _LOGGER.error("%s: %s", why.INPUTS_LOST, error)
+        parts.gate.try_open()
+        self.causes.set(why.INPUTS_LOST, True)
+
+    def _update_feedback(self) -> None:
+        parts = self._parts
+        if parts is None:
+            return
+        try:
+            is_closed = parts.is_closed()
+        except Exception as error:
+            self._on_inputs_lost(parts, error)
+            return
+        self.causes.set(why.INPUTS_LOST, self._are_edges_lost)
+        if is_closed is not self._told_closed:
+            self._told_closed = is_closed
+            self._tell(ContactorFeedback(is_closed))
+
+    def _tell(self, event: HalEvent) -> None:
+        if self._post is not None:
+            self._post(event)
+
+    @property
+    def _open_parts(self) -> Parts:
+        if self._parts is None:
+            raise HalError("the hardware is not in hand: the backend is not started")
+        return self._parts
+
+    # ControlPilot
+
+    def offer(self, current_ma: Milliamps) -> None:
+        """Put PWM on the pilot."""
+        self._set_output(self._open_parts, PilotOutput.X2, duty_permille(current_ma))
+
+    def withdraw(self) -> None:
+        """Put +12 V on the pilot."""
+        if self._parts is not None:
+            self._set_output(self._parts, PilotOutput.X1, 1000)
+
+    def signal_unavailable(self) -> None:
+        """Put -12 V on the pilot, and open first."""
+        if self._parts is not None:
+            self._parts.gate.try_open()
+            self._set_output(self._parts, PilotOutput.F, 0)
+
+    def _set_output(self, parts: Parts, output: PilotOutput, duty: int) -> None:
+        self._output, self._duty_permille = output, duty
+        if not parts.check.drives_pilot:
+            self._drive(parts)
+
+    def _drive(self, parts: Parts) -> None:
+        sampler, was_f = parts.sampler, parts.sampler.output is PilotOutput.F
+        if self._output is not PilotOutput.X2 and not was_f:
+            sampler.expect(self._output)
+        try:
+            parts.pwm.drive(self._duty_permille)
+        except Exception as error:
+            parts.gate.try_open()
+            raise HalError(f"the pilot's PWM does not obey: {error}") from error
+        # What the sampler would take for a fault must be over before: with X2 it looks for the
+        # low level, and -12 V is right only for F.
+        sampler.expect(self._output)
+        if was_f and self._output is not PilotOutput.F and self._told_pilot is PilotState.F:
+            self._told_pilot = None  # -12 V from now on would be something else
+
+    # The other capabilities
+
+    def order_closed(self, is_closed: bool) -> None:
+        """Switch the contactor; closing raises HalError when there is a reason not to."""
+        parts = self._parts
+        if not is_closed:
+            if parts is not None:
+                try:
+                    parts.gate.open()
+                finally:
+                    self._update_feedback()
+            return
+        parts = self._open_parts
+        openings = parts.gate.openings
+        reason = self._why_open(parts)
+        try:
+            if reason:
+                raise HalError(f"the contactor stays open: {reason}")
+            parts.gate.close(openings)
+        except HalError:
+            if not self._has_vehicle_just_left(parts):
+                raise
+        self._update_feedback()
+
+    def _has_vehicle_just_left(self, parts: Parts) -> bool:
+        """Tell whether it is ready no more, which is not told yet: no fault of the contactor."""
+        told, pilot = self._told_pilot, parts.sampler.pilot
+        was_ready = told is not None and told.is_ready
+        is_known = pilot is not None and not pilot.is_ready
+        is_fine = not parts.gate.is_broken and not self.causes.all and not parts.sampler.troubles
+        return was_ready and is_known and is_fine
+
+    def _why_open(self, parts: Parts) -> str:
+        if parts.check.failure != "":
+            return f"the self-test has not passed: {parts.check.failure or 'it is not over'}"
+        if self.causes.all or parts.sampler.troubles:
+            return "; ".join(sorted(self.causes.all | parts.sampler.troubles))
+        pilot = parts.sampler.pilot
+        if pilot is None or not pilot.is_ready:
+            return f"the pilot shows {'nothing' if pilot is None else pilot.value}"
+        if self._output is not PilotOutput.X2:
+            return "no current is offered"
+        if self._clock() - parts.sampler.beat_at > SAMPLER_LIMIT_S:
+            return why.SAMPLER_STUCK
+        return ""
+
+    def order_locked(self, is_locked: bool) -> None:
+        """Move the lock."""
+        lock = self._open_parts.lock
+        if lock is not None:
+            (lock.lock if is_locked else lock.unlock)()
+
+    def read_meter(self) -> MeterValues:
+        """Return the newest values. Before `start`, the meter itself is asked, once."""
+        parts = self._parts
+        if parts is None:
+            return self._read_meter_before_start()
+        if parts.pulses is not None:
+            return parts.pulses.read()
+        if parts.meter is None:
+            raise HalError("the board has no meter")
+        return parts.meter.read()
+
+    def _read_meter_before_start(self) -> MeterValues:
+        """A session that goes on after a restart needs the totals at once."""
+        spec = self.board.meter
+        if spec is None or spec.modbus is None:
+            raise HalError("the meter is not in hand: the backend is not started")
+        try:
+            source = self._drivers.open_meter(spec)
+        except ConfigError as error:  # a package that is missing: `start` says so, and ends there
+            raise HalError(str(error)) from None
+        try:
+            return source.read()
+        except OSError as error:
+            raise HalError(f"the meter does not answer: {error}") from error
+        finally:
+            source.close()
+
+    def read_grid_power_mw(self) -> Milliwatts:
+        """Return the power at the house's connection."""
+        parts = self._parts
+        if parts is None or parts.grid_meter is None:
+            raise HalError("the board has no meter at the grid connection in hand")
+        return parts.grid_meter.read().power_mw
+
+    def read_millicelsius(self) -> int:
+        """Return the newest temperature. Before `start`, the thermometer is asked, once."""
+        parts, spec = self._parts, self.board.temperature
+        if parts is not None and parts.thermometer is not None:
+            return parts.thermometer.read_millicelsius()
+        if parts is not None or spec is None:
+            raise HalError("the board has no thermometer")
+        try:
+            source = self._drivers.open_temperature(spec)
+        except ConfigError as error:
+            raise HalError(str(error)) from None
+        try:
+            return read_plausible(source)
+        finally:
+            source.close()
+
+    def acknowledge(self) -> None:
+        """Let the lamp show that a card was read."""
+        if self._parts is not None and self._parts.lamp is not None:
+            self._parts.lamp.flash()
+
+    def ampacity_ma(self) -> Milliamps | None:
+        """Return what the cable carries."""
+        return None if self._parts is None else self._parts.sampler.cable_ma
+
+    def reset(self) -> None:
+        """Acknowledge a residual current that is gone; a latch in hardware is reset first."""
+        parts = self._parts
+        is_tested = parts is not None and parts.check.failure is not None
+        if is_tested and parts is not None and parts.rcd is not None and parts.rcd.is_resetting:
+            return  # acknowledged before its end, the contactor might close during the pulse
+        self.causes.acknowledge()
+        if parts is None or parts.rcd is None or not parts.rcd.can_reset:
+            return
+        is_open = not parts.gate.is_ordered_closed
+        if is_open and self.causes.is_present(RCD_TRIP) and parts.check.failure is not None:
+            now = self._clock()
+            self._resets_until = now + _RESET_LIMIT_S
+            try:
+                parts.rcd.begin_reset(now)
+            except Exception as error:
+                self._on_reset_failed(str(error))
+
+    def _tick_reset(self, parts: Parts, now: float) -> None:
+        """Acknowledge once the latch has let go; one that does not stays a fault."""
+        rcd = parts.rcd
+        if rcd is None:
+            return
+        try:
+            rcd.tick(now)
+            if self._resets_until is None:
+                return
+            if parts.check.failure is None:
+                self._resets_until = None  # the test resets it itself, and acknowledges nothing
+            elif rcd.has_released(now) and not self.causes.is_present(RCD_TRIP):
+                self._resets_until = None
+                self.causes.acknowledge()
+            elif now > self._resets_until:
+                self._on_reset_failed("it does not release")
+        except Exception as error:
+            self._on_reset_failed(str(error))
+
+    def _on_reset_failed(self, reason: str) -> None:
+        if self._resets_until is not None:
+            _LOGGER.error("the RCD cannot be reset: %s", reason)
+        self._resets_until = None
+
+    def _tests_before_telling(self, pilot: PilotState) -> bool:
+        """Test the RCD before the machine hears of a vehicle that wants to be charged."""
+        parts, rcd = self._parts, self.board.rcd
+        if parts is None or rcd is None or not rcd.is_tested_on_demand:
+            return False
+        if not pilot.is_ready:
+            self._is_demand_tested = False
+            return False
+        is_due = not self._is_demand_tested and not parts.gate.is_ordered_closed
+        self._is_demand_tested = True
+        # One that has failed is not forgotten by a test of the RCD alone.
+        if not is_due or parts.check.failure or self.causes.all:
+            return False
+        parts.begin_check(steps_on_pilot=False)
+        return True
+
+    def start_self_test(self) -> None:
+        """Test with the contactor open; a pilot that has passed before only without a vehicle."""
+        parts = self._open_parts
+        parts.gate.open()
+        self._update_feedback()
+        has_vehicle = parts.sampler.pilot is not None and parts.sampler.pilot.is_connected
+        has_pilot_passed = not parts.check.failure and not parts.check.drives_pilot
+        parts.begin_check(steps_on_pilot=not has_pilot_passed or not has_vehicle)
+        parts.is_diagnosing = True
 
 
-def doctor(name: str) -> None:
-    """Check a board, part by part, and draw its wiring. Raises HalError if something is wrong."""
-    board = load_board(name)
-    print(board.name)
-    wrong = []
-    for part, is_fine, text in examine(board, LinuxDrivers()):
-        print(f"  {'ok   ' if is_fine else 'WRONG'} {part}: {text}", flush=True)
-        if not is_fine:
-            wrong.append(part)
-    rows = wiring(board)
-    widths = [max(len(row[column]) for row in rows) for column in range(2)]
-    print("Wiring")
-    for part, where, how in rows:
-        print(f"  {part:{widths[0]}}  {where:{widths[1]}}  {how}".rstrip())
-    if wrong:
-        raise HalError(f"{board.name}: to be looked at: {', '.join(wrong)}")
+class OrderedContactor:
+    """The `Contactor` capability, whose words other capabilities use as well."""
+
+    def __init__(self, orders: BoardOrders) -> None:
+        self._orders = orders
+
+    def open(self) -> None:
+        """Switch off."""
+        self._orders.order_closed(False)
+
+    def close(self) -> None:
+        """Switch on."""
+        self._orders.order_closed(True)
+
+
+class OrderedLock:
+    """The `CableLock` capability."""
+
+    def __init__(self, orders: BoardOrders) -> None:
+        self._orders = orders
+
+    def lock(self) -> None:
+        """Hold the plug."""
+        self._orders.order_locked(True)
+
+    def unlock(self) -> None:
+        """Release the plug."""
+        self._orders.order_locked(False)
+
+
+class OrderedMeter:
+    """The `Meter` capability."""
+
+    def __init__(self, orders: BoardOrders) -> None:
+        self._orders = orders
+
+    def read(self) -> MeterValues:
+        """Return the newest values."""
+        return self._orders.read_meter()

@@ -18,8 +18,8 @@ from evse_node.hal.gpio.board import (
 )
 from evse_node.hal.gpio.board_file import board_names, load_board
 from evse_node.hal.gpio.drivers import Adc, CardSource, MeterSource, TemperatureSource
-from evse_node.hal.gpio.extras import load_extra
 from evse_node.hal.gpio.pwm import SysfsPwm
+from evse_node.hal.optional_packages import load_extra
 
 if TYPE_CHECKING:
     from evse_node.hal.gpio.lines import GpioInputs, GpioOutput
@@ -59,13 +59,13 @@ class LinuxDrivers:
 
     def open_meter(self, spec: MeterSpec) -> MeterSource:
         """Take the meter's bus."""
-        from evse_node.hal.gpio.modbus_meter import open_modbus_meter
+        from evse_node.hal.modbus.meter import open_modbus_meter
 
         return open_modbus_meter(spec)
 
     def open_rfid(self, spec: RfidSpec) -> CardSource:
         """Take the reader's bus."""
-        from evse_node.hal.gpio.rfid import open_card_source
+        from evse_node.hal.gpio.readers.rfid import open_card_source
 
         return open_card_source(spec)
 

@@ -15,7 +15,7 @@ from typing import Final
 
 from evse_node.errors import HalError
 from evse_node.hal.gpio.board import WatchdogSpec
-from evse_node.hal.service_manager import ServiceManager
+from evse_node.platform.systemd import ServiceManager
 
 _LOGGER: Final = logging.getLogger(__name__)
 _SET_TIMEOUT: Final = 0xC0045706  # WDIOC_SETTIMEOUT of linux/watchdog.h

@@ -15,7 +15,6 @@ from evse_node.matter.data_model import (
     DeferredReply,
     InteractionContext,
 )
-from evse_node.matter.exchange import Exchange
 from evse_node.matter.interaction.encoding import (
     MESSAGE_END_SIZE,
     command_data_response,
@@ -38,8 +37,9 @@ from evse_node.matter.interaction.transaction import (
     send,
     wire_status,
 )
-from evse_node.matter.message import MAX_PAYLOAD, Message
-from evse_node.matter.session import GroupSession, SecureSession
+from evse_node.matter.messaging.exchange import Exchange
+from evse_node.matter.messaging.message import MAX_PAYLOAD, Message
+from evse_node.matter.messaging.session import GroupSession, SecureSession
 
 _START = b"\x15\x28\x00\x36\x01"
 _END = b"\x18"

@@ -11,17 +11,15 @@ from typing import Final
 
 from evse_node.errors import DecodeError, StatusError
 from evse_node.matter.data_model import Node
-from evse_node.matter.exchange import Exchange
-from evse_node.matter.exchange_manager import ExchangeManager
 from evse_node.matter.interaction.encoding import message_end
 from evse_node.matter.interaction.event_log import EventLog
 from evse_node.matter.interaction.invoke import on_group_invoke_request, on_invoke_request
 from evse_node.matter.interaction.messages import PROTOCOL_ID, Opcode, decode_timed_request
 from evse_node.matter.interaction.paths import Access, AccessGrants
 from evse_node.matter.interaction.read import on_read_request
-from evse_node.matter.interaction.resumption import Connect, Resumer
 from evse_node.matter.interaction.status import Status
 from evse_node.matter.interaction.subscribe import SUBSCRIPTIONS_PER_FABRIC, Subscriptions
+from evse_node.matter.interaction.subscription_resumption import Connect, Resumer
 from evse_node.matter.interaction.transaction import (
     RESPONSE_TIMEOUT_S,
     Transaction,
@@ -30,8 +28,10 @@ from evse_node.matter.interaction.transaction import (
     wire_status,
 )
 from evse_node.matter.interaction.write import WriteTransaction
-from evse_node.matter.message import Message
-from evse_node.matter.session import GroupSession, SecureSession
+from evse_node.matter.messaging.exchange import Exchange
+from evse_node.matter.messaging.exchange_manager import ExchangeManager
+from evse_node.matter.messaging.message import Message
+from evse_node.matter.messaging.session import GroupSession, SecureSession
 from evse_node.matter.store import Store
 from evse_node.matter.timers import Timers
 

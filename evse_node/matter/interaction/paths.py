@@ -25,7 +25,7 @@ from evse_node.matter.data_model import (
 from evse_node.matter.interaction.encoding import attribute_status_report, event_status_report
 from evse_node.matter.interaction.messages import AttributeRequest, EventRequest
 from evse_node.matter.interaction.status import Status
-from evse_node.matter.session import GroupSession, SecureSession
+from evse_node.matter.messaging.session import GroupSession, SecureSession
 from evse_node.records import dataclass
 
 _VIEW = 1 << Privilege.VIEW

@@ -9,7 +9,6 @@ from collections.abc import Collection, Iterable
 
 from evse_node.errors import StatusError
 from evse_node.matter.data_model import InteractionContext
-from evse_node.matter.exchange import Exchange
 from evse_node.matter.interaction.event_log import EventLog
 from evse_node.matter.interaction.messages import (
     PROTOCOL_ID,
@@ -31,8 +30,9 @@ from evse_node.matter.interaction.transaction import (
     Transaction,
     check_success,
 )
-from evse_node.matter.message import Message
-from evse_node.matter.session import SecureSession
+from evse_node.matter.messaging.exchange import Exchange
+from evse_node.matter.messaging.message import Message
+from evse_node.matter.messaging.session import SecureSession
 
 # A plain integer: sent with every message.
 _REPORT_DATA = int(Opcode.REPORT_DATA)

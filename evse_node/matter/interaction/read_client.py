@@ -12,8 +12,6 @@ from typing import Final, TypeAlias
 
 from evse_node.errors import DecodeError, StatusError
 from evse_node.matter.data_model import AttributePath
-from evse_node.matter.exchange import Exchange
-from evse_node.matter.exchange_manager import ExchangeManager
 from evse_node.matter.interaction.messages import Opcode
 from evse_node.matter.interaction.status import Status
 from evse_node.matter.interaction.transaction import (
@@ -22,8 +20,10 @@ from evse_node.matter.interaction.transaction import (
     send,
     send_status,
 )
-from evse_node.matter.message import Message
-from evse_node.matter.session import SecureSession
+from evse_node.matter.messaging.exchange import Exchange
+from evse_node.matter.messaging.exchange_manager import ExchangeManager
+from evse_node.matter.messaging.message import Message
+from evse_node.matter.messaging.session import SecureSession
 from evse_node.matter.tlv import TlvList, TlvValue, Writer, decode_struct
 
 Values: TypeAlias = Mapping[AttributePath, TlvValue]

@@ -22,7 +22,7 @@ from evse_node.matter.interaction.encoding import MESSAGE_END_SIZE, attribute_st
 from evse_node.matter.interaction.event_log import LoggedEvent
 from evse_node.matter.interaction.paths import ClusterView, ComputedReport, ReportRun
 from evse_node.matter.interaction.status import Status
-from evse_node.matter.message import MAX_PAYLOAD
+from evse_node.matter.messaging.message import MAX_PAYLOAD
 
 _LOGGER: Final = logging.getLogger(__name__)
 

@@ -12,8 +12,6 @@ from typing import Final
 
 from evse_node.errors import DecodeError, SessionError, StatusError
 from evse_node.matter.data_model import AttributePath, EventRecord
-from evse_node.matter.exchange import Exchange
-from evse_node.matter.exchange_manager import ExchangeManager
 from evse_node.matter.interaction.encoding import encode_subscribe_response
 from evse_node.matter.interaction.event_log import EventLog
 from evse_node.matter.interaction.messages import (
@@ -33,8 +31,10 @@ from evse_node.matter.interaction.transaction import (
     check_success,
     send,
 )
-from evse_node.matter.message import Message
-from evse_node.matter.session import SecureSession
+from evse_node.matter.messaging.exchange import Exchange
+from evse_node.matter.messaging.exchange_manager import ExchangeManager
+from evse_node.matter.messaging.message import Message
+from evse_node.matter.messaging.session import SecureSession
 from evse_node.matter.store import Store
 from evse_node.matter.timers import Timers
 

@@ -25,7 +25,7 @@ from evse_node.matter.interaction.paths import (
     expand_events,
 )
 from evse_node.matter.interaction.report import ReportStream
-from evse_node.matter.session import Address, SecureSession
+from evse_node.matter.messaging.session import Address, SecureSession
 from evse_node.matter.timers import Timer, Timers
 from evse_node.matter.tlv import TlvList, TlvValue, decode_struct, encode
 

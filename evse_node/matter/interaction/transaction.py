@@ -12,7 +12,6 @@ from typing import Final
 
 from evse_node.errors import DecodeError, SessionError, StatusError
 from evse_node.matter.data_model import Subject
-from evse_node.matter.exchange import Exchange
 from evse_node.matter.interaction.encoding import encode_status_response
 from evse_node.matter.interaction.messages import (
     PROTOCOL_ID,
@@ -21,7 +20,8 @@ from evse_node.matter.interaction.messages import (
     decode_status_response,
 )
 from evse_node.matter.interaction.status import Status
-from evse_node.matter.message import Message
+from evse_node.matter.messaging.exchange import Exchange
+from evse_node.matter.messaging.message import Message
 
 _LOGGER: Final = logging.getLogger(__name__)
 

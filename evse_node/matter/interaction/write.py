@@ -14,7 +14,6 @@ from evse_node.matter.data_model import (
     Cluster,
     InteractionContext,
 )
-from evse_node.matter.exchange import Exchange
 from evse_node.matter.interaction.encoding import MESSAGE_END_SIZE, attribute_status_ib
 from evse_node.matter.interaction.messages import (
     Opcode,
@@ -31,8 +30,9 @@ from evse_node.matter.interaction.transaction import (
     send,
     wire_status,
 )
-from evse_node.matter.message import MAX_PAYLOAD, Message
-from evse_node.matter.session import GroupSession, SecureSession
+from evse_node.matter.messaging.exchange import Exchange
+from evse_node.matter.messaging.message import MAX_PAYLOAD, Message
+from evse_node.matter.messaging.session import GroupSession, SecureSession
 
 _CAPACITY = MAX_PAYLOAD - MESSAGE_END_SIZE
 # So many statuses always fit a message.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.case_node import Node, make_controller, make_node
-from tests.fake_controller import FakeController
-from tests.fakes import Network
+from tests.support.fakes import Network
+from tests.support.matter.case_node import Node, make_controller, make_node
+from tests.support.matter.fake_controller import FakeController
 
 
 @pytest.fixture

@@ -5,19 +5,20 @@ from __future__ import annotations
 import pytest
 
 from evse_node.matter.data_model import AuthMode
-from evse_node.matter.exchange import Exchange
-from evse_node.matter.group_key import EpochKey, GroupKeySet
-from evse_node.matter.message import (
+from evse_node.matter.fabrics.group_key import EpochKey, GroupKeySet
+from evse_node.matter.messaging.exchange import Exchange
+from evse_node.matter.messaging.message import (
     PROTOCOL_INTERACTION_MODEL,
     PROTOCOL_SECURE_CHANNEL,
     Message,
 )
-from evse_node.matter.session import SecureSession
-from evse_node.matter.status_report import (
+from evse_node.matter.messaging.session import SecureSession
+from evse_node.matter.secure_channel.status_report import (
     CLOSE_SESSION,
     Opcode,
 )
-from tests.case_node import (
+from tests.support.fakes import Network, address
+from tests.support.matter.case_node import (
     AUTHORITY,
     CONTROLLER,
     IPK,
@@ -28,9 +29,8 @@ from tests.case_node import (
     assert_nothing_left,
     opcodes_sent,
 )
-from tests.fake_ca import CertificateAuthority
-from tests.fake_controller import FakeController
-from tests.fakes import Network, address
+from tests.support.matter.fake_ca import CertificateAuthority
+from tests.support.matter.fake_controller import FakeController
 
 
 @pytest.mark.parametrize("with_icac", [True, False])

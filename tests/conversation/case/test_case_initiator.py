@@ -7,13 +7,14 @@ from collections.abc import Callable
 import pytest
 
 from evse_node.errors import SessionError
-from evse_node.matter.case_messages import Sigma2, Sigma2Resume
-from evse_node.matter.exchange import Exchange
-from evse_node.matter.message import PROTOCOL_SECURE_CHANNEL, Message
-from evse_node.matter.session import SecureSession
-from evse_node.matter.status_report import INVALID_PARAMETER as INVALID_REPORT
-from evse_node.matter.status_report import Opcode, encode_busy
-from tests.case_node import (
+from evse_node.matter.messaging.exchange import Exchange
+from evse_node.matter.messaging.message import PROTOCOL_SECURE_CHANNEL, Message
+from evse_node.matter.messaging.session import SecureSession
+from evse_node.matter.secure_channel.case_messages import Sigma2, Sigma2Resume
+from evse_node.matter.secure_channel.status_report import INVALID_PARAMETER as INVALID_REPORT
+from evse_node.matter.secure_channel.status_report import Opcode, encode_busy
+from tests.support.fakes import Network
+from tests.support.matter.case_node import (
     CONTROLLER,
     NODE,
     NODE_ID,
@@ -23,8 +24,7 @@ from tests.case_node import (
     assert_nothing_left,
     opcodes_sent,
 )
-from tests.fake_controller import Conversation, FakeController
-from tests.fakes import Network
+from tests.support.matter.fake_controller import Conversation, FakeController
 
 
 def test_node_calls_a_controller(network: Network, node: Node, controller: FakeController) -> None:

@@ -7,12 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from evse_node.matter import case_messages, crypto
-from evse_node.matter.case import CaseCredentials
-from evse_node.matter.case_messages import Identity, Sigma1
-from evse_node.matter.exchange import Exchange
-from evse_node.matter.exchange_manager import MAX_EXCHANGES_PER_PARTY
-from evse_node.matter.message import (
+from evse_node.matter import crypto
+from evse_node.matter.messaging.exchange import Exchange
+from evse_node.matter.messaging.exchange_manager import MAX_EXCHANGES_PER_PARTY
+from evse_node.matter.messaging.message import (
     EXCHANGE_INITIATOR,
     EXCHANGE_RELIABLE,
     PROTOCOL_INTERACTION_MODEL,
@@ -20,13 +18,17 @@ from evse_node.matter.message import (
     MessageHeader,
     encode_message,
 )
-from evse_node.matter.session import SecureSession, SessionParameters
-from evse_node.matter.status_report import (
+from evse_node.matter.messaging.session import SecureSession, SessionParameters
+from evse_node.matter.secure_channel import case_messages
+from evse_node.matter.secure_channel.case import CaseCredentials
+from evse_node.matter.secure_channel.case_messages import Identity, Sigma1
+from evse_node.matter.secure_channel.status_report import (
     Opcode,
     ProtocolCode,
     decode_status_report,
 )
-from tests.case_node import (
+from tests.support.fakes import Network, address
+from tests.support.matter.case_node import (
     AUTHORITY,
     CONTROLLER,
     INITIATOR,
@@ -44,9 +46,8 @@ from tests.case_node import (
     refusal,
     send_sigma1,
 )
-from tests.fake_ca import NOT_BEFORE, CertificateAuthority
-from tests.fake_controller import FakeController, RefusedError
-from tests.fakes import Network, address
+from tests.support.matter.fake_ca import NOT_BEFORE, CertificateAuthority
+from tests.support.matter.fake_controller import FakeController, RefusedError
 
 
 @pytest.mark.parametrize("wrong", ["node id", "ipk", "root"])

@@ -6,16 +6,21 @@ from dataclasses import replace
 
 import pytest
 
-from evse_node.matter import case_messages
 from evse_node.matter.crypto import KeyPair
-from evse_node.matter.message import PROTOCOL_INTERACTION_MODEL, PROTOCOL_SECURE_CHANNEL, Message
-from evse_node.matter.session import SessionParameters
-from evse_node.matter.session_keys import SessionKeys, derive_session_keys
-from evse_node.matter.status_report import (
+from evse_node.matter.messaging.message import (
+    PROTOCOL_INTERACTION_MODEL,
+    PROTOCOL_SECURE_CHANNEL,
+    Message,
+)
+from evse_node.matter.messaging.session import SessionParameters
+from evse_node.matter.messaging.session_keys import SessionKeys, derive_session_keys
+from evse_node.matter.secure_channel import case_messages
+from evse_node.matter.secure_channel.status_report import (
     Opcode,
     decode_status_report,
 )
-from tests.case_node import (
+from tests.support.fakes import Network
+from tests.support.matter.case_node import (
     AUTHORITY,
     INITIATOR,
     INVALID_PARAMETER,
@@ -30,8 +35,7 @@ from tests.case_node import (
     refusal,
     send_sigma1,
 )
-from tests.fake_controller import FakeController
-from tests.fakes import Network
+from tests.support.matter.fake_controller import FakeController
 
 
 def resumed(network: Network) -> bool:
@@ -172,7 +176,7 @@ def test_a_resumed_session_has_keys_of_its_own(
         derived.append((info, len(salt)))
         return derive_session_keys(secret, salt, info)
 
-    monkeypatch.setattr("evse_node.matter.case.derive_session_keys", derive)
+    monkeypatch.setattr("evse_node.matter.secure_channel.case.derive_session_keys", derive)
     # The IPK and a hash; or a random and the resumption id.
     for info, size in ((b"SessionKeys", 16 + 32), (b"SessionResumptionKeys", 32 + 16)):
         controller.case(NODE_ID)

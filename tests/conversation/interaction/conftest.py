@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.fakes import Network
-from tests.interaction_client import InteractionClient
-from tests.interaction_host import Client, InteractionHost
+from tests.support.fakes import Network
+from tests.support.matter.interaction_client import InteractionClient
+from tests.support.matter.interaction_host import Client, InteractionHost
 
 
 @pytest.fixture

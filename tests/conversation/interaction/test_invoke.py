@@ -7,11 +7,11 @@ import pytest
 from evse_node.matter.data_model import AuthMode, Subject
 from evse_node.matter.interaction.messages import Opcode
 from evse_node.matter.interaction.status import Status
-from evse_node.matter.message import EXCHANGE_INITIATOR, Message
-from evse_node.matter.session import GroupSession
+from evse_node.matter.messaging.message import EXCHANGE_INITIATOR, Message
+from evse_node.matter.messaging.session import GroupSession
 from evse_node.matter.tlv import TlvList, decode_struct, encode
-from tests.fakes import Network, address
-from tests.interaction_client import (
+from tests.support.fakes import Network, address
+from tests.support.matter.interaction_client import (
     OK,
     REVISION,
     InteractionClient,
@@ -21,8 +21,8 @@ from tests.interaction_client import (
     invoke_answers,
     invoke_request,
 )
-from tests.interaction_host import OPERATE, VIEW, Client, InteractionHost
-from tests.sample_cluster import ADD, CLUSTER, FAIL, LOCK, MANAGE, SCOPED
+from tests.support.matter.interaction_host import OPERATE, VIEW, Client, InteractionHost
+from tests.support.matter.sample_cluster import ADD, CLUSTER, FAIL, LOCK, MANAGE, SCOPED
 
 
 def path(command: int) -> tuple[int, int, int]:

@@ -7,18 +7,18 @@ import pytest
 from evse_node.matter.data_model import AuthMode
 from evse_node.matter.interaction.messages import Opcode
 from evse_node.matter.interaction.status import Status
-from evse_node.matter.message import MAX_PAYLOAD
+from evse_node.matter.messaging.message import MAX_PAYLOAD
 from evse_node.matter.tlv import TlvList, encode
-from tests.fakes import Network
-from tests.interaction_client import (
+from tests.support.fakes import Network
+from tests.support.matter.interaction_client import (
     REVISION,
     InteractionClient,
     WireStatusError,
     attribute_path,
     read_request,
 )
-from tests.interaction_host import VIEW, Client, InteractionHost
-from tests.sample_cluster import (
+from tests.support.matter.interaction_host import VIEW, Client, InteractionHost
+from tests.support.matter.sample_cluster import (
     BROKEN,
     CLUSTER,
     FIXED,

@@ -8,8 +8,8 @@ from evse_node.matter.data_model import AuthMode
 from evse_node.matter.interaction.messages import Opcode
 from evse_node.matter.interaction.status import Status
 from evse_node.matter.tlv import encode
-from tests.fakes import Network
-from tests.interaction_client import (
+from tests.support.fakes import Network
+from tests.support.matter.interaction_client import (
     OK,
     REVISION,
     InteractionClient,
@@ -18,8 +18,16 @@ from tests.interaction_client import (
     reports_of,
     subscribe_request,
 )
-from tests.interaction_host import VIEW, Client, InteractionHost
-from tests.sample_cluster import CLUSTER, FIXED, LEVEL, LEVEL_PATH, NOTES, SECRET, UPTIME
+from tests.support.matter.interaction_host import VIEW, Client, InteractionHost
+from tests.support.matter.sample_cluster import (
+    CLUSTER,
+    FIXED,
+    LEVEL,
+    LEVEL_PATH,
+    NOTES,
+    SECRET,
+    UPTIME,
+)
 
 
 class TestEstablishing:

@@ -9,18 +9,18 @@ import pytest
 
 from evse_node.matter.interaction.messages import Opcode
 from evse_node.matter.interaction.status import Status
-from evse_node.matter.session import Address, SecureSession
+from evse_node.matter.messaging.session import Address, SecureSession
 from evse_node.matter.tlv import TlvValue, decode_struct, encode
-from tests.fakes import Network
-from tests.interaction_client import (
+from tests.support.fakes import Network
+from tests.support.matter.interaction_client import (
     OK,
     InteractionClient,
     WireStatusError,
     reports_of,
     subscribe_request,
 )
-from tests.interaction_host import Client, InteractionHost
-from tests.sample_cluster import CLUSTER, LEVEL_PATH, NOTES, UPTIME
+from tests.support.matter.interaction_host import Client, InteractionHost
+from tests.support.matter.sample_cluster import CLUSTER, LEVEL_PATH, NOTES, UPTIME
 
 # Those that exist after a restart.
 FABRICS = {1}

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from tests.interaction_client import (
+from tests.support.matter.interaction_client import (
     InteractionClient,
     reports_of,
 )
-from tests.interaction_host import Client, InteractionHost
-from tests.sample_cluster import CLUSTER, HAPPENED, LEVEL_PATH, TOLD
+from tests.support.matter.interaction_host import Client, InteractionHost
+from tests.support.matter.sample_cluster import CLUSTER, HAPPENED, LEVEL_PATH, TOLD
 
 
 class TestEvents:

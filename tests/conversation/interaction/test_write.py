@@ -7,11 +7,11 @@ import pytest
 from evse_node.matter.data_model import AuthMode, InteractionContext, Subject
 from evse_node.matter.interaction.messages import Opcode
 from evse_node.matter.interaction.status import Status
-from evse_node.matter.message import EXCHANGE_INITIATOR, Message
-from evse_node.matter.session import GroupSession
+from evse_node.matter.messaging.message import EXCHANGE_INITIATOR, Message
+from evse_node.matter.messaging.session import GroupSession
 from evse_node.matter.tlv import SignedInt, TlvList, encode
-from tests.fakes import Network, address
-from tests.interaction_client import (
+from tests.support.fakes import Network, address
+from tests.support.matter.interaction_client import (
     REVISION,
     InteractionClient,
     WireStatusError,
@@ -20,8 +20,8 @@ from tests.interaction_client import (
     write_request,
     write_statuses,
 )
-from tests.interaction_host import OPERATE, VIEW, Client, InteractionHost
-from tests.sample_cluster import (
+from tests.support.matter.interaction_host import OPERATE, VIEW, Client, InteractionHost
+from tests.support.matter.sample_cluster import (
     CHECKED,
     CLUSTER,
     FIXED,

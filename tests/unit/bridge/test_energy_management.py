@@ -6,11 +6,11 @@ import pytest
 
 from evse_node.matter.interaction.status import Status
 from evse_node.state_machine.effects import EnergyTransferStarted, EnergyTransferStopped
+from evse_node.state_machine.enums import State, StoppedReason
 from evse_node.state_machine.events import Direction, Disable, LimitClaimed
 from evse_node.state_machine.limits import LimitSource
-from evse_node.state_machine.names import State, StoppedReason
 from evse_node.units import Milliamps, Milliwatts
-from tests.energy_charging import (
+from tests.support.charger.energy_charging import (
     CAUSE_FAULT,
     CAUSE_OFFLINE,
     FAULT,
@@ -32,7 +32,7 @@ from tests.energy_charging import (
     scheduled,
     start_at,
 )
-from tests.energy_host import PFR_MAP, SFR_MAP, EnergyHost, as_int
+from tests.support.charger.energy_host import PFR_MAP, SFR_MAP, EnergyHost, as_int
 
 
 class TestPowerAdjustment:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from evse_node.bridge.evse import evse_settings
-from evse_node.cluster.zap import revision_definitions
+from evse_node.cluster.definitions.zap import revision_definitions
 from evse_node.matter.interaction.status import Status
+from evse_node.state_machine.enums import State
 from evse_node.state_machine.events import (
     BatteryReported,
     Direction,
@@ -14,10 +15,9 @@ from evse_node.state_machine.events import (
     LimitClaimed,
 )
 from evse_node.state_machine.limits import LimitSource
-from evse_node.state_machine.names import State
 from evse_node.units import EpochSeconds, Milliamps
-from tests.charger_host import ALL_FEATURES
-from tests.energy_charging import (
+from tests.support.charger.charger_host import ALL_FEATURES
+from tests.support.charger.energy_charging import (
     CANCELLED,
     CAUSE_OFFLINE,
     ENABLE,
@@ -32,7 +32,7 @@ from tests.energy_charging import (
     pause,
     start_at,
 )
-from tests.energy_host import PFR_MAP, EnergyHost, as_int
+from tests.support.charger.energy_host import PFR_MAP, EnergyHost, as_int
 
 LEAST_MW = 1_380_000
 DISCHARGE = EnableDischarging(None, Milliamps(16_000))

@@ -6,18 +6,18 @@ from dataclasses import replace
 
 import pytest
 
-from evse_node.charger.intake import Intake
-from evse_node.hal.electric_car import ElectricCar
+from evse_node.charger.vehicle_draw import Intake
 from evse_node.hal.interface import Ratings
-from evse_node.hal.simulated import SimulatedBackend
+from evse_node.hal.simulated.backend import SimulatedBackend
+from evse_node.hal.simulated.electric_vehicle import ElectricCar
 from evse_node.matter.interaction.status import Status
+from evse_node.state_machine.enums import State
 from evse_node.state_machine.events import Direction, Disable, EnableDischarging, LimitClaimed
 from evse_node.state_machine.limits import LimitSource
-from evse_node.state_machine.names import State
 from evse_node.state_machine.targets import ChargingTarget, ChargingTargetSchedule
 from evse_node.units import Milliamps, MilliwattHours
-from tests.charger_host import ALL_FEATURES, START_UTC_S
-from tests.energy_charging import (
+from tests.support.charger.charger_host import ALL_FEATURES, START_UTC_S
+from tests.support.charger.energy_charging import (
     ENABLE,
     FULL_MW,
     GRID,
@@ -35,7 +35,7 @@ from tests.energy_charging import (
     scheduled,
     start_at,
 )
-from tests.energy_host import PFR_MAP, SFR_MAP, EnergyHost, as_int
+from tests.support.charger.energy_host import PFR_MAP, SFR_MAP, EnergyHost, as_int
 
 
 @pytest.mark.parametrize("feature_map", [PFR_MAP, SFR_MAP])

@@ -5,14 +5,14 @@ from collections.abc import Iterator
 import pytest
 
 from evse_node.bridge.evse import EVSE, evse_settings
-from evse_node.cluster.zap import load_definitions
+from evse_node.cluster.definitions.zap import load_definitions
 from evse_node.errors import StatusError
 from evse_node.matter.interaction.status import Status
+from evse_node.state_machine.enums import State, StoppedReason, SupplyState
 from evse_node.state_machine.events import EnableCharging, VehicleIdentified
 from evse_node.state_machine.faults import FaultState
-from evse_node.state_machine.names import State, StoppedReason, SupplyState
 from evse_node.units import Milliamps
-from tests.charger_host import ALL_FEATURES, ChargerHost
+from tests.support.charger.charger_host import ALL_FEATURES, ChargerHost
 
 CHARGING, DISCHARGING = 3, 4
 

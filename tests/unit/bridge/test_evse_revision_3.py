@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-import evse_node.cluster
 from evse_node.bridge.evse import EVSE, evse_settings
-from evse_node.cluster.definition import ClusterDefinition
-from evse_node.cluster.zap import load_cluster_file, load_definitions
-from tests.charger_host import ChargerHost
+from evse_node.cluster.definitions.definition import ClusterDefinition
+from evse_node.cluster.definitions.revision import XML_FOLDER
+from evse_node.cluster.definitions.zap import load_cluster_file, load_definitions
+from tests.support.charger.charger_host import ChargerHost
 
 ENABLED = 5
 CHANGES = (
@@ -34,7 +34,7 @@ CHANGES = (
 
 @pytest.fixture
 def revision_3(tmp_path: Path) -> ClusterDefinition:
-    shipped = Path(evse_node.cluster.__file__).parent / "xml" / "1.3" / "energy_evse.xml"
+    shipped = XML_FOLDER / "1.3" / "energy_evse.xml"
     text = shipped.read_text()
     for old, new in CHANGES:
         assert old in text

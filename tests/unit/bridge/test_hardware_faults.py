@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from evse_node.bridge.hardware_faults import HardwareFaultsBridge
-from evse_node.cluster.general_diagnostics import HardwareFault
+from evse_node.cluster.servers.root.general_diagnostics import HardwareFault
 from evse_node.state_machine.events import FaultCleared, FaultRaised
 from evse_node.state_machine.faults import FaultState
-from tests.charger_host import ChargerHost
-from tests.root_node import RootNode
+from tests.support.charger.charger_host import ChargerHost
+from tests.support.matter.root_node import RootNode
 
 BASIC, BASIC_CLEAR, GROUND_FAULT, OVER_TEMPERATURE = 0x00, 0x01, 0x10, 0x11
 

@@ -5,19 +5,19 @@ from __future__ import annotations
 import pytest
 
 from evse_node.bridge.measurement import MeasurementBridge
-from evse_node.cluster.descriptor import DescriptorServer
-from evse_node.cluster.device_type import check_node, device_type
-from evse_node.cluster.identify import IdentifyType
-from evse_node.cluster.zap import load_definitions
+from evse_node.cluster.definitions.device_type import check_node, device_type
+from evse_node.cluster.definitions.zap import load_definitions
+from evse_node.cluster.servers.shared.descriptor import DescriptorServer
+from evse_node.cluster.servers.shared.identify import IdentifyType
 from evse_node.errors import HalError
 from evse_node.hal.interface import Ratings
-from evse_node.hal.simulated import SimulatedBackend
+from evse_node.hal.simulated.backend import SimulatedBackend
 from evse_node.matter.data_model import Endpoint
 from evse_node.matter.store import MemoryStore
 from evse_node.state_machine.faults import FaultState
 from evse_node.units import Milliamps
-from tests.charger_host import ChargerHost
-from tests.cluster_host import ENDPOINT, ClusterHost
+from tests.support.charger.charger_host import ChargerHost
+from tests.support.matter.cluster_host import ENDPOINT, ClusterHost
 
 START_LOAD, STOP_LOAD = 0x0091_0000_0000_0001, 0x0091_0000_0000_0000
 

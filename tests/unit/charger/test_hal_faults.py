@@ -16,9 +16,10 @@ import pytest
 
 from evse_node.errors import HalError
 from evse_node.hal import interface as hal
-from evse_node.hal.simulated import SimulatedBackend
-from evse_node.hal.simulated_board import SimulatedBoard
+from evse_node.hal.simulated.backend import SimulatedBackend
+from evse_node.hal.simulated.board import SimulatedBoard
 from evse_node.state_machine.control_pilot import PilotState
+from evse_node.state_machine.enums import State
 from evse_node.state_machine.events import (
     Direction,
     Disable,
@@ -31,9 +32,8 @@ from evse_node.state_machine.events import (
 )
 from evse_node.state_machine.faults import FaultState
 from evse_node.state_machine.limits import LimitSource
-from evse_node.state_machine.names import State
 from evse_node.units import Milliamps, MilliwattHours, Milliwatts
-from tests.charger_host import ChargerHost
+from tests.support.charger.charger_host import ChargerHost
 
 Method: TypeAlias = tuple[type[object], str]
 ENABLE: Final = EnableCharging(None, Milliamps(6_000), Milliamps(16_000))
@@ -362,7 +362,7 @@ TABLE: Final[Mapping[Method, Row]] = {
     ),
 }
 ELSEWHERE: Final = {(hal.EvseBackend, "start"), (hal.EvseBackend, "stop")}
-"""These are called by the node, not by the charger: see tests/unit/test_node.py."""
+"""These are called by the node, not by the charger: see tests/unit/node/test_evse_node.py."""
 
 
 SIMPLE: Final = ("raises", "mistake", "late", "lost")

@@ -7,13 +7,13 @@ from datetime import UTC, datetime
 
 import pytest
 
-from evse_node.hal.simulated import SimulatedBackend
+from evse_node.hal.simulated.backend import SimulatedBackend
 from evse_node.matter.store import MemoryStore
 from evse_node.matter.tlv import TlvValue
 from evse_node.state_machine.effects import EnergyTransferStarted, EnergyTransferStopped
+from evse_node.state_machine.enums import State, StoppedReason, SupplyState
 from evse_node.state_machine.events import Direction, LimitClaimed
 from evse_node.state_machine.limits import LimitSource
-from evse_node.state_machine.names import State, StoppedReason, SupplyState
 from evse_node.state_machine.session import MeterReading
 from evse_node.units import (
     MATTER_EPOCH_UNIX_S,
@@ -22,7 +22,7 @@ from evse_node.units import (
     MilliwattHours,
     Milliwatts,
 )
-from tests.charger_host import KNOWN, START_UTC_S, ChargerHost, store_with_vehicle
+from tests.support.charger.charger_host import KNOWN, START_UTC_S, ChargerHost, store_with_vehicle
 
 EVERY_DAY = 0x7F
 TIME_OF_USE = 0x06

@@ -6,17 +6,17 @@ from dataclasses import replace
 
 import pytest
 
-from evse_node.cluster.energy_evse_mode import SOLAR_CHARGING
+from evse_node.cluster.servers.energy.energy_evse_mode import SOLAR_CHARGING
 from evse_node.state_machine.control_pilot import PilotState
 from evse_node.state_machine.effects import EvConnected, RfidRead
+from evse_node.state_machine.enums import State, SupplyState
 from evse_node.state_machine.events import EnableCharging, PilotChanged
 from evse_node.state_machine.faults import FaultState
 from evse_node.state_machine.limits import LimitSource
-from evse_node.state_machine.names import State, SupplyState
 from evse_node.state_machine.state import ContactorState
 from evse_node.state_machine.targets import ChargingTarget, ChargingTargetSchedule
 from evse_node.units import EpochSeconds, Milliamps
-from tests.charger_host import ChargerHost
+from tests.support.charger.charger_host import ChargerHost
 
 BASIC, BASIC_CLEAR, PLUG_IN, PLUG_IN_CLEAR, DEMAND, DEMAND_CLEAR = range(6)
 ENABLE = EnableCharging(None, Milliamps(6_000), Milliamps(16_000))

@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
+from evse_node.cluster.definitions.zap import load_definitions
 from evse_node.cluster.server import ClusterServer, Value, command, reader, serves, writer
-from evse_node.cluster.zap import load_definitions
 from evse_node.matter.data_model import InteractionContext
 
 Context = InteractionContext

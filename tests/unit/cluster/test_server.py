@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from evse_node.cluster.definitions.zap import load_definitions
 from evse_node.cluster.server import (
     ClusterEnvironment,
     ClusterServer,
@@ -14,7 +15,6 @@ from evse_node.cluster.server import (
     serves,
     writer,
 )
-from evse_node.cluster.zap import load_definitions
 from evse_node.errors import ConfigError, StatusError
 from evse_node.matter.data_model import (
     AttributePath,
@@ -31,7 +31,7 @@ from evse_node.matter.interaction.event_log import EventLog
 from evse_node.matter.interaction.status import Status
 from evse_node.matter.store import MemoryStore
 from evse_node.matter.tlv import SignedInt, decode_element, encode
-from tests.sample_cluster import (
+from tests.support.matter.sample_cluster import (
     ADD,
     ADD_RESPONSE,
     CHECKED,

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from evse_node.energy_management.appliance import Appliance
 from evse_node.energy_management.conditions import Availability, Conditions, Need, Supply
+from evse_node.energy_management.events import Notice
 from evse_node.energy_management.forecast import Forecast, PowerRange
-from evse_node.energy_management.notices import Notice
 from evse_node.energy_management.requests import (
     Event,
     Problem,

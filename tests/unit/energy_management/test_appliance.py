@@ -7,19 +7,19 @@ import pytest
 
 from evse_node.energy_management.appliance import Appliance
 from evse_node.energy_management.conditions import Availability
-from evse_node.energy_management.forecast import PowerRange
-from evse_node.energy_management.names import (
+from evse_node.energy_management.enums import (
     AdjustmentCause,
     EndCause,
     EsaState,
     UpdateReason,
 )
-from evse_node.energy_management.notices import (
+from evse_node.energy_management.events import (
     Paused,
     PowerAdjustEnded,
     PowerAdjustStarted,
     Resumed,
 )
+from evse_node.energy_management.forecast import PowerRange
 from evse_node.energy_management.requests import (
     CancelPowerAdjustRequest,
     CancelRequest,

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from evse_node.energy_management.names import (
+from evse_node.energy_management.enums import (
     AdjustmentCause,
     UpdateReason,
 )

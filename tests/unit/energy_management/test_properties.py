@@ -8,14 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evse_node.energy_management.conditions import Availability, Conditions, Giving
-from evse_node.energy_management.forecast import PowerRange
-from evse_node.energy_management.names import AdjustmentCause, EsaState, UpdateReason
-from evse_node.energy_management.notices import (
+from evse_node.energy_management.enums import AdjustmentCause, EsaState, UpdateReason
+from evse_node.energy_management.events import (
     Paused,
     PowerAdjustEnded,
     PowerAdjustStarted,
     Resumed,
 )
+from evse_node.energy_management.forecast import PowerRange
 from evse_node.energy_management.planning import MAXIMUM_SLOTS
 from evse_node.energy_management.requests import (
     CancelPowerAdjustRequest,

@@ -14,14 +14,14 @@ from typing import Protocol, cast
 
 import pytest
 
-from evse_node.config import NodeConfig, load_config
+from evse_node.config.node_config import NodeConfig, load_config
 from evse_node.errors import ConfigError, HalError
 from evse_node.hal.interface import FaultDetected, FaultGone, HalEvent
 from evse_node.hal.registry import backend_names, create_backend
-from evse_node.node import EvseNode
+from evse_node.node.evse_node import EvseNode
 from evse_node.state_machine.control_pilot import PilotOutput
+from evse_node.state_machine.enums import State
 from evse_node.state_machine.faults import FaultState
-from evse_node.state_machine.names import State
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "backends.md"
 

@@ -9,7 +9,7 @@ import pytest
 from evse_node.errors import ConfigError
 from evse_node.hal import registry
 from evse_node.hal.interface import EvseBackend
-from evse_node.hal.simulated import SimulatedBackend
+from evse_node.hal.simulated.backend import SimulatedBackend
 
 
 def old_fashioned(options: object) -> EvseBackend:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from evse_node.matter.fabric import FabricTable
+from evse_node.matter.fabrics.fabric import FabricTable
 from evse_node.matter.store import MemoryStore
-from tests.fake_fabric import add_fabric
+from tests.support.matter.fake_fabric import add_fabric
 
 
 @pytest.fixture

@@ -2,15 +2,15 @@ from __future__ import annotations
 
 import pytest
 
-from evse_node.cluster.time_synchronization import TimeSynchronizationServer
-from evse_node.cluster.zap import load_definitions
+from evse_node.cluster.definitions.zap import load_definitions
+from evse_node.cluster.servers.root.time_synchronization import TimeSynchronizationServer
 from evse_node.errors import SessionError
-from evse_node.matter.fabric import FabricTable
+from evse_node.matter.fabrics.fabric import FabricTable
 from evse_node.matter.interaction.encoding import message_end
 from evse_node.matter.interaction.messages import PROTOCOL_ID
-from evse_node.matter.interaction.resumption import OnConnected
+from evse_node.matter.interaction.subscription_resumption import OnConnected
+from evse_node.matter.messaging.session import Address
 from evse_node.matter.node_time import NodeTime, OnFound
-from evse_node.matter.session import Address
 from evse_node.matter.store import MemoryStore
 from evse_node.matter.tlv import SignedInt, TlvValue, encode
 from evse_node.matter.wall_clock import (
@@ -20,8 +20,8 @@ from evse_node.matter.wall_clock import (
     TimeSource,
     WallClock,
 )
-from tests.fakes import Network
-from tests.interaction_host import Client, InteractionHost
+from tests.support.fakes import Network
+from tests.support.matter.interaction_host import Client, InteractionHost
 
 NOW_US = 830_000_000_000_000
 

@@ -20,10 +20,10 @@ from evse_node.state_machine.effects import (
     RfidRead,
     SessionChanged,
 )
+from evse_node.state_machine.enums import State
 from evse_node.state_machine.evse import step
 from evse_node.state_machine.faults import FaultState
 from evse_node.state_machine.limits import LimitSource
-from evse_node.state_machine.names import State
 from evse_node.state_machine.state import EvseSettings, EvseState, next_deadline
 from evse_node.units import EpochSeconds, Milliamps
 

@@ -6,7 +6,7 @@ import pytest
 
 from evse_node.state_machine import events as e
 from evse_node.state_machine.effects import RfidRead
-from evse_node.state_machine.names import State
+from evse_node.state_machine.enums import State
 from evse_node.state_machine.state import EvseSettings
 from tests.unit.state_machine.machine import ENABLE, A, B, C, Machine
 

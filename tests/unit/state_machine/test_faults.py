@@ -1,6 +1,6 @@
 from evse_node.state_machine import events as e
+from evse_node.state_machine.enums import State
 from evse_node.state_machine.faults import FaultState, clear_fault, raise_fault, shown_fault
-from evse_node.state_machine.names import State
 from tests.unit.state_machine.machine import A, B, Machine
 
 GROUND, HOT = FaultState.GROUND_FAULT, FaultState.OVER_TEMPERATURE

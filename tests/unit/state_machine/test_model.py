@@ -21,7 +21,7 @@ from evse_node.state_machine.limits import LimitSource
 from evse_node.state_machine.session import MeterReading
 from evse_node.state_machine.state import ContactorState, EvseSettings, EvseState, next_deadline
 from evse_node.units import EpochSeconds, Milliamps, MilliwattHours
-from tests.evse_model import CHARGE, DISCHARGE, Model
+from tests.support.charger.evse_model import CHARGE, DISCHARGE, Model
 
 STEPS = int(os.environ.get("STEPS", "50000"))
 CARD = b"\x01\x02"

@@ -21,9 +21,9 @@ from evse_node.state_machine.effects import (
     UnlockCable,
     WithdrawOffer,
 )
+from evse_node.state_machine.enums import State
 from evse_node.state_machine.faults import FaultState
 from evse_node.state_machine.limits import LimitSource
-from evse_node.state_machine.names import State
 from evse_node.state_machine.state import ContactorState, EvseSettings
 from evse_node.units import Milliamps
 from tests.unit.state_machine.machine import ENABLE, GROUND, A, B, C, D, E, F, Machine, machine_in

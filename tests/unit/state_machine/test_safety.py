@@ -25,10 +25,10 @@ from evse_node.state_machine.effects import (
     UnlockCable,
     WithdrawOffer,
 )
+from evse_node.state_machine.enums import State, SupplyState
 from evse_node.state_machine.evse import step
 from evse_node.state_machine.faults import FaultState
 from evse_node.state_machine.limits import LimitSource
-from evse_node.state_machine.names import State, SupplyState
 from evse_node.state_machine.session import MeterReading
 from evse_node.state_machine.state import ContactorState, EvseSettings, EvseState
 from evse_node.units import EpochSeconds, Milliamps, MilliwattHours

@@ -1,6 +1,6 @@
 from evse_node.state_machine import events as e
 from evse_node.state_machine.effects import EnergyTransferStopped
-from evse_node.state_machine.names import State
+from evse_node.state_machine.enums import State
 from evse_node.state_machine.session import MeterReading, next_session
 from tests.unit.state_machine.machine import B, Machine, machine_in
 

@@ -16,10 +16,10 @@ from evse_node.state_machine.effects import (
     Refused,
     SessionChanged,
 )
+from evse_node.state_machine.enums import State, StoppedReason, SupplyState
 from evse_node.state_machine.evse import step
 from evse_node.state_machine.faults import FaultState
 from evse_node.state_machine.limits import LimitSource
-from evse_node.state_machine.names import State, StoppedReason, SupplyState
 from evse_node.state_machine.session import MeterReading
 from evse_node.state_machine.state import EvseSettings
 from evse_node.units import EpochSeconds, Milliamps

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from evse_node.state_machine import events as e
+from evse_node.state_machine.enums import State
 from evse_node.state_machine.faults import FaultState
 from evse_node.state_machine.limits import LimitSource
-from evse_node.state_machine.names import State
 from evse_node.state_machine.session import MeterReading
 from evse_node.state_machine.transitions import TABLE, Input
 from evse_node.units import EpochSeconds, Milliamps

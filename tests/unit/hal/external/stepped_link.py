@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 
-from evse_node.hal.external.controller import ExternalController
+from evse_node.hal.external.backend import ExternalController
 from evse_node.hal.external.link import ControllerOrders, ControllerStatus, LinkTraits
 from evse_node.hal.external.pace import Pace
 from evse_node.state_machine.control_pilot import PilotState

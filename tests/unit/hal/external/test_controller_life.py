@@ -9,10 +9,10 @@ from dataclasses import replace
 import pytest
 
 from evse_node.errors import HalError
-from evse_node.hal.external.controller import ExternalController
+from evse_node.hal.external.backend import ExternalController
 from evse_node.hal.external.link import ControllerOrders, ControllerStatus
 from evse_node.hal.interface import FaultDetected, FaultGone, Ratings
-from evse_node.hal.service_manager import ServiceManager
+from evse_node.platform.systemd import ServiceManager
 from evse_node.state_machine.control_pilot import PilotState
 from evse_node.state_machine.faults import FaultState
 from tests.unit.hal.external.played_link import OFFER, QUICK, PlayedLink, Rig

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from evse_node.errors import HalError
-from evse_node.hal.external.controller import ExternalController
+from evse_node.hal.external.backend import ExternalController
 from evse_node.hal.external.link import ControllerStatus, LinkTraits
 from evse_node.hal.interface import (
     CableReported,

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from evse_node.errors import HalError
-from evse_node.hal.external.controller import ExternalController
+from evse_node.hal.external.backend import ExternalController
 from evse_node.hal.interface import HalEvent, Ratings
 from tests.unit.hal.external.stepped_link import PACE, SteppedLink, charge, until
 

@@ -12,15 +12,15 @@ from dataclasses import replace
 import pytest
 
 from evse_node.errors import HalError
-from evse_node.hal.external.controller import ExternalController
-from evse_node.hal.external.modbus_evse import ModbusEvse, ModbusEvseLink
-from evse_node.hal.external.register_file import load_controller
+from evse_node.hal.external.backend import ExternalController
+from evse_node.hal.external.modbus.link import ModbusEvse, ModbusEvseLink
+from evse_node.hal.external.modbus.register_file import load_controller
 from evse_node.hal.gpio.board import ModbusSpec
 from evse_node.hal.interface import Ratings
 from tests.contract.openevse_bench import OpenEvseBench
-from tests.modbus_evse_models import Controller, Phoenix, SimpleEvse
-from tests.modbus_evse_peer import Peer
-from tests.rapi_peer import GFCI, SLEEPING
+from tests.support.hal.modbus_evse_models import Controller, Phoenix, SimpleEvse
+from tests.support.hal.modbus_evse_peer import Peer
+from tests.support.hal.rapi_peer import GFCI, SLEEPING
 from tests.unit.hal.external.stepped_link import HASTY, OFFER, PACE, SteppedLink, charge, until
 
 ERROR = "the controller could not be disabled"

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from evse_node.errors import ConfigError
-from evse_node.hal.contract import run_check
 from evse_node.hal.gpio.board import AdcKind, Bias, Board, HeartbeatSpec, LineSpec, RfidKind
 from evse_node.hal.gpio.board_file import board_names, load_board
-from evse_node.hal.gpio.modbus_meter import map_names
+from evse_node.hal.modbus.meter import map_names
 from evse_node.hal.registry import create_backend
+from evse_node.testing.backend_contract import run_check
 from tests.contract.gpio_bench import GpioBench
 
 SMALL = """

@@ -17,7 +17,7 @@ from evse_node.state_machine.faults import FaultState
 from evse_node.state_machine.state import ContactorState
 from evse_node.units import Milliamps
 from tests.contract.gpio_bench import GpioBench
-from tests.gpio_electronics import SimulatedElectronics
+from tests.support.hal.gpio_electronics import SimulatedElectronics
 
 OTHER = FaultState.OTHER
 

@@ -15,7 +15,7 @@ from enum import Enum
 import pytest
 
 from evse_node.hal.gpio import drivers
-from evse_node.hal.service_manager import ServiceManager
+from evse_node.platform.systemd import ServiceManager
 from evse_node.units import Milliamps
 from tests.unit.hal.gpio.test_threads import Running
 

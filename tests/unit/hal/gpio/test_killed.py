@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from evse_node.state_machine.control_pilot import PilotState
-from tests.killed_node import COIL, OUTPUTS, Killer, make_files, turn_to
+from tests.support.killed_node import COIL, OUTPUTS, Killer, make_files, turn_to
 
 KILLS = int(os.environ.get("EVSE_NODE_KILLS", "8"))
 SEED = int(os.environ.get("EVSE_NODE_SEED", "1"))

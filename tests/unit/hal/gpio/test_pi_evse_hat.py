@@ -7,8 +7,8 @@ from itertools import pairwise
 
 import pytest
 
+from evse_node.cli import doctor
 from evse_node.errors import HalError
-from evse_node.hal.gpio import doctor
 from evse_node.hal.gpio.board import EMERGENCY_STOP, Board
 from evse_node.hal.gpio.board_file import load_board
 from evse_node.hal.gpio.drivers import Edge
@@ -19,7 +19,7 @@ from evse_node.state_machine.control_pilot import PilotState
 from evse_node.state_machine.faults import FaultState
 from evse_node.units import Milliamps
 from tests.contract.gpio_bench import GpioBench, bench_board
-from tests.gpio_electronics import SimulatedElectronics
+from tests.support.hal.gpio_electronics import SimulatedElectronics
 
 GROUND_FAULT = FaultState.GROUND_FAULT
 

@@ -9,14 +9,14 @@ from dataclasses import replace
 
 import pytest
 
+from evse_node.cli import doctor
 from evse_node.errors import HalError
-from evse_node.hal.gpio import doctor
 from evse_node.hal.interface import FaultDetected, FaultGone, PilotReported, SelfTestCompleted
 from evse_node.state_machine.control_pilot import PilotState
 from evse_node.state_machine.faults import FaultState
 from evse_node.units import Milliamps
 from tests.contract.gpio_bench import GpioBench
-from tests.gpio_electronics import SimulatedElectronics
+from tests.support.hal.gpio_electronics import SimulatedElectronics
 from tests.unit.hal.gpio.test_pi_evse_hat import Hat, hat
 
 OFFER = Milliamps(16_000)

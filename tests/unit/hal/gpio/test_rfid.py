@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 import pytest
 
 from evse_node.errors import HalError
-from evse_node.hal.gpio.mfrc522 import Mfrc522, crc_a
-from evse_node.hal.gpio.pn532 import (
+from evse_node.hal.gpio.pollers import CardPoller
+from evse_node.hal.gpio.readers.mfrc522 import Mfrc522, crc_a
+from evse_node.hal.gpio.readers.pn532 import (
     ACK,
     I2cLink,
     Pn532,
@@ -14,7 +15,6 @@ from evse_node.hal.gpio.pn532 import (
     decode_frame,
     encode_frame,
 )
-from evse_node.hal.gpio.pollers import CardPoller
 
 UID_4 = bytes.fromhex("04112233")
 UID_7 = bytes.fromhex("04112233445566")

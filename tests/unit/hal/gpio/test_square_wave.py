@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from evse_node.errors import HalError
-from evse_node.hal.gpio.gate import ContactorGate
+from evse_node.hal.gpio.contactor import ContactorGate
 from evse_node.hal.gpio.square_wave import SquareWave
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from evse_node.charger import Charger
+from evse_node.cli.doctor import examine, wiring
 from evse_node.errors import ConfigError, HalError
 from evse_node.hal.gpio.board import TemperatureKind, TemperatureSpec
 from evse_node.hal.gpio.board_file import load_board
-from evse_node.hal.gpio.doctor import examine, wiring
 from evse_node.hal.gpio.temperature import (
     Ds18b20,
     I2cThermometer,

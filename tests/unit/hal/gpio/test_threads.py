@@ -20,12 +20,12 @@ from evse_node.hal.interface import (
     HalEvent,
     PilotReported,
 )
-from evse_node.hal.service_manager import ServiceManager
+from evse_node.platform.systemd import ServiceManager
 from evse_node.state_machine.control_pilot import PilotState
 from evse_node.state_machine.faults import FaultState
 from evse_node.units import Milliamps
 from tests.contract.gpio_bench import bench_board
-from tests.gpio_electronics import SimulatedElectronics
+from tests.support.hal.gpio_electronics import SimulatedElectronics
 
 
 class Hanging(SimulatedElectronics):

@@ -36,7 +36,7 @@ from evse_node.matter.interaction.messages import (
 )
 from evse_node.matter.interaction.status import Status
 from evse_node.matter.tlv import TlvList, decode, decode_element, encode
-from tests.interaction_client import (
+from tests.support.matter.interaction_client import (
     Invoke,
     Write,
     invoke_request,

@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evse_node.matter.data_model import AuthMode
-from evse_node.matter.exchange import Exchange
 from evse_node.matter.interaction.messages import Opcode
-from evse_node.matter.message import PROTOCOL_INTERACTION_MODEL, Message
-from evse_node.matter.session import SessionParameters
+from evse_node.matter.messaging.exchange import Exchange
+from evse_node.matter.messaging.message import PROTOCOL_INTERACTION_MODEL, Message
+from evse_node.matter.messaging.session import SessionParameters
 from evse_node.matter.tlv import decode_struct, encode
-from tests.fakes import Network, RecordingHandler
-from tests.interaction_client import (
+from tests.support.fakes import Network, RecordingHandler
+from tests.support.matter.interaction_client import (
     OK,
     InteractionClient,
     Invoke,
@@ -26,8 +26,8 @@ from tests.interaction_client import (
     subscribe_request,
     write_request,
 )
-from tests.interaction_host import Client, InteractionHost
-from tests.sample_cluster import ADD, CLUSTER, LEVEL
+from tests.support.matter.interaction_host import Client, InteractionHost
+from tests.support.matter.sample_cluster import ADD, CLUSTER, LEVEL
 
 REQUESTS = [
     (Opcode.READ_REQUEST, read_request((1, CLUSTER, LEVEL), (None, None, None))),

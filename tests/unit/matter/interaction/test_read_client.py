@@ -8,9 +8,9 @@ from evse_node.matter.interaction.encoding import message_end
 from evse_node.matter.interaction.messages import PROTOCOL_ID, Opcode, decode_read_request
 from evse_node.matter.interaction.read_client import ReadClient, Values, encode_read_request
 from evse_node.matter.tlv import TlvList, TlvValue, encode
-from tests.fakes import MessageHost, Network, RecordingHandler, address, secure_pair
-from tests.interaction_host import Client, InteractionHost
-from tests.sample_cluster import CLUSTER, LEVEL
+from tests.support.fakes import MessageHost, Network, RecordingHandler, address, secure_pair
+from tests.support.matter.interaction_host import Client, InteractionHost
+from tests.support.matter.sample_cluster import CLUSTER, LEVEL
 
 PATHS = (AttributePath(1, CLUSTER, LEVEL), AttributePath(1, CLUSTER, 0xFFFD))
 

@@ -4,9 +4,9 @@ from evse_node.matter.data_model import AuthMode, InteractionContext, Subject
 from evse_node.matter.interaction.encoding import MESSAGE_END_SIZE, message_end
 from evse_node.matter.interaction.paths import ClusterView
 from evse_node.matter.interaction.report import CAPACITY, ReportStream, _Source, attribute_reports
-from evse_node.matter.message import MAX_PAYLOAD
+from evse_node.matter.messaging.message import MAX_PAYLOAD
 from evse_node.matter.tlv import decode_struct
-from tests.sample_cluster import FIXED, LEVEL, UPTIME, Sample
+from tests.support.matter.sample_cluster import FIXED, LEVEL, UPTIME, Sample
 
 CONTEXT = InteractionContext(Subject(AuthMode.CASE, 1, 5), 20.0)
 

@@ -1,0 +1,197 @@
+"""What the wall clock, the charging targets and the sun mean for the charger, one event at a time.
+
+In a mode that follows both targets and sun, the sun charges for nothing until it is time to
+start for the target; from then on the target counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, TypeAlias
+
+from evse_node.charger.grid_surplus import GridSurplus
+from evse_node.charger.persistence import ChargerMemory
+from evse_node.charger.schedule import Schedule
+from evse_node.charger.snapshot import ChargerSettings
+from evse_node.charger.solar_controller import SolarFollower
+from evse_node.charger.vehicle_draw import IntakeLearner, LearnedIntake
+from evse_node.hal.interface import EvseBackend, MeterValues
+from evse_node.state_machine.events import (
+    ChargingHeld,
+    ClockRead,
+    Direction,
+    Event,
+    LimitClaimed,
+)
+from evse_node.state_machine.limits import Limits, LimitSource
+from evse_node.state_machine.state import EvseState
+from evse_node.units import (
+    EpochSeconds,
+    Milliamps,
+    Milliwatts,
+    epoch_s_from_utc_ms,
+    power_mw,
+    utc_ms_from_epoch_s,
+)
+
+_CLOCK_UNKNOWN_RETRY_S: Final = 30.0
+"""How often to look for the wall clock while something waits for it."""
+_CLOCK_LONGEST_WAIT_S: Final = 60.0
+"""The wall clock may be set while something waits for it, so no wait is longer than this."""
+_CLOCK_PATIENCE_S: Final = 600.0
+"""So long after a restart, a vehicle that waited before goes on waiting without a clock."""
+
+_KeptPower: TypeAlias = tuple[Limits, LearnedIntake, int | None, tuple[Milliwatts, bool]]
+
+
+class Planner:
+    """Schedule, sun and clock of one charger, and what its vehicle was seen to take.
+
+    `draw_delay_s` returns by how much the start for a target is put off.
+    """
+
+    def __init__(
+        self,
+        backend: EvseBackend,
+        memory: ChargerMemory,
+        settings: ChargerSettings,
+        *,
+        has_soc: bool,
+        utc_ms: Callable[[], int | None],
+        draw_delay_s: Callable[[], int],
+    ) -> None:
+        ratings = self._ratings = backend.ratings
+        self._has_meter = backend.meter is not None
+        self._may_be_new = not settings.are_vehicles_known
+        self.schedule = Schedule(
+            memory.load_targets(),
+            has_soc=has_soc,
+            zone=settings.zone,
+            draw_delay_s=draw_delay_s,
+            commitment=memory.load_commitment(),
+        )
+        self.solar = SolarFollower(settings.solar, ratings.nominal_voltage_mv, ratings.phases)
+        self.intake = IntakeLearner(memory.load_intake())
+        grid_meter = backend.grid_meter
+        self._grid = None if grid_meter is None else GridSurplus(grid_meter, self.solar)
+        self._memory = memory
+        self._utc_ms = utc_ms
+        self._kept_power: _KeptPower | None = None
+        self._has_sun = True
+        self._look_again_at: float | None = None
+        self._waits_for_clock_until: float | None = None
+
+    def next_deadline(self) -> float | None:
+        """Return when to look again (monotonic seconds), or None."""
+        moments = [self._look_again_at]
+        if self.solar.is_followed and self._has_sun:
+            moments.append(self.solar.next_deadline())
+            if self._grid is not None:
+                moments.append(self._grid.next_deadline())
+        return min((moment for moment in moments if moment is not None), default=None)
+
+    def observe(self, state: EvseState, values: MeterValues | None, now: float) -> None:
+        """Take in what the charger's meter shows, and the one at the house's connection."""
+        self.intake.look(state, values, now)
+        if self._grid is not None:
+            self._grid.look(values, now)
+
+    def save(self) -> None:
+        """Keep what is to outlive a restart."""
+        self._memory.save_plan(self.schedule.commitment, self.intake.learned)
+
+    def look(self, state: EvseState, now: float, *, has_sun: bool = True) -> Event | None:
+        """Return what the charger is to be told next; None when it is up to date.
+
+        Without `has_sun`, charging does not follow the sun for now.
+        """
+        self._has_sun = has_sun
+        utc_ms = self._utc_ms()
+        epoch_s = None if utc_ms is None else epoch_s_from_utc_ms(utc_ms)
+        permissions = (state.charging, state.discharging)
+        ends = [each.until for each in permissions if each is not None and each.until is not None]
+        if epoch_s is not None and any(until <= epoch_s for until in ends):
+            return ClockRead(epoch_s)
+        power_mw, is_seen = self.counted_power(state)
+        self.schedule.update(state, power_mw, epoch_s, is_power_seen=is_seen)
+        is_waiting = self.schedule.is_holding(state, epoch_s)
+        if self._waits_for_clock_until is None:
+            self._waits_for_clock_until = now + _CLOCK_PATIENCE_S
+        if epoch_s is None and now < self._waits_for_clock_until:
+            is_waiting = self.schedule.was_waiting(state)
+        claim_ma = self._solar_claim(is_waiting, now) if has_sun else None
+        if claim_ma != state.charge_limits.claim(LimitSource.SOLAR):
+            return LimitClaimed(LimitSource.SOLAR, claim_ma, (Direction.CHARGE,))
+        # The sun charges without being asked to, but not past what the user wants.
+        is_by_sun = has_sun and self.solar.is_followed and not self.schedule.is_charged_enough
+        is_held = is_waiting and not is_by_sun
+        if is_held is not state.is_held:
+            return ChargingHeld(is_held)
+        self._look_again_at = self._next_look(ends, utc_ms, epoch_s, now)
+        return None
+
+    def counted_power(self, state: EvseState) -> tuple[Milliwatts, bool]:
+        """Return the power that a target can count on, and whether the vehicle has shown it."""
+        limits, learned = state.charge_limits, self.intake.learned
+        session_id = None if state.session is None else state.session.id
+        kept = self._kept_power
+        if kept is None or kept[0] is not limits or kept[1] is not learned or kept[2] != session_id:
+            power = self._work_out_power(limits, learned, session_id)
+            kept = self._kept_power = (limits, learned, session_id, power)
+        return kept[3]
+
+    def _work_out_power(
+        self, limits: Limits, learned: LearnedIntake, session_id: int | None
+    ) -> tuple[Milliwatts, bool]:
+        """Work out `counted_power`.
+
+        What the sun leaves over, and what energy management asks for, is for a time only.
+        Without a meter nothing is ever seen, and the whole offer counts.
+        """
+        current_ma = limits.current_without(LimitSource.SOLAR, LimitSource.GRID)
+        voltage_mv, phases = self._ratings.nominal_voltage_mv, self._ratings.phases
+        if not self._has_meter:
+            return power_mw(voltage_mv, current_ma, phases), True
+        least_mw = min(
+            power_mw(voltage_mv, each.surely_of(current_ma), min(each.phases, phases))
+            for each in learned.counted_on(session_id, may_be_new=self._may_be_new)
+        )
+        present = learned.present if learned.session_id == session_id else None
+        return least_mw, present is not None and present.is_seen_with(current_ma)
+
+    @property
+    def _phases(self) -> int:
+        """The phases that the sun has to reach for: until a vehicle was seen, as many as any."""
+        learned, phases = self.intake.learned, self._ratings.phases
+        if learned.present is not None:
+            return min(learned.present.phases, phases)
+        return min(max((each.phases for _, each in learned.recent), default=phases), phases)
+
+    def _solar_claim(self, is_waiting: bool, now: float) -> Milliamps | None:
+        if not self.solar.is_followed:
+            return None
+        self.solar.forget_old(now)
+        schedule = self.schedule
+        has_target = schedule.is_followed and schedule.next_charge.target_time is not None
+        if has_target and not is_waiting:
+            self.solar.rest()
+            return None
+        self.solar.phases = self._phases
+        return self.solar.claim_ma(now)
+
+    def _next_look(
+        self,
+        ends: list[EpochSeconds],
+        utc_ms: int | None,
+        epoch_s: EpochSeconds | None,
+        now: float,
+    ) -> float | None:
+        planned = self.schedule.next_moment(epoch_s)
+        moments = ends if planned is None else [*ends, planned]
+        if utc_ms is None:
+            is_needed = bool(moments or self.schedule.targets)
+            return now + _CLOCK_UNKNOWN_RETRY_S if is_needed else None
+        if not moments:
+            return None
+        wait_s = (utc_ms_from_epoch_s(min(moments)) - utc_ms) / 1000
+        return now + min(max(wait_s, 0.0), _CLOCK_LONGEST_WAIT_S)

@@ -1,0 +1,352 @@
+"""`evse-node doctor`: looks at every part of a board, one line each, and draws the wiring.
+
+It closes nothing: outputs are only driven inactive, but for the reset of an RCD that is
+tripped, and the pilot stays at -12 V.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Final, NamedTuple, Protocol
+
+from evse_node.errors import EvseNodeError
+from evse_node.hal.gpio.board import (
+    EMERGENCY_STOP,
+    HEARTBEAT,
+    RCD_RESET,
+    RCD_TEST,
+    RCD_TRIP,
+    AdcSpec,
+    Board,
+    HeartbeatSpec,
+    LineSpec,
+    RcdSpec,
+    RfidKind,
+    TemperatureKind,
+    TemperatureSpec,
+)
+from evse_node.hal.gpio.drivers import Drivers, Inputs
+from evse_node.hal.gpio.pilot_adc import measure_pilot, measure_plug
+from evse_node.hal.gpio.sampler import is_close_to
+from evse_node.hal.gpio.temperature import read_plausible
+from evse_node.state_machine.control_pilot import PilotState
+from evse_node.state_machine.proximity_pilot import ampacity
+
+_TOLERANCE_MV: Final = 1_500
+_RELEASE_S: Final = 0.1
+_PAUSES: Final = 200
+_NO_PERSISTENCE: Final = "pinctrl_bcm2835.persist_gpio_outputs=n"
+_BOOT_CONFIG: Final = Path("/boot/firmware/config.txt")
+
+
+class Check(NamedTuple):
+    """One part: whether it is fine, and what was found or is to be done."""
+
+    part: str
+    is_fine: bool
+    text: str
+
+
+class _Closable(Protocol):
+    def close(self) -> None: ...
+
+
+def examine(board: Board, drivers: Drivers, boot_config: Path = _BOOT_CONFIG) -> Iterator[Check]:
+    """Look at everything that the board has, in the order of its wiring."""
+    for name, spec in board.outputs().items():
+        yield _try(name, partial(_output, drivers, name, spec))
+    if board.heartbeat is not None:
+        yield _pauses(board.heartbeat)
+    if board.inputs():
+        yield from _inputs(board, drivers)
+    yield from _pilot(board, drivers)
+    if board.meter is not None and board.meter.modbus is not None:
+        yield _try("meter", lambda: _meter(board, drivers))
+    if board.grid_meter is not None:
+        yield _try("grid meter", lambda: _grid_meter(board, drivers))
+    if board.rfid is not None:
+        yield _try("RFID reader", lambda: _rfid(board, drivers))
+    if board.temperature is not None:
+        yield _try("thermometer", lambda: _temperature(board, drivers))
+    if board.watchdog is not None:
+        yield _watchdog(board.watchdog.device)
+    if boot_config.exists():
+        yield _boot(boot_config)
+
+
+def _try(part: str, look: Callable[[], str]) -> Check:
+    try:
+        return Check(part, True, look())
+    except Exception as error:
+        return Check(part, False, str(error) or repr(error))
+
+
+def _output(drivers: Drivers, name: str, spec: LineSpec) -> str:
+    drivers.open_output(name, spec).close()
+    return f"line {spec.line} is free, and was driven inactive"
+
+
+def _inputs(board: Board, drivers: Drivers) -> Iterator[Check]:
+    try:
+        inputs = drivers.open_inputs(board.inputs())
+    except (EvseNodeError, OSError) as error:
+        yield Check("inputs", False, str(error))
+        return
+    try:
+        if board.rcd is not None and board.rcd.reset is not None:
+            yield _try("RCD's latch", partial(_reset, drivers, board.rcd, inputs))
+        for name in board.inputs():
+            is_active = inputs.is_active(name)
+            state = "active" if is_active else "inactive"
+            if "mirror" in name and is_active:
+                yield Check(
+                    name, False, "says closed though nothing drives the coil: is it wired to the "
+                    "mirror contact, is `active` right, is the contactor welded?"
+                )  # fmt: skip
+            elif is_active and name in (RCD_TRIP, EMERGENCY_STOP):
+                yield Check(name, False, "is active: release it, or correct `active`")
+            else:
+                yield Check(name, True, f"is {state}")
+    except OSError as error:
+        yield Check("inputs", False, str(error))
+    finally:
+        inputs.close()
+
+
+def _reset(drivers: Drivers, rcd: RcdSpec, inputs: Inputs) -> str:
+    """A latch may be in any state after power-on."""
+    if rcd.reset is None or not inputs.is_active(RCD_TRIP):
+        return "not needed"
+    line = drivers.open_output(RCD_RESET, rcd.reset)
+    try:
+        line.set(True)
+        time.sleep(rcd.reset_ms / 1000)
+    finally:
+        # Also when it is interrupted: a line may stay as it was when it is let go of.
+        try:
+            line.set(False)
+        finally:
+            line.close()
+    time.sleep(_RELEASE_S)
+    if inputs.is_active(RCD_TRIP):
+        raise EvseNodeError("the RCD stays tripped after its reset")
+    return "the RCD was tripped, and its reset ended that"
+
+
+def _pauses(spec: HeartbeatSpec) -> Check:
+    """Whether this machine is quick enough; no line is driven for that."""
+    longest_ms = longest_pause_s(spec.interval_ms / 1000) * 1000
+    found = f"edges would come after {longest_ms:.1f} ms at the latest"
+    if longest_ms > spec.limit_ms:
+        found += f", and the board waits for {spec.limit_ms:g}: what else runs here?"
+    return Check("heartbeat's pace", longest_ms <= spec.limit_ms, found)
+
+
+def longest_pause_s(interval_s: float) -> float:
+    """Return the longest of many pauses of this length, as they turned out."""
+    longest_s, before = 0.0, time.monotonic()
+    for _ in range(_PAUSES):
+        time.sleep(interval_s)
+        now = time.monotonic()
+        longest_s, before = max(longest_s, now - before), now
+    return longest_s
+
+
+def _pilot(board: Board, drivers: Drivers) -> Iterator[Check]:
+    opened: list[_Closable] = []
+
+    def find_pwm() -> str:
+        pwm = drivers.open_pwm(board.pwm)
+        opened.append(pwm)
+        return f"channel {board.pwm.channel} obeys, at constant -12 V"
+
+    def measure() -> str:
+        adc = drivers.open_adc(board.adc)
+        opened.append(adc)
+        voltages = measure_pilot(adc, board.pilot)
+        if not is_close_to(PilotState.F, voltages, _TOLERANCE_MV):
+            raise EvseNodeError(
+                f"measures {voltages.high_mv} mV where -12000 mV is driven: "
+                "is the supply on, the divider connected, the calibration right?"
+            )
+        found = f"measures {voltages.high_mv} mV at the pilot"
+        if board.proximity is not None:
+            ohms = measure_plug(adc, board.proximity)
+            cable = None if ohms is None else ampacity(ohms)
+            plug = "no plug" if ohms is None else f"{ohms} ohms at the plug"
+            found += f", {plug}" + ("" if cable is None else f" ({cable // 1000} A)")
+        return found
+
+    try:
+        yield _try("pilot PWM", find_pwm)
+        yield _try("converter", measure)
+    finally:
+        for part in opened:
+            part.close()
+
+
+def _meter(board: Board, drivers: Drivers) -> str:
+    if board.meter is None:
+        return ""
+    source = drivers.open_meter(board.meter)
+    try:
+        values = source.read()
+    finally:
+        source.close()
+    volts = ", ".join(f"{voltage / 1000:.1f}" for voltage in values.voltages_mv)
+    if len(values.voltages_mv) != board.ratings.phases:
+        raise EvseNodeError(
+            f"has {len(values.voltages_mv)} phases where ratings.phases is {board.ratings.phases}"
+        )
+    return f"shows {values.imported_mwh / 1e6:.3f} kWh, {values.power_mw / 1000:.0f} W, {volts} V"
+
+
+def _grid_meter(board: Board, drivers: Drivers) -> str:
+    if board.grid_meter is None:
+        return ""
+    source = drivers.open_meter(board.grid_meter)
+    try:
+        power_w = source.read().power_mw / 1000
+    finally:
+        source.close()
+    way = "fed into the grid" if power_w < 0 else "drawn from the grid"
+    return f"shows {abs(power_w):.0f} W {way}"
+
+
+def _rfid(board: Board, drivers: Drivers) -> str:
+    if board.rfid is None:
+        return ""
+    source = drivers.open_rfid(board.rfid)
+    try:
+        uid = source.poll()
+    finally:
+        source.close()
+    return "answers" if uid is None else f"answers, and sees the card {uid.hex()}"
+
+
+def _temperature(board: Board, drivers: Drivers) -> str:
+    if board.temperature is None:
+        return ""
+    source = drivers.open_temperature(board.temperature)
+    try:
+        return f"shows {read_plausible(source) / 1000:.1f} degrees Celsius"
+    finally:
+        source.close()
+
+
+def _watchdog(device: str) -> Check:
+    # Not opened: that would start it.
+    if not Path(device).exists():
+        return Check("watchdog", False, f"{device} is not there: dtparam=watchdog=on, or softdog")
+    return Check("watchdog", True, f"{device} is there (it is not opened here)")
+
+
+def _boot(file: Path) -> Check:
+    """A Raspberry Pi's kernel keeps a line driven after its owner's death, unless told not to."""
+    for line in file.read_text(errors="replace").splitlines():
+        if "strict_gpiod" in line.partition("#")[0]:
+            return Check("kernel", True, f"strict_gpiod is set in {file}")
+    command_line = file.with_name("cmdline.txt")
+    if command_line.exists() and _NO_PERSISTENCE in command_line.read_text(errors="replace"):
+        return Check("kernel", True, f"{_NO_PERSISTENCE} is set in {command_line}")
+    return Check(
+        "kernel",
+        False,
+        f"lines may stay driven when the node dies: add dtparam=strict_gpiod to {file}",
+    )
+
+
+# The wiring table
+
+
+def wiring(board: Board) -> list[tuple[str, str, str]]:
+    """Return rows of what, where, and how."""
+    rows = [("part", "connection", "settings")]
+    for name, spec in board.outputs().items():
+        how = ", ".join([_how(spec), *_pulses(board, name)])
+        rows.append((f"{name} (out)", _where(spec), how))
+    for name, spec in board.inputs().items():
+        rows.append((f"{name} (in)", _where(spec), _how(spec)))
+    pwm = board.pwm
+    rows.append(
+        (
+            "pilot PWM (out)",
+            f"{' or '.join(pwm.devices)}, channel {pwm.channel}",
+            "1 kHz, inverted" if pwm.is_inverted else "1 kHz",
+        )
+    )
+    bus = _bus(board.adc)
+    pilot = board.pilot
+    how = f"burst of {pilot.samples}" if pilot.low is None else "peak detector"
+    rows.append(("pilot voltage (in)", f"{bus}, channel {pilot.high.channel}", how))
+    if pilot.low is not None:
+        rows.append(("pilot low level (in)", f"{bus}, channel {pilot.low.channel}", how))
+    if board.proximity is not None:
+        plug = board.proximity
+        how = f"{plug.pull_up_ohm} ohms to {plug.supply_mv} mV"
+        rows.append(("proximity pilot (in)", f"{bus}, channel {plug.input.channel}", how))
+    for name, meter in (("meter", board.meter), ("grid meter", board.grid_meter)):
+        if meter is not None and meter.modbus is not None:
+            modbus = meter.modbus
+            where = f"{modbus.host}:{modbus.tcp_port}" if modbus.host else modbus.port
+            line = "" if modbus.host else f", {modbus.baud} {modbus.parity}"
+            rows.append((f"{name} {meter.map_name}", where, f"unit {modbus.unit}{line}"))
+    if board.rfid is not None:
+        rfid = board.rfid
+        where = {
+            RfidKind.PN532_UART: rfid.port,
+            RfidKind.PN532_I2C: f"/dev/i2c-{rfid.bus}",
+            RfidKind.MFRC522: f"/dev/spidev{rfid.bus}.{rfid.address}",
+        }[rfid.kind]
+        how = f"address 0x{rfid.address:02x}" if rfid.kind is RfidKind.PN532_I2C else ""
+        rows.append((f"RFID reader {rfid.kind.value}", where, how))
+    if board.temperature is not None:
+        rows.append(
+            (f"thermometer {board.temperature.kind.value}", *_thermometer(board.temperature))
+        )
+    return rows
+
+
+def _thermometer(spec: TemperatureSpec) -> tuple[str, str]:
+    match spec.kind:
+        case TemperatureKind.DS18B20:
+            return "1-Wire", spec.device
+        case TemperatureKind.HWMON:
+            return f"hwmon {spec.device}", f"temp{spec.input}_input"
+        case TemperatureKind.TMP102 | TemperatureKind.LM75:
+            return f"/dev/i2c-{spec.bus}", f"address 0x{spec.address:02x}"
+
+
+def _where(spec: LineSpec) -> str:
+    return spec.line if isinstance(spec.line, str) else f"line {spec.line}"
+
+
+def _how(spec: LineSpec) -> str:
+    words = ["active low" if spec.is_active_low else "active high"]
+    if spec.bias.value != "as-is":
+        words.append(spec.bias.value)
+    if spec.debounce_ms:
+        words.append(f"debounce {spec.debounce_ms} ms")
+    return ", ".join(words)
+
+
+def _pulses(board: Board, name: str) -> list[str]:
+    """Say what a line gets that is not just switched."""
+    heartbeat, rcd = board.heartbeat, board.rcd
+    if heartbeat is not None and name == HEARTBEAT:
+        when = "always" if heartbeat.is_always else "while closed"
+        return [f"an edge each {heartbeat.interval_ms:g} ms {when}, at most {heartbeat.limit_ms:g}"]
+    if rcd is not None and name == RCD_TEST and rcd.test_hz:
+        return [f"{rcd.test_hz} Hz"]
+    if rcd is not None and name == RCD_RESET:
+        return [f"pulse of {rcd.reset_ms} ms"]
+    return []
+
+
+def _bus(spec: AdcSpec) -> str:
+    if spec.kind.is_on_i2c:
+        return f"{spec.kind.value} on /dev/i2c-{spec.bus} at 0x{spec.address:02x}"
+    return f"{spec.kind.value} on /dev/spidev{spec.bus}.{spec.address}"

@@ -1,0 +1,101 @@
+"""What `evse-node` shows a person: lines, codes, tables."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from evse_node.node.control.api import JsonObject, JsonValue, is_object
+
+if TYPE_CHECKING:
+    from evse_node.matter.fabrics.commissioning import WindowStatus
+
+
+def describe(charger: JsonObject) -> str:
+    """Return the charger's state as one line."""
+    parts = [str(charger["state"]), f"supply {charger['supply_state']}"]
+    if charger["fault"] != "NoError":
+        parts.append(f"fault {charger['fault']}")
+    parts.append(f"contactor {charger['contactor']}")
+    limit, source = charger["charge_limit_ma"], charger["charge_limit_source"]
+    if isinstance(limit, int):
+        parts.append(f"limit {limit / 1000:g} A" + (f" ({source})" if source else ""))
+    return ", ".join(parts)
+
+
+def show_codes(qr_code: str, manual_code: str) -> None:
+    """Print both codes as text."""
+    show(f"  Manual code: {_grouped(manual_code)}")
+    show(f"  QR code:     {qr_code}")
+
+
+def window_name(status: WindowStatus) -> str:
+    """Return "closed", "basic" or "enhanced"."""
+    name = status.name.removesuffix("_OPEN").lower()
+    return "closed" if name == "not" else name
+
+
+def commissioning_line(window: str, fabrics: int) -> str:
+    """Return what the codes are good for now. `window` is of `window_name`."""
+    if window == "enhanced":
+        return "  A controller has opened the node for another one, with codes of its own."
+    if window == "basic":
+        return "  Ready to be commissioned with these codes."
+    if fabrics:
+        known = f"{fabrics} fabric{'s' if fabrics > 1 else ''}"
+        return f"  Commissioned, on {known}: a controller there can let another one in."
+    return "  Not ready to be commissioned any more: restart the node for another 15 minutes."
+
+
+def drawing_command(qr_code: str) -> list[str]:
+    """Return the command that draws a QR code here; empty where it could not be shown.
+
+    It is a process of its own because the library brings HTTP and TLS into memory, which
+    a node would then keep for good.
+    """
+    # Neither is there an output for every program, nor an encoding for every output.
+    encoding: str | None = getattr(sys.stdout, "encoding", None)
+    if encoding is None or not encoding.lower().startswith("utf"):
+        return []
+    options = ("--compact", "--border", "2", "--error", "m")
+    return [sys.executable, "-m", "segno.cli", *options, qr_code]
+
+
+def _grouped(code: str) -> str:
+    """Return a manual code the way it is printed: 4-3-4, or 4-3-4-5-5 digits."""
+    if len(code) not in (11, 21):
+        return code
+    parts = [code[:4], code[4:7], code[7:11], code[11:16], code[16:]]
+    return "-".join(part for part in parts if part)
+
+
+def show_status(status: JsonObject) -> None:
+    """Print all of a node's status, a section for each part."""
+    for title, value in status.items():
+        if is_object(value):
+            show(title)
+            width = max(len(key) for key in value)
+            for key, member in value.items():
+                label = key.replace("_", " ").ljust(width)
+                indent = "\n" + " " * (width + 4)
+                show(f"  {label}  {_as_text(member).replace(chr(10), indent)}")
+
+
+def _as_text(value: JsonValue) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        return "\n".join(
+            f"{key.replace('_', ' ')}: {_as_text(each)}" for key, each in value.items()
+        )
+    if isinstance(value, list):
+        return "\n".join(_as_text(each) for each in value) or "none"
+    return str(value)
+
+
+def show(line: str) -> None:
+    """Print a line at once, also into a pipe."""
+    print(line, flush=True)

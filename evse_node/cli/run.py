@@ -1,0 +1,182 @@
+"""`evse-node run`: a node in the foreground, until a signal ends it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import signal
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final, NoReturn
+
+from evse_node import __version__
+from evse_node.cli.output import (
+    commissioning_line,
+    describe,
+    drawing_command,
+    show,
+    show_codes,
+    window_name,
+)
+from evse_node.config.node_config import NodeConfig
+from evse_node.node.evse_node import EvseNode
+from evse_node.node.loop import NodeLoop
+
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+# Nobody reads more lines than this allows, and a burst of commands pays for one of them.
+_SETTLING_S: Final = 0.2
+_LOG_FORMAT: Final = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+
+
+def serve(config: NodeConfig) -> NoReturn:
+    """Run a node until SIGINT or SIGTERM, then exit with 0. Raises ConfigError before."""
+    level = logging.getLevelNamesMapping()[config.log_level.upper()]
+    logging.basicConfig(level=level, format=_LOG_FORMAT, stream=sys.stderr)
+    # Its own news at this level is about packets of others.
+    zeroconf = logging.getLogger("zeroconf")
+    zeroconf.setLevel(max(level, logging.WARNING))
+    if level > logging.DEBUG:
+        zeroconf.addFilter(_without_traceback)
+    with asyncio.Runner(loop_factory=NodeLoop) as runner:
+        runner.run(_serve(config))
+    sys.exit(0)
+
+
+def _without_traceback(record: logging.LogRecord) -> bool:
+    """Leave one line of a record: where a library could not send is of no use."""
+    record.exc_info = None
+    return True
+
+
+async def _serve(config: NodeConfig) -> None:
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+
+    def on_signal() -> None:
+        stop.set()
+        # Whoever does not want to wait for the farewell sends another one.
+        for number in _SIGNALS:
+            loop.remove_signal_handler(number)
+
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, on_signal)
+    node = EvseNode(config)
+    if not await _start(node, stop):
+        return
+    async with contextlib.AsyncExitStack() as closing:
+        closing.push_async_callback(node.stop)
+        show(f"evse-node {__version__}, {config.backend} charger, UDP port {node.port}")
+        show(f"  State is kept in {config.storage}")
+        if names := ", ".join(interface.name for interface in node.mdns.interfaces):
+            show(f"  Found by DNS-SD as {node.mdns.host}.local on {names}")
+        else:
+            show("  Not found by anyone until a network interface is up")
+        address = node.control_address
+        show(f"  Control API: {'off' if address is None else f'http://{address}/openapi.json'}")
+        show_codes(node.qr_code, node.manual_code)
+        if command := drawing_command(node.qr_code):
+            await _draw(command, stop)
+        changes = _Changes(node)
+        unwatch = node.watch(changes.show, settling_s=_SETTLING_S)
+        changes.show()
+        # What is left of the start stays for good, and need not be looked at again.
+        gc.collect()
+        gc.freeze()
+        await _wait(node, stop)
+        unwatch()
+        show("Closing: contactor open, goodbye.")
+
+
+async def _start(node: EvseNode, stop: asyncio.Event) -> bool:
+    """Start the node. Return False when the signal came first: what had begun is undone then.
+
+    Hardware that does not answer may take long to start, and nobody has to wait for that.
+    """
+    starting, stopped = asyncio.create_task(node.start()), asyncio.create_task(stop.wait())
+    await asyncio.wait((starting, stopped), return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    if starting.done():
+        starting.result()
+        return True
+    starting.cancel()
+    await asyncio.wait((starting,))
+    # The contactor is in doubt if the hardware could not be let go.
+    if not starting.cancelled():
+        starting.result()
+        await node.stop()
+    return False
+
+
+async def _wait(node: EvseNode, stop: asyncio.Event) -> None:
+    """Wait for the signal. Raises HalError and ConfigError when the node ends without one."""
+    stopped, failed = asyncio.create_task(stop.wait()), asyncio.create_task(node.wait_failed())
+    done, rest = await asyncio.wait((stopped, failed), return_when=asyncio.FIRST_COMPLETED)
+    for task in rest:
+        task.cancel()
+    if failed in done:
+        failed.result()
+
+
+async def _draw(command: Sequence[str], stop: asyncio.Event) -> None:
+    """Run the command, for which a small machine needs long, but not beyond the node's end."""
+    # What it has to say of an output that takes nothing is not for the charger's log.
+    drawing = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.DEVNULL)
+    drawn, stopped = asyncio.create_task(drawing.wait()), asyncio.create_task(stop.wait())
+    await asyncio.wait((drawn, stopped), return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    if drawing.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            drawing.kill()
+    await drawn
+
+
+class _Changes:
+    """Prints a line when something that a person cares for has changed, and is so for a moment."""
+
+    def __init__(self, node: EvseNode) -> None:
+        self._node = node
+        self._shown: object = None
+        self._commissioning = ""
+
+    def show(self) -> None:
+        """Print what may be commissioned, and the charger's state, if it is new."""
+        if not self._node.is_running:
+            return
+        self._show_commissioning()
+        self._show_charger()
+
+    def _show_commissioning(self) -> None:
+        stack = self._node.stack
+        if stack.administration.is_abandoned:
+            return  # It begins anew at once.
+        line = commissioning_line(window_name(stack.window.status), len(stack.fabrics))
+        if line != self._commissioning:
+            self._commissioning = line
+            show(line)
+
+    def _show_charger(self) -> None:
+        charger = self._node.state
+        limit = charger.limit
+        watched = (
+            charger.state,
+            charger.supply_state,
+            charger.fault,
+            charger.contactor,
+            limit.current_ma,
+        )
+        if watched != self._shown:
+            self._shown = watched
+            line = describe(
+                {
+                    "state": charger.state.value,
+                    "supply_state": charger.supply_state.value,
+                    "fault": charger.fault.value,
+                    "contactor": charger.contactor.value,
+                    "charge_limit_ma": limit.current_ma,
+                    "charge_limit_source": None if limit.source is None else limit.source.value,
+                }
+            )
+            show(f"{datetime.now():%H:%M:%S}  {line}")

@@ -1,0 +1,1 @@
+"""Cluster definitions, read from XML."""

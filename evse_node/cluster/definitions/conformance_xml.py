@@ -1,0 +1,226 @@
+"""Conformance as ZAP XML writes it: elements, comments, or the `optional` attribute.
+
+Elements are `mandatoryConform`, `optionalConform` and so on, with terms inside. A comment
+right before an element reads "Conformance feature PREF - for now optional", in the
+specification's short notation: `PREF` mandatory with it, `[PREF]` optional with it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Set
+
+from evse_node.cluster.definitions.conformance import (
+    MANDATORY,
+    OPTIONAL,
+    AndTerm,
+    Choice,
+    Conformance,
+    ElementTerm,
+    FeatureTerm,
+    NotTerm,
+    OrTerm,
+    Presence,
+    Rule,
+    Term,
+)
+from evse_node.cluster.definitions.xml_file import Node
+
+_PRESENCE = {
+    "mandatoryConform": Presence.MANDATORY,
+    "optionalConform": Presence.OPTIONAL,
+    "provisionalConform": Presence.PROVISIONAL,
+    "disallowConform": Presence.DISALLOWED,
+    "disallowedConform": Presence.DISALLOWED,
+    "deprecateConform": Presence.DISALLOWED,
+    "deprecatedConform": Presence.DISALLOWED,
+    "describedConform": Presence.OPTIONAL,
+}
+CONFORMANCE_TAGS = frozenset({*_PRESENCE, "otherwiseConform"})
+
+_TOKEN = re.compile(r"\s*([A-Za-z_]\w*|[][(),!&|]|\\\|)")
+_WORDS = {
+    "M": Presence.MANDATORY,
+    "Mandatory": Presence.MANDATORY,
+    "O": Presence.OPTIONAL,
+    "Optional": Presence.OPTIONAL,
+    "P": Presence.PROVISIONAL,
+    "Provisional": Presence.PROVISIONAL,
+    "X": Presence.DISALLOWED,
+    "D": Presence.DISALLOWED,
+    "Deprecated": Presence.DISALLOWED,
+}
+
+
+def conformance_of(
+    node: Node, features: Set[str], *, default_optional: bool = False
+) -> Conformance:
+    """Return the conformance of an attribute, command, event or feature.
+
+    `features` are the cluster's feature codes. What the elements say counts before the
+    comment, and that before the `optional` attribute; a comment on an element that is not
+    optional is stale and not looked at. Raises ConfigError.
+    """
+    stated = [child for child in node.children if child.tag in CONFORMANCE_TAGS]
+    if len(stated) > 1:
+        raise stated[1].error(f"<{node.tag}> states its conformance twice")
+    if stated:
+        return _from_element(stated[0], features)
+    if not node.flag("optional", default_optional):
+        return MANDATORY
+    if node.conformance_note is not None:
+        return parse_conformance(node.conformance_note, features, node)
+    return OPTIONAL
+
+
+def states_conformance(node: Node) -> bool:
+    """Tell whether `node` says more of its conformance than that it is optional."""
+    return (
+        any(child.tag in CONFORMANCE_TAGS for child in node.children)
+        or not node.flag("optional")
+        or node.conformance_note is not None
+    )
+
+
+def _from_element(node: Node, features: Set[str]) -> Conformance:
+    if node.tag != "otherwiseConform":
+        return Conformance((_rule(node, features),))
+    if not node.children:
+        raise node.error("<otherwiseConform> is empty")
+    return Conformance(tuple(_rule(child, features) for child in node.children))
+
+
+def _rule(node: Node, features: Set[str]) -> Rule:
+    if node.tag not in _PRESENCE:
+        raise node.error(f"<{node.tag}> is not a conformance")
+    presence = _PRESENCE[node.tag]
+    choice = None
+    if group := node.attributes.get("choice"):
+        minimum = node.number("min")
+        choice = Choice(group, node.flag("more"), 1 if minimum is None else minimum)
+    if not node.children:
+        return Rule(presence, None, choice)
+    if len(node.children) > 1:
+        raise node.children[1].error(f"<{node.tag}> has more than one condition")
+    if _compares(node.children[0]):
+        # Depends on an attribute's value, which no definition knows: leave it open.
+        return Rule(Presence.OPTIONAL, None, choice)
+    return Rule(presence, _term(node.children[0], features), choice)
+
+
+def _compares(node: Node) -> bool:
+    return node.tag == "greaterTerm" or any(_compares(child) for child in node.children)
+
+
+def _term(node: Node, features: Set[str]) -> Term:
+    if node.tag == "feature":
+        return _feature(node.required("name"), features, node)
+    if node.tag in ("attribute", "command", "event", "condition", "field"):
+        return ElementTerm(node.required("name"))
+    terms = tuple(_term(child, features) for child in node.children)
+    if not terms:
+        raise node.error(f"<{node.tag}> is not a condition, or is empty")
+    if node.tag == "notTerm":
+        if len(terms) != 1:
+            raise node.error("<notTerm> takes one condition")
+        return NotTerm(terms[0])
+    if node.tag == "andTerm":
+        return AndTerm(terms)
+    if node.tag == "orTerm":
+        return OrTerm(terms)
+    raise node.error(f"<{node.tag}> is not a condition")
+
+
+def _feature(code: str, features: Set[str], node: Node) -> FeatureTerm:
+    if code not in features:
+        known = ", ".join(sorted(features)) or "none"
+        raise node.error(f"conformance names feature {code}, which the cluster lacks ({known})")
+    return FeatureTerm(code)
+
+
+def parse_conformance(text: str, features: Set[str], node: Node) -> Conformance:
+    """Parse the short notation: `A`, `[A]`, `A & B`, `A | B`, `!A`, `P, O`, `(A | B) & !C`.
+
+    `node` is where an error is reported. Raises ConfigError.
+    """
+    tokens: list[str] = []
+    position = 0
+    text = text.strip()
+    while position < len(text):
+        match = _TOKEN.match(text, position)
+        if match is None:
+            raise node.error(f"conformance {text!r} cannot be read at {text[position:]!r}")
+        tokens.append("|" if match[1] == r"\|" else match[1])
+        position = match.end()
+    parser = _Parser(tokens, text, features, node)
+    return parser.conformance()
+
+
+class _Parser:
+    """Reads the short notation by recursive descent."""
+
+    def __init__(self, tokens: list[str], text: str, features: Set[str], node: Node) -> None:
+        self.tokens = tokens
+        self.text = text
+        self.features = features
+        self.node = node
+        self.position = 0
+
+    def peek(self) -> str:
+        return self.tokens[self.position] if self.position < len(self.tokens) else ""
+
+    def take(self, token: str) -> bool:
+        if self.peek() == token:
+            self.position += 1
+            return True
+        return False
+
+    def expect(self, token: str) -> None:
+        if not self.take(token):
+            found = self.peek() or "the end"
+            raise self.node.error(f"conformance {self.text!r}: {token!r} expected, not {found!r}")
+
+    def conformance(self) -> Conformance:
+        rules = [self.rule()]
+        # Upstream also writes "A | [B]" for what the specification writes "A, [B]".
+        while self.take(",") or self.peek() == "[":
+            rules.append(self.rule())
+        if self.peek():
+            raise self.node.error(f"conformance {self.text!r}: {self.peek()!r} not expected")
+        return Conformance(tuple(rules))
+
+    def rule(self) -> Rule:
+        if self.take("["):
+            condition = self.any_of()
+            self.expect("]")
+            return Rule(Presence.OPTIONAL, condition)
+        word = self.peek()
+        if word in _WORDS and word not in self.features:
+            self.position += 1
+            return Rule(_WORDS[word])
+        return Rule(Presence.MANDATORY, self.any_of())
+
+    def any_of(self) -> Term:
+        terms = [self.all_of()]
+        while self.take("|") and self.peek() != "[":
+            terms.append(self.all_of())
+        return terms[0] if len(terms) == 1 else OrTerm(tuple(terms))
+
+    def all_of(self) -> Term:
+        terms = [self.single()]
+        while self.take("&"):
+            terms.append(self.single())
+        return terms[0] if len(terms) == 1 else AndTerm(tuple(terms))
+
+    def single(self) -> Term:
+        if self.take("!"):
+            return NotTerm(self.single())
+        if self.take("("):
+            inner = self.any_of()
+            self.expect(")")
+            return inner
+        word = self.peek()
+        if not word or not (word[0].isalpha() or word[0] == "_"):
+            raise self.node.error(f"conformance {self.text!r}: a feature expected")
+        self.position += 1
+        return _feature(word, self.features, self.node)

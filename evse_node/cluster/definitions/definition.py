@@ -1,0 +1,321 @@
+"""What a cluster is: its attributes, commands, events, types and features. Immutable.
+
+Definitions are read from XML by `evse_node.cluster.definitions.zap` and shared by all nodes of a
+process; each compares and hashes as itself. An instance of a cluster is a `Selection`:
+the elements that are present with certain features.
+
+Spec: Matter Core 1.3 "Cluster", "Conformance", "Global Elements"
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Set
+from typing import TypeAlias, TypeVar
+
+from evse_node.cluster.definitions.conformance import MANDATORY, Choice, Conformance, Presence
+from evse_node.cluster.definitions.data_type import (
+    FABRIC_INDEX_FIELD,
+    BitmapDefinition,
+    EnumDefinition,
+    FieldDefinition,
+    Kind,
+    StructDefinition,
+    Value,
+    ValueType,
+)
+from evse_node.cluster.definitions.naming import snake_case, upper_case
+from evse_node.errors import ConfigError
+from evse_node.matter.data_model import EventPriority, Privilege
+from evse_node.records import dataclass
+
+__all__ = [
+    "FABRIC_INDEX_FIELD",
+    "AttributeDefinition",
+    "BitmapDefinition",
+    "ClusterDefinition",
+    "CommandDefinition",
+    "EnumDefinition",
+    "EventDefinition",
+    "FeatureDefinition",
+    "FieldDefinition",
+    "Kind",
+    "Selection",
+    "StructDefinition",
+    "Value",
+    "ValueType",
+    "snake_case",
+    "upper_case",
+]
+
+CLUSTER_REVISION = 0xFFFD
+GENERATED_COMMAND_LIST = 0xFFF8
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AttributeDefinition:
+    """An attribute. `key` is its Python name.
+
+    `default` counts only with `has_default`. `write_privilege` is None for a read-only
+    attribute. `is_quieter` marks the Q quality: report only what its cluster asks for.
+    """
+
+    id: int
+    name: str
+    key: str
+    type: ValueType
+    conformance: Conformance = MANDATORY
+    has_default: bool = False
+    default: Value = None
+    read_privilege: Privilege = Privilege.VIEW
+    write_privilege: Privilege | None = None
+    is_timed_write: bool = False
+    is_fabric_scoped: bool = False
+    is_fabric_sensitive: bool = False
+    is_nonvolatile: bool = False
+    is_fixed: bool = False
+    is_quieter: bool = False
+    changes_omitted: bool = False
+
+    def initial_value(self) -> Value:
+        """Return the default, or for want of one a null, zero or empty value."""
+        return self.default if self.has_default else self.type.empty()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CommandDefinition:
+    """A command to the server, or (`is_response`) one that the server answers with.
+
+    `response` names the command that answers; None is a plain status. `unchecked` holds
+    paths of fields ("ChargingTargetSchedules.ChargingTargets") whose constraint the
+    cluster's server checks itself, since it answers with a status of its own.
+    """
+
+    id: int
+    name: str
+    key: str
+    fields: tuple[FieldDefinition, ...]
+    conformance: Conformance = MANDATORY
+    is_response: bool = False
+    response: str | None = None
+    invoke_privilege: Privilege = Privilege.OPERATE
+    is_timed: bool = False
+    is_fabric_scoped: bool = False
+    unchecked: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EventDefinition:
+    """An event. `key` is its Python name."""
+
+    id: int
+    name: str
+    key: str
+    fields: tuple[FieldDefinition, ...]
+    priority: EventPriority
+    conformance: Conformance = MANDATORY
+    read_privilege: Privilege = Privilege.VIEW
+    is_fabric_sensitive: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FeatureDefinition:
+    """A feature: bit number, code ("PREF") and name ("ChargingPreferences")."""
+
+    bit: int
+    code: str
+    name: str
+    conformance: Conformance
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Selection:
+    """The elements that a cluster instance has, each in order of id; global attributes too."""
+
+    definition: ClusterDefinition
+    features: frozenset[str]
+    feature_map: int
+    attributes: tuple[AttributeDefinition, ...]
+    accepted_commands: tuple[CommandDefinition, ...]
+    generated_commands: tuple[CommandDefinition, ...]
+    events: tuple[EventDefinition, ...]
+
+
+_Element = TypeVar("_Element", AttributeDefinition, CommandDefinition, EventDefinition)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ClusterDefinition:
+    """A cluster. `attributes`, `commands` (to the server), `responses` and `events` are by id.
+
+    `attributes` does not hold the `global_attributes`, which every instance has.
+    """
+
+    id: int
+    name: str
+    revision: int
+    features: tuple[FeatureDefinition, ...]
+    attributes: Mapping[int, AttributeDefinition]
+    commands: Mapping[int, CommandDefinition]
+    responses: Mapping[int, CommandDefinition]
+    events: Mapping[int, EventDefinition]
+    enums: Mapping[str, EnumDefinition]
+    bitmaps: Mapping[str, BitmapDefinition]
+    structs: Mapping[str, StructDefinition]
+    global_attributes: tuple[AttributeDefinition, ...] = ()
+
+    def attribute(self, name: str) -> AttributeDefinition:
+        """Return an attribute by CamelCase or snake_case name. Raises ConfigError."""
+        return self._find((*self.attributes.values(), *self.global_attributes), name, "attribute")
+
+    def command(self, name: str) -> CommandDefinition:
+        """Return a command to the server by either name. Raises ConfigError."""
+        return self._find(self.commands.values(), name, "command")
+
+    def response(self, name: str) -> CommandDefinition:
+        """Return a response command by either name. Raises ConfigError."""
+        return self._find(self.responses.values(), name, "response command")
+
+    def event(self, name: str) -> EventDefinition:
+        """Return an event by either name. Raises ConfigError."""
+        return self._find(self.events.values(), name, "event")
+
+    def enum(self, name: str) -> EnumDefinition:
+        """Return an enumeration. Raises ConfigError."""
+        if name not in self.enums:
+            raise ConfigError(f"cluster {self.name} has no enum {name}")
+        return self.enums[name]
+
+    def has_feature(self, code: str) -> bool:
+        """Return whether there is a feature with this code, on or not.
+
+        For behaviour that serves several revisions of the specification.
+        """
+        return any(feature.code == code for feature in self.features)
+
+    def _find(self, elements: Iterable[_Element], name: str, what: str) -> _Element:
+        for element in elements:
+            if name in (element.name, element.key):
+                return element
+        raise ConfigError(f"cluster {self.name} has no {what} {name}")
+
+    def feature_map(self, features: Collection[str]) -> int:
+        """Return the FeatureMap of these feature codes. Raises ConfigError on an unknown one."""
+        bits = {feature.code: 1 << feature.bit for feature in self.features}
+        unknown = sorted(set(features) - set(bits))
+        if unknown:
+            known = ", ".join(bits) or "none"
+            raise ConfigError(
+                f"cluster {self.name} has no feature {', '.join(unknown)}; it has: {known}"
+            )
+        return sum(bits[code] for code in set(features))
+
+    def select(self, features: Collection[str] = (), optional: Collection[str] = ()) -> Selection:
+        """Return the elements of an instance with these features.
+
+        Elements that the features make mandatory are in; those that they make optional
+        (or provisional) are in when `optional` names them (specification's spelling);
+        those that they forbid are out, named or not. A response command is in when a
+        command that is in asks for it.
+
+        Raises ConfigError for unknown names and for features that exclude each other or
+        lack one that they require.
+        """
+        chosen = frozenset(features)
+        feature_map = self.feature_map(chosen)
+        self._check_features(chosen)
+        named = frozenset(optional)
+        self._check_names(named)
+
+        # An element's conformance may depend on the presence of others, in any order; the
+        # bound is for a definition whose elements exclude each other in a circle.
+        present: frozenset[str] = frozenset()
+        elements: tuple[_AnyElement, ...] = (
+            *self.attributes.values(),
+            *self.commands.values(),
+            *self.events.values(),
+        )
+        for _ in elements:
+            known = present
+            present = frozenset(
+                element.name for element in elements if _is_in(element, chosen, named, known)
+            )
+            if present == known:
+                break
+
+        commands = _chosen(self.commands, chosen, named, present)
+        answers = {command.response for command in commands}
+        asked = {command.response for command in self.commands.values()}
+        responses = tuple(
+            response
+            for response in _in_order(self.responses)
+            if response.name in answers
+            or (response.name not in asked and _is_in(response, chosen, named, present))
+        )
+        return Selection(
+            definition=self,
+            features=chosen,
+            feature_map=feature_map,
+            attributes=(
+                *_chosen(self.attributes, chosen, named, present),
+                *sorted(self.global_attributes, key=lambda attribute: attribute.id),
+            ),
+            accepted_commands=commands,
+            generated_commands=responses,
+            events=_chosen(self.events, chosen, named, present),
+        )
+
+    def _check_names(self, names: Set[str]) -> None:
+        known = {
+            element.name
+            for table in (self.attributes, self.commands, self.responses, self.events)
+            for element in table.values()
+        }
+        if unknown := sorted(names - known):
+            raise ConfigError(
+                f"cluster {self.name} has no attribute, command or event {', '.join(unknown)}"
+            )
+
+    def _check_features(self, chosen: Set[str]) -> None:
+        groups: dict[Choice, list[str]] = {}
+        for feature in self.features:
+            presence = feature.conformance.evaluate(chosen)
+            conformance = f"its conformance is {feature.conformance}"
+            if presence is Presence.MANDATORY and feature.code not in chosen:
+                raise ConfigError(
+                    f"cluster {self.name} needs feature {feature.code} here: {conformance}"
+                )
+            if presence is Presence.DISALLOWED and feature.code in chosen:
+                raise ConfigError(
+                    f"cluster {self.name} cannot have feature {feature.code} here: {conformance}"
+                )
+            if choice := feature.conformance.choice(chosen):
+                groups.setdefault(choice, []).append(feature.code)
+        for choice, codes in groups.items():
+            count = len(chosen & set(codes))
+            if count < choice.minimum or (count > choice.minimum and not choice.is_more):
+                wanted = f"{'at least' if choice.is_more else 'exactly'} {choice.minimum}"
+                raise ConfigError(
+                    f"cluster {self.name} needs {wanted} of the features {', '.join(codes)}"
+                )
+
+
+_AnyElement: TypeAlias = AttributeDefinition | CommandDefinition | EventDefinition
+
+
+def _is_in(element: _AnyElement, features: Set[str], named: Set[str], present: Set[str]) -> bool:
+    presence = element.conformance.evaluate(features, present)
+    if presence is Presence.MANDATORY:
+        return True
+    return presence is not Presence.DISALLOWED and element.name in named
+
+
+def _in_order(table: Mapping[int, _Element]) -> list[_Element]:
+    return [table[id_] for id_ in sorted(table)]
+
+
+def _chosen(
+    table: Mapping[int, _Element], features: Set[str], named: Set[str], present: Set[str]
+) -> tuple[_Element, ...]:
+    return tuple(
+        element for element in _in_order(table) if _is_in(element, features, named, present)
+    )

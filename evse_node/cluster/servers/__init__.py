@@ -1,0 +1,1 @@
+"""Cluster servers, one module per cluster of the specification."""

@@ -1,0 +1,1 @@
+"""Clusters of the charger's endpoint: EVSE, energy management and measurement."""

@@ -1,0 +1,319 @@
+"""Electrical Energy Measurement: energy imported and exported, in all and per period.
+
+A total that was told to anyone is in the store before: reports, events and reads alike.
+So it never goes back, even over a power cut with a meter that forgets.
+
+Spec: Matter Application Clusters 1.3 "Electrical Energy Measurement Cluster"
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+from typing import Final
+
+from evse_node.cluster.definitions.definition import ClusterDefinition, Value
+from evse_node.cluster.server import ClusterServer, reader, serves
+from evse_node.cluster.servers.energy.energy_ledger import (
+    EnergyLedger,
+    EnergyPeriod,
+    RegisterCounter,
+)
+from evse_node.cluster.servers.energy.measurement import (
+    Accuracy,
+    AccuracyRange,
+    Instant,
+    MeasurementType,
+    QuietReporting,
+    has_wall_times,
+)
+from evse_node.errors import DecodeError
+from evse_node.matter.data_model import InteractionContext
+from evse_node.matter.stored import members, number
+from evse_node.matter.tlv import TagKey, TlvValue, decode_struct, encode
+from evse_node.records import dataclass
+
+_LOGGER: Final = logging.getLogger(__name__)
+
+FEATURES: Final = ("IMPE", "EXPE", "CUME", "PERE")
+_CUMULATIVE: Final = ("cumulative_energy_imported", "cumulative_energy_exported")
+_PERIODIC: Final = ("periodic_energy_imported", "periodic_energy_exported")
+_REPORT_S: Final = 10.0
+_SAVE_S: Final = 60.0
+_PERIOD_S: Final = 900.0
+# A period has two different seconds at its ends. Spec: "EnergyMeasurementStruct"
+_SHORTEST_PERIOD_MS: Final = 1000
+_MAXIMUM_MWH: Final = 10**15
+
+
+@dataclass(frozen=True, slots=True)
+class EnergyReading:
+    """The registers of a meter, which only count up, and whether energy flows just now."""
+
+    imported_mwh: int
+    exported_mwh: int
+    is_flowing: bool
+
+
+def energy_accuracy(percent_100ths: int = 100) -> Accuracy:
+    """Return the accuracy of an energy meter; 1 % is class B of EN 50470-3."""
+    whole = AccuracyRange(0, _MAXIMUM_MWH, percent_100ths=percent_100ths)
+    return Accuracy(MeasurementType.ELECTRICAL_ENERGY, (whole,))
+
+
+@serves("Electrical Energy Measurement")
+class ElectricalEnergyMeasurement(ClusterServer):
+    """Counts what the meter's registers gain.
+
+    A measurement period ends when energy begins or ceases to flow, and every `period_s`
+    while it flows; then both events are emitted. Totals are reported every 10 s while
+    they rise.
+    """
+
+    def __init__(
+        self,
+        definition: ClusterDefinition,
+        *,
+        features: Collection[str] = FEATURES,
+        accuracy: Accuracy | None = None,
+        period_s: float = _PERIOD_S,
+    ) -> None:
+        super().__init__(
+            definition,
+            features=features,
+            optional=["CumulativeEnergyReset"],
+            values={"accuracy": (accuracy or energy_accuracy()).to_struct()},
+        )
+        self._period_ms = max(int(period_s * 1000), _SHORTEST_PERIOD_MS)
+        self._imported = RegisterCounter()
+        self._exported = RegisterCounter()
+        self._ledger = EnergyLedger()
+        self._stand_in: EnergyLedger | None = None
+        self._reporting = QuietReporting(slowest_s=_REPORT_S)
+        self._is_flowing = False
+        self._is_edge = False
+        self._reset_epoch_s: int | None = None
+        self._reset: Value = None
+        self._start = 0.0
+        self._saved = b""
+        self._saved_numbers: tuple[int | None, ...] = ()
+        self._saved_at = 0.0
+
+    # Readings
+
+    @property
+    def is_flowing(self) -> bool:
+        """Whether energy flowed at the last reading."""
+        return self._is_flowing
+
+    def update(self, reading: EnergyReading, now: float) -> None:
+        """Take what the meter shows."""
+        imported_mwh = self._imported.take(reading.imported_mwh)
+        exported_mwh = self._exported.take(reading.exported_mwh)
+        at = self._instant(now)
+        ledger = self._ledger
+        is_first = ledger.measured_at is None
+        if is_first:
+            ledger.begin(self._imported.total_mwh, self._exported.total_mwh, at)
+        else:
+            ledger.add(imported_mwh, exported_mwh, at)
+            self._is_edge |= reading.is_flowing != self._is_flowing
+        self._is_flowing = reading.is_flowing
+        # The totals have another time even where they have no other energy.
+        self._bump()
+        if self._stand_in is None:
+            self._tell(now, has_changed=is_first or imported_mwh + exported_mwh > 0)
+        if now >= self._saved_at + _SAVE_S:
+            self.save()
+
+    def reset(self, now: float) -> None:
+        """Let the totals begin again at zero, now."""
+        at = self._instant(now)
+        self._imported.total_mwh = self._exported.total_mwh = 0
+        self._ledger = EnergyLedger()
+        self._ledger.begin(0, 0, at)
+        self._reset_epoch_s = at.epoch_s
+        self._reset = self._reset_struct(at)
+        self.save()
+        if self._stand_in is None:
+            self._show_all()
+
+    def _tell(self, now: float, *, has_changed: bool) -> None:
+        """Report and emit what is due; an edge for which it is too early waits for a reading."""
+        length_ms = self._ledger.period_ms
+        is_over = (self._is_edge and length_ms >= _SHORTEST_PERIOD_MS) or (
+            self._is_flowing and length_ms >= self._period_ms
+        )
+        if is_over and self._reporting.is_due(now, is_significant=True):
+            self._is_edge = False
+            self._end_period(self._ledger)
+        elif has_changed and self._reporting.is_due(now, is_significant=False):
+            self.report(*_CUMULATIVE)
+
+    def _end_period(self, ledger: EnergyLedger) -> None:
+        period = ledger.close_period()
+        self.report(*_CUMULATIVE, *_PERIODIC)
+        self._emit("CumulativeEnergyMeasured", *self._totals(ledger))
+        self._emit("PeriodicEnergyMeasured", *_period_structs(period))
+        self.save()
+
+    def _emit(self, event: str, imported: Value, exported: Value) -> None:
+        fields: dict[str, Value] = {}
+        if self.has_feature("IMPE"):
+            fields["energy_imported"] = imported
+        if self.has_feature("EXPE"):
+            fields["energy_exported"] = exported
+        self.emit(event, **fields)
+
+    # A load that a test plays
+
+    def begin_stand_in(self, now: float, interval_s: int) -> None:
+        """Show totals that begin at zero, in place of the meter's, which counts on unseen.
+
+        The first `stand_in` belongs to an interval that began `interval_s` before.
+        """
+        at = self._instant(now)
+        self._stand_in = EnergyLedger()
+        self._stand_in.begin(0, 0, at.earlier(interval_s))
+        self.set(cumulative_energy_reset=self._reset_struct(at))
+
+    def stand_in(self, imported_mwh: int, exported_mwh: int, now: float) -> None:
+        """Add energy to the totals that are shown, and end a period.
+
+        Raises RuntimeError without `begin_stand_in`.
+        """
+        ledger = self._stand_in
+        if ledger is None:
+            raise RuntimeError("no stand-in has begun")
+        ledger.add(imported_mwh, exported_mwh, self._instant(now))
+        self._end_period(ledger)
+
+    def end_stand_in(self) -> None:
+        """Show the meter's totals again."""
+        self._stand_in = None
+        self._show_all()
+
+    def _show_all(self) -> None:
+        self.set(cumulative_energy_reset=self._reset)
+        self.report(*_CUMULATIVE, *_PERIODIC)
+
+    # Attributes
+
+    @reader
+    def cumulative_energy_imported(self, context: InteractionContext) -> Value:
+        """The total that was imported."""
+        return self._told_totals()[0]
+
+    @reader
+    def cumulative_energy_exported(self, context: InteractionContext) -> Value:
+        """The total that was exported."""
+        return self._told_totals()[1]
+
+    @reader
+    def periodic_energy_imported(self, context: InteractionContext) -> Value:
+        """What was imported in the last period."""
+        return _period_structs(self._shown.period)[0]
+
+    @reader
+    def periodic_energy_exported(self, context: InteractionContext) -> Value:
+        """What was exported in the last period."""
+        return _period_structs(self._shown.period)[1]
+
+    @property
+    def _shown(self) -> EnergyLedger:
+        return self._ledger if self._stand_in is None else self._stand_in
+
+    def _told_totals(self) -> tuple[Value, Value]:
+        self.save()
+        return self._totals(self._shown)
+
+    def _totals(self, ledger: EnergyLedger) -> tuple[Value, Value]:
+        at = ledger.measured_at
+        if at is None:
+            return None, None
+        end: dict[str, Value] = (
+            {"end_systime": at.system_ms} if at.epoch_s is None else {"end_timestamp": at.epoch_s}
+        )
+        return {"energy": ledger.imported_mwh, **end}, {"energy": ledger.exported_mwh, **end}
+
+    def _reset_struct(self, at: Instant) -> Value:
+        struct: dict[str, Value] = {}
+        for code, direction in (("IMPE", "imported"), ("EXPE", "exported")):
+            if not self.has_feature(code):
+                continue
+            if at.epoch_s is None:
+                struct[f"{direction}_reset_systime"] = at.system_ms
+            else:
+                struct[f"{direction}_reset_timestamp"] = at.epoch_s
+        return struct
+
+    def _instant(self, now: float) -> Instant:
+        return Instant.at(self.environment.utc_ms(), now - self._start)
+
+    # What outlives a restart
+
+    @property
+    def _record_key(self) -> str:
+        return f"energy/{self.endpoint_id}"
+
+    def attached(self) -> None:
+        """Take up the totals that were kept."""
+        self._start = self._saved_at = self.environment.now()
+        data = self.environment.store.get(self._record_key)
+        if data is None:
+            return
+        try:
+            self._load(decode_struct(data))
+        except DecodeError as error:
+            _LOGGER.error("the energy totals cannot be read, counting begins anew: %s", error)
+        else:
+            self._saved = data
+
+    def save(self) -> None:
+        """Put the totals into the store; also to be called before the end of the program."""
+        self._saved_at = self.environment.now()
+        numbers = (
+            self._imported.total_mwh,
+            self._imported.register_mwh,
+            self._exported.total_mwh,
+            self._exported.register_mwh,
+            self._reset_epoch_s,
+        )
+        if numbers == self._saved_numbers:
+            return
+        record: dict[TagKey, TlvValue] = {
+            0: self._imported.total_mwh,
+            1: self._imported.register_mwh,
+            2: self._exported.total_mwh,
+            3: self._exported.register_mwh,
+        }
+        if self._reset_epoch_s is not None:
+            record[4] = self._reset_epoch_s
+        data = encode(record)
+        if data != self._saved:
+            self.environment.store.set(self._record_key, data)
+            self._saved = data
+        self._saved_numbers = numbers
+
+    def _load(self, value: TlvValue) -> None:
+        record = members(value)
+        imported = RegisterCounter(number(record.get(0)), number(record.get(1)))
+        exported = RegisterCounter(number(record.get(2)), number(record.get(3)))
+        self._imported, self._exported = imported, exported
+        if 4 in record:
+            self._reset_epoch_s = number(record[4])
+            self._reset = self._reset_struct(Instant(self._reset_epoch_s, 0))
+            self.set(cumulative_energy_reset=self._reset)
+
+
+def _period_structs(period: EnergyPeriod | None) -> tuple[Value, Value]:
+    """Return what a period imported and exported as EnergyMeasurementStructs."""
+    if period is None:
+        return None, None
+    start, end = period.start, period.end
+    times: dict[str, Value]
+    if has_wall_times(start, end):
+        times = {"start_timestamp": start.epoch_s, "end_timestamp": end.epoch_s}
+    else:
+        times = {"start_systime": start.system_ms, "end_systime": end.system_ms}
+    return {"energy": period.imported_mwh, **times}, {"energy": period.exported_mwh, **times}

@@ -1,0 +1,119 @@
+"""Energy in whole milliwatt-hours, of which none is lost and none counted twice.
+
+Nothing here knows clusters or clocks.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from evse_node.cluster.servers.energy.measurement import Instant
+from evse_node.records import dataclass
+
+_MW_MS_PER_MWH: Final = 3_600_000
+
+
+class PowerIntegrator:
+    """Turns power into energy. What does not make a whole milliwatt-hour is kept for later."""
+
+    def __init__(self) -> None:
+        self._remainder_mw_ms = 0
+
+    def add(self, power_mw: int, duration_ms: int) -> int:
+        """Return the energy in mWh that is full after this. Raises ValueError below zero."""
+        if power_mw < 0 or duration_ms < 0:
+            raise ValueError(f"{power_mw} mW for {duration_ms} ms")
+        energy_mwh, self._remainder_mw_ms = divmod(
+            self._remainder_mw_ms + power_mw * duration_ms, _MW_MS_PER_MWH
+        )
+        return energy_mwh
+
+
+@dataclass(slots=True)
+class RegisterCounter:
+    """The total of a meter whose register may begin anew, as when the meter is replaced.
+
+    With a register that never did, the total is the register. One reading that is too low
+    is not believed; if the next is too low as well, the register has begun again from zero.
+    """
+
+    total_mwh: int = 0
+    register_mwh: int = 0
+    is_in_doubt: bool = False
+
+    def take(self, register_mwh: int) -> int:
+        """Take a reading; return the energy since the last one that was believed."""
+        if register_mwh >= self.register_mwh:
+            gained = register_mwh - self.register_mwh
+        elif self.is_in_doubt:
+            gained = register_mwh
+        else:
+            self.is_in_doubt = True
+            return 0
+        self.is_in_doubt = False
+        self.register_mwh = register_mwh
+        self.total_mwh += gained
+        return gained
+
+
+@dataclass(frozen=True, slots=True)
+class EnergyPeriod:
+    """What was imported and exported from `start` to `end`."""
+
+    start: Instant
+    end: Instant
+    imported_mwh: int
+    exported_mwh: int
+
+
+class EnergyLedger:
+    """Totals that only rise, and the measurement periods that they are made of.
+
+    Periods follow each other without a gap, so their energies add up to the totals'
+    growth since `begin`.
+    """
+
+    def __init__(self) -> None:
+        self.imported_mwh = 0
+        self.exported_mwh = 0
+        self.measured_at: Instant | None = None
+        self.period: EnergyPeriod | None = None
+        self._start = Instant(None, 0)
+        self._start_imported_mwh = 0
+        self._start_exported_mwh = 0
+
+    def begin(self, imported_mwh: int, exported_mwh: int, at: Instant) -> None:
+        """Take over totals, and begin the first period."""
+        self.imported_mwh, self.exported_mwh = imported_mwh, exported_mwh
+        self.measured_at = at
+        self._open(at)
+
+    def add(self, imported_mwh: int, exported_mwh: int, at: Instant) -> None:
+        """Add what came since the last time."""
+        self.imported_mwh += imported_mwh
+        self.exported_mwh += exported_mwh
+        self.measured_at = at
+
+    @property
+    def period_ms(self) -> int:
+        """The length of the period that goes on."""
+        return 0 if self.measured_at is None else self.measured_at.system_ms - self._start.system_ms
+
+    def close_period(self) -> EnergyPeriod:
+        """End the period at the last measurement and begin the next one there."""
+        at = self.measured_at
+        if at is None:
+            raise RuntimeError("nothing was measured yet")
+        self.period = EnergyPeriod(
+            self._start,
+            at,
+            self.imported_mwh - self._start_imported_mwh,
+            self.exported_mwh - self._start_exported_mwh,
+        )
+        self._open(at)
+        return self.period
+
+    def _open(self, at: Instant) -> None:
+        self._start = at
+        self._start_imported_mwh = self.imported_mwh
+        self._start_exported_mwh = self.exported_mwh

@@ -1,0 +1,150 @@
+"""Test event triggers of Electrical Energy Measurement: a load or a generator to be measured.
+
+While one is there, the power and energy clusters show it and not the meter. No current
+flows for it.
+
+Spec: Matter Core 1.3 "TestEventTrigger Command"
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from evse_node.cluster.servers.energy.electrical_energy_measurement import (
+    ElectricalEnergyMeasurement,
+)
+from evse_node.cluster.servers.energy.electrical_power_measurement import (
+    ElectricalPowerMeasurement,
+    PowerReading,
+)
+from evse_node.cluster.servers.energy.energy_ledger import PowerIntegrator
+from evse_node.matter.timers import Timer, Timers
+from evse_node.records import dataclass
+
+_STOP: Final = 0x0091_0000_0000_0000
+_START_LOAD: Final = 0x0091_0000_0000_0001
+_START_GENERATOR: Final = 0x0091_0000_0000_0002
+
+# Tests compare readings a little apart and want them to differ.
+_DISTINCT_READINGS: Final = 3
+_DRAWS: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """A value that varies by up to `spread` in either direction."""
+
+    value: int
+    spread: int
+
+    def draw(self, draw: Callable[[], float]) -> int:
+        """Return a value; `draw` returns a random number from 0 up to 1."""
+        return self.value - self.spread + int(draw() * (2 * self.spread + 1))
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Something that is measured every `interval_s`. Power and current are signed alike."""
+
+    power_mw: Quantity
+    voltage_mv: Quantity
+    current_ma: Quantity
+    interval_s: int
+
+
+ONE_KILOWATT_LOAD: Final = Load(
+    Quantity(1_000_000, 20_000), Quantity(230_000, 1_000), Quantity(4_348, 500), 2
+)
+THREE_KILOWATT_GENERATOR: Final = Load(
+    Quantity(-3_000_000, 20_000), Quantity(230_000, 1_000), Quantity(-13_043, 500), 5
+)
+
+
+class FakeLoad:
+    """Feeds both clusters with readings of a load that is not there."""
+
+    def __init__(
+        self,
+        power: ElectricalPowerMeasurement,
+        energy: ElectricalEnergyMeasurement,
+        timers: Timers,
+        draw: Callable[[], float],
+    ) -> None:
+        self._power = power
+        self._energy = energy
+        self._timers = timers
+        self._draw = draw
+        self._timer: Timer | None = None
+        self._integrator = PowerIntegrator()
+        self._recent: deque[tuple[PowerReading, int]] = deque(maxlen=_DISTINCT_READINGS)
+
+    @property
+    def is_active(self) -> bool:
+        """Whether a load is there."""
+        return self._timer is not None
+
+    @property
+    def triggers(self) -> Mapping[int, Callable[[float], None]]:
+        """What to do, called with `now`, for each code of a test event trigger."""
+        return {
+            _STOP: self.stop,
+            _START_LOAD: lambda now: self.start(ONE_KILOWATT_LOAD, now),
+            _START_GENERATOR: lambda now: self.start(THREE_KILOWATT_GENERATOR, now),
+        }
+
+    def start(self, load: Load, now: float) -> None:
+        """Begin with totals of zero and a first reading at once, instead of any other load."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._integrator = PowerIntegrator()
+        self._recent.clear()
+        self._energy.begin_stand_in(now, load.interval_s)
+        self._measure(load, now, now)
+
+    def stop(self, now: float) -> None:
+        """Give the meter its place back. May be repeated."""
+        if self._timer is None:
+            return
+        self._timer.cancel()
+        self._timer = None
+        self._power.stand_in(None, now)
+        self._energy.end_stand_in()
+
+    def _measure(self, load: Load, due: float, now: float) -> None:
+        reading = self._new_reading(load)
+        energy_mwh = self._integrator.add(abs(reading.power_mw), load.interval_s * 1000)
+        imported = energy_mwh if reading.power_mw > 0 else 0
+        self._power.stand_in(reading, now)
+        self._energy.stand_in(imported, energy_mwh - imported, now)
+        # From the time that was due, so that lateness does not add up.
+        following = due + load.interval_s
+        self._timer = self._timers.call_at(
+            following, lambda now: self._measure(load, following, now)
+        )
+
+    def _new_reading(self, load: Load) -> PowerReading:
+        """Draw a reading that differs from each of the last few in every value."""
+        for _ in range(_DRAWS):
+            reading = PowerReading(
+                load.power_mw.draw(self._draw),
+                (load.voltage_mv.draw(self._draw),),
+                (load.current_ma.draw(self._draw),),
+            )
+            energy_mwh = abs(reading.power_mw) * load.interval_s // 3600
+            if not any(_resembles(reading, energy_mwh, *other) for other in self._recent):
+                break
+        self._recent.append((reading, energy_mwh))
+        return reading
+
+
+def _resembles(
+    reading: PowerReading, energy_mwh: int, other: PowerReading, other_energy_mwh: int
+) -> bool:
+    # A remainder may add one to either energy.
+    return (
+        abs(energy_mwh - other_energy_mwh) <= 1
+        or reading.voltages_mv == other.voltages_mv
+        or reading.active_current_ma == other.active_current_ma
+    )

@@ -1,0 +1,123 @@
+"""Group Key Management: key sets and which group uses which.
+
+Not implemented: Cache and Sync (feature CS, key distribution by other means).
+
+Spec: Matter Core 1.3 "Group Key Management Cluster"
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from evse_node.cluster.codec.values import integer, integer_or_none, octets_or_none, structs
+from evse_node.cluster.definitions.definition import ClusterDefinition, Value
+from evse_node.cluster.server import ClusterServer, command, reader, serves, writer
+from evse_node.errors import StatusError
+from evse_node.matter.data_model import InteractionContext
+from evse_node.matter.fabrics.fabric import FabricTable
+from evse_node.matter.fabrics.group import GroupKeyMapping, GroupKeys
+from evse_node.matter.fabrics.group_key import make_key_set
+from evse_node.matter.interaction.status import Status
+
+
+@serves("Group Key Management")
+class GroupKeyManagementServer(ClusterServer):
+    """Reads and writes the keys in `group_keys`. Keys go in, but never come out again."""
+
+    def __init__(
+        self, definition: ClusterDefinition, group_keys: GroupKeys, fabrics: FabricTable
+    ) -> None:
+        super().__init__(
+            definition,
+            values={
+                "max_groups_per_fabric": group_keys.groups_per_fabric,
+                "max_group_keys_per_fabric": group_keys.keys_per_fabric,
+            },
+        )
+        self._group_keys = group_keys
+        self._fabrics = fabrics
+        group_keys.on_changed.append(lambda index: self.report("group_key_map", "group_table"))
+
+    @reader
+    def group_key_map(self, context: InteractionContext) -> Value:
+        """Which groups use which key sets."""
+        return [
+            {
+                "group_id": mapping.group_id,
+                "group_key_set_id": mapping.key_set_id,
+                "fabric_index": fabric.index,
+            }
+            for fabric in self._fabrics
+            for mapping in self._group_keys.key_map(fabric.index)
+        ]
+
+    @writer("group_key_map")
+    def write_group_key_map(self, context: InteractionContext, value: Value) -> None:
+        """Replace the accessing fabric's mappings."""
+        key_map = [
+            GroupKeyMapping(integer(item["group_id"]), integer(item["group_key_set_id"]))
+            for item in structs(value)
+        ]
+        self._group_keys.set_key_map(context.subject.fabric_index, key_map)
+
+    @reader
+    def group_table(self, context: InteractionContext) -> Value:
+        """The groups that have endpoints on this node."""
+        return [
+            {
+                "group_id": group.id,
+                "endpoints": list(group.endpoints),
+                "group_name": group.name,
+                "fabric_index": fabric.index,
+            }
+            for fabric in self._fabrics
+            for group in self._group_keys.groups(fabric.index)
+        ]
+
+    @command
+    def key_set_write(
+        self, context: InteractionContext, *, group_key_set: Mapping[str, Value]
+    ) -> None:
+        """Add or replace a key set."""
+        numbers = range(3)
+        first, second, third = (octets_or_none(group_key_set[f"epoch_key{i}"]) for i in numbers)
+        start, later, latest = (
+            integer_or_none(group_key_set[f"epoch_start_time{i}"]) for i in numbers
+        )
+        key_set = make_key_set(
+            integer(group_key_set["group_key_set_id"]),
+            integer(group_key_set["group_key_security_policy"]),
+            (first, second, third),
+            (start, later, latest),
+        )
+        self._group_keys.set_key_set(context.subject.fabric_index, key_set)
+
+    @command
+    def key_set_read(
+        self, context: InteractionContext, *, group_key_set_id: int
+    ) -> Mapping[str, Value]:
+        """Return a key set without its keys."""
+        key_set = self._group_keys.key_set(context.subject.fabric_index, group_key_set_id)
+        if key_set is None:
+            raise StatusError(Status.NOT_FOUND, reason="no such group key set")
+        fields: dict[str, Value] = {
+            "group_key_set_id": key_set.id,
+            "group_key_security_policy": key_set.policy,
+        }
+        for number in range(3):
+            is_present = number < len(key_set.epoch_keys)
+            fields[f"epoch_key{number}"] = None
+            fields[f"epoch_start_time{number}"] = (
+                key_set.epoch_keys[number].start_time if is_present else None
+            )
+        return {"group_key_set": fields}
+
+    @command
+    def key_set_remove(self, context: InteractionContext, *, group_key_set_id: int) -> None:
+        """Remove a key set and what maps to it."""
+        self._group_keys.remove_key_set(context.subject.fabric_index, group_key_set_id)
+
+    @command
+    def key_set_read_all_indices(self, context: InteractionContext) -> Mapping[str, Value]:
+        """Return the ids of the accessing fabric's key sets."""
+        return {"group_key_set_ids": self._group_keys.key_set_ids(context.subject.fabric_index)}

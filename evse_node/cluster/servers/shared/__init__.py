@@ -1,0 +1,1 @@
+"""Clusters that any endpoint can have."""

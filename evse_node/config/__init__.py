@@ -1,0 +1,5 @@
+"""The configuration of a node: settings, environment variables and TOML files."""
+
+from evse_node.config.node_config import NodeConfig
+
+__all__ = ["NodeConfig"]

@@ -1,0 +1,1 @@
+"""EVSE controllers on Modbus, each described by a register map."""

@@ -1,0 +1,1 @@
+"""OpenEVSE controllers on a serial port, over RAPI."""

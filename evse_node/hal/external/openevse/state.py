@@ -1,0 +1,94 @@
+"""What the states and flags of an OpenEVSE controller mean."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from evse_node.errors import HalError
+from evse_node.hal.external.openevse.rapi_client import number
+from evse_node.records import dataclass
+from evse_node.state_machine.control_pilot import PilotState
+from evse_node.state_machine.faults import FaultState
+
+UNKNOWN: Final = 0x00
+SLEEPING: Final = 0xFE
+DISABLED: Final = 0xFF
+
+_VEHICLE: Final[Mapping[int, PilotState]] = {
+    0x01: PilotState.A,
+    0x02: PilotState.B,
+    0x03: PilotState.C,
+    0x04: PilotState.D,
+}
+FAULTS: Final[Mapping[int, FaultState]] = {
+    0x05: FaultState.OTHER,  # the vehicle has no diode
+    0x06: FaultState.GROUND_FAULT,
+    0x07: FaultState.GROUND_FAULT,  # no protective earth
+    0x08: FaultState.CONTACT_WET_FAILURE,
+    0x09: FaultState.OTHER,  # the test of the residual current device
+    0x0A: FaultState.OVER_TEMPERATURE,
+    0x0B: FaultState.OVER_CURRENT,
+    0x0C: FaultState.OTHER,  # reserved for the pilot's test
+    0x0D: FaultState.OTHER,  # reserved for the thermometer
+    0x0E: FaultState.CONTACT_DRY_FAILURE,
+}
+
+_HARD_FAULT: Final = 0x0002
+_RELAY_CLOSED: Final = 0x0040
+_VEHICLE_CONNECTED: Final = 0x0100
+
+
+@dataclass(frozen=True, slots=True)
+class OpenEvseState:
+    """What `GS` tells. `code` is the state that the controller itself is in."""
+
+    code: int
+    flags: int
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the relay is."""
+        return bool(self.flags & _RELAY_CLOSED)
+
+    @property
+    def is_enabled(self) -> bool | None:
+        """Whether it charges or would; None in a fault, which says nothing of it."""
+        return None if self.code in FAULTS else self.code not in (SLEEPING, DISABLED)
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether a vehicle is there; while it is disabled, the one seen last."""
+        return bool(self.flags & _VEHICLE_CONNECTED)
+
+    @property
+    def faults(self) -> frozenset[FaultState]:
+        """The fault that it is in, if any; it may have got another state over it."""
+        if self.code in FAULTS:
+            return frozenset({FAULTS[self.code]})
+        return frozenset({FaultState.OTHER} if self.flags & _HARD_FAULT else ())
+
+    @property
+    def pilot(self) -> PilotState | None:
+        """The pilot's state, None while the controller has not made up its mind.
+
+        Asleep, it looks only whether a vehicle is there; after falling asleep it keeps the
+        relay closed until the vehicle has ended its current.
+        """
+        if self.code in _VEHICLE:
+            return _VEHICLE[self.code]
+        if self.code == DISABLED:
+            return PilotState.F
+        if self.code == UNKNOWN or (self.code == SLEEPING and self.is_closed):
+            return None
+        return PilotState.B if self.is_connected else PilotState.A
+
+
+def parse_state(words: tuple[str, ...]) -> OpenEvseState:
+    """Read the answer to `GS`: state, seconds, pilot's state and flags. Raises HalError."""
+    if len(words) < 4:
+        raise HalError("the controller's firmware is too old: it does not tell its flags")
+    code = number(words[0], 16)
+    if code not in _VEHICLE and code not in FAULTS and code not in (UNKNOWN, SLEEPING, DISABLED):
+        raise HalError(f"the controller tells a state 0x{code:02X} that is not known")
+    return OpenEvseState(code, number(words[3], 16))

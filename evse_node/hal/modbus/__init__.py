@@ -1,0 +1,1 @@
+"""Modbus: buses shared by devices, and meters."""

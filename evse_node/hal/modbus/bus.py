@@ -1,0 +1,243 @@
+"""A Modbus bus, RTU or TCP, for the event loop: one request at a time, and no stale answers.
+
+Modbus RTU does not say which request an answer belongs to. After a failure the connection
+is closed, what still comes is let go by, and only then is the next request sent. An answer
+to another function, of another length, or to a write elsewhere is none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, Protocol, TypeAlias, cast
+
+from evse_node.errors import HalError
+from evse_node.hal.external.modbus.registers import Block, Table
+from evse_node.hal.gpio.board import ModbusSpec
+from evse_node.hal.modbus.meter import load_pymodbus
+from evse_node.hal.optional_packages import load_extra
+
+Sleep: TypeAlias = Callable[[float], Awaitable[None]]
+
+_PURPOSE: Final = "a Modbus EVSE controller"
+
+
+class _Answer(Protocol):
+    function_code: int
+    address: int
+    count: int
+    registers: list[int]
+    bits: list[bool]
+    exception_code: int
+
+    def isError(self) -> bool: ...  # noqa: N802 - pymodbus's name
+
+
+class _Client(Protocol):
+    @property
+    def connected(self) -> bool: ...
+
+    async def connect(self) -> bool: ...
+
+    def close(self) -> None: ...
+
+    async def read_coils(self, address: int, *, count: int, device_id: int) -> _Answer: ...
+
+    async def read_discrete_inputs(
+        self, address: int, *, count: int, device_id: int
+    ) -> _Answer: ...
+
+    async def read_input_registers(
+        self, address: int, *, count: int, device_id: int
+    ) -> _Answer: ...
+
+    async def read_holding_registers(
+        self, address: int, *, count: int, device_id: int
+    ) -> _Answer: ...
+
+    async def write_coil(self, address: int, value: bool, *, device_id: int) -> _Answer: ...
+
+    async def write_register(self, address: int, value: int, *, device_id: int) -> _Answer: ...
+
+    async def write_registers(
+        self,
+        address: int,
+        values: Sequence[int],
+        *,
+        device_id: int,
+        no_response_expected: bool = False,
+    ) -> _Answer | None: ...
+
+
+_READ_FUNCTIONS: Final = {Table.COIL: 1, Table.DISCRETE: 2, Table.HOLDING: 3, Table.INPUT: 4}
+_WRITE_COIL: Final = 5
+_WRITE_REGISTER: Final = 6
+_WRITE_REGISTERS: Final = 16
+_REASONS: Final = {
+    1: "it does not know the function",
+    2: "it has no such register",
+    3: "it does not take the value",
+    4: "it has failed",
+    6: "it is busy",
+    10: "the gateway has no way to it",
+    11: "it does not answer the gateway",
+}
+
+
+class ModbusBus:
+    """One connection. All failures are HalError, and the next request connects anew.
+
+    `timeout_s` is how long an answer may take, `pause_s` how long the bus is left alone
+    between requests, `turnaround_s` how long after a broadcast, so that all have taken it in.
+    `has_single_writes`: one register is written by function 6 instead of 16. To be made
+    within the event loop that it is used in.
+    """
+
+    def __init__(
+        self,
+        spec: ModbusSpec,
+        *,
+        timeout_s: float = 1.0,
+        pause_s: float = 0.0,
+        turnaround_s: float = 0.1,
+        has_single_writes: bool = False,
+        sleep: Sleep = asyncio.sleep,
+    ) -> None:
+        client = load_pymodbus(_PURPOSE)
+        self._error = cast(type[Exception], load_extra("pymodbus", _PURPOSE).ModbusException)
+        if spec.host:
+            made = client.AsyncModbusTcpClient(
+                spec.host, port=spec.tcp_port, timeout=timeout_s, retries=0, reconnect_delay=0
+            )
+        else:
+            load_extra("serial", f"{_PURPOSE} on a serial port")
+            made = client.AsyncModbusSerialClient(
+                spec.port,
+                baudrate=spec.baud,
+                parity=spec.parity,
+                timeout=timeout_s,
+                retries=0,
+                reconnect_delay=0,
+            )
+        self._client = cast(_Client, made)
+        self._where = spec.host or spec.port
+        self._timeout_s = timeout_s
+        self._pause_s = pause_s
+        self._turnaround_s = turnaround_s
+        self._has_single_writes = has_single_writes
+        self._sleep = sleep
+        self._lock = asyncio.Lock()
+        self._stale_until: float | None = None
+        self._loop = asyncio.get_running_loop()
+        self._quiet_since = 0.0
+
+    async def read(self, block: Block, unit: int) -> list[int]:
+        """Return the words, or 0 and 1 for bits."""
+        client, start, count = self._client, block.start, block.length
+        match block.table:
+            case Table.COIL:
+                read = client.read_coils
+            case Table.DISCRETE:
+                read = client.read_discrete_inputs
+            case Table.INPUT:
+                read = client.read_input_registers
+            case Table.HOLDING:
+                read = client.read_holding_registers
+        answer = await self._ask(lambda: read(start, count=count, device_id=unit), unit)
+        self._check(answer.function_code == _READ_FUNCTIONS[block.table], unit)
+        is_bits = block.table in (Table.COIL, Table.DISCRETE)
+        # Bits come in whole bytes.
+        words = [int(bit) for bit in answer.bits[:count]] if is_bits else answer.registers
+        self._check(len(words) == count, unit)
+        return list(words)
+
+    async def write(self, table: Table, address: int, word: int, unit: int) -> None:
+        """Write a coil or a holding register."""
+        client = self._client
+        if table is Table.COIL:
+            answer = await self._ask(
+                lambda: client.write_coil(address, bool(word), device_id=unit), unit
+            )
+            told = (answer.function_code, answer.address, *answer.bits)
+            self._check(told == (_WRITE_COIL, address, bool(word)), unit)
+        elif self._has_single_writes:
+            answer = await self._ask(
+                lambda: client.write_register(address, word, device_id=unit), unit
+            )
+            told = (answer.function_code, answer.address, *answer.registers)
+            self._check(told == (_WRITE_REGISTER, address, word), unit)
+        else:
+            answer = await self._ask(
+                lambda: client.write_registers(address, [word], device_id=unit), unit
+            )
+            told = (answer.function_code, answer.address, answer.count)
+            self._check(told == (_WRITE_REGISTERS, address, 1), unit)
+
+    async def broadcast(self, start: int, values: Sequence[int], unit: int) -> None:
+        """Write holding registers of all who listen to a unit; nobody answers."""
+
+        async def send() -> None:
+            await self._client.write_registers(
+                start, values, device_id=unit, no_response_expected=True
+            )
+
+        async with self._lock:
+            await self._try(send, unit)
+            await self._sleep(self._turnaround_s)
+
+    def close(self) -> None:
+        """Let go of the bus. May be repeated."""
+        self._client.close()
+
+    async def _ask(self, request: Callable[[], Awaitable[_Answer | None]], unit: int) -> _Answer:
+        async with self._lock:
+            answer = await self._try(request, unit)
+        if answer is None:
+            raise HalError(f"{self._who(unit)} does not answer")
+        if answer.isError():
+            code = answer.exception_code
+            reason = _REASONS.get(code, f"exception {code}")
+            raise HalError(f"{self._who(unit)} refuses: {reason}")
+        return answer
+
+    async def _try(
+        self, request: Callable[[], Awaitable[_Answer | None]], unit: int
+    ) -> _Answer | None:
+        is_sent = False
+        try:
+            if self._stale_until is not None:
+                # An answer that is late is let go by.
+                await self._sleep(max(0.0, self._stale_until - self._loop.time()))
+                self._stale_until = None
+            elif self._pause_s:
+                left_s = self._quiet_since + self._pause_s - self._loop.time()
+                if left_s > 0:
+                    await self._sleep(left_s)
+            if not self._client.connected and not await self._client.connect():
+                raise HalError(f"{self._where} cannot be opened")
+            is_sent = True
+            answer = await request()
+            self._quiet_since = self._loop.time()
+            return answer
+        except self._error as error:
+            self._give_up()
+            raise HalError(f"{self._who(unit)} does not answer: {error}") from None
+        except OSError as error:
+            self._give_up()
+            raise HalError(f"{self._who(unit)}: {error}") from None
+        except asyncio.CancelledError:
+            if is_sent:
+                self._give_up()
+            raise
+
+    def _check(self, is_answer: bool, unit: int) -> None:
+        if not is_answer:
+            self._give_up()
+            raise HalError(f"{self._who(unit)} answers something else than it was asked")
+
+    def _give_up(self) -> None:
+        self._client.close()
+        self._stale_until = self._loop.time() + self._timeout_s
+
+    def _who(self, unit: int) -> str:
+        return f"unit {unit} on {self._where}"

@@ -1,0 +1,101 @@
+"""A meter that shares a controller's bus, read in between."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from math import inf
+from typing import Final
+
+from evse_node.errors import HalError
+from evse_node.hal.external.modbus.registers import Block, Table
+from evse_node.hal.interface import MeterValues
+from evse_node.hal.modbus.bus import ModbusBus
+from evse_node.hal.modbus.meter import RegisterMap
+from evse_node.records import dataclass
+
+_LOGGER: Final = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class MeterOnBus:
+    """A meter on the controller's bus, or within the controller. It is read every `every_s`.
+
+    One that does not answer is left alone for `retry_s`, so that it does not hold up the
+    controller; what it told before holds for `limit_s`.
+    """
+
+    chart: RegisterMap
+    unit: int
+    every_s: float = 1.0
+    retry_s: float = 2.0
+    limit_s: float = 6.0
+
+
+class BusMeter:
+    """Reads a meter. `clock` returns monotonic seconds; only `phases` of its phases count."""
+
+    def __init__(self, meter: MeterOnBus, phases: int, clock: Callable[[], float]) -> None:
+        self._meter = meter
+        self._phases = phases
+        self._clock = clock
+        self._values: MeterValues | None = None
+        self._words: dict[int, int] = {}
+        self._blocks_read = 0
+        self._due_at = self._heard_at = -inf
+        self._is_failing = False
+
+    def begin(self) -> None:
+        """Begin to read anew, at once."""
+        self._due_at = -inf
+        self._blocks_read = 0
+
+    async def read(self, bus: ModbusBus) -> MeterValues | None:
+        """Return the newest values, None when they are too old.
+
+        One block is read at a time, so that an order never waits for the whole meter; all of
+        them while nothing is known.
+        """
+        meter, now = self._meter, self._clock()
+        if now - self._heard_at > meter.limit_s:
+            self._values = None
+        if now < self._due_at:
+            return self._values
+        try:
+            if not await self._read_blocks(bus):
+                return self._values
+            values = meter.chart.values(self._words)
+        except HalError as error:
+            if not self._is_failing:
+                _LOGGER.warning("the meter does not answer: %s", error)
+            self._is_failing = True
+            self._blocks_read = 0
+            # From now on: the attempt itself took its time.
+            self._due_at = self._clock() + meter.retry_s
+            return self._values
+        if self._is_failing:
+            _LOGGER.info("the meter answers again")
+        self._is_failing = False
+        self._due_at, self._heard_at = now + meter.every_s, now
+        self._values = replace(
+            values,
+            voltages_mv=values.voltages_mv[: self._phases],
+            currents_ma=values.currents_ma[: self._phases],
+        )
+        return self._values
+
+    async def _read_blocks(self, bus: ModbusBus) -> bool:
+        """Read what is next; return whether all blocks are read."""
+        chart = self._meter.chart
+        blocks = chart.blocks()
+        table = Table.INPUT if chart.function == 4 else Table.HOLDING
+        while self._blocks_read < len(blocks):
+            start, length = blocks[self._blocks_read]
+            words = await bus.read(Block(table, start, length), self._meter.unit)
+            self._words.update(enumerate(words, start))
+            self._blocks_read += 1
+            if self._values is not None and self._blocks_read < len(blocks):
+                return False
+        self._blocks_read = 0
+        return True

@@ -1,0 +1,1 @@
+"""Simulated hardware: a charger and an electric vehicle."""

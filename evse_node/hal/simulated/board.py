@@ -1,0 +1,355 @@
+"""A simulated charger board: pilots, contactor with mirror contact, meter, reader, lock.
+
+The board has a car at its other end. It answers orders as hardware does: the contactor
+takes a moment, may be welded or stuck, and opens by itself when the pilot says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from evse_node.errors import HalError
+from evse_node.hal.interface import (
+    BatteryRead,
+    CableReported,
+    CardPresented,
+    ContactorFeedback,
+    CurrentDerated,
+    FaultDetected,
+    FaultGone,
+    HalEvent,
+    HalInbox,
+    MeterValues,
+    PilotReported,
+    Ratings,
+    SelfTestCompleted,
+    SurplusReported,
+    VehicleIdRead,
+)
+from evse_node.hal.simulated.electric_vehicle import ElectricCar, Supply
+from evse_node.state_machine.control_pilot import PilotOutput, PilotState
+from evse_node.state_machine.faults import FaultState
+from evse_node.units import Milliamps, Milliwatts
+
+CONTACTOR_S: Final = 0.04
+"""How long the contactor takes to move, and its mirror contact to tell."""
+SELF_TEST_S: Final = 3.0
+MAINS_FREQUENCY_MHZ: Final = 50_000
+COOL_MC: Final = 25_000
+_HOT_MC: Final = 100_000
+
+
+class SimulatedBoard:
+    """All capabilities of `hal.interface` in one object.
+
+    `clock` returns monotonic seconds. `on_order` is called after each order, so that
+    whoever drives the board can look when it next wants attention.
+    """
+
+    def __init__(
+        self,
+        car: ElectricCar,
+        ratings: Ratings,
+        clock: Callable[[], float],
+        on_order: Callable[[], None],
+        on_look: Callable[[], None],
+    ) -> None:
+        self.car = car
+        self.ratings = ratings
+        self.output = PilotOutput.X1
+        self.offered_ma = Milliamps(0)
+        self.is_closed = False
+        self.is_mirror_closed = False
+        self.is_locked = False
+        self.is_welded = False
+        self.is_stuck_open = False
+        self.is_pilot_shorted = False
+        self.is_meter_lost = False
+        self.cable_ma: Milliamps | None = None
+        self.temperature_mc = COOL_MC
+        self.house_mw: Milliwatts | None = Milliwatts(0)
+        self.cards_read = 0
+        self._discharge_ma: Milliamps | None = None
+        self._clock = clock
+        self._on_order = on_order
+        self._on_look = on_look
+        self._post: HalInbox | None = None
+        self._closes_at: float | None = None
+        self._mirror_at: float | None = None
+        self._self_test_until: float | None = None
+        self._told_pilot: PilotState | None = None
+        self._told_cable_ma: Milliamps | None = None
+        self._told_battery: BatteryRead | None = None
+        self._told_vehicle_id: str | None = None
+
+    def connect(self, post: HalInbox | None) -> None:
+        """Tell events to this inbox from now on, beginning with how things are."""
+        self._post = post
+        if post is not None:
+            self._told_pilot = None
+            self._told_cable_ma = None
+            self._told_battery = None
+            self._told_vehicle_id = None
+            post(ContactorFeedback(self.is_mirror_closed))
+            self.settle()
+
+    # ControlPilot
+
+    def offer(self, current_ma: Milliamps) -> None:
+        """Put PWM on the pilot."""
+        self.output, self.offered_ma = PilotOutput.X2, current_ma
+        self._on_order()
+
+    def withdraw(self) -> None:
+        """Put +12 V on the pilot."""
+        self.output, self.offered_ma = PilotOutput.X1, Milliamps(0)
+        self._on_order()
+
+    def signal_unavailable(self) -> None:
+        """Put -12 V on the pilot."""
+        self.output, self.offered_ma = PilotOutput.F, Milliamps(0)
+        self._on_order()
+
+    # Contactor
+
+    def open(self) -> None:
+        """Drop the contactor."""
+        self._drop()
+        self._on_order()
+
+    def close(self) -> None:
+        """Pull the contactor in."""
+        if self.pilot not in (PilotState.C, PilotState.D):
+            raise HalError(f"the contactor stays open in state {self.pilot.value}")
+        if not self.is_stuck_open and not self.is_closed:
+            self._closes_at = self._clock() + CONTACTOR_S
+        self._on_order()
+
+    def come_to_rest(self) -> None:
+        """Let the contactor arrive where it is on its way to: whoever stops has waited for it."""
+        if self._mirror_at is not None:
+            self._mirror_at = None
+            self.is_mirror_closed = False
+
+    def _drop(self) -> None:
+        self._closes_at = None
+        if self.is_closed and not self.is_welded:
+            self.is_closed = False
+            self._mirror_at = self._clock() + CONTACTOR_S
+
+    # CableLock
+
+    def lock(self) -> None:
+        """Hold the plug."""
+        self.is_locked = True
+
+    def unlock(self) -> None:
+        """Release the plug."""
+        self.is_locked = False
+
+    # Meter
+
+    def read(self) -> MeterValues:
+        """Return totals and the present power."""
+        if self.is_meter_lost:
+            raise HalError("the energy meter does not answer")
+        self._on_look()
+        car = self.car
+        used = min(car.phases, self.ratings.phases)
+        current_ma = car.current_ma
+        return MeterValues(
+            car.charged.total_mwh,
+            car.discharged.total_mwh,
+            Milliwatts(car.power_mw),
+            (self.ratings.nominal_voltage_mv,) * self.ratings.phases,
+            (current_ma,) * used + (Milliamps(0),) * (self.ratings.phases - used),
+            MAINS_FREQUENCY_MHZ,
+        )
+
+    # GridMeter
+
+    def read_grid_power_mw(self) -> Milliwatts:
+        """Return what house and car draw together; without the car that is `house_mw`."""
+        if self.house_mw is None:
+            raise HalError("the meter at the grid connection does not answer")
+        self._on_look()
+        return Milliwatts(self.house_mw + self.car.power_mw)
+
+    # The other capabilities
+
+    def acknowledge(self) -> None:
+        """Count the card."""
+        self.cards_read += 1
+
+    def ampacity_ma(self) -> Milliamps | None:
+        """Return what the plugged cable carries."""
+        return self.cable_ma
+
+    def reset(self) -> None:
+        """Be ready again."""
+
+    def read_millicelsius(self) -> int:
+        """Return the board's temperature."""
+        return self.temperature_mc
+
+    def start_self_test(self) -> None:
+        """Be busy for a while."""
+        self._self_test_until = self._clock() + SELF_TEST_S
+        self._on_order()
+
+    def set_discharge(self, current_ma: Milliamps | None) -> None:
+        """Take energy from the car, or stop that."""
+        self._discharge_ma = current_ma
+        self._on_order()
+
+    def battery(self) -> BatteryRead:
+        """Return what the plugged car tells of its battery."""
+        if not self.car.is_plugged_in:
+            return BatteryRead(None, None)
+        return BatteryRead(self.car.state_of_charge_percent, self.car.capacity_mwh)
+
+    def vehicle_id(self) -> str | None:
+        """Return who the plugged car is."""
+        return self.car.vehicle_id if self.car.is_plugged_in else None
+
+    # What happens
+
+    @property
+    def pilot(self) -> PilotState:
+        """The state that the board measures."""
+        if self.output is PilotOutput.F:
+            return PilotState.F
+        if self.is_pilot_shorted:
+            return PilotState.E
+        if not self.car.is_plugged_in:
+            return PilotState.A
+        return PilotState.C if self.car.is_asking else PilotState.B
+
+    def next_deadline(self) -> float | None:
+        """Return when something moves by itself."""
+        moments = (self._closes_at, self._mirror_at, self._self_test_until)
+        return min((moment for moment in moments if moment is not None), default=None)
+
+    def move(self) -> None:
+        """Carry out what is due by now."""
+        now = self._clock()
+        if self._closes_at is not None and now >= self._closes_at:
+            self._closes_at = None
+            self.is_closed = self.is_mirror_closed = True
+            self._tell(ContactorFeedback(True))
+        if self._mirror_at is not None and now >= self._mirror_at:
+            self._mirror_at = None
+            self.is_mirror_closed = False
+            self._tell(ContactorFeedback(False))
+        if self._self_test_until is not None and now >= self._self_test_until:
+            self._self_test_until = None
+            self._tell_findings()
+            self._tell(SelfTestCompleted())
+
+    def _tell_findings(self) -> None:
+        """Tell what the self-test found: it tries the contactor's coil and looks at the pilot."""
+        findings = {
+            FaultState.CONTACT_WET_FAILURE: self.is_welded,
+            FaultState.CONTACT_DRY_FAILURE: self.is_stuck_open,
+            FaultState.PILOT_SHORT_CIRCUIT: self.is_pilot_shorted,
+        }
+        for fault, is_found in findings.items():
+            if is_found:
+                self._tell(FaultDetected(fault))
+
+    def settle(self) -> None:
+        """Bring car, contactor and reports in line after anything has changed."""
+        self.car.supply = Supply(
+            self.is_closed,
+            self.offered_ma,
+            self._discharge_ma,
+            self.ratings.nominal_voltage_mv,
+            self.ratings.phases,
+        )
+        self.car.refresh()
+        if self.pilot not in (PilotState.C, PilotState.D) and (
+            self.is_closed or self._closes_at is not None
+        ):
+            self._drop()
+            self.car.supply.is_powered = self.is_closed
+            self.car.refresh()
+        if self._post is not None:
+            self._report()
+
+    def _report(self) -> None:
+        """Tell what differs from what was told.
+
+        The pilot's pin is the shortest: it comes after the cable, and goes before it.
+        """
+        if self.cable_ma is not None:
+            self._report_cable()
+        if self._told_pilot is not self.pilot:
+            self._told_pilot = self.pilot
+            self._tell(PilotReported(self.pilot))
+        self._report_cable()
+        battery = self.battery()
+        if self._told_battery != battery:
+            self._told_battery = battery
+            self._tell(battery)
+        vehicle_id = self.vehicle_id()
+        if self._told_vehicle_id != vehicle_id:
+            self._told_vehicle_id = vehicle_id
+            self._tell(VehicleIdRead(vehicle_id))
+
+    def _report_cable(self) -> None:
+        if self._told_cable_ma != self.cable_ma:
+            self._told_cable_ma = self.cable_ma
+            self._tell(CableReported(self.cable_ma))
+
+    def tap(self, uid: bytes) -> None:
+        """Hold a card to the reader."""
+        self._tell(CardPresented(uid))
+
+    def derate(self, current_ma: Milliamps | None) -> None:
+        """Say that only so much current can be borne."""
+        self._tell(CurrentDerated(current_ma))
+
+    def set_surplus(self, surplus_mw: Milliwatts | None) -> None:
+        """Say what the house leaves over."""
+        self._tell(SurplusReported(surplus_mw))
+
+    def break_down(self, fault: FaultState) -> None:
+        """Have a fault: a mechanical one shows by itself, the others are reported."""
+        match fault:
+            case FaultState.CONTACT_WET_FAILURE:
+                self.is_welded = True
+                if not self.is_closed:
+                    self.is_closed = self.is_mirror_closed = True
+                    self._tell(ContactorFeedback(True))
+            case FaultState.CONTACT_DRY_FAILURE:
+                self.is_stuck_open = True
+                self._drop()
+            case FaultState.PILOT_SHORT_CIRCUIT:
+                self.is_pilot_shorted = True
+            case FaultState.METER_FAILURE:
+                self.is_meter_lost = True
+                self._tell(FaultDetected(fault))
+            case FaultState.OVER_TEMPERATURE:
+                self.temperature_mc = _HOT_MC
+                self._tell(FaultDetected(fault))
+            case FaultState.GROUND_FAULT | FaultState.EMERGENCY_STOP:
+                self._drop()  # the protection does not wait to be told
+                self._tell(FaultDetected(fault))
+            case _:
+                self._tell(FaultDetected(fault))
+
+    def repair(self) -> None:
+        """Have no fault any more."""
+        was_welded = self.is_welded
+        self.temperature_mc = min(self.temperature_mc, COOL_MC)
+        self.is_welded = self.is_stuck_open = self.is_pilot_shorted = self.is_meter_lost = False
+        if was_welded and self.is_closed:
+            self.is_closed = self.is_mirror_closed = False
+            self._tell(ContactorFeedback(False))
+        self.settle()
+        self._tell(FaultGone())
+
+    def _tell(self, event: HalEvent) -> None:
+        if self._post is not None:
+            self._post(event)

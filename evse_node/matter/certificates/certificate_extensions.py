@@ -1,0 +1,199 @@
+"""The extensions of operational certificates, in TLV and in X.509.
+
+Spec: Matter Core 1.3 "Matter certificate" (extensions)
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum, IntFlag
+
+from evse_node.errors import DecodeError
+from evse_node.matter import tlv
+from evse_node.matter.certificates import der, x509
+from evse_node.matter.tlv import TlvList, TlvValue
+from evse_node.records import dataclass
+
+_BASIC_CONSTRAINTS, _KEY_USAGE, _EXTENDED_KEY_USAGE = 1, 2, 3
+_SUBJECT_KEY_ID, _AUTHORITY_KEY_ID, _FUTURE_EXTENSION = 4, 5, 6
+_KNOWN_OIDS = (
+    x509.OID_BASIC_CONSTRAINTS,
+    x509.OID_KEY_USAGE,
+    x509.OID_EXTENDED_KEY_USAGE,
+    x509.OID_SUBJECT_KEY_ID,
+    x509.OID_AUTHORITY_KEY_ID,
+)
+
+
+class KeyUsage(IntFlag):
+    """What the certified key may be used for."""
+
+    DIGITAL_SIGNATURE = 0x0001
+    NON_REPUDIATION = 0x0002
+    KEY_ENCIPHERMENT = 0x0004
+    DATA_ENCIPHERMENT = 0x0008
+    KEY_AGREEMENT = 0x0010
+    KEY_CERT_SIGN = 0x0020
+    CRL_SIGN = 0x0040
+    ENCIPHER_ONLY = 0x0080
+    DECIPHER_ONLY = 0x0100
+
+
+class KeyPurpose(IntEnum):
+    """Values of the extended key usage."""
+
+    SERVER_AUTH = 1
+    CLIENT_AUTH = 2
+    CODE_SIGNING = 3
+    EMAIL_PROTECTION = 4
+    TIME_STAMPING = 5
+    OCSP_SIGNING = 6
+
+
+@dataclass(frozen=True, slots=True)
+class BasicConstraints:
+    """Whether the key may sign certificates, and how many authorities may follow below."""
+
+    is_ca: bool
+    path_length: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Extensions:
+    """The extensions of a certificate.
+
+    `future` holds whole extensions in DER. `order` holds the TLV tags in the order
+    that was signed; a tag whose extension is absent is passed over.
+    """
+
+    basic_constraints: BasicConstraints | None = None
+    key_usage: KeyUsage | None = None
+    extended_key_usage: tuple[KeyPurpose, ...] | None = None
+    subject_key_id: bytes | None = None
+    authority_key_id: bytes | None = None
+    future: tuple[bytes, ...] = ()
+    order: tuple[int, ...] = (1, 2, 3, 4, 5)
+
+    def has_critical_future(self) -> bool:
+        """Tell whether there is an unknown extension that must be understood."""
+        return any(x509.decode_extension(der.Reader(item)).critical for item in self.future)
+
+    def to_tlv(self) -> TlvList:
+        """Return the extensions as a TLV list."""
+        known: dict[int, TlvValue] = {}
+        if (constraints := self.basic_constraints) is not None:
+            members: dict[tlv.TagKey, TlvValue] = {1: constraints.is_ca}
+            if constraints.path_length is not None:
+                members[2] = constraints.path_length
+            known[_BASIC_CONSTRAINTS] = members
+        if self.key_usage is not None:
+            known[_KEY_USAGE] = int(self.key_usage)
+        if self.extended_key_usage is not None:
+            known[_EXTENDED_KEY_USAGE] = [int(purpose) for purpose in self.extended_key_usage]
+        if self.subject_key_id is not None:
+            known[_SUBJECT_KEY_ID] = self.subject_key_id
+        if self.authority_key_id is not None:
+            known[_AUTHORITY_KEY_ID] = self.authority_key_id
+        future = iter(self.future)
+        return TlvList(
+            (tag, known[tag] if tag in known else next(future))
+            for tag in self.order
+            if tag in known or tag == _FUTURE_EXTENSION
+        )
+
+    def to_x509(self) -> list[bytes]:
+        """Return the extensions in DER."""
+        known: dict[int, bytes] = {}
+        if (constraints := self.basic_constraints) is not None:
+            known[_BASIC_CONSTRAINTS] = x509.basic_constraints(
+                constraints.is_ca, constraints.path_length
+            )
+        if self.key_usage is not None:
+            known[_KEY_USAGE] = x509.key_usage(self.key_usage)
+        if self.extended_key_usage is not None:
+            known[_EXTENDED_KEY_USAGE] = x509.extended_key_usage(self.extended_key_usage)
+        if self.subject_key_id is not None:
+            known[_SUBJECT_KEY_ID] = x509.subject_key_id(self.subject_key_id)
+        if self.authority_key_id is not None:
+            known[_AUTHORITY_KEY_ID] = x509.authority_key_id(self.authority_key_id)
+        future = iter(self.future)
+        return [
+            known[tag] if tag in known else next(future)
+            for tag in self.order
+            if tag in known or tag == _FUTURE_EXTENSION
+        ]
+
+
+def expect_uint(value: TlvValue, maximum: int) -> int:
+    """Return an unsigned integer of a certificate, or raise DecodeError."""
+    # SignedInt and bool are subclasses of int, hence the exact type.
+    if type(value) is not int or value > maximum:
+        raise DecodeError("certificate member is not an unsigned integer in range")
+    return value
+
+
+def expect_octets(value: TlvValue, minimum: int, maximum: int) -> bytes:
+    """Return an octet string of a certificate, or raise DecodeError."""
+    if not isinstance(value, bytes) or not minimum <= len(value) <= maximum:
+        raise DecodeError("certificate member is not an octet string of the right length")
+    return value
+
+
+def decode_extensions(value: TlvValue) -> Extensions:
+    """Decode the extensions from their TLV list; raises DecodeError."""
+    if not isinstance(value, TlvList):
+        raise DecodeError("extensions are not a list")
+    constraints: BasicConstraints | None = None
+    usage: KeyUsage | None = None
+    purposes: tuple[KeyPurpose, ...] | None = None
+    subject_key_id: bytes | None = None
+    authority_key_id: bytes | None = None
+    future: list[bytes] = []
+    order: list[int] = []
+    for tag, member in value:
+        if type(tag) is not int or (tag in order and tag != _FUTURE_EXTENSION):
+            raise DecodeError("extension is repeated or has no context tag")
+        order.append(tag)
+        if tag == _BASIC_CONSTRAINTS:
+            constraints = _decode_basic_constraints(member)
+        elif tag == _KEY_USAGE:
+            usage = KeyUsage(expect_uint(member, 0x1FF))
+        elif tag == _EXTENDED_KEY_USAGE:
+            purposes = _decode_extended_key_usage(member)
+        elif tag == _SUBJECT_KEY_ID:
+            subject_key_id = expect_octets(member, x509.KEY_ID_SIZE, x509.KEY_ID_SIZE)
+        elif tag == _AUTHORITY_KEY_ID:
+            authority_key_id = expect_octets(member, x509.KEY_ID_SIZE, x509.KEY_ID_SIZE)
+        elif tag == _FUTURE_EXTENSION:
+            future.append(_decode_future(member))
+        else:
+            raise DecodeError(f"extension {tag} is not known")
+    return Extensions(
+        constraints, usage, purposes, subject_key_id, authority_key_id, tuple(future), tuple(order)
+    )
+
+
+def _decode_future(value: TlvValue) -> bytes:
+    encoded = expect_octets(value, 1, 0xFFFF)
+    reader = der.Reader(encoded)
+    if x509.decode_extension(reader).oid in _KNOWN_OIDS:
+        raise DecodeError("known extension is told as a future one")
+    reader.finish()
+    return encoded
+
+
+def _decode_basic_constraints(value: TlvValue) -> BasicConstraints:
+    if not isinstance(value, dict) or list(value) not in ([1], [1, 2]):
+        raise DecodeError("basic constraints are not valid")
+    is_ca = value[1]
+    if not isinstance(is_ca, bool):
+        raise DecodeError("basic constraints are not valid")
+    return BasicConstraints(is_ca, expect_uint(value[2], 0xFF) if 2 in value else None)
+
+
+def _decode_extended_key_usage(value: TlvValue) -> tuple[KeyPurpose, ...]:
+    if not isinstance(value, list) or isinstance(value, TlvList):
+        raise DecodeError("extended key usage is not an array")
+    try:
+        return tuple(KeyPurpose(expect_uint(purpose, 0xFF)) for purpose in value)
+    except ValueError:
+        raise DecodeError("extended key usage is not known") from None

@@ -1,0 +1,78 @@
+"""The time by which certificates are judged, also when the clock is not set.
+
+Spec: Matter Core 1.3 "Last Known Good UTC Time"
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from evse_node.matter.certificates.certificate import Certificate, decode_certificate
+from evse_node.matter.fabrics.fabric import FabricTable
+from evse_node.matter.fabrics.fabric_identity import Fabric
+from evse_node.matter.store import Store
+from evse_node.records import dataclass
+from evse_node.units import epoch_s_from_utc_ms
+
+# The release that introduced this module, 2025-11-01, in seconds since 2000: whatever
+# else is unknown, it is not earlier.
+RELEASE_EPOCH_S: Final = 815_270_400
+_KEY = "counter/last_known_good_epoch_s"
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateTime:
+    """The time for validity periods, in seconds since 2000.
+
+    When the clock is not set it is the Last Known Good UTC Time, before which it cannot
+    be (`is_lower_bound`): that may end a certificate, but not keep it from beginning.
+    """
+
+    epoch_s: int
+    is_lower_bound: bool = False
+
+    def for_chain(self, certificates: Iterable[Certificate]) -> int:
+        """Return the time by which these certificates are judged."""
+        if not self.is_lower_bound:
+            return self.epoch_s
+        return max(self.epoch_s, *(certificate.not_before for certificate in certificates))
+
+
+class LastKnownGoodTime:
+    """Remembers the latest time that certainly has come; persisted.
+
+    `utc_ms` is Unix time in milliseconds, or None while the clock is not set. The
+    certificates of a committed fabric prove that their validity has begun. A clock proves
+    nothing: by a wrong one that was remembered, certificates would be over for good, and
+    with them whoever could set the clock right.
+    """
+
+    def __init__(
+        self, store: Store, fabrics: FabricTable, utc_ms: Callable[[], int | None]
+    ) -> None:
+        self._store = store
+        self._fabrics = fabrics
+        self._utc_ms = utc_ms
+        stored = store.get(_KEY)
+        self._epoch_s = max(RELEASE_EPOCH_S, int.from_bytes(stored or b"", "little"))
+        fabrics.on_committed.append(self._on_committed)
+
+    def now(self) -> CertificateTime:
+        """Return the time, or what is known of it."""
+        utc_ms = self._utc_ms()
+        if utc_ms is None:
+            return CertificateTime(self._epoch_s, is_lower_bound=True)
+        return CertificateTime(max(0, epoch_s_from_utc_ms(utc_ms)))
+
+    def _on_committed(self, index: int) -> None:
+        fabric = self._fabrics.get(index)
+        epoch_s = 0 if fabric is None else _latest_start(fabric)
+        if epoch_s > self._epoch_s:
+            self._epoch_s = epoch_s
+            self._store.set(_KEY, epoch_s.to_bytes(8, "little"))
+
+
+def _latest_start(fabric: Fabric) -> int:
+    chain = (fabric.root_certificate, fabric.icac, fabric.noc)
+    return max(decode_certificate(item).not_before for item in chain if item is not None)

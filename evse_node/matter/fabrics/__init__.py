@@ -1,0 +1,1 @@
+"""Fabrics, access control, groups and commissioning."""

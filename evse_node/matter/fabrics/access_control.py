@@ -1,0 +1,374 @@
+"""Who may do what: access control entries per fabric, and the check against them.
+
+Spec: Matter Core 1.3 "Access Control"
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from evse_node.errors import ConfigError, DecodeError, StatusError
+from evse_node.matter import stored
+from evse_node.matter.certificates.certificate import is_operational_node_id
+from evse_node.matter.data_model import AuthMode, Privilege, Subject
+from evse_node.matter.fabrics.fabric import FabricTable
+from evse_node.matter.interaction.status import Status
+from evse_node.matter.store import Store
+from evse_node.matter.tlv import Tag, TlvList, TlvValue, Writer, decode
+from evse_node.records import dataclass
+
+MAX_EXTENSION_SIZE: Final = 128
+_ACL_PREFIX: Final = "acl/"
+_EXTENSION_PREFIX: Final = "aclext/"
+
+# Subjects 0xFFFFFFFD_xxxxxxxx are CASE authenticated tags: identifier, then version.
+_CAT_PREFIX: Final = 0xFFFFFFFD
+_CAT_VERSION: Final = 0xFFFF
+
+
+def privilege_bit(privilege: Privilege) -> int:
+    """Return the bit that stands for a privilege in the masks of this module."""
+    return 1 << privilege
+
+
+_VIEW: Final = privilege_bit(Privilege.VIEW)
+_OPERATE: Final = _VIEW | privilege_bit(Privilege.OPERATE)
+_MANAGE: Final = _OPERATE | privilege_bit(Privilege.MANAGE)
+ALL_PRIVILEGES: Final = (
+    _MANAGE | privilege_bit(Privilege.PROXY_VIEW) | privilege_bit(Privilege.ADMINISTER)
+)
+# What each privilege includes.
+# Spec: Matter Core 1.3 "Access Control Entry: Privilege"
+_IMPLIED: Final = {
+    Privilege.VIEW: _VIEW,
+    Privilege.PROXY_VIEW: _VIEW | privilege_bit(Privilege.PROXY_VIEW),
+    Privilege.OPERATE: _OPERATE,
+    Privilege.MANAGE: _MANAGE,
+    Privilege.ADMINISTER: ALL_PRIVILEGES,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What an entry grants access to; a field that is None does not restrict.
+
+    Spec: Matter Core 1.3 "AccessControlTargetStruct"
+    """
+
+    cluster: int | None = None
+    endpoint: int | None = None
+    device_type: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AccessControlEntry:
+    """Grants `privilege` to `subjects` on `targets`; None stands for all of them.
+
+    Subjects are node ids or tagged subjects (CASE), or group ids (Group).
+    Spec: Matter Core 1.3 "AccessControlEntryStruct"
+    """
+
+    privilege: Privilege
+    auth_mode: AuthMode
+    subjects: tuple[int, ...] | None = None
+    targets: tuple[Target, ...] | None = None
+
+
+class AccessControl:
+    """The access control lists of all fabrics.
+
+    `generation` changes with every change of any list, so that what `granted` returned
+    may be kept until then. Observers in `on_changed` get the fabric index. Lists of a
+    pending fabric are stored when it is committed; those of a removed one are forgotten.
+
+    Raises ConfigError when what the store holds cannot be read.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        fabrics: FabricTable,
+        *,
+        entries_per_fabric: int = 4,
+        subjects_per_entry: int = 4,
+        targets_per_entry: int = 3,
+    ) -> None:
+        self._store = store
+        self._fabrics = fabrics
+        self.entries_per_fabric = entries_per_fabric
+        self.subjects_per_entry = subjects_per_entry
+        self.targets_per_entry = targets_per_entry
+        self.generation = 0
+        self.on_changed: list[Callable[[int], None]] = []
+        self._entries: dict[int, tuple[AccessControlEntry, ...]] = {}
+        self._extensions: dict[int, bytes] = {}
+        self._load()
+        fabrics.on_committed.append(self._on_fabric_committed)
+        fabrics.on_removed.append(self._on_fabric_removed)
+
+    def _load(self) -> None:
+        for index, value in stored.of_fabrics(self._store, _ACL_PREFIX, self._fabrics):
+            try:
+                self._entries[index] = _decode_entries(value)
+            except (DecodeError, ValueError) as error:
+                raise ConfigError(
+                    f"storage: {_ACL_PREFIX}{index} cannot be read ({error})"
+                ) from None
+        self._extensions.update(stored.of_fabrics(self._store, _EXTENSION_PREFIX, self._fabrics))
+
+    def granted(
+        self, subject: Subject, endpoint: int, cluster: int, device_types: Sequence[int]
+    ) -> int:
+        """Return the mask of `privilege_bit`s that a subject has on a cluster.
+
+        `device_types` are the ids of the endpoint's device types.
+        Spec: Matter Core 1.3 "Access Control Algorithm"
+        """
+        if subject.auth_mode is AuthMode.PASE:
+            # PASE exists only while commissioning, which implies Administer.
+            return ALL_PRIVILEGES
+        mask = 0
+        for entry in self._entries.get(subject.fabric_index, ()):
+            if (
+                entry.auth_mode is subject.auth_mode
+                and _matches_subject(entry, subject)
+                and _matches_target(entry, endpoint, cluster, device_types)
+            ):
+                mask |= _IMPLIED[entry.privilege]
+        return mask
+
+    def entries(self, fabric_index: int) -> tuple[AccessControlEntry, ...]:
+        """Return the list of a fabric."""
+        return self._entries.get(fabric_index, ())
+
+    def set_entries(self, fabric_index: int, entries: Sequence[AccessControlEntry]) -> None:
+        """Replace the list of a fabric.
+
+        Raises StatusError, without a change: RESOURCE_EXHAUSTED when a limit is exceeded,
+        CONSTRAINT_ERROR for an entry that is not valid.
+        """
+        if len(entries) > self.entries_per_fabric:
+            raise StatusError(Status.RESOURCE_EXHAUSTED, reason="too many entries")
+        for entry in entries:
+            self._check(entry)
+        self._entries[fabric_index] = tuple(_normalized(entry) for entry in entries)
+        self._changed(fabric_index)
+
+    def extension(self, fabric_index: int) -> bytes | None:
+        """Return the extension of a fabric's list, or None."""
+        return self._extensions.get(fabric_index)
+
+    def set_extension(self, fabric_index: int, data: bytes | None) -> None:
+        """Replace or remove the extension of a fabric's list.
+
+        Raises StatusError CONSTRAINT_ERROR when `data` is not a TLV list of at most 128
+        bytes whose members all have profile tags.
+        Spec: Matter Core 1.3 "Extension Attribute"
+        """
+        if data is None:
+            self._extensions.pop(fabric_index, None)
+        else:
+            check_extension(data)
+            self._extensions[fabric_index] = data
+        self._changed(fabric_index)
+
+    def _check(self, entry: AccessControlEntry) -> None:
+        if len(entry.subjects or ()) > self.subjects_per_entry:
+            raise StatusError(Status.RESOURCE_EXHAUSTED, reason="too many subjects")
+        if len(entry.targets or ()) > self.targets_per_entry:
+            raise StatusError(Status.RESOURCE_EXHAUSTED, reason="too many targets")
+        check_entry(entry)
+
+    def _changed(self, fabric_index: int) -> None:
+        self.generation += 1
+        if not self._fabrics.is_pending(fabric_index):
+            self._persist(fabric_index)
+        for observer in list(self.on_changed):
+            observer(fabric_index)
+
+    def _persist(self, fabric_index: int) -> None:
+        entries = self._entries.get(fabric_index)
+        _set_or_delete(
+            self._store,
+            f"{_ACL_PREFIX}{fabric_index}",
+            _encode_entries(entries) if entries else None,
+        )
+        _set_or_delete(
+            self._store,
+            f"{_EXTENSION_PREFIX}{fabric_index}",
+            self._extensions.get(fabric_index),
+        )
+
+    def _on_fabric_committed(self, fabric_index: int) -> None:
+        self._persist(fabric_index)
+
+    def _on_fabric_removed(self, fabric_index: int) -> None:
+        self._entries.pop(fabric_index, None)
+        self._extensions.pop(fabric_index, None)
+        self._changed(fabric_index)
+
+
+def _set_or_delete(store: Store, key: str, value: bytes | None) -> None:
+    if value is None:
+        store.delete(key)
+    else:
+        store.set(key, value)
+
+
+def _matches_subject(entry: AccessControlEntry, subject: Subject) -> bool:
+    if entry.subjects is None:
+        return True
+    for allowed in entry.subjects:
+        if allowed >> 32 == _CAT_PREFIX:
+            if _matches_tag(allowed & 0xFFFFFFFF, subject.case_authenticated_tags):
+                return True
+        elif allowed == subject.node_id:
+            return True
+    return False
+
+
+def _matches_tag(allowed: int, tags: Sequence[int]) -> bool:
+    """Whether one of `tags` has the same identifier and at least the version of `allowed`."""
+    return any(tag >> 16 == allowed >> 16 and tag & 0xFFFF >= allowed & 0xFFFF for tag in tags)
+
+
+def _matches_target(
+    entry: AccessControlEntry, endpoint: int, cluster: int, device_types: Sequence[int]
+) -> bool:
+    if entry.targets is None:
+        return True
+    return any(
+        (target.cluster is None or target.cluster == cluster)
+        and (target.endpoint is None or target.endpoint == endpoint)
+        and (target.device_type is None or target.device_type in device_types)
+        for target in entry.targets
+    )
+
+
+def is_valid_case_subject(subject: int) -> bool:
+    """Whether `subject` is an operational node id, or a tag whose version is not 0."""
+    if subject >> 32 == _CAT_PREFIX:
+        return subject & _CAT_VERSION != 0
+    return is_operational_node_id(subject)
+
+
+def check_entry(entry: AccessControlEntry) -> None:
+    """Raise StatusError CONSTRAINT_ERROR for an entry that breaks a rule of its struct.
+
+    Spec: Matter Core 1.3 "AccessControlEntryStruct"
+    """
+    reason = _fault(entry)
+    if reason is not None:
+        raise StatusError(Status.CONSTRAINT_ERROR, reason=reason)
+
+
+def _fault(entry: AccessControlEntry) -> str | None:
+    if entry.auth_mode is AuthMode.GROUP:
+        if entry.privilege is Privilege.ADMINISTER:
+            return "a group cannot administer"
+    elif entry.auth_mode is not AuthMode.CASE:
+        return "entries for PASE cannot be written"
+    for subject in entry.subjects or ():
+        if entry.auth_mode is AuthMode.CASE:
+            if not is_valid_case_subject(subject):
+                return f"subject 0x{subject:016X} is neither node id nor tag"
+        elif not 0 < subject <= 0xFFFF:
+            return f"subject 0x{subject:016X} is not a group id"
+    for target in entry.targets or ():
+        if not _is_valid_target(target):
+            return f"{target} is not valid"
+    return None
+
+
+def _is_valid_target(target: Target) -> bool:
+    cluster, endpoint, device_type = target.cluster, target.endpoint, target.device_type
+    if cluster is None and endpoint is None and device_type is None:
+        return False
+    if endpoint is not None and (device_type is not None or endpoint == 0xFFFF):
+        return False
+    if cluster is not None and not _is_valid_cluster(cluster):
+        return False
+    return device_type is None or (
+        device_type >> 16 <= _MAX_VENDOR_PREFIX and device_type & 0xFFFF <= 0xBFFF
+    )
+
+
+_MAX_VENDOR_PREFIX: Final = 0xFFF4
+
+
+def _is_valid_cluster(cluster: int) -> bool:
+    """Spec: Matter Core 1.3 "Manufacturer Extensible Identifier (MEI)"."""
+    prefix, suffix = cluster >> 16, cluster & 0xFFFF
+    if prefix == 0:
+        return suffix <= 0x7FFF
+    return prefix <= _MAX_VENDOR_PREFIX and 0xFC00 <= suffix <= 0xFFFE
+
+
+def check_extension(data: bytes) -> None:
+    """Raise StatusError CONSTRAINT_ERROR when `data` cannot be an extension."""
+    if len(data) > MAX_EXTENSION_SIZE:
+        raise StatusError(Status.CONSTRAINT_ERROR, reason=f"extension of {len(data)} bytes")
+    try:
+        value = decode(data)
+    except DecodeError as error:
+        raise StatusError(Status.CONSTRAINT_ERROR, reason=f"extension: {error}") from None
+    if not isinstance(value, TlvList) or not all(isinstance(tag, Tag) for tag, _ in value):
+        raise StatusError(Status.CONSTRAINT_ERROR, reason="extension is no list of profile tags")
+
+
+def _normalized(entry: AccessControlEntry) -> AccessControlEntry:
+    """An empty list restricts nothing, like null, and is kept as null."""
+    return AccessControlEntry(
+        entry.privilege, entry.auth_mode, entry.subjects or None, entry.targets or None
+    )
+
+
+def _encode_entries(entries: Sequence[AccessControlEntry]) -> bytes:
+    writer = Writer()
+    writer.start_array()
+    for entry in entries:
+        writer.start_structure()
+        writer.uint(1, entry.privilege)
+        writer.uint(2, entry.auth_mode)
+        if entry.subjects is not None:
+            writer.start_array(3)
+            for subject in entry.subjects:
+                writer.uint(None, subject)
+            writer.end()
+        if entry.targets is not None:
+            writer.start_array(4)
+            for target in entry.targets:
+                writer.start_structure()
+                for tag, value in enumerate((target.cluster, target.endpoint, target.device_type)):
+                    if value is not None:
+                        writer.uint(tag, value)
+                writer.end()
+            writer.end()
+        writer.end()
+    writer.end()
+    return writer.getvalue()
+
+
+def _decode_entries(data: bytes) -> tuple[AccessControlEntry, ...]:
+    return tuple(_decode_entry(item) for item in stored.items(decode(data)))
+
+
+def _decode_entry(value: TlvValue) -> AccessControlEntry:
+    members = stored.members(value)
+    subjects = targets = None
+    if 3 in members:
+        subjects = tuple(stored.number(item) for item in stored.items(members[3]))
+    if 4 in members:
+        targets = tuple(_decode_target(item) for item in stored.items(members[4]))
+    return AccessControlEntry(
+        Privilege(stored.number(members.get(1))),
+        AuthMode(stored.number(members.get(2))),
+        subjects,
+        targets,
+    )
+
+
+def _decode_target(value: TlvValue) -> Target:
+    members = stored.members(value)
+    return Target(*(stored.number(members[tag]) if tag in members else None for tag in range(3)))

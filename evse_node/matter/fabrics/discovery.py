@@ -1,0 +1,132 @@
+"""What a node says of itself over DNS-SD, as pure data; the shell puts it on the network.
+
+Not implemented: Extended Discovery (a node outside of commissioning mode announces only
+its operational services); Rotating Device Identifier; Commissioner Discovery.
+
+Spec: Matter Core 1.3 "Discovery"
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from evse_node.matter.messaging.session import SessionParameters
+from evse_node.records import dataclass
+
+COMMISSIONABLE_TYPE: Final = "_matterc._udp"
+OPERATIONAL_TYPE: Final = "_matter._tcp"
+
+_MAX_DEVICE_NAME = 32
+_MAX_PAIRING_INSTRUCTION = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A service to advertise.
+
+    `type` and `subtypes` come without the domain and without `_sub`, `instance` is one
+    label, `txt` is in the order of the record.
+    """
+
+    type: str
+    instance: str
+    port: int
+    subtypes: tuple[str, ...]
+    txt: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class CommissionableIdentity:
+    """What commissioners may learn of a node before they have its passcode.
+
+    `device_name` (up to 32 bytes in UTF-8) and `device_type` are left out when None.
+    `pairing_hint` is a bitmap of what brings the node into commissioning mode, 0 for
+    nothing to say, and `pairing_instruction` (up to 128 bytes) goes with some of its bits.
+    Spec: Matter Core 1.3 "Commissionable Node Discovery"
+    """
+
+    vendor_id: int
+    product_id: int
+    device_type: int | None = None
+    device_name: str | None = None
+    pairing_hint: int = 0
+    pairing_instruction: str = ""
+
+
+def commissionable_service(
+    identity: CommissionableIdentity,
+    parameters: SessionParameters,
+    *,
+    instance: bytes,
+    discriminator: int,
+    commissioning_mode: int,
+    port: int,
+) -> Service:
+    """Describe a node in commissioning mode.
+
+    `instance` are 8 random bytes, drawn anew for each time in this mode;
+    `commissioning_mode` is 1 for the factory's passcode and 2 for one that an
+    administrator chose.
+    Spec: Matter Core 1.3 "Commissionable Node Discovery"
+    """
+    subtypes = [
+        f"_S{discriminator >> 8}",
+        f"_L{discriminator}",
+        "_CM",
+        f"_V{identity.vendor_id}",
+    ]
+    txt = {
+        "D": str(discriminator),
+        "VP": f"{identity.vendor_id}+{identity.product_id}",
+        "CM": str(commissioning_mode),
+    }
+    if identity.device_type is not None:
+        subtypes.append(f"_T{identity.device_type}")
+        txt["DT"] = str(identity.device_type)
+    if identity.device_name:
+        txt["DN"] = _truncate(identity.device_name, _MAX_DEVICE_NAME)
+    if identity.pairing_hint:
+        txt["PH"] = str(identity.pairing_hint)
+    if identity.pairing_instruction:
+        txt["PI"] = _truncate(identity.pairing_instruction, _MAX_PAIRING_INSTRUCTION)
+    txt |= _session_keys(parameters)
+    return Service(COMMISSIONABLE_TYPE, instance.hex().upper(), port, tuple(subtypes), txt)
+
+
+def operational_service(
+    compressed_fabric_id: bytes, node_id: int, parameters: SessionParameters, port: int
+) -> Service:
+    """Describe a node on one of its fabrics; the compressed fabric id has 8 bytes.
+
+    Spec: Matter Core 1.3 "Operational Discovery"
+    """
+    return Service(
+        OPERATIONAL_TYPE,
+        operational_instance(compressed_fabric_id, node_id),
+        port,
+        (f"_I{compressed_fabric_id.hex().upper()}",),
+        _session_keys(parameters),
+    )
+
+
+def operational_instance(compressed_fabric_id: bytes, node_id: int) -> str:
+    """Return the instance name of a node on a fabric.
+
+    Spec: Matter Core 1.3 "Operational Instance Name"
+    """
+    return f"{compressed_fabric_id.hex().upper()}-{node_id:016X}"
+
+
+def _session_keys(parameters: SessionParameters) -> dict[str, str]:
+    # Key T is absent: its default says that the node has no TCP.
+    return {
+        "SII": str(parameters.idle_interval_ms),
+        "SAI": str(parameters.active_interval_ms),
+        "SAT": str(parameters.active_threshold_ms),
+    }
+
+
+def _truncate(text: str, size: int) -> str:
+    """Return as many whole characters as fit into `size` bytes of UTF-8."""
+    return text.encode()[:size].decode(errors="ignore")

@@ -1,0 +1,204 @@
+"""What makes this node a member of a fabric: certificates, key, and what follows from them.
+
+Spec: Matter Core 1.3 "Fabric", "Node Operational Credentials"
+"""
+
+from __future__ import annotations
+
+from dataclasses import field
+from enum import IntEnum
+
+from evse_node.errors import CryptoError, DecodeError, EvseNodeError
+from evse_node.matter import stored
+from evse_node.matter.certificates.certificate import (
+    CertificateError,
+    Fault,
+    decode_certificate,
+    verify_chain,
+)
+from evse_node.matter.crypto import KeyPair, hkdf_sha256, hmac_sha256
+from evse_node.matter.fabrics.group_key import GroupKeySet, derive_operational_key
+from evse_node.matter.tlv import Writer, decode_struct
+from evse_node.records import dataclass
+
+
+class NodeOperationalCertStatus(IntEnum):
+    """Spec: Matter Core 1.3 "NodeOperationalCertStatusEnum"."""
+
+    OK = 0
+    INVALID_PUBLIC_KEY = 1
+    INVALID_NODE_OP_ID = 2
+    INVALID_NOC = 3
+    MISSING_CSR = 4
+    TABLE_FULL = 5
+    INVALID_ADMIN_SUBJECT = 6
+    FABRIC_CONFLICT = 9
+    LABEL_CONFLICT = 10
+    INVALID_FABRIC_INDEX = 11
+
+
+class FabricError(EvseNodeError):
+    """A change of the fabric table is refused, for the reason that `status` names."""
+
+    def __init__(self, status: NodeOperationalCertStatus, reason: str) -> None:
+        self.status = status
+        super().__init__(reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Fabric:
+    """One fabric of this node.
+
+    Certificates are Matter TLV, `root_public_key` has 65 bytes, `node_id` is this node's
+    id on the fabric. Derived once: `compressed_fabric_id` (8 bytes) and
+    `operational_ipks`, the operational form (16 bytes) of each epoch key of `ipk`.
+    """
+
+    index: int
+    root_certificate: bytes = field(repr=False)
+    noc: bytes = field(repr=False)
+    icac: bytes | None = field(repr=False)
+    operational_key: KeyPair
+    fabric_id: int
+    node_id: int
+    root_public_key: bytes = field(repr=False)
+    vendor_id: int
+    ipk: GroupKeySet = field(repr=False)
+    label: str = ""
+    compressed_fabric_id: bytes = field(init=False)
+    operational_ipks: tuple[bytes, ...] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        compressed = derive_compressed_fabric_id(self.root_public_key, self.fabric_id)
+        object.__setattr__(self, "compressed_fabric_id", compressed)
+        ipks = tuple(derive_operational_key(item.key, compressed) for item in self.ipk.epoch_keys)
+        object.__setattr__(self, "operational_ipks", ipks)
+
+    @property
+    def operational_ipk(self) -> bytes:
+        """The identity protection key by which this node calls others, 16 bytes.
+
+        It is the second newest, if there are several: every member has it while keys change.
+        Spec: Matter Core 1.3 "Destination Identifier"
+        """
+        return self.operational_ipks[max(0, len(self.operational_ipks) - 2)]
+
+    def destination_id(self, initiator_random: bytes, ipk: bytes | None = None) -> bytes:
+        """Return the 32 bytes by which an initiator names this node on this fabric."""
+        return compute_destination_id(
+            self.operational_ipk if ipk is None else ipk,
+            initiator_random,
+            self.root_public_key,
+            self.fabric_id,
+            self.node_id,
+        )
+
+
+def derive_compressed_fabric_id(root_public_key: bytes, fabric_id: int) -> bytes:
+    """Return the 8 bytes by which DNS-SD names a fabric.
+
+    Spec: Matter Core 1.3 "Compressed Fabric Identifier"
+    """
+    return hkdf_sha256(root_public_key[1:], fabric_id.to_bytes(8, "big"), b"CompressedFabric", 8)
+
+
+def compute_destination_id(
+    ipk: bytes, initiator_random: bytes, root_public_key: bytes, fabric_id: int, node_id: int
+) -> bytes:
+    """Return the 32 bytes that name a node to itself and to nobody else.
+
+    `ipk` is the 16-byte operational identity protection key.
+    Spec: Matter Core 1.3 "Destination Identifier"
+    """
+    ids = fabric_id.to_bytes(8, "little") + node_id.to_bytes(8, "little")
+    return hmac_sha256(ipk, initiator_random + root_public_key + ids)
+
+
+def make_fabric(
+    index: int,
+    root_certificate: bytes,
+    noc: bytes,
+    icac: bytes | None,
+    operational_key: KeyPair,
+    vendor_id: int,
+    ipk: GroupKeySet,
+    epoch_s: int | None,
+) -> Fabric:
+    """Return a fabric whose chain leads to the root and is for the operational key.
+
+    `epoch_s` is the time at which the certificates have to be valid, None for any. Raises
+    FabricError.
+    """
+    try:
+        root = decode_certificate(root_certificate)
+        leaf = decode_certificate(noc)
+        intermediate = None if icac is None else decode_certificate(icac)
+        verify_chain(leaf, intermediate, root, epoch_s)
+    except (DecodeError, CryptoError) as error:
+        raise FabricError(_status_of(error), str(error)) from None
+    if leaf.public_key != operational_key.public_key:
+        raise FabricError(
+            NodeOperationalCertStatus.INVALID_PUBLIC_KEY, "the NOC is not for the key of the CSR"
+        )
+    node_id, fabric_id = leaf.subject.node_id, leaf.subject.fabric_id
+    # verify_chain has made sure that there are both.
+    assert node_id is not None
+    assert fabric_id is not None
+    return Fabric(
+        index=index,
+        root_certificate=root_certificate,
+        noc=noc,
+        icac=icac,
+        operational_key=operational_key,
+        fabric_id=fabric_id,
+        node_id=node_id,
+        root_public_key=root.public_key,
+        vendor_id=vendor_id,
+        ipk=ipk,
+    )
+
+
+def _status_of(error: Exception) -> NodeOperationalCertStatus:
+    """Return why a chain is refused."""
+    if isinstance(error, CertificateError) and error.fault is Fault.NODE_ID:
+        return NodeOperationalCertStatus.INVALID_NODE_OP_ID
+    return NodeOperationalCertStatus.INVALID_NOC
+
+
+def encode_fabric(fabric: Fabric) -> bytes:
+    """Return a fabric as it is stored, private key included."""
+    writer = Writer()
+    writer.start_structure()
+    writer.octets(0, fabric.root_certificate)
+    writer.octets(1, fabric.noc)
+    if fabric.icac is not None:
+        writer.octets(2, fabric.icac)
+    writer.octets(3, fabric.operational_key.private_bytes)
+    writer.uint(4, fabric.vendor_id)
+    writer.utf8(5, fabric.label)
+    fabric.ipk.encode(writer, 6)
+    writer.end()
+    return writer.getvalue()
+
+
+def decode_fabric(index: int, data: bytes) -> Fabric:
+    """Return what `encode_fabric` wrote. Raises DecodeError or CryptoError."""
+    members = decode_struct(data)
+    root = stored.octets(members.get(0))
+    noc = stored.octets(members.get(1))
+    subject = decode_certificate(noc).subject
+    if subject.fabric_id is None or subject.node_id is None:
+        raise DecodeError("not a node's certificate")
+    return Fabric(
+        index=index,
+        root_certificate=root,
+        noc=noc,
+        icac=stored.octets(members[2]) if 2 in members else None,
+        operational_key=KeyPair.from_private(stored.octets(members.get(3))),
+        fabric_id=subject.fabric_id,
+        node_id=subject.node_id,
+        root_public_key=decode_certificate(root).public_key,
+        vendor_id=stored.number(members.get(4)),
+        ipk=GroupKeySet.from_tlv(members.get(6)),
+        label=stored.text(members.get(5)),
+    )

@@ -1,0 +1,352 @@
+"""Exchanges: conversations within a session, with reliable delivery.
+
+An exchange acknowledges what it receives: on the answer, if one is sent in the same
+turn or within 200 ms, with a message of its own otherwise. It sends a reliable message
+again until that is acknowledged or the peer is taken for gone.
+
+Spec: Matter Core 1.3 "Message Exchanges", "Message Reliability Protocol (MRP)"
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import inf
+from typing import TYPE_CHECKING, Protocol
+
+from evse_node.errors import SessionError
+from evse_node.matter.messaging.message import (
+    EXCHANGE_INITIATOR,
+    EXCHANGE_RELIABLE,
+    Message,
+    encode_message,
+)
+from evse_node.matter.messaging.mrp import (
+    MAX_TRANSMISSIONS,
+    SOONEST_RETRY,
+    STANDALONE_ACK_TIMEOUT_S,
+)
+from evse_node.matter.messaging.session import (
+    Session,
+)
+from evse_node.matter.secure_channel.status_report import Opcode
+from evse_node.matter.timers import Timer
+
+if TYPE_CHECKING:
+    from evse_node.matter.messaging.exchange_manager import ExchangeManager
+
+# A plain integer: compared with every message.
+_STANDALONE_ACK = int(Opcode.STANDALONE_ACK)
+
+LAST_ACK_TIMEOUT_S = 90.0
+"""How long the last message may stay unacknowledged, however slow a peer says it is."""
+
+Responder = Callable[["Exchange", Message, float], None]
+
+
+class ExchangeHandler(Protocol):
+    """The owner of an exchange."""
+
+    def on_message(self, exchange: Exchange, message: Message, now: float) -> None:
+        """Take the next message of the exchange; it is not a duplicate."""
+
+    def on_closed(self, exchange: Exchange, now: float, failed: bool) -> None:
+        """Learn that the exchange has ended though the owner did not close it.
+
+        `failed` is True when the peer did not acknowledge or did not answer in time, and
+        False when the session was removed. Called also after `close`, when the last
+        message sent was never acknowledged.
+        """
+
+
+class Exchange:
+    """One conversation. Sending and closing raise SessionError once it has ended.
+
+    The owner sets `handler`; an unsolicited exchange that has none when its responder
+    returns is closed.
+    """
+
+    __slots__ = (
+        "_ack_at",
+        "_is_gone",
+        "_manager",
+        "_pending_ack",
+        "_response_at",
+        "_retry_at",
+        "_retry_is_known",
+        "_sent_at",
+        "_timer",
+        "_timer_at",
+        "_transmissions",
+        "_unacked",
+        "_unacked_counter",
+        "handler",
+        "id",
+        "is_initiator",
+        "is_open",
+        "party",
+        "session",
+    )
+
+    def __init__(
+        self,
+        manager: ExchangeManager,
+        session: Session,
+        exchange_id: int,
+        is_initiator: bool,
+        handler: ExchangeHandler | None,
+        party: int | None = None,
+    ) -> None:
+        self._manager = manager
+        self.session = session
+        self.id = exchange_id
+        self.is_initiator = is_initiator
+        self.handler = handler
+        # Whose share of exchanges it takes; see ExchangeManager.
+        self.party = party
+        self.is_open = True
+        """True until the owner closes the exchange or it ends by itself."""
+        self._is_gone = False
+        self._pending_ack: int | None = None
+        self._unacked: bytes | None = None
+        self._unacked_counter = 0
+        self._transmissions = 0
+        # One timer for all three. It may come too early, and then looks again: most of
+        # what it waits for happens long before, and nobody pays for moving it.
+        self._timer: Timer | None = None
+        self._timer_at = inf
+        self._ack_at = inf
+        # When to send again; at first only the soonest that it can be.
+        self._retry_at = inf
+        self._retry_is_known = False
+        self._sent_at = 0.0
+        self._response_at = inf
+
+    def send(
+        self,
+        protocol_id: int,
+        opcode: int,
+        payload: bytes,
+        *,
+        reliable: bool = True,
+        response_timeout_s: float | None = None,
+        now: float,
+    ) -> None:
+        """Send a message, with the acknowledgement that is due, if any.
+
+        A reliable message takes the place of an earlier one that is not yet acknowledged:
+        the peer's answer to that one has arrived, or the owner would not go on. With
+        `response_timeout_s` an answer is expected, see `expect_response`. The exchange ends
+        when its session has no counter left for the message.
+        """
+        if not self.is_open:
+            raise SessionError("exchange is closed")
+        flags = EXCHANGE_INITIATOR if self.is_initiator else 0
+        if reliable:
+            flags |= EXCHANGE_RELIABLE
+        acknowledged = self._pending_ack
+        self._pending_ack = None
+        self._ack_at = inf
+        session = self.session
+        manager = self._manager
+        payload += manager.endings.get(protocol_id, b"")
+        try:
+            counter, datagram = session.seal(
+                encode_message(flags, opcode, self.id, protocol_id, payload, acknowledged)
+            )
+        except SessionError:
+            # Nothing can ever be said here, so nothing will be heard.
+            self._leave(now)
+            raise
+        session.used_at = now
+        manager.transmit((datagram, session.address))
+        look_at = inf
+        if reliable:
+            self._unacked = datagram
+            self._unacked_counter = counter
+            self._transmissions = 1
+            self._sent_at = now
+            self._retry_is_known = False
+            self._retry_at = look_at = now + session.parameters.active_interval_ms * SOONEST_RETRY
+        if response_timeout_s is not None:
+            self._response_at = when = now + response_timeout_s
+            if when < look_at:
+                look_at = when
+        if look_at < self._timer_at:
+            self._look_at(look_at)
+
+    def expect_response(self, timeout_s: float, now: float) -> None:
+        """End the exchange as failed unless a message arrives within `timeout_s` seconds."""
+        self._response_at = when = now + timeout_s
+        if when < self._timer_at:
+            self._look_at(when)
+
+    def close(self, now: float) -> None:
+        """Finish: acknowledge what was received, and wait until what was sent is acknowledged.
+
+        Closing again is allowed and does nothing.
+        Spec: Matter Core 1.3 "Closing an Exchange"
+        """
+        if not self.is_open:
+            return
+        self.is_open = False
+        if self._pending_ack is not None:
+            self._flush_ack(now)
+        if self._unacked is None:
+            self._leave(now)
+        else:
+            self.expect_response(LAST_ACK_TIMEOUT_S, now)
+
+    # For the manager.
+
+    def receive(self, message: Message, is_duplicate: bool, now: float) -> None:
+        """Take a message that matches this exchange."""
+        acknowledged = message.acknowledged
+        if acknowledged == self._unacked_counter and self._unacked is not None:
+            self._unacked = None
+            self._retry_at = inf
+            if not self.is_open:
+                self._leave(now)
+        is_reliable = message.flags & EXCHANGE_RELIABLE
+        if is_duplicate or not self.is_open:
+            if is_reliable:
+                self._manager.send_ack(self.session, self.id, self.is_initiator, message.counter)
+            return
+        if message.opcode == _STANDALONE_ACK and not message.protocol_id:
+            return
+        if is_reliable:
+            if self._pending_ack is not None:
+                self._flush_ack(now)
+            self._pending_ack = message.counter
+        self._response_at = inf
+        handler = self.handler
+        if handler is not None:
+            try:
+                handler.on_message(self, message, now)
+            except Exception:
+                # Whatever went wrong, the conversation is over; the stack counts and logs it.
+                self.close(now)
+                raise
+        if self._pending_ack is not None:
+            self.await_piggyback(now)
+
+    def deliver_first(self, responder: Responder, message: Message, now: float) -> None:
+        """Hand an unsolicited message to the protocol's responder."""
+        if message.flags & EXCHANGE_RELIABLE:
+            self._pending_ack = message.counter
+        try:
+            responder(self, message, now)
+        except Exception:
+            self.close(now)
+            raise
+        if self.handler is None:
+            self.close(now)
+        elif self._pending_ack is not None:
+            self.await_piggyback(now)
+
+    def await_piggyback(self, now: float) -> None:
+        """Give the owner 200 ms to answer before a standalone acknowledgement goes out."""
+        if self._ack_at == inf and not self._is_gone:
+            self._ack_at = when = now + STANDALONE_ACK_TIMEOUT_S
+            if when < self._timer_at:
+                self._look_at(when)
+
+    def end(self, now: float, *, failed: bool) -> None:
+        """Leave the session and tell the owner, who did not ask for it."""
+        if self._is_gone:
+            return
+        self._leave(now)
+        handler = self.handler
+        if handler is not None:
+            handler.on_closed(self, now, failed)
+
+    def _flush_ack(self, now: float) -> None:
+        counter = self._pending_ack
+        self._pending_ack = None
+        self._ack_at = inf
+        if counter is not None:
+            self._manager.send_ack(self.session, self.id, self.is_initiator, counter)
+
+    def _look_at(self, when: float) -> None:
+        """Have `_on_timer` called at this time, which is before `_timer_at`."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._manager.timers.call_at(when, self._on_timer)
+        self._timer_at = when
+
+    def _on_timer(self, now: float) -> None:
+        self._timer = None
+        self._timer_at = inf
+        if self._ack_at <= now:
+            self._flush_ack(now)
+        if self._retry_at <= now:
+            self._retry(now)
+        if self._response_at <= now:
+            self._time_out(now)
+        when = min(self._ack_at, self._retry_at, self._response_at)
+        if when != inf:
+            self._look_at(when)
+
+    def _retry(self, now: float) -> None:
+        datagram = self._unacked
+        if datagram is None:
+            return
+        if not self._retry_is_known:
+            # Nearly every message is acknowledged before anybody has to know.
+            self._retry_is_known = True
+            sent_at = self._sent_at
+            self._retry_at = sent_at + self._manager.retry_delay_s(self.session, 0, sent_at)
+            if self._retry_at > now:
+                return
+        if self._transmissions >= MAX_TRANSMISSIONS:
+            self.session.is_defunct = True
+            self.end(now, failed=True)
+            return
+        session = self.session
+        manager = self._manager
+        manager.transmit((datagram, session.address))
+        self._retry_at = now + manager.retry_delay_s(session, self._transmissions, now)
+        self._transmissions += 1
+
+    def _time_out(self, now: float) -> None:
+        self._response_at = inf
+        if self._pending_ack is not None:
+            self._flush_ack(now)
+        if not self.is_open:
+            self.session.is_defunct = True
+        self.end(now, failed=True)
+
+    def _leave(self, now: float) -> None:
+        self._is_gone = True
+        self.is_open = False
+        self._pending_ack = None
+        self._unacked = None
+        self._ack_at = self._retry_at = self._response_at = inf
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+            self._timer_at = inf
+        self._manager.forget(self, now)
+
+
+class GroupExchange(Exchange):
+    """The one-message exchange of a group message: nothing is ever sent back.
+
+    Spec: Matter Core 1.3 "Groupcast"
+    """
+
+    __slots__ = ()
+
+    def send(
+        self,
+        protocol_id: int,
+        opcode: int,
+        payload: bytes,
+        *,
+        reliable: bool = True,
+        response_timeout_s: float | None = None,
+        now: float,
+    ) -> None:
+        """Do nothing: responses to group messages are suppressed."""
+
+    def expect_response(self, timeout_s: float, now: float) -> None:
+        """Do nothing: nothing can come."""

@@ -1,0 +1,219 @@
+"""All exchanges of a node: matching messages to them, opening them, limits.
+
+Spec: Matter Core 1.3 "Message Exchanges", "Exchange Message Matching"
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TypeAlias
+
+from evse_node.errors import SessionError
+from evse_node.matter.messaging.exchange import (
+    Exchange,
+    ExchangeHandler,
+    GroupExchange,
+    Responder,
+)
+from evse_node.matter.messaging.message import (
+    EXCHANGE_INITIATOR,
+    EXCHANGE_RELIABLE,
+    PROTOCOL_SECURE_CHANNEL,
+    Message,
+    encode_message,
+)
+from evse_node.matter.messaging.mrp import backoff_s
+from evse_node.matter.messaging.session import (
+    STRANGERS,
+    Address,
+    GroupSession,
+    SecureSession,
+    Session,
+)
+from evse_node.matter.messaging.session_table import SessionTable
+from evse_node.matter.secure_channel.status_report import CLOSE_SESSION, Opcode
+from evse_node.matter.timers import Timers
+
+# Plain integers: compared with every message.
+_STANDALONE_ACK = int(Opcode.STANDALONE_ACK)
+_STATUS_REPORT = int(Opcode.STATUS_REPORT)
+
+MAX_EXCHANGES_PER_SESSION = 32
+MAX_EXCHANGES_PER_PARTY = 64
+"""What each fabric, and all strangers together, may have opened at the same time."""
+
+# Random bytes for the jitter of so many messages are drawn at once.
+_JITTER_BYTES = 64
+
+Transmit: TypeAlias = Callable[[tuple[bytes, Address]], None]
+
+
+class ExchangeManager:
+    """All exchanges of a node: matching, creating, limits.
+
+    `transmit` puts a datagram and its destination into the outbox. `endings` are bytes at
+    the end of every message that is sent of a protocol.
+    """
+
+    def __init__(
+        self,
+        sessions: SessionTable,
+        timers: Timers,
+        random_bytes: Callable[[int], bytes],
+        transmit: Transmit,
+    ) -> None:
+        self.sessions = sessions
+        self.timers = timers
+        self.transmit = transmit
+        self.endings: dict[int, bytes] = {}
+        self._random_bytes = random_bytes
+        self._responders: dict[int, Responder] = {}
+        self._next_id = int.from_bytes(random_bytes(2), "little")
+        self._jitter = bytearray()
+        self._count = 0
+        # Exchanges that others have opened, by party.
+        self._opened: Counter[int] = Counter()
+        sessions.on_removed.append(self._on_session_removed)
+        sessions.announce_close = self._announce_close
+
+    def __len__(self) -> int:
+        return self._count
+
+    def register(self, protocol_id: int, responder: Responder, ending: bytes = b"") -> None:
+        """Let `responder` take messages of a protocol that open an exchange.
+
+        `ending` is sent at the end of every message of the protocol.
+        """
+        self._responders[protocol_id] = responder
+        self.endings[protocol_id] = ending
+
+    def open(self, session: Session, handler: ExchangeHandler) -> Exchange:
+        """Open an exchange as initiator. Raises SessionError when the session takes none."""
+        if session.is_closing:
+            raise SessionError("session is closing")
+        exchanges = session.exchanges
+        if len(exchanges) >= 2 * MAX_EXCHANGES_PER_SESSION:
+            raise SessionError("session has too many exchanges")
+        while True:
+            exchange_id = self._next_id & 0xFFFF
+            self._next_id = exchange_id + 1
+            key = exchange_id << 1 | 1
+            if key not in exchanges:
+                break
+        exchange = exchanges[key] = Exchange(self, session, exchange_id, True, handler)
+        self._count += 1
+        return exchange
+
+    def receive(self, session: Session, message: Message, is_duplicate: bool, now: float) -> None:
+        """Take a message that its session has authenticated (or that is unsecured)."""
+        # The lowest bit of the key is this node's role: 1 for initiator.
+        key = message.exchange_id << 1 | (not message.flags & EXCHANGE_INITIATOR)
+        exchange = session.exchanges.get(key)
+        if exchange is not None:
+            exchange.receive(message, is_duplicate, now)
+        elif not is_duplicate and self._may_open(session, message, now):
+            party = session.party
+            exchange = Exchange(self, session, message.exchange_id, False, None, party)
+            session.exchanges[key] = exchange
+            self._count += 1
+            self._opened[party] += 1
+            exchange.deliver_first(self._responders[message.protocol_id], message, now)
+        elif message.flags & EXCHANGE_RELIABLE:
+            # An ephemeral exchange does nothing but acknowledge. That includes messages
+            # beyond the limits: sent again they would be duplicates and not delivered either.
+            self.send_ack(
+                session,
+                message.exchange_id,
+                not message.flags & EXCHANGE_INITIATOR,
+                message.counter,
+            )
+
+    def receive_group(self, session: GroupSession, message: Message, now: float) -> None:
+        """Take an authenticated group message."""
+        responder = self._responders.get(message.protocol_id)
+        if responder is None or not message.flags & EXCHANGE_INITIATOR:
+            return
+        self._count += 1
+        exchange = GroupExchange(self, session, message.exchange_id, False, None)
+        session.exchanges[message.exchange_id << 1] = exchange
+        exchange.deliver_first(responder, message, now)
+        exchange.close(now)
+
+    def send_ack(
+        self, session: Session, exchange_id: int, is_initiator: bool, counter: int
+    ) -> None:
+        """Send a standalone acknowledgement of a message.
+
+        Spec: Matter Core 1.3 "Standalone acknowledgement"
+        """
+        flags = EXCHANGE_INITIATOR if is_initiator else 0
+        message = encode_message(
+            flags, _STANDALONE_ACK, exchange_id, PROTOCOL_SECURE_CHANNEL, b"", counter
+        )
+        # A session that has used up its counters has nothing more to say.
+        with suppress(SessionError):
+            self.transmit((session.seal(message)[1], session.address))
+
+    # For exchanges.
+
+    def retry_delay_s(self, session: Session, transmission: int, now: float) -> float:
+        """Return how long to wait before a message is sent again, in seconds."""
+        if not self._jitter:
+            self._jitter += self._random_bytes(_JITTER_BYTES)
+        fraction = self._jitter.pop() / 255
+        return backoff_s(session.retry_interval_ms(now), transmission, fraction)
+
+    def forget(self, exchange: Exchange, now: float) -> None:
+        """Take an exchange that has ended out of its session."""
+        session = exchange.session
+        if session.exchanges.pop(exchange.id << 1 | exchange.is_initiator, None) is None:
+            return
+        self._count -= 1
+        if exchange.party is not None:
+            self._opened[exchange.party] -= 1
+        if session.is_closing and not session.exchanges and isinstance(session, SecureSession):
+            self.sessions.remove(session, now)
+
+    def _may_open(self, session: Session, message: Message, now: float) -> bool:
+        return bool(
+            message.flags & EXCHANGE_INITIATOR
+            and message.protocol_id in self._responders
+            and not (message.opcode == _STANDALONE_ACK and not message.protocol_id)
+            and not session.is_closing
+            and len(session.exchanges) < MAX_EXCHANGES_PER_SESSION
+            and (
+                self._opened[session.party] < MAX_EXCHANGES_PER_PARTY
+                or self._end_one_of_strangers(session, now)
+            )
+        )
+
+    def _end_one_of_strangers(self, session: Session, now: float) -> bool:
+        """Make room for a stranger; return whether there was an exchange to end.
+
+        It is the oldest that only waits for an acknowledgement: strangers who never
+        acknowledge a refusal must not keep others out.
+        """
+        if session.party != STRANGERS:
+            return False
+        for stranger in self.sessions.unsecured():
+            for exchange in stranger.exchanges.values():
+                if not exchange.is_open:
+                    exchange.end(now, failed=True)
+                    return True
+        return False
+
+    def _on_session_removed(self, session: SecureSession, now: float) -> None:
+        for exchange in list(session.exchanges.values()):
+            exchange.end(now, failed=False)
+
+    def _announce_close(self, session: SecureSession, now: float) -> None:
+        exchange_id = self._next_id & 0xFFFF
+        self._next_id = exchange_id + 1
+        report = encode_message(
+            EXCHANGE_INITIATOR, _STATUS_REPORT, exchange_id, PROTOCOL_SECURE_CHANNEL, CLOSE_SESSION
+        )
+        # A session that has used up its counters can still be removed.
+        with suppress(SessionError):
+            self.transmit((session.seal(report)[1], session.address))

@@ -1,0 +1,237 @@
+"""From datagram to exchange and back: decode, find the session, decrypt, count, hand over.
+
+Not implemented: Message Counter Synchronization Protocol (MCSP); group senders are
+trusted on first sight, as the specification allows.
+
+Spec: Matter Core 1.3 "Message Processing" (incoming and outgoing)
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import field
+from typing import Final, Protocol
+
+from evse_node.errors import CryptoError, DecodeError, EvseNodeError, SessionError
+from evse_node.matter.crypto import AeadKey, aes_ctr
+from evse_node.matter.data_model import AuthMode, Subject
+from evse_node.matter.messaging.counter import GroupPeers
+from evse_node.matter.messaging.exchange_manager import ExchangeManager
+from evse_node.matter.messaging.message import (
+    EXCHANGE_INITIATOR,
+    EXCHANGE_RELIABLE,
+    MIC_SIZE,
+    PROTOCOL_SECURE_CHANNEL,
+    SECURED_HEADER,
+    SECURITY_CONTROL,
+    SECURITY_PRIVACY,
+    SESSION_TYPE_GROUP,
+    MessageHeader,
+    apply_privacy,
+    decode_header,
+    decode_message,
+    encode_nonce,
+)
+from evse_node.matter.messaging.session import Address, GroupSession, UnsecuredSession
+from evse_node.matter.messaging.session_table import SessionTable
+from evse_node.matter.secure_channel.status_report import Opcode
+from evse_node.matter.timers import Timers
+from evse_node.records import dataclass
+
+_LOGGER: Final = logging.getLogger(__name__)
+
+# That of nearly all messages.
+_SHORTEST_HEADER = SECURED_HEADER.size
+
+# What may open an exchange without encryption, and what else may come on it.
+_OPENING_OPCODES = frozenset({Opcode.PBKDF_PARAM_REQUEST, Opcode.CASE_SIGMA1})
+_UNSECURED_OPCODES = _OPENING_OPCODES | {
+    Opcode.STANDALONE_ACK,
+    Opcode.PBKDF_PARAM_RESPONSE,
+    Opcode.PASE_PAKE1,
+    Opcode.PASE_PAKE2,
+    Opcode.PASE_PAKE3,
+    Opcode.CASE_SIGMA2,
+    Opcode.CASE_SIGMA3,
+    Opcode.CASE_SIGMA2_RESUME,
+    Opcode.STATUS_REPORT,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class GroupKeyCandidate:
+    """A group key whose session id is that of a received message.
+
+    `group_ids` are the groups of the fabric that use the key.
+    """
+
+    fabric_index: int
+    group_ids: frozenset[int]
+    key: AeadKey
+    privacy_key: bytes = field(repr=False)
+
+
+class GroupKeySource(Protocol):
+    """Where the message layer finds the keys of group messages."""
+
+    def candidates(self, session_id: int) -> Iterable[GroupKeyCandidate]:
+        """Return all keys, of all fabrics, with this group session id."""
+
+
+class MessageLayer:
+    """Sessions and exchanges over datagrams.
+
+    `dropped` counts, by reason, the datagrams that led to nothing.
+    """
+
+    def __init__(
+        self,
+        timers: Timers,
+        random_bytes: Callable[[int], bytes],
+        *,
+        group_keys: GroupKeySource | None = None,
+        session_capacity: int | None = None,
+    ) -> None:
+        self.timers = timers
+        self.sessions = (
+            SessionTable(random_bytes)
+            if session_capacity is None
+            else SessionTable(random_bytes, capacity=session_capacity)
+        )
+        self._outbox: list[tuple[bytes, Address]] = []
+        self.exchanges = ExchangeManager(self.sessions, timers, random_bytes, self._outbox.append)
+        self.group_peers = GroupPeers()
+        self.dropped: dict[str, int] = {}
+        self._group_keys = group_keys
+
+    def datagrams_to_send(self, now: float) -> list[tuple[bytes, Address]]:
+        """Return what is to be sent, in order, and forget it."""
+        outbox = self._outbox
+        datagrams = outbox[:]
+        outbox.clear()
+        return datagrams
+
+    def receive_datagram(self, data: bytes, address: Address, now: float) -> None:
+        """Take a datagram from anyone. Never raises."""
+        try:
+            size = _SHORTEST_HEADER
+            if len(data) < size:
+                raise DecodeError("message header is truncated")
+            flags, session_id, security, counter = SECURED_HEADER.unpack_from(data)
+            if flags or security or not session_id:
+                header = _decode_header(data, security)
+                if header.is_group:
+                    self._receive_group(data, header, address, now)
+                    return
+                if not session_id:
+                    self._receive_unsecured(data, header, address, now)
+                    return
+                size = header.size
+            session = self.sessions.get(session_id)
+            if session is None:
+                raise SessionError(f"unknown session {session_id}")
+            message = decode_message(session.open(data, counter, security, size), counter)
+            is_new = session.window.accept_unicast(counter)
+            if is_new:
+                # Only a fresh message proves that the peer is there, and where.
+                session.address = address
+                session.active_at = session.used_at = now
+                session.is_defunct = False
+            self.exchanges.receive(session, message, not is_new, now)
+        except DecodeError as error:
+            self._drop("malformed", address, error)
+        except CryptoError as error:
+            self._drop("not authentic", address, error)
+        except SessionError as error:
+            self._drop("no session", address, error)
+        except EvseNodeError as error:
+            self._drop("refused", address, error)
+        except Exception:
+            # A defect of this node; a charger goes on with the next datagram all the same.
+            self._drop("internal error", address, None)
+            _LOGGER.exception("datagram from %s", address[0])
+
+    def _drop(self, reason: str, address: Address, error: Exception | None) -> None:
+        self.dropped[reason] = self.dropped.get(reason, 0) + 1
+        _LOGGER.debug("dropped datagram from %s: %s: %s", address[0], reason, error)
+
+    def _receive_unsecured(
+        self, data: bytes, header: MessageHeader, address: Address, now: float
+    ) -> None:
+        source, destination = header.source_node, header.destination_node
+        if (source is None) == (destination is None):
+            raise DecodeError("unsecured message needs one of source and destination")
+        message = decode_message(data[header.size :], header.counter)
+        if message.protocol_id != PROTOCOL_SECURE_CHANNEL:
+            raise DecodeError(f"unsecured message of protocol {message.protocol_id}")
+        if message.opcode not in _UNSECURED_OPCODES:
+            raise DecodeError(f"unsecured message with opcode {message.opcode}")
+        session: UnsecuredSession | None
+        if source is not None:
+            session = self.sessions.find_unsecured(source, address)
+            if session is None:
+                if message.opcode not in _OPENING_OPCODES or not message.flags & EXCHANGE_INITIATOR:
+                    raise SessionError("unknown ephemeral node id")
+                session = self.sessions.accept_unsecured(source, address, now)
+        else:
+            assert destination is not None
+            session = self.sessions.find_own_unsecured(destination)
+            if session is None:
+                raise SessionError("unknown ephemeral node id")
+        is_new = session.window.accept_unencrypted(header.counter)
+        if is_new:
+            session.active_at = session.used_at = now
+        self.exchanges.receive(session, message, not is_new, now)
+
+    def _receive_group(
+        self, data: bytes, header: MessageHeader, address: Address, now: float
+    ) -> None:
+        if header.source_node is None or header.destination_group is None:
+            raise DecodeError("group message without source or group")
+        if self._group_keys is None or len(data) < header.size + MIC_SIZE:
+            raise SessionError("no group keys")
+        for candidate in self._group_keys.candidates(header.session_id):
+            opened = _open_group(candidate, data, header)
+            if opened is not None:
+                break
+        else:
+            raise CryptoError("no key opens the group message")
+        header, plaintext = opened
+        assert header.source_node is not None
+        assert header.destination_group is not None
+        message = decode_message(plaintext, header.counter)
+        if message.flags & EXCHANGE_RELIABLE:
+            raise DecodeError("group message wants an acknowledgement")
+        if not self.group_peers.accept(candidate.fabric_index, header.source_node, header.counter):
+            raise SessionError("group message is a duplicate")
+        subject = Subject(AuthMode.GROUP, candidate.fabric_index, header.destination_group)
+        session = GroupSession(subject, header.source_node, address, now)
+        self.exchanges.receive_group(session, message, now)
+
+
+def _decode_header(data: bytes, security: int) -> MessageHeader:
+    """Decode a header of any kind that this node takes. Raises DecodeError."""
+    if security & SECURITY_CONTROL:
+        raise DecodeError("control message")
+    if security & SECURITY_PRIVACY and not security & SESSION_TYPE_GROUP:
+        raise DecodeError("unicast message with privacy")
+    return decode_header(data)
+
+
+def _open_group(
+    candidate: GroupKeyCandidate, data: bytes, header: MessageHeader
+) -> tuple[MessageHeader, bytes] | None:
+    """Return header and plaintext of a group message, or None when this key does not fit."""
+    if header.security_flags & SECURITY_PRIVACY:
+        data = apply_privacy(data, candidate.privacy_key, aes_ctr)
+        header = decode_header(data)
+    source, group = header.source_node, header.destination_group
+    if source is None or group not in candidate.group_ids:
+        return None
+    nonce = encode_nonce(header.security_flags, header.counter, source)
+    try:
+        plaintext = candidate.key.decrypt(nonce, data[header.size :], data[: header.size])
+    except CryptoError:
+        return None
+    return header, plaintext

@@ -1,0 +1,70 @@
+"""From the shared secret of a handshake to a session in the table.
+
+Spec: Matter Core 1.3 "Session Context", "Session Encryption"
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from evse_node.matter.crypto import SYMMETRIC_KEY_SIZE, AeadKey, hkdf_sha256
+from evse_node.matter.data_model import Subject
+from evse_node.matter.messaging.session import SecureSession, Session
+from evse_node.records import dataclass
+
+INFO_SESSION_KEYS = b"SessionKeys"
+INFO_RESUMPTION_KEYS = b"SessionResumptionKeys"
+
+
+@dataclass(frozen=True, slots=True)
+class SessionKeys:
+    """The 16-byte keys of a session: initiator to responder, back, and for attestation."""
+
+    i2r: bytes
+    r2i: bytes
+    attestation_challenge: bytes
+
+    def __repr__(self) -> str:
+        # Keys must not reach a log.
+        return "SessionKeys(...)"
+
+
+def derive_session_keys(secret: bytes, salt: bytes, info: bytes = INFO_SESSION_KEYS) -> SessionKeys:
+    """Derive the keys of a session from what its handshake agreed upon."""
+    size = SYMMETRIC_KEY_SIZE
+    keys = hkdf_sha256(secret, salt, info, 3 * size)
+    return SessionKeys(keys[:size], keys[size : 2 * size], keys[2 * size :])
+
+
+def make_session(
+    keys: SessionKeys,
+    unsecured: Session,
+    subject: Subject,
+    random_bytes: Callable[[int], bytes],
+    now: float,
+    *,
+    is_initiator: bool,
+    local_id: int,
+    peer_id: int,
+    local_node_id: int = 0,
+) -> SecureSession:
+    """Make the session that follows a handshake.
+
+    Address and timing of the peer are those of the `unsecured` session that carried it;
+    the peer's node id is the subject's.
+    """
+    i2r, r2i = AeadKey(keys.i2r), AeadKey(keys.r2i)
+    return SecureSession(
+        local_id=local_id,
+        peer_id=peer_id,
+        subject=subject,
+        encrypt_key=i2r if is_initiator else r2i,
+        decrypt_key=r2i if is_initiator else i2r,
+        attestation_challenge=keys.attestation_challenge,
+        address=unsecured.address,
+        parameters=unsecured.parameters,
+        random_bytes=random_bytes,
+        now=now,
+        local_node_id=local_node_id,
+        peer_node_id=subject.node_id,
+    )

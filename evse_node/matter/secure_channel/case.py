@@ -1,0 +1,163 @@
+"""What both sides of CASE need: credentials of the fabrics, and the check of a peer's.
+
+Spec: Matter Core 1.3 "Certificate Authenticated Session Establishment (CASE)"
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from evse_node.errors import CryptoError, DecodeError
+from evse_node.matter.certificates.certificate import Certificate, decode_certificate, verify_chain
+from evse_node.matter.certificates.certificate_time import CertificateTime
+from evse_node.matter.crypto import verify_signature
+from evse_node.matter.data_model import AuthMode, Subject
+from evse_node.matter.fabrics.fabric import FabricTable
+from evse_node.matter.fabrics.fabric_identity import Fabric
+from evse_node.matter.messaging.exchange import Exchange
+from evse_node.matter.messaging.message import PROTOCOL_SECURE_CHANNEL, Message
+from evse_node.matter.messaging.session import SecureSession, SessionParameters
+from evse_node.matter.messaging.session_keys import (
+    INFO_RESUMPTION_KEYS,
+    INFO_SESSION_KEYS,
+    derive_session_keys,
+    make_session,
+)
+from evse_node.matter.messaging.session_table import SessionTable
+from evse_node.matter.secure_channel.case_messages import Identity, encode_signed
+from evse_node.matter.secure_channel.session_resumption import ResumptionRecord, ResumptionStore
+from evse_node.matter.secure_channel.status_report import Opcode
+from evse_node.records import dataclass
+
+ESTABLISHMENT_TIMEOUT_S = 30.0
+"""Longest wait for the peer's next message; its cryptography may be slow."""
+
+
+@dataclass(frozen=True, slots=True)
+class CasePeer:
+    """Who a handshake or a resumption record has proven the peer to be."""
+
+    node_id: int
+    case_authenticated_tags: tuple[int, ...]
+
+
+class CaseCredentials:
+    """The fabrics as CASE sees them, and the sessions that come of it."""
+
+    def __init__(
+        self,
+        sessions: SessionTable,
+        fabrics: FabricTable,
+        resumption: ResumptionStore,
+        parameters: SessionParameters,
+        random_bytes: Callable[[int], bytes],
+        certificate_time: Callable[[], CertificateTime],
+    ) -> None:
+        self.sessions = sessions
+        self.fabrics = fabrics
+        self.resumption = resumption
+        self.parameters = parameters
+        self.random_bytes = random_bytes
+        self._certificate_time = certificate_time
+        # Root certificates that have been parsed, by their bytes, one for each fabric.
+        self._roots: dict[int, Certificate] = {}
+
+    def check_message(self, message: Message, fabric: Fabric) -> None:
+        """Make sure that a message may go on with a handshake on a fabric.
+
+        Raises DecodeError for one of another protocol, and CryptoError when the node does
+        not have the fabric any more, or is known there by another certificate than before:
+        no session outlives what it stands for.
+        """
+        if message.protocol_id != PROTOCOL_SECURE_CHANNEL:
+            raise DecodeError(f"protocol {message.protocol_id}")
+        current = self.fabrics.get(fabric.index)
+        if current is None or current.noc != fabric.noc:
+            raise CryptoError("the fabric has changed")
+
+    def verify_peer(
+        self, fabric: Fabric, identity: Identity, peer_key: bytes, own_key: bytes
+    ) -> CasePeer:
+        """Return who the peer is that sent `identity`; the keys are the ephemeral ones.
+
+        Raises DecodeError or CryptoError when it does not belong to the fabric.
+        """
+        noc = decode_certificate(identity.noc)
+        icac = None if identity.icac is None else decode_certificate(identity.icac)
+        root = self._root(fabric)
+        time = self._certificate_time()
+        chain = [certificate for certificate in (noc, icac, root) if certificate is not None]
+        verify_chain(noc, icac, root, time.for_chain(chain))
+        if noc.subject.fabric_id != fabric.fabric_id:
+            raise CryptoError("peer belongs to another fabric")
+        signed = encode_signed(identity.noc, identity.icac, peer_key, own_key)
+        verify_signature(noc.public_key, signed, identity.signature)
+        # verify_chain has made sure that there is an operational node id.
+        assert noc.subject.node_id is not None
+        return CasePeer(noc.subject.node_id, noc.subject.case_authenticated_tags)
+
+    def _root(self, fabric: Fabric) -> Certificate:
+        root = self._roots.get(fabric.index)
+        if root is None or root.raw != fabric.root_certificate:
+            root = self._roots[fabric.index] = decode_certificate(fabric.root_certificate)
+        return root
+
+    def sign(
+        self, fabric: Fabric, own_key: bytes, peer_key: bytes, resumption_id: bytes | None = None
+    ) -> Identity:
+        """Return this node's identity in a fabric, signed for one handshake."""
+        signed = encode_signed(fabric.noc, fabric.icac, own_key, peer_key)
+        signature = fabric.operational_key.sign(signed)
+        return Identity(fabric.noc, fabric.icac, signature, resumption_id)
+
+    def add_session(
+        self,
+        exchange: Exchange,
+        fabric: Fabric,
+        peer: CasePeer,
+        secret: bytes,
+        salt: bytes,
+        now: float,
+        *,
+        is_initiator: bool,
+        is_resumed: bool,
+        local_id: int,
+        peer_id: int,
+    ) -> SecureSession:
+        """Put the session that a handshake has agreed upon into the table."""
+        info = INFO_RESUMPTION_KEYS if is_resumed else INFO_SESSION_KEYS
+        session = make_session(
+            derive_session_keys(secret, salt, info),
+            exchange.session,
+            Subject(AuthMode.CASE, fabric.index, peer.node_id, peer.case_authenticated_tags),
+            self.random_bytes,
+            now,
+            is_initiator=is_initiator,
+            local_id=local_id,
+            peer_id=peer_id,
+            local_node_id=fabric.node_id,
+        )
+        self.sessions.add(session, now)
+        return session
+
+    def remember(self, fabric: Fabric, peer: CasePeer, resumption_id: bytes, secret: bytes) -> None:
+        """Keep what it takes to resume a session that was just established.
+
+        What was agreed upon by an identity that a power cut could undo goes with it.
+        """
+        self.resumption.save(
+            ResumptionRecord(
+                resumption_id, secret, fabric.index, peer.node_id, peer.case_authenticated_tags
+            ),
+            is_lasting=not self.fabrics.has_pending_change(fabric.index),
+        )
+
+    def forget_fabric(self, fabric_index: int) -> None:
+        """Drop what was kept for a fabric that is gone or has another identity now."""
+        self._roots.pop(fabric_index, None)
+        self.resumption.remove_fabric(fabric_index)
+
+
+def send(exchange: Exchange, opcode: Opcode, payload: bytes, now: float) -> None:
+    """Send a message of the Secure Channel protocol reliably."""
+    exchange.send(PROTOCOL_SECURE_CHANNEL, opcode, payload, now=now)

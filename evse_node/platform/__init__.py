@@ -1,0 +1,1 @@
+"""Linux and the network: DNS-SD, interfaces, storage, time, systemd."""

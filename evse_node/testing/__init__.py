@@ -1,0 +1,1 @@
+"""Test support for users' projects and for this one."""

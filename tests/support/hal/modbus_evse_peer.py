@@ -1,0 +1,213 @@
+"""The models of EVSE controllers behind pymodbus's own servers, TCP and RTU.
+
+`Wire` is a serial line of two pseudo-terminals; `Faults` spoils what the server says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import tty
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from pymodbus.constants import ExcCodes
+from pymodbus.exceptions import NoSuchIdException
+from pymodbus.server import ModbusSerialServer, ModbusTcpServer
+from pymodbus.simulator import DataType, SimData, SimDevice
+
+from tests.support.hal.modbus_evse_models import COILS, HOLDING, INPUT, Controller
+
+_T = TypeVar("_T")
+_TABLES = {1: COILS, 5: COILS, 15: COILS, 3: HOLDING, 6: HOLDING, 16: HOLDING, 4: INPUT}
+
+
+@dataclass
+class Faults:
+    """What happens to answers; each spoils as many as it counts, `held` keeps one back."""
+
+    silent: int = 0
+    garbage: int = 0
+    bad_crc: int = 0
+    half: int = 0
+    slow_s: float = 0.0
+    held: asyncio.Event | None = None
+    refuse: list[ExcCodes] = field(default_factory=list)
+    requests: int = 0
+    sent: int = 0
+
+    def spoil(self, is_sending: bool, packet: bytes) -> bytes:
+        if not is_sending:
+            return packet
+        self.sent += 1
+        if self.silent:
+            self.silent -= 1
+            return b""
+        if self.garbage:
+            self.garbage -= 1
+            return bytes(range(200, 200 + len(packet)))
+        if self.bad_crc:
+            self.bad_crc -= 1
+            return packet[:-1] + bytes([packet[-1] ^ 0x55])
+        if self.half:
+            self.half -= 1
+            return packet[: len(packet) // 2]
+        return packet
+
+
+async def hardly(seconds: float) -> None:
+    """Sleep, where nothing comes late that would have to be waited for."""
+    await asyncio.sleep(min(seconds, 0.01))
+
+
+class Registers:
+    """The server's view: units, tables, addresses."""
+
+    def __init__(self, controllers: list[Controller], faults: Faults) -> None:
+        self.controllers = controllers
+        self.faults = faults
+        self.functions: set[int] = set()
+
+    def device_ids(self) -> list[int]:
+        return [controller.unit for controller in self.controllers]
+
+    def _find(self, unit: int) -> Controller:
+        for controller in self.controllers:
+            if controller.is_addressed(unit):
+                return controller
+        raise NoSuchIdException(f"unit {unit}")
+
+    async def async_getValues(  # noqa: N802 - pymodbus's name
+        self, device_id: int, func_code: int, address: int, count: int = 1
+    ) -> list[int] | ExcCodes:
+        faults = self.faults
+        faults.requests += 1
+        controller = self._find(device_id)
+        if faults.held is not None:
+            held, faults.held = faults.held, None
+            await held.wait()
+        if faults.slow_s:
+            await asyncio.sleep(faults.slow_s)
+        if faults.refuse:
+            return faults.refuse.pop()
+        table = _TABLES[func_code]
+        words = [controller.read(table, each) for each in range(address, address + count)]
+        found = [word for word in words if word is not None]
+        return found if len(found) == count else ExcCodes.ILLEGAL_ADDRESS
+
+    async def async_setValues(  # noqa: N802 - pymodbus's name
+        self, device_id: int, func_code: int, address: int, values: list[int]
+    ) -> ExcCodes | None:
+        table = _TABLES[func_code]
+        self.functions.add(func_code)
+        for controller in self.controllers:
+            if controller.is_broadcast(device_id):
+                for each, value in enumerate(values, address):
+                    controller.write(table, each, value)
+                raise NoSuchIdException("nobody answers a broadcast")
+        controller = self._find(device_id)
+        done = [controller.write(table, each, int(v)) for each, v in enumerate(values, address)]
+        return None if all(done) else ExcCodes.ILLEGAL_ADDRESS
+
+
+class LoopThread:
+    """An event loop in a thread, and a way to wait for what it does."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+
+    def run(self, task: Coroutine[Any, Any, _T]) -> _T:
+        return asyncio.run_coroutine_threadsafe(task, self._loop).result(20)
+
+    def close(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+class Wire:
+    """A serial line: two pseudo-terminals, and what joins them."""
+
+    def __init__(self) -> None:
+        self._masters: list[int] = []
+        self._slaves: list[int] = []
+        self.ports: list[str] = []
+        for _ in range(2):
+            master, slave = os.openpty()
+            tty.setraw(slave)
+            os.set_blocking(master, False)
+            self._masters.append(master)
+            self._slaves.append(slave)
+            self.ports.append(os.ttyname(slave))
+        self._loop = asyncio.get_running_loop()
+        one, other = self._masters
+        self._loop.add_reader(one, self._forward, one, other)
+        self._loop.add_reader(other, self._forward, other, one)
+
+    def _forward(self, source: int, target: int) -> None:
+        os.write(target, os.read(source, 4096))
+
+    def close(self) -> None:
+        for master in self._masters:
+            self._loop.remove_reader(master)
+        for each in (*self._masters, *self._slaves):
+            os.close(each)
+
+
+class Peer:
+    """Controllers behind a server. `port` is where to find it: a number, or a serial port."""
+
+    def __init__(self, *controllers: Controller) -> None:
+        self.faults = Faults()
+        self.spoil = self.faults.spoil
+        self.registers = Registers(list(controllers), self.faults)
+        self.port: int | str = 0
+        self._wire: Wire | None = None
+        self._server: ModbusTcpServer | ModbusSerialServer | None = None
+
+    async def serve_tcp(self) -> None:
+        server = ModbusTcpServer(
+            _NOBODY,
+            address=("127.0.0.1", int(self.port)),
+            ignore_missing_devices=True,
+            trace_packet=self.spoil,
+        )
+        await self._serve(server)
+        assert server.transport is not None
+        self.port = server.transport.sockets[0].getsockname()[1]
+
+    async def serve_rtu(self) -> None:
+        self._wire = self._wire or Wire()
+        self.port = self._wire.ports[0]
+        server = ModbusSerialServer(
+            _NOBODY,
+            port=self._wire.ports[1],
+            baudrate=9600,
+            ignore_missing_devices=True,
+            trace_packet=self.spoil,
+        )
+        await self._serve(server)
+
+    async def _serve(self, server: ModbusTcpServer | ModbusSerialServer) -> None:
+        server.context = self.registers  # type: ignore[assignment]
+        await server.serve_forever(background=True)
+        self._server = server
+
+    async def hang_up(self) -> None:
+        """Stop serving and close all connections; it can serve again."""
+        if self._server is not None:
+            await self._server.shutdown()
+            self._server = None
+
+    async def close(self) -> None:
+        await self.hang_up()
+        if self._wire is not None:
+            self._wire.close()
+            self._wire = None
+
+
+_NOBODY = SimDevice(1, simdata=[SimData(0, values=[0], datatype=DataType.REGISTERS)])

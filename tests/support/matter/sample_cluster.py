@@ -1,0 +1,82 @@
+"""A cluster server with one of each kind of element."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+
+from evse_node.cluster.definitions.zap import load_cluster_file
+from evse_node.cluster.server import ClusterServer, Value, command, reader, serves, writer
+from evse_node.errors import StatusError
+from evse_node.matter.data_model import InteractionContext
+from evse_node.matter.interaction.status import Status
+
+_LOADED = load_cluster_file(Path(__file__).parent / "sample_cluster.xml")[0]
+_STORED = {"level", "notes", "labels"}
+# What ZAP XML cannot say is in an overlay, which knows nothing of this cluster.
+SAMPLE = replace(
+    _LOADED,
+    attributes=MappingProxyType(
+        {
+            number: replace(attribute, is_nonvolatile=attribute.key in _STORED)
+            for number, attribute in _LOADED.attributes.items()
+        }
+    ),
+)
+CLUSTER = SAMPLE.id
+LEVEL, SECRET, UPTIME, TIMED, LABELS, NOTES, CHECKED, FIXED, BROKEN = range(9)
+LEVEL_PATH = (1, CLUSTER, LEVEL)
+ADD, ADD_RESPONSE, LOCK, FAIL, SCOPED, MANAGE = range(6)
+HAPPENED, TOLD, RARE = range(3)
+
+
+@serves("Sample", {"Sample": SAMPLE})
+class Sample(ClusterServer):
+    def __init__(self, **arguments: object) -> None:
+        self.calls: list[object] = []
+        super().__init__(SAMPLE, **arguments)  # type: ignore[arg-type]
+
+    @reader
+    def uptime(self, context: InteractionContext) -> Value:
+        return int(context.now)
+
+    @reader
+    def broken(self, context: InteractionContext) -> Value:
+        raise ZeroDivisionError
+
+    @writer("checked")
+    def write_checked(self, context: InteractionContext, value: Value) -> None:
+        if value == 13:
+            raise StatusError(Status.INVALID_IN_STATE)
+        if value == 14:
+            raise ZeroDivisionError
+        self.set(checked=value)
+
+    @command
+    def add(
+        self, context: InteractionContext, *, first: int, second: int | None, third: int = 3
+    ) -> Mapping[str, Value]:
+        self.calls.append((first, second, third))
+        return {"sum": first + (second or 0) + third, "padding": bytes(10 * (second or 0))}
+
+    @command
+    def lock(self, context: InteractionContext) -> None:
+        self.calls.append("lock")
+
+    @command
+    def fail(self, context: InteractionContext, *, how: int) -> None:
+        if how == 1:
+            raise StatusError(Status.FAILURE, cluster_status=4)
+        if how == 2:
+            raise ZeroDivisionError
+        raise StatusError(Status.NOT_FOUND)
+
+    @command
+    def scoped(self, context: InteractionContext) -> None:
+        self.calls.append(("scoped", context.subject.fabric_index))
+
+    @command
+    def manage(self, context: InteractionContext) -> None:
+        self.calls.append("manage")

@@ -1,0 +1,232 @@
+"""What a charger keeps over a restart."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from evse_node.charger import Charger
+from evse_node.charger.record import ChargerRecord
+from evse_node.cluster.definitions.zap import revision_definitions
+from evse_node.hal.simulated.backend import SimulatedBackend
+from evse_node.matter.store import MemoryStore
+from evse_node.state_machine.effects import EvConnected, EvNotDetected
+from evse_node.state_machine.enums import State, SupplyState
+from evse_node.state_machine.events import (
+    Direction,
+    Disable,
+    EnableDischarging,
+    LimitClaimed,
+)
+from evse_node.state_machine.limits import Limits, LimitSource
+from evse_node.state_machine.state import EvseState, Permission
+from evse_node.state_machine.targets import ChargingTarget, ChargingTargetSchedule
+from evse_node.units import EpochSeconds, Milliamps
+from tests.support.charger.charger_host import ENABLE, START_UTC_S, ChargerHost, charge, restarted
+
+
+@pytest.fixture
+def host() -> ChargerHost:
+    return ChargerHost()
+
+
+class TestMemory:
+    def test_a_permission_survives(self, host: ChargerHost) -> None:
+        until = EpochSeconds(host.epoch_s + 1000)
+        host.charger.handle(replace(ENABLE, until=until), host.now)
+        again = restarted(host).charger.snapshot()
+        assert again.charging == Permission(until)
+        assert again.supply_state is SupplyState.CHARGING_ENABLED
+        assert (again.minimum_charge_ma, again.maximum_charge_ma) == (6_000, 16_000)
+
+    @pytest.mark.parametrize("charging", [None, Permission(), Permission(EpochSeconds(7))])
+    @pytest.mark.parametrize("discharging", [None, Permission(), Permission(EpochSeconds(0))])
+    @pytest.mark.parametrize("is_authorized", [True, False])
+    def test_permissions_as_they_are_written(
+        self, charging: Permission | None, discharging: Permission | None, is_authorized: bool
+    ) -> None:
+        store = MemoryStore()
+        state = EvseState(
+            charging=charging,
+            discharging=discharging,
+            minimum_charge_ma=Milliamps(7_000),
+            is_authorized=is_authorized,
+            charge_limits=Limits().with_claim(LimitSource.COMMAND, 16_000),
+            discharge_limits=Limits(),
+        )
+        ChargerRecord(store).save_permissions(state)
+        assert json.loads(store.get("evse/permissions") or b"") == {
+            "charging": None if charging is None else {"until": charging.until},
+            "discharging": None if discharging is None else {"until": discharging.until},
+            "minimum_ma": 7_000,
+            "charge_ma": 16_000,
+            "discharge_ma": 0,
+            "is_authorized": is_authorized,
+        }
+        loaded = ChargerRecord(store).load_permissions(EvseState())
+        assert (loaded.charging, loaded.discharging) == (charging, discharging)
+        assert (loaded.minimum_charge_ma, loaded.is_authorized) == (7_000, is_authorized)
+
+    def test_a_permission_that_ended_meanwhile(self, host: ChargerHost) -> None:
+        host.charger.handle(replace(ENABLE, until=EpochSeconds(host.epoch_s + 5)), host.now)
+        again = restarted(host, after=-0.0)
+        assert again.charger.snapshot().charging is not None
+        again.set_clock(START_UTC_S + 10)
+        again.run(61)
+        assert again.charger.snapshot().charging is None
+
+    def test_disabled_stays_disabled(self, host: ChargerHost) -> None:
+        host.charger.handle(ENABLE, host.now)
+        host.charger.handle(Disable(), host.now)
+        again = restarted(host).charger.snapshot()
+        assert again.charging is None
+        assert again.minimum_charge_ma == 0
+
+    def test_no_discharging_without_the_feature(self, host: ChargerHost) -> None:
+        host.charger.handle(EnableDischarging(None, Milliamps(9_000)), host.now)
+        again = ChargerHost(store=host.store, features=frozenset({"PREF"}))
+        assert again.charger.snapshot().discharging is None
+
+    def test_a_permission_to_discharge_survives(self, host: ChargerHost) -> None:
+        host.charger.handle(EnableDischarging(None, Milliamps(9_000)), host.now)
+        again = restarted(host).charger.snapshot()
+        assert (again.charging, again.discharging) == (None, Permission())
+
+    def test_both_survive_only_where_there_is_a_state_for_both(self) -> None:
+        later = revision_definitions("1.4.2")
+        host = ChargerHost(definitions=later)
+        host.charger.handle(ENABLE, host.now)
+        host.charger.handle(EnableDischarging(None, Milliamps(9_000)), host.now)
+        assert host.charger.snapshot().supply_state is SupplyState.ENABLED
+        again = ChargerHost(store=host.store, definitions=later)
+        assert again.charger.snapshot().supply_state is SupplyState.ENABLED
+        earlier = ChargerHost(store=host.store).charger.snapshot()
+        assert earlier.supply_state is SupplyState.CHARGING_ENABLED
+        assert earlier.discharging is None
+
+    def test_the_users_limit_survives(self, host: ChargerHost) -> None:
+        claim = LimitClaimed(LimitSource.USER, Milliamps(9_000), (Direction.CHARGE,))
+        host.charger.handle(claim, host.now)
+        assert restarted(host).charger.snapshot().user_maximum_charge_ma == 9_000
+
+    def test_session_ids_go_on(self, host: ChargerHost) -> None:
+        host.backend.plug_in()
+        host.backend.unplug()
+        again = restarted(host)
+        again.backend.plug_in()
+        assert again.notices[0] == EvConnected(1)
+
+    def test_the_last_session_stays_readable(self, host: ChargerHost) -> None:
+        charge(host)
+        host.run(600)
+        host.backend.unplug()
+        session, meter = host.charger.snapshot().session, host.charger.snapshot().meter
+        assert session is not None
+        before = (session.id, session.duration_s(host.now), session.energy_charged_mwh(meter))
+        again = restarted(host)
+        session = again.charger.snapshot().session
+        assert session is not None
+        assert not session.is_active
+        meter = again.charger.snapshot().meter
+        after = (session.id, session.duration_s(again.now), session.energy_charged_mwh(meter))
+        assert after == before
+        assert after[2] > 600_000
+
+    @pytest.mark.parametrize("keep_meter", [True, False])
+    def test_a_running_session_goes_on(self, host: ChargerHost, keep_meter: bool) -> None:
+        charge(host)
+        host.run(599)
+        host.charger.save(host.now)
+        session, meter = host.charger.snapshot().session, host.charger.snapshot().meter
+        assert session is not None
+        energy = session.energy_charged_mwh(meter)
+        assert energy > 600_000
+        again = restarted(host, after=100, keep_meter=keep_meter)
+        again.set_clock(START_UTC_S + 700)
+        session = again.charger.snapshot().session
+        assert session is not None
+        assert (session.id, session.is_active) == (0, True)
+        assert not [notice for notice in again.notices if isinstance(notice, EvConnected)]
+        meter = again.charger.refresh_meter(again.now)
+        assert session.energy_charged_mwh(meter) == pytest.approx(energy, abs=5)
+        # It charges on, and that is announced.
+        again.run(5)
+        assert again.charger.snapshot().state is State.PLUGGED_IN_CHARGING
+        assert session.energy_charged_mwh(again.charger.refresh_meter(again.now)) > energy
+
+    def test_duration_counts_the_time_without_power(self, host: ChargerHost) -> None:
+        host.backend.plug_in()
+        started = Charger(
+            SimulatedBackend(clock=lambda: 5.0),
+            host.store,
+            now=5.0,
+            utc_ms=lambda: (START_UTC_S + 500) * 1000,
+        )
+        session = started.state.session
+        assert session is not None
+        assert session.duration_s(5.0) == 500
+
+    def test_the_vehicle_left_while_the_power_was_off(self, host: ChargerHost) -> None:
+        host.backend.plug_in()
+        host.backend.car.unplug()
+        again = restarted(host)
+        session = again.charger.snapshot().session
+        assert session is not None
+        assert not session.is_active
+        assert [notice for notice in again.notices if isinstance(notice, EvNotDetected)]
+
+    @pytest.mark.parametrize(
+        "key", ["evse/permissions", "evse/session", "evse/targets", "evse/user-limit"]
+    )
+    @pytest.mark.parametrize("damage", [b"", b"nonsense", b"[]", b"{}", b'{"id":"x"}', b"\xff"])
+    def test_a_damaged_record_is_left_aside(self, key: str, damage: bytes) -> None:
+        store = MemoryStore({key: damage})
+        host = ChargerHost(store=store)
+        assert host.charger.snapshot().state is State.NOT_PLUGGED_IN
+        assert host.charger.targets == ()
+
+    @pytest.mark.parametrize(
+        ("key", "whole", "damaged"),
+        [
+            ("evse/permissions", '"until":null', '"until":1180591620717411303424'),
+            ("evse/permissions", '"minimum_ma":6000', '"minimum_ma":9223372036854775808'),
+            ("evse/session", '"id":0', '"id":-1'),
+            ("evse/session", '"duration_s":10', '"duration_s":1180591620717411303424'),
+            ("evse/session", '"charged_mwh":', '"charged_mwh":9223372036854775807'),
+            ("evse/session", '"capacity_mwh":60000000', '"capacity_mwh":9223372036854775808'),
+            ("evse/session", '"soc_percent":40', '"soc_percent":-1'),
+            ("evse/targets", '"minutes":1200', '"minutes":1440'),
+            ("evse/targets", '"soc":80', '"soc":200'),
+        ],
+    )
+    def test_a_record_with_impossible_numbers_is_left_aside(
+        self, key: str, whole: str, damaged: str
+    ) -> None:
+        host = ChargerHost()
+        target = ChargingTarget(20 * 60, 80)
+        host.charger.set_targets([ChargingTargetSchedule(0x7F, (target,))], host.now)
+        charge(host)
+        host.run(9)
+        host.charger.save(host.now)
+        record = (host.store.get(key) or b"").decode()
+        assert whole in record
+        host.store.set(key, record.replace(whole, damaged).encode())
+        again = ChargerHost(store=host.store)
+        again.backend.plug_in()
+        again.backend.demand()
+        again.charger.handle(ENABLE, again.now)
+        again.run(60)
+        assert again.charger.snapshot().state is State.PLUGGED_IN_CHARGING
+
+    def test_what_does_not_change_is_not_written(self, host: ChargerHost) -> None:
+        charge(host)
+        host.run(150)  # so long it learns what the car takes
+        host.charger.save(host.now)
+        written: list[str] = []
+        host.store.before_set = lambda key, value: written.append(key)
+        host.run(200)
+        assert written == []
+        host.run(200)
+        assert set(written) == {"evse/session"}

@@ -1,0 +1,211 @@
+"""Charging follows the sun, and does not chatter."""
+
+from __future__ import annotations
+
+import pytest
+
+from evse_node.charger.solar_controller import SolarFollower, SolarSettings
+from evse_node.charger.vehicle_draw import Intake
+from evse_node.cluster.servers.energy.energy_evse_mode import MODES
+from evse_node.state_machine.enums import State
+from evse_node.state_machine.events import EnableCharging
+from evse_node.state_machine.limits import LimitSource
+from evse_node.state_machine.targets import ChargingTarget, ChargingTargetSchedule
+from evse_node.units import Milliamps, Millivolts, MilliwattHours, Milliwatts
+from tests.support.charger.charger_host import KNOWN, ChargerHost
+
+ENABLE = EnableCharging(None, Milliamps(6_000), Milliamps(32_000))
+MANUAL, SCHEDULED, SOLAR, BOTH = MODES
+# The simulated hardware has one phase unless told otherwise.
+SIX_AMPERES_W = 1_380
+
+
+class TestFollower:
+    @pytest.fixture
+    def follower(self) -> SolarFollower:
+        return SolarFollower(SolarSettings(), Millivolts(230_000), 3)
+
+    def test_rounds_down(self, follower: SolarFollower) -> None:
+        follower.report(Milliwatts(6_900_000 - 1), 0.0)
+        assert follower.claim_ma(0.0) == 0
+        assert follower.next_deadline() == 60.0
+        assert follower.claim_ma(60.0) == 9_999
+        assert follower.next_deadline() is None
+
+    def test_a_cloud_is_borne(self, follower: SolarFollower) -> None:
+        follower.report(Milliwatts(6_900_000), 0.0)
+        follower.claim_ma(0.0)
+        follower.claim_ma(60.0)
+        follower.report(Milliwatts(0), 600.0)
+        assert follower.claim_ma(600.0) == 6_000
+        assert follower.claim_ma(719.0) == 6_000
+        follower.report(Milliwatts(6_900_000), 719.5)
+        assert follower.claim_ma(719.5) == 10_000
+        follower.report(None, 800.0)
+        assert follower.claim_ma(800.0) == 6_000
+        assert follower.claim_ma(920.0) == 0
+
+    def test_on_and_off_last(self, follower: SolarFollower) -> None:
+        changes = 0
+        before = 0
+        for second in range(3600):
+            # Whatever the sky does, here every ninety seconds.
+            if second % 90 == 0:
+                follower.report(Milliwatts(9_000_000 * (second // 90 % 2)), second)
+            claim = follower.claim_ma(second)
+            changes += (claim > 0) is not (before > 0)
+            before = claim
+        assert changes == 1  # on, and the gaps are shorter than the patience
+
+    def test_a_report_may_run_out(self, follower: SolarFollower) -> None:
+        follower.report(Milliwatts(6_900_000), 0.0, valid_s=100.0)
+        follower.claim_ma(0.0)
+        assert follower.claim_ma(60.0) == 10_000
+        assert follower.next_deadline() == 100.0
+        assert follower.claim_ma(100.0) == 6_000
+        assert follower.claim_ma(360.0) == 0
+
+
+@pytest.fixture
+def host() -> ChargerHost:
+    host = ChargerHost(settings=KNOWN)
+    host.charger.handle(ENABLE, host.now)
+    host.mode.change_to(SOLAR, host.now)
+    host.backend.plug_in()
+    host.backend.demand()
+    host.run(1)
+    return host
+
+
+def offered(host: ChargerHost) -> int:
+    return host.backend.status()["offered_ma"]
+
+
+class TestCharger:
+    def test_no_sun_no_energy(self, host: ChargerHost) -> None:
+        host.run(1000)
+        assert host.charger.state.state is State.PLUGGED_IN_DEMAND
+        assert host.read("MaximumChargeCurrent") == 0
+        assert host.charger.state.charge_limits.lowest.source is LimitSource.SOLAR
+        assert not host.backend.board.is_closed
+
+    def test_the_current_follows(self, host: ChargerHost) -> None:
+        host.backend.set_surplus(2 * SIX_AMPERES_W)
+        host.run(61)
+        assert offered(host) == 12_000
+        host.backend.set_surplus(2.5 * SIX_AMPERES_W)
+        host.run(6)
+        assert offered(host) == 15_000
+        host.backend.set_surplus(500)
+        host.run(6)
+        assert offered(host) == 6_000
+        host.run(400)
+        assert offered(host) == 0
+        assert host.charger.state.state is State.PLUGGED_IN_DEMAND
+
+    def test_another_mode_does_not_care(self, host: ChargerHost) -> None:
+        host.mode.change_to(MANUAL, host.now)
+        host.run(10)
+        assert offered(host) == 32_000
+        host.mode.change_to(SOLAR, host.now)
+        host.run(10)
+        assert offered(host) == 0
+
+    def test_the_contactor_does_not_chatter(self, host: ChargerHost) -> None:
+        before, moves = False, 0
+        for minute in range(120):
+            host.backend.set_surplus(SIX_AMPERES_W * (0.8 if minute % 2 else 1.2))
+            host.run(60)
+            moves += host.backend.board.is_closed is not before
+            before = host.backend.board.is_closed
+        assert moves == 1
+
+    def test_a_certification_test_needs_no_sun(self, host: ChargerHost) -> None:
+        host.charger.enter_test_mode(host.now)
+        assert host.charger.state.charge_limits.claim(LimitSource.SOLAR) is None
+        host.charger.leave_test_mode(host.now)
+        assert host.charger.state.charge_limits.claim(LimitSource.SOLAR) == 0
+
+    def test_with_a_target_the_sun_first_and_then_what_is_missing(self, host: ChargerHost) -> None:
+        # 10:00 now; 13.8 kWh by 16:00 take two hours at 30 A, so 13:45 is the latest start.
+        energy = MilliwattHours(13_800_000)
+        target = ChargingTarget(16 * 60, 80, energy)
+        host.backend.car.charger_maximum_ma = Milliamps(30_000)
+        host.charger.handle(EnableCharging(None, Milliamps(6_000), Milliamps(30_000)), host.now)
+        host.charger.set_targets([ChargingTargetSchedule(0x7F, (target,))], host.now)
+        host.backend.set_battery(soc_percent=57)
+        host.mode.change_to(BOTH, host.now)
+        host.run(600)
+        assert host.charger.state.state is State.PLUGGED_IN_DEMAND
+        host.backend.set_surplus(SIX_AMPERES_W)
+        host.run(3600)
+        assert offered(host) == 6_000
+        host.backend.set_surplus(0)
+        host.run(3600)
+        assert offered(host) == 0
+        host.run(5 * 3600)
+        assert host.backend.status()["soc_percent"] >= 80
+
+    def test_scheduled_and_solar_without_sun_still_meets_its_target(
+        self, host: ChargerHost
+    ) -> None:
+        host.backend.car.charger_maximum_ma = Milliamps(32_000)
+        learner = host.charger._planner.intake
+        learner.learned = learner.learned.with_recent(0, Intake(1, Milliamps(32_000)))
+        target = ChargingTarget(14 * 60, 50)
+        host.charger.set_targets([ChargingTargetSchedule(0x7F, (target,))], host.now)
+        host.mode.change_to(BOTH, host.now)
+        host.run(60)
+        assert offered(host) == 0
+        host.run(4 * 3600)
+        assert host.backend.status()["soc_percent"] >= 50
+
+    def test_an_old_report_wakes_nobody_while_a_target_is_charged_for(
+        self, host: ChargerHost
+    ) -> None:
+        target = ChargingTarget(11 * 60, 90)
+        host.charger.set_targets([ChargingTargetSchedule(0x7F, (target,))], host.now)
+        host.mode.change_to(BOTH, host.now)
+        host.charger.set_surplus(Milliwatts(3_000_000), host.now, valid_s=30)
+        assert host.charger.snapshot().state is State.PLUGGED_IN_CHARGING
+        for _ in range(40):
+            host.now += 1
+            host.charger.on_timer(host.now)
+            deadline = host.charger.next_deadline()
+            assert deadline is not None
+            assert deadline > host.now
+
+    def test_nor_does_the_sun_in_a_test(self, host: ChargerHost) -> None:
+        host.mode.change_to(SOLAR, host.now)
+        host.charger.set_surplus(Milliwatts(3_000_000), host.now, valid_s=30)
+        host.trigger(0x00)
+        host.now += 100
+        host.charger.on_timer(host.now)
+        deadline = host.charger.next_deadline()
+        assert deadline is None or deadline > host.now
+
+    def test_the_sun_does_not_charge_past_the_percentage(self, host: ChargerHost) -> None:
+        host.backend.set_battery(soc_percent=49, capacity_mwh=MilliwattHours(10_000_000))
+        host.charger.set_targets(
+            [ChargingTargetSchedule(0x7F, (ChargingTarget(16 * 60, 50),))], host.now
+        )
+        host.mode.change_to(BOTH, host.now)
+        host.backend.set_surplus(2 * SIX_AMPERES_W)
+        host.run(3600)
+        assert host.backend.status()["soc_percent"] == 50
+        assert offered(host) == 0
+        assert host.charger.snapshot().is_held
+
+    def test_energy_is_what_one_needs_and_the_sun_gives_more(self) -> None:
+        host = ChargerHost(features=frozenset({"PREF"}))
+        host.charger.handle(ENABLE, host.now)
+        energy = ChargingTarget(16 * 60, None, MilliwattHours(1_000_000))
+        host.charger.set_targets([ChargingTargetSchedule(0x7F, (energy,))], host.now)
+        host.mode.change_to(BOTH, host.now)
+        host.backend.plug_in()
+        host.backend.demand()
+        host.backend.set_surplus(2 * SIX_AMPERES_W)
+        host.run(2 * 3600)
+        assert host.charger.snapshot().next_charge.is_met
+        assert host.charger.state.state is State.PLUGGED_IN_CHARGING
+        assert offered(host) == 12_000

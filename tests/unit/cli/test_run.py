@@ -1,0 +1,151 @@
+"""What runs beside the node in the foreground ends with it."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from evse_node.cli.run import _Changes, _draw, _start, _wait
+from evse_node.errors import ConfigError, HalError
+from evse_node.hal.interface import HalInbox
+from evse_node.hal.simulated.backend import SimulatedBackend
+from evse_node.node.evse_node import EvseNode
+from tests.support.loopback_node import config
+
+
+async def test_a_drawing_that_takes_long_does_not_outlive_the_node() -> None:
+    stop = asyncio.Event()
+    drawing = asyncio.create_task(
+        _draw((sys.executable, "-c", "import time; time.sleep(60)"), stop)
+    )
+    await asyncio.sleep(0.1)
+    assert not drawing.done()
+    stop.set()
+    async with asyncio.timeout(10):
+        await drawing
+
+
+async def test_a_drawing_is_waited_for(tmp_path: Path) -> None:
+    drawn = tmp_path / "drawn"
+    command = "import sys, pathlib; pathlib.Path(sys.argv[1]).touch()"
+    async with asyncio.timeout(10):
+        await _draw((sys.executable, "-c", command, str(drawn)), asyncio.Event())
+    assert drawn.exists()
+
+
+async def test_what_a_drawing_complains_of_is_not_shown(capfd: pytest.CaptureFixture[str]) -> None:
+    await _draw((sys.executable, "-c", "raise SystemExit('no room')"), asyncio.Event())
+    assert capfd.readouterr().err == ""
+
+
+class _Fading(SimulatedBackend):
+    starts = 0
+
+    async def start(self, post: HalInbox) -> None:
+        self.starts += 1
+        if self.starts > 1:
+            raise HalError("the board is gone")
+        await super().start(post)
+
+
+async def test_a_node_that_cannot_begin_anew_ends(tmp_path: Path) -> None:
+    # Or a service manager takes it for running.
+    async with EvseNode(config(tmp_path, control=None), backend=_Fading()) as node:
+        waiting = asyncio.create_task(_wait(node, asyncio.Event()))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        with pytest.raises(HalError):
+            await node.factory_reset()
+        async with asyncio.timeout(10):
+            with pytest.raises(HalError, match="the board is gone"):
+                await waiting
+
+
+class _Silent(SimulatedBackend):
+    """Hardware that does not answer when it is started."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.was_asked = asyncio.Event()
+        self.is_closed = False
+
+    async def start(self, post: HalInbox) -> None:
+        self.was_asked.set()
+        await asyncio.sleep(60)
+
+    async def stop(self) -> None:
+        self.is_closed = True
+        await super().stop()
+
+
+async def test_a_signal_ends_a_start_that_takes_long(tmp_path: Path) -> None:
+    stop, backend = asyncio.Event(), _Silent()
+    node = EvseNode(config(tmp_path, control=None), backend=backend)
+    starting = asyncio.create_task(_start(node, stop))
+    async with asyncio.timeout(10):
+        await backend.was_asked.wait()
+        stop.set()
+        assert not await starting
+    assert backend.is_closed
+    assert not node.is_running
+    # The folder, and what else it had taken, is free again.
+    async with EvseNode(config(tmp_path, control=None)):
+        pass
+
+
+@pytest.mark.parametrize("after_s", [0.001, 0.01, 0.05])
+async def test_a_signal_in_the_middle_of_a_start_leaves_nothing_open(
+    tmp_path: Path, after_s: float
+) -> None:
+    stop = asyncio.Event()
+    node = EvseNode(config(tmp_path, control=None))
+    starting = asyncio.create_task(_start(node, stop))
+    await asyncio.sleep(after_s)
+    stop.set()
+    async with asyncio.timeout(10):
+        await starting
+    await node.stop()
+    # What was left open would say so when it is thrown away.
+    await asyncio.sleep(0)
+    del node, starting
+    gc.collect()
+
+
+async def test_a_node_starts_and_what_keeps_it_from_that_is_raised(tmp_path: Path) -> None:
+    node = EvseNode(config(tmp_path, control=None))
+    assert await _start(node, asyncio.Event())
+    with pytest.raises(ConfigError, match="in use by another node"):
+        await _start(EvseNode(config(tmp_path)), asyncio.Event())
+    await node.stop()
+
+
+async def test_a_node_waits_for_its_signal(tmp_path: Path) -> None:
+    stop = asyncio.Event()
+    async with EvseNode(config(tmp_path, control=None)) as node:
+        waiting = asyncio.create_task(_wait(node, stop))
+        await node.factory_reset()
+        assert not waiting.done()
+        stop.set()
+        async with asyncio.timeout(10):
+            await waiting
+
+
+async def test_a_node_that_is_about_to_begin_anew_asks_for_no_restart(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with EvseNode(config(tmp_path, control=None)) as node:
+        changes = _Changes(node)
+        node.stack.window.close(time.monotonic())
+        changes.show()
+        assert "restart the node" in capsys.readouterr().out
+        node.stack.window.open_basic(180, time.monotonic())
+        changes.show()
+        node.stack.administration.is_abandoned = True
+        node.stack.window.close(time.monotonic())
+        changes.show()
+        assert "restart the node" not in capsys.readouterr().out

@@ -1,0 +1,205 @@
+"""The node's own definitions against the data model of their revision, fact by fact.
+
+Conformance is compared by what it says for every set of features.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from evse_node.cluster.definitions.conformance import Conformance, Presence
+from evse_node.cluster.definitions.definition import ClusterDefinition
+from evse_node.cluster.definitions.revision import load_revision, revision_names
+from evse_node.cluster.definitions.zap import revision_definitions
+from tests.unit.cluster.definitions.data_model_xml import feature_sets, read_data_model
+from tests.unit.cluster.definitions.facts import (
+    SPECIFICATION,
+    Difference,
+    Facts,
+    cluster_facts,
+    differences,
+)
+
+FOLDERS = {
+    name: SPECIFICATION / f"data_model-{name}" / "clusters"
+    for name in revision_names()
+    if (SPECIFICATION / f"data_model-{name}").is_dir()
+}
+
+pytestmark = pytest.mark.skipif(not FOLDERS, reason="no data model beside the repository")
+
+# Clusters of which the folder beside the repository has only the older revision.
+NOT_THERE = {"1.4.2": {"Fixed Label", "User Label"}}
+
+# Revisions, clusters, paths (regular expressions), why the own files differ there.
+DEVIATIONS: list[tuple[str, str, str, str]] = [
+    (
+        "1.3",
+        "Device Energy Management",
+        r"attribute 0005\.(type|length)|struct PowerAdjustCapabilityStruct"
+        r"|enum PowerAdjustReasonEnum|struct ForecastStruct\.0(.type)?|command 05\.0"
+        r"|struct ForecastStruct\.[67](.type)?|struct SlotStruct\.5"
+        r"|struct SlotAdjustmentStruct\.1.optional",
+        "controllers know only the encoding of revision 4",
+    ),
+    (
+        ".*",
+        "Electrical Energy Measurement|Electrical Power Measurement",
+        "(enum|struct) Measurement(Type|Accuracy|AccuracyRange).*",
+        "global types, which the cluster's XML does not define",
+    ),
+    (
+        ".*",
+        "General Diagnostics",
+        "attribute 0009",
+        "DoNotUse is no attribute",
+    ),
+    (
+        ".*",
+        "General Diagnostics|Network Commissioning",
+        r"struct (NetworkInterface\.4|ThreadInterfaceScanResultStruct\.5).length",
+        "a hardware address has 6 bytes or 8, by its type",
+    ),
+    (
+        ".*",
+        "Software Diagnostics",
+        r"attribute 0000\.(type|length|range)",
+        "the data model's XML leaves the type of ThreadMetrics out",
+    ),
+    (
+        ".*",
+        "Descriptor",
+        "struct SemanticTagStruct",
+        "a global type, which the cluster's XML does not define",
+    ),
+    (
+        ".*",
+        "Energy EVSE",
+        "attribute 0009.range",
+        "a current below zero is refused, as the text says",
+    ),
+    (
+        ".*",
+        "Temperature Measurement",
+        r"attribute 000[012]\.range",
+        "the type's own lower bound, and what a bound by another attribute can be at most",
+    ),
+    (
+        ".*",
+        "Group Key Management",
+        r"command 04\.0",
+        "a reserved field without type is none",
+    ),
+    (
+        ".*",
+        "Time Synchronization",
+        r"event 02\.1.length",
+        "the name in the event is the name of the TimeZone entry, at most 64 bytes",
+    ),
+    (
+        ".*",
+        "Operational Credentials",
+        r"enum NodeOperationalCertStatusEnum\.0x[78]",
+        "values that are reserved for future use are none",
+    ),
+    (
+        "1.4.2",
+        "Time Synchronization",
+        r"response 03\.0",
+        "the same field; the file of 1.3 calls it DSTOffsetsRequired",
+    ),
+    (
+        "1.4.2",
+        "Administrator Commissioning",
+        r"command 00\.1.length",
+        "a verifier of another length gets a status of the cluster's own",
+    ),
+]
+
+
+def own_facts(cluster: ClusterDefinition) -> Facts:
+    """The own facts in the form of the data model's: no sizes and defaults, more qualities."""
+    facts = {
+        path: value
+        for path, value in cluster_facts(cluster).items()
+        if not path.endswith(".default")
+        and not re.fullmatch(r"response [0-9A-F]+\.(response|access|timed|scoped)", path)
+    }
+    sets = feature_sets([feature.code for feature in cluster.features])
+
+    def evaluate(conformance: Conformance) -> list[Presence]:
+        return [conformance.evaluate(features) for features in sets]
+
+    for feature in cluster.features:
+        facts[f"feature {feature.bit}.conformance"] = evaluate(feature.conformance)
+    for attribute in cluster.attributes.values():
+        path = f"attribute {attribute.id:04X}"
+        facts[f"{path}.conformance"] = evaluate(attribute.conformance)
+        facts[f"{path}.qualities"] = (
+            attribute.is_nonvolatile,
+            attribute.is_fixed,
+            attribute.is_quieter,
+            attribute.changes_omitted,
+        )
+    for command in (*cluster.commands.values(), *cluster.responses.values()):
+        kind = "response" if command.is_response else "command"
+        facts[f"{kind} {command.id:02X}.conformance"] = evaluate(command.conformance)
+    for event in cluster.events.values():
+        facts[f"event {event.id:02X}.conformance"] = evaluate(event.conformance)
+        facts[f"event {event.id:02X}.priority"] = event.priority.name.lower()
+    for name in (*cluster.enums, *cluster.bitmaps):
+        kind = "enum" if name in cluster.enums else "bitmap"
+        facts[f"{kind} {name}"] = True
+    return facts
+
+
+def clusters() -> list[tuple[str, str]]:
+    return [
+        (revision, name)
+        for revision, folder in FOLDERS.items()
+        for name in sorted(read_data_model(folder))
+    ]
+
+
+def found(revision: str, name: str) -> Iterator[tuple[Difference, list[tuple[str, ...]]]]:
+    """The differences of a cluster, each with the rows of the table that explain it."""
+    own = own_facts(revision_definitions(revision)[name])
+    for difference in differences(own, read_data_model(FOLDERS[revision])[name]):
+        yield (
+            difference,
+            [
+                row
+                for row in DEVIATIONS
+                if re.fullmatch(row[0], revision)
+                and re.fullmatch(row[1], name)
+                and re.fullmatch(row[2], difference[0])
+            ],
+        )
+
+
+@pytest.mark.parametrize("revision", FOLDERS)
+def test_every_cluster_is_there(revision: str) -> None:
+    missing = NOT_THERE.get(revision, set())
+    assert set(read_data_model(FOLDERS[revision])) | missing == set(revision_definitions(revision))
+
+
+@pytest.mark.parametrize(("revision", "name"), clusters())
+def test_definitions_agree(revision: str, name: str) -> None:
+    for (path, own, other), reasons in found(revision, name):
+        assert reasons, f"{name} {path}: own {own!r}, data model {other!r}"
+
+
+def test_no_deviation_is_out_of_date() -> None:
+    used = {row for case in clusters() for _, rows in found(*case) for row in rows}
+    assert used == set(DEVIATIONS)
+
+
+@pytest.mark.parametrize("revision", FOLDERS)
+def test_no_file_repeats_its_base(revision: str) -> None:
+    folder, *bases = load_revision(revision).folders
+    for file in folder.glob("*.xml"):
+        for base in bases:
+            assert file.read_bytes() != (base / file.name).read_bytes(), file.name

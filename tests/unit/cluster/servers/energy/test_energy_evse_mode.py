@@ -1,0 +1,37 @@
+"""The mode that a mode cluster begins with, and what it leaves out."""
+
+from __future__ import annotations
+
+import pytest
+
+from evse_node.cluster.definitions.zap import revision_definitions
+from evse_node.cluster.servers.energy.energy_evse_mode import MODES, EnergyEvseMode
+from evse_node.cluster.servers.shared.mode_base import Mode
+from evse_node.matter.store import MemoryStore
+from tests.support.matter.cluster_host import ClusterHost
+
+NAME = "Energy EVSE Mode"
+
+
+class Host:
+    def __init__(self, store: MemoryStore | None = None, version: str = "1.3") -> None:
+        self.chosen: list[Mode] = []
+        self.server = EnergyEvseMode(
+            revision_definitions(version)[NAME], lambda mode, now: self.chosen.append(mode)
+        )
+        self.clusters = ClusterHost(store=store)
+        self.clusters.attach(self.server)
+
+
+def test_begins_with_the_first_and_then_with_the_last_chosen() -> None:
+    host = Host()
+    assert host.chosen == [MODES[0]]
+    host.server.change_to(MODES[2], 0.0)
+    assert Host(host.clusters.store).chosen == [MODES[2]]
+
+
+@pytest.mark.parametrize("version", ["1.3", "1.4.2"])
+def test_what_later_revisions_forbid_is_left_out(version: str) -> None:
+    server = Host(version=version).server
+    assert not server.has_attribute("start_up_mode")
+    assert not server.has_attribute("on_mode")

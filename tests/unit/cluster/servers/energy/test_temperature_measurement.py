@@ -1,0 +1,66 @@
+"""Temperature Measurement: hundredths of a degree, without noise (TC_TMP_2_1)."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evse_node.cluster.servers.energy.temperature_measurement import TemperatureMeasurement
+from tests.support.matter.cluster_host import ClusterHost
+
+
+def make(**options):
+    host = ClusterHost()
+    cluster = TemperatureMeasurement(host.definition("Temperature Measurement"), **options)
+    host.attach(cluster)
+    return host, cluster
+
+
+def test_limits_and_no_value_at_first():
+    host, cluster = make()
+    names = ("measured_value", "min_measured_value", "max_measured_value", "tolerance")
+    assert [host.read(cluster, name) for name in names] == [None, -4_000, 12_500, 100]
+
+
+@pytest.mark.parametrize(
+    ("millicelsius", "shown"),
+    [(25_000, 2_500), (25_319, 2_531), (-7_005, -701), (-60_000, -4_000), (300_000, 12_500)],
+)
+def test_value_in_hundredths(millicelsius, shown):
+    host, cluster = make()
+    cluster.update(millicelsius)
+    assert host.read(cluster, "measured_value") == shown
+    assert host.take_reports() == ["measured_value"]
+
+
+def test_noise_is_not_taken_but_a_slow_drift_is():
+    host, cluster = make(step_mc=500)
+    for millicelsius in (25_000, 25_400, 24_600, 25_490):
+        cluster.update(millicelsius)
+    assert host.read(cluster, "measured_value") == 2_500
+    assert host.take_reports() == ["measured_value"]
+    cluster.update(25_500)
+    assert host.read(cluster, "measured_value") == 2_550
+
+
+def test_lost_sensor_is_null():
+    host, cluster = make()
+    cluster.update(25_000)
+    cluster.update(None)
+    assert host.read(cluster, "measured_value") is None
+    cluster.update(25_001)
+    assert host.read(cluster, "measured_value") == 2_500
+    assert len(host.take_reports()) == 3
+
+
+@given(st.integers(-300_000, 400_000))
+def test_shown_value_is_always_within_the_limits(millicelsius):
+    host, cluster = make(minimum_mc=-10_000, maximum_mc=85_000)
+    cluster.update(millicelsius)
+    assert -1_000 <= host.read(cluster, "measured_value") <= 8_500
+
+
+def test_impossible_limits_are_refused():
+    with pytest.raises(ValueError, match="no temperature"):
+        make(minimum_mc=5_000, maximum_mc=5_000)

@@ -1,0 +1,143 @@
+"""Identify: countdown, and when IdentifyTime is reported (TC_I_2_4)."""
+
+from __future__ import annotations
+
+import pytest
+
+from evse_node.cluster.servers.shared.identify import Effect, Identify, IdentifyType
+from evse_node.errors import StatusError
+from evse_node.matter.interaction.status import Status
+from tests.support.matter.cluster_host import ClusterHost
+
+
+class Setup:
+    def __init__(self, *, has_effects: bool = True) -> None:
+        self.host = ClusterHost()
+        # A time at which adding and subtracting seconds is not exact.
+        self.host.now = 1234567.891
+        self.shown: list[bool] = []
+        self.effects: list[Effect] = []
+        self.cluster = Identify(
+            self.host.definition("Identify"),
+            self.host.timers,
+            identify_type=IdentifyType.DISPLAY,
+            on_identify=self.shown.append,
+            on_effect=self.effects.append if has_effects else None,
+        )
+        self.host.attach(self.cluster)
+        self.reported: list[object] = []
+        self.host.node.attribute_observers.append(
+            lambda path: self.reported.append(self.identify_time)
+        )
+
+    @property
+    def identify_time(self):
+        return self.host.read(self.cluster, "identify_time")
+
+    def write(self, seconds: int) -> None:
+        self.host.write(self.cluster, "identify_time", seconds)
+
+    def command(self, seconds: int) -> None:
+        self.host.invoke(self.cluster, "Identify", identify_time=seconds)
+
+
+def test_at_rest():
+    setup = Setup()
+    assert setup.identify_time == 0
+    assert setup.host.read(setup.cluster, "identify_type") == 4
+    assert not setup.cluster.is_identifying
+
+
+@pytest.mark.parametrize("ask", [Setup.write, Setup.command])
+def test_reports_of_the_certification_test(ask):
+    setup = Setup()
+    ask(setup, 5)
+    ask(setup, 10)
+    setup.host.advance(12.0)
+    assert setup.reported == [5, 10, 0]
+    setup.reported.clear()
+    ask(setup, 5)
+    ask(setup, 0)
+    setup.host.advance(10.0)
+    assert setup.reported == [5, 0]
+
+
+def test_countdown_in_whole_seconds():
+    setup = Setup()
+    setup.write(3)
+    seen = []
+    for _ in range(8):
+        seen.append(setup.identify_time)
+        setup.host.advance(0.5)
+    assert seen == [3, 3, 2, 2, 1, 1, 0, 0]
+
+
+def test_shown_once_from_beginning_to_end():
+    setup = Setup()
+    setup.write(5)
+    setup.host.advance(4.0)
+    setup.write(5)
+    assert setup.shown == [True]
+    setup.host.advance(4.9)
+    assert setup.shown == [True]
+    setup.host.advance(0.2)
+    assert setup.shown == [True, False]
+    assert setup.host.timers.deadline() is None
+
+
+def test_ending_what_has_not_begun_is_no_change():
+    setup = Setup()
+    setup.write(0)
+    assert setup.reported == []
+    assert setup.shown == []
+
+
+def test_effects_are_played():
+    setup = Setup()
+    setup.host.invoke(setup.cluster, "TriggerEffect", effect_identifier=0x0B, effect_variant=0)
+    assert setup.effects == [Effect.CHANNEL_CHANGE]
+    assert not setup.cluster.is_identifying
+
+
+def test_stop_effect_ends_identification_at_once_and_finish_effect_soon():
+    setup = Setup()
+    setup.write(60)
+    setup.host.invoke(setup.cluster, "TriggerEffect", effect_identifier=0xFE, effect_variant=0)
+    assert setup.identify_time == 1
+    setup.host.advance(1.0)
+    assert setup.shown == [True, False]
+    setup.write(60)
+    setup.host.invoke(setup.cluster, "TriggerEffect", effect_identifier=0xFF, effect_variant=0)
+    assert setup.identify_time == 0
+    assert setup.shown == [True, False] * 2
+    assert setup.effects == [Effect.FINISH_EFFECT, Effect.STOP_EFFECT]
+
+
+def test_finish_effect_does_not_prolong():
+    setup = Setup()
+    setup.host.invoke(setup.cluster, "TriggerEffect", effect_identifier=0xFE, effect_variant=0)
+    assert setup.identify_time == 0
+    setup.write(5)
+    setup.host.advance(4.5)
+    setup.host.invoke(setup.cluster, "TriggerEffect", effect_identifier=0xFE, effect_variant=0)
+    setup.host.advance(0.5)
+    assert not setup.cluster.is_identifying
+
+
+def test_unknown_effect_is_refused():
+    setup = Setup()
+    with pytest.raises(StatusError) as caught:
+        setup.cluster.invoke(0x40, {0: 0x77, 1: 0}, setup.host.context)
+    assert caught.value.status is Status.CONSTRAINT_ERROR
+    assert setup.effects == []
+
+
+def test_unknown_variant_is_the_default_one():
+    setup = Setup()
+    setup.cluster.invoke(0x40, {0: 0, 1: 0x42}, setup.host.context)
+    assert setup.effects == [Effect.BLINK]
+
+
+def test_without_effects_there_is_no_command():
+    assert list(Setup(has_effects=False).cluster.commands) == [0]
+    assert list(Setup().cluster.commands) == [0, 0x40]

@@ -1,0 +1,56 @@
+"""A Modbus controller over TCP, and a link to it that is open."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+from evse_node.hal.external.link import ControllerOrders
+from evse_node.hal.external.modbus.link import ModbusEvse, ModbusEvseLink
+from evse_node.hal.external.modbus.register_file import load_controller
+from evse_node.hal.external.modbus.registers import Fallback
+from evse_node.hal.gpio.board import ModbusSpec
+from evse_node.units import Milliamps
+from tests.support.hal.modbus_evse_models import Controller, Phoenix, SimpleEvse, SmartEvse
+from tests.support.hal.modbus_evse_peer import Peer, hardly
+
+NAMES = {SimpleEvse: "simpleevse", Phoenix: "phoenix-em-cp-pp-eth", SmartEvse: "smartevse"}
+
+
+REST = ControllerOrders()
+
+
+OPEN = ControllerOrders(must_open=True)
+
+
+UNAVAILABLE = ControllerOrders(is_unavailable=True)
+
+
+def supply(current_ma: int = 16_000) -> ControllerOrders:
+    return ControllerOrders(is_enabled=True, current_ma=Milliamps(current_ma))
+
+
+@asynccontextmanager
+async def linked(
+    controller: Controller, *more: Controller, fallback: Fallback | None = None, **evse: Any
+) -> AsyncIterator[tuple[ModbusEvseLink, Peer]]:
+    """A controller over TCP, and a link that is open."""
+    peer = Peer(controller, *more)
+    await peer.serve_tcp()
+    chart = load_controller(NAMES[type(controller)])
+    chart = replace(chart, pause_s=0, timeout_s=0.3, turnaround_s=0.02)
+    if fallback is not None:
+        chart = replace(chart, fallback=fallback)
+    modbus = ModbusSpec(host="127.0.0.1", tcp_port=int(peer.port), unit=controller.unit)
+    link = ModbusEvseLink(
+        ModbusEvse(chart=chart, modbus=modbus, **evse),
+        sleep=hardly,
+        clock=lambda: controller.now,
+    )
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(peer.close)
+        stack.push_async_callback(link.close)
+        await link.open(lambda: None)
+        yield link, peer

@@ -1,0 +1,95 @@
+"""The meter on a Modbus controller's bus, or within the controller."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from evse_node.hal.external.modbus.register_file import load_controller
+from evse_node.hal.modbus.bus_meter import MeterOnBus
+from evse_node.hal.modbus.meter import load_map
+from evse_node.state_machine.control_pilot import PilotState
+from tests.support.hal.modbus_evse_models import Meter, Phoenix, SimpleEvse
+from tests.unit.hal.external.modbus.modbus_linked import linked, supply
+
+
+class TestMeters:
+    async def test_the_controllers_own(self) -> None:
+        phoenix = Phoenix()
+        phoenix.energy_wh = 12_340
+        chart = load_controller("phoenix-em-cp-pp-eth").meter
+        assert chart is not None
+        async with linked(phoenix, meter=MeterOnBus(chart, 180)) as (link, _):
+            phoenix.turn_to("C")
+            await link.apply(supply())
+            values = (await link.read_status()).meter
+            assert values is not None
+            assert values.imported_mwh == 12_340_000
+            assert values.power_mw == 11_040_000
+            assert values.voltages_mv == (230_000,) * 3
+            assert values.currents_ma == (16_000,) * 3
+
+    async def test_one_on_the_bus_with_fewer_phases(self) -> None:
+        evse = SimpleEvse()
+        meter = MeterOnBus(load_map("sdm630"), Meter.unit)
+        async with linked(evse, Meter(evse), meter=meter, phases=1) as (link, _):
+            values = (await link.read_status()).meter
+            assert values is not None
+            assert values.voltages_mv == (230_000,)
+
+    async def test_one_that_does_not_answer_does_not_hold_up_the_controller(self) -> None:
+        evse = SimpleEvse()
+        async with linked(evse, meter=MeterOnBus(load_map("sdm630"), 105)) as (link, peer):
+            status = await link.read_status()
+            assert (status.pilot, status.meter) == (PilotState.A, None)
+            asked = peer.faults.requests
+            assert (await link.read_status()).meter is None
+            assert peer.faults.requests == asked + 1
+            peer.registers.controllers.append(Meter(evse))
+            evse.now += 2
+            assert (await link.read_status()).meter is not None
+
+    async def test_the_time_that_it_does_not_answer_is_no_rest(self) -> None:
+        evse = SimpleEvse()
+        async with linked(evse, meter=MeterOnBus(load_map("sdm630"), 105)) as (link, peer):
+            execute = link._bus._client.execute
+
+            async def slow(is_broadcast: bool, request: Any) -> Any:
+                if request.dev_id == 105:
+                    evse.now += 2
+                return await execute(is_broadcast, request)
+
+            link._bus._client.execute = slow
+            await link.read_status()
+            asked = peer.faults.requests
+            await link.read_status()
+            assert peer.faults.requests == asked + 1
+
+    async def test_one_answer_that_is_lost_does_not_matter(self) -> None:
+        evse = SimpleEvse()
+        async with linked(evse, meter=MeterOnBus(load_map("sdm630"), 105)) as (link, peer):
+            peer.registers.controllers.append(Meter(evse))
+            first = (await link.read_status()).meter
+            assert first is not None
+            peer.registers.controllers.pop()
+            for later_s, known in ((1, first), (5, first), (1, None)):
+                evse.now += later_s
+                assert (await link.read_status()).meter == known
+
+    async def test_it_is_not_read_with_each_status(self) -> None:
+        evse = SimpleEvse()
+        meter = MeterOnBus(load_map("sdm630"), Meter.unit)
+        async with linked(evse, Meter(evse), meter=meter) as (link, peer):
+            first = (await link.read_status()).meter
+            asked = peer.faults.requests
+            evse.now += 0.5
+            assert (await link.read_status()).meter == first
+            assert peer.faults.requests == asked + 1
+            evse.now += 0.5
+            evse.energy_wh = 1000.0
+            # One block with each status: an order does not wait for all of them.
+            assert (await link.read_status()).meter == first
+            assert peer.faults.requests == asked + 3
+            values = (await link.read_status()).meter
+            assert values is not None
+            assert values.imported_mwh == 1_000_000
+            assert peer.faults.requests == asked + 5

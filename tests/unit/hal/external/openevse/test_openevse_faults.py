@@ -1,0 +1,346 @@
+"""What can go wrong between the node and an OpenEVSE controller."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+import pytest
+
+from evse_node.errors import HalError
+from evse_node.hal.external.openevse.rapi import News
+from evse_node.hal.external.openevse.rapi_client import RapiClient
+from evse_node.hal.interface import ContactorFeedback, FaultDetected, FaultGone, PilotReported
+from evse_node.state_machine.control_pilot import PilotState
+from evse_node.state_machine.faults import FaultState
+from tests.contract.openevse_bench import OpenEvseBench
+from tests.support.hal.rapi_peer import SLEEPING, C, ModelPort, OpenEvseModel, sealed
+from tests.unit.hal.external.openevse.openevse_steps import OFFER, charge, told
+
+LIMIT_S = 0.02
+
+
+async def lose(bench: OpenEvseBench) -> None:
+    """Let the backend find out, with the link's real and the backend's played time."""
+    for _ in range(4):
+        bench.now += 2.5
+        bench.model.update()
+        await bench.backend.poll()
+
+
+class TestLost:
+    async def test_silence(self, bench: OpenEvseBench) -> None:
+        charge(bench)
+        bench.model.is_mute = True
+        bench.now += 1
+        await bench.backend.poll()
+        assert bench.events == []
+        await lose(bench)
+        assert bench.events == [FaultDetected(FaultState.OTHER)]
+        assert bench.backend.meter is not None
+        with pytest.raises(HalError, match="no answer"):
+            bench.backend.meter.read()
+        with pytest.raises(HalError, match="lost"):
+            bench.backend.contactor.close()
+        with pytest.raises(HalError, match="lost"):
+            bench.backend.offer(OFFER)
+
+    async def test_back_again_it_is_open_before_the_fault_goes(self, bench: OpenEvseBench) -> None:
+        charge(bench)
+        bench.model.is_mute = True
+        await lose(bench)
+        bench.backend.contactor.open()
+        bench.backend.withdraw()
+        bench.events.clear()
+        bench.model.is_mute = False
+        bench.wait(3)
+        assert not bench.is_powered()
+        assert bench.events == [
+            PilotReported(PilotState.B),
+            ContactorFeedback(False),
+            FaultGone(FaultState.CONTACT_WET_FAILURE),
+            FaultGone(FaultState.OTHER),
+        ]
+        bench.backend.offer(OFFER)
+        bench.backend.contactor.close()
+        bench.wait(2)
+        assert bench.is_powered()
+
+    async def test_a_relay_that_sticks_keeps_the_fault(self, bench: OpenEvseBench) -> None:
+        charge(bench)
+        bench.model.is_mute = True
+        await lose(bench)
+        bench.events.clear()
+        bench.model.is_mute = False
+        bench.model.events.clear()
+        set_relay = bench.model._set_relay
+        bench.model._set_relay = lambda is_closed: None  # type: ignore[method-assign]
+        bench.wait(5)
+        assert FaultGone(FaultState.OTHER) not in bench.events
+        bench.model._set_relay = set_relay  # type: ignore[method-assign]
+        bench.wait(1)
+        assert FaultGone(FaultState.OTHER) in bench.events
+
+    async def test_restarted_while_lost(self, bench: OpenEvseBench) -> None:
+        charge(bench)
+        bench.port.pull_out()
+        await lose(bench)
+        bench.model.restart()
+        bench.wait(1)
+        bench.port.is_missing = False
+        bench.events.clear()
+        bench.wait(1.5)
+        assert not bench.is_powered()
+        assert bench.model.heartbeat == [20, 6]
+        assert FaultGone(FaultState.OTHER) in bench.events
+
+    async def test_an_adapter_that_is_pulled_out(self, bench: OpenEvseBench) -> None:
+        charge(bench)
+        bench.port.pull_out()
+        await bench.backend.poll()
+        assert bench.events == []
+        await lose(bench)
+        assert bench.events == [FaultDetected(FaultState.OTHER)]
+        bench.port.is_missing = False
+        bench.wait(2)
+        assert told(bench, FaultDetected, FaultGone)[-1] == FaultGone(FaultState.OTHER)
+
+    @pytest.mark.parametrize(
+        "spoil",
+        [
+            lambda data: b"",
+            lambda data: data[: len(data) // 2],
+            lambda data: data.replace(b"^", b"^F"),
+            lambda data: bytes(byte ^ 0x01 for byte in data),
+            lambda data: b"\xff" * 200,
+            lambda data: b"$" * 50,
+            lambda data: sealed("OK 1 2 3 4"),
+            lambda data: sealed("NK"),
+            lambda data: sealed("AT 03 03 16 0140"),
+        ],
+    )
+    async def test_whatever_comes_instead(
+        self, bench: OpenEvseBench, spoil: Callable[[bytes], bytes]
+    ) -> None:
+        charge(bench)
+        bench.port.spoil = spoil
+        await lose(bench)
+        assert bench.events == [FaultDetected(FaultState.OTHER)]
+        bench.port.spoil = lambda data: data
+        bench.wait(3)
+        assert told(bench, FaultDetected, FaultGone)[-1] == FaultGone(FaultState.OTHER)
+        assert not bench.is_powered()
+
+    @pytest.mark.parametrize(
+        "words",
+        [
+            "OK",
+            "OK x y z w",
+            "OK 6 80 1_6 3_2",
+            "OK 6 80 -5 32",
+            "OK 6 80 16 -5",
+            "OK 03 0 03 zz",
+            "OK 77 0 77 0000",
+        ],
+    )
+    async def test_well_formed_nonsense(self, bench: OpenEvseBench, words: str) -> None:
+        charge(bench)
+        carry_out = bench.model._carry_out
+
+        def nonsense(name: str, given: list[str]) -> tuple[bool, str | None]:
+            return (True, words[3:]) if name[0] == "G" else carry_out(name, given)
+
+        bench.model._carry_out = nonsense  # type: ignore[method-assign]
+        await lose(bench)
+        assert bench.events == [FaultDetected(FaultState.OTHER)]
+
+
+class TestOpeningOverABadLine:
+    async def test_it_is_tried_until_it_is_confirmed(self, bench: OpenEvseBench) -> None:
+        charge(bench)
+        bench.model.is_mute = True
+        bench.runs_polls = False
+        receive = bench.model.receive
+        bench.model.receive = lambda data: b""  # type: ignore[method-assign]
+        bench.backend.contactor.open()
+        for _ in range(3):
+            await bench.backend.poll()
+        assert bench.is_powered()
+        bench.model.receive, bench.model.is_mute = receive, False  # type: ignore[method-assign]
+        await bench.backend.poll()
+        assert not bench.is_powered()
+        assert told(bench, ContactorFeedback) == [ContactorFeedback(False)]
+
+    async def test_it_may_hear_what_it_cannot_answer(self, bench: OpenEvseBench) -> None:
+        charge(bench)
+        bench.port.spoil = lambda data: b""
+        bench.backend.contactor.open()
+        await bench.backend.poll()
+        assert not bench.is_powered()
+        # Understood again, it is not left in state F.
+        bench.port.spoil = lambda data: data
+        bench.wait(0.5)
+        assert bench.model.state == SLEEPING
+        assert told(bench, ContactorFeedback) == [ContactorFeedback(False)]
+
+    async def test_what_need_not_open_is_not_said_into_the_blue(self, bench: OpenEvseBench) -> None:
+        charge(bench)
+        bench.port.spoil = lambda data: b""
+        bench.backend.withdraw()
+        await bench.backend.poll()
+        assert "FD" not in bench.model.log
+
+    async def test_an_answer_that_got_lost(self, bench: OpenEvseBench) -> None:
+        charge(bench)
+        bench.model.log.clear()
+        lost = iter([True])
+        bench.port.spoil = lambda data: b"" if next(lost, False) else data
+        await bench.backend.poll()
+        assert bench.model.log[:2] == ["GS", "GS"]
+        assert bench.events == []
+
+
+class SlowPort:
+    """Keeps what the model answers until it is asked for it."""
+
+    name = "slow"
+
+    def __init__(self) -> None:
+        self.model = OpenEvseModel(lambda: 0.0)
+        self.kept: list[bytes] = []
+        self.sent: list[bytes] = []
+
+    async def open(self, on_data: Callable[[bytes], None], on_lost: Callable[[str], None]) -> None:
+        self.on_data, self.on_lost = on_data, on_lost
+
+    def close(self) -> None:
+        pass
+
+    def write(self, data: bytes) -> None:
+        self.sent.append(data)
+        self.kept.append(self.model.receive(data))
+
+
+class TestClient:
+    @pytest.fixture
+    async def port(self) -> SlowPort:
+        return SlowPort()
+
+    @pytest.fixture
+    async def client(self, port: SlowPort) -> RapiClient:
+        self.news: list[News] = []
+        client = RapiClient(port, self.news.append, LIMIT_S)
+        await client.open()
+        return client
+
+    async def test_an_answer_in_pieces_around_news(
+        self, client: RapiClient, port: SlowPort
+    ) -> None:
+        asked = asyncio.create_task(client.ask("SC 16 V"))
+        await asyncio.sleep(0)
+        answer = port.kept.pop()
+        port.on_data(answer[:4])
+        port.on_data(answer[4:] + sealed("AT 02 02 16 0100"))
+        assert (await asked).words == ("16",)
+        assert self.news == [News("AT", ("02", "02", "16", "0100"))]
+
+    async def test_news_in_the_middle_of_an_answer(
+        self, client: RapiClient, port: SlowPort
+    ) -> None:
+        asked = asyncio.create_task(client.ask("SC 16 V"))
+        await asyncio.sleep(0)
+        answer = port.kept.pop()
+        port.on_data(answer[:4] + sealed("AT 02 02 16 0100") + answer[4:])
+        while not port.kept:
+            await asyncio.sleep(0.001)
+        # The half answer is lost, and the command sent again.
+        port.on_data(port.kept.pop())
+        assert (await asked).words == ("16",)
+        assert len(self.news) == 1
+
+    async def test_an_answer_that_comes_too_late(self, client: RapiClient, port: SlowPort) -> None:
+        with pytest.raises(HalError, match="no answer"):
+            await client.ask("GP")
+        late = port.kept
+        port.kept = []
+        asked = asyncio.create_task(client.ask("GV"))
+        await asyncio.sleep(0)
+        for answer in late:
+            port.on_data(answer)
+        await asyncio.sleep(0)
+        assert not asked.done()
+        port.on_data(port.kept.pop())
+        assert (await asked).words[0] == "8.2.3"
+
+    async def test_a_command_that_came_damaged(self, client: RapiClient, port: SlowPort) -> None:
+        asked = asyncio.create_task(client.ask("GV"))
+        await asyncio.sleep(0)
+        port.kept.clear()
+        port.on_data(sealed("NK"))
+        await asyncio.sleep(0)
+        port.on_data(port.kept.pop())
+        assert (await asked).is_ok
+
+    async def test_refused(self, client: RapiClient, port: SlowPort) -> None:
+        asked = asyncio.create_task(client.get("XX", least=0))
+        await asyncio.sleep(0)
+        port.on_data(port.kept.pop())
+        with pytest.raises(HalError, match="XX is refused"):
+            await asked
+
+    async def test_what_is_wrong_is_said(self, client: RapiClient, port: SlowPort) -> None:
+        asked = asyncio.create_task(client.ask("GV"))
+        await asyncio.sleep(0)
+        port.on_data(b"$OK^21\r")
+        with pytest.raises(HalError, match=r"slow: .*wrong checksum"):
+            await asked
+
+    async def test_gone_while_asked(self, client: RapiClient, port: SlowPort) -> None:
+        asked = asyncio.create_task(client.ask("GV"))
+        await asyncio.sleep(0)
+        port.on_lost("slow: pulled out")
+        with pytest.raises(ConnectionError, match="pulled out"):
+            await asked
+
+    async def test_a_loop_that_stalls_over_an_answer(
+        self, client: RapiClient, port: SlowPort
+    ) -> None:
+        asked = asyncio.create_task(client.ask("GV"))
+        await asyncio.sleep(0)
+        # The wait has an end at the same moment as the answer comes.
+        asyncio.get_running_loop().call_later(LIMIT_S, port.on_data, port.kept.pop())
+        time.sleep(2 * LIMIT_S)
+        assert (await asked).words[0] == "8.2.3"
+        assert len(port.sent) == 1
+
+    async def test_sequence_ids_go_round_without_zero(
+        self, client: RapiClient, port: SlowPort
+    ) -> None:
+        for _ in range(256):
+            client.send("GV")
+        ids = {frame.partition(b":")[2][:2] for frame in port.sent}
+        assert len(ids) == 255
+        assert b"00" not in ids
+
+
+async def test_news_between_polls_are_noticed(bench: OpenEvseBench) -> None:
+    bench.plug_in()
+    bench.backend.offer(OFFER)
+    bench.wait(1)
+    assert bench.backend.next_poll_s() > 0
+    bench.model.car = C
+    bench.runs_polls = False
+    bench.wait(0.3)
+    assert bench.backend.next_poll_s() == 0
+
+
+async def test_closed_and_opened_a_port_forgets_half_a_frame() -> None:
+    model = OpenEvseModel(lambda: 0.0)
+    port = ModelPort(model)
+    client = RapiClient(port, lambda news: None, LIMIT_S)
+    await client.open()
+    port.deliver(b"$OK 5")
+    client.close()
+    await client.open()
+    assert (await client.ask("GV")).words[0] == "8.2.3"

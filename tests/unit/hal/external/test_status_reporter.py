@@ -1,0 +1,155 @@
+"""From status to status, without polls or time: what is told, and what becomes of wishes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from evse_node.hal.external.desired_state import Wishes
+from evse_node.hal.external.link import ControllerStatus, LinkTraits
+from evse_node.hal.external.status_reporter import StatusTeller
+from evse_node.hal.interface import (
+    CardPresented,
+    ContactorFeedback,
+    CurrentDerated,
+    FaultDetected,
+    FaultGone,
+    HalEvent,
+    PilotReported,
+    Ratings,
+)
+from evse_node.state_machine.control_pilot import PilotState
+from evse_node.state_machine.faults import FaultState
+from evse_node.units import Milliamps
+
+WAITING = ControllerStatus(PilotState.B, is_closed=False)
+READY = ControllerStatus(PilotState.C, is_closed=False)
+CLOSED = ControllerStatus(PilotState.C, is_closed=True)
+UNORDERED_S = 1.0
+
+
+class Rig:
+    """A teller whose controller has shown that a vehicle waits."""
+
+    def __init__(self) -> None:
+        self.told: list[HalEvent] = []
+        self.wishes = Wishes()
+        ratings = Ratings(Milliamps(16_000))
+        self.teller = StatusTeller(
+            self.wishes, LinkTraits(has_cards=True), ratings, self.told.append, UNORDERED_S
+        )
+        self.now = 5.0
+        self.take_in(WAITING)
+        self.told.clear()
+
+    def take_in(self, status: ControllerStatus, *, is_overtaken: bool = False) -> bool:
+        return self.teller.take_in(status, self.now, is_overtaken=is_overtaken)
+
+    def take(self) -> list[HalEvent]:
+        told, self.told[:] = list(self.told), []
+        return told
+
+
+@pytest.fixture
+def rig() -> Rig:
+    return Rig()
+
+
+def test_it_is_complete_with_pilot_and_contactor() -> None:
+    told: list[HalEvent] = []
+    teller = StatusTeller(Wishes(), LinkTraits(), Ratings(), told.append, UNORDERED_S)
+    assert not teller.is_complete
+    teller.take_in(ControllerStatus(None, is_closed=False), 0.0)
+    assert not teller.is_complete
+    teller.take_in(WAITING, 0.0)
+    assert teller.is_complete
+    assert PilotReported(PilotState.B) in told
+    assert ContactorFeedback(False) in told
+
+
+def test_closed_as_ordered(rig: Rig) -> None:
+    rig.take_in(READY)
+    rig.wishes.close()
+    assert rig.take_in(CLOSED) is False
+    assert rig.take() == [PilotReported(PilotState.C), ContactorFeedback(True)]
+    assert not rig.wishes.is_cut
+    assert rig.take_in(CLOSED) is False
+    assert rig.take() == []
+
+
+def test_closed_without_an_order_is_cut_at_once_and_told_later(rig: Rig) -> None:
+    rig.take_in(READY)
+    rig.take()
+    assert rig.take_in(CLOSED) is True
+    assert rig.wishes.is_cut
+    rig.now += UNORDERED_S - 0.01
+    assert rig.take_in(CLOSED) is False
+    assert rig.take() == []
+    rig.now += 0.01
+    assert rig.take_in(CLOSED) is False
+    assert rig.take() == [ContactorFeedback(True)]
+
+
+def test_closed_for_a_moment_without_an_order_is_not_told(rig: Rig) -> None:
+    rig.take_in(READY)
+    rig.take()
+    for _ in range(3):
+        assert rig.take_in(CLOSED) is True
+        rig.now += UNORDERED_S / 2
+        rig.take_in(READY)
+        rig.now += UNORDERED_S
+    assert rig.take() == []
+
+
+def test_a_vehicle_that_asks_again_has_to_be_allowed_again(rig: Rig) -> None:
+    rig.take_in(READY)
+    # Ordered, but the vehicle was quicker than the controller.
+    rig.wishes.close()
+    rig.take_in(WAITING)
+    assert not rig.wishes.is_closed
+    rig.take_in(READY)
+    assert rig.take_in(CLOSED) is True
+
+
+def test_a_vehicle_that_is_ready_keeps_its_order(rig: Rig) -> None:
+    rig.take_in(READY)
+    rig.wishes.close()
+    rig.take_in(READY)
+    rig.take_in(replace(READY, pilot=PilotState.D))
+    assert rig.wishes.is_closed
+
+
+def test_only_a_newer_status_confirms_that_it_is_open(rig: Rig) -> None:
+    rig.wishes.open(is_ready=False)
+    rig.take_in(WAITING, is_overtaken=True)
+    assert rig.wishes.is_opening
+    rig.take_in(CLOSED)
+    assert rig.wishes.is_opening
+    rig.take_in(WAITING)
+    assert not rig.wishes.is_opening
+
+
+@pytest.mark.parametrize(("limit", "told"), [(15_999, 15_999), (16_000, None), (32_000, None)])
+def test_a_limit_from_the_ratings_on_is_none(rig: Rig, limit: int, told: int | None) -> None:
+    rig.take_in(replace(WAITING, limit_ma=Milliamps(limit)))
+    assert rig.take() == ([] if told is None else [CurrentDerated(Milliamps(told))])
+
+
+@pytest.mark.parametrize("size", [0, 1, 10, 11])
+def test_uids_of_cards_have_up_to_ten_bytes(rig: Rig, size: int) -> None:
+    rig.take_in(replace(WAITING, card=bytes(size)))
+    assert rig.take() == ([CardPresented(bytes(size))] if size in (1, 10) else [])
+
+
+def test_what_the_machine_took_for_welded_is_gone_once_it_was_seen_open(rig: Rig) -> None:
+    rig.teller.own_faults = frozenset({FaultState.OTHER})
+    rig.teller.on_lost()
+    assert rig.take() == [FaultDetected(FaultState.OTHER)]
+    rig.teller.own_faults = frozenset()
+    rig.take_in(replace(CLOSED, pilot=PilotState.B))
+    assert rig.take() == [FaultGone(FaultState.OTHER)]
+    rig.take_in(WAITING)
+    assert rig.take() == [FaultGone(FaultState.CONTACT_WET_FAILURE)]
+    rig.take_in(WAITING)
+    assert rig.take() == []

@@ -1,0 +1,451 @@
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+
+import pytest
+
+from evse_node.errors import ConfigError, HalError
+from evse_node.hal.interface import (
+    BatteryRead,
+    CableReported,
+    CardPresented,
+    ContactorFeedback,
+    CurrentDerated,
+    FaultDetected,
+    FaultGone,
+    HalEvent,
+    PilotReported,
+    SelfTestCompleted,
+    VehicleIdRead,
+    capabilities,
+)
+from evse_node.hal.registry import backend_names, create_backend
+from evse_node.hal.simulated.backend import SimulatedBackend, find_fault
+from evse_node.hal.simulated.electric_vehicle import ElectricCar
+from evse_node.hal.simulated.options import create
+from evse_node.state_machine.control_pilot import PilotState
+from evse_node.state_machine.faults import FaultState
+from evse_node.units import Milliamps, MilliwattHours
+
+A, B, C, _, E, F = PilotState
+OFFER = Milliamps(16_000)
+
+
+class Rig:
+    """A backend with a clock that stands still, and its events."""
+
+    def __init__(self, make: Callable[..., SimulatedBackend] = SimulatedBackend) -> None:
+        self.now = 50.0
+        self.backend = make(clock=lambda: self.now)
+        self.events: list[HalEvent] = []
+        self.backend.attach(self.events.append)
+
+    def take(self) -> list[HalEvent]:
+        events = self.events[:]
+        self.events.clear()
+        return events
+
+    def pilots(self) -> list[PilotState]:
+        return [event.pilot for event in self.take() if isinstance(event, PilotReported)]
+
+    def wait(self, seconds: float) -> None:
+        end = self.now + seconds
+        while (deadline := self.backend.next_deadline()) is not None and deadline <= end:
+            self.now = max(self.now, deadline)
+            self.backend.advance()
+        self.now = end
+        self.backend.advance()
+
+    def charge(self) -> None:
+        self.backend.plug_in()
+        self.backend.demand()
+        self.backend.control_pilot.offer(OFFER)
+        self.backend.contactor.close()
+        self.wait(0.1)
+        assert self.backend.status()["contactor"] == "closed"
+        self.take()
+
+
+@pytest.fixture
+def rig() -> Rig:
+    made = Rig()
+    made.take()
+    return made
+
+
+def test_tells_how_things_are_at_first() -> None:
+    assert Rig().take() == [
+        ContactorFeedback(False),
+        PilotReported(A),
+        BatteryRead(None, None),
+    ]
+
+
+def test_a_vehicle_may_be_there_already() -> None:
+    car = ElectricCar()
+    car.plug_in()
+    backend = SimulatedBackend(car=car, cable_ma=Milliamps(20_000))
+    told: list[HalEvent] = []
+    backend.attach(told.append)
+    assert told[:3] == [
+        ContactorFeedback(False),
+        CableReported(Milliamps(20_000)),
+        PilotReported(B),
+    ]
+
+
+def test_a_vehicle_comes_and_goes(rig: Rig) -> None:
+    rig.backend.plug_in()
+    assert rig.take() == [
+        CableReported(Milliamps(32_000)),
+        PilotReported(B),
+        BatteryRead(40, MilliwattHours(60_000_000)),
+        VehicleIdRead("SIMULATED-EV-0001"),
+    ]
+    assert rig.backend.proximity_pilot.ampacity_ma() == 32_000
+    rig.backend.demand()
+    assert rig.take() == [PilotReported(C)]
+    rig.backend.no_demand()
+    assert rig.take() == [PilotReported(B)]
+    rig.backend.unplug()
+    assert rig.take() == [
+        PilotReported(A),
+        CableReported(None),
+        BatteryRead(None, None),
+        VehicleIdRead(None),
+    ]
+
+
+def test_demand_without_a_vehicle(rig: Rig) -> None:
+    rig.backend.demand()
+    assert rig.take() == []
+
+
+class TestContactor:
+    def test_takes_its_time(self, rig: Rig) -> None:
+        rig.backend.plug_in()
+        rig.backend.demand()
+        rig.take()
+        rig.backend.control_pilot.offer(OFFER)
+        rig.backend.contactor.close()
+        rig.wait(0.03)
+        assert rig.take() == []
+        assert rig.backend.status()["power_mw"] == 0
+        rig.wait(0.02)
+        assert rig.take() == [ContactorFeedback(True)]
+        assert rig.backend.status()["power_mw"] == 11_040_000 // 3
+        rig.backend.contactor.open()
+        assert rig.backend.status()["power_mw"] == 0
+        assert rig.take() == []
+        rig.wait(0.05)
+        assert rig.take() == [ContactorFeedback(False)]
+
+    def test_refuses_without_a_ready_vehicle(self, rig: Rig) -> None:
+        rig.backend.plug_in()
+        with pytest.raises(HalError, match="state B"):
+            rig.backend.contactor.close()
+
+    def test_opens_by_itself(self, rig: Rig) -> None:
+        rig.charge()
+        rig.backend.no_demand()
+        assert rig.backend.status()["contactor"] == "open"
+        assert rig.take() == [PilotReported(B)]
+        rig.wait(0.05)
+        assert rig.take() == [ContactorFeedback(False)]
+
+    def test_is_called_off_while_it_closes(self, rig: Rig) -> None:
+        rig.backend.plug_in()
+        rig.backend.demand()
+        rig.backend.contactor.close()
+        rig.backend.unplug()
+        rig.take()
+        rig.wait(1)
+        assert rig.take() == []
+
+    def test_welded(self, rig: Rig) -> None:
+        rig.charge()
+        rig.backend.fault("ContactWetFailure")
+        rig.backend.contactor.open()
+        rig.wait(1)
+        assert rig.take() == []
+        assert rig.backend.status()["contactor"] == "closed"
+        rig.backend.clear_fault()
+        assert rig.take()[:1] == [ContactorFeedback(False)]
+
+    def test_welded_while_open(self, rig: Rig) -> None:
+        rig.backend.fault("ContactWetFailure")
+        assert rig.take() == [ContactorFeedback(True)]
+
+    def test_stuck_open(self, rig: Rig) -> None:
+        rig.backend.plug_in()
+        rig.backend.demand()
+        rig.backend.fault("CONTACT_DRY_FAILURE")
+        rig.take()
+        rig.backend.contactor.close()
+        rig.wait(1)
+        assert rig.take() == []
+
+
+class TestPilot:
+    def test_own_state_f_hides_the_vehicle(self, rig: Rig) -> None:
+        rig.charge()
+        rig.backend.control_pilot.signal_unavailable()
+        assert rig.take() == [PilotReported(F)]
+        rig.wait(0.05)
+        rig.backend.control_pilot.withdraw()
+        assert rig.take() == [ContactorFeedback(False), PilotReported(C)]
+
+    def test_short_circuit(self, rig: Rig) -> None:
+        rig.charge()
+        rig.backend.fault("PilotShortCircuit")
+        assert rig.take() == [PilotReported(E)]
+        assert rig.backend.status()["contactor"] == "open"
+        rig.backend.clear_fault()
+        assert rig.pilots() == [C]
+
+
+class TestFaults:
+    def test_residual_current_opens_at_once(self, rig: Rig) -> None:
+        rig.charge()
+        rig.backend.fault("ground-fault")
+        assert rig.take() == [FaultDetected(FaultState.GROUND_FAULT)]
+        assert rig.backend.status()["contactor"] == "open"
+        rig.backend.clear_fault()
+        assert rig.take() == [FaultGone()]
+
+    def test_others_are_told(self, rig: Rig) -> None:
+        rig.charge()
+        rig.backend.fault("OverTemperature")
+        assert rig.take() == [FaultDetected(FaultState.OVER_TEMPERATURE)]
+        assert rig.backend.status()["contactor"] == "closed"
+
+    def test_a_lost_meter(self, rig: Rig) -> None:
+        rig.backend.fault("MeterFailure")
+        with pytest.raises(HalError):
+            rig.backend.meter.read()
+        rig.backend.clear_fault()
+        rig.backend.meter.read()
+
+    @pytest.mark.parametrize("name", ["GroundFault", "GROUND_FAULT", "ground_fault"])
+    def test_names(self, name: str) -> None:
+        assert find_fault(name) is FaultState.GROUND_FAULT
+
+    @pytest.mark.parametrize("name", ["", "NoError", "nonsense"])
+    def test_unknown_names(self, name: str) -> None:
+        with pytest.raises(ValueError, match="known are"):
+            find_fault(name)
+
+
+class TestMeter:
+    def test_counts(self, rig: Rig) -> None:
+        rig.charge()
+        rig.wait(3600 - 0.1)
+        values = rig.backend.meter.read()
+        # The contactor took 40 ms.
+        assert values.imported_mwh == pytest.approx(3_680_000 * 3_599_960 // 3_600_000, abs=2)
+        assert values.exported_mwh == 0
+        assert values.power_mw == 3_680_000
+        assert values.voltages_mv == (230_000,)
+        assert values.currents_ma == (16_000,)
+
+    def test_counts_the_other_way(self, rig: Rig) -> None:
+        rig.charge()
+        rig.backend.discharger.set_discharge(Milliamps(10_000))  # type: ignore[union-attr]
+        before = rig.backend.meter.read()
+        rig.wait(3600)
+        values = rig.backend.meter.read()
+        assert values.exported_mwh == 2_300_000
+        assert values.imported_mwh == before.imported_mwh
+        assert values.power_mw == -2_300_000
+        assert values.currents_ma == (-10_000,)
+
+
+class TestSpeed:
+    def test_the_car_lives_faster(self) -> None:
+        rig = Rig(lambda clock: SimulatedBackend(clock=clock, speed=60))
+        rig.charge()
+        rig.wait(60)
+        assert rig.backend.status()["imported_mwh"] == pytest.approx(3_680_000, rel=0.01)
+        assert rig.backend.board.next_deadline() is None
+
+    def test_a_change_of_speed_keeps_what_was(self) -> None:
+        rig = Rig()
+        rig.charge()
+        rig.wait(10)
+        lived = rig.backend.status()["simulated_ms"]
+        rig.backend.speed = 100.0
+        assert rig.backend.status()["simulated_ms"] == lived
+        rig.wait(1)
+        assert rig.backend.status()["simulated_ms"] == lived + 100_000
+
+    def test_the_loop_is_not_woken_too_often(self) -> None:
+        rig = Rig(lambda clock: SimulatedBackend(clock=clock, speed=100_000))
+        rig.charge()
+        deadline = rig.backend.next_deadline()
+        assert deadline is not None
+        assert deadline >= rig.now + 0.05
+
+    def test_not_backwards(self, rig: Rig) -> None:
+        with pytest.raises(ValueError, match="speed"):
+            rig.backend.speed = 0
+
+
+class TestOthers:
+    def test_card(self, rig: Rig) -> None:
+        rig.backend.tap(b"\x01\x02")
+        assert rig.take() == [CardPresented(b"\x01\x02")]
+
+    @pytest.mark.parametrize("uid", [b"", bytes(11)])
+    def test_no_card(self, rig: Rig, uid: bytes) -> None:
+        with pytest.raises(ValueError, match="1 to 10"):
+            rig.backend.tap(uid)
+
+    def test_derating(self, rig: Rig) -> None:
+        rig.backend.derate(Milliamps(10_000))
+        assert rig.take() == [CurrentDerated(Milliamps(10_000))]
+
+    def test_self_test(self, rig: Rig) -> None:
+        rig.backend.self_test.start_self_test()
+        rig.wait(2.9)
+        assert rig.take() == []
+        rig.wait(0.2)
+        assert rig.take() == [SelfTestCompleted()]
+
+    def test_battery(self, rig: Rig) -> None:
+        rig.backend.set_battery(soc_percent=55, capacity_mwh=MilliwattHours(10_000_000))
+        assert rig.take() == []
+        rig.backend.plug_in()
+        assert BatteryRead(55, MilliwattHours(10_000_000)) in rig.take()
+        rig.backend.set_battery(soc_percent=56)
+        assert rig.take() == [BatteryRead(56, MilliwattHours(10_000_000))]
+
+    @pytest.mark.parametrize(
+        "wrong", [{"soc_percent": 101}, {"soc_percent": -1}, {"capacity_mwh": 0}]
+    )
+    def test_impossible_batteries(self, rig: Rig, wrong: Mapping[str, int]) -> None:
+        with pytest.raises(ValueError, match="is not"):
+            rig.backend.set_battery(**wrong)  # type: ignore[arg-type]
+
+    def test_battery_is_told_percent_by_percent(self, rig: Rig) -> None:
+        rig.charge()
+        rig.wait(3600)
+        told = [event for event in rig.take() if isinstance(event, BatteryRead)]
+        assert [event.state_of_charge_percent for event in told] == [41, 42, 43, 44, 45, 46]
+
+
+class TestWithout:
+    @pytest.mark.parametrize("code", ["RFID", "V2X", "SOC", "PNC"])
+    def test_a_feature_is_lacking(self, code: str) -> None:
+        backend = create({"without": [code]})
+        assert capabilities(backend) == {"PREF", "RFID", "V2X", "SOC", "PNC"} - {code}
+
+    def test_nothing_is_told_of_it(self) -> None:
+        without = frozenset({"RFID", "SOC", "PNC"})
+        rig = Rig(lambda clock: SimulatedBackend(clock=clock, without=without))
+        rig.backend.plug_in()
+        rig.backend.tap(b"1")
+        kinds = {type(event) for event in rig.take()}
+        assert kinds == {ContactorFeedback, PilotReported, CableReported}
+
+
+class TestConfiguration:
+    def test_all_keys(self) -> None:
+        backend = create(
+            {
+                "speed": 10,
+                "maximum-current-a": 16,
+                "phases": 1,
+                "cable_a": 20,
+                "battery-kwh": 77,
+                "soc-percent": 12,
+                "car-current-a": 32,
+                "car-phases": 1,
+                "asks-at-once": True,
+                "stops-at-percent": 90,
+                "pauses-after-s": 5,
+                "pauses-for-s": 6,
+                "leaves-after-s": 7,
+                "asks-without-offer": False,
+                "without": ["V2X"],
+            }
+        )
+        assert backend.speed == 10
+        assert backend.ratings.maximum_current_ma == 16_000
+        assert backend.ratings.phases == 1
+        assert backend.cable_ma == 20_000
+        assert backend.car.capacity_mwh == 77_000_000
+        assert backend.car.state_of_charge_percent == 12
+        assert backend.car.charger_maximum_ma == 32_000
+        assert backend.car.habits.leaves_after_s == 7
+        assert not backend.car.habits.asks_without_offer
+        assert backend.discharger is None
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"speed": 0}, "hal.speed: 0 cannot"),
+            ({"speed": "fast"}, "hal.speed: 'fast'"),
+            ({"soc-percent": 101}, "hal.soc-percent: 101"),
+            ({"asks-at-once": 1}, "hal.asks-at-once: 1"),
+            ({"without": "V2X"}, "hal.without: 'V2X'"),
+            ({"without": ["PREF"]}, "PREF"),
+            ({"port": "/dev/x"}, "device: the simulated backend has no serial port"),
+            ({"voltage": 1}, "hal.voltage: the simulated backend has no such key"),
+            ({"phases": 2.5}, "hal.phases: 2.5 cannot be used: give a whole number"),
+            ({"phases": True}, "hal.phases: True"),
+        ],
+    )
+    def test_wrong_options(self, options: Mapping[str, object], message: str) -> None:
+        with pytest.raises(ConfigError, match=message):
+            create(options)
+
+
+class TestRegistry:
+    def test_built_in(self) -> None:
+        assert "simulated" in backend_names()
+        assert isinstance(create_backend("simulated", {}), SimulatedBackend)
+
+    def test_unknown(self) -> None:
+        with pytest.raises(ConfigError, match=r"'nothing' is not known; known are .*simulated"):
+            create_backend("nothing", {})
+
+    def test_entry_points(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        from importlib.metadata import EntryPoint
+
+        from evse_node.hal import registry
+
+        ours = EntryPoint("other", "evse_node.hal.simulated.options:create", registry.GROUP)
+        broken = EntryPoint("broken", "evse_node.nowhere:create", registry.GROUP)
+        monkeypatch.setattr(registry, "_entry_points", lambda: (ours, broken))
+        assert backend_names() == [
+            "broken",
+            "gpio",
+            "modbus-evse",
+            "openevse",
+            "other",
+            "simulated",
+        ]
+        assert isinstance(create_backend("other", {}), SimulatedBackend)
+        with pytest.raises(ConfigError, match="'broken' cannot be loaded"):
+            create_backend("broken", {})
+
+
+async def test_runs_by_itself() -> None:
+    backend = SimulatedBackend(clock=time.monotonic, speed=1000)
+    closed = asyncio.Event()
+
+    def post(event: HalEvent) -> None:
+        if event == ContactorFeedback(True):
+            closed.set()
+
+    await backend.start(post)
+    backend.plug_in()
+    backend.demand()
+    backend.control_pilot.offer(OFFER)
+    backend.contactor.close()
+    await asyncio.wait_for(closed.wait(), 5)
+    await backend.stop()
+    await backend.stop()
+    assert backend.status()["contactor"] == "open"

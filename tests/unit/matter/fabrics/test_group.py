@@ -1,0 +1,260 @@
+import pytest
+
+from evse_node.errors import ConfigError, StatusError
+from evse_node.matter.crypto import AeadKey
+from evse_node.matter.fabrics.fabric import FabricTable
+from evse_node.matter.fabrics.group import GroupKeyMapping, GroupKeys
+from evse_node.matter.fabrics.group_key import (
+    EpochKey,
+    GroupKeySet,
+    derive_operational_key,
+    derive_privacy_key,
+    derive_session_id,
+    group_multicast_address,
+    make_key_set,
+)
+from evse_node.matter.interaction.status import Status
+from evse_node.matter.store import MemoryStore
+from tests.support.matter.fake_fabric import IPK_EPOCH_KEY, add_pending
+from tests.vectors import fabric as vectors
+
+KEYS = tuple(
+    bytes.fromhex(f"{first}d1d2d3d4d5d6d7d8d9dadbdcdddedf") for first in ("d0", "d1", "d2")
+)
+LATE, LATER = 18446744073709551613, 18446744073709551614
+
+
+@pytest.fixture
+def groups(store: MemoryStore, fabrics: FabricTable) -> GroupKeys:
+    return GroupKeys(store, fabrics)
+
+
+def key_set(key_set_id: int = 0x1A, *keys: EpochKey) -> GroupKeySet:
+    return GroupKeySet(key_set_id, 0, keys or (EpochKey(KEYS[0], 1),))
+
+
+@pytest.mark.parametrize(("epoch", "compressed", "operational"), vectors.OPERATIONAL_KEYS)
+def test_operational_key(epoch: str, compressed: str, operational: str) -> None:
+    derived = derive_operational_key(bytes.fromhex(epoch), bytes.fromhex(compressed))
+    assert derived.hex() == operational
+
+
+@pytest.mark.parametrize(("operational", "session_id", "privacy"), vectors.GROUP_SESSIONS)
+def test_session_id_and_privacy_key(operational: str, session_id: int | None, privacy: str) -> None:
+    key = bytes.fromhex(operational)
+    if session_id is not None:
+        assert derive_session_id(key) == session_id
+    assert derive_privacy_key(key).hex() == privacy
+
+
+def test_multicast_address() -> None:
+    assert (
+        group_multicast_address(0x1122334455667788, 0xABCD)
+        == "ff35:0040:fd11:2233:4455:6677:8800:abcd"
+    )
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_key_sets_of_one_to_three_keys(count: int) -> None:
+    times = (1, LATE, LATER)
+    made = make_key_set(
+        0x1A,
+        0,
+        tuple(KEYS[i] if i < count else None for i in range(3)),  # type: ignore[arg-type]
+        tuple(times[i] if i < count else None for i in range(3)),  # type: ignore[arg-type]
+    )
+    assert made.epoch_keys == tuple(EpochKey(KEYS[i], times[i]) for i in range(count))
+
+
+K0, K1, K2 = KEYS
+
+
+@pytest.mark.parametrize(
+    ("keys", "times", "status"),
+    [
+        ((None, K1, K2), (1, LATE, LATER), Status.INVALID_COMMAND),
+        ((K0, K1, K2), (None, LATE, LATER), Status.INVALID_COMMAND),
+        ((K0, K1, K2), (0, LATE, LATER), Status.INVALID_COMMAND),
+        ((K0, None, K2), (1, LATE, LATER), Status.INVALID_COMMAND),
+        ((K0, K1, K2), (1, None, LATER), Status.INVALID_COMMAND),
+        ((K0, K1, K2), (LATE, 1, LATER), Status.INVALID_COMMAND),
+        ((K0, None, K2), (1, None, LATER), Status.INVALID_COMMAND),
+        ((K0, K1, None), (1, LATE, LATER), Status.INVALID_COMMAND),
+        ((K0, K1, K2), (1, LATE, None), Status.INVALID_COMMAND),
+        ((K0, K1, K2), (1, LATE, 1), Status.INVALID_COMMAND),
+        ((K0, K1, K2), (1, LATE, LATE), Status.INVALID_COMMAND),
+        ((None, None, None), (None, None, None), Status.INVALID_COMMAND),
+        ((b"\xd0", K1, K2), (1, LATE, 1), Status.CONSTRAINT_ERROR),
+        ((K0, b"\xd1", K2), (1, LATE, 1), Status.CONSTRAINT_ERROR),
+        ((K0, K1, b"\xd2"), (1, LATE, 1), Status.CONSTRAINT_ERROR),
+        ((K0[:15], K1, K2), (1, LATE, 1), Status.CONSTRAINT_ERROR),
+        ((K0, K1[:15], K2), (1, LATE, 1), Status.CONSTRAINT_ERROR),
+        ((K0, K1, K2[:15]), (1, LATE, 1), Status.CONSTRAINT_ERROR),
+        ((K0 + b"\xde", K1, K2), (1, LATE, 1), Status.CONSTRAINT_ERROR),
+        ((K0, K1 + b"\xde", K2), (1, LATE, 1), Status.CONSTRAINT_ERROR),
+        ((K0, K1, K2 + b"\xde"), (1, LATE, 1), Status.CONSTRAINT_ERROR),
+    ],
+)
+def test_key_sets_that_are_refused(
+    keys: tuple[bytes | None, bytes | None, bytes | None],
+    times: tuple[int | None, int | None, int | None],
+    status: Status,
+) -> None:
+    with pytest.raises(StatusError) as error:
+        make_key_set(0x1A, 0, keys, times)
+    assert error.value.status == status
+
+
+@pytest.mark.parametrize(
+    ("policy", "status"), [(1, Status.INVALID_COMMAND), (2, Status.CONSTRAINT_ERROR)]
+)
+def test_policies_that_are_refused(policy: int, status: Status) -> None:
+    with pytest.raises(StatusError) as error:
+        make_key_set(0x1A, policy, (K0, None, None), (1, None, None))
+    assert error.value.status == status
+
+
+def test_the_ipk_is_key_set_0(groups: GroupKeys, fabrics: FabricTable, store: MemoryStore) -> None:
+    ipk = groups.key_set(1, 0)
+    assert ipk is not None
+    assert ipk.epoch_keys == (EpochKey(IPK_EPOCH_KEY, 0),)
+    assert groups.key_set(9, 0) is None
+    assert groups.key_set_ids(1) == [0]
+    groups.set_key_set(1, key_set(0, EpochKey(K1, 5)))
+    fabric = FabricTable(store).get(1)
+    assert fabric is not None
+    assert fabric.ipk.epoch_keys == (EpochKey(K1, 5),)
+    assert fabric.operational_ipk == derive_operational_key(K1, fabric.compressed_fabric_id)
+    with pytest.raises(StatusError) as error:
+        groups.remove_key_set(1, 0)
+    assert error.value.status == Status.INVALID_COMMAND
+
+
+def test_key_sets_survive_a_restart(
+    groups: GroupKeys, fabrics: FabricTable, store: MemoryStore
+) -> None:
+    groups.set_key_set(1, key_set(7, EpochKey(K0, 1), EpochKey(K1, LATE)))
+    groups.set_key_map(1, [GroupKeyMapping(1, 7), GroupKeyMapping(2, 9)])
+    groups.add_endpoint(1, 1, 5, "Garage")
+    again = GroupKeys(store, fabrics)
+    assert again.key_set(1, 7) == groups.key_set(1, 7)
+    assert again.key_map(1) == ((1, 7), (2, 9))
+    assert [(group.id, group.name, group.endpoints) for group in again.groups(1)] == [
+        (1, "Garage", [5])
+    ]
+    assert again.key_set_ids(2) == [0]
+    assert len(again.candidates(_session_id(fabrics, K0))) == 1
+
+
+def _session_id(fabrics: FabricTable, epoch_key: bytes, index: int = 1) -> int:
+    fabric = fabrics.get(index)
+    assert fabric is not None
+    return derive_session_id(derive_operational_key(epoch_key, fabric.compressed_fabric_id))
+
+
+def test_key_sets_are_limited(groups: GroupKeys) -> None:
+    for number in range(1, groups.keys_per_fabric):
+        groups.set_key_set(1, key_set(number))
+    assert groups.key_set_ids(1) == [0, 1, 2, 3]
+    groups.set_key_set(1, key_set(1, EpochKey(K2, 9)))
+    with pytest.raises(StatusError) as error:
+        groups.set_key_set(1, key_set(99))
+    assert error.value.status == Status.RESOURCE_EXHAUSTED
+    groups.set_key_set(2, key_set(99))
+
+
+def test_removing_a_key_set_removes_its_mappings(groups: GroupKeys, fabrics: FabricTable) -> None:
+    groups.set_key_set(1, key_set(7))
+    groups.set_key_map(1, [GroupKeyMapping(1, 7), GroupKeyMapping(2, 8)])
+    groups.remove_key_set(1, 7)
+    assert groups.key_map(1) == ((2, 8),)
+    assert not groups.candidates(_session_id(fabrics, K0))
+    with pytest.raises(StatusError) as error:
+        groups.remove_key_set(1, 7)
+    assert error.value.status == Status.NOT_FOUND
+
+
+def test_candidates_know_their_groups_and_decrypt(groups: GroupKeys, fabrics: FabricTable) -> None:
+    groups.set_key_set(1, key_set(7, EpochKey(K0, 1), EpochKey(K1, 2)))
+    groups.set_key_map(1, [GroupKeyMapping(1, 7), GroupKeyMapping(3, 7), GroupKeyMapping(2, 8)])
+    for key in (K0, K1):
+        (candidate,) = groups.candidates(_session_id(fabrics, key))
+        assert candidate.fabric_index == 1
+        assert candidate.group_ids == {1, 3}
+        fabric = fabrics.get(1)
+        assert fabric is not None
+        operational = derive_operational_key(key, fabric.compressed_fabric_id)
+        sealed = AeadKey(operational).encrypt(bytes(13), b"hello", b"")
+        assert candidate.key.decrypt(bytes(13), sealed, b"") == b"hello"
+        assert candidate.privacy_key == derive_privacy_key(operational)
+    assert groups.candidates(0) == ()
+
+
+def test_key_map_is_checked_whole(groups: GroupKeys) -> None:
+    groups.set_key_map(1, [GroupKeyMapping(1, 7)])
+    refused = [
+        ([GroupKeyMapping(2, 7), GroupKeyMapping(3, 0)], Status.CONSTRAINT_ERROR),
+        ([GroupKeyMapping(0, 7)], Status.CONSTRAINT_ERROR),
+        ([GroupKeyMapping(2, 7), GroupKeyMapping(2, 7)], Status.CONSTRAINT_ERROR),
+        ([GroupKeyMapping(number, 7) for number in range(1, 6)], Status.RESOURCE_EXHAUSTED),
+    ]
+    for key_map, status in refused:
+        with pytest.raises(StatusError) as error:
+            groups.set_key_map(1, key_map)
+        assert error.value.status == status
+        assert groups.key_map(1) == ((1, 7),)
+
+
+def test_group_table(groups: GroupKeys, fabrics: FabricTable) -> None:
+    seen: list[int] = []
+    groups.on_changed.append(seen.append)
+    groups.add_endpoint(1, 5, 2, "A")
+    groups.add_endpoint(1, 5, 1, "B")
+    groups.add_endpoint(1, 5, 1, "B")
+    assert groups.endpoints(1, 5) == (1, 2)
+    assert groups.endpoints(1, 6) == ()
+    assert groups.multicast_addresses() == set()
+    groups.set_key_map(1, [GroupKeyMapping(5, 7)])
+    assert groups.multicast_addresses() == set()
+    groups.set_key_set(1, key_set(7))
+    assert groups.multicast_addresses() == {group_multicast_address(1, 5)}
+    groups.remove_endpoint(1, 5, 1)
+    groups.remove_endpoint(1, 5, 2)
+    groups.remove_endpoint(1, 5, 2)
+    assert groups.groups(1) == []
+    assert seen == [1] * 7
+    for number in range(groups.groups_per_fabric):
+        groups.add_endpoint(1, number + 1, 1)
+    with pytest.raises(StatusError) as error:
+        groups.add_endpoint(1, 99, 1)
+    assert error.value.status == Status.RESOURCE_EXHAUSTED
+
+
+def test_a_pending_fabric_keeps_its_groups_in_memory(
+    groups: GroupKeys, fabrics: FabricTable, store: MemoryStore
+) -> None:
+    index = add_pending(fabrics, 3).index
+    groups.set_key_set(index, key_set())
+    assert store.get(f"groupkeys/{index}") is None
+    fabrics.commit_pending()
+    assert GroupKeys(store, fabrics).key_set_ids(index) == [0, 0x1A]
+
+
+def test_a_removed_fabric_takes_its_groups_along(
+    groups: GroupKeys, fabrics: FabricTable, store: MemoryStore
+) -> None:
+    session_id = _session_id(fabrics, K0)
+    groups.set_key_set(1, key_set())
+    fabrics.remove(1)
+    assert groups.key_map(1) == ()
+    assert not groups.candidates(session_id)
+    assert store.items("groupkeys/") == []
+    store.set("groupkeys/9", b"\x15\x18")
+    GroupKeys(store, fabrics)
+    assert store.get("groupkeys/9") is None
+
+
+def test_damaged_groups_are_named(fabrics: FabricTable, store: MemoryStore) -> None:
+    store.set("groupkeys/1", b"\x15\x18")
+    with pytest.raises(ConfigError, match="groupkeys/1"):
+        GroupKeys(store, fabrics)

@@ -1,0 +1,290 @@
+"""The control API over a real loopback socket, with a node that only keeps a journal."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator, Callable
+from http import HTTPStatus
+from http.client import HTTPConnection
+from pathlib import Path
+
+import pytest
+
+from evse_node.config.setting_values import HostPort
+from evse_node.errors import ConfigError, HalError
+from evse_node.node.control import server
+from evse_node.node.control.api import ApiError, JsonObject, JsonValue, is_object
+from evse_node.node.control.client import ControlClient, ControlError, find_node, write_control_file
+from evse_node.node.control.operations import OPERATIONS
+from evse_node.node.control.server import ControlServer
+
+
+class JournalNode:
+    """Notes what it is asked to do."""
+
+    def __init__(self) -> None:
+        self.is_restarting = False
+        self.journal: list[str] = []
+        self.observers: list[Callable[[], None]] = []
+
+    def status(self) -> JsonObject:
+        if self.is_restarting:
+            raise ApiError(HTTPStatus.SERVICE_UNAVAILABLE, "the node restarts")
+        return {"journal": list(self.journal)}
+
+    def onboarding(self) -> JsonObject:
+        return {"manual_code": "34970112332"}
+
+    async def factory_reset(self) -> None:
+        self.journal.append("factory-reset")
+
+    def act(self, action: str, parameters: JsonObject) -> None:
+        self.journal.append(f"{action} {json.dumps(parameters)}")
+
+    def simulate(self, action: str, parameters: JsonObject) -> None:
+        if action == "unplug":
+            raise HalError("the lock is stuck")
+        if action == "demand":
+            raise ApiError(HTTPStatus.CONFLICT, "no car is plugged in")
+        if action == "no-demand":
+            raise RuntimeError("a secret")
+        self.journal.append(f"{action} {json.dumps(parameters)}")
+        for observer in self.observers:
+            observer()
+
+    def watch(self, observer: Callable[[], None]) -> Callable[[], None]:
+        self.observers.append(observer)
+        return lambda: self.observers.remove(observer)
+
+
+@pytest.fixture
+def node() -> JournalNode:
+    return JournalNode()
+
+
+@pytest.fixture
+async def address(node: JournalNode) -> AsyncIterator[HostPort]:
+    started = ControlServer(node)
+    yield await started.start(HostPort("127.0.0.1", 0))
+    await started.close()
+    assert node.observers == []
+
+
+async def call(
+    address: HostPort, method: str, path: str, parameters: JsonObject | None = None
+) -> JsonObject:
+    return await asyncio.to_thread(ControlClient(address).call, method, path, parameters)
+
+
+async def request(
+    address: HostPort, method: str, path: str, body: str = "", **headers: str
+) -> tuple[int, JsonObject]:
+    def send() -> tuple[int, JsonObject]:
+        connection = HTTPConnection(address.host, address.port, timeout=5)
+        connection.request(
+            method, path, body, {key.replace("_", "-"): value for key, value in headers.items()}
+        )
+        response = connection.getresponse()
+        answer = json.loads(response.read())
+        connection.close()
+        assert is_object(answer)
+        return response.status, answer
+
+    return await asyncio.to_thread(send)
+
+
+def message_of(answer: JsonObject) -> JsonValue:
+    error = answer["error"]
+    assert is_object(error)
+    return error["message"]
+
+
+async def test_each_operation_is_served(address: HostPort, node: JournalNode) -> None:
+    assert await call(address, "GET", "/onboarding") == {"manual_code": "34970112332"}
+    assert await call(address, "POST", "/factory-reset") == {"done": True}
+    await call(address, "POST", "/sim/plug-in", {})
+    await call(address, "POST", "/sim/tap", {"uid": "04A1"})
+    status = await call(address, "GET", "/status")
+    assert status == {"journal": ["factory-reset", "plug-in {}", 'tap {"uid": "04A1"}']}
+    document = await call(address, "GET", "/openapi.json")
+    paths = document["paths"]
+    assert is_object(paths)
+    assert set(paths) == {operation.path for operation in OPERATIONS}
+
+
+async def test_what_cannot_be_done_is_told(address: HostPort) -> None:
+    with pytest.raises(ControlError, match=r"^uid is missing"):
+        await call(address, "POST", "/sim/tap", {})
+    with pytest.raises(ControlError, match=r"^the lock is stuck$"):
+        await call(address, "POST", "/sim/unplug")
+    assert (await request(address, "POST", "/sim/unplug"))[0] == 409
+    assert (await request(address, "POST", "/sim/demand"))[0] == 409
+    with pytest.raises(ControlError, match=r"^no such path: /nothing; see /openapi.json$"):
+        await call(address, "GET", "/nothing")
+    status, answer = await request(address, "GET", "/factory-reset")
+    assert (status, message_of(answer)) == (405, "use POST")
+    status, answer = await request(
+        address, "POST", "/sim/tap", "x" * 70_000, Content_Type="application/json"
+    )
+    assert status == 413
+
+
+async def test_a_failure_inside_tells_nothing_outside(
+    address: HostPort, caplog: pytest.LogCaptureFixture
+) -> None:
+    status, answer = await request(address, "POST", "/sim/no-demand")
+    assert (status, message_of(answer)) == (500, "the node's log tells more")
+    assert "a secret" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "evil.example"},
+        {"Host": "evil.example:80"},
+        {"Host": "127.0.0.1.evil.example"},
+        {"Host": ""},
+        {"Origin": "http://evil.example"},
+        {"Origin": "null"},
+    ],
+)
+async def test_pages_of_other_sites_are_refused(
+    address: HostPort, node: JournalNode, headers: dict[str, str]
+) -> None:
+    status, _ = await request(address, "POST", "/factory-reset", **headers)
+    assert status == 403
+    assert node.journal == []
+
+
+@pytest.mark.parametrize("body", ["a=1", ""])
+async def test_forms_are_refused(address: HostPort, node: JournalNode, body: str) -> None:
+    status, _ = await request(address, "POST", "/factory-reset", body, Content_Type="text/plain")
+    assert status == 415
+    assert node.journal == []
+
+
+@pytest.mark.parametrize("host", ["localhost:{port}", "127.0.0.1:{port}", "[::1]:{port}", "[::1]"])
+async def test_names_of_this_machine_are_taken(address: HostPort, host: str) -> None:
+    own = host.format(port=address.port)
+    status, _ = await request(address, "GET", "/status", Host=own, Origin=f"http://{own}")
+    assert status == 200
+
+
+async def test_changes_are_streamed(address: HostPort, node: JournalNode) -> None:
+    reader, writer = await asyncio.open_connection(address.host, address.port)
+    writer.write(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+
+    async def next_status() -> tuple[str, JsonValue]:
+        async with asyncio.timeout(5):
+            await reader.readuntil(b"id: ")
+            number = (await reader.readline()).decode().strip()
+            assert await reader.readline() == b"event: status\n"
+            data: JsonValue = json.loads((await reader.readline()).removeprefix(b"data: "))
+        return number, data
+
+    assert await next_status() == ("1", {"journal": []})
+    await call(address, "POST", "/sim/plug-in", {})
+    assert await next_status() == ("2", {"journal": ["plug-in {}"]})
+    node.is_restarting = True
+    node.observers[0]()
+    await asyncio.sleep(0.01)
+    node.is_restarting = False
+    node.observers[0]()
+    assert await next_status() == ("3", {"journal": ["plug-in {}"]})
+    writer.close()
+    await writer.wait_closed()
+    async with asyncio.timeout(5):
+        while node.observers:
+            await asyncio.sleep(0.001)
+
+
+async def test_a_quiet_stream_says_that_it_is_still_there(
+    address: HostPort, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "_KEEP_ALIVE_S", 0.01)
+    reader, writer = await asyncio.open_connection(address.host, address.port)
+    writer.write(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    async with asyncio.timeout(5):
+        await reader.readuntil(b": still here\n\n: still here\n\n")
+    writer.close()
+
+
+async def test_closing_ends_the_streams(node: JournalNode) -> None:
+    started = ControlServer(node)
+    address = await started.start(HostPort("127.0.0.1", 0))
+    reader, writer = await asyncio.open_connection(address.host, address.port)
+    writer.write(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    await reader.readuntil(b"\n\n")
+    await started.close()
+    async with asyncio.timeout(5):
+        await reader.read()
+    writer.close()
+    assert node.observers == []
+
+
+async def test_a_taken_port_is_a_wrong_setting(address: HostPort, node: JournalNode) -> None:
+    second = ControlServer(node)
+    with pytest.raises(ConfigError, match=f"control: '{address}' cannot be used"):
+        await second.start(address)
+    await second.close()
+
+
+@pytest.mark.parametrize("host", ["x" * 64, "a..b"])
+async def test_what_cannot_be_a_host_is_a_wrong_setting(node: JournalNode, host: str) -> None:
+    server = ControlServer(node)
+    with pytest.raises(ConfigError, match=f"control: '{host}:0' cannot be used"):
+        await server.start(HostPort(host, 0))
+    await server.close()
+
+
+def test_the_client_finds_the_node_by_its_folder(tmp_path: Path) -> None:
+    with pytest.raises(ControlError, match=f"no node runs on {tmp_path}: start one with"):
+        find_node(tmp_path)
+    write_control_file(tmp_path, HostPort("::1", 8080))
+    assert find_node(tmp_path) == HostPort("::1", 8080)
+    assert (tmp_path / "control.json").stat().st_mode & 0o777 == 0o600
+    (tmp_path / "control.json").write_text("{}")
+    with pytest.raises(ControlError, match=r"control\.json: cannot be read"):
+        find_node(tmp_path)
+
+
+def test_the_client_tells_who_does_not_answer(tmp_path: Path) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        address = HostPort("127.0.0.1", unused.getsockname()[1])
+        with pytest.raises(ControlError, match=f"nobody listens on {address}"):
+            ControlClient(address).call("GET", "/status")
+        with pytest.raises(ControlError, match="no node runs on"):
+            ControlClient(address, tmp_path).call("GET", "/status")
+
+
+@pytest.mark.parametrize("host", ["a b", "a..b", "x" * 64])
+def test_the_client_tells_what_is_no_address(host: str) -> None:
+    with pytest.raises(ControlError, match=f"^{host}:1 is no address$"):
+        ControlClient(HostPort(host, 1)).call("GET", "/status")
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (b"HTTP/1.1 200 OK\r\n\r\nhello", "is no evse-node (HTTP 200)"),
+        (b"HTTP/1.1 404 Not Found\r\n\r\n[]", "is no evse-node (HTTP 404)"),
+        (b"HTTP/1.1 500 No\r\n\r\n{}", "the node refuses"),
+        (b"SSH-2.0-server\r\n", "does not answer: SSH-2.0-server"),
+        (b"", "does not answer: Remote end closed connection without response"),
+    ],
+)
+async def test_the_client_tells_who_is_no_node(answer: bytes, message: str) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        writer.close()
+
+    other = await asyncio.start_server(serve, "127.0.0.1", 0)
+    address = HostPort(*other.sockets[0].getsockname())
+    with pytest.raises(ControlError) as caught:
+        await call(address, "GET", "/status")
+    assert str(caught.value).endswith(message)
+    other.close()

@@ -1,0 +1,95 @@
+"""What a node draws at its first start stays; what settings give is used and not kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from evse_node.config.node_config import NodeConfig
+from evse_node.errors import ConfigError
+from evse_node.matter.certificates.attestation import make_development_attestation
+from evse_node.matter.certificates.pem import encode_pem
+from evse_node.matter.secure_channel.spake2p import compute_verifier
+from evse_node.matter.store import MemoryStore
+from evse_node.node.factory_data import KEPT, load_factory_data
+
+RANDOM = Random(7).randbytes
+
+
+def test_the_first_start_draws_and_the_next_finds_the_same(tmp_path: Path) -> None:
+    config = NodeConfig(storage=tmp_path)
+    store = MemoryStore()
+    first = load_factory_data(config, store, RANDOM)
+    again = load_factory_data(config, store, RANDOM)
+    assert again.passcode == first.passcode
+    assert again.discriminator == first.discriminator
+    assert again.serial_number == first.serial_number
+    assert again.verifier == first.verifier
+    assert again.attestation.to_bytes() == first.attestation.to_bytes()
+    other = load_factory_data(config, MemoryStore(), RANDOM)
+    assert other.passcode != first.passcode
+    assert other.serial_number != first.serial_number
+    assert all(key.startswith(KEPT) for key, _ in store.items(""))
+
+
+def test_the_verifier_belongs_to_the_passcode(tmp_path: Path) -> None:
+    data = load_factory_data(NodeConfig(storage=tmp_path, passcode=20202021), MemoryStore(), RANDOM)
+    verifier = data.verifier
+    expected = compute_verifier(20202021, verifier.salt, verifier.iterations)
+    assert (verifier.w0, verifier.L) == expected
+    assert 16 <= len(verifier.salt) <= 32
+    assert data.onboarding.passcode == 20202021
+
+
+def test_given_values_are_not_kept(tmp_path: Path) -> None:
+    store = MemoryStore()
+    own = load_factory_data(NodeConfig(storage=tmp_path), store, RANDOM)
+    given = NodeConfig(storage=tmp_path, passcode=20202021, discriminator=3840)
+    assert load_factory_data(given, store, RANDOM).discriminator == 3840
+    later = load_factory_data(NodeConfig(storage=tmp_path), store, RANDOM)
+    assert (later.passcode, later.discriminator) == (own.passcode, own.discriminator)
+
+
+def test_each_product_has_its_own_attestation(tmp_path: Path) -> None:
+    store = MemoryStore()
+    data = load_factory_data(NodeConfig(storage=tmp_path, product_id=0x8005), store, RANDOM)
+    assert (data.attestation.vendor_id, data.attestation.product_id) == (0xFFF1, 0x8005)
+    assert (data.onboarding.vendor_id, data.onboarding.product_id) == (0xFFF1, 0x8005)
+    data = load_factory_data(NodeConfig(storage=tmp_path), store, RANDOM)
+    assert data.attestation.product_id == 0x8001
+
+
+def test_own_attestation_names_vendor_and_product(tmp_path: Path) -> None:
+    made = make_development_attestation(product_id=0x8009)
+    files = {
+        "dac": made.dac_der,
+        "pai": made.pai_der,
+        "cd": made.cd_der,
+        "dac_key": b"",
+    }
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    key = _sec1(made.dac_key.private_bytes)
+    (tmp_path / "dac_key").write_text(encode_pem(key, "EC PRIVATE KEY"))
+    paths = {name: tmp_path / name for name in files}
+    config = NodeConfig(storage=tmp_path, product_id=0x8009, **paths)  # type: ignore[arg-type]
+    data = load_factory_data(config, MemoryStore(), RANDOM)
+    assert data.onboarding.product_id == 0x8009
+    assert data.attestation.dac_der == made.dac_der
+
+
+def _sec1(private: bytes) -> bytes:
+    curve = bytes.fromhex("a00a06082a8648ce3d030107")
+    body = b"\x02\x01\x01\x04\x20" + private + curve
+    return b"\x30" + bytes([len(body)]) + body
+
+
+def test_damage_is_told(tmp_path: Path) -> None:
+    store = MemoryStore({"factory/passcode": bytes(4)})
+    with pytest.raises(ConfigError, match="kept passcode is damaged"):
+        load_factory_data(NodeConfig(storage=tmp_path), store, RANDOM)
+    store = MemoryStore({"attestation/fff1/8001": b"\x15\x18"})
+    with pytest.raises(ConfigError, match="kept attestation is damaged"):
+        load_factory_data(NodeConfig(storage=tmp_path), store, RANDOM)
