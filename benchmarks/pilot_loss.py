@@ -14,8 +14,9 @@ import hashlib
 import random
 import statistics
 import time
-from dataclasses import replace
 from typing import Final
+
+from msgspec.structs import replace
 
 from evse_node.hal.gpio.backend import GpioBackend
 from evse_node.hal.gpio.board import LineSpec

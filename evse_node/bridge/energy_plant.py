@@ -18,6 +18,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from msgspec.structs import replace
+
 from evse_node.charger import Charger, Snapshot
 from evse_node.energy_management.conditions import (
     Availability,
@@ -29,7 +31,6 @@ from evse_node.energy_management.conditions import (
 from evse_node.energy_management.forecast import PowerRange, duration_for
 from evse_node.energy_management.state import NO_ORDERS, Orders
 from evse_node.hal.interface import Ratings
-from evse_node.records import replace
 from evse_node.state_machine.control_pilot import MINIMUM_OFFER_MA
 from evse_node.state_machine.enums import State, SupplyState
 from evse_node.state_machine.events import Direction, DischargeAsked, LimitClaimed

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from msgspec.structs import replace
+
 from evse_node.energy_management.appliance import Appliance
 from evse_node.energy_management.enums import AdjustmentCause
 from evse_node.energy_management.forecast import Forecast, PowerRange, Slot, SlotLimits
@@ -20,7 +22,6 @@ from evse_node.energy_management.requests import (
     Script,
     ScriptChanged,
 )
-from evse_node.records import replace
 from evse_node.units import EpochSeconds, MilliwattHours, Milliwatts
 
 CLUSTER_ID: Final = 0x0098

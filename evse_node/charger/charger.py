@@ -23,6 +23,8 @@ import random
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
+from msgspec.structs import replace
+
 from evse_node.charger.charge_planner import Planner
 from evse_node.charger.deadline import Alarm
 from evse_node.charger.hardware import (
@@ -51,7 +53,6 @@ from evse_node.hal.interface import (
 )
 from evse_node.matter.store import Store
 from evse_node.matter.timers import Timers
-from evse_node.records import replace
 from evse_node.state_machine.control_pilot import PilotState
 from evse_node.state_machine.effects import (
     AnyNotice,

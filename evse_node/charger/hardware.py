@@ -8,8 +8,9 @@ live socket. Meanwhile `HardwareView` remembers how things really are.
 from __future__ import annotations
 
 import logging
-from dataclasses import field
 from typing import Final, Protocol, TypeAlias
+
+from msgspec import Struct, field
 
 from evse_node.errors import HalError
 from evse_node.hal.interface import (
@@ -26,7 +27,6 @@ from evse_node.hal.interface import (
     SelfTestCompleted,
     VehicleIdRead,
 )
-from evse_node.records import dataclass
 from evse_node.state_machine.control_pilot import PilotState
 from evse_node.state_machine.effects import (
     BeginDiagnostics,
@@ -227,8 +227,7 @@ class StandInHardware:
                 return []
 
 
-@dataclass(slots=True)
-class HardwareView:
+class HardwareView(Struct):
     """How the hardware really is while a stand-in has its place."""
 
     pilot: PilotState | None = None

@@ -10,9 +10,10 @@ from __future__ import annotations
 import logging
 from typing import Final
 
+from msgspec import Struct
+
 from evse_node.errors import HalError
 from evse_node.hal.interface import EvseBackend, Meter, MeterValues, TemperatureSensor
-from evse_node.records import dataclass
 from evse_node.state_machine.control_pilot import MINIMUM_OFFER_MA, PilotOutput, PilotState
 from evse_node.state_machine.events import CausesSeen, Event, FaultRaised, LimitClaimed, MeterRead
 from evse_node.state_machine.faults import FaultState
@@ -27,8 +28,7 @@ WATCHED: Final = frozenset({FaultState.METER_FAILURE, FaultState.OVER_TEMPERATUR
 """Faults that come and go with what is watched."""
 
 
-@dataclass(frozen=True, slots=True)
-class WatchSettings:
+class WatchSettings(Struct, frozen=True):
     """Where to draw the lines. Temperatures are millidegrees Celsius, times seconds.
 
     From `derate_from_mc` the current falls in a straight line to 6 A at `derate_to_mc`; at

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from msgspec.structs import replace
+
 from evse_node.charger.hardware_monitor import WATCHED
 from evse_node.charger.record import ChargerRecord
 from evse_node.charger.schedule import Commitment
@@ -16,7 +18,6 @@ from evse_node.charger.snapshot import ChargerSettings
 from evse_node.charger.vehicle_draw import LearnedIntake
 from evse_node.hal.interface import Ratings
 from evse_node.matter.store import Store
-from evse_node.records import replace
 from evse_node.state_machine.control_pilot import MAXIMUM_OFFER_MA
 from evse_node.state_machine.enums import State
 from evse_node.state_machine.events import Direction, LimitClaimed

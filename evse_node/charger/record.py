@@ -13,10 +13,11 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, TypeAlias, TypeVar
 
+from msgspec.structs import replace
+
 from evse_node.charger.schedule import Commitment
 from evse_node.charger.vehicle_draw import Intake, LearnedIntake
 from evse_node.matter.store import Store
-from evse_node.records import replace
 from evse_node.state_machine.events import Direction
 from evse_node.state_machine.faults import FaultState
 from evse_node.state_machine.limits import LimitSource

@@ -9,7 +9,9 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta, tzinfo
 from typing import Final, TypeAlias
 
-from evse_node.records import dataclass, replace
+from msgspec import Struct
+from msgspec.structs import replace
+
 from evse_node.state_machine.enums import State, SupplyState
 from evse_node.state_machine.state import EvseState, Vehicle
 from evse_node.state_machine.targets import (
@@ -45,8 +47,7 @@ _WORTH_WAITING_S: Final = 600
 _Grounds: TypeAlias = tuple[object, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Commitment:
+class Commitment(Struct, frozen=True):
     """What was settled for a target in a session; it holds over a restart.
 
     `delay_s` is by how much the start is put off. `has_begun`: charging for it has begun;

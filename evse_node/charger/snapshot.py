@@ -7,14 +7,14 @@ their order, and the monotonic time.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import field, fields
 from datetime import tzinfo
 from operator import attrgetter
 from typing import Final, TypeAlias
 
+from msgspec import Struct, field
+
 from evse_node.charger.hardware_monitor import WatchSettings
 from evse_node.charger.solar_controller import SolarSettings
-from evse_node.records import dataclass
 from evse_node.state_machine.control_pilot import PilotOutput, PilotState
 from evse_node.state_machine.effects import Notice
 from evse_node.state_machine.enums import State, SupplyState
@@ -32,8 +32,7 @@ from evse_node.state_machine.targets import NextCharge
 from evse_node.units import Milliamps
 
 
-@dataclass(frozen=True, slots=True)
-class ChargerSettings:
+class ChargerSettings(Struct, frozen=True):
     """What is configured. `features` are codes of the Energy EVSE cluster, None for all possible.
 
     `zone` is where charging targets count (None: the system's). `circuit_capacity_ma` is
@@ -55,8 +54,7 @@ class ChargerSettings:
     solar: SolarSettings = field(default_factory=SolarSettings)
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(Struct, frozen=True):
     """The charger as others may see it: a window on one of the machine's states.
 
     Most of it is never asked for, so it is looked up only then.
@@ -177,7 +175,7 @@ class Snapshot:
         return self.evse.outputs.is_locked
 
 
-_but_meter: Final = attrgetter(*(part.name for part in fields(EvseState) if part.name != "meter"))
+_but_meter: Final = attrgetter(*(name for name in EvseState.__struct_fields__ if name != "meter"))
 
 
 def is_other_than_by_meter(before: EvseState, state: EvseState) -> bool:

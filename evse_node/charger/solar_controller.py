@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from math import inf
 
-from evse_node.records import dataclass
+from msgspec import Struct
+
 from evse_node.state_machine.control_pilot import MINIMUM_OFFER_MA
 from evse_node.units import Milliamps, Millivolts, Milliwatts
 
 
-@dataclass(frozen=True, slots=True)
-class SolarSettings:
+class SolarSettings(Struct, frozen=True):
     """How slow to be, in seconds."""
 
     start_after_s: float = 60.0

@@ -16,8 +16,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from msgspec import Struct
+from msgspec.structs import replace
+
 from evse_node.hal.interface import MeterValues
-from evse_node.records import dataclass, replace
 from evse_node.state_machine.control_pilot import MINIMUM_OFFER_MA, PilotOutput
 from evse_node.state_machine.enums import State
 from evse_node.state_machine.state import ContactorState, EvseState
@@ -37,8 +39,7 @@ _RECENT: Final = 8
 """So many vehicles are remembered that differ in what they take."""
 
 
-@dataclass(frozen=True, slots=True)
-class Intake:
+class Intake(Struct, frozen=True):
     """The phases that a vehicle uses, and the highest current that it took on one for a while.
 
     `is_own_limit`: it was offered more at the same time.
@@ -66,8 +67,7 @@ class Intake:
 _SLOWEST: Final = Intake(1, MINIMUM_OFFER_MA, is_own_limit=True)
 
 
-@dataclass(frozen=True, slots=True)
-class LearnedIntake:
+class LearnedIntake(Struct, frozen=True):
     """What is known in a session: of its own vehicle, and of those that were here lately.
 
     `recent` has numbers of sessions with what was taken in them, the last one at the end.
@@ -179,8 +179,7 @@ class IntakeLearner:
             self.learned = replace(self.learned, present=present)
 
 
-@dataclass(slots=True)
-class _Window:
+class _Window(Struct):
     """A time over which a current is averaged. `offered_ma` is the lowest offer in it."""
 
     begins_at: float

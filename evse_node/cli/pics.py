@@ -17,9 +17,10 @@ import asyncio
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
+
+from msgspec.structs import replace
 
 from evse_node.cluster.definitions.definition import GENERATED_COMMAND_LIST
 from evse_node.cluster.server import ClusterServer

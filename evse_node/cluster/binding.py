@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import field
 from typing import TypeVar, overload
+
+from msgspec import Struct, field
 
 from evse_node.cluster.definitions.definition import (
     ClusterDefinition,
@@ -19,7 +20,6 @@ from evse_node.cluster.definitions.definition import (
 )
 from evse_node.cluster.definitions.zap import load_definitions
 from evse_node.errors import ConfigError
-from evse_node.records import dataclass
 
 _ROLE = "_cluster_role"
 _SERVED = "_cluster_served"
@@ -92,8 +92,7 @@ def _mark(role: str, target: str | _Function) -> _Function | Callable[[_Function
     return mark
 
 
-@dataclass(frozen=True, slots=True)
-class CommandHandler:
+class CommandHandler(Struct, frozen=True):
     """A method that carries out a command; `defaults` are the fields with a default."""
 
     method: str
@@ -101,8 +100,7 @@ class CommandHandler:
     defaults: frozenset[str]
 
 
-@dataclass(frozen=True, slots=True)
-class Handlers:
+class Handlers(Struct, frozen=True):
     """The handlers of a server class by snake_case name of their element."""
 
     served: str

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from msgspec import Struct
+
 from evse_node.matter.data_model import EventPath, EventPriority, EventRecord, Node
 from evse_node.matter.store import Store
-from evse_node.records import dataclass
 
 
 class EventSink(Protocol):
@@ -20,8 +21,7 @@ class EventSink(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class ClusterEnvironment:
+class ClusterEnvironment(Struct):
     """What a cluster instance may use of the node that it is attached to.
 
     `now` returns the monotonic seconds of the current turn, `utc_ms` milliseconds since

@@ -25,6 +25,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from copy import deepcopy
 from typing import Final
 
+from msgspec import Struct
+
 from evse_node.cluster.binding import (
     check_fields,
     command,
@@ -60,7 +62,6 @@ from evse_node.matter.data_model import (
 )
 from evse_node.matter.interaction.status import Status
 from evse_node.matter.tlv import TlvValue
-from evse_node.records import dataclass
 
 __all__ = [
     "ClusterEnvironment",
@@ -81,8 +82,7 @@ _FIELDS_TAG = 1
 _EVENT_DATA_TAG = 7
 
 
-@dataclass(frozen=True, slots=True)
-class _BoundCommand:
+class _BoundCommand(Struct, frozen=True):
     """A command with its handler. `nullable` are fields that are None when absent."""
 
     handler: Callable[..., Mapping[str, Value] | LaterReply | None]

@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import field, fields
 from pathlib import Path
 from typing import Any, Final, cast
+
+from msgspec import Struct, field
+from msgspec.structs import fields, force_setattr
 
 from evse_node.config.setting_values import HostPort
 from evse_node.config.settings import ENVIRONMENT_PREFIX, SETTINGS
 from evse_node.config.toml import read_toml
 from evse_node.errors import ConfigError
-from evse_node.records import dataclass
+from evse_node.matter.crypto import repr_without
 
 DEFAULT_PORT: Final = 5540
 TEST_VENDOR_ID: Final = 0xFFF1
@@ -43,8 +45,7 @@ def default_storage() -> Path:
         raise ConfigError("storage: you have no home folder: give --storage DIR") from None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeConfig:
+class NodeConfig(Struct, frozen=True, kw_only=True):
     """All settings of one node.
 
     `passcode` and `discriminator` are None for values that the node draws at its
@@ -90,14 +91,17 @@ class NodeConfig:
     dac_key: Path | None = None
     hal: Mapping[str, object] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        return repr_without(self, "passcode", "enable_key")
+
     def __post_init__(self) -> None:
         for setting in SETTINGS:
             value = getattr(self, setting.field)
             if value is not None or setting.field not in _OPTIONAL:
                 checked = setting.check(value, f"NodeConfig.{setting.field}")
-                object.__setattr__(self, setting.field, checked)
+                force_setattr(self, setting.field, checked)
         if self.device is not None:
-            object.__setattr__(self, "hal", {**self.hal, "port": self.device})
+            force_setattr(self, "hal", {**self.hal, "port": self.device})
         _check_together(self)
 
 
@@ -171,7 +175,7 @@ def _check_together(config: NodeConfig) -> None:
 # In a file, these are relative to the file's own folder.
 _PATHS: Final = frozenset({"storage", "cluster-xml", "dac", "pai", "cd", "dac-key"})
 
-_FIELDS: Final = frozenset(each.name for each in fields(NodeConfig))
+_FIELDS: Final = frozenset(NodeConfig.__struct_fields__)
 _OPTIONAL: Final = {each.name for each in fields(NodeConfig) if each.default is None} | {"control"}
 if not {setting.field for setting in SETTINGS} | {"hal"} == _FIELDS:
     raise AssertionError("SETTINGS and NodeConfig name different fields")

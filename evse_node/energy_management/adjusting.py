@@ -8,6 +8,8 @@ Spec: Matter Application Clusters 1.3 "PowerAdjustRequest Command", "PauseReques
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from evse_node.energy_management.conditions import Moment
 from evse_node.energy_management.enums import AdjustmentCause, EndCause
 from evse_node.energy_management.events import (
@@ -26,7 +28,6 @@ from evse_node.energy_management.requests import (
     RequestRefusedError,
 )
 from evse_node.energy_management.state import EnergyState, Pause, PowerAdjustment
-from evse_node.records import replace
 from evse_node.units import MilliwattHours
 
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from enum import Enum
 
+from msgspec import Struct
+
 from evse_node.energy_management.forecast import PowerRange
-from evse_node.records import dataclass
 from evse_node.units import EpochSeconds, Milliamps, Millivolts, MilliwattHours, power_mw
 
 
@@ -20,8 +21,7 @@ class Availability(Enum):
     FAULT = "fault"
 
 
-@dataclass(frozen=True, slots=True)
-class Supply:
+class Supply(Struct, frozen=True):
     """The current that may be offered, and what it means in power.
 
     `maximum_ma` is the limit of all others: energy management's own claim left out, and
@@ -65,8 +65,7 @@ class Supply:
         return Milliamps(-(-power * 1000 // (self.voltage_mv * self.phases)))
 
 
-@dataclass(frozen=True, slots=True)
-class Need:
+class Need(Struct, frozen=True):
     """What the vehicle shall have.
 
     `charged_mwh` is what it got in this session less what it gave back, `remaining_mwh` what
@@ -87,8 +86,7 @@ class Need:
         return bool(self.remaining_mwh) and self.deadline is not None
 
 
-@dataclass(frozen=True, slots=True)
-class Giving:
+class Giving(Struct, frozen=True):
     """What the charger draws from the vehicle by itself, where it is only to discharge.
 
     `until` is when that has to end, `available_mwh` what the battery has; None is not known.
@@ -98,8 +96,7 @@ class Giving:
     available_mwh: MilliwattHours | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Conditions:
+class Conditions(Struct, frozen=True):
     """The charger and its vehicle now.
 
     `power` is the range of the whole appliance, whatever is limited at present; it begins
@@ -120,8 +117,7 @@ class Conditions:
     giving: Giving | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
+class Moment(Struct, frozen=True):
     """When something happens: monotonic seconds, the wall clock, and the meter then.
 
     `epoch_s` is None while the wall clock is not known; `meter_mwh` is the energy that

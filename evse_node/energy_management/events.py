@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
+from msgspec import Struct
+
 from evse_node.energy_management.enums import EndCause
-from evse_node.records import dataclass
 from evse_node.units import MilliwattHours
 
 
-@dataclass(frozen=True, slots=True)
-class PowerAdjustStarted:
+class PowerAdjustStarted(Struct, frozen=True):
     """A power adjustment began."""
 
 
-@dataclass(frozen=True, slots=True)
-class PowerAdjustEnded:
+class PowerAdjustEnded(Struct, frozen=True):
     """A power adjustment is over. `energy_mwh` is what was drawn from its start on."""
 
     cause: EndCause
@@ -23,13 +22,11 @@ class PowerAdjustEnded:
     energy_mwh: MilliwattHours
 
 
-@dataclass(frozen=True, slots=True)
-class Paused:
+class Paused(Struct, frozen=True):
     """A pause began."""
 
 
-@dataclass(frozen=True, slots=True)
-class Resumed:
+class Resumed(Struct, frozen=True):
     """A pause is over."""
 
     cause: EndCause

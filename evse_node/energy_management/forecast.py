@@ -5,12 +5,13 @@ Spec: Matter Application Clusters 1.3 "ForecastStruct"
 
 from __future__ import annotations
 
-from evse_node.records import dataclass, replace
+from msgspec import Struct
+from msgspec.structs import replace
+
 from evse_node.units import EpochSeconds, MilliwattHours, Milliwatts
 
 
-@dataclass(frozen=True, slots=True)
-class PowerRange:
+class PowerRange(Struct, frozen=True):
     """The least and the most power of an appliance that is on; below zero it gives power."""
 
     minimum_mw: Milliwatts
@@ -21,8 +22,7 @@ class PowerRange:
         return self.minimum_mw <= power_mw <= self.maximum_mw
 
 
-@dataclass(frozen=True, slots=True)
-class SlotLimits:
+class SlotLimits(Struct, frozen=True):
     """How far a request may change the power and the length of a slot."""
 
     power: PowerRange
@@ -30,8 +30,7 @@ class SlotLimits:
     longest_s: int
 
 
-@dataclass(frozen=True, slots=True)
-class Slot:
+class Slot(Struct, frozen=True):
     """A time of even power. Lengths are whole seconds.
 
     `duration_s` is the planned length, pauses included. `shortest_pause_s` and
@@ -55,8 +54,7 @@ class Slot:
     remaining_s: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Forecast:
+class Forecast(Struct, frozen=True):
     """A plan with a number that grows from forecast to forecast.
 
     `earliest_start_time` is None when it may start at once, `active_slot` before the start.

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+from msgspec.structs import replace
+
 from evse_node.energy_management.adjusting import check_opt_out, end_pause
 from evse_node.energy_management.conditions import Giving, Moment
 from evse_node.energy_management.enums import AdjustmentCause, EndCause, UpdateReason
@@ -34,7 +36,6 @@ from evse_node.energy_management.requests import (
     StartTimeAdjustRequest,
 )
 from evse_node.energy_management.state import EnergyState
-from evse_node.records import replace
 from evse_node.units import EpochSeconds, MilliwattHours, Milliwatts
 
 

@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+from msgspec import Struct
+from msgspec.structs import replace
+
 from evse_node.energy_management.conditions import Giving, Need
 from evse_node.energy_management.forecast import (
     Forecast,
@@ -17,7 +20,6 @@ from evse_node.energy_management.forecast import (
     duration_for,
     energy_of,
 )
-from evse_node.records import dataclass, replace
 from evse_node.units import EpochSeconds, MilliwattHours, Milliwatts
 
 MAXIMUM_SLOTS: Final = 10
@@ -41,8 +43,7 @@ _LONGEST_DURATION_S: Final = 7 * 24 * 3600
 """No forecast looks further, whatever a target asks for."""
 
 
-@dataclass(frozen=True, slots=True)
-class Cap:
+class Cap(Struct, frozen=True):
     """The most power that may be drawn from one time up to another."""
 
     start_time: EpochSeconds

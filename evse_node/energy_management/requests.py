@@ -8,11 +8,12 @@ from __future__ import annotations
 from enum import Enum
 from typing import TypeAlias
 
+from msgspec import Struct
+
 from evse_node.energy_management.conditions import Conditions
 from evse_node.energy_management.enums import AdjustmentCause
 from evse_node.energy_management.forecast import Forecast, PowerRange
 from evse_node.errors import EvseNodeError
-from evse_node.records import dataclass
 from evse_node.units import EpochSeconds, MilliwattHours, Milliwatts
 
 
@@ -36,8 +37,7 @@ class RequestRefusedError(EvseNodeError):
 # From a controller
 
 
-@dataclass(frozen=True, slots=True)
-class PowerAdjustRequest:
+class PowerAdjustRequest(Struct, frozen=True):
     """Draw this power for a time, seconds."""
 
     power_mw: Milliwatts
@@ -45,34 +45,29 @@ class PowerAdjustRequest:
     cause: AdjustmentCause
 
 
-@dataclass(frozen=True, slots=True)
-class CancelPowerAdjustRequest:
+class CancelPowerAdjustRequest(Struct, frozen=True):
     """End the power adjustment."""
 
 
-@dataclass(frozen=True, slots=True)
-class StartTimeAdjustRequest:
+class StartTimeAdjustRequest(Struct, frozen=True):
     """Move the whole forecast to another start."""
 
     start_time: EpochSeconds
     cause: AdjustmentCause
 
 
-@dataclass(frozen=True, slots=True)
-class PauseRequest:
+class PauseRequest(Struct, frozen=True):
     """Draw nothing for a time, seconds, then go on."""
 
     duration_s: int
     cause: AdjustmentCause
 
 
-@dataclass(frozen=True, slots=True)
-class ResumeRequest:
+class ResumeRequest(Struct, frozen=True):
     """End the pause."""
 
 
-@dataclass(frozen=True, slots=True)
-class SlotAdjustment:
+class SlotAdjustment(Struct, frozen=True):
     """Another length, and where power is forecast another power, for one slot."""
 
     slot_index: int
@@ -80,8 +75,7 @@ class SlotAdjustment:
     power_mw: Milliwatts | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ModifyForecastRequest:
+class ModifyForecastRequest(Struct, frozen=True):
     """Change slots of the forecast with this number."""
 
     forecast_id: int
@@ -89,8 +83,7 @@ class ModifyForecastRequest:
     cause: AdjustmentCause
 
 
-@dataclass(frozen=True, slots=True)
-class Constraint:
+class Constraint(Struct, frozen=True):
     """What to keep to from a time on for a duration.
 
     `load_control` is -100 (turn down all the way) to 100 percent.
@@ -109,43 +102,37 @@ class Constraint:
         return EpochSeconds(self.start_time + self.duration_s)
 
 
-@dataclass(frozen=True, slots=True)
-class ConstraintRequest:
+class ConstraintRequest(Struct, frozen=True):
     """Make a forecast that keeps to constraints."""
 
     constraints: tuple[Constraint, ...]
     cause: AdjustmentCause
 
 
-@dataclass(frozen=True, slots=True)
-class CancelRequest:
+class CancelRequest(Struct, frozen=True):
     """Forget what was asked of the forecast, and follow one's own."""
 
 
 # From the user, the charger, the clock, and tests
 
 
-@dataclass(frozen=True, slots=True)
-class OptOutChanged:
+class OptOutChanged(Struct, frozen=True):
     """The user does not want to be managed for these causes (the complete set)."""
 
     causes: frozenset[AdjustmentCause]
 
 
-@dataclass(frozen=True, slots=True)
-class ConditionsChanged:
+class ConditionsChanged(Struct, frozen=True):
     """The charger tells how things stand."""
 
     conditions: Conditions
 
 
-@dataclass(frozen=True, slots=True)
-class TimePassed:
+class TimePassed(Struct, frozen=True):
     """It is later than before; what is due happens."""
 
 
-@dataclass(frozen=True, slots=True)
-class PowerOption:
+class PowerOption(Struct, frozen=True):
     """A power adjustment that may be asked for. Spec: "PowerAdjustStruct"."""
 
     power: PowerRange
@@ -157,8 +144,7 @@ class PowerOption:
         return self.power.holds(power_mw) and self.shortest_s <= duration_s <= self.longest_s
 
 
-@dataclass(frozen=True, slots=True)
-class Script:
+class Script(Struct, frozen=True):
     """A stand-in for charger and vehicle: with it, nothing is asked of them.
 
     `options` and `forecast` are taken as they are; the forecast's slots do not run on with
@@ -170,8 +156,7 @@ class Script:
     forecast: Forecast | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ScriptChanged:
+class ScriptChanged(Struct, frozen=True):
     """A script begins or is replaced; None gives the charger back."""
 
     script: Script | None

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Final, TypeAlias
 
+from msgspec import Struct
+from msgspec.structs import replace
+
 from evse_node.energy_management.conditions import Availability, Conditions
 from evse_node.energy_management.enums import (
     AdjustmentCause,
@@ -13,7 +16,6 @@ from evse_node.energy_management.enums import (
 )
 from evse_node.energy_management.forecast import Forecast, PowerRange
 from evse_node.energy_management.requests import PowerOption, Script
-from evse_node.records import dataclass, replace
 from evse_node.units import EpochSeconds, Milliamps, MilliwattHours, Milliwatts
 
 _SHORTEST_ADJUSTMENT_S: Final = 30
@@ -35,8 +37,7 @@ _ADJUST_REASONS: Final = {
 Grounds: TypeAlias = tuple[object, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class PowerAdjustment:
+class PowerAdjustment(Struct, frozen=True):
     """A running power adjustment. `started_at`, `changed_at` and `ends_at` are monotonic seconds.
 
     It may be changed while it runs: `asked_mws` is the energy (mW x s) that was asked for
@@ -56,8 +57,7 @@ class PowerAdjustment:
         return self.asked_mws + self.power_mw * (now - self.changed_at)
 
 
-@dataclass(frozen=True, slots=True)
-class Pause:
+class Pause(Struct, frozen=True):
     """A running pause. `planned_s` is by how much it made its slot longer."""
 
     cause: AdjustmentCause
@@ -67,8 +67,7 @@ class Pause:
     planned_s: int
 
 
-@dataclass(frozen=True, slots=True)
-class Orders:
+class Orders(Struct, frozen=True):
     """What the charger is to do.
 
     `limit_ma` is energy management's claim on the current, 0 while it may not flow, None
@@ -85,8 +84,7 @@ class Orders:
 NO_ORDERS: Final = Orders()
 
 
-@dataclass(frozen=True, slots=True)
-class EnergyState:
+class EnergyState(Struct, frozen=True):
     """All that `step` knows.
 
     `forecast` is the one that is shown, without progress; `altered_by` who had it changed

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from msgspec.structs import replace
+
 from evse_node.energy_management.adjusting import (
     adjust_power,
     cancel_adjustment,
@@ -48,7 +50,6 @@ from evse_node.energy_management.requests import (
     TimePassed,
 )
 from evse_node.energy_management.state import EnergyState, Grounds
-from evse_node.records import replace
 from evse_node.units import EpochSeconds
 
 _IDLE_AFTER_S: Final = 60.0

@@ -21,7 +21,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol, TypeAlias, runtime_checkable
 
-from evse_node.records import dataclass
+from msgspec import Struct
+
 from evse_node.state_machine.control_pilot import PilotState
 from evse_node.state_machine.faults import FaultState
 from evse_node.units import Milliamps, Millivolts, MilliwattHours, Milliwatts
@@ -29,15 +30,13 @@ from evse_node.units import Milliamps, Millivolts, MilliwattHours, Milliwatts
 # Events
 
 
-@dataclass(frozen=True, slots=True)
-class PilotReported:
+class PilotReported(Struct, frozen=True):
     """The pilot's state. Told at start, and then whenever it changes."""
 
     pilot: PilotState
 
 
-@dataclass(frozen=True, slots=True)
-class ContactorFeedback:
+class ContactorFeedback(Struct, frozen=True):
     """What the mirror contact says. Told at start, and then whenever it changes.
 
     Hardware without a mirror contact repeats each order as if it had been carried out.
@@ -46,36 +45,31 @@ class ContactorFeedback:
     is_closed: bool
 
 
-@dataclass(frozen=True, slots=True)
-class CableReported:
+class CableReported(Struct, frozen=True):
     """The ampacity of the cable in the socket, or None when there is none."""
 
     ampacity_ma: Milliamps | None
 
 
-@dataclass(frozen=True, slots=True)
-class FaultDetected:
+class FaultDetected(Struct, frozen=True):
     """A fault came up. It lasts, also over a restart, until it is told to have gone."""
 
     fault: FaultState
 
 
-@dataclass(frozen=True, slots=True)
-class FaultGone:
+class FaultGone(Struct, frozen=True):
     """A fault went away, or all of them with None."""
 
     fault: FaultState | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class CurrentDerated:
+class CurrentDerated(Struct, frozen=True):
     """The hardware can bear only this current now, being hot; None is no such limit."""
 
     current_ma: Milliamps | None
 
 
-@dataclass(frozen=True, slots=True)
-class SurplusReported:
+class SurplusReported(Struct, frozen=True):
     """The power that the sun leaves over for charging, what already goes there included.
 
     None is not known. For hardware that works it out by itself; one that has only a meter at
@@ -85,30 +79,26 @@ class SurplusReported:
     surplus_mw: Milliwatts | None
 
 
-@dataclass(frozen=True, slots=True)
-class CardPresented:
+class CardPresented(Struct, frozen=True):
     """A card was held to the reader. `uid` has 1 to 10 bytes."""
 
     uid: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class BatteryRead:
+class BatteryRead(Struct, frozen=True):
     """What the vehicle tells of its battery; None is not known."""
 
     state_of_charge_percent: int | None
     capacity_mwh: MilliwattHours | None
 
 
-@dataclass(frozen=True, slots=True)
-class VehicleIdRead:
+class VehicleIdRead(Struct, frozen=True):
     """The vehicle's identifier, or None when it is not known."""
 
     vehicle_id: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class SelfTestCompleted:
+class SelfTestCompleted(Struct, frozen=True):
     """The self-test that was ordered has ended. Trouble that it found came as faults before."""
 
 
@@ -168,8 +158,7 @@ class CableLock(Protocol):
         """Release the plug."""
 
 
-@dataclass(frozen=True, slots=True)
-class MeterValues:
+class MeterValues(Struct, frozen=True):
     """What the energy meter shows. Power is negative while the vehicle feeds back.
 
     Totals only count up. `voltages_mv` and `currents_ma` have one value per phase.
@@ -274,8 +263,7 @@ class VehicleIdentification(Protocol):
         """Return what is known now, at most 32 characters."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ratings:
+class Ratings(Struct, frozen=True):
     """What the hardware is built for.
 
     `contactor_timeout_s` is how long its mirror contact may take after an order, before that

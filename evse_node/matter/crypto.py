@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives.hashes import SHA1, SHA256, Hash
 from cryptography.hazmat.primitives.hmac import HMAC
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
+from msgspec import Struct
 
 from evse_node.errors import CryptoError, DecodeError
 from evse_node.matter.certificates import der
@@ -59,6 +60,16 @@ NOT_AUTHENTIC: Final = (InvalidTag, ValueError)
 # What `hmac.compare_digest` is where Python has no OpenSSL: it takes a time that does not tell
 # where two strings differ.
 constant_time_equal = _compare_digest
+
+
+def repr_without(record: Struct, *hidden: str) -> str:
+    """Return the usual repr of a record, without the values of fields that are secret or long."""
+    shown = (
+        f"{name}={getattr(record, name)!r}"
+        for name in record.__struct_fields__
+        if name not in hidden
+    )
+    return f"{type(record).__name__}({', '.join(shown)})"
 
 
 def sha256(data: bytes) -> bytes:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import field
 from enum import IntEnum
 from typing import NamedTuple
 
+from msgspec import Struct, field
+
 from evse_node.matter.tlv import TlvValue
-from evse_node.records import dataclass
 
 
 class Privilege(IntEnum):
@@ -60,8 +60,7 @@ class EventPath(NamedTuple):
     event: int
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
+class Subject(Struct, frozen=True):
     """Who asks: the accessing fabric and the identity that the session authenticated.
 
     `fabric_index` is 0 without a fabric (PASE before AddNOC). `node_id` is the
@@ -75,8 +74,7 @@ class Subject:
     case_authenticated_tags: tuple[int, ...] = ()
 
 
-@dataclass(slots=True)
-class InteractionContext:
+class InteractionContext(Struct):
     """One read, write or invoke on its way through a cluster.
 
     `now` is monotonic seconds. `session` is the secure session that carries the
@@ -91,8 +89,7 @@ class InteractionContext:
     session: object | None = None
 
 
-@dataclass(slots=True)
-class AttributeEntry:
+class AttributeEntry(Struct):
     """What the interaction model must know of one attribute; made from its definition.
 
     `path_ib` is the TLV of this attribute's AttributePathIB (context tag 1: endpoint,
@@ -112,8 +109,7 @@ class AttributeEntry:
     encoded: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class CommandEntry:
+class CommandEntry(Struct, frozen=True):
     """What the interaction model must know of one accepted command."""
 
     id: int
@@ -123,8 +119,7 @@ class CommandEntry:
     is_fabric_scoped: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class EventEntry:
+class EventEntry(Struct, frozen=True):
     """What the interaction model must know of one event."""
 
     id: int
@@ -133,8 +128,7 @@ class EventEntry:
     is_fabric_sensitive: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class EventRecord:
+class EventRecord(Struct, frozen=True):
     """An event as it was logged. `payload` is the TLV of the data structure with context tag 7.
 
     `utc_ms` is milliseconds since 1970 or None when the wall clock is not known;
@@ -150,8 +144,7 @@ class EventRecord:
     fabric_index: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class CommandReply:
+class CommandReply(Struct, frozen=True):
     """Fields of a response command: `payload` is TLV of a structure with context tag 1."""
 
     command_id: int
@@ -227,8 +220,7 @@ class Cluster(ABC):
         """
 
 
-@dataclass(slots=True)
-class Endpoint:
+class Endpoint(Struct):
     """An endpoint: its clusters by id, its device types (id, revision), its parts."""
 
     id: int

@@ -13,6 +13,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
+from msgspec import Struct
+
 from evse_node.matter.data_model import Node
 from evse_node.matter.fabrics.access_control import AccessControl
 from evse_node.matter.fabrics.administration import Administration
@@ -33,7 +35,6 @@ from evse_node.matter.secure_channel.pase import PasscodeVerifier
 from evse_node.matter.secure_channel.secure_channel import SecureChannel
 from evse_node.matter.store import Store
 from evse_node.matter.timers import Timers
-from evse_node.records import dataclass
 
 _LOGGER: Final = logging.getLogger(__name__)
 
@@ -41,29 +42,25 @@ DEFAULT_SUPPORTED_FABRICS = 16
 SESSIONS_PER_FABRIC = 4
 
 
-@dataclass(frozen=True, slots=True)
-class ServicesChanged:
+class ServicesChanged(Struct, frozen=True):
     """The node is to advertise exactly these services from now on."""
 
     services: tuple[Service, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class GroupAddressesChanged:
+class GroupAddressesChanged(Struct, frozen=True):
     """The node is to listen on exactly these IPv6 multicast addresses from now on."""
 
     addresses: frozenset[str]
 
 
-@dataclass(frozen=True, slots=True)
-class FabricsChanged:
+class FabricsChanged(Struct, frozen=True):
     """The node has these fabrics now, those included that are not committed yet."""
 
     indices: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Abandoned:
+class Abandoned(Struct, frozen=True):
     """The last fabric is gone, and nobody is to be told any more.
 
     The node is to be started anew with a store in which nothing is left that was made for
@@ -74,8 +71,7 @@ class Abandoned:
 StackEvent: TypeAlias = ServicesChanged | GroupAddressesChanged | FabricsChanged | Abandoned
 
 
-@dataclass(frozen=True, slots=True)
-class StackSettings:
+class StackSettings(Struct, frozen=True):
     """What distinguishes one node from another.
 
     `parameters` are this node's session parameters; `port` its UDP port.

@@ -9,12 +9,13 @@ Spec: Matter Core 1.3 "Time Synchronization Cluster"
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from enum import Enum, IntEnum
 from typing import Final, NamedTuple, TypeAlias
 
-from evse_node.records import dataclass
+from msgspec import Struct
+from msgspec.structs import replace
+
 from evse_node.units import MATTER_EPOCH_UNIX_S
 
 _S: Final = 1_000_000
@@ -76,8 +77,7 @@ OnTime: TypeAlias = Callable[[GivenTime | None, float], None]
 """`on_time(time, now)` is called once; None when the source did not answer."""
 
 
-@dataclass(frozen=True, slots=True)
-class TimeZone:
+class TimeZone(Struct, frozen=True):
     """An offset from UTC. `valid_at` is Matter time in microseconds, 0 for now already."""
 
     offset_s: int = 0
@@ -85,8 +85,7 @@ class TimeZone:
     name: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class DstOffset:
+class DstOffset(Struct, frozen=True):
     """What daylight saving adds, between two Matter times in microseconds; None is for ever."""
 
     offset_s: int
@@ -94,8 +93,7 @@ class DstOffset:
     valid_until: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Setting:
+class _Setting(Struct, frozen=True):
     """Matter time as it was set: both clocks at that moment, and how good it was."""
 
     utc_us: int

@@ -8,10 +8,11 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import replace
 from datetime import datetime
 from threading import get_ident
 from typing import Final
+
+from msgspec.structs import replace
 
 from evse_node.bridge.evse import EVSE as EVSE_CLUSTER
 from evse_node.bridge.evse import evse_settings

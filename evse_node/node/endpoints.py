@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from msgspec import Struct
+
 from evse_node import __version__
 from evse_node.bridge.energy_management import MANAGEMENT, EnergyManagementBridge
 from evse_node.bridge.evse import EvseBridge
@@ -59,13 +61,13 @@ from evse_node.cluster.servers.shared.user_label import UserLabelServer
 from evse_node.errors import ConfigError
 from evse_node.hal.interface import EvseBackend
 from evse_node.matter.bdx import BdxSender
+from evse_node.matter.crypto import repr_without
 from evse_node.matter.data_model import Endpoint
 from evse_node.matter.node_time import FindNode, NodeTime
 from evse_node.matter.stack import MatterStack
 from evse_node.matter.wall_clock import WallClock
 from evse_node.node.factory_data import FactoryData
 from evse_node.platform.process_info import Process, RecentFact, read_ethernet
-from evse_node.records import dataclass
 
 _LOGGER: Final = logging.getLogger(__name__)
 
@@ -76,8 +78,7 @@ PRODUCT_NAME: Final = "Energy EVSE"
 LABELS: Final = {"connector": "1"}
 
 
-@dataclass(frozen=True, slots=True)
-class NodeParts:
+class NodeParts(Struct, frozen=True):
     """What the clusters are built on."""
 
     stack: MatterStack
@@ -97,9 +98,11 @@ class NodeParts:
     dem_features: str = "0x7B"
     version: MatterVersion = MatterVersion.V1_3
 
+    def __repr__(self) -> str:
+        return repr_without(self, "enable_key")
 
-@dataclass(frozen=True, slots=True)
-class NodeClusters:
+
+class NodeClusters(Struct, frozen=True):
     """The clusters that other parts of the node talk to."""
 
     basic_information: BasicInformationServer

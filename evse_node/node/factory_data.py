@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from msgspec import Struct
+
 from evse_node.config.node_config import NodeConfig
 from evse_node.errors import ConfigError, CryptoError, DecodeError
 from evse_node.matter.certificates.attestation import (
@@ -19,6 +21,7 @@ from evse_node.matter.certificates.attestation import (
     load_attestation,
     make_development_attestation,
 )
+from evse_node.matter.crypto import repr_without
 from evse_node.matter.fabrics.onboarding import (
     OnboardingPayload,
     generate_discriminator,
@@ -28,7 +31,6 @@ from evse_node.matter.fabrics.onboarding import (
 from evse_node.matter.secure_channel.pase import PasscodeVerifier
 from evse_node.matter.secure_channel.spake2p import compute_verifier
 from evse_node.matter.store import Store
-from evse_node.records import dataclass
 
 KEPT: Final = (
     *("factory/", "attestation/"),
@@ -58,8 +60,7 @@ _SALT_SIZE: Final = 32
 _SERIAL_SIZE: Final = 8
 
 
-@dataclass(frozen=True, slots=True)
-class FactoryData:
+class FactoryData(Struct, frozen=True):
     """The device's own data. `serial_number` is text, `verifier` belongs to the passcode."""
 
     passcode: int
@@ -68,6 +69,9 @@ class FactoryData:
     verifier: PasscodeVerifier
     attestation: Attestation
     onboarding: OnboardingPayload
+
+    def __repr__(self) -> str:
+        return repr_without(self, "passcode", "attestation")
 
 
 def load_factory_data(

@@ -16,6 +16,7 @@ import socket
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final, Protocol, TypeAlias
 
+from msgspec import Struct
 from zeroconf import Error as ZeroconfError
 from zeroconf import IPVersion, ServiceInfo, Zeroconf
 from zeroconf._dns import DNSRecord
@@ -33,7 +34,6 @@ from evse_node.platform.interfaces import (
     is_link_local,
     select_interfaces,
 )
-from evse_node.records import dataclass
 
 _LOGGER: Final = logging.getLogger(__name__)
 
@@ -78,8 +78,7 @@ class _Registry(ServiceRegistry):
         return [name for name in super().async_get_types() if "._sub." not in name]
 
 
-@dataclass(frozen=True, slots=True)
-class _Advertised:
+class _Advertised(Struct, frozen=True):
     """The records of one service on one interface: the instance and its subtypes."""
 
     main: ServiceInfo
@@ -240,8 +239,7 @@ async def _begin(interface: Interface, host: str) -> _Responder | None:
     return responder
 
 
-@dataclass(frozen=True, slots=True)
-class _Goodbye:
+class _Goodbye(Struct, frozen=True):
     pointers: list[ServiceInfo]
     instance: ServiceInfo | None
 

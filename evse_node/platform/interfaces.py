@@ -13,8 +13,9 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Final
 
+from msgspec import Struct
+
 from evse_node.errors import ConfigError
-from evse_node.records import dataclass
 
 _RTM_NEWLINK: Final = 16
 _RTM_GETLINK: Final = 18
@@ -44,8 +45,7 @@ ARPHRD_ETHER: Final = 1
 ARPHRD_IEEE802154: Final = 804
 
 
-@dataclass(frozen=True, slots=True)
-class Interface:
+class Interface(Struct, frozen=True):
     """A network interface. `hardware_address` is empty when it has none.
 
     `ipv4` holds addresses of 4 bytes, `ipv6` of 16 bytes, usable ones only (no

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from evse_node.records import dataclass
+from msgspec import Struct
+
 from evse_node.state_machine.enums import State, StoppedReason
 from evse_node.state_machine.faults import FaultState
 from evse_node.units import Milliamps, MilliwattHours
@@ -35,52 +36,43 @@ class AnyNotice:
 # Orders to the hardware
 
 
-@dataclass(frozen=True, slots=True)
-class OpenContactor(SafetyOrder):
+class OpenContactor(Struct, SafetyOrder, frozen=True):
     """Switch the power off."""
 
 
-@dataclass(frozen=True, slots=True)
-class CloseContactor(AnyOrder):
+class CloseContactor(Struct, AnyOrder, frozen=True):
     """Switch the power on. Feedback follows as an event."""
 
 
-@dataclass(frozen=True, slots=True)
-class OfferCurrent(AnyOrder):
+class OfferCurrent(Struct, AnyOrder, frozen=True):
     """Put PWM on the pilot; `current_ma` has a duty cycle."""
 
     current_ma: Milliamps
 
 
-@dataclass(frozen=True, slots=True)
-class WithdrawOffer(SafetyOrder):
+class WithdrawOffer(Struct, SafetyOrder, frozen=True):
     """Put constant +12 V on the pilot (X1)."""
 
 
-@dataclass(frozen=True, slots=True)
-class SignalUnavailable(SafetyOrder):
+class SignalUnavailable(Struct, SafetyOrder, frozen=True):
     """Put constant -12 V on the pilot (state F), and hold it until told otherwise."""
 
 
-@dataclass(frozen=True, slots=True)
-class LockCable(AnyOrder):
+class LockCable(Struct, AnyOrder, frozen=True):
     """Hold the plug in the socket."""
 
 
-@dataclass(frozen=True, slots=True)
-class UnlockCable(AnyOrder):
+class UnlockCable(Struct, AnyOrder, frozen=True):
     """Release the plug."""
 
 
-@dataclass(frozen=True, slots=True)
-class SetDischarge(AnyOrder):
+class SetDischarge(Struct, AnyOrder, frozen=True):
     """Let the vehicle feed back at most this current; None ends it."""
 
     current_ma: Milliamps | None
 
 
-@dataclass(frozen=True, slots=True)
-class BeginDiagnostics(AnyOrder):
+class BeginDiagnostics(Struct, AnyOrder, frozen=True):
     """Start the hardware's self-test."""
 
 
@@ -99,15 +91,13 @@ Order: TypeAlias = (
 # Notices, in the order in which they happened
 
 
-@dataclass(frozen=True, slots=True)
-class EvConnected(AnyNotice):
+class EvConnected(Struct, AnyNotice, frozen=True):
     """A session began."""
 
     session_id: int
 
 
-@dataclass(frozen=True, slots=True)
-class EvNotDetected(AnyNotice):
+class EvNotDetected(Struct, AnyNotice, frozen=True):
     """A session ended. `state` is the one before."""
 
     session_id: int
@@ -117,8 +107,7 @@ class EvNotDetected(AnyNotice):
     energy_discharged_mwh: MilliwattHours
 
 
-@dataclass(frozen=True, slots=True)
-class EnergyTransferStarted(AnyNotice):
+class EnergyTransferStarted(Struct, AnyNotice, frozen=True):
     """Energy may flow. `state` is the new one; `maximum_ma` the limit in that direction."""
 
     session_id: int
@@ -126,8 +115,7 @@ class EnergyTransferStarted(AnyNotice):
     maximum_ma: Milliamps
 
 
-@dataclass(frozen=True, slots=True)
-class EnergyTransferStopped(AnyNotice):
+class EnergyTransferStopped(Struct, AnyNotice, frozen=True):
     """No more energy. `state` is the one before; energies are those since the start notice."""
 
     session_id: int
@@ -137,8 +125,7 @@ class EnergyTransferStopped(AnyNotice):
     energy_discharged_mwh: MilliwattHours
 
 
-@dataclass(frozen=True, slots=True)
-class FaultChanged(AnyNotice):
+class FaultChanged(Struct, AnyNotice, frozen=True):
     """The shown fault changed. `state` is the one before; no session id without a session."""
 
     session_id: int | None
@@ -147,15 +134,13 @@ class FaultChanged(AnyNotice):
     current: FaultState
 
 
-@dataclass(frozen=True, slots=True)
-class RfidRead(AnyNotice):
+class RfidRead(Struct, AnyNotice, frozen=True):
     """A card was read."""
 
     uid: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class SessionChanged(AnyNotice):
+class SessionChanged(Struct, AnyNotice, frozen=True):
     """The session's values are to be reported even if they are the same as before."""
 
 
@@ -170,8 +155,7 @@ Notice: TypeAlias = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(Struct, frozen=True):
     """The event asked for something that cannot be done now; nothing has changed."""
 
     reason: str

@@ -5,7 +5,8 @@ from __future__ import annotations
 from enum import Enum
 from typing import TypeAlias
 
-from evse_node.records import dataclass
+from msgspec import Struct
+
 from evse_node.state_machine.control_pilot import PilotState
 from evse_node.state_machine.faults import FaultState
 from evse_node.state_machine.limits import LimitSource
@@ -42,29 +43,25 @@ class Timer(Enum):
 # From the hardware
 
 
-@dataclass(frozen=True, slots=True)
-class PilotChanged:
+class PilotChanged(Struct, frozen=True):
     """The pilot shows a state. The filter before it must stay under 50 ms for leaving C."""
 
     pilot: PilotState
 
 
-@dataclass(frozen=True, slots=True)
-class ContactorReported:
+class ContactorReported(Struct, frozen=True):
     """The mirror contact says what the contactor really does."""
 
     is_closed: bool
 
 
-@dataclass(frozen=True, slots=True)
-class CableChanged:
+class CableChanged(Struct, frozen=True):
     """A cable with this ampacity is in the socket, or none is."""
 
     ampacity_ma: Milliamps | None
 
 
-@dataclass(frozen=True, slots=True)
-class MeterRead:
+class MeterRead(Struct, frozen=True):
     """The energy meter's totals now.
 
     `is_new_count`: they have nothing to do with those before. Totals that are lower than
@@ -75,49 +72,42 @@ class MeterRead:
     is_new_count: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class FaultRaised:
+class FaultRaised(Struct, frozen=True):
     """The hardware reports a fault."""
 
     fault: FaultState
 
 
-@dataclass(frozen=True, slots=True)
-class FaultCleared:
+class FaultCleared(Struct, frozen=True):
     """A fault is gone or acknowledged; None means all of them."""
 
     fault: FaultState | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class CausesSeen:
+class CausesSeen(Struct, frozen=True):
     """Of the faults that are watched for, the causes of these can be seen now, of others not."""
 
     faults: frozenset[FaultState]
 
 
-@dataclass(frozen=True, slots=True)
-class DiagnosticsCompleted:
+class DiagnosticsCompleted(Struct, frozen=True):
     """The self-test has ended."""
 
 
-@dataclass(frozen=True, slots=True)
-class RfidTapped:
+class RfidTapped(Struct, frozen=True):
     """A card was held to the reader. `uid` has 1 to 10 bytes."""
 
     uid: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class BatteryReported:
+class BatteryReported(Struct, frozen=True):
     """What the vehicle tells of its battery; None is not known."""
 
     state_of_charge_percent: int | None
     capacity_mwh: MilliwattHours | None
 
 
-@dataclass(frozen=True, slots=True)
-class VehicleIdentified:
+class VehicleIdentified(Struct, frozen=True):
     """The vehicle's identifier, at most 32 characters, or None when not known."""
 
     vehicle_id: str | None
@@ -126,8 +116,7 @@ class VehicleIdentified:
 # From a person, a controller or the configuration
 
 
-@dataclass(frozen=True, slots=True)
-class EnableCharging:
+class EnableCharging(Struct, frozen=True):
     """Allow charging until a time, or without end with None. Refused during a fault or self-test.
 
     Spec: Matter Application Clusters 1.3 "EnableCharging Command"
@@ -138,8 +127,7 @@ class EnableCharging:
     maximum_ma: Milliamps
 
 
-@dataclass(frozen=True, slots=True)
-class EnableDischarging:
+class EnableDischarging(Struct, frozen=True):
     """Allow discharging until a time, or without end with None.
 
     Spec: Matter Application Clusters 1.3 "EnableDischarging Command"
@@ -149,18 +137,15 @@ class EnableDischarging:
     maximum_ma: Milliamps
 
 
-@dataclass(frozen=True, slots=True)
-class Disable:
+class Disable(Struct, frozen=True):
     """Withdraw both permissions. Spec: Matter Application Clusters 1.3 "Disable Command"."""
 
 
-@dataclass(frozen=True, slots=True)
-class StartDiagnostics:
+class StartDiagnostics(Struct, frozen=True):
     """Begin a self-test. Spec: Matter Application Clusters 1.3 "StartDiagnostics Command"."""
 
 
-@dataclass(frozen=True, slots=True)
-class LimitClaimed:
+class LimitClaimed(Struct, frozen=True):
     """A source allows at most this current, or withdraws its claim with None."""
 
     source: LimitSource
@@ -168,37 +153,32 @@ class LimitClaimed:
     directions: tuple[Direction, ...] = (Direction.CHARGE, Direction.DISCHARGE)
 
 
-@dataclass(frozen=True, slots=True)
-class DischargeAsked:
+class DischargeAsked(Struct, frozen=True):
     """Where both directions are allowed, energy is to come from the vehicle, or no longer."""
 
     is_asked: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ChargingHeld:
+class ChargingHeld(Struct, frozen=True):
     """A schedule holds charging back, or lets it go."""
 
     is_held: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ClockRead:
+class ClockRead(Struct, frozen=True):
     """The wall clock now; permissions that have run out end."""
 
     epoch_s: EpochSeconds
 
 
-@dataclass(frozen=True, slots=True)
-class Reset:
+class Reset(Struct, frozen=True):
     """Return to no vehicle, no permission, no fault, without telling anyone. Limits stay."""
 
 
 # From the machine's own deadlines
 
 
-@dataclass(frozen=True, slots=True)
-class TimerExpired:
+class TimerExpired(Struct, frozen=True):
     """A deadline of the state has passed. One that is not pending or not due is ignored."""
 
     timer: Timer

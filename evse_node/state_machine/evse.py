@@ -10,7 +10,8 @@ Spec: Matter Application Clusters 1.3 "Energy EVSE Cluster"
 
 from __future__ import annotations
 
-from evse_node.records import replace
+from msgspec.structs import replace
+
 from evse_node.state_machine import outputs
 from evse_node.state_machine.control_pilot import PilotOutput, PilotState
 from evse_node.state_machine.effects import (

@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from evse_node.records import replace
+from msgspec.structs import replace
+
 from evse_node.state_machine.control_pilot import PilotState
 from evse_node.state_machine.effects import Effect, FaultChanged, Refused
 from evse_node.state_machine.events import Timer

@@ -7,11 +7,11 @@ but also who sets it. A source without a claim allows any current.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
 from enum import Enum
 from types import MappingProxyType
 
-from evse_node.records import dataclass
+from msgspec import Struct, field
+
 from evse_node.units import Milliamps
 
 
@@ -31,8 +31,7 @@ class LimitSource(Enum):
     __hash__ = object.__hash__
 
 
-@dataclass(frozen=True, slots=True)
-class Limit:
+class Limit(Struct, frozen=True):
     """A limit and the source that sets it; without a source nobody limits."""
 
     current_ma: Milliamps
@@ -43,8 +42,7 @@ _NO_LIMIT = Limit(Milliamps(0), None)
 _NO_CLAIMS: Mapping[LimitSource, Milliamps] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Struct, frozen=True):
     """All claims of one direction. `with_claim` makes a changed copy."""
 
     claims: Mapping[LimitSource, Milliamps] = field(default_factory=lambda: _NO_CLAIMS)

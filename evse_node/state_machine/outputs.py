@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from evse_node.records import replace
+from msgspec.structs import replace
+
 from evse_node.state_machine.control_pilot import PilotOutput, PilotState, offer_ma
 from evse_node.state_machine.effects import (
     CloseContactor,

@@ -5,15 +5,16 @@ Spec: Matter Application Clusters 1.3 "Sessions" (Energy EVSE)
 
 from __future__ import annotations
 
-from evse_node.records import dataclass, replace
+from msgspec import Struct
+from msgspec.structs import replace
+
 from evse_node.units import MilliwattHours
 
 _SESSION_ID_LIMIT = 1 << 32
 _NO_ENERGY = MilliwattHours(0)
 
 
-@dataclass(frozen=True, slots=True)
-class MeterReading:
+class MeterReading(Struct, frozen=True):
     """Totals of the energy meter, which only ever count up."""
 
     imported_mwh: MilliwattHours = _NO_ENERGY
@@ -48,8 +49,7 @@ def moved(start: MeterReading, offset: MeterReading) -> MeterReading:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Session:
+class Session(Struct, frozen=True):
     """The running session, or the last one when `is_active` is False.
 
     `started_at` and `ended_at` are monotonic seconds. The readings are the meter's

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
 from enum import Enum
 from math import inf
 from types import MappingProxyType
 
-from evse_node.records import dataclass, replace
+from msgspec import Struct, field
+from msgspec.structs import replace
+
 from evse_node.state_machine.control_pilot import (
     MINIMUM_OFFER_MA,
     PilotOutput,
@@ -25,8 +26,7 @@ from evse_node.units import EpochSeconds, Milliamps, MilliwattHours
 _NO_CURRENT = Milliamps(0)
 
 
-@dataclass(frozen=True, slots=True)
-class EvseSettings:
+class EvseSettings(Struct, frozen=True):
     """What does not change while the charger runs. Times are seconds.
 
     `has_enabled_state`: the cluster's revision knows SupplyState Enabled.
@@ -64,8 +64,7 @@ class ContactorState(Enum):
     OPENING = "opening"
 
 
-@dataclass(frozen=True, slots=True)
-class Outputs:
+class Outputs(Struct, frozen=True):
     """What the hardware was last told, and what the contactor last said.
 
     `offered_ma` counts in X2 only. `offer_changed_at` and `withdrawn_at` are monotonic
@@ -84,23 +83,20 @@ class Outputs:
     discharge_ma: Milliamps | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Permission:
+class Permission(Struct, frozen=True):
     """Charging or discharging is allowed, until a time or without end."""
 
     until: EpochSeconds | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Transfer:
+class Transfer(Struct, frozen=True):
     """An energy transfer that was announced and not yet ended, and the meter at its start."""
 
     direction: Direction
     start: MeterReading
 
 
-@dataclass(frozen=True, slots=True)
-class Vehicle:
+class Vehicle(Struct, frozen=True):
     """What the vehicle tells of itself; None is not known."""
 
     state_of_charge_percent: int | None = None
@@ -114,8 +110,7 @@ _NO_TIMERS: Mapping[Timer, float] = MappingProxyType({})
 _NOTHING_COMMANDED = Limits().with_claim(LimitSource.COMMAND, 0)
 
 
-@dataclass(frozen=True, slots=True)
-class EvseState:
+class EvseState(Struct, frozen=True):
     """All that `step` knows. `pilot` is None until the hardware reports for the first time.
 
     `causes` are the faults whose causes somebody watches and still sees.

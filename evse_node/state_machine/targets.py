@@ -11,8 +11,10 @@ from enum import Enum
 from math import log
 from typing import Final
 
+from msgspec import Struct
+from msgspec.structs import replace
+
 from evse_node.errors import EvseNodeError
-from evse_node.records import dataclass, replace
 from evse_node.state_machine.state import Vehicle
 from evse_node.units import (
     MATTER_EPOCH_UNIX_S,
@@ -32,8 +34,7 @@ _SLOWER_BY: Final = 0.9
 """A vehicle is expected to take less and less from there on, in a straight line, by so much."""
 
 
-@dataclass(frozen=True, slots=True)
-class ChargingTarget:
+class ChargingTarget(Struct, frozen=True):
     """Be charged so far by this minute of the day, local time. What is None was not asked for."""
 
     minutes_past_midnight: int
@@ -41,16 +42,14 @@ class ChargingTarget:
     added_energy_mwh: MilliwattHours | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ChargingTargetSchedule:
+class ChargingTargetSchedule(Struct, frozen=True):
     """The targets of some days of the week. `days` has bit 0 for Sunday to bit 6 for Saturday."""
 
     days: int
     targets: tuple[ChargingTarget, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class NextCharge:
+class NextCharge(Struct, frozen=True):
     """What the next target means; None is not applicable.
 
     `required_energy_mwh` is for the whole session, what it already has included. `is_met`:

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Final, TypeAlias
 
-from evse_node.records import replace
+from msgspec.structs import replace
+
 from evse_node.state_machine.effects import (
     Effect,
     EnergyTransferStarted,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from evse_node.hal.gpio.backend import GpioBackend
 from evse_node.hal.gpio.board import Board, MeterSpec, ModbusSpec

@@ -7,8 +7,9 @@ models' clock and the backend's stand still in between.
 from __future__ import annotations
 
 from collections.abc import Coroutine
-from dataclasses import replace
 from typing import Any, TypeVar
+
+from msgspec.structs import replace
 
 from evse_node.hal.external.backend import ExternalController
 from evse_node.hal.external.modbus.link import ModbusEvse, ModbusEvseLink

@@ -17,6 +17,8 @@ from collections.abc import Mapping, Set
 from functools import cache
 from typing import cast
 
+from msgspec import Struct
+
 from evse_node.cluster.codec.decode import (
     Decoder,
     FieldsDecoder,
@@ -51,7 +53,6 @@ from evse_node.cluster.definitions.definition import (
 )
 from evse_node.matter.interaction.status import Status
 from evse_node.matter.tlv import TagKey, TlvValue, Writer, decode
-from evse_node.records import dataclass
 
 __all__ = [
     "FABRIC_INDEX",
@@ -65,8 +66,7 @@ __all__ = [
 _NOTHING: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Codec:
+class Codec(Struct, frozen=True, eq=False):
     """Encodes and decodes the values of one type.
 
     `redacted` encodes like `encode`, without the fabric-sensitive fields of a struct (for
@@ -89,8 +89,7 @@ class Codec:
         self.decode(decode(self.encoded(value)))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class FieldsCodec:
+class FieldsCodec(Struct, frozen=True, eq=False):
     """Encodes and decodes the fields of a command or event: a TLV structure."""
 
     encode: FieldsEncoder

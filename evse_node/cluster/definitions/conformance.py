@@ -9,7 +9,7 @@ from collections.abc import Set
 from enum import Enum
 from typing import TypeAlias
 
-from evse_node.records import dataclass
+from msgspec import Struct
 
 _NONE: frozenset[str] = frozenset()
 
@@ -23,8 +23,7 @@ class Presence(Enum):
     DISALLOWED = "disallowed"
 
 
-@dataclass(frozen=True, slots=True)
-class FeatureTerm:
+class FeatureTerm(Struct, frozen=True):
     """True when the feature with this code is supported."""
 
     code: str
@@ -37,8 +36,7 @@ class FeatureTerm:
         return self.code
 
 
-@dataclass(frozen=True, slots=True)
-class ElementTerm:
+class ElementTerm(Struct, frozen=True):
     """True when the attribute, command or event with this name is present."""
 
     name: str
@@ -51,8 +49,7 @@ class ElementTerm:
         return self.name
 
 
-@dataclass(frozen=True, slots=True)
-class NotTerm:
+class NotTerm(Struct, frozen=True):
     """True when `term` is not."""
 
     term: Term
@@ -65,8 +62,7 @@ class NotTerm:
         return f"!{_bracketed(self.term)}"
 
 
-@dataclass(frozen=True, slots=True)
-class AndTerm:
+class AndTerm(Struct, frozen=True):
     """True when all `terms` are."""
 
     terms: tuple[Term, ...]
@@ -79,8 +75,7 @@ class AndTerm:
         return " & ".join(_bracketed(term) for term in self.terms)
 
 
-@dataclass(frozen=True, slots=True)
-class OrTerm:
+class OrTerm(Struct, frozen=True):
     """True when at least one of `terms` is."""
 
     terms: tuple[Term, ...]
@@ -100,8 +95,7 @@ def _bracketed(term: Term) -> str:
     return f"({term})" if isinstance(term, AndTerm | OrTerm) else str(term)
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(Struct, frozen=True):
     """Of the elements that share `group`, `minimum` must be present; with `is_more`, or more."""
 
     group: str
@@ -121,8 +115,7 @@ _LETTER = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(Struct, frozen=True):
     """`presence` applies when `condition` holds (None: always)."""
 
     presence: Presence
@@ -140,8 +133,7 @@ class Rule:
         return f"{_LETTER[self.presence]}({self.condition}){choice}"
 
 
-@dataclass(frozen=True, slots=True)
-class Conformance:
+class Conformance(Struct, frozen=True):
     """Rules in order: the first whose condition holds decides; without one, disallowed.
 
     Spec: Matter Core 1.3 "Otherwise Conformance"

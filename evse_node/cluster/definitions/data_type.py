@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import TypeAlias
 
-from evse_node.records import dataclass
+from msgspec import Struct
 
 # The value of an attribute or field. Enums and bitmaps are ints, a struct is a mapping
 # keyed by snake_case field names in which absent optional fields are missing.
@@ -34,8 +34,7 @@ class Kind(Enum):
     LIST = "list"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class EnumDefinition:
+class EnumDefinition(Struct, frozen=True, eq=False):
     """An enumeration; `size` in bytes, `values` by the specification's name."""
 
     name: str
@@ -43,8 +42,7 @@ class EnumDefinition:
     values: Mapping[str, int]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class BitmapDefinition:
+class BitmapDefinition(Struct, frozen=True, eq=False):
     """A bitmap; `size` in bytes, `fields` are masks by the specification's name."""
 
     name: str
@@ -60,8 +58,7 @@ class BitmapDefinition:
         return mask
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class StructDefinition:
+class StructDefinition(Struct, frozen=True, eq=False):
     """A structure. `fields` are in order of id, without the fabric index (field 254)."""
 
     name: str
@@ -69,8 +66,7 @@ class StructDefinition:
     is_fabric_scoped: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class ValueType:
+class ValueType(Struct, frozen=True):
     """A type with its constraints.
 
     `name` is the XML's type name; `size` the width in bytes of a number, enum or bitmap.
@@ -121,8 +117,7 @@ class ValueType:
         return 0 if self.maximum is None or self.maximum > 0 else self.maximum
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class FieldDefinition:
+class FieldDefinition(Struct, frozen=True, eq=False):
     """A field of a struct, command or event. `key` is its Python name."""
 
     id: int

@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Set
 from typing import TypeAlias, TypeVar
 
+from msgspec import Struct
+
 from evse_node.cluster.definitions.conformance import MANDATORY, Choice, Conformance, Presence
 from evse_node.cluster.definitions.data_type import (
     FABRIC_INDEX_FIELD,
@@ -26,7 +28,6 @@ from evse_node.cluster.definitions.data_type import (
 from evse_node.cluster.definitions.naming import snake_case, upper_case
 from evse_node.errors import ConfigError
 from evse_node.matter.data_model import EventPriority, Privilege
-from evse_node.records import dataclass
 
 __all__ = [
     "FABRIC_INDEX_FIELD",
@@ -51,8 +52,7 @@ CLUSTER_REVISION = 0xFFFD
 GENERATED_COMMAND_LIST = 0xFFF8
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class AttributeDefinition:
+class AttributeDefinition(Struct, frozen=True, eq=False):
     """An attribute. `key` is its Python name.
 
     `default` counts only with `has_default`. `write_privilege` is None for a read-only
@@ -81,8 +81,7 @@ class AttributeDefinition:
         return self.default if self.has_default else self.type.empty()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class CommandDefinition:
+class CommandDefinition(Struct, frozen=True, eq=False):
     """A command to the server, or (`is_response`) one that the server answers with.
 
     `response` names the command that answers; None is a plain status. `unchecked` holds
@@ -103,8 +102,7 @@ class CommandDefinition:
     unchecked: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class EventDefinition:
+class EventDefinition(Struct, frozen=True, eq=False):
     """An event. `key` is its Python name."""
 
     id: int
@@ -117,8 +115,7 @@ class EventDefinition:
     is_fabric_sensitive: bool = False
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class FeatureDefinition:
+class FeatureDefinition(Struct, frozen=True, eq=False):
     """A feature: bit number, code ("PREF") and name ("ChargingPreferences")."""
 
     bit: int
@@ -127,8 +124,7 @@ class FeatureDefinition:
     conformance: Conformance
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Selection:
+class Selection(Struct, frozen=True, eq=False):
     """The elements that a cluster instance has, each in order of id; global attributes too."""
 
     definition: ClusterDefinition
@@ -143,8 +139,7 @@ class Selection:
 _Element = TypeVar("_Element", AttributeDefinition, CommandDefinition, EventDefinition)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ClusterDefinition:
+class ClusterDefinition(Struct, frozen=True, eq=False):
     """A cluster. `attributes`, `commands` (to the server), `responses` and `events` are by id.
 
     `attributes` does not hold the `global_attributes`, which every instance has.

@@ -9,9 +9,10 @@ from collections.abc import Collection, Iterable
 from enum import IntEnum
 from typing import Final
 
+from msgspec import Struct
+
 from evse_node.errors import ConfigError
 from evse_node.matter.data_model import Node
-from evse_node.records import dataclass
 
 DESCRIPTOR: Final = 0x001D
 
@@ -25,8 +26,7 @@ class MatterVersion(IntEnum):
     V1_4_2 = 0x01040200
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceType:
+class DeviceType(Struct, frozen=True):
     """A device type in one version; clusters are ids of server clusters.
 
     At least one of `any_of` must be there, unless it is empty. An application type says

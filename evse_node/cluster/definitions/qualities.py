@@ -8,14 +8,14 @@ over, so that one overlay serves several revisions; a revision's folder may have
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 
+from msgspec import Struct, field
+
 from evse_node.config.toml import read_toml
 from evse_node.errors import ConfigError
-from evse_node.records import dataclass
 
 _LISTS = (
     "nonvolatile",
@@ -28,8 +28,7 @@ _LISTS = (
 _TABLES = ("conformance", "server_checks")
 
 
-@dataclass(frozen=True, slots=True)
-class Qualities:
+class Qualities(Struct, frozen=True):
     """What the overlay says of one cluster.
 
     `conformance` (short notation by element name) counts where the XML says no more than

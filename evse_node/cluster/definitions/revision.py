@@ -13,9 +13,10 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
+from msgspec import Struct
+
 from evse_node.config.toml import read_toml
 from evse_node.errors import ConfigError
-from evse_node.records import dataclass
 
 XML_FOLDER: Final = Path(__file__).parent / "xml"
 DEFAULT_REVISION: Final = "1.3"
@@ -23,8 +24,7 @@ _MANIFEST: Final = "revision.toml"
 _NUMBERS: Final = ("specification_version", "data_model_revision", "interaction_model_revision")
 
 
-@dataclass(frozen=True, slots=True)
-class Revision:
+class Revision(Struct, frozen=True):
     """A revision by its name ("1.4.2"), and what a node of it says of itself.
 
     `folders` hold its definitions: its own folder first, then that of its base.

@@ -7,9 +7,10 @@ it has none. A name is looked up for the cluster first, then among those of all 
 from __future__ import annotations
 
 import re
-from dataclasses import field
 from types import MappingProxyType
 from typing import TypeAlias
+
+from msgspec import Struct, field
 
 from evse_node.cluster.definitions.data_type import (
     FABRIC_INDEX_FIELD,
@@ -25,7 +26,6 @@ from evse_node.cluster.definitions.data_type import (
 )
 from evse_node.cluster.definitions.naming import snake_case
 from evse_node.cluster.definitions.xml_file import Node
-from evse_node.records import dataclass
 
 TYPE_TAGS = frozenset({"enum", "bitmap", "struct"})
 
@@ -46,8 +46,7 @@ _FORM_NAMES = frozenset({"no_data", "unknown", "array", "struct"})
 _Scope: TypeAlias = int | None
 
 
-@dataclass(slots=True)
-class TypeScope:
+class TypeScope(Struct):
     """All types that are known while files are read; definitions are made on first use."""
 
     parent: TypeScope | None = None

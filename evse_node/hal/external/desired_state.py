@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from msgspec import Struct
+
 from evse_node.hal.external.link import ControllerOrders
-from evse_node.records import dataclass
 from evse_node.units import Milliamps
 
 _LOWEST_MA = Milliamps(6_000)
 
 
-@dataclass(slots=True)
-class Wishes:
+class Wishes(Struct):
     """The newest of each order.
 
     `is_closed`: the machine wants the contactor closed. `is_opening`: it is to open, until

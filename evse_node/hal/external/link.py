@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from msgspec import Struct
+
 from evse_node.hal.interface import MeterValues
-from evse_node.records import dataclass
 from evse_node.state_machine.control_pilot import PilotState
 from evse_node.state_machine.faults import FaultState
 from evse_node.units import Milliamps
 
 
-@dataclass(frozen=True, slots=True)
-class ControllerStatus:
+class ControllerStatus(Struct, frozen=True):
     """What a controller tells in one poll; None is what it does not tell (now).
 
     `pilot` None keeps the state told last, as long as that can be. `is_enabled`: it offers
@@ -42,8 +42,7 @@ class ControllerStatus:
     has_restarted: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class ControllerOrders:
+class ControllerOrders(Struct, frozen=True):
     """What is wanted of a controller.
 
     `is_enabled`: put PWM on the pilot, and close when the vehicle is ready. Without it: X1,
@@ -61,8 +60,7 @@ class ControllerOrders:
     is_final: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class LinkTraits:
+class LinkTraits(Struct, frozen=True):
     """What a link has beside pilot and contactor. It is known before the link is opened.
 
     `step_ma`: currents are ordered in whole multiples of it.

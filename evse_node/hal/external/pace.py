@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from evse_node.records import dataclass
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class Pace:
+class Pace(Struct, frozen=True):
     """How often and how long, in seconds.
 
     Orders that are not carried out yet are given again every `retry_s`.

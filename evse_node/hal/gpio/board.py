@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import field
 from enum import Enum
 from typing import Final, NamedTuple
 
+from msgspec import Struct, field
+
 from evse_node.hal.interface import Ratings
-from evse_node.records import dataclass
 
 PWM_PERIOD_NS: Final = 1_000_000
 """1 kHz. Spec: IEC 61851-1:2017 Table A.2"""
@@ -22,8 +22,7 @@ class Bias(Enum):
     PULL_DOWN = "pull-down"
 
 
-@dataclass(frozen=True, slots=True)
-class LineSpec:
+class LineSpec(Struct, frozen=True):
     """One line of a GPIO chip.
 
     `line` is the line's name or its number on the chip. `chips` are labels of chips, of
@@ -37,16 +36,14 @@ class LineSpec:
     debounce_ms: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class ContactorSpec:
+class ContactorSpec(Struct, frozen=True):
     """One or two coils, each with its mirror contact if it has one."""
 
     outputs: tuple[LineSpec, ...]
     feedbacks: tuple[LineSpec, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class HeartbeatSpec:
+class HeartbeatSpec(Struct, frozen=True):
     """A line that must be toggled, or the board opens by itself.
 
     `interval_ms` is from edge to edge, `limit_ms` how long the board waits for one.
@@ -59,8 +56,7 @@ class HeartbeatSpec:
     is_always: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class RcdSpec:
+class RcdSpec(Struct, frozen=True):
     """The residual-current device: its trip contact and, if it has them, test and reset inputs.
 
     `test_hz` 0 is a test by a level, otherwise by a square wave. With `reset` the trip is a
@@ -75,8 +71,7 @@ class RcdSpec:
     reset_ms: int = 100
 
 
-@dataclass(frozen=True, slots=True)
-class PwmSpec:
+class PwmSpec(Struct, frozen=True):
     """The pilot's PWM: the chip by the name of its device, first one present, and the channel."""
 
     devices: tuple[str, ...]
@@ -98,16 +93,14 @@ class Calibration(NamedTuple):
         return round(self.mv_1 + (raw - self.raw_1) * slope)
 
 
-@dataclass(frozen=True, slots=True)
-class ChannelSpec:
+class ChannelSpec(Struct, frozen=True):
     """One calibrated input of the converter."""
 
     channel: int
     calibration: Calibration
 
 
-@dataclass(frozen=True, slots=True)
-class PilotInputSpec:
+class PilotInputSpec(Struct, frozen=True):
     """How the pilot's voltage is measured.
 
     Without `low`, a burst of `samples` readings of `high` catches both levels of the
@@ -119,8 +112,7 @@ class PilotInputSpec:
     samples: int = 48
 
 
-@dataclass(frozen=True, slots=True)
-class ProximityInputSpec:
+class ProximityInputSpec(Struct, frozen=True):
     """How the plug's resistor is measured: `pull_up_ohm` to `supply_mv`, the plug to earth."""
 
     input: ChannelSpec
@@ -142,8 +134,7 @@ class AdcKind(Enum):
         return self in (AdcKind.ADS1115, AdcKind.ADS1015)
 
 
-@dataclass(frozen=True, slots=True)
-class AdcSpec:
+class AdcSpec(Struct, frozen=True):
     """The converter. SPI: bus and chip select; I2C: bus and address."""
 
     kind: AdcKind
@@ -152,8 +143,7 @@ class AdcSpec:
     speed_hz: int = 1_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class LockSpec:
+class LockSpec(Struct, frozen=True):
     """A lock: a motor with a line per direction, or with one line, a magnet that holds."""
 
     lock: LineSpec
@@ -169,8 +159,7 @@ class ButtonAction(Enum):
     CARD = "card"  # acts like a card held to the reader
 
 
-@dataclass(frozen=True, slots=True)
-class ButtonSpec:
+class ButtonSpec(Struct, frozen=True):
     """One button; `uid` is the card that it stands for."""
 
     input: LineSpec
@@ -178,8 +167,7 @@ class ButtonSpec:
     uid: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class ModbusSpec:
+class ModbusSpec(Struct, frozen=True):
     """How to reach a Modbus device: a serial port, or a host."""
 
     port: str = ""
@@ -190,8 +178,7 @@ class ModbusSpec:
     unit: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class MeterSpec:
+class MeterSpec(Struct, frozen=True):
     """The meter: a register map with Modbus, or a pulse input.
 
     `limit_s` is how long it may be silent before it is lost. `is_port_shared`: another meter
@@ -214,8 +201,7 @@ class RfidKind(Enum):
     MFRC522 = "mfrc522"
 
 
-@dataclass(frozen=True, slots=True)
-class RfidSpec:
+class RfidSpec(Struct, frozen=True):
     """The card reader. UART: `port`; I2C: bus and address; SPI: bus and chip select."""
 
     kind: RfidKind
@@ -233,8 +219,7 @@ class TemperatureKind(Enum):
     LM75 = "lm75"  # I2C, 9 bits
 
 
-@dataclass(frozen=True, slots=True)
-class TemperatureSpec:
+class TemperatureSpec(Struct, frozen=True):
     """The thermometer. `device`: the DS18B20's id, "" for the only one, or hwmon's name.
 
     hwmon: `input`; I2C: bus and address. `limit_s` is how long it may be silent before it
@@ -249,16 +234,14 @@ class TemperatureSpec:
     limit_s: float = 10.0
 
 
-@dataclass(frozen=True, slots=True)
-class WatchdogSpec:
+class WatchdogSpec(Struct, frozen=True):
     """The kernel's watchdog device."""
 
     device: str
     timeout_s: int = 10
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Board:
+class Board(Struct, frozen=True, kw_only=True):
     """A whole board. None is what it does not have."""
 
     name: str

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from msgspec.structs import replace
+
 from evse_node.errors import ConfigError
 from evse_node.hal.gpio.board import (
     AdcKind,
@@ -34,7 +36,6 @@ from evse_node.hal.gpio.board import (
 )
 from evse_node.hal.interface import Ratings
 from evse_node.hal.toml_table import TomlTable, load_toml
-from evse_node.records import replace
 from evse_node.units import Milliamps, Millivolts
 
 BOARDS: Final = Path(__file__).parent / "boards"

@@ -10,7 +10,8 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple, Protocol
 
-from evse_node.records import dataclass
+from msgspec import Struct
+
 from evse_node.state_machine.control_pilot import (
     NOMINAL_MV,
     PilotOutput,
@@ -57,8 +58,7 @@ class PilotProbe(Protocol):
         """Measure the plug's resistor; None without a cable."""
 
 
-@dataclass(frozen=True, slots=True)
-class PilotSeen:
+class PilotSeen(Struct, frozen=True):
     """The pilot settled in a state. `was_opened`: for this the contactor was opened.
 
     `era` is the sampler's at that time: in a later one, this is of no interest any more.
@@ -69,15 +69,13 @@ class PilotSeen:
     era: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class CableSeen:
+class CableSeen(Struct, frozen=True):
     """The plug's resistor settled."""
 
     ampacity_ma: Milliamps | None
 
 
-@dataclass(frozen=True, slots=True)
-class TroubleSeen:
+class TroubleSeen(Struct, frozen=True):
     """Something is wrong, or right again; `cause` is one of the names below."""
 
     cause: str

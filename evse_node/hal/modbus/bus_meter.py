@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import replace
 from math import inf
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from evse_node.errors import HalError
 from evse_node.hal.external.modbus.registers import Block, Table
 from evse_node.hal.interface import MeterValues
 from evse_node.hal.modbus.bus import ModbusBus
 from evse_node.hal.modbus.meter import RegisterMap
-from evse_node.records import dataclass
 
 _LOGGER: Final = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class MeterOnBus:
+class MeterOnBus(Struct, frozen=True):
     """A meter on the controller's bus, or within the controller. It is read every `every_s`.
 
     One that does not answer is left alone for `retry_s`, so that it does not hold up the

@@ -14,12 +14,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Final, Protocol, cast
 
+from msgspec import Struct
+
 from evse_node.errors import ConfigError, HalError
 from evse_node.hal.gpio.board import MeterSpec, ModbusSpec
 from evse_node.hal.interface import MeterValues
 from evse_node.hal.optional_packages import load_extra
 from evse_node.hal.toml_table import TomlTable, load_toml
-from evse_node.records import dataclass
 from evse_node.units import Milliamps, Millivolts, MilliwattHours, Milliwatts
 
 MAPS: Final = Path(__file__).parent / "meters"
@@ -38,16 +39,14 @@ class Registers(Protocol):
         """Let go of the bus."""
 
 
-@dataclass(frozen=True, slots=True)
-class Quantity:
+class Quantity(Struct, frozen=True):
     """Where a quantity is: a register for each phase, or one, and what its unit is worth."""
 
     registers: tuple[int, ...]
     factor: float
 
 
-@dataclass(frozen=True, slots=True)
-class RegisterMap:
+class RegisterMap(Struct, frozen=True):
     """Where a meter keeps its values; each takes two registers, high word first unless swapped."""
 
     name: str

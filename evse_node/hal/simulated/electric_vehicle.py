@@ -8,10 +8,10 @@ ends with the same numbers.
 
 from __future__ import annotations
 
-from dataclasses import field
 from typing import Final
 
-from evse_node.records import dataclass
+from msgspec import Struct, field
+
 from evse_node.units import Milliamps, MilliwattHours, Milliwatts
 
 SECOND_MS: Final = 1000
@@ -32,8 +32,7 @@ class EnergyCounter:
         return added
 
 
-@dataclass(slots=True)
-class Habits:
+class Habits(Struct):
     """What the car does by itself. Times are simulated seconds; 0 leaves a habit out.
 
     `asks_at_once`: it wants energy as soon as it is plugged in. `stops_at_percent`: it is
@@ -53,8 +52,7 @@ class Habits:
     heeds_offer: bool = True
 
 
-@dataclass(slots=True)
-class Supply:
+class Supply(Struct):
     """What the charger puts at the car's disposal right now.
 
     `offered_ma` is what the duty cycle says (0 without PWM); `discharge_ma` is how much
@@ -68,8 +66,7 @@ class Supply:
     phases: int = 1
 
 
-@dataclass(slots=True)
-class ElectricCar:
+class ElectricCar(Struct):
     """The car. Change its data freely while nothing else runs; `refresh` after that.
 
     `state_of_charge` counts in whole percent; the battery itself in mWh.

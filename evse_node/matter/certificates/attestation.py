@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from msgspec import Struct
+
 from evse_node.errors import ConfigError, CryptoError, DecodeError
 from evse_node.matter import tlv
 from evse_node.matter.certificates import der, x509
@@ -24,7 +26,6 @@ from evse_node.matter.certificates.certification_declaration import (
 from evse_node.matter.certificates.pem import decode_pem, decode_private_key, encode_pem
 from evse_node.matter.certificates.x509 import Attribute, X509Certificate
 from evse_node.matter.crypto import KeyPair, sha1, verify_signature
-from evse_node.records import dataclass
 
 MAX_CERTIFICATE_SIZE: Final = 600
 ATTESTATION_NONCE_SIZE: Final = 32
@@ -54,8 +55,7 @@ _NOT_BEFORE = 678_205_423
 _DEVELOPMENT_CERTIFICATE_ID = "CSA00000SWC00000-00"
 
 
-@dataclass(frozen=True)
-class Attestation:
+class Attestation(Struct, frozen=True):
     """The credentials of one device, certificates and declaration in DER."""
 
     dac_der: bytes

@@ -7,9 +7,10 @@ Spec: Matter Core 1.3 "Node Operational Credentials Specification"
 
 from __future__ import annotations
 
-from dataclasses import field
 from enum import Enum, auto
 from typing import Final
+
+from msgspec import Struct
 
 from evse_node.errors import CryptoError, DecodeError
 from evse_node.matter import tlv
@@ -29,7 +30,6 @@ from evse_node.matter.certificates.distinguished_name import (
 )
 from evse_node.matter.certificates.x509 import NO_EXPIRY
 from evse_node.matter.crypto import SIGNATURE_SIZE, check_public_key, verify_signature
-from evse_node.records import dataclass
 
 MAX_CERTIFICATE_SIZE: Final = 400
 # 20 octets, and the zero octet that DER puts before a high first bit.
@@ -51,12 +51,11 @@ _KIND_ATTRIBUTES = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Certificate:
+class Certificate(Struct, frozen=True):
     """An operational certificate.
 
     `serial` is the content octets of the DER serial number; times are seconds since
-    2000, an end of 0 meaning none; `raw` is the TLV that it was decoded from.
+    2000, an end of 0 meaning none.
     """
 
     serial: bytes
@@ -67,7 +66,6 @@ class Certificate:
     public_key: bytes
     extensions: Extensions
     signature: bytes = bytes(SIGNATURE_SIZE)
-    raw: bytes = field(default=b"", compare=False, repr=False)
 
     def to_x509_der_tbs(self) -> bytes:
         """Return the bytes that the signature covers."""
@@ -129,7 +127,6 @@ def decode_certificate(data: bytes) -> Certificate:
         public_key=public_key,
         extensions=decode_extensions(members[10]),
         signature=expect_octets(members[11], SIGNATURE_SIZE, SIGNATURE_SIZE),
-        raw=data,
     )
 
 

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from enum import IntEnum, IntFlag
 
+from msgspec import Struct
+
 from evse_node.errors import DecodeError
 from evse_node.matter import tlv
 from evse_node.matter.certificates import der, x509
 from evse_node.matter.tlv import TlvList, TlvValue
-from evse_node.records import dataclass
 
 _BASIC_CONSTRAINTS, _KEY_USAGE, _EXTENDED_KEY_USAGE = 1, 2, 3
 _SUBJECT_KEY_ID, _AUTHORITY_KEY_ID, _FUTURE_EXTENSION = 4, 5, 6
@@ -49,16 +50,14 @@ class KeyPurpose(IntEnum):
     OCSP_SIGNING = 6
 
 
-@dataclass(frozen=True, slots=True)
-class BasicConstraints:
+class BasicConstraints(Struct, frozen=True):
     """Whether the key may sign certificates, and how many authorities may follow below."""
 
     is_ca: bool
     path_length: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Extensions:
+class Extensions(Struct, frozen=True):
     """The extensions of a certificate.
 
     `future` holds whole extensions in DER. `order` holds the TLV tags in the order

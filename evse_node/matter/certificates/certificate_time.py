@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from msgspec import Struct
+
 from evse_node.matter.certificates.certificate import Certificate, decode_certificate
 from evse_node.matter.fabrics.fabric import FabricTable
 from evse_node.matter.fabrics.fabric_identity import Fabric
 from evse_node.matter.store import Store
-from evse_node.records import dataclass
 from evse_node.units import epoch_s_from_utc_ms
 
 # The release that introduced this module, 2025-11-01, in seconds since 2000: whatever
@@ -21,8 +22,7 @@ RELEASE_EPOCH_S: Final = 815_270_400
 _KEY = "counter/last_known_good_epoch_s"
 
 
-@dataclass(frozen=True, slots=True)
-class CertificateTime:
+class CertificateTime(Struct, frozen=True):
     """The time for validity periods, in seconds since 2000.
 
     When the clock is not set it is the Last Known Good UTC Time, before which it cannot

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from msgspec import Struct
+
 from evse_node.errors import DecodeError
 from evse_node.matter import tlv
 from evse_node.matter.certificates import der
@@ -19,7 +21,6 @@ from evse_node.matter.crypto import (
     signature_to_der,
 )
 from evse_node.matter.tlv import TlvList, TlvValue
-from evse_node.records import dataclass
 
 FORMAT_VERSION: Final = 1
 CERTIFICATE_ID_SIZE: Final = 19
@@ -32,8 +33,7 @@ _CONTENT = 0xA0
 _SUBJECT_KEY_ID = 0x80
 
 
-@dataclass(frozen=True, slots=True)
-class CertificationDeclaration:
+class CertificationDeclaration(Struct, frozen=True):
     """What is certified. `certification_type` is 0 for development, 1 provisional, 2 official.
 
     The origin is the vendor and product of the DAC where they differ from these.
@@ -121,8 +121,7 @@ def _key_id(value: TlvValue) -> bytes:
     return value
 
 
-@dataclass(frozen=True, slots=True)
-class SignedDeclaration:
+class SignedDeclaration(Struct, frozen=True):
     """The parts of the CMS message."""
 
     content: bytes

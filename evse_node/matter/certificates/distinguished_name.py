@@ -8,11 +8,12 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Final
 
+from msgspec import Struct
+
 from evse_node.errors import DecodeError
 from evse_node.matter import tlv
 from evse_node.matter.certificates import der, x509
 from evse_node.matter.tlv import TlvList, TlvValue
-from evse_node.records import dataclass
 
 MAX_ATTRIBUTES: Final = 5
 _PRINTABLE_FLAG = 0x80
@@ -80,8 +81,7 @@ ATTRIBUTE_DIGITS: dict[AttributeType, int] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class NameAttribute:
+class NameAttribute(Struct, frozen=True):
     """One attribute: a number for Matter's own, else text (`printable`: PrintableString)."""
 
     type: AttributeType
@@ -89,8 +89,7 @@ class NameAttribute:
     printable: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class DistinguishedName:
+class DistinguishedName(Struct, frozen=True):
     """An issuer or subject; the order of the attributes is significant."""
 
     attributes: tuple[NameAttribute, ...]

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
+from msgspec import Struct
+
 from evse_node.errors import CryptoError, DecodeError
 from evse_node.matter.certificates import der
 from evse_node.matter.crypto import (
@@ -21,7 +23,6 @@ from evse_node.matter.crypto import (
     signature_from_der,
     signature_to_der,
 )
-from evse_node.records import dataclass
 
 OID_BASIC_CONSTRAINTS: Final = "2.5.29.19"
 OID_KEY_USAGE: Final = "2.5.29.15"
@@ -62,8 +63,7 @@ class Extension(NamedTuple):
     value: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class X509Certificate:
+class X509Certificate(Struct, frozen=True):
     """A certificate as decoded from DER.
 
     `tbs` is the signed part, `serial` the content octets of the serial number,

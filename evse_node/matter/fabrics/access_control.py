@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from msgspec import Struct
+
 from evse_node.errors import ConfigError, DecodeError, StatusError
 from evse_node.matter import stored
 from evse_node.matter.certificates.certificate import is_operational_node_id
@@ -16,7 +18,6 @@ from evse_node.matter.fabrics.fabric import FabricTable
 from evse_node.matter.interaction.status import Status
 from evse_node.matter.store import Store
 from evse_node.matter.tlv import Tag, TlvList, TlvValue, Writer, decode
-from evse_node.records import dataclass
 
 MAX_EXTENSION_SIZE: Final = 128
 _ACL_PREFIX: Final = "acl/"
@@ -49,8 +50,7 @@ _IMPLIED: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(Struct, frozen=True):
     """What an entry grants access to; a field that is None does not restrict.
 
     Spec: Matter Core 1.3 "AccessControlTargetStruct"
@@ -61,8 +61,7 @@ class Target:
     device_type: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class AccessControlEntry:
+class AccessControlEntry(Struct, frozen=True):
     """Grants `privilege` to `subjects` on `targets`; None stands for all of them.
 
     Subjects are node ids or tagged subjects (CASE), or group ids (Group).

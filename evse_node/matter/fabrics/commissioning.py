@@ -10,11 +10,12 @@ from collections.abc import Callable
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final
 
+from msgspec import Struct
+
 from evse_node.errors import SessionError
 from evse_node.matter.crypto import KeyPair
 from evse_node.matter.secure_channel.pase import PasscodeVerifier
 from evse_node.matter.timers import Timer, Timers
-from evse_node.records import dataclass
 
 if TYPE_CHECKING:
     from evse_node.matter.messaging.session import SecureSession
@@ -138,8 +139,7 @@ class WindowStatus(IntEnum):
     BASIC_OPEN = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Opener:
+class Opener(Struct, frozen=True):
     """The administrator that opened a window. `fabric_index` is None once the fabric is gone."""
 
     fabric_index: int | None

@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from msgspec import Struct
+
 from evse_node.matter.messaging.session import SessionParameters
-from evse_node.records import dataclass
 
 COMMISSIONABLE_TYPE: Final = "_matterc._udp"
 OPERATIONAL_TYPE: Final = "_matter._tcp"
@@ -21,8 +22,7 @@ _MAX_DEVICE_NAME = 32
 _MAX_PAIRING_INSTRUCTION = 128
 
 
-@dataclass(frozen=True, slots=True)
-class Service:
+class Service(Struct, frozen=True):
     """A service to advertise.
 
     `type` and `subtypes` come without the domain and without `_sub`, `instance` is one
@@ -36,8 +36,7 @@ class Service:
     txt: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class CommissionableIdentity:
+class CommissionableIdentity(Struct, frozen=True):
     """What commissioners may learn of a node before they have its passcode.
 
     `device_name` (up to 32 bytes in UTF-8) and `device_type` are left out when None.

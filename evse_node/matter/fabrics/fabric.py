@@ -6,8 +6,9 @@ Spec: Matter Core 1.3 "Fabric", "Fail Safe Context"
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Final
+
+from msgspec.structs import replace
 
 from evse_node.errors import ConfigError, CryptoError, DecodeError
 from evse_node.matter.crypto import KeyPair, constant_time_equal

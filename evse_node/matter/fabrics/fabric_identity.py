@@ -5,8 +5,10 @@ Spec: Matter Core 1.3 "Fabric", "Node Operational Credentials"
 
 from __future__ import annotations
 
-from dataclasses import field
 from enum import IntEnum
+
+from msgspec import Struct
+from msgspec.structs import force_setattr
 
 from evse_node.errors import CryptoError, DecodeError, EvseNodeError
 from evse_node.matter import stored
@@ -16,10 +18,9 @@ from evse_node.matter.certificates.certificate import (
     decode_certificate,
     verify_chain,
 )
-from evse_node.matter.crypto import KeyPair, hkdf_sha256, hmac_sha256
+from evse_node.matter.crypto import KeyPair, hkdf_sha256, hmac_sha256, repr_without
 from evse_node.matter.fabrics.group_key import GroupKeySet, derive_operational_key
 from evse_node.matter.tlv import Writer, decode_struct
-from evse_node.records import dataclass
 
 
 class NodeOperationalCertStatus(IntEnum):
@@ -45,8 +46,7 @@ class FabricError(EvseNodeError):
         super().__init__(reason)
 
 
-@dataclass(frozen=True, slots=True)
-class Fabric:
+class Fabric(Struct, frozen=True):
     """One fabric of this node.
 
     Certificates are Matter TLV, `root_public_key` has 65 bytes, `node_id` is this node's
@@ -55,24 +55,36 @@ class Fabric:
     """
 
     index: int
-    root_certificate: bytes = field(repr=False)
-    noc: bytes = field(repr=False)
-    icac: bytes | None = field(repr=False)
+    root_certificate: bytes
+    noc: bytes
+    icac: bytes | None
     operational_key: KeyPair
     fabric_id: int
     node_id: int
-    root_public_key: bytes = field(repr=False)
+    root_public_key: bytes
     vendor_id: int
-    ipk: GroupKeySet = field(repr=False)
+    ipk: GroupKeySet
     label: str = ""
-    compressed_fabric_id: bytes = field(init=False)
-    operational_ipks: tuple[bytes, ...] = field(init=False, repr=False)
+    compressed_fabric_id: bytes = b""
+    operational_ipks: tuple[bytes, ...] = ()
+
+    def __repr__(self) -> str:
+        return repr_without(
+            self,
+            "root_certificate",
+            "noc",
+            "icac",
+            "operational_key",
+            "root_public_key",
+            "ipk",
+            "operational_ipks",
+        )
 
     def __post_init__(self) -> None:
         compressed = derive_compressed_fabric_id(self.root_public_key, self.fabric_id)
-        object.__setattr__(self, "compressed_fabric_id", compressed)
+        force_setattr(self, "compressed_fabric_id", compressed)
         ipks = tuple(derive_operational_key(item.key, compressed) for item in self.ipk.epoch_keys)
-        object.__setattr__(self, "operational_ipks", ipks)
+        force_setattr(self, "operational_ipks", ipks)
 
     @property
     def operational_ipk(self) -> bytes:

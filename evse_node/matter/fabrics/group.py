@@ -6,8 +6,9 @@ Spec: Matter Core 1.3 "Group Key Management", "Group Table"
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import field
 from typing import Final, NamedTuple
+
+from msgspec import Struct, field
 
 from evse_node.errors import ConfigError, DecodeError, StatusError
 from evse_node.matter import stored
@@ -26,7 +27,6 @@ from evse_node.matter.interaction.status import Status
 from evse_node.matter.messaging.message_layer import GroupKeyCandidate
 from evse_node.matter.store import Store
 from evse_node.matter.tlv import TlvValue, Writer, decode_struct
-from evse_node.records import dataclass
 
 _PREFIX: Final = "groupkeys/"
 
@@ -38,8 +38,7 @@ class GroupKeyMapping(NamedTuple):
     key_set_id: int
 
 
-@dataclass(slots=True)
-class Group:
+class Group(Struct):
     """A group that has endpoints. Spec: Matter Core 1.3 "GroupInfoMapStruct"."""
 
     id: int
@@ -47,8 +46,7 @@ class Group:
     endpoints: list[int]
 
 
-@dataclass(slots=True)
-class _FabricGroups:
+class _FabricGroups(Struct):
     key_sets: dict[int, GroupKeySet] = field(default_factory=dict)
     key_map: tuple[GroupKeyMapping, ...] = ()
     groups: dict[int, Group] = field(default_factory=dict)

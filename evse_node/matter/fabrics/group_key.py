@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from typing import Final
 
+from msgspec import Struct
+
 from evse_node.errors import DecodeError, StatusError
 from evse_node.matter import stored
-from evse_node.matter.crypto import SYMMETRIC_KEY_SIZE, hkdf_sha256
+from evse_node.matter.crypto import SYMMETRIC_KEY_SIZE, hkdf_sha256, repr_without
 from evse_node.matter.interaction.status import Status
 from evse_node.matter.tlv import TlvValue, Writer
-from evse_node.records import dataclass
 
 # The key set that authenticates CASE destination ids; every fabric has it.
 IPK_KEY_SET_ID: Final = 0
@@ -20,16 +21,17 @@ TRUST_FIRST: Final = 0
 CACHE_AND_SYNC: Final = 1
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class EpochKey:
+class EpochKey(Struct, frozen=True):
     """A key of 16 bytes, to be used from `start_time` on (microseconds since 2000, UTC)."""
 
     key: bytes
     start_time: int
 
+    def __repr__(self) -> str:
+        return repr_without(self, "key")
 
-@dataclass(frozen=True, slots=True)
-class GroupKeySet:
+
+class GroupKeySet(Struct, frozen=True):
     """One to three epoch keys, the earliest first.
 
     Spec: Matter Core 1.3 "GroupKeySetStruct"

@@ -6,13 +6,14 @@ Spec: Matter Core 1.3 "Onboarding Payload"
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import field
 from enum import IntEnum, IntFlag
 from typing import Final
 
+from msgspec import Struct
+
 from evse_node.errors import ConfigError, DecodeError
 from evse_node.matter import tlv
-from evse_node.records import dataclass
+from evse_node.matter.crypto import repr_without
 
 MAX_PASSCODE: Final = 99_999_998
 MAX_DISCRIMINATOR: Final = 0xFFF
@@ -78,8 +79,7 @@ def generate_discriminator(random_bytes: Callable[[int], bytes]) -> int:
     return int.from_bytes(random_bytes(2), "big") & MAX_DISCRIMINATOR
 
 
-@dataclass(frozen=True, slots=True)
-class OnboardingPayload:
+class OnboardingPayload(Struct, frozen=True):
     """What a commissioner needs to find a device and to prove that it may have it.
 
     Raises ConfigError for a value out of range. Vendor and product id may be 0, for
@@ -89,9 +89,12 @@ class OnboardingPayload:
     vendor_id: int
     product_id: int
     discriminator: int
-    passcode: int = field(repr=False)
+    passcode: int
     flow: CommissioningFlow = CommissioningFlow.STANDARD
     discovery: DiscoveryCapability = DiscoveryCapability.ON_NETWORK
+
+    def __repr__(self) -> str:
+        return repr_without(self, "passcode")
 
     def __post_init__(self) -> None:
         validate_passcode(self.passcode)
@@ -141,14 +144,16 @@ class OnboardingPayload:
         return digits + _check_digit(digits)
 
 
-@dataclass(frozen=True, slots=True)
-class ManualCode:
+class ManualCode(Struct, frozen=True):
     """What a manual pairing code tells; `short_discriminator` is the upper 4 of 12 bits."""
 
-    passcode: int = field(repr=False)
+    passcode: int
     short_discriminator: int
     vendor_id: int | None = None
     product_id: int | None = None
+
+    def __repr__(self) -> str:
+        return repr_without(self, "passcode")
 
 
 def parse_qr_code(text: str) -> OnboardingPayload:

@@ -13,9 +13,10 @@ from enum import IntEnum
 from functools import lru_cache
 from typing import NamedTuple
 
+from msgspec import Struct
+
 from evse_node.errors import DecodeError
 from evse_node.matter.tlv import TagKey, TlvList, TlvValue, decode_struct
-from evse_node.records import dataclass
 
 PROTOCOL_ID = 1
 
@@ -70,8 +71,7 @@ class DataVersionFilter(NamedTuple):
     data_version: int
 
 
-@dataclass(frozen=True, slots=True)
-class ReadRequest:
+class ReadRequest(Struct, frozen=True):
     """What is to be reported; `event_minimum` is the first event number of interest.
 
     Spec: Matter Core 1.3 "ReadRequestMessage"
@@ -84,8 +84,7 @@ class ReadRequest:
     data_versions: tuple[DataVersionFilter, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class SubscribeRequest:
+class SubscribeRequest(Struct, frozen=True):
     """A read that goes on; intervals in seconds.
 
     Spec: Matter Core 1.3 "SubscribeRequestMessage"
@@ -113,8 +112,7 @@ class WriteItem(NamedTuple):
     has_list_index: bool = False
 
 
-@dataclass(slots=True)
-class WriteRequest:
+class WriteRequest(Struct):
     """Spec: Matter Core 1.3 "WriteRequestMessage"."""
 
     suppress_response: bool
@@ -133,8 +131,7 @@ class CommandItem(NamedTuple):
     reference: int | None = None
 
 
-@dataclass(slots=True)
-class InvokeRequest:
+class InvokeRequest(Struct):
     """Spec: Matter Core 1.3 "InvokeRequestMessage"."""
 
     suppress_response: bool

@@ -9,8 +9,9 @@ Spec: Matter Core 1.3 "Path", "Path Expansion", "Access Control"
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import field
 from typing import Protocol, TypeAlias
+
+from msgspec import Struct, field
 
 from evse_node.errors import StatusError
 from evse_node.matter.data_model import (
@@ -26,7 +27,6 @@ from evse_node.matter.interaction.encoding import attribute_status_report, event
 from evse_node.matter.interaction.messages import AttributeRequest, EventRequest
 from evse_node.matter.interaction.status import Status
 from evse_node.matter.messaging.session import GroupSession, SecureSession
-from evse_node.records import dataclass
 
 _VIEW = 1 << Privilege.VIEW
 
@@ -147,8 +147,7 @@ class Access:
         return view
 
 
-@dataclass(slots=True)
-class AttributeExpansion:
+class AttributeExpansion(Struct):
     """What attribute requests come to: data by cluster instance, and statuses to report."""
 
     views: dict[tuple[int, int], ClusterView] = field(default_factory=dict)
@@ -217,8 +216,7 @@ def _expand(
     return expansion
 
 
-@dataclass(slots=True)
-class EventExpansion:
+class EventExpansion(Struct):
     """What event requests come to: paths with their urgency, and statuses to report."""
 
     paths: dict[EventPath, bool] = field(default_factory=dict)

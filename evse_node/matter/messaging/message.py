@@ -12,8 +12,9 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 
+from msgspec import Struct
+
 from evse_node.errors import DecodeError
-from evse_node.records import dataclass
 
 # Message flags. The version occupies the upper four bits and must be zero.
 FLAG_SOURCE = 0x04
@@ -63,8 +64,7 @@ Spec: Matter Core 1.3 "Nonce"
 """
 
 
-@dataclass(frozen=True, slots=True)
-class MessageHeader:
+class MessageHeader(Struct, frozen=True):
     """The header in clear. `size` is its length in bytes.
 
     At most one of `destination_node` and `destination_group` is present.
@@ -179,8 +179,7 @@ def apply_privacy(data: bytes, key: bytes, ctr: Callable[[bytes, bytes, bytes], 
     return data[:start] + ctr(key, nonce, data[start:end]) + data[end:]
 
 
-@dataclass(slots=True)
-class Message:
+class Message(Struct):
     """One message of an exchange, as decoded from the protected part.
 
     `protocol_id` has the vendor id in its upper 16 bits. `acknowledged` is the counter

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import field
 from typing import Final, Protocol
 
+from msgspec import Struct
+
 from evse_node.errors import CryptoError, DecodeError, EvseNodeError, SessionError
-from evse_node.matter.crypto import AeadKey, aes_ctr
+from evse_node.matter.crypto import AeadKey, aes_ctr, repr_without
 from evse_node.matter.data_model import AuthMode, Subject
 from evse_node.matter.messaging.counter import GroupPeers
 from evse_node.matter.messaging.exchange_manager import ExchangeManager
@@ -37,7 +38,6 @@ from evse_node.matter.messaging.session import Address, GroupSession, UnsecuredS
 from evse_node.matter.messaging.session_table import SessionTable
 from evse_node.matter.secure_channel.status_report import Opcode
 from evse_node.matter.timers import Timers
-from evse_node.records import dataclass
 
 _LOGGER: Final = logging.getLogger(__name__)
 
@@ -59,8 +59,7 @@ _UNSECURED_OPCODES = _OPENING_OPCODES | {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class GroupKeyCandidate:
+class GroupKeyCandidate(Struct, frozen=True):
     """A group key whose session id is that of a received message.
 
     `group_ids` are the groups of the fabric that use the key.
@@ -69,7 +68,10 @@ class GroupKeyCandidate:
     fabric_index: int
     group_ids: frozenset[int]
     key: AeadKey
-    privacy_key: bytes = field(repr=False)
+    privacy_key: bytes
+
+    def __repr__(self) -> str:
+        return repr_without(self, "key", "privacy_key")
 
 
 class GroupKeySource(Protocol):

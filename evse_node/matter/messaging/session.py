@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from msgspec import Struct
+
 from evse_node.errors import CryptoError, DecodeError, SessionError
 from evse_node.matter.crypto import NOT_AUTHENTIC, AeadKey
 from evse_node.matter.data_model import AuthMode, Subject
@@ -23,7 +25,6 @@ from evse_node.matter.messaging.message import (
     encode_nonce,
 )
 from evse_node.matter.tlv import TagKey, TlvValue, Writer
-from evse_node.records import dataclass
 
 if TYPE_CHECKING:
     from evse_node.matter.interaction.messages import AttributeRequest
@@ -40,8 +41,7 @@ MAX_INTERVAL_MS = 3_600_000
 _MAX_THRESHOLD_MS = 0xFFFF
 
 
-@dataclass(frozen=True, slots=True)
-class SessionParameters:
+class SessionParameters(Struct, frozen=True):
     """How a node wants to be talked to; the defaults are those of a node that says nothing.
 
     Spec: Matter Core 1.3 "Session Parameters"

@@ -7,17 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from msgspec import Struct
+
 from evse_node.matter.crypto import SYMMETRIC_KEY_SIZE, AeadKey, hkdf_sha256
 from evse_node.matter.data_model import Subject
 from evse_node.matter.messaging.session import SecureSession, Session
-from evse_node.records import dataclass
 
 INFO_SESSION_KEYS = b"SessionKeys"
 INFO_RESUMPTION_KEYS = b"SessionResumptionKeys"
 
 
-@dataclass(frozen=True, slots=True)
-class SessionKeys:
+class SessionKeys(Struct, frozen=True):
     """The 16-byte keys of a session: initiator to responder, back, and for attestation."""
 
     i2r: bytes

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from msgspec import Struct
+
 from evse_node.errors import CryptoError, DecodeError
 from evse_node.matter.certificates.certificate import Certificate, decode_certificate, verify_chain
 from evse_node.matter.certificates.certificate_time import CertificateTime
@@ -27,14 +29,12 @@ from evse_node.matter.messaging.session_table import SessionTable
 from evse_node.matter.secure_channel.case_messages import Identity, encode_signed
 from evse_node.matter.secure_channel.session_resumption import ResumptionRecord, ResumptionStore
 from evse_node.matter.secure_channel.status_report import Opcode
-from evse_node.records import dataclass
 
 ESTABLISHMENT_TIMEOUT_S = 30.0
 """Longest wait for the peer's next message; its cryptography may be slow."""
 
 
-@dataclass(frozen=True, slots=True)
-class CasePeer:
+class CasePeer(Struct, frozen=True):
     """Who a handshake or a resumption record has proven the peer to be."""
 
     node_id: int
@@ -60,7 +60,7 @@ class CaseCredentials:
         self.random_bytes = random_bytes
         self._certificate_time = certificate_time
         # Root certificates that have been parsed, by their bytes, one for each fabric.
-        self._roots: dict[int, Certificate] = {}
+        self._roots: dict[int, tuple[bytes, Certificate]] = {}
 
     def check_message(self, message: Message, fabric: Fabric) -> None:
         """Make sure that a message may go on with a handshake on a fabric.
@@ -97,9 +97,10 @@ class CaseCredentials:
         return CasePeer(noc.subject.node_id, noc.subject.case_authenticated_tags)
 
     def _root(self, fabric: Fabric) -> Certificate:
-        root = self._roots.get(fabric.index)
-        if root is None or root.raw != fabric.root_certificate:
-            root = self._roots[fabric.index] = decode_certificate(fabric.root_certificate)
+        encoded, root = self._roots.get(fabric.index, (b"", None))
+        if root is None or encoded != fabric.root_certificate:
+            root = decode_certificate(fabric.root_certificate)
+            self._roots[fabric.index] = (fabric.root_certificate, root)
         return root
 
     def sign(

@@ -5,6 +5,8 @@ Spec: Matter Core 1.3 "Certificate Authenticated Session Establishment (CASE)"
 
 from __future__ import annotations
 
+from msgspec import Struct
+
 from evse_node.errors import DecodeError
 from evse_node.matter.certificates.certificate import MAX_CERTIFICATE_SIZE
 from evse_node.matter.crypto import (
@@ -24,7 +26,6 @@ from evse_node.matter.tlv_fields import (
     get_optional_octets,
     get_session_id,
 )
-from evse_node.records import dataclass
 
 RANDOM_SIZE = 32
 RESUMPTION_ID_SIZE = 16
@@ -42,8 +43,7 @@ INFO_RESUME1 = b"Sigma1_Resume"
 INFO_RESUME2 = b"Sigma2_Resume"
 
 
-@dataclass(frozen=True, slots=True)
-class Sigma1:
+class Sigma1(Struct, frozen=True):
     """The initiator opens, and may offer to resume an earlier session.
 
     `resumption_id` and `resume_mic` are both there or both None.
@@ -94,8 +94,7 @@ def decode_sigma1(data: bytes) -> Sigma1:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Sigma2:
+class Sigma2(Struct, frozen=True):
     """The responder's key and, encrypted, who it is. Spec: Matter Core 1.3 "Sigma2"."""
 
     responder_random: bytes
@@ -130,8 +129,7 @@ def decode_sigma2(data: bytes) -> Sigma2:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Sigma2Resume:
+class Sigma2Resume(Struct, frozen=True):
     """The responder agrees to resume. Spec: Matter Core 1.3 "Sigma2_Resume"."""
 
     resumption_id: bytes
@@ -184,8 +182,7 @@ def _get_encrypted(fields: Fields, tag: int) -> bytes:
     return encrypted
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(Struct, frozen=True):
     """What Sigma2 and Sigma3 carry encrypted. Only the responder's has a resumption id.
 
     `noc` and `icac` are Matter certificates, as bytes.

@@ -16,6 +16,8 @@ from __future__ import annotations
 import os
 from typing import Final
 
+from msgspec import Struct
+
 from evse_node.errors import CryptoError
 from evse_node.matter.crypto import (
     P256_ORDER,
@@ -23,7 +25,6 @@ from evse_node.matter.crypto import (
     KeyPair,
     check_public_key,
 )
-from evse_node.records import dataclass
 
 # The field's prime and the curve's coefficients: y^2 = x^3 + A*x + B.
 _PRIME: Final = 0xFFFFFFFF00000001000000000000000000000000FFFFFFFFFFFFFFFFFFFFFFFF
@@ -33,8 +34,7 @@ _B: Final = 0x5AC635D8AA3A93E7B3EBBD55769886BC651D06B0CC53B0F63BCE3C3E27D2604B
 _COORDINATE_SIZE: Final = 32
 
 
-@dataclass(frozen=True, slots=True)
-class Point:
+class Point(Struct, frozen=True):
     """A point of the curve, never the one at infinity."""
 
     x: int

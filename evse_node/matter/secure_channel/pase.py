@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import field
 from typing import Final, Protocol
 
+from msgspec import Struct
+
 from evse_node.errors import CryptoError, DecodeError
-from evse_node.matter.crypto import sha256
+from evse_node.matter.crypto import repr_without, sha256
 from evse_node.matter.data_model import AuthMode, Subject
 from evse_node.matter.messaging.exchange import Exchange
 from evse_node.matter.messaging.message import PROTOCOL_SECURE_CHANNEL, Message
@@ -35,7 +36,6 @@ from evse_node.matter.secure_channel.status_report import (
     encode_busy,
 )
 from evse_node.matter.timers import Timers
-from evse_node.records import dataclass
 
 _LOGGER: Final = logging.getLogger(__name__)
 
@@ -51,17 +51,19 @@ _BUSY_WAIT_MS = 5000
 _DEFAULT_PASSCODE_ID = 0
 
 
-@dataclass(frozen=True, slots=True)
-class PasscodeVerifier:
+class PasscodeVerifier(Struct, frozen=True):
     """What the node knows of the passcode that opens it at the moment.
 
     `w0` and `L` (32 and 65 bytes) verify it, `salt` and `iterations` stretch it.
     """
 
-    w0: bytes = field(repr=False)
-    L: bytes = field(repr=False)
+    w0: bytes
+    L: bytes
     salt: bytes
     iterations: int
+
+    def __repr__(self) -> str:
+        return repr_without(self, "w0", "L")
 
 
 class CommissioningDoor(Protocol):

@@ -5,6 +5,8 @@ Spec: Matter Core 1.3 "Passcode-Authenticated Session Establishment (PASE)"
 
 from __future__ import annotations
 
+from msgspec import Struct
+
 from evse_node.errors import DecodeError
 from evse_node.matter.messaging.session import SessionParameters
 from evse_node.matter.secure_channel.spake2p import (
@@ -16,15 +18,13 @@ from evse_node.matter.secure_channel.spake2p import (
 )
 from evse_node.matter.tlv import Writer, decode_struct
 from evse_node.matter.tlv_fields import get_octets, get_session_id, get_unsigned
-from evse_node.records import dataclass
 
 RANDOM_SIZE = 32
 SHARE_SIZE = 65
 _MAX_DEPTH = 3
 
 
-@dataclass(frozen=True, slots=True)
-class PBKDFParamRequest:
+class PBKDFParamRequest(Struct, frozen=True):
     """The initiator opens: its nonce, its session id, and whether it knows the salt.
 
     `parameters` is None when the initiator leaves the message timing to the defaults.
@@ -66,8 +66,7 @@ def decode_pbkdf_param_request(data: bytes) -> PBKDFParamRequest:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class PBKDFParamResponse:
+class PBKDFParamResponse(Struct, frozen=True):
     """The responder's nonce and session id, and what the passcode is stretched with.
 
     `iterations` and `salt` are 0 and empty when the initiator knows them already.

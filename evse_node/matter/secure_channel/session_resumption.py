@@ -7,20 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Container
 
+from msgspec import Struct
+
 from evse_node.errors import DecodeError
 from evse_node.matter import stored
 from evse_node.matter.secure_channel.case_messages import RESUMPTION_ID_SIZE
 from evse_node.matter.store import Store
 from evse_node.matter.tlv import Writer, decode_struct
-from evse_node.records import dataclass
 
 RECORDS_PER_FABRIC = 4
 SECRET_SIZE = 32
 _PREFIX = "resumption/"
 
 
-@dataclass(frozen=True, slots=True)
-class ResumptionRecord:
+class ResumptionRecord(Struct, frozen=True):
     """What one earlier session leaves behind.
 
     `shared_secret` are the 32 bytes of the ECDH exchange, `case_authenticated_tags`

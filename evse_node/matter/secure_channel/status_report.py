@@ -8,9 +8,10 @@ from __future__ import annotations
 import struct
 from enum import IntEnum
 
+from msgspec import Struct
+
 from evse_node.errors import DecodeError
 from evse_node.matter.messaging.message import PROTOCOL_SECURE_CHANNEL
-from evse_node.records import dataclass
 
 _HEAD = struct.Struct("<HIH")
 _WAIT = struct.Struct("<H")
@@ -81,8 +82,7 @@ class ProtocolCode(IntEnum):
 _GENERAL_CODES = frozenset(GeneralCode)
 
 
-@dataclass(frozen=True, slots=True)
-class StatusReport:
+class StatusReport(Struct, frozen=True):
     """How a piece of protocol ended. `protocol_id` has the vendor id in its upper 16 bits.
 
     `protocol_data` follows the fixed part; its form depends on the protocol code.

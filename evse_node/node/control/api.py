@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Final, TypeAlias, TypeGuard
 
+from msgspec import Struct
+
 from evse_node import __version__
 from evse_node.errors import EvseNodeError
-from evse_node.records import dataclass
 
 JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | Mapping[str, JsonValue] | None"
 JsonObject: TypeAlias = Mapping[str, JsonValue]
@@ -31,8 +32,7 @@ class ApiError(EvseNodeError):
         return {"error": {"code": code, "message": str(self)}}
 
 
-@dataclass(frozen=True, slots=True)
-class Parameter:
+class Parameter(Struct, frozen=True):
     """One member of a request's JSON object."""
 
     name: str
@@ -87,8 +87,7 @@ class Parameter:
         return self.description if self.pattern else f"a JSON {self.kind}"
 
 
-@dataclass(frozen=True, slots=True)
-class Operation:
+class Operation(Struct, frozen=True):
     """One thing that the API can do. `schema` names the answer's schema in `SCHEMAS`."""
 
     method: str

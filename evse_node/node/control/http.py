@@ -13,8 +13,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Final, TypeAlias
 
+from msgspec import Struct
+
 from evse_node.node.control.api import MAX_BODY, ApiError, JsonObject
-from evse_node.records import dataclass
 
 _LOGGER: Final = logging.getLogger(__name__)
 _MAX_HEAD: Final = 16 * 1024
@@ -24,8 +25,7 @@ _REQUEST_TIMEOUT_S: Final = 10.0
 _SEND_TIMEOUT_S: Final = 30.0
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(Struct, frozen=True):
     """A request that was read completely. Header names are in lower case."""
 
     method: str

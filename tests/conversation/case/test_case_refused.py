@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import force_setattr, replace
 
 from evse_node.matter import crypto
 from evse_node.matter.messaging.exchange import Exchange
@@ -92,7 +92,7 @@ def test_peer_is_no_member_of_the_fabric(network: Network, node: Node) -> None:
     ours = node.fabrics.get(1)
     assert ours is not None
     forged = replace(controller.fabric, root_public_key=AUTHORITY.root_public_key)
-    object.__setattr__(forged, "operational_ipks", ours.operational_ipks)
+    force_setattr(forged, "operational_ipks", ours.operational_ipks)
     controller.fabrics._fabrics[1] = replace(forged, root_certificate=AUTHORITY.rcac)
     assert refusal(controller) == INVALID_PARAMETER
     assert_nothing_left(node)

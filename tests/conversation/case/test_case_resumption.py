@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from evse_node.matter.crypto import KeyPair
 from evse_node.matter.messaging.message import (

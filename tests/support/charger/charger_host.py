@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
+
+from msgspec.structs import replace
 
 from evse_node.bridge.evse import EVSE, EvseBridge, evse_settings
 from evse_node.bridge.evse_test_events import EvseTestEvents

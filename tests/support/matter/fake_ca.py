@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from evse_node.matter.certificates.certificate import Certificate, encode_certificate
 from evse_node.matter.certificates.certificate_extensions import (

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
+
+from msgspec.structs import replace
 
 from evse_node.cluster.definitions.zap import load_cluster_file
 from evse_node.cluster.server import ClusterServer, Value, command, reader, serves, writer

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from evse_node.charger.vehicle_draw import Intake
 from evse_node.hal.interface import Ratings

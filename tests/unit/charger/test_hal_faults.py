@@ -9,10 +9,11 @@ flowing. In all of them nothing else is lost: the session, its energy, and what 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 import pytest
+from msgspec.structs import replace
 
 from evse_node.errors import HalError
 from evse_node.hal import interface as hal

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from evse_node.charger import Charger
 from evse_node.charger.record import ChargerRecord

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+from msgspec.structs import replace
 
 from evse_node.hal.simulated.backend import SimulatedBackend
 from evse_node.matter.store import MemoryStore

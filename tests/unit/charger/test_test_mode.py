@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from evse_node.cluster.servers.energy.energy_evse_mode import SOLAR_CHARGING
 from evse_node.state_machine.control_pilot import PilotState

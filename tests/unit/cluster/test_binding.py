@@ -6,7 +6,7 @@ import pytest
 
 from evse_node.cluster.definitions.zap import load_definitions
 from evse_node.cluster.server import ClusterServer, Value, command, reader, serves, writer
-from evse_node.matter.data_model import InteractionContext
+from evse_node.matter.data_model import AuthMode, InteractionContext, Subject
 
 Context = InteractionContext
 
@@ -114,7 +114,7 @@ def test_handlers_of_a_base_serve_several_clusters() -> None:
     definitions = load_definitions()
     evse = EvseMode(definitions["Energy EVSE Mode"])
     management = ManagementMode(definitions["Device Energy Management Mode"])
-    context = Context.__new__(Context)
+    context = Context(Subject(AuthMode.PASE), 0.0)
     one = evse.invoke(0, {0: 1}, context)
     other = management.invoke(0, {0: 1}, context)
     assert one is not None

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from evse_node.cluster.definitions.zap import load_definitions
 from evse_node.cluster.server import (

@@ -10,10 +10,10 @@ import subprocess
 import sys
 import time
 import tomllib
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from evse_node.config.node_config import load_config
 from evse_node.config.settings import SETTINGS

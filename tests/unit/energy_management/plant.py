@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from evse_node.energy_management.appliance import Appliance
 from evse_node.energy_management.conditions import Availability, Conditions, Need, Supply

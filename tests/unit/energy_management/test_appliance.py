@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from evse_node.energy_management.appliance import Appliance
 from evse_node.energy_management.conditions import Availability

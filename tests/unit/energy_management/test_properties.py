@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from evse_node.energy_management.conditions import Availability, Conditions, Giving
 from evse_node.energy_management.enums import AdjustmentCause, EsaState, UpdateReason

@@ -1,3 +1,5 @@
+from msgspec.structs import force_setattr
+
 from evse_node.state_machine import events as e
 from evse_node.state_machine.effects import EnergyTransferStopped
 from evse_node.state_machine.enums import State
@@ -11,7 +13,7 @@ def test_ids_count_up_and_wrap() -> None:
     second = next_session(first, MeterReading(), 0.0)
     assert second.id == 1
     last = next_session(None, MeterReading(), 0.0)
-    object.__setattr__(last, "id", 0xFFFF_FFFF)
+    force_setattr(last, "id", 0xFFFF_FFFF)
     assert next_session(last, MeterReading(), 0.0).id == 0
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from evse_node.state_machine import events as e
 from evse_node.state_machine.effects import (

@@ -12,6 +12,8 @@ import logging
 from collections.abc import Collection
 from typing import Final
 
+from msgspec import Struct
+
 from evse_node.cluster.definitions.definition import ClusterDefinition, Value
 from evse_node.cluster.server import ClusterServer, reader, serves
 from evse_node.cluster.servers.energy.energy_ledger import (
@@ -31,7 +33,6 @@ from evse_node.errors import DecodeError
 from evse_node.matter.data_model import InteractionContext
 from evse_node.matter.stored import members, number
 from evse_node.matter.tlv import TagKey, TlvValue, decode_struct, encode
-from evse_node.records import dataclass
 
 _LOGGER: Final = logging.getLogger(__name__)
 
@@ -46,8 +47,7 @@ _SHORTEST_PERIOD_MS: Final = 1000
 _MAXIMUM_MWH: Final = 10**15
 
 
-@dataclass(frozen=True, slots=True)
-class EnergyReading:
+class EnergyReading(Struct, frozen=True):
     """The registers of a meter, which only count up, and whether energy flows just now."""
 
     imported_mwh: int

@@ -16,6 +16,8 @@ from collections.abc import Mapping, Sequence
 from math import isqrt
 from typing import Final
 
+from msgspec import Struct
+
 from evse_node.cluster.definitions.definition import ClusterDefinition, Value
 from evse_node.cluster.server import ClusterServer, serves
 from evse_node.cluster.servers.energy.measurement import (
@@ -28,7 +30,6 @@ from evse_node.cluster.servers.energy.measurement import (
     type_values,
 )
 from evse_node.cluster.servers.energy.measurement_range import RangeTracker
-from evse_node.records import dataclass
 
 _AC: Final = 2
 _FULL_FACTOR: Final = 10_000
@@ -69,8 +70,7 @@ _RANGED: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class PowerReading:
+class PowerReading(Struct, frozen=True):
     """What a meter shows at one moment, one voltage and one current per phase.
 
     Power is negative while energy is exported. None is what the meter does not measure.

@@ -8,18 +8,18 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Final, Protocol
 
+from msgspec import Struct
+
 from evse_node.cluster.definitions.definition import ClusterDefinition
 from evse_node.cluster.server import ClusterServer, Value, command, reader, serves, writer
 from evse_node.errors import StatusError
 from evse_node.matter.data_model import InteractionContext
 from evse_node.matter.interaction.status import Status
-from evse_node.records import dataclass
 
 _RANDOMIZATION_LIMIT_S: Final = 86_400
 
 
-@dataclass(frozen=True, slots=True)
-class SessionValues:
+class SessionValues(Struct, frozen=True):
     """The present values of a session: whole seconds and mWh."""
 
     duration_s: int

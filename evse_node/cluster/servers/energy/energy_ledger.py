@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from msgspec import Struct
+
 from evse_node.cluster.servers.energy.measurement import Instant
-from evse_node.records import dataclass
 
 _MW_MS_PER_MWH: Final = 3_600_000
 
@@ -29,8 +30,7 @@ class PowerIntegrator:
         return energy_mwh
 
 
-@dataclass(slots=True)
-class RegisterCounter:
+class RegisterCounter(Struct):
     """The total of a meter whose register may begin anew, as when the meter is replaced.
 
     With a register that never did, the total is the register. One reading that is too low
@@ -56,8 +56,7 @@ class RegisterCounter:
         return gained
 
 
-@dataclass(frozen=True, slots=True)
-class EnergyPeriod:
+class EnergyPeriod(Struct, frozen=True):
     """What was imported and exported from `start` to `end`."""
 
     start: Instant

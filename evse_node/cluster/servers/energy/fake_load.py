@@ -12,6 +12,8 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from msgspec import Struct
+
 from evse_node.cluster.servers.energy.electrical_energy_measurement import (
     ElectricalEnergyMeasurement,
 )
@@ -21,7 +23,6 @@ from evse_node.cluster.servers.energy.electrical_power_measurement import (
 )
 from evse_node.cluster.servers.energy.energy_ledger import PowerIntegrator
 from evse_node.matter.timers import Timer, Timers
-from evse_node.records import dataclass
 
 _STOP: Final = 0x0091_0000_0000_0000
 _START_LOAD: Final = 0x0091_0000_0000_0001
@@ -32,8 +33,7 @@ _DISTINCT_READINGS: Final = 3
 _DRAWS: Final = 64
 
 
-@dataclass(frozen=True, slots=True)
-class Quantity:
+class Quantity(Struct, frozen=True):
     """A value that varies by up to `spread` in either direction."""
 
     value: int
@@ -44,8 +44,7 @@ class Quantity:
         return self.value - self.spread + int(draw() * (2 * self.spread + 1))
 
 
-@dataclass(frozen=True, slots=True)
-class Load:
+class Load(Struct, frozen=True):
     """Something that is measured every `interval_s`. Power and current are signed alike."""
 
     power_mw: Quantity

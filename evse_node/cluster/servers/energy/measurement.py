@@ -11,8 +11,9 @@ from enum import IntEnum
 from itertools import pairwise
 from typing import Final
 
+from msgspec import Struct
+
 from evse_node.cluster.definitions.definition import Value
-from evse_node.records import dataclass
 from evse_node.units import epoch_s_from_utc_ms
 
 _PERCENT_100THS: Final = 10_000
@@ -37,8 +38,7 @@ class MeasurementType(IntEnum):
     ELECTRICAL_ENERGY = 14
 
 
-@dataclass(frozen=True, slots=True)
-class AccuracyRange:
+class AccuracyRange(Struct, frozen=True):
     """How far a value between `minimum` and `maximum` may be wrong.
 
     `percent_100ths` is a part of the value in hundredths of a percent, `fixed` is in the
@@ -68,8 +68,7 @@ class AccuracyRange:
         return struct
 
 
-@dataclass(frozen=True, slots=True)
-class Accuracy:
+class Accuracy(Struct, frozen=True):
     """How exact one type of measurement is. Raises ValueError unless the ranges join up.
 
     `is_measured`: by an instrument, and not estimated.
@@ -130,8 +129,7 @@ def percent_accuracy(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Instant:
+class Instant(Struct, frozen=True):
     """A moment on both clocks: `epoch_s` since 2000 or None while unknown, `system_ms` since start.
 
     Spec: Matter Core 1.3 "Epoch Time in Seconds", "System Time in Milliseconds"

@@ -7,21 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from msgspec import Struct
+
 from evse_node.cluster.definitions.definition import Value
 from evse_node.cluster.servers.energy.measurement import Instant, MeasurementType, has_wall_times
-from evse_node.records import dataclass
 
 
-@dataclass(frozen=True, slots=True)
-class Extreme:
+class Extreme(Struct, frozen=True):
     """A value and when it was measured."""
 
     value: int
     at: Instant
 
 
-@dataclass(frozen=True, slots=True)
-class MeasurementRange:
+class MeasurementRange(Struct, frozen=True):
     """What one type of measurement went through from `start` to `end`."""
 
     type: MeasurementType

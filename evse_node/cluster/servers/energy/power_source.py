@@ -11,9 +11,10 @@ from collections.abc import Collection, Sequence
 from enum import IntEnum
 from typing import Final
 
+from msgspec import Struct
+
 from evse_node.cluster.definitions.definition import ClusterDefinition, Value
 from evse_node.cluster.server import ClusterServer, serves
-from evse_node.records import dataclass
 
 _ALTERNATING: Final = 0
 _MAX_DESCRIPTION: Final = 60
@@ -46,8 +47,7 @@ class WiredFault(IntEnum):
     UNDER_VOLTAGE = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Mains:
+class Mains(Struct, frozen=True):
     """What the installation provides; `description` has at most 60 bytes."""
 
     nominal_voltage_mv: int

@@ -5,18 +5,18 @@ Spec: Matter Core 1.3 "Basic Information Cluster"
 
 from __future__ import annotations
 
+from msgspec import Struct
+
 from evse_node.cluster.definitions.definition import ClusterDefinition, Value
 from evse_node.cluster.server import ClusterServer, serves
 from evse_node.matter.fabrics.administration import Administration
-from evse_node.records import dataclass
 
 # What a node of Matter 1.3 reports in DataModelRevision and SpecificationVersion.
 DATA_MODEL_REVISION = 17
 SPECIFICATION_VERSION = 0x01030000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProductInformation:
+class ProductInformation(Struct, frozen=True, kw_only=True):
     """What the maker says of the product. Texts that are empty are left out."""
 
     vendor_name: str

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
+from msgspec import Struct
+
 from evse_node.cluster.definitions.definition import ClusterDefinition, Value
 from evse_node.cluster.server import ClusterServer, command, reader, serves
 from evse_node.matter.data_model import InteractionContext
-from evse_node.records import dataclass
 
 # Spec: Matter Core 1.3 "PHYRateEnum"; by megabit per second
 _RATES: Final = {
@@ -23,8 +24,7 @@ _RATES: Final = {
 _MINUTE_S: Final = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class EthernetCounters:
+class EthernetCounters(Struct, frozen=True):
     """What an interface has counted since it came into being."""
 
     received: int = 0
@@ -48,8 +48,7 @@ def _since(now: int, then: int) -> int:
     return now - then if now >= then else now
 
 
-@dataclass(frozen=True, slots=True)
-class EthernetStatus:
+class EthernetStatus(Struct, frozen=True):
     """An interface now; None is not known. The rate is in megabit per second."""
 
     rate_mbps: int | None = None

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from enum import IntEnum
 from typing import Final, TypeAlias
 
+from msgspec import Struct
+
 from evse_node.cluster.codec.values import integer, items
 from evse_node.cluster.definitions.definition import ClusterDefinition, Value
 from evse_node.cluster.server import ClusterServer, command, kept_reader, reader, serves
@@ -18,7 +20,6 @@ from evse_node.matter.crypto import constant_time_equal
 from evse_node.matter.data_model import InteractionContext
 from evse_node.matter.interaction.status import Status
 from evse_node.matter.timers import Timers
-from evse_node.records import dataclass
 
 _HOUR_S: Final = 3600.0
 _MAX_REBOOT_COUNT: Final = 0xFFFF
@@ -65,8 +66,7 @@ class HardwareFault(IntEnum):
     TAMPER_DETECTED = 10
 
 
-@dataclass(frozen=True, slots=True)
-class _Trigger:
+class _Trigger(Struct, frozen=True):
     action: TriggerAction
     endpoint: int
 

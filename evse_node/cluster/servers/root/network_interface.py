@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from enum import IntEnum
 from typing import TypeAlias
 
-from evse_node.records import dataclass
+from msgspec import Struct
 
 
 class InterfaceType(IntEnum):
@@ -22,8 +22,7 @@ class InterfaceType(IntEnum):
     THREAD = 4
 
 
-@dataclass(frozen=True, slots=True)
-class NetworkInterface:
+class NetworkInterface(Struct, frozen=True):
     """An interface: `hardware_address` 6 or 8 bytes, addresses of 4 and of 16 bytes."""
 
     name: str

@@ -11,17 +11,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+from msgspec import Struct
+
 from evse_node.cluster.definitions.definition import ClusterDefinition
 from evse_node.cluster.server import ClusterServer, Value, command
 from evse_node.matter.data_model import InteractionContext
-from evse_node.records import dataclass
 
 _SUCCESS: Final = 0x00
 _UNSUPPORTED_MODE: Final = 0x01
 
 
-@dataclass(frozen=True, slots=True)
-class Mode:
+class Mode(Struct, frozen=True):
     """A mode that can be chosen; `tags` say to machines what `label` says to people."""
 
     mode: int

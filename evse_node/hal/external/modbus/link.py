@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from msgspec import Struct
+
 from evse_node.errors import HalError
 from evse_node.hal.external.link import ControllerOrders, ControllerStatus, LinkTraits
 from evse_node.hal.external.modbus.fallback import log_fallback
@@ -23,7 +25,6 @@ from evse_node.hal.gpio.board import ModbusSpec
 from evse_node.hal.modbus.bus import ModbusBus, Sleep
 from evse_node.hal.modbus.bus_meter import BusMeter, MeterOnBus
 from evse_node.hal.modbus.meter import load_pymodbus
-from evse_node.records import dataclass
 from evse_node.state_machine.control_pilot import MAXIMUM_OFFER_MA, MINIMUM_OFFER_MA, PilotState
 from evse_node.state_machine.faults import FaultState
 from evse_node.units import Milliamps
@@ -34,8 +35,7 @@ _OPEN: Final = ControllerOrders(must_open=True)
 _INSTEAD: Final = {Target.UNAVAILABLE: Target.OPEN, Target.OPEN: Target.REST}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModbusEvse:
+class ModbusEvse(Struct, frozen=True, kw_only=True):
     """One controller: what it is, how to reach it, and what it is to fall back to.
 
     `fallback_ma` None leaves the controller's own setting. It counts after `fallback_s` of

@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import field
 from enum import Enum
 from typing import Final, NamedTuple
 
+from msgspec import Struct, field
+
 from evse_node.hal.gpio.board import ModbusSpec
 from evse_node.hal.modbus.meter import RegisterMap
-from evse_node.records import dataclass
 from evse_node.state_machine.control_pilot import PilotState
 from evse_node.state_machine.faults import FaultState
 from evse_node.units import Milliamps
@@ -30,24 +30,21 @@ class Table(Enum):
     HOLDING = "holding"
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(Struct, frozen=True):
     """One register, or one bit of those that are bits."""
 
     table: Table
     number: int
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     """What of a register counts."""
 
     address: Address
     mask: int = WHOLE_WORD
 
 
-@dataclass(frozen=True, slots=True)
-class Condition:
+class Condition(Struct, frozen=True):
     """Holds when the place has one of these values; without values, when any bit is set."""
 
     place: Place
@@ -59,16 +56,14 @@ class Condition:
         return word in self.values if self.values else word != 0
 
 
-@dataclass(frozen=True, slots=True)
-class FaultSign:
+class FaultSign(Struct, frozen=True):
     """A fault is there while all conditions hold."""
 
     fault: FaultState
     conditions: tuple[Condition, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Scale:
+class Scale(Struct, frozen=True):
     """A quantity in a register: so many steps to one ampere, degree, second.
 
     `fine_per_unit` holds instead while the condition `fine` does.
@@ -96,8 +91,7 @@ class Scale:
         return min(max(steps, 0), self.place.mask)
 
 
-@dataclass(frozen=True, slots=True)
-class Write:
+class Write(Struct, frozen=True):
     """One register to write: a fixed value, or the current.
 
     With `broadcast_unit` it goes to all who listen there, who do not answer: a list of
@@ -130,8 +124,7 @@ class Target(Enum):
     UNAVAILABLE = "unavailable"  # state F; without it, as OPEN
 
 
-@dataclass(frozen=True, slots=True)
-class Fallback:
+class Fallback(Struct, frozen=True):
     """What the controller does by itself when nobody speaks to it.
 
     `after_s` and `current_ma` are fixed; `after` and `current` are registers that take
@@ -159,8 +152,7 @@ class Block(NamedTuple):
     length: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ControllerMap:
+class ControllerMap(Struct, frozen=True, kw_only=True):
     """One controller's registers.
 
     `pilot_states` say what the pilot's values mean; those of `pilot_kept` say nothing, so

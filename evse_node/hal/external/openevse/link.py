@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from msgspec import Struct
+
 from evse_node.errors import HalError
 from evse_node.hal.external.backend import ExternalController
 from evse_node.hal.external.link import ControllerOrders, ControllerStatus, LinkTraits
@@ -26,7 +28,6 @@ from evse_node.hal.external.pace import Pace
 from evse_node.hal.interface import MeterValues, Ratings
 from evse_node.hal.serial_port import Port, SerialPort
 from evse_node.hal.toml_table import TomlTable
-from evse_node.records import dataclass
 from evse_node.state_machine.control_pilot import PilotState
 from evse_node.units import Milliamps, Millivolts, MilliwattHours, Milliwatts
 
@@ -51,8 +52,7 @@ _NOT_INSTALLED: Final = -2_560
 _NOTHING_EXPORTED: Final = MilliwattHours(0)
 
 
-@dataclass(frozen=True, slots=True)
-class OpenEvseSettings:
+class OpenEvseSettings(Struct, frozen=True):
     """What the `[hal]` table says beside the port.
 
     Currents are amperes, times seconds. `fallback_a` is what the controller goes on with

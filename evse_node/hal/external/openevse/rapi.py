@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from typing import Final, TypeAlias
 
+from msgspec import Struct
+
 from evse_node.errors import DecodeError
-from evse_node.records import dataclass
 
 LARGEST_COMMAND: Final = 31
 """What the controller's buffer takes, CR included."""
@@ -23,8 +24,7 @@ _NEWS: Final = frozenset({"AB", "AN", "AT", "ST", "WF"})
 _DIGITS: Final = frozenset("0123456789ABCDEFabcdef")
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """The answer to a command. `sequence` None: the controller could not read the command."""
 
     is_ok: bool
@@ -32,16 +32,14 @@ class Answer:
     sequence: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class News:
+class News(Struct, frozen=True):
     """What the controller tells unasked: AT state change, AB boot, AN button, WF WiFi mode."""
 
     name: str
     words: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Damaged:
+class Damaged(Struct, frozen=True):
     """A frame that cannot be read."""
 
     reason: str

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from msgspec import Struct
+
 from evse_node.errors import HalError
 from evse_node.hal.external.openevse.rapi_client import number
-from evse_node.records import dataclass
 from evse_node.state_machine.control_pilot import PilotState
 from evse_node.state_machine.faults import FaultState
 
@@ -39,8 +40,7 @@ _RELAY_CLOSED: Final = 0x0040
 _VEHICLE_CONNECTED: Final = 0x0100
 
 
-@dataclass(frozen=True, slots=True)
-class OpenEvseState:
+class OpenEvseState(Struct, frozen=True):
     """What `GS` tells. `code` is the state that the controller itself is in."""
 
     code: int

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from evse_node.cluster.codec.codec import Codec, attribute_codec, command_codec, event_codec
 from evse_node.cluster.definitions.definition import (

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from evse_node.errors import HalError
 from evse_node.hal.external.backend import ExternalController

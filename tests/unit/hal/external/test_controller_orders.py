@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from evse_node.hal.external.link import ControllerOrders, ControllerStatus, LinkTraits
 from evse_node.hal.interface import ContactorFeedback

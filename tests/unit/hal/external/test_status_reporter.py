@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from evse_node.hal.external.desired_state import Wishes
 from evse_node.hal.external.link import ControllerStatus, LinkTraits

@@ -7,9 +7,9 @@ import contextlib
 import itertools
 import random
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from evse_node.errors import HalError
 from evse_node.hal.external.backend import ExternalController

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from evse_node.errors import ConfigError
 from evse_node.hal.gpio.board import AdcKind, Bias, Board, HeartbeatSpec, LineSpec, RfidKind

@@ -6,9 +6,9 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from evse_node.hal.gpio.backend import GpioBackend
 from evse_node.hal.gpio.board import Board

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from cryptography import x509 as reference
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from evse_node.errors import DecodeError
 from evse_node.matter import tlv
@@ -37,7 +36,6 @@ from tests.vectors.certificates import CERTIFICATES
 def test_vectors_in_both_forms_and_directions(name: str) -> None:
     encoded, encoded_x509 = (bytes.fromhex(form) for form in CERTIFICATES[name])
     certificate = decode_certificate(encoded)
-    assert certificate.raw == encoded
     assert encode_certificate(certificate) == encoded
     assert certificate_to_x509(certificate) == encoded_x509
     assert certificate_from_x509(encoded_x509) == certificate

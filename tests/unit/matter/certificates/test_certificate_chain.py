@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 from cryptography import x509 as reference
+from msgspec.structs import replace
 
 from evse_node.matter.certificates import x509
 from evse_node.matter.certificates.certificate import (

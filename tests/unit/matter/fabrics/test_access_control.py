@@ -1,8 +1,7 @@
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from evse_node.errors import ConfigError, StatusError
 from evse_node.matter.data_model import AuthMode, Privilege, Subject

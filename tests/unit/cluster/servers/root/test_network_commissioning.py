@@ -1,6 +1,5 @@
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from evse_node.errors import StatusError
 from evse_node.matter.interaction.status import Status

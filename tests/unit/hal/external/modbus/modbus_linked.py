@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from evse_node.hal.external.link import ControllerOrders
 from evse_node.hal.external.modbus.link import ModbusEvse, ModbusEvseLink

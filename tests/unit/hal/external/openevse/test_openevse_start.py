@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from evse_node.errors import ConfigError, HalError
 from evse_node.hal.external.openevse.link import OpenEvseLink, OpenEvseSettings, create
