@@ -22,8 +22,9 @@ from evse_node.hal.gpio.backend import GpioBackend
 from evse_node.hal.gpio.board import LineSpec
 from evse_node.hal.gpio.board_file import load_board
 from evse_node.hal.gpio.watchdog import ServiceManager
-from evse_node.hal.interface import HalEvent, PilotReported
+from evse_node.hal.interface import HalEvent
 from evse_node.state_machine.control_pilot import PilotState
+from evse_node.state_machine.events import PilotChanged
 from evse_node.units import Milliamps
 from tests.support.hal.gpio_electronics import SimulatedElectronics, SimulatedOutput
 
@@ -65,7 +66,7 @@ async def measure(rounds: int, is_loaded: bool) -> tuple[list[float], list[float
 
     def receive(event: HalEvent) -> None:
         nonlocal pilot
-        if isinstance(event, PilotReported):
+        if isinstance(event, PilotChanged):
             pilot = event.pilot
             if pilot is PilotState.C:
                 backend.contactor.close()

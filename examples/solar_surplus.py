@@ -13,7 +13,7 @@ import argparse
 import math
 
 from evse_node.charger import Charger, ChargerSettings
-from evse_node.charger.hardware_monitor import WatchSettings
+from evse_node.charger.hardware_monitor import MonitorSettings
 from evse_node.hal.simulated.backend import SimulatedBackend
 from evse_node.matter.store import MemoryStore
 from evse_node.state_machine.events import EnableCharging
@@ -30,7 +30,7 @@ class Day:
         self.now = 0.0
         self.house = SimulatedBackend(clock=lambda: self.now)
         # Looked at once a minute instead of each second: a day is to take a moment.
-        settings = ChargerSettings(watch=WatchSettings(interval_s=60))
+        settings = ChargerSettings(watch=MonitorSettings(interval_s=60))
         self.charger = Charger(self.house, MemoryStore(), now=self.now, settings=settings)
         self.house.attach(lambda event: self.charger.receive(event, self.now))
 

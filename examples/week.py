@@ -14,7 +14,7 @@ import argparse
 from datetime import UTC, datetime, timedelta
 
 from evse_node.charger import Charger, ChargerSettings
-from evse_node.charger.hardware_monitor import WatchSettings
+from evse_node.charger.hardware_monitor import MonitorSettings
 from evse_node.hal.simulated.backend import SimulatedBackend
 from evse_node.hal.simulated.electric_vehicle import ElectricCar, Habits
 from evse_node.matter.store import MemoryStore
@@ -47,7 +47,7 @@ class House:
             now=self.now,
             # Meter and thermometer once a minute: a week is to take a moment. There is one car.
             settings=ChargerSettings(
-                zone=UTC, watch=WatchSettings(interval_s=60), are_vehicles_known=True
+                zone=UTC, watch=MonitorSettings(interval_s=60), are_vehicles_known=True
             ),
             utc_ms=lambda: int((MONDAY.timestamp() + self.now) * 1000),
         )

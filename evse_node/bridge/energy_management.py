@@ -41,7 +41,7 @@ from evse_node.cluster.servers.shared.mode_base import Mode
 from evse_node.energy_management.appliance import Appliance
 from evse_node.energy_management.enums import AdjustmentCause
 from evse_node.energy_management.events import (
-    Notice,
+    Notification,
     Paused,
     PowerAdjustEnded,
     PowerAdjustStarted,
@@ -68,7 +68,7 @@ from evse_node.errors import StatusError
 from evse_node.hal.interface import Ratings
 from evse_node.matter.interaction.status import Status
 from evse_node.matter.timers import Timer, Timers
-from evse_node.state_machine.effects import Notice as ChargerNotice
+from evse_node.state_machine.effects import Notification as ChargerNotice
 from evse_node.units import EpochSeconds, MilliwattHours, Milliwatts, epoch_s_from_utc_ms
 
 MANAGEMENT: Final = "Device Energy Management"
@@ -195,7 +195,7 @@ class EnergyManagementBridge:
 
     # From the appliance to the clusters
 
-    def _on_change(self, notices: tuple[Notice, ...], is_prompt: bool, now: float) -> None:
+    def _on_change(self, notices: tuple[Notification, ...], is_prompt: bool, now: float) -> None:
         state, structs = self.appliance.state, self._structs
         attributes = (state.esa_state, state.power, state.opted_out)
         if attributes != self._shown_attributes:
@@ -223,7 +223,7 @@ class EnergyManagementBridge:
         self._unreported.add(attribute)
         return True
 
-    def _emit(self, notice: Notice) -> None:
+    def _emit(self, notice: Notification) -> None:
         emit = self.device_energy_management.emit
         match notice:
             case PowerAdjustStarted():

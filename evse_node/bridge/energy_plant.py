@@ -24,8 +24,8 @@ from evse_node.charger import Charger, Snapshot
 from evse_node.energy_management.conditions import (
     Availability,
     Conditions,
-    Giving,
-    Need,
+    DischargePlan,
+    EnergyDemand,
     Supply,
 )
 from evse_node.energy_management.forecast import PowerRange, duration_for
@@ -89,7 +89,7 @@ class ChargerPlant:
     @property
     def _phases(self) -> int:
         """The phases that the vehicle is expected to use."""
-        intake = self._charger.expected_intake
+        intake = self._charger.expected_draw
         return self._ratings.phases if intake is None else min(intake.phases, self._ratings.phases)
 
     # What the charger is told
@@ -193,7 +193,7 @@ class ChargerPlant:
 
     def _expected(self, current_ma: Milliamps, minimum_ma: Milliamps) -> Milliamps:
         """Return what the vehicle can be expected to take of an offer."""
-        intake = self._charger.expected_intake
+        intake = self._charger.expected_draw
         if intake is None or current_ma < minimum_ma:
             return current_ma
         # One that takes less than the least offer still gets that offer.
@@ -212,7 +212,7 @@ class ChargerPlant:
         most, least = self._power_of(back_ma, phases), self._power_of(MINIMUM_OFFER_MA, phases)
         return PowerRange(Milliwatts(-most), Milliwatts(-least))
 
-    def _reserve_s(self, need: Need, supply: Supply) -> int:
+    def _reserve_s(self, need: EnergyDemand, supply: Supply) -> int:
         """Return how much longer charging takes with the power that is sure, in whole minutes."""
         power, sure_mw = supply.power, self._charger.sure_power_mw
         if power is None or not need.is_promised or not 0 < sure_mw < power.maximum_mw:
@@ -221,7 +221,7 @@ class ChargerPlant:
         longer_s -= duration_for(need.remaining_mwh or 0, power.maximum_mw)
         return longer_s // 60 * 60
 
-    def _giving(self, snapshot: Snapshot) -> Giving | None:
+    def _giving(self, snapshot: Snapshot) -> DischargePlan | None:
         """Return what is discharged without being asked for."""
         if snapshot.charging is not None or snapshot.discharging is None:
             return None
@@ -229,12 +229,12 @@ class ChargerPlant:
         percent, capacity_mwh = vehicle.state_of_charge_percent, vehicle.battery_capacity_mwh
         if percent is not None and capacity_mwh is not None:
             available_mwh = MilliwattHours(percent * capacity_mwh // 100)
-        return Giving(snapshot.discharging.until, available_mwh)
+        return DischargePlan(snapshot.discharging.until, available_mwh)
 
     def _solar_claim(self) -> Milliamps | None:
         return self._charger.state.charge_limits.claim(LimitSource.SOLAR)
 
-    def _wants_energy(self, snapshot: Snapshot, need: Need) -> bool:
+    def _wants_energy(self, snapshot: Snapshot, need: EnergyDemand) -> bool:
         """Tell whether energy would flow, now or later, if energy management let it.
 
         A vehicle that is not offered any may ask for nothing for that reason alone.
@@ -275,7 +275,7 @@ def _availability(snapshot: Snapshot) -> Availability:
     return Availability.ONLINE
 
 
-def _need(snapshot: Snapshot) -> Need:
+def _need(snapshot: Snapshot) -> EnergyDemand:
     plan, vehicle, session = snapshot.next_charge, snapshot.vehicle, snapshot.session
     is_visit = session is not None and session.is_active
     # What came back does not count, as in the charger's own plan.
@@ -287,7 +287,7 @@ def _need(snapshot: Snapshot) -> Need:
         remaining_mwh = max(0, target_percent - percent) * capacity_mwh // 100
     elif plan.required_energy_mwh is not None:
         remaining_mwh = max(0, plan.required_energy_mwh - charged_mwh)
-    return Need(
+    return EnergyDemand(
         charged_mwh=charged_mwh,
         remaining_mwh=None if remaining_mwh is None else MilliwattHours(remaining_mwh),
         deadline=plan.target_time,

@@ -38,7 +38,7 @@ from evse_node.state_machine.effects import (
     EvConnected,
     EvNotDetected,
     FaultChanged,
-    Notice,
+    Notification,
     RfidRead,
     SessionChanged,
 )
@@ -129,7 +129,7 @@ class EvseBridge:
 
     # From the charger to the cluster
 
-    def _on_change(self, snapshot: Snapshot, notices: tuple[Notice, ...], now: float) -> None:
+    def _on_change(self, snapshot: Snapshot, notices: tuple[Notification, ...], now: float) -> None:
         self._set_attributes(snapshot)
         for notice in notices:
             self._emit(notice)
@@ -172,7 +172,7 @@ class EvseBridge:
             self.energy_evse.set(**dict(compress(values.items(), is_changed)))
         self._shown = values
 
-    def _emit(self, notice: Notice) -> None:
+    def _emit(self, notice: Notification) -> None:
         match notice:
             case EvConnected(session_id):
                 self._record("EVConnected", session_id=session_id)

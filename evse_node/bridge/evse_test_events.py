@@ -18,13 +18,13 @@ from evse_node.state_machine.control_pilot import PilotState
 from evse_node.state_machine.events import (
     BatteryReported,
     CableChanged,
-    DiagnosticsCompleted,
     Direction,
     FaultCleared,
     FaultRaised,
     LimitClaimed,
     PilotChanged,
     RfidTapped,
+    SelfTestCompleted,
     VehicleIdentified,
 )
 from evse_node.state_machine.faults import FaultState
@@ -137,7 +137,7 @@ class EvseTestEvents:
         self._charger.handle(FaultCleared(), now)
 
     def _diagnostics_complete(self, now: float) -> None:
-        self._charger.handle(DiagnosticsCompleted(), now)
+        self._charger.handle(SelfTestCompleted(), now)
 
     def _battery(self, percent: int | None, capacity: MilliwattHours | None, now: float) -> None:
         self._charger.handle(BatteryReported(percent, capacity), now)

@@ -17,7 +17,7 @@ from evse_node.cluster.servers.root.general_diagnostics import (
     GeneralDiagnosticsServer,
     HardwareFault,
 )
-from evse_node.state_machine.effects import Notice
+from evse_node.state_machine.effects import Notification
 from evse_node.state_machine.faults import FaultState
 
 HARDWARE_FAULTS: Final[Mapping[FaultState, HardwareFault]] = {
@@ -49,7 +49,9 @@ class HardwareFaultsBridge:
         self._charger.observers.append(self._on_charger)
         self._on_charger(self._charger.snapshot(), (), now)
 
-    def _on_charger(self, snapshot: Snapshot, notices: tuple[Notice, ...], now: float) -> None:
+    def _on_charger(
+        self, snapshot: Snapshot, notices: tuple[Notification, ...], now: float
+    ) -> None:
         if snapshot.is_test_mode or snapshot.faults == self._told:
             return
         self._told = snapshot.faults

@@ -44,7 +44,7 @@ from evse_node.cluster.servers.shared.identify import (
 )
 from evse_node.hal.interface import EvseBackend, MeterValues, TemperatureSensor
 from evse_node.matter.timers import Timer, Timers
-from evse_node.state_machine.effects import Notice
+from evse_node.state_machine.effects import Notification
 from evse_node.state_machine.faults import FaultState
 from evse_node.state_machine.state import ContactorState
 
@@ -157,7 +157,7 @@ class MeasurementBridge:
         if self.energy is not None:
             self.energy.save()
 
-    def _on_change(self, snapshot: Snapshot, notices: tuple[Notice, ...], now: float) -> None:
+    def _on_change(self, snapshot: Snapshot, notices: tuple[Notification, ...], now: float) -> None:
         if snapshot.faults != self._faults:
             self._show_faults(snapshot.faults)
         was_open, self._is_open = self._is_open, snapshot.contactor is ContactorState.OPEN
@@ -204,8 +204,8 @@ class MeasurementBridge:
             voltage_mv=reading.voltage_mv,
             current_ma=reading.current_ma,
             frequency_hz=None
-            if values.frequency_mhz is None
-            else (values.frequency_mhz + 500) // 1000,
+            if values.frequency_millihertz is None
+            else (values.frequency_millihertz + 500) // 1000,
         )
 
     def _poll_temperature(self) -> None:
@@ -225,5 +225,5 @@ def power_reading(values: MeterValues) -> PowerReading:
         values.power_mw,
         tuple(values.voltages_mv),
         tuple(values.currents_ma),
-        values.frequency_mhz,
+        values.frequency_millihertz,
     )

@@ -14,7 +14,7 @@ from evse_node.charger.persistence import ChargerMemory
 from evse_node.charger.schedule import Schedule
 from evse_node.charger.snapshot import ChargerSettings
 from evse_node.charger.solar_controller import SolarFollower
-from evse_node.charger.vehicle_draw import IntakeLearner, LearnedIntake
+from evse_node.charger.vehicle_draw import DrawEstimator, LearnedIntake
 from evse_node.hal.interface import EvseBackend, MeterValues
 from evse_node.state_machine.events import (
     ChargingHeld,
@@ -71,7 +71,7 @@ class Planner:
             commitment=memory.load_commitment(),
         )
         self.solar = SolarFollower(settings.solar, ratings.nominal_voltage_mv, ratings.phases)
-        self.intake = IntakeLearner(memory.load_intake())
+        self.intake = DrawEstimator(memory.load_intake())
         grid_meter = backend.grid_meter
         self._grid = None if grid_meter is None else GridSurplus(grid_meter, self.solar)
         self._memory = memory

@@ -26,15 +26,14 @@ from typing import Final
 from msgspec.structs import replace
 
 from evse_node.charger.charge_planner import Planner
-from evse_node.charger.deadline import Alarm
+from evse_node.charger.deadline import Deadline
 from evse_node.charger.hardware import (
+    DummyHardware,
     HardwareView,
     RealHardware,
-    StandInHardware,
-    to_machine,
 )
-from evse_node.charger.hardware_monitor import Watch, first_reading
-from evse_node.charger.machine_driver import Steps
+from evse_node.charger.hardware_monitor import HardwareMonitor, first_reading
+from evse_node.charger.machine_driver import MachineDriver
 from evse_node.charger.persistence import ChargerMemory
 from evse_node.charger.snapshot import (
     ChargerSettings,
@@ -42,7 +41,7 @@ from evse_node.charger.snapshot import (
     Snapshot,
     is_other_than_by_meter,
 )
-from evse_node.charger.vehicle_draw import Intake
+from evse_node.charger.vehicle_draw import VehicleDraw
 from evse_node.hal.interface import (
     CurrentDerated,
     EvseBackend,
@@ -55,8 +54,8 @@ from evse_node.matter.store import Store
 from evse_node.matter.timers import Timers
 from evse_node.state_machine.control_pilot import PilotState
 from evse_node.state_machine.effects import (
-    AnyNotice,
-    Notice,
+    BaseNotification,
+    Notification,
     Refused,
     UnlockCable,
 )
@@ -120,18 +119,18 @@ class Charger:
         self._real = RealHardware(backend)
         self._view = HardwareView()
         self._saved_claims: list[LimitClaimed] = []
-        self._alarm = Alarm(timers, self.on_timer)
+        self._alarm = Deadline(timers, self.on_timer)
         self._is_busy = False
-        self._mistake = ""
-        self._is_test_mode = self._is_told_test_mode = False
-        self._retold: set[FaultState] | None = None
+        self._error = ""
+        self._is_test_mode = self._last_notified_test_mode = False
+        self._re_reported: set[FaultState] | None = None
         self._memory = ChargerMemory(store, utc_ms, now)
         ratings = backend.ratings
         reading = first_reading(backend)
         state = self._memory.wake_up(self.settings, self.features, ratings, reading, now)
-        self._steps = Steps(self._real, state)
+        self._steps = MachineDriver(self._real, state)
         session = state.session
-        self._watch = Watch(
+        self._watch = HardwareMonitor(
             backend,
             self.settings.watch,
             state.causes,
@@ -169,7 +168,7 @@ class Charger:
         return last
 
     @property
-    def expected_intake(self) -> Intake | None:
+    def expected_draw(self) -> VehicleDraw | None:
         """What the vehicle was seen to take, or the last one; None before the first."""
         return self._planner.intake.learned.expected
 
@@ -205,15 +204,14 @@ class Charger:
             self._watch.hardware_limit_ma = event.current_ma
             self._run((), now)
             return
-        told = to_machine(event)
-        self._view.note(told)
-        if self._retold is not None and isinstance(told, FaultRaised):
-            self._retold.add(told.fault)
-        if isinstance(told, RfidTapped):
+        self._view.note(event)
+        if self._re_reported is not None and isinstance(event, FaultRaised):
+            self._re_reported.add(event.fault)
+        if isinstance(event, RfidTapped):
             self._real.acknowledge_card()
         elif self.is_test_mode:
             return
-        self._run([told], now)
+        self._run([event], now)
 
     def next_deadline(self) -> float | None:
         """Return when `on_timer` wants to be called (monotonic seconds), or None."""
@@ -240,11 +238,11 @@ class Charger:
     def acknowledge_faults(self, now: float) -> None:
         """Clear the faults that a person has seen to; one whose cause is still there stays."""
         retold: set[FaultState] = set()
-        self._retold = retold
+        self._re_reported = retold
         try:
             self._real.reset_protection()
         finally:
-            self._retold = None
+            self._re_reported = None
         # What the hardware tells while it is reset is new.
         present = [FaultCleared(fault) for fault in self.state.faults if fault not in retold]
         self._run(present, now)
@@ -317,7 +315,7 @@ class Charger:
             self._view.faults = list(self.state.faults)
             self._is_test_mode = True
             self._run([Reset()], now)
-            self._steps.hardware = StandInHardware()
+            self._steps.hardware = DummyHardware()
             self._replace_cards(None)
         self._watch.forget()
         rest = (LimitSource.TEMPERATURE, LimitSource.SOLAR)
@@ -352,14 +350,14 @@ class Charger:
             self._steps.add(given)
             return None
         self._is_busy = True
-        notices: list[Notice] = []
+        notices: list[Notification] = []
         refusal: str | None = None
         before, plan = self._steps.state, self._schedule.next_charge
         try:
             self._take_in(given, now)
-            for event, effects in self._steps.work_off(self._look_at_clock, now):
+            for event, effects in self._steps.process_events(self._look_at_clock, now):
                 for effect in effects:
-                    if isinstance(effect, AnyNotice):
+                    if isinstance(effect, BaseNotification):
                         notices.append(effect)
                     elif isinstance(effect, Refused) and given and event is given[0]:
                         refusal = effect.reason
@@ -371,9 +369,9 @@ class Charger:
             self._planner.save()
         self._alarm.set(self.next_deadline())
         is_changed = state is not before and is_other_than_by_meter(before, state)
-        is_other_mode = is_test_mode is not self._is_told_test_mode
+        is_other_mode = is_test_mode is not self._last_notified_test_mode
         if notices or is_changed or is_other_mode or self._schedule.next_charge is not plan:
-            self._is_told_test_mode = is_test_mode
+            self._last_notified_test_mode = is_test_mode
             snapshot = self.snapshot()
             for observer in self.observers:
                 observer(snapshot, tuple(notices), now)
@@ -393,7 +391,7 @@ class Charger:
                     first, last = watch.look(state, now)
                 self._planner.observe(state, watch.values, now)
         except Exception as error:
-            last = (*last, *self._on_mistake(error))
+            last = (*last, *self._on_exception(error))
         self._steps.add((*first, *given, *last))
 
     def _look_at_clock(self, now: float) -> Event | None:
@@ -404,15 +402,15 @@ class Charger:
         try:
             return self._planner.look(state, now, has_sun=not self._is_test_mode)
         except Exception as error:
-            return next(iter(self._on_mistake(error)), None)
+            return next(iter(self._on_exception(error)), None)
 
-    def _on_mistake(self, error: Exception) -> Sequence[Event]:
+    def _on_exception(self, error: Exception) -> Sequence[Event]:
         """Cut power over what cannot be: a reading that is none, or a mistake in planning.
 
         What happened is still taken in. A mistake that lasts is logged once.
         """
-        if repr(error) != self._mistake:
-            self._mistake = repr(error)
+        if repr(error) != self._error:
+            self._error = repr(error)
             _LOGGER.exception("what is read or planned cannot be")
         is_told = FaultState.OTHER in self._steps.state.faults
         return () if is_told else (FaultRaised(FaultState.OTHER),)

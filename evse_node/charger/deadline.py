@@ -7,7 +7,7 @@ from collections.abc import Callable
 from evse_node.matter.timers import Timer, Timers
 
 
-class Alarm:
+class Deadline:
     """Calls `ring` with the time at a moment that may be moved; never without timers."""
 
     def __init__(self, timers: Timers | None, ring: Callable[[float], None]) -> None:

@@ -1,6 +1,6 @@
 """Between the machine's words and the hardware's: orders go down, events come up.
 
-`RealHardware` drives a backend. `StandInHardware` takes its place during test events:
+`RealHardware` drives a backend. `DummyHardware` takes its place during test events:
 it closes no contactor, so that a test can play a vehicle on a charger that has a
 live socket. Meanwhile `HardwareView` remembers how things really are.
 """
@@ -8,25 +8,12 @@ live socket. Meanwhile `HardwareView` remembers how things really are.
 from __future__ import annotations
 
 import logging
-from typing import Final, Protocol, TypeAlias
+from typing import Final, Protocol
 
 from msgspec import Struct, field
 
 from evse_node.errors import HalError
-from evse_node.hal.interface import (
-    BatteryRead,
-    CableReported,
-    CardPresented,
-    ContactorFeedback,
-    EvseBackend,
-    FaultDetected,
-    FaultGone,
-    Meter,
-    PilotReported,
-    Ratings,
-    SelfTestCompleted,
-    VehicleIdRead,
-)
+from evse_node.hal.interface import EvseBackend, Meter, Ratings
 from evse_node.state_machine.control_pilot import PilotState
 from evse_node.state_machine.effects import (
     BeginDiagnostics,
@@ -44,12 +31,11 @@ from evse_node.state_machine.events import (
     BatteryReported,
     CableChanged,
     ContactorReported,
-    DiagnosticsCompleted,
     Event,
     FaultCleared,
     FaultRaised,
     PilotChanged,
-    RfidTapped,
+    SelfTestCompleted,
     VehicleIdentified,
 )
 from evse_node.state_machine.faults import FaultState
@@ -58,42 +44,6 @@ _LOGGER: Final = logging.getLogger(__name__)
 
 _DEAD_MV: Final = 20_000
 _IDLE_MA: Final = 500
-
-
-ForMachine: TypeAlias = (
-    PilotReported
-    | ContactorFeedback
-    | CableReported
-    | FaultDetected
-    | FaultGone
-    | CardPresented
-    | BatteryRead
-    | VehicleIdRead
-    | SelfTestCompleted
-)
-
-
-def to_machine(event: ForMachine) -> Event:
-    """Say in the machine's words what the hardware told."""
-    match event:
-        case PilotReported(pilot):
-            return PilotChanged(pilot)
-        case ContactorFeedback(is_closed):
-            return ContactorReported(is_closed)
-        case CableReported(ampacity_ma):
-            return CableChanged(ampacity_ma)
-        case FaultDetected(fault):
-            return FaultRaised(fault)
-        case FaultGone(fault_or_all):
-            return FaultCleared(fault_or_all)
-        case CardPresented(uid):
-            return RfidTapped(uid)
-        case BatteryRead(percent, capacity_mwh):
-            return BatteryReported(percent, capacity_mwh)
-        case VehicleIdRead(vehicle_id):
-            return VehicleIdentified(vehicle_id)
-        case SelfTestCompleted():
-            return DiagnosticsCompleted()
 
 
 class Hardware(Protocol):
@@ -126,7 +76,7 @@ class RealHardware:
             return []
         failed: list[Event] = [FaultRaised(FaultState.OTHER)]
         if isinstance(order, BeginDiagnostics):
-            failed.append(DiagnosticsCompleted())
+            failed.append(SelfTestCompleted())
         return failed
 
     def _give(self, order: Order) -> None:
@@ -163,7 +113,7 @@ class RealHardware:
         if backend.temperature_sensor is not None:
             backend.temperature_sensor.read_millicelsius()
         if backend.self_test is None:
-            return [*findings, DiagnosticsCompleted()]
+            return [*findings, SelfTestCompleted()]
         backend.self_test.start_self_test()
         return findings
 
@@ -213,7 +163,7 @@ def check_meter(meter: Meter, ratings: Ratings) -> list[Event]:
     return [FaultRaised(fault) for fault in FaultState if fault in found]
 
 
-class StandInHardware:
+class DummyHardware:
     """A contactor that obeys at once, and nothing else."""
 
     def execute(self, order: Order) -> list[Event]:

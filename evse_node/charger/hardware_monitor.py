@@ -15,7 +15,13 @@ from msgspec import Struct
 from evse_node.errors import HalError
 from evse_node.hal.interface import EvseBackend, Meter, MeterValues, TemperatureSensor
 from evse_node.state_machine.control_pilot import MINIMUM_OFFER_MA, PilotOutput, PilotState
-from evse_node.state_machine.events import CausesSeen, Event, FaultRaised, LimitClaimed, MeterRead
+from evse_node.state_machine.events import (
+    CausesObserved,
+    Event,
+    FaultRaised,
+    LimitClaimed,
+    MeterRead,
+)
 from evse_node.state_machine.faults import FaultState
 from evse_node.state_machine.limits import LimitSource
 from evse_node.state_machine.session import NO_READING, MeterReading
@@ -28,7 +34,7 @@ WATCHED: Final = frozenset({FaultState.METER_FAILURE, FaultState.OVER_TEMPERATUR
 """Faults that come and go with what is watched."""
 
 
-class WatchSettings(Struct, frozen=True):
+class MonitorSettings(Struct, frozen=True):
     """Where to draw the lines. Temperatures are millidegrees Celsius, times seconds.
 
     From `derate_from_mc` the current falls in a straight line to 6 A at `derate_to_mc`; at
@@ -51,7 +57,7 @@ _HYSTERESIS_MC: Final = 2_000
 _AMPERE: Final = 1_000
 
 
-class Watch:
+class HardwareMonitor:
     """One charger's watch.
 
     `faults` are those that outlived a restart: their causes are taken as still there until
@@ -63,7 +69,7 @@ class Watch:
     def __init__(
         self,
         backend: EvseBackend,
-        settings: WatchSettings,
+        settings: MonitorSettings,
         faults: frozenset[FaultState] = frozenset(),
         *,
         is_new_count: bool = False,
@@ -145,7 +151,7 @@ class Watch:
             causes.add(FaultState.OVER_TEMPERATURE)
         self._causes = frozenset(causes)
         if self._causes != state.causes:
-            last.append(CausesSeen(self._causes))
+            last.append(CausesObserved(self._causes))
         claims = (self._derated_ma, self.hardware_limit_ma)
         limit_ma = min((claim for claim in claims if claim is not None), default=None)
         if limit_ma != self._told_ma:

@@ -11,9 +11,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
-from evse_node.charger.hardware import Hardware, StandInHardware
+from evse_node.charger.hardware import DummyHardware, Hardware
 from evse_node.state_machine.effects import AnyOrder, CloseContactor, Effect, SafetyOrder
-from evse_node.state_machine.events import CausesSeen, Event, FaultRaised
+from evse_node.state_machine.events import CausesObserved, Event, FaultRaised
 from evse_node.state_machine.evse import step
 from evse_node.state_machine.faults import FaultState
 from evse_node.state_machine.outputs import without_closing
@@ -22,12 +22,12 @@ from evse_node.state_machine.state import EvseState
 _LOGGER: Final = logging.getLogger(__name__)
 
 # Who gives these has logged the reason; faults by other events are the machine's own.
-_GIVEN_FAULTS: Final = (FaultRaised, CausesSeen)
+_GIVEN_FAULTS: Final = (FaultRaised, CausesObserved)
 
 _EVENTS_PER_TURN: Final = 1000
 
 
-class Steps:
+class MachineDriver:
     """The machine's `state`, the `hardware` that follows its orders, and what waits for it."""
 
     def __init__(self, hardware: Hardware, state: EvseState) -> None:
@@ -39,7 +39,7 @@ class Steps:
         """Let these events wait for their turn."""
         self._queue.extend(events)
 
-    def work_off(
+    def process_events(
         self, look: Callable[[float], Event | None], now: float
     ) -> Iterator[tuple[Event, tuple[Effect, ...]]]:
         """Step through all that waits, what it brings about, and then what `look` finds."""
@@ -73,7 +73,7 @@ class Steps:
         return effects
 
     def _log_faults(self, before: tuple[FaultState, ...], event: Event) -> None:
-        if isinstance(self.hardware, StandInHardware):
+        if isinstance(self.hardware, DummyHardware):
             return
         for fault in self.state.faults:
             if fault not in before:
@@ -83,6 +83,6 @@ class Steps:
     def _is_fault_waiting(self) -> bool:
         """True when an order, or what came before it, brought about a fault not yet taken in."""
         return any(
-            isinstance(event, FaultRaised) or (isinstance(event, CausesSeen) and event.faults)
+            isinstance(event, FaultRaised) or (isinstance(event, CausesObserved) and event.faults)
             for event in self._queue
         )

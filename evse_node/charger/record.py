@@ -16,7 +16,7 @@ from typing import Final, TypeAlias, TypeVar
 from msgspec.structs import replace
 
 from evse_node.charger.schedule import Commitment
-from evse_node.charger.vehicle_draw import Intake, LearnedIntake
+from evse_node.charger.vehicle_draw import LearnedIntake, VehicleDraw
 from evse_node.matter.store import Store
 from evse_node.state_machine.events import Direction
 from evse_node.state_machine.faults import FaultState
@@ -356,7 +356,7 @@ def _target_from_json(target: Mapping[str, _Json]) -> ChargingTarget:
     )
 
 
-def _intake_to_json(intake: Intake) -> dict[str, _Json]:
+def _intake_to_json(intake: VehicleDraw) -> dict[str, _Json]:
     return {
         "phases": intake.phases,
         "current_ma": intake.current_ma,
@@ -364,8 +364,8 @@ def _intake_to_json(intake: Intake) -> dict[str, _Json]:
     }
 
 
-def _intake_from_json(record: Mapping[str, _Json]) -> Intake:
-    return Intake(
+def _intake_from_json(record: Mapping[str, _Json]) -> VehicleDraw:
+    return VehicleDraw(
         max(1, _whole(record["phases"])),
         Milliamps(_whole(record["current_ma"])),
         record["is_own_limit"] is True,

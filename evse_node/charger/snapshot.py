@@ -13,10 +13,10 @@ from typing import Final, TypeAlias
 
 from msgspec import Struct, field
 
-from evse_node.charger.hardware_monitor import WatchSettings
+from evse_node.charger.hardware_monitor import MonitorSettings
 from evse_node.charger.solar_controller import SolarSettings
 from evse_node.state_machine.control_pilot import PilotOutput, PilotState
-from evse_node.state_machine.effects import Notice
+from evse_node.state_machine.effects import Notification
 from evse_node.state_machine.enums import State, SupplyState
 from evse_node.state_machine.faults import FaultState
 from evse_node.state_machine.limits import Limit, LimitSource
@@ -50,7 +50,7 @@ class ChargerSettings(Struct, frozen=True):
     may_charge_when_new: bool = False
     are_vehicles_known: bool = False
     zone: tzinfo | None = None
-    watch: WatchSettings = field(default_factory=WatchSettings)
+    watch: MonitorSettings = field(default_factory=MonitorSettings)
     solar: SolarSettings = field(default_factory=SolarSettings)
 
 
@@ -183,4 +183,4 @@ def is_other_than_by_meter(before: EvseState, state: EvseState) -> bool:
     return _but_meter(before) != _but_meter(state)
 
 
-Observer: TypeAlias = Callable[[Snapshot, tuple[Notice, ...], float], None]
+Observer: TypeAlias = Callable[[Snapshot, tuple[Notification, ...], float], None]

@@ -39,7 +39,7 @@ _RECENT: Final = 8
 """So many vehicles are remembered that differ in what they take."""
 
 
-class Intake(Struct, frozen=True):
+class VehicleDraw(Struct, frozen=True):
     """The phases that a vehicle uses, and the highest current that it took on one for a while.
 
     `is_own_limit`: it was offered more at the same time.
@@ -64,7 +64,7 @@ class Intake(Struct, frozen=True):
         return self.is_own_limit or not _is_less(self.current_ma, offered_ma)
 
 
-_SLOWEST: Final = Intake(1, MINIMUM_OFFER_MA, is_own_limit=True)
+_SLOWEST: Final = VehicleDraw(1, MINIMUM_OFFER_MA, is_own_limit=True)
 
 
 class LearnedIntake(Struct, frozen=True):
@@ -74,17 +74,17 @@ class LearnedIntake(Struct, frozen=True):
     """
 
     session_id: int | None = None
-    present: Intake | None = None
-    recent: tuple[tuple[int, Intake], ...] = ()
+    present: VehicleDraw | None = None
+    recent: tuple[tuple[int, VehicleDraw], ...] = ()
 
     @property
-    def expected(self) -> Intake | None:
+    def expected(self) -> VehicleDraw | None:
         """What is likely. Until it was seen, today's vehicle is taken for the last one."""
         if self.present is not None or not self.recent:
             return self.present
         return self.recent[-1][1]
 
-    def counted_on(self, session_id: int | None, *, may_be_new: bool) -> tuple[Intake, ...]:
+    def counted_on(self, session_id: int | None, *, may_be_new: bool) -> tuple[VehicleDraw, ...]:
         """Return all that the vehicle of a session may turn out to be.
 
         Unless it `may_be_new`, it is one of the recent ones, if there was any.
@@ -104,13 +104,13 @@ class LearnedIntake(Struct, frozen=True):
             for each in known
         )
 
-    def with_recent(self, session_id: int, intake: Intake) -> LearnedIntake:
+    def with_recent(self, session_id: int, intake: VehicleDraw) -> LearnedIntake:
         """Return what is known after a session in which this was taken."""
         others = (each for each in self.recent if each[0] != session_id and each[1] != intake)
         return replace(self, recent=(*others, (session_id, intake))[-_RECENT:])
 
 
-class IntakeLearner:
+class DrawEstimator:
     """Watches one charger's meter. `learned` is what it knows, another object when it changes."""
 
     def __init__(self, learned: LearnedIntake | None = None) -> None:
@@ -161,7 +161,7 @@ class IntakeLearner:
         phases = sum(current_ma * 2 >= highest_ma for current_ma in currents_ma)
         present = self.learned.present
         if present is None:
-            self.learned = replace(self.learned, present=Intake(phases))
+            self.learned = replace(self.learned, present=VehicleDraw(phases))
         elif phases > present.phases:
             self.learned = replace(self.learned, present=replace(present, phases=phases))
 

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from evse_node.energy_management.conditions import Moment
 from evse_node.energy_management.enums import AdjustmentCause, EndCause
 from evse_node.energy_management.events import (
-    Notice,
+    Notification,
     Paused,
     PowerAdjustEnded,
     PowerAdjustStarted,
@@ -41,7 +41,7 @@ def check_opt_out(state: EnergyState, cause: AdjustmentCause) -> None:
 
 
 def adjust_power(
-    state: EnergyState, request: PowerAdjustRequest, moment: Moment, notices: list[Notice]
+    state: EnergyState, request: PowerAdjustRequest, moment: Moment, notices: list[Notification]
 ) -> EnergyState:
     """Begin a power adjustment, or go on with a running one at another power and end."""
     check_opt_out(state, request.cause)
@@ -68,7 +68,7 @@ def adjust_power(
 
 
 def end_adjustment(
-    state: EnergyState, cause: EndCause, moment: Moment, notices: list[Notice]
+    state: EnergyState, cause: EndCause, moment: Moment, notices: list[Notification]
 ) -> EnergyState:
     """End the power adjustment, if there is one.
 
@@ -86,7 +86,9 @@ def end_adjustment(
     return replace(state, adjustment=None)
 
 
-def cancel_adjustment(state: EnergyState, moment: Moment, notices: list[Notice]) -> EnergyState:
+def cancel_adjustment(
+    state: EnergyState, moment: Moment, notices: list[Notification]
+) -> EnergyState:
     """Follow a CancelPowerAdjustRequest."""
     if state.adjustment is None:
         raise RequestRefusedError(Problem.STATE, "no power adjustment is active")
@@ -97,7 +99,7 @@ def cancel_adjustment(state: EnergyState, moment: Moment, notices: list[Notice])
 
 
 def pause(
-    state: EnergyState, request: PauseRequest, moment: Moment, notices: list[Notice]
+    state: EnergyState, request: PauseRequest, moment: Moment, notices: list[Notification]
 ) -> EnergyState:
     """Begin a pause, or give a running one another end."""
     check_opt_out(state, request.cause)
@@ -130,7 +132,7 @@ def pause(
 
 
 def end_pause(
-    state: EnergyState, cause: EndCause, moment: Moment, notices: list[Notice]
+    state: EnergyState, cause: EndCause, moment: Moment, notices: list[Notification]
 ) -> EnergyState:
     """End the pause, if there is one; the forecast then counts it as long as it was."""
     running = state.pause
@@ -147,7 +149,7 @@ def end_pause(
     return replace(state, pause=None, forecast=forecast, grounds=grounds)
 
 
-def resume(state: EnergyState, moment: Moment, notices: list[Notice]) -> EnergyState:
+def resume(state: EnergyState, moment: Moment, notices: list[Notification]) -> EnergyState:
     """Follow a ResumeRequest."""
     if state.pause is None:
         raise RequestRefusedError(Problem.STATE, "the appliance is not paused")

@@ -18,7 +18,7 @@ from math import inf
 from typing import Final, Protocol, TypeAlias
 
 from evse_node.energy_management.conditions import Conditions, Moment
-from evse_node.energy_management.events import Notice
+from evse_node.energy_management.events import Notification
 from evse_node.energy_management.forecast import Forecast
 from evse_node.energy_management.requests import (
     ConditionsChanged,
@@ -41,7 +41,7 @@ _LOGGER: Final = logging.getLogger(__name__)
 
 _EVENTS_PER_TURN: Final = 100
 
-Observer: TypeAlias = Callable[[tuple[Notice, ...], bool, float], None]
+Observer: TypeAlias = Callable[[tuple[Notification, ...], bool, float], None]
 """Called with the notices of a turn, whether somebody asked for its changes, and the time."""
 
 
@@ -130,7 +130,7 @@ class Appliance:
 
     def _work_off(self, now: float) -> None:
         self._is_busy = True
-        notices: list[Notice] = []
+        notices: list[Notification] = []
         is_prompt = False
         refusal: RequestRefusedError | None = None
         try:
@@ -157,7 +157,7 @@ class Appliance:
         if refusal is not None:
             raise refusal
 
-    def _take_in(self, event: Event, now: float, notices: list[Notice]) -> None:
+    def _take_in(self, event: Event, now: float, notices: list[Notification]) -> None:
         events: list[Event] = []
         if not isinstance(event, ConditionsChanged):
             # How things stand, and what is due, counts before anything else happens.

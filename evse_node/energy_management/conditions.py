@@ -65,7 +65,7 @@ class Supply(Struct, frozen=True):
         return Milliamps(-(-power * 1000 // (self.voltage_mv * self.phases)))
 
 
-class Need(Struct, frozen=True):
+class EnergyDemand(Struct, frozen=True):
     """What the vehicle shall have.
 
     `charged_mwh` is what it got in this session less what it gave back, `remaining_mwh` what
@@ -86,7 +86,7 @@ class Need(Struct, frozen=True):
         return bool(self.remaining_mwh) and self.deadline is not None
 
 
-class Giving(Struct, frozen=True):
+class DischargePlan(Struct, frozen=True):
     """What the charger draws from the vehicle by itself, where it is only to discharge.
 
     `until` is when that has to end, `available_mwh` what the battery has; None is not known.
@@ -112,9 +112,9 @@ class Conditions(Struct, frozen=True):
     supply: Supply
     is_connected: bool = False
     wants_energy: bool = False
-    need: Need = Need()
+    need: EnergyDemand = EnergyDemand()
     start_time: EpochSeconds | None = None
-    giving: Giving | None = None
+    giving: DischargePlan | None = None
 
 
 class Moment(Struct, frozen=True):

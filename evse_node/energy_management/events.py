@@ -32,4 +32,4 @@ class Resumed(Struct, frozen=True):
     cause: EndCause
 
 
-Notice: TypeAlias = PowerAdjustStarted | PowerAdjustEnded | Paused | Resumed
+Notification: TypeAlias = PowerAdjustStarted | PowerAdjustEnded | Paused | Resumed

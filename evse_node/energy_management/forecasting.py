@@ -13,9 +13,9 @@ from itertools import pairwise
 from msgspec.structs import replace
 
 from evse_node.energy_management.adjusting import check_opt_out, end_pause
-from evse_node.energy_management.conditions import Giving, Moment
+from evse_node.energy_management.conditions import DischargePlan, Moment
 from evse_node.energy_management.enums import AdjustmentCause, EndCause, UpdateReason
-from evse_node.energy_management.events import Notice
+from evse_node.energy_management.events import Notification
 from evse_node.energy_management.forecast import Forecast, PowerRange, Slot, energy_of
 from evse_node.energy_management.planning import (
     Block,
@@ -66,7 +66,7 @@ def own_forecast(state: EnergyState, epoch_s: EpochSeconds, now: float) -> Forec
 
 
 def _giving_forecast(
-    state: EnergyState, giving: Giving, power: PowerRange, epoch_s: EpochSeconds, now: float
+    state: EnergyState, giving: DischargePlan, power: PowerRange, epoch_s: EpochSeconds, now: float
 ) -> Forecast | None:
     energy_mwh = given_energy(state.conditions.need, giving, power)
     if not energy_mwh:
@@ -85,7 +85,7 @@ def return_to_own(state: EnergyState) -> EnergyState:
     return replace(state, altered_by=None, forecast=None, grounds=())
 
 
-def cancel(state: EnergyState, moment: Moment, notices: list[Notice]) -> EnergyState:
+def cancel(state: EnergyState, moment: Moment, notices: list[Notification]) -> EnergyState:
     """Follow a CancelRequest; it ends a pause, too."""
     if state.forecast is None:
         raise RequestRefusedError(Problem.IMPOSSIBLE, "there is no forecast")

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from msgspec import Struct
 from msgspec.structs import replace
 
-from evse_node.energy_management.conditions import Giving, Need
+from evse_node.energy_management.conditions import DischargePlan, EnergyDemand
 from evse_node.energy_management.forecast import (
     Forecast,
     PowerRange,
@@ -58,7 +58,7 @@ class Block(NamedTuple):
     power_mw: int
 
 
-def needed_energy(need: Need, power: PowerRange) -> MilliwattHours:
+def needed_energy(need: EnergyDemand, power: PowerRange) -> MilliwattHours:
     """Return what a vehicle is expected to take. What nobody knows is a typical session."""
     expected_mwh = need.remaining_mwh or _TYPICAL_SESSION_MWH - need.charged_mwh
     least_s = _LEAST_PROMISED_S if need.is_promised else _LEAST_DURATION_S
@@ -67,7 +67,7 @@ def needed_energy(need: Need, power: PowerRange) -> MilliwattHours:
     return MilliwattHours(min(max(expected_mwh, least_mwh), most_mwh))
 
 
-def given_energy(need: Need, giving: Giving, power: PowerRange) -> MilliwattHours:
+def given_energy(need: EnergyDemand, giving: DischargePlan, power: PowerRange) -> MilliwattHours:
     """Return what a vehicle is expected to give. What nobody knows is a typical session."""
     most_mwh = -energy_of(power.minimum_mw, _LONGEST_DURATION_S)
     if giving.available_mwh is not None:

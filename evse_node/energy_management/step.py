@@ -23,7 +23,7 @@ from evse_node.energy_management.adjusting import (
 )
 from evse_node.energy_management.conditions import Availability, Moment
 from evse_node.energy_management.enums import AdjustmentCause, EndCause
-from evse_node.energy_management.events import Notice
+from evse_node.energy_management.events import Notification
 from evse_node.energy_management.forecast import PowerRange
 from evse_node.energy_management.forecasting import (
     adjust_start,
@@ -58,13 +58,13 @@ _IDLE_AFTER_S: Final = 60.0
 
 def step(
     state: EnergyState, event: Event, moment: Moment
-) -> tuple[EnergyState, tuple[Notice, ...]]:
+) -> tuple[EnergyState, tuple[Notification, ...]]:
     """Take in one event; return the new state and what is to be told.
 
     What is due by itself should have happened before, by `TimePassed`. Raises
     RequestRefusedError for a request that cannot be followed.
     """
-    notices: list[Notice] = []
+    notices: list[Notification] = []
     state = _on_event(state, event, moment, notices)
     if state.script is None:
         state = _settle(state, moment, notices)
@@ -72,7 +72,7 @@ def step(
 
 
 def _on_event(
-    state: EnergyState, event: Event, moment: Moment, notices: list[Notice]
+    state: EnergyState, event: Event, moment: Moment, notices: list[Notification]
 ) -> EnergyState:
     match event:
         case PowerAdjustRequest():
@@ -101,7 +101,7 @@ def _on_event(
             return _on_script(state, script, moment, notices)
 
 
-def _on_time(state: EnergyState, moment: Moment, notices: list[Notice]) -> EnergyState:
+def _on_time(state: EnergyState, moment: Moment, notices: list[Notification]) -> EnergyState:
     if state.adjustment is not None and moment.now >= state.adjustment.ends_at:
         state = end_adjustment(state, EndCause.NORMAL_COMPLETION, moment, notices)
     if state.pause is not None and moment.now >= state.pause.ends_at:
@@ -113,7 +113,7 @@ def _on_opt_out(
     state: EnergyState,
     causes: frozenset[AdjustmentCause],
     moment: Moment,
-    notices: list[Notice],
+    notices: list[Notification],
 ) -> EnergyState:
     state = replace(state, opted_out=causes)
     if state.adjustment is not None and state.adjustment.cause in causes:
@@ -126,7 +126,7 @@ def _on_opt_out(
 
 
 def _on_script(
-    state: EnergyState, script: Script | None, moment: Moment, notices: list[Notice]
+    state: EnergyState, script: Script | None, moment: Moment, notices: list[Notification]
 ) -> EnergyState:
     state = _stop(state, EndCause.CANCELLED, moment, notices)
     state = replace(state, script=script, altered_by=None, forecast=None, grounds=())
@@ -134,7 +134,7 @@ def _on_script(
 
 
 def _stop(
-    state: EnergyState, cause: EndCause, moment: Moment, notices: list[Notice]
+    state: EnergyState, cause: EndCause, moment: Moment, notices: list[Notification]
 ) -> EnergyState:
     state = end_adjustment(state, cause, moment, notices)
     return end_pause(state, cause, moment, notices)
@@ -143,7 +143,7 @@ def _stop(
 # Bringing the state in line with the charger
 
 
-def _settle(state: EnergyState, moment: Moment, notices: list[Notice]) -> EnergyState:
+def _settle(state: EnergyState, moment: Moment, notices: list[Notification]) -> EnergyState:
     state = _look_for_vehicle(state, moment)
     if state.is_idle:
         is_fault = state.conditions.availability is Availability.FAULT

@@ -23,44 +23,61 @@ from typing import Protocol, TypeAlias, runtime_checkable
 
 from msgspec import Struct
 
-from evse_node.state_machine.control_pilot import PilotState
-from evse_node.state_machine.faults import FaultState
+from evse_node.state_machine.events import (
+    BatteryReported,
+    CableChanged,
+    ContactorReported,
+    FaultCleared,
+    FaultRaised,
+    PilotChanged,
+    RfidTapped,
+    SelfTestCompleted,
+    VehicleIdentified,
+)
 from evse_node.units import Milliamps, Millivolts, MilliwattHours, Milliwatts
 
-# Events
+__all__ = [
+    "BatteryInformation",
+    "BatteryRead",
+    "BatteryReported",
+    "CableChanged",
+    "CableLock",
+    "CableReported",
+    "CardPresented",
+    "Contactor",
+    "ContactorFeedback",
+    "ContactorReported",
+    "ControlPilot",
+    "CurrentDerated",
+    "Discharger",
+    "EvseBackend",
+    "FaultCleared",
+    "FaultDetected",
+    "FaultGone",
+    "FaultRaised",
+    "GridMeter",
+    "HalEvent",
+    "HalInbox",
+    "Meter",
+    "MeterValues",
+    "PilotChanged",
+    "PilotReported",
+    "ProximityPilot",
+    "Ratings",
+    "ResidualCurrentDevice",
+    "RfidReader",
+    "RfidTapped",
+    "SelfTest",
+    "SelfTestCompleted",
+    "SurplusReported",
+    "TemperatureSensor",
+    "VehicleIdRead",
+    "VehicleIdentification",
+    "VehicleIdentified",
+    "capabilities",
+]
 
-
-class PilotReported(Struct, frozen=True):
-    """The pilot's state. Told at start, and then whenever it changes."""
-
-    pilot: PilotState
-
-
-class ContactorFeedback(Struct, frozen=True):
-    """What the mirror contact says. Told at start, and then whenever it changes.
-
-    Hardware without a mirror contact repeats each order as if it had been carried out.
-    """
-
-    is_closed: bool
-
-
-class CableReported(Struct, frozen=True):
-    """The ampacity of the cable in the socket, or None when there is none."""
-
-    ampacity_ma: Milliamps | None
-
-
-class FaultDetected(Struct, frozen=True):
-    """A fault came up. It lasts, also over a restart, until it is told to have gone."""
-
-    fault: FaultState
-
-
-class FaultGone(Struct, frozen=True):
-    """A fault went away, or all of them with None."""
-
-    fault: FaultState | None = None
+# Events that only hardware reports; the others are the machine's own
 
 
 class CurrentDerated(Struct, frozen=True):
@@ -79,42 +96,29 @@ class SurplusReported(Struct, frozen=True):
     surplus_mw: Milliwatts | None
 
 
-class CardPresented(Struct, frozen=True):
-    """A card was held to the reader. `uid` has 1 to 10 bytes."""
-
-    uid: bytes
-
-
-class BatteryRead(Struct, frozen=True):
-    """What the vehicle tells of its battery; None is not known."""
-
-    state_of_charge_percent: int | None
-    capacity_mwh: MilliwattHours | None
-
-
-class VehicleIdRead(Struct, frozen=True):
-    """The vehicle's identifier, or None when it is not known."""
-
-    vehicle_id: str | None
-
-
-class SelfTestCompleted(Struct, frozen=True):
-    """The self-test that was ordered has ended. Trouble that it found came as faults before."""
-
-
 HalEvent: TypeAlias = (
-    PilotReported
-    | ContactorFeedback
-    | CableReported
-    | FaultDetected
-    | FaultGone
+    PilotChanged
+    | ContactorReported
+    | CableChanged
+    | FaultRaised
+    | FaultCleared
     | CurrentDerated
     | SurplusReported
-    | CardPresented
-    | BatteryRead
-    | VehicleIdRead
+    | RfidTapped
+    | BatteryReported
+    | VehicleIdentified
     | SelfTestCompleted
 )
+
+# Names of these events up to version 0.1, kept for backends in packages of their own.
+PilotReported = PilotChanged
+ContactorFeedback = ContactorReported
+CableReported = CableChanged
+FaultDetected = FaultRaised
+FaultGone = FaultCleared
+CardPresented = RfidTapped
+BatteryRead = BatteryReported
+VehicleIdRead = VehicleIdentified
 
 HalInbox: TypeAlias = Callable[[HalEvent], None]
 
@@ -138,7 +142,7 @@ class ControlPilot(Protocol):
 
 @runtime_checkable
 class Contactor(Protocol):
-    """Switches the power to the vehicle. Feedback comes as `ContactorFeedback`."""
+    """Switches the power to the vehicle. Feedback comes as `ContactorReported`."""
 
     def open(self) -> None:
         """Switch off. Never refuses."""
@@ -162,7 +166,7 @@ class MeterValues(Struct, frozen=True):
     """What the energy meter shows. Power is negative while the vehicle feeds back.
 
     Totals only count up. `voltages_mv` and `currents_ma` have one value per phase.
-    `frequency_mhz` is in millihertz, None if the meter does not measure it.
+    `frequency_millihertz` is in millihertz, None if the meter does not measure it.
     """
 
     imported_mwh: MilliwattHours
@@ -170,7 +174,7 @@ class MeterValues(Struct, frozen=True):
     power_mw: Milliwatts
     voltages_mv: tuple[Millivolts, ...]
     currents_ma: tuple[Milliamps, ...]
-    frequency_mhz: int | None = None
+    frequency_millihertz: int | None = None
 
 
 @runtime_checkable
@@ -195,7 +199,7 @@ class GridMeter(Protocol):
 
 @runtime_checkable
 class RfidReader(Protocol):
-    """Reads cards and tells of them as `CardPresented`."""
+    """Reads cards and tells of them as `RfidTapped`."""
 
     def acknowledge(self) -> None:
         """Show that the card was read, by a light or a sound."""
@@ -203,7 +207,7 @@ class RfidReader(Protocol):
 
 @runtime_checkable
 class ProximityPilot(Protocol):
-    """Knows the cable in the socket; changes come as `CableReported`.
+    """Knows the cable in the socket; changes come as `CableChanged`.
 
     Spec: IEC 61851-1:2017 Annex B
     """
@@ -249,15 +253,15 @@ class Discharger(Protocol):
 
 @runtime_checkable
 class BatteryInformation(Protocol):
-    """Learns the state of the vehicle's battery; changes come as `BatteryRead`."""
+    """Learns the state of the vehicle's battery; changes come as `BatteryReported`."""
 
-    def battery(self) -> BatteryRead:
+    def battery(self) -> BatteryReported:
         """Return what is known now."""
 
 
 @runtime_checkable
 class VehicleIdentification(Protocol):
-    """Learns who the vehicle is; changes come as `VehicleIdRead`."""
+    """Learns who the vehicle is; changes come as `VehicleIdentified`."""
 
     def vehicle_id(self) -> str | None:
         """Return what is known now, at most 32 characters."""

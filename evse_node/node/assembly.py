@@ -39,7 +39,7 @@ from evse_node.matter.wall_clock import ClockSource, WallClock
 from evse_node.node.endpoints import PRODUCT_NAME, ClusterDefinitions, NodeParts, build_endpoints
 from evse_node.node.factory_data import load_factory_data
 from evse_node.node.runtime import Runtime, open_udp
-from evse_node.platform.crash_reporter import DefectTeller
+from evse_node.platform.crash_reporter import CrashReporter
 from evse_node.platform.dns_sd import MdnsAdvertiser
 from evse_node.platform.interfaces import (
     ARPHRD_ETHER,
@@ -48,7 +48,7 @@ from evse_node.platform.interfaces import (
     is_wireless,
     stand_in_address,
 )
-from evse_node.platform.log_buffer import LogRing
+from evse_node.platform.log_buffer import LogBuffer
 from evse_node.platform.node_finder import NodeFinder
 from evse_node.platform.sntp import NtpClient
 from evse_node.platform.sqlite_store import SqliteStore
@@ -161,7 +161,7 @@ class Assembly:
         now = time.monotonic()
         node = Node()
         self._ntp = NtpClient(os.urandom, time.monotonic, lambda: self.runtime.wake())
-        self._logs = LogRing(time.monotonic, clock.utc_us)
+        self._logs = LogBuffer(time.monotonic, clock.utc_us)
         try:
             self.stack = MatterStack(
                 self._settings(),
@@ -257,7 +257,7 @@ class Assembly:
         logger.addHandler(self._logs)
         self._closing.callback(logger.removeHandler, self._logs)
         tell_fault = self.clusters.software_diagnostics.tell_fault
-        defects = DefectTeller(tell_fault, self.runtime.call, time.monotonic)
+        defects = CrashReporter(tell_fault, self.runtime.call, time.monotonic)
         logger.addHandler(defects)
         self._closing.callback(logger.removeHandler, defects)
         self._closing.push_async_callback(self._ntp.close)

@@ -21,7 +21,7 @@ _INTERVAL_S: Final = 60.0
 _MAX_FRAMES: Final = 16
 
 
-class DefectTeller(logging.Handler):
+class CrashReporter(logging.Handler):
     """Calls `tell` with the thread and a recording of a defect, one a minute at most.
 
     `call` runs a function in the node's thread, later: an error may be logged in any

@@ -21,7 +21,7 @@ _NETWORK: Final = (
 )
 
 
-class LogRing(logging.Handler):
+class LogBuffer(logging.Handler):
     """Keeps the newest entries, as many as fit `capacity` bytes of text.
 
     `utc_us` and `monotonic` are the node's clocks; `monotonic` at creation is its start.

@@ -1,7 +1,7 @@
 """What the machine wants done: orders to the hardware, and notices for whoever listens.
 
 A `SafetyOrder` is carried out before all other orders. The base classes only tell the
-kinds apart; the unions `Order`, `Notice` and `Effect` say which effects there are.
+kinds apart; the unions `Order`, `Notification` and `Effect` say which effects there are.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class SafetyOrder(AnyOrder):
     __slots__ = ()
 
 
-class AnyNotice:
+class BaseNotification:
     """An effect that is for whoever listens."""
 
     __slots__ = ()
@@ -91,13 +91,13 @@ Order: TypeAlias = (
 # Notices, in the order in which they happened
 
 
-class EvConnected(Struct, AnyNotice, frozen=True):
+class EvConnected(Struct, BaseNotification, frozen=True):
     """A session began."""
 
     session_id: int
 
 
-class EvNotDetected(Struct, AnyNotice, frozen=True):
+class EvNotDetected(Struct, BaseNotification, frozen=True):
     """A session ended. `state` is the one before."""
 
     session_id: int
@@ -107,7 +107,7 @@ class EvNotDetected(Struct, AnyNotice, frozen=True):
     energy_discharged_mwh: MilliwattHours
 
 
-class EnergyTransferStarted(Struct, AnyNotice, frozen=True):
+class EnergyTransferStarted(Struct, BaseNotification, frozen=True):
     """Energy may flow. `state` is the new one; `maximum_ma` the limit in that direction."""
 
     session_id: int
@@ -115,7 +115,7 @@ class EnergyTransferStarted(Struct, AnyNotice, frozen=True):
     maximum_ma: Milliamps
 
 
-class EnergyTransferStopped(Struct, AnyNotice, frozen=True):
+class EnergyTransferStopped(Struct, BaseNotification, frozen=True):
     """No more energy. `state` is the one before; energies are those since the start notice."""
 
     session_id: int
@@ -125,7 +125,7 @@ class EnergyTransferStopped(Struct, AnyNotice, frozen=True):
     energy_discharged_mwh: MilliwattHours
 
 
-class FaultChanged(Struct, AnyNotice, frozen=True):
+class FaultChanged(Struct, BaseNotification, frozen=True):
     """The shown fault changed. `state` is the one before; no session id without a session."""
 
     session_id: int | None
@@ -134,17 +134,17 @@ class FaultChanged(Struct, AnyNotice, frozen=True):
     current: FaultState
 
 
-class RfidRead(Struct, AnyNotice, frozen=True):
+class RfidRead(Struct, BaseNotification, frozen=True):
     """A card was read."""
 
     uid: bytes
 
 
-class SessionChanged(Struct, AnyNotice, frozen=True):
+class SessionChanged(Struct, BaseNotification, frozen=True):
     """The session's values are to be reported even if they are the same as before."""
 
 
-Notice: TypeAlias = (
+Notification: TypeAlias = (
     EvConnected
     | EvNotDetected
     | EnergyTransferStarted
@@ -161,4 +161,4 @@ class Refused(Struct, frozen=True):
     reason: str
 
 
-Effect: TypeAlias = Order | Notice | Refused
+Effect: TypeAlias = Order | Notification | Refused

@@ -44,19 +44,25 @@ class Timer(Enum):
 
 
 class PilotChanged(Struct, frozen=True):
-    """The pilot shows a state. The filter before it must stay under 50 ms for leaving C."""
+    """The pilot shows a state, reported at start and on each change.
+
+    The filter before it must stay under 50 ms for leaving C.
+    """
 
     pilot: PilotState
 
 
 class ContactorReported(Struct, frozen=True):
-    """The mirror contact says what the contactor really does."""
+    """The state of the mirror contact, reported at start and on each change.
+
+    Hardware without a mirror contact repeats each order as if it had been carried out.
+    """
 
     is_closed: bool
 
 
 class CableChanged(Struct, frozen=True):
-    """A cable with this ampacity is in the socket, or none is."""
+    """The ampacity of the cable in the socket, or None without a cable."""
 
     ampacity_ma: Milliamps | None
 
@@ -73,7 +79,7 @@ class MeterRead(Struct, frozen=True):
 
 
 class FaultRaised(Struct, frozen=True):
-    """The hardware reports a fault."""
+    """The hardware reports a fault. It lasts, also over a restart, until it is cleared."""
 
     fault: FaultState
 
@@ -84,14 +90,14 @@ class FaultCleared(Struct, frozen=True):
     fault: FaultState | None = None
 
 
-class CausesSeen(Struct, frozen=True):
+class CausesObserved(Struct, frozen=True):
     """Of the faults that are watched for, the causes of these can be seen now, of others not."""
 
     faults: frozenset[FaultState]
 
 
-class DiagnosticsCompleted(Struct, frozen=True):
-    """The self-test has ended."""
+class SelfTestCompleted(Struct, frozen=True):
+    """The self-test has ended; the faults that it found were raised before."""
 
 
 class RfidTapped(Struct, frozen=True):
@@ -191,8 +197,8 @@ Event: TypeAlias = (
     | MeterRead
     | FaultRaised
     | FaultCleared
-    | CausesSeen
-    | DiagnosticsCompleted
+    | CausesObserved
+    | SelfTestCompleted
     | RfidTapped
     | BatteryReported
     | VehicleIdentified

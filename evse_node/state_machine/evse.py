@@ -24,11 +24,10 @@ from evse_node.state_machine.enums import State, SupplyState
 from evse_node.state_machine.events import (
     BatteryReported,
     CableChanged,
-    CausesSeen,
+    CausesObserved,
     ChargingHeld,
     ClockRead,
     ContactorReported,
-    DiagnosticsCompleted,
     Direction,
     Disable,
     DischargeAsked,
@@ -42,6 +41,7 @@ from evse_node.state_machine.events import (
     PilotChanged,
     Reset,
     RfidTapped,
+    SelfTestCompleted,
     StartDiagnostics,
     Timer,
     TimerExpired,
@@ -91,11 +91,11 @@ def _on_event(state: EvseState, event: Event, now: float, effects: list[Effect])
             return on_fault(state, fault, now, effects)
         case FaultCleared(fault_or_all):
             return on_fault_cleared(state, fault_or_all, now, effects)
-        case CausesSeen(causes):
+        case CausesObserved(causes):
             return on_causes(state, causes, now, effects)
         case EnableCharging() | EnableDischarging() | Disable() | StartDiagnostics():
             return _on_command(state, event, now, effects)
-        case DiagnosticsCompleted():
+        case SelfTestCompleted():
             return replace(state, is_diagnosing=False).without_timer(Timer.DIAGNOSTICS)
         case LimitClaimed(source, current_ma, directions):
             for direction in directions:

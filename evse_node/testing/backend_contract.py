@@ -145,9 +145,9 @@ async def _ratings(bench: Bench) -> None:
 
 
 async def _start(bench: Bench) -> None:
-    pilots, feedback = _told(bench, hal.PilotReported), _told(bench, hal.ContactorFeedback)
-    _expect(pilots, [hal.PilotReported(PilotState.A)], "told of the pilot at start")
-    _expect(feedback, [hal.ContactorFeedback(False)], "told of the contactor at start")
+    pilots, feedback = _told(bench, hal.PilotChanged), _told(bench, hal.ContactorReported)
+    _expect(pilots, [hal.PilotChanged(PilotState.A)], "told of the pilot at start")
+    _expect(feedback, [hal.ContactorReported(False)], "told of the contactor at start")
     assert not bench.is_powered(), "the contactor is closed at start"
 
 
@@ -173,7 +173,7 @@ async def _pilot_changes(bench: Bench) -> None:
     await _do(bench.no_demand())
     await _do(bench.unplug())
     await _do(bench.wait(1))
-    states = [event.pilot for event in _told(bench, hal.PilotReported)]
+    states = [event.pilot for event in _told(bench, hal.PilotChanged)]
     _expect(states, [PilotState.B, PilotState.C, PilotState.B, PilotState.A], "pilot's changes")
 
 
@@ -181,10 +181,10 @@ async def _state_f(bench: Bench) -> None:
     await _do(bench.plug_in())
     bench.backend.control_pilot.signal_unavailable()
     await _do(bench.wait(60))
-    _expect(_told(bench, hal.PilotReported)[-1].pilot, PilotState.F, "a minute after the order")
+    _expect(_told(bench, hal.PilotChanged)[-1].pilot, PilotState.F, "a minute after the order")
     bench.backend.control_pilot.withdraw()
     await _do(bench.wait(1))
-    _expect(_told(bench, hal.PilotReported)[-1].pilot, PilotState.B, "after X1 was ordered")
+    _expect(_told(bench, hal.PilotChanged)[-1].pilot, PilotState.B, "after X1 was ordered")
 
 
 # Contactor
@@ -198,8 +198,8 @@ async def _closes(bench: Bench) -> None:
     bench.backend.contactor.close()
     await _do(bench.wait(bench.backend.ratings.contactor_timeout_s))
     assert bench.is_powered(), "ordered to close with a ready vehicle, it stays open"
-    feedback = _told(bench, hal.ContactorFeedback)
-    _expect(feedback, [hal.ContactorFeedback(True)], "told after closing")
+    feedback = _told(bench, hal.ContactorReported)
+    _expect(feedback, [hal.ContactorReported(True)], "told after closing")
 
 
 async def _opens(bench: Bench) -> None:
@@ -207,8 +207,8 @@ async def _opens(bench: Bench) -> None:
     bench.backend.contactor.open()
     await _do(bench.wait(bench.backend.ratings.contactor_timeout_s))
     assert not bench.is_powered(), "ordered to open, it stays closed"
-    feedback = _told(bench, hal.ContactorFeedback)
-    _expect(feedback, [hal.ContactorFeedback(False)], "told after opening")
+    feedback = _told(bench, hal.ContactorReported)
+    _expect(feedback, [hal.ContactorReported(False)], "told after opening")
 
 
 async def _open_by_itself(bench: Bench, lose: Callable[[], Done]) -> None:
@@ -217,8 +217,8 @@ async def _open_by_itself(bench: Bench, lose: Callable[[], Done]) -> None:
     await _do(bench.wait(bench.backend.ratings.opening_s))
     assert not bench.is_powered(), "still closed in time after the vehicle was ready no more"
     await _do(bench.wait(bench.backend.ratings.contactor_timeout_s))
-    feedback = _told(bench, hal.ContactorFeedback)
-    _expect(feedback, [hal.ContactorFeedback(False)], "told after opening by itself")
+    feedback = _told(bench, hal.ContactorReported)
+    _expect(feedback, [hal.ContactorReported(False)], "told after opening by itself")
 
 
 async def _opens_without_demand(bench: Bench) -> None:
@@ -271,11 +271,11 @@ async def _proximity_pilot(bench: Bench) -> None:
     await _do(bench.plug_in())
     _expect(proximity.ampacity_ma(), 32_000, "with a cable of 32 A")
     kinds = [type(event) for event in bench.events]
-    newest_pilot = len(kinds) - kinds[::-1].index(hal.PilotReported) - 1
-    assert kinds.index(hal.CableReported) < newest_pilot, "the cable is to be told before B"
+    newest_pilot = len(kinds) - kinds[::-1].index(hal.PilotChanged) - 1
+    assert kinds.index(hal.CableChanged) < newest_pilot, "the cable is to be told before B"
     await _do(bench.unplug())
     await _do(bench.wait(1))
-    told = [event.ampacity_ma for event in _told(bench, hal.CableReported)]
+    told = [event.ampacity_ma for event in _told(bench, hal.CableChanged)]
     _expect(told, [32_000, None], "cables told")
 
 
@@ -313,8 +313,8 @@ async def _rfid_reader(bench: Bench) -> None:
     if bench.backend.rfid_reader is None:
         return
     await _do(bench.tap(b"\x01\x02\x03\x04"))
-    cards = _told(bench, hal.CardPresented)
-    _expect(cards, [hal.CardPresented(b"\x01\x02\x03\x04")], "cards told")
+    cards = _told(bench, hal.RfidTapped)
+    _expect(cards, [hal.RfidTapped(b"\x01\x02\x03\x04")], "cards told")
     bench.backend.rfid_reader.acknowledge()
 
 
@@ -369,13 +369,13 @@ async def _vehicle_information(bench: Bench) -> None:
     await _do(bench.plug_in())
     await _do(bench.wait(1))
     if battery is not None:
-        _expect(_told(bench, hal.BatteryRead)[-1], battery.battery(), "battery told and known")
+        _expect(_told(bench, hal.BatteryReported)[-1], battery.battery(), "battery told and known")
         percent = battery.battery().state_of_charge_percent
         assert percent is None or 0 <= percent <= 100, f"{percent} %"
     if identification is not None:
         name = identification.vehicle_id()
         assert name is None or len(name) <= 32, f"{name!r} is longer than 32"
-        _expect(_told(bench, hal.VehicleIdRead)[-1].vehicle_id, name, "vehicle told and known")
+        _expect(_told(bench, hal.VehicleIdentified)[-1].vehicle_id, name, "vehicle told and known")
 
 
 CHECKS: Final[Mapping[str, _Body]] = {

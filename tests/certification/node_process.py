@@ -17,7 +17,7 @@ _START_TIMEOUT_S = 30.0
 _STOP_TIMEOUT_S = 10.0
 
 
-class Pace:
+class PollTimings:
     """How fast time goes by for some programs: `scale` times as fast, from now on.
 
     Whenever they begin, all of them have the same time. `library` is that of faketime.
@@ -60,7 +60,7 @@ class NodeProcess:
         storage: Path,
         options: tuple[str, ...],
         log: BinaryIO,
-        pace: Pace,
+        pace: PollTimings,
     ) -> None:
         self._hosts = hosts
         self._storage = storage

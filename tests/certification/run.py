@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Self
 
 from evse_node import __version__
-from tests.certification.node_process import NodeProcess, Pace
+from tests.certification.node_process import NodeProcess, PollTimings
 from tests.certification.reboot_server import RebootServer
 from tests.certification.results import (
     TIMED_OUT,
@@ -59,9 +59,9 @@ class Bench:
     time_scale: int = 1
     faketime: str = ""
 
-    def pace(self) -> Pace:
+    def pace(self) -> PollTimings:
         """Return how time goes by for a device and its controllers."""
-        return Pace(self.time_scale, self.faketime)
+        return PollTimings(self.time_scale, self.faketime)
 
 
 def current_commit(project: Path = PROJECT) -> str:
@@ -88,7 +88,7 @@ class Device:
     Its log goes to `log`. Time goes by as `pace` says, on both hosts.
     """
 
-    def __init__(self, options: tuple[str, ...], name: str, log: Path, pace: Pace) -> None:
+    def __init__(self, options: tuple[str, ...], name: str, log: Path, pace: PollTimings) -> None:
         self.options = options
         self.pace = pace
         self.is_commissioned = False

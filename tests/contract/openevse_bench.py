@@ -6,7 +6,7 @@ from collections.abc import Coroutine
 
 from evse_node.hal.external.backend import ExternalController
 from evse_node.hal.external.openevse.link import OpenEvseLink, OpenEvseSettings
-from evse_node.hal.external.pace import Pace
+from evse_node.hal.external.pace import PollTimings
 from evse_node.hal.interface import HalEvent
 from tests.support.hal.rapi_peer import A, B, C, ModelPort, OpenEvseModel
 
@@ -34,7 +34,7 @@ class OpenEvseBench:
         self.port = ModelPort(self.model)
         self.link = OpenEvseLink(self.port, self.settings, clock=lambda: self.now, answer_s=0.01)
         self.backend = ExternalController(
-            self.link, self.settings.ratings, pace=Pace(lost_s=7.0), clock=lambda: self.now
+            self.link, self.settings.ratings, pace=PollTimings(lost_s=7.0), clock=lambda: self.now
         )
         self.events: list[HalEvent] = []
         self.step_s = STEP_S

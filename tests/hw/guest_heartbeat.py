@@ -14,9 +14,10 @@ import pytest
 from evse_node.errors import HalError
 from evse_node.hal.gpio.backend import GpioBackend
 from evse_node.hal.gpio.board_file import load_board
-from evse_node.hal.interface import FaultDetected, FaultGone, HalEvent, PilotReported
+from evse_node.hal.interface import HalEvent
 from evse_node.platform.systemd import ServiceManager
 from evse_node.state_machine.control_pilot import PilotState
+from evse_node.state_machine.events import FaultCleared, FaultRaised, PilotChanged
 from evse_node.state_machine.faults import FaultState
 from evse_node.units import Milliamps
 from tests.hw.gpio_sim import SimulatedChip
@@ -129,19 +130,19 @@ async def test_the_heartbeat_dies_with_the_sampler(
     assert latch.test_edges >= TRIPS_AFTER_EDGES
     assert latch.resets == 2
     assert backend._open_parts.check.failure == ""
-    assert FaultDetected(FaultState.GROUND_FAULT) not in guest.events
+    assert FaultRaised(FaultState.GROUND_FAULT) not in guest.events
     assert latch.heartbeats == 0
 
     backend.control_pilot.offer(Milliamps(16_000))
     guest.electronics.vehicle = PilotState.C
-    await guest.until(lambda: PilotReported(PilotState.C) in guest.events)
+    await guest.until(lambda: PilotChanged(PilotState.C) in guest.events)
     await guest.close_until(lambda: latch.heartbeats > 5)
 
     chip.pull(TRIP, True)
     await guest.until(lambda: not chip.is_high(CONTACTOR))
-    await guest.until(lambda: FaultDetected(FaultState.GROUND_FAULT) in guest.events)
+    await guest.until(lambda: FaultRaised(FaultState.GROUND_FAULT) in guest.events)
     backend.reset()
-    await guest.until(lambda: guest.events.count(FaultGone(FaultState.GROUND_FAULT)) == 2)
+    await guest.until(lambda: guest.events.count(FaultCleared(FaultState.GROUND_FAULT)) == 2)
     assert latch.resets == 3
 
     beaten = latch.heartbeats

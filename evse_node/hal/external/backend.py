@@ -21,10 +21,10 @@ from evse_node.errors import HalError
 from evse_node.hal.capabilities import OrderedContactor, OrderedLock, OrderedMeter
 from evse_node.hal.external.link import ControllerStatus, Link
 from evse_node.hal.external.liveness import Liveness
-from evse_node.hal.external.pace import Pace
-from evse_node.hal.external.poller import Polls
+from evse_node.hal.external.pace import PollTimings
+from evse_node.hal.external.poller import Poller
 from evse_node.hal.external.reading import EarlyReading
-from evse_node.hal.external.shutdown import Disabling
+from evse_node.hal.external.shutdown import ShutdownSequence
 from evse_node.hal.interface import HalEvent, HalInbox, Ratings
 from evse_node.platform.systemd import ServiceManager
 from evse_node.units import Milliamps
@@ -40,12 +40,12 @@ class ExternalController:
         link: Link,
         ratings: Ratings,
         *,
-        pace: Pace | None = None,
+        pace: PollTimings | None = None,
         clock: Callable[[], float] = time.monotonic,
         service_manager: ServiceManager | None = None,
     ) -> None:
         self.ratings = ratings
-        self.pace = pace or Pace()
+        self.pace = pace or PollTimings()
         self._link = link
         self._clock = clock
         self._post: HalInbox | None = None
@@ -72,8 +72,8 @@ class ExternalController:
         self.battery_information = None
         self.vehicle_identification = None
 
-    def _new_polls(self) -> Polls:
-        return Polls(self._link, self.ratings, self.pace, self._clock, self._tell)
+    def _new_polls(self) -> Poller:
+        return Poller(self._link, self.ratings, self.pace, self._clock, self._tell)
 
     def _tell(self, event: HalEvent) -> None:
         if self._post is not None:
@@ -133,7 +133,7 @@ class ExternalController:
         self._post = None
         polls = self._polls
         polls.end()
-        disabling = Disabling(self._link, self.pace.retry_s)
+        disabling = ShutdownSequence(self._link, self.pace.retry_s)
         failure = "it was not waited for"
         try:
             await self._end_polls()

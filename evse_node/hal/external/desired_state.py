@@ -10,7 +10,7 @@ from evse_node.units import Milliamps
 _LOWEST_MA = Milliamps(6_000)
 
 
-class Wishes(Struct):
+class DesiredState(Struct):
     """The newest of each order.
 
     `is_closed`: the machine wants the contactor closed. `is_opening`: it is to open, until

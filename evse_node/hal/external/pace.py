@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 
-class Pace(Struct, frozen=True):
+class PollTimings(Struct, frozen=True):
     """How often and how long, in seconds.
 
     Orders that are not carried out yet are given again every `retry_s`.

@@ -14,13 +14,14 @@ from collections.abc import Callable
 from typing import Final
 
 from evse_node.errors import HalError
-from evse_node.hal.external.desired_state import Wishes
+from evse_node.hal.external.desired_state import DesiredState
 from evse_node.hal.external.link import ControllerOrders, ControllerStatus, Link, words_of
-from evse_node.hal.external.pace import Pace
+from evse_node.hal.external.pace import PollTimings
 from evse_node.hal.external.shutdown import LAST_ORDERS
-from evse_node.hal.external.status_reporter import LOST, StatusTeller
-from evse_node.hal.interface import HalEvent, Ratings, SelfTestCompleted
+from evse_node.hal.external.status_reporter import LOST, StatusDiffer
+from evse_node.hal.interface import HalEvent, Ratings
 from evse_node.state_machine.control_pilot import PilotState
+from evse_node.state_machine.events import SelfTestCompleted
 
 _LOGGER: Final = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ _COARSEST_STEP_MA: Final = 1_000
 _FAILURES: Final = (HalError, OSError, TimeoutError)
 
 
-class Polls:
+class Poller:
     """One run of the backend on a link; `clock` returns monotonic seconds.
 
     `wishes` are the newest orders, `teller` knows what was told. `is_lost`: the controller
@@ -42,13 +43,13 @@ class Polls:
         self,
         link: Link,
         ratings: Ratings,
-        pace: Pace,
+        pace: PollTimings,
         clock: Callable[[], float],
         tell: Callable[[HalEvent], None],
     ) -> None:
         self.pace = pace
-        self.wishes = Wishes()
-        self.teller = StatusTeller(self.wishes, link.traits, ratings, tell, pace.unordered_s)
+        self.wishes = DesiredState()
+        self.teller = StatusDiffer(self.wishes, link.traits, ratings, tell, pace.unordered_s)
         self.is_linked = self.is_lost = self.is_ending = False
         self.failure = ""
         self._link = link

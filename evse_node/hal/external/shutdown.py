@@ -13,7 +13,7 @@ LAST_ORDERS: Final = ControllerOrders(must_open=True, is_final=True)
 """What a controller is told before nobody is there any more."""
 
 
-class Disabling:
+class ShutdownSequence:
     """Disables a controller, again and again until it confirms that.
 
     `is_linked` is whether the link is open; `failure` says why the newest attempt was none.

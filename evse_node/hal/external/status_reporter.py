@@ -6,20 +6,18 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
-from evse_node.hal.external.desired_state import Wishes
+from evse_node.hal.external.desired_state import DesiredState
 from evse_node.hal.external.link import ControllerStatus, LinkTraits
-from evse_node.hal.interface import (
-    CableReported,
-    CardPresented,
-    ContactorFeedback,
-    CurrentDerated,
-    FaultDetected,
-    FaultGone,
-    HalEvent,
-    PilotReported,
-    Ratings,
-)
+from evse_node.hal.interface import CurrentDerated, HalEvent, Ratings
 from evse_node.state_machine.control_pilot import PilotState
+from evse_node.state_machine.events import (
+    CableChanged,
+    ContactorReported,
+    FaultCleared,
+    FaultRaised,
+    PilotChanged,
+    RfidTapped,
+)
 from evse_node.state_machine.faults import FaultState
 from evse_node.units import Milliamps
 
@@ -29,7 +27,7 @@ LOST: Final = FaultState.OTHER
 """What a lost controller is told as, and one whose self-test has failed."""
 
 
-class StatusTeller:
+class StatusDiffer:
     """Compares statuses with what was told.
 
     The order matters: new faults, cable and limit come first, then the pilot, whose news may
@@ -39,7 +37,7 @@ class StatusTeller:
 
     def __init__(
         self,
-        wishes: Wishes,
+        wishes: DesiredState,
         traits: LinkTraits,
         ratings: Ratings,
         tell: Callable[[HalEvent], None],
@@ -85,7 +83,7 @@ class StatusTeller:
                 # A vehicle that asks again has to be allowed again.
                 self._wishes.is_closed = False
             self.pilot = pilot
-            self._tell(PilotReported(pilot))
+            self._tell(PilotChanged(pilot))
         if not status.is_closed and not is_overtaken:
             # So is what the machine ordered just now, hearing of the pilot.
             self._wishes.is_opening = False
@@ -114,12 +112,12 @@ class StatusTeller:
         for fault in sorted(self.faults - before, key=lambda fault: fault.value):
             if fault not in self.own_faults:  # whose reason the backend has logged
                 _LOGGER.error("fault %s: the controller reports it", fault.value)
-            self._tell(FaultDetected(fault))
+            self._tell(FaultRaised(fault))
         return before - self.faults
 
     def _tell_gone(self, gone: frozenset[FaultState]) -> None:
         for fault in sorted(gone, key=lambda fault: fault.value):
-            self._tell(FaultGone(fault))
+            self._tell(FaultCleared(fault))
 
     def _pilot(self, status: ControllerStatus) -> PilotState | None:
         is_ready = self.pilot is not None and self.pilot.is_ready
@@ -131,7 +129,7 @@ class StatusTeller:
     def _tell_cable(self, status: ControllerStatus) -> None:
         if self._traits.has_proximity and status.ampacity_ma != self.cable_ma:
             self.cable_ma = status.ampacity_ma
-            self._tell(CableReported(status.ampacity_ma))
+            self._tell(CableChanged(status.ampacity_ma))
 
     def _tell_limit(self, status: ControllerStatus) -> None:
         limit_ma = status.limit_ma
@@ -145,7 +143,7 @@ class StatusTeller:
         if self._traits.has_cards and status.card != self._card:
             self._card = status.card
             if status.card is not None and 1 <= len(status.card) <= 10:
-                self._tell(CardPresented(status.card))
+                self._tell(RfidTapped(status.card))
 
     def _tell_contactor(self, status: ControllerStatus, now: float) -> bool:
         wishes = self._wishes
@@ -153,7 +151,7 @@ class StatusTeller:
             self._unordered_since = None
             if self._is_closed is not False:
                 self._is_closed = wishes.is_closed = False
-                self._tell(ContactorFeedback(False))
+                self._tell(ContactorReported(False))
             return False
         if self._is_closed:
             return False
@@ -166,5 +164,5 @@ class StatusTeller:
             if now - self._unordered_since < self._unordered_s:
                 return is_new
         self._is_closed = True
-        self._tell(ContactorFeedback(True))
+        self._tell(ContactorReported(True))
         return False

@@ -42,16 +42,16 @@ from evse_node.hal.gpio.sampler import (
 )
 from evse_node.hal.gpio.square_wave import SquareWave
 from evse_node.hal.gpio.temperature import TEMPERATURE_POLL_S
-from evse_node.hal.interface import (
-    CableReported,
-    CardPresented,
-    FaultGone,
-    HalInbox,
-    PilotReported,
-    SelfTestCompleted,
-)
+from evse_node.hal.interface import HalInbox
 from evse_node.platform.systemd import ServiceManager
 from evse_node.state_machine.control_pilot import PilotOutput, PilotState
+from evse_node.state_machine.events import (
+    CableChanged,
+    FaultCleared,
+    PilotChanged,
+    RfidTapped,
+    SelfTestCompleted,
+)
 from evse_node.state_machine.faults import FaultState
 
 _LOGGER: Final = logging.getLogger(__name__)
@@ -88,7 +88,7 @@ class GpioBackend(BoardOrders):
         self._halt = threading.Event()
         self._meter_answered = False
         self._pilot_right_since: float | None = None
-        self._mistake = ""
+        self._error = ""
 
         self.control_pilot = self
         self.contactor = OrderedContactor(self)
@@ -173,7 +173,7 @@ class GpioBackend(BoardOrders):
         self._is_demand_tested = False
         self._resets_until = None
         self._are_edges_lost = False
-        self.causes = why.Causes(self._tell)
+        self.causes = why.FaultCauses(self._tell)
         self._update_feedback()
 
     # Threads
@@ -216,10 +216,10 @@ class GpioBackend(BoardOrders):
     def _card_from_thread(self, uid: bytes) -> None:
         loop = self._loop
         if loop is None:
-            self._tell(CardPresented(uid))
+            self._tell(RfidTapped(uid))
             return
         with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(self._tell, CardPresented(uid))
+            loop.call_soon_threadsafe(self._tell, RfidTapped(uid))
 
     def sample(self) -> None:
         """Take one look at the pilot; for a test."""
@@ -256,8 +256,8 @@ class GpioBackend(BoardOrders):
         try:
             self.tick()
         except Exception as error:
-            if repr(error) != self._mistake:  # one that lasts must not fill the log
-                self._mistake = repr(error)
+            if repr(error) != self._error:  # one that lasts must not fill the log
+                self._error = repr(error)
                 _LOGGER.exception("the backend's tick failed")
             if self._parts is not None:
                 self._parts.gate.try_open()
@@ -307,7 +307,7 @@ class GpioBackend(BoardOrders):
             # The charger may have asked before the first answer, and taken it for lost.
             self._meter_answered = True
             if not is_lost:
-                self._tell(FaultGone(FaultState.METER_FAILURE))
+                self._tell(FaultCleared(FaultState.METER_FAILURE))
 
     def _tick_check(self, parts: Parts, now: float) -> None:
         check = parts.check
@@ -349,7 +349,7 @@ class GpioBackend(BoardOrders):
                     return  # the test's own doing, or forgotten since
                 self._on_pilot(pilot)
             case CableSeen(ampacity_ma):
-                self._tell(CableReported(ampacity_ma))
+                self._tell(CableChanged(ampacity_ma))
             case TroubleSeen(cause, is_there):
                 if cause != RCD_TRIP or not parts.check.tests_rcd:
                     self.causes.set(cause, is_there)
@@ -364,7 +364,7 @@ class GpioBackend(BoardOrders):
             return
         if pilot is not self._told_pilot:
             self._told_pilot = pilot
-            self._tell(PilotReported(pilot))
+            self._tell(PilotChanged(pilot))
         if pilot is not PilotState.F and self._pilot_right_since is None:
             self._pilot_right_since = self._clock()
         if pilot is PilotState.A:
@@ -404,7 +404,7 @@ class GpioBackend(BoardOrders):
             button = parts.buttons.get(edge.name)
             if edge.is_active and button is not None:
                 if button.uid:
-                    self._tell(CardPresented(button.uid))
+                    self._tell(RfidTapped(button.uid))
                 else:
                     self.reset()
         self._update_feedback()

@@ -14,8 +14,9 @@ from evse_node.hal.gpio.devices import Parts
 from evse_node.hal.gpio.drivers import Drivers
 from evse_node.hal.gpio.sampler import SAMPLER_LIMIT_S
 from evse_node.hal.gpio.temperature import read_plausible
-from evse_node.hal.interface import ContactorFeedback, HalEvent, HalInbox, MeterValues
+from evse_node.hal.interface import HalEvent, HalInbox, MeterValues
 from evse_node.state_machine.control_pilot import PilotOutput, PilotState, duty_permille
+from evse_node.state_machine.events import ContactorReported
 from evse_node.units import Milliamps, Milliwatts
 
 _LOGGER: Final = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ class BoardOrders:
         self._duty_permille = 1000
         self._told_closed: bool | None = None
         self._told_pilot: PilotState | None = None
-        self.causes = why.Causes(self._tell)
+        self.causes = why.FaultCauses(self._tell)
         self._resets_until: float | None = None
         self._is_demand_tested = False
         self._are_edges_lost = False
@@ -65,7 +66,7 @@ class BoardOrders:
         self.causes.set(why.INPUTS_LOST, self._are_edges_lost)
         if is_closed is not self._told_closed:
             self._told_closed = is_closed
-            self._tell(ContactorFeedback(is_closed))
+            self._tell(ContactorReported(is_closed))
 
     def _tell(self, event: HalEvent) -> None:
         if self._post is not None:

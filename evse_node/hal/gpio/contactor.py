@@ -13,7 +13,7 @@ from evse_node.hal.gpio.square_wave import SquareWave
 _LOGGER: Final = logging.getLogger(__name__)
 
 
-class ContactorGate:
+class ContactorDriver:
     """Switches the coils.
 
     There is no lock, because a thread that hangs while it holds one would keep others from

@@ -18,7 +18,7 @@ from evse_node.hal.gpio.board import (
     Board,
     ButtonSpec,
 )
-from evse_node.hal.gpio.contactor import ContactorGate
+from evse_node.hal.gpio.contactor import ContactorDriver
 from evse_node.hal.gpio.drivers import Drivers, OutputLine
 from evse_node.hal.gpio.outputs import Lamp, MotorLock
 from evse_node.hal.gpio.pilot_adc import BoardProbe
@@ -83,7 +83,7 @@ class Parts:
         self.waves: list[SquareWave] = []
         self.heartbeat = self._make_heartbeat(board, clock)
         is_always = board.heartbeat is not None and board.heartbeat.is_always
-        self.gate = ContactorGate(coils, None if is_always else self.heartbeat)
+        self.gate = ContactorDriver(coils, None if is_always else self.heartbeat)
         self.pwm = drivers.open_pwm(board.pwm)
         self._keep(self.pwm)
         self.inputs = drivers.open_inputs(board.inputs())

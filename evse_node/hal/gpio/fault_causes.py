@@ -8,7 +8,8 @@ from typing import Final
 
 from evse_node.hal.gpio.board import EMERGENCY_STOP, RCD_TRIP
 from evse_node.hal.gpio.sampler import ADC_LOST, DIODE_MISSING, LOOP_STUCK
-from evse_node.hal.interface import FaultDetected, FaultGone, HalEvent
+from evse_node.hal.interface import HalEvent
+from evse_node.state_machine.events import FaultCleared, FaultRaised
 from evse_node.state_machine.faults import FaultState
 
 _LOGGER: Final = logging.getLogger(__name__)
@@ -43,7 +44,7 @@ _LOGGED_IN_DETAIL: Final = frozenset({ADC_LOST, INPUTS_LOST, SELF_TEST_FAILED, B
 _LATCHED_FAULTS: Final = frozenset(FAULTS[cause] for cause in LATCHED)
 
 
-class Causes:
+class FaultCauses:
     """What is wrong now, told as faults: the first cause raises one, the last one ends it.
 
     A fault outlives the process that told it. So each one counts as told until this process
@@ -106,7 +107,7 @@ class Causes:
         self._inherited -= faults
         for fault in gone:
             if fault not in self._faults():
-                self._tell(FaultGone(fault))
+                self._tell(FaultCleared(fault))
 
     def _faults(self) -> list[FaultState]:
         return list(dict.fromkeys(FAULTS[cause] for cause in sorted(self.all)))
@@ -115,7 +116,7 @@ class Causes:
         after = self._faults()
         for fault in after:
             if fault not in before:
-                self._tell(FaultDetected(fault))
+                self._tell(FaultRaised(fault))
         for fault in before:
             if fault not in after:
-                self._tell(FaultGone(fault))
+                self._tell(FaultCleared(fault))

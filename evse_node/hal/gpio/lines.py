@@ -77,7 +77,7 @@ class GpioOutput:
     """An output line in a request of its own, so that it can be let go of by itself.
 
     Two threads that drive it at the same time may get each other's value, as with inputs.
-    `ContactorGate` lives with that: who closes looks afterwards, and opens again.
+    `ContactorDriver` lives with that: who closes looks afterwards, and opens again.
     """
 
     def __init__(self, name: str, spec: LineSpec) -> None:

@@ -20,16 +20,10 @@ import time
 from collections.abc import Callable
 from typing import Final, TypedDict
 
-from evse_node.hal.interface import (
-    BatteryRead,
-    CardPresented,
-    HalEvent,
-    HalInbox,
-    Ratings,
-    VehicleIdRead,
-)
+from evse_node.hal.interface import HalEvent, HalInbox, Ratings
 from evse_node.hal.simulated.board import SimulatedBoard
 from evse_node.hal.simulated.electric_vehicle import ElectricCar
+from evse_node.state_machine.events import BatteryReported, RfidTapped, VehicleIdentified
 from evse_node.state_machine.faults import FaultState
 from evse_node.units import Milliamps, MilliwattHours, Milliwatts
 
@@ -142,11 +136,11 @@ class SimulatedBackend:
 
     def _has_capability(self, event: HalEvent) -> bool:
         match event:
-            case CardPresented():
+            case RfidTapped():
                 return self.rfid_reader is not None
-            case BatteryRead():
+            case BatteryReported():
                 return self.battery_information is not None
-            case VehicleIdRead():
+            case VehicleIdentified():
                 return self.vehicle_identification is not None
             case _:
                 return True

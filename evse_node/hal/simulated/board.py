@@ -11,24 +11,26 @@ from typing import Final
 
 from evse_node.errors import HalError
 from evse_node.hal.interface import (
-    BatteryRead,
-    CableReported,
-    CardPresented,
-    ContactorFeedback,
     CurrentDerated,
-    FaultDetected,
-    FaultGone,
     HalEvent,
     HalInbox,
     MeterValues,
-    PilotReported,
     Ratings,
-    SelfTestCompleted,
     SurplusReported,
-    VehicleIdRead,
 )
 from evse_node.hal.simulated.electric_vehicle import ElectricCar, Supply
 from evse_node.state_machine.control_pilot import PilotOutput, PilotState
+from evse_node.state_machine.events import (
+    BatteryReported,
+    CableChanged,
+    ContactorReported,
+    FaultCleared,
+    FaultRaised,
+    PilotChanged,
+    RfidTapped,
+    SelfTestCompleted,
+    VehicleIdentified,
+)
 from evse_node.state_machine.faults import FaultState
 from evse_node.units import Milliamps, Milliwatts
 
@@ -80,7 +82,7 @@ class SimulatedBoard:
         self._self_test_until: float | None = None
         self._told_pilot: PilotState | None = None
         self._told_cable_ma: Milliamps | None = None
-        self._told_battery: BatteryRead | None = None
+        self._told_battery: BatteryReported | None = None
         self._told_vehicle_id: str | None = None
 
     def connect(self, post: HalInbox | None) -> None:
@@ -91,7 +93,7 @@ class SimulatedBoard:
             self._told_cable_ma = None
             self._told_battery = None
             self._told_vehicle_id = None
-            post(ContactorFeedback(self.is_mirror_closed))
+            post(ContactorReported(self.is_mirror_closed))
             self.settle()
 
     # ControlPilot
@@ -203,11 +205,11 @@ class SimulatedBoard:
         self._discharge_ma = current_ma
         self._on_order()
 
-    def battery(self) -> BatteryRead:
+    def battery(self) -> BatteryReported:
         """Return what the plugged car tells of its battery."""
         if not self.car.is_plugged_in:
-            return BatteryRead(None, None)
-        return BatteryRead(self.car.state_of_charge_percent, self.car.capacity_mwh)
+            return BatteryReported(None, None)
+        return BatteryReported(self.car.state_of_charge_percent, self.car.capacity_mwh)
 
     def vehicle_id(self) -> str | None:
         """Return who the plugged car is."""
@@ -237,11 +239,11 @@ class SimulatedBoard:
         if self._closes_at is not None and now >= self._closes_at:
             self._closes_at = None
             self.is_closed = self.is_mirror_closed = True
-            self._tell(ContactorFeedback(True))
+            self._tell(ContactorReported(True))
         if self._mirror_at is not None and now >= self._mirror_at:
             self._mirror_at = None
             self.is_mirror_closed = False
-            self._tell(ContactorFeedback(False))
+            self._tell(ContactorReported(False))
         if self._self_test_until is not None and now >= self._self_test_until:
             self._self_test_until = None
             self._tell_findings()
@@ -256,7 +258,7 @@ class SimulatedBoard:
         }
         for fault, is_found in findings.items():
             if is_found:
-                self._tell(FaultDetected(fault))
+                self._tell(FaultRaised(fault))
 
     def settle(self) -> None:
         """Bring car, contactor and reports in line after anything has changed."""
@@ -286,7 +288,7 @@ class SimulatedBoard:
             self._report_cable()
         if self._told_pilot is not self.pilot:
             self._told_pilot = self.pilot
-            self._tell(PilotReported(self.pilot))
+            self._tell(PilotChanged(self.pilot))
         self._report_cable()
         battery = self.battery()
         if self._told_battery != battery:
@@ -295,16 +297,16 @@ class SimulatedBoard:
         vehicle_id = self.vehicle_id()
         if self._told_vehicle_id != vehicle_id:
             self._told_vehicle_id = vehicle_id
-            self._tell(VehicleIdRead(vehicle_id))
+            self._tell(VehicleIdentified(vehicle_id))
 
     def _report_cable(self) -> None:
         if self._told_cable_ma != self.cable_ma:
             self._told_cable_ma = self.cable_ma
-            self._tell(CableReported(self.cable_ma))
+            self._tell(CableChanged(self.cable_ma))
 
     def tap(self, uid: bytes) -> None:
         """Hold a card to the reader."""
-        self._tell(CardPresented(uid))
+        self._tell(RfidTapped(uid))
 
     def derate(self, current_ma: Milliamps | None) -> None:
         """Say that only so much current can be borne."""
@@ -321,7 +323,7 @@ class SimulatedBoard:
                 self.is_welded = True
                 if not self.is_closed:
                     self.is_closed = self.is_mirror_closed = True
-                    self._tell(ContactorFeedback(True))
+                    self._tell(ContactorReported(True))
             case FaultState.CONTACT_DRY_FAILURE:
                 self.is_stuck_open = True
                 self._drop()
@@ -329,15 +331,15 @@ class SimulatedBoard:
                 self.is_pilot_shorted = True
             case FaultState.METER_FAILURE:
                 self.is_meter_lost = True
-                self._tell(FaultDetected(fault))
+                self._tell(FaultRaised(fault))
             case FaultState.OVER_TEMPERATURE:
                 self.temperature_mc = _HOT_MC
-                self._tell(FaultDetected(fault))
+                self._tell(FaultRaised(fault))
             case FaultState.GROUND_FAULT | FaultState.EMERGENCY_STOP:
                 self._drop()  # the protection does not wait to be told
-                self._tell(FaultDetected(fault))
+                self._tell(FaultRaised(fault))
             case _:
-                self._tell(FaultDetected(fault))
+                self._tell(FaultRaised(fault))
 
     def repair(self) -> None:
         """Have no fault any more."""
@@ -346,9 +348,9 @@ class SimulatedBoard:
         self.is_welded = self.is_stuck_open = self.is_pilot_shorted = self.is_meter_lost = False
         if was_welded and self.is_closed:
             self.is_closed = self.is_mirror_closed = False
-            self._tell(ContactorFeedback(False))
+            self._tell(ContactorReported(False))
         self.settle()
-        self._tell(FaultGone())
+        self._tell(FaultCleared())
 
     def _tell(self, event: HalEvent) -> None:
         if self._post is not None:

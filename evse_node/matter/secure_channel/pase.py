@@ -66,7 +66,7 @@ class PasscodeVerifier(Struct, frozen=True):
         return repr_without(self, "w0", "L")
 
 
-class CommissioningDoor(Protocol):
+class CommissioningWindowPort(Protocol):
     """The part of the commissioning window that PASE needs."""
 
     def pase_verifier(self) -> PasscodeVerifier | None:
@@ -86,7 +86,7 @@ class PaseResponder:
         self,
         sessions: SessionTable,
         timers: Timers,
-        door: CommissioningDoor,
+        door: CommissioningWindowPort,
         parameters: SessionParameters,
         random_bytes: Callable[[int], bytes],
     ) -> None:

@@ -18,7 +18,7 @@ from evse_node.matter.messaging.session import Address, SecureSession, SessionPa
 from evse_node.matter.secure_channel.case import CaseCredentials
 from evse_node.matter.secure_channel.case_initiator import CaseCall, CaseInitiator, OnDone
 from evse_node.matter.secure_channel.case_responder import CaseResponder
-from evse_node.matter.secure_channel.pase import CommissioningDoor, PaseResponder
+from evse_node.matter.secure_channel.pase import CommissioningWindowPort, PaseResponder
 from evse_node.matter.secure_channel.session_resumption import ResumptionStore
 from evse_node.matter.secure_channel.status_report import Opcode, decode_status_report
 from evse_node.matter.store import Store
@@ -38,7 +38,7 @@ class SecureChannel:
         self,
         exchanges: ExchangeManager,
         fabrics: FabricTable,
-        door: CommissioningDoor,
+        door: CommissioningWindowPort,
         store: Store,
         timers: Timers,
         parameters: SessionParameters,

@@ -32,7 +32,7 @@ from evse_node.matter.interaction.status import Status
 from evse_node.matter.store import MemoryStore
 from evse_node.matter.timers import Timers
 from evse_node.matter.tlv import SignedInt, TlvValue, decode_element
-from evse_node.state_machine.effects import Notice
+from evse_node.state_machine.effects import Notification
 from evse_node.state_machine.events import EnableCharging
 from evse_node.state_machine.state import ContactorState
 from evse_node.units import MATTER_EPOCH_UNIX_S, Milliamps
@@ -132,7 +132,7 @@ class ChargerHost:
             draw=lambda: draw,
         )
         self.snapshots: list[Snapshot] = []
-        self.notices: list[Notice] = []
+        self.notices: list[Notification] = []
         self.charger.observers.append(self._observe)
         self.recorder = EventRecorder(definitions[EVSE])
         self.reported: list[str] = []
@@ -150,7 +150,7 @@ class ChargerHost:
         self.backend.attach(lambda event: self.charger.receive(event, self.now))
         self.reported.clear()
 
-    def _observe(self, snapshot: Snapshot, notices: tuple[Notice, ...], now: float) -> None:
+    def _observe(self, snapshot: Snapshot, notices: tuple[Notification, ...], now: float) -> None:
         self.snapshots.append(snapshot)
         self.notices += notices
 

@@ -15,7 +15,7 @@ from evse_node.matter.store import MemoryStore
 from evse_node.matter.wall_clock import WallClock
 from evse_node.node.endpoints import ClusterDefinitions, NodeParts, build_endpoints
 from evse_node.node.factory_data import FactoryData, load_factory_data
-from evse_node.platform.log_buffer import LogRing
+from evse_node.platform.log_buffer import LogBuffer
 from tests.support.fakes import seeded_bytes
 from tests.support.fuzz.fuzzing import Fuzzer
 from tests.support.matter.root_node import ENABLE_KEY, ETHERNET
@@ -49,7 +49,7 @@ def populate_charger(stack: MatterStack, clock: Callable[[], float]) -> None:
         query_ntp=lambda host, on_time, now: None,
         look_up_dst=None,
         find_node=lambda fabric, node, on_found, now: on_found(None, now),
-        logs=LogRing(clock, wall_clock.utc_us),
+        logs=LogBuffer(clock, wall_clock.utc_us),
         definitions=definitions,
         environment=ClusterEnvironment(
             stack.node,

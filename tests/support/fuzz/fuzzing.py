@@ -48,7 +48,7 @@ ADMINISTRATOR, STRANGER = 0x1111, 0x2222
 Populate = Callable[[MatterStack, Callable[[], float]], None]
 
 
-class Alarm(logging.Handler):
+class Deadline(logging.Handler):
     """Collects what the stack has logged as a defect of its own."""
 
     def __init__(self, ignored: tuple[type[BaseException], ...]) -> None:
@@ -80,7 +80,7 @@ class Fuzzer:
     ) -> None:
         self.moving = moving
         self.random = random.Random(seed)
-        self.alarm = Alarm(ignored)
+        self.alarm = Deadline(ignored)
         self.sent = 0
         self.received = 0
         self.rebuilds = -1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from evse_node.charger.vehicle_draw import Intake
+from evse_node.charger.vehicle_draw import VehicleDraw
 from evse_node.hal.interface import Ratings
 from evse_node.hal.simulated.backend import SimulatedBackend
 from evse_node.hal.simulated.electric_vehicle import ElectricCar
@@ -230,7 +230,7 @@ class TestWhatTheVehicleTakes:
         least = replace(ENABLE, minimum_ma=Milliamps(8_000), maximum_ma=Milliamps(32_000))
         host.charger.handle(least, host.now)
         host.run(180)
-        assert host.charger.expected_intake == Intake(1, Milliamps(7_000), True)
+        assert host.charger.expected_draw == VehicleDraw(1, Milliamps(7_000), True)
         assert host.look().slots[0][9] == 8_000 * 230
 
 

@@ -215,7 +215,7 @@ class Row:
     prepare: Callable[[Scene], None] | None = None
 
 
-FEEDBACK = hal.ContactorFeedback
+FEEDBACK = hal.ContactorReported
 TABLE: Final[Mapping[Method, Row]] = {
     (hal.ControlPilot, "offer"): Row(
         Scene.limit,
@@ -224,10 +224,10 @@ TABLE: Final[Mapping[Method, Row]] = {
         Outcome(FaultState.OVER_CURRENT),
         {
             "short circuit": (
-                told(hal.PilotReported(PilotState.E)),
+                told(hal.PilotChanged(PilotState.E)),
                 Outcome(FaultState.PILOT_SHORT_CIRCUIT),
             ),
-            "state F": (told(hal.PilotReported(PilotState.F)), Outcome(OTHER)),
+            "state F": (told(hal.PilotChanged(PilotState.F)), Outcome(OTHER)),
         },
     ),
     (hal.ControlPilot, "withdraw"): Row(
@@ -235,7 +235,7 @@ TABLE: Final[Mapping[Method, Row]] = {
         Outcome(OTHER),
         ENDS,
         ENDS,
-        {"state F": (told(hal.PilotReported(PilotState.F)), Outcome(OTHER))},
+        {"state F": (told(hal.PilotChanged(PilotState.F)), Outcome(OTHER))},
     ),
     (hal.ControlPilot, "signal_unavailable"): Row(
         Scene.raise_fault,
@@ -244,7 +244,7 @@ TABLE: Final[Mapping[Method, Row]] = {
         Outcome(FaultState.OVER_VOLTAGE),
         {
             "still state C": (
-                told(hal.PilotReported(PilotState.C)),
+                told(hal.PilotChanged(PilotState.C)),
                 Outcome(FaultState.OVER_VOLTAGE),
             ),
         },
@@ -301,8 +301,8 @@ TABLE: Final[Mapping[Method, Row]] = {
         FLOWS,
         None,
         {
-            "another cable": (said(hal.CableReported(Milliamps(13_000))), FLOWS),
-            "no current at all": (said(hal.CableReported(Milliamps(0))), ENDS),
+            "another cable": (said(hal.CableChanged(Milliamps(13_000))), FLOWS),
+            "no current at all": (said(hal.CableChanged(Milliamps(0))), ENDS),
         },
     ),
     (hal.ResidualCurrentDevice, "reset"): Row(
@@ -312,7 +312,7 @@ TABLE: Final[Mapping[Method, Row]] = {
         FLOWS,
         {
             "trips again": (
-                told(hal.FaultDetected(FaultState.GROUND_FAULT)),
+                told(hal.FaultRaised(FaultState.GROUND_FAULT)),
                 Outcome(FaultState.GROUND_FAULT),
             )
         },
@@ -350,8 +350,8 @@ TABLE: Final[Mapping[Method, Row]] = {
         FLOWS,
         None,
         {
-            "300 percent": (said(hal.BatteryRead(300, MilliwattHours(-1))), FLOWS),
-            "unknown": (said(hal.BatteryRead(None, None)), FLOWS),
+            "300 percent": (said(hal.BatteryReported(300, MilliwattHours(-1))), FLOWS),
+            "unknown": (said(hal.BatteryReported(None, None)), FLOWS),
         },
     ),
     (hal.VehicleIdentification, "vehicle_id"): Row(
@@ -359,7 +359,7 @@ TABLE: Final[Mapping[Method, Row]] = {
         FLOWS,
         FLOWS,
         None,
-        {"too long": (said(hal.VehicleIdRead("x" * 100)), FLOWS)},
+        {"too long": (said(hal.VehicleIdentified("x" * 100)), FLOWS)},
     ),
 }
 ELSEWHERE: Final = {(hal.EvseBackend, "start"), (hal.EvseBackend, "stop")}

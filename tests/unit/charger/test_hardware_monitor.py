@@ -7,15 +7,16 @@ from msgspec.structs import replace
 
 from evse_node.charger import ChargerSettings
 from evse_node.charger.hardware import check_meter
-from evse_node.charger.hardware_monitor import Watch, WatchSettings
+from evse_node.charger.hardware_monitor import HardwareMonitor, MonitorSettings
 from evse_node.errors import HalError
-from evse_node.hal.interface import CurrentDerated, FaultDetected, FaultGone, MeterValues, Ratings
+from evse_node.hal.interface import CurrentDerated, MeterValues, Ratings
 from evse_node.hal.simulated.backend import SimulatedBackend
 from evse_node.matter.store import MemoryStore
 from evse_node.state_machine.enums import State, SupplyState
 from evse_node.state_machine.events import (
     Disable,
     EnableCharging,
+    FaultCleared,
     FaultRaised,
     LimitClaimed,
     RfidTapped,
@@ -280,10 +281,10 @@ class TestFaultsOutliveARestart:
         assert host.charger.state.faults == (FaultState.GROUND_FAULT,)
 
     def test_one_that_went_away_during_a_certification_test(self, host: ChargerHost) -> None:
-        host.charger.receive(FaultDetected(FaultState.GROUND_FAULT), host.now)
+        host.charger.receive(FaultRaised(FaultState.GROUND_FAULT), host.now)
         host.charger.enter_test_mode(host.now)
         host.run(1)
-        host.charger.receive(FaultGone(FaultState.GROUND_FAULT), host.now)
+        host.charger.receive(FaultCleared(FaultState.GROUND_FAULT), host.now)
         host.charger.leave_test_mode(host.now)
         assert host.charger.state.faults == ()
         assert restarted(host).charger.state.faults == ()
@@ -370,13 +371,13 @@ class TestSelfTest:
 
 def test_nothing_is_watched_while_nothing_can_happen() -> None:
     host = ChargerHost()
-    watch = Watch(host.backend, WatchSettings())
+    watch = HardwareMonitor(host.backend, MonitorSettings())
     assert watch.next_deadline(host.charger.state) is None
     host.backend.set_temperature(70)
     _, last = watch.look(host.charger.state, 5.0)
     assert last == [LimitClaimed(LimitSource.TEMPERATURE, Milliamps(23_000))]
     assert watch.next_deadline(host.charger.state) == 6.0
-    assert ChargerSettings().watch == WatchSettings()
+    assert ChargerSettings().watch == MonitorSettings()
 
 
 def test_commands_without_a_vehicle_do_not_read_the_meter_again_and_again(

@@ -11,7 +11,7 @@ from random import Random
 import pytest
 
 from evse_node.charger import ChargerSettings
-from evse_node.charger.hardware_monitor import WatchSettings
+from evse_node.charger.hardware_monitor import MonitorSettings
 from evse_node.cluster.servers.energy.energy_evse_mode import MODES
 from evse_node.hal.interface import Ratings
 from evse_node.hal.simulated.backend import SimulatedBackend
@@ -25,7 +25,7 @@ HOUR = 3600
 DAY = 24 * HOUR
 # Of the quarter of an hour that a plan has to spare, the random delay takes ten minutes.
 LONGEST_CUT_S = 200
-SETTINGS = ChargerSettings(watch=WatchSettings(interval_s=60.0))
+SETTINGS = ChargerSettings(watch=MonitorSettings(interval_s=60.0))
 
 
 class Street:

@@ -15,7 +15,7 @@ import pytest
 from evse_node.bridge import measurement
 from evse_node.bridge.measurement import MeasurementBridge
 from evse_node.charger import ChargerSettings
-from evse_node.charger.hardware_monitor import WatchSettings
+from evse_node.charger.hardware_monitor import MonitorSettings
 from evse_node.cluster.definitions.zap import load_definitions
 from evse_node.cluster.servers.energy.energy_evse_mode import TIME_OF_USE
 from evse_node.hal.interface import Ratings
@@ -30,7 +30,7 @@ from tests.support.matter.cluster_host import ClusterHost
 BERLIN = ZoneInfo("Europe/Berlin")
 POWER_CUT_S = 480
 # The meter and the thermometer are looked at less often than in reality, for the test's speed.
-SLOW = ChargerSettings(watch=WatchSettings(interval_s=60.0), are_vehicles_known=True)
+SLOW = ChargerSettings(watch=MonitorSettings(interval_s=60.0), are_vehicles_known=True)
 
 
 @dataclass

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from evse_node.charger.solar_controller import SolarFollower, SolarSettings
-from evse_node.charger.vehicle_draw import Intake
+from evse_node.charger.vehicle_draw import VehicleDraw
 from evse_node.cluster.servers.energy.energy_evse_mode import MODES
 from evse_node.state_machine.enums import State
 from evse_node.state_machine.events import EnableCharging
@@ -151,7 +151,7 @@ class TestCharger:
     ) -> None:
         host.backend.car.charger_maximum_ma = Milliamps(32_000)
         learner = host.charger._planner.intake
-        learner.learned = learner.learned.with_recent(0, Intake(1, Milliamps(32_000)))
+        learner.learned = learner.learned.with_recent(0, VehicleDraw(1, Milliamps(32_000)))
         target = ChargingTarget(14 * 60, 50)
         host.charger.set_targets([ChargingTargetSchedule(0x7F, (target,))], host.now)
         host.mode.change_to(BOTH, host.now)

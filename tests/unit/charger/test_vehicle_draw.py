@@ -6,8 +6,8 @@ import pytest
 from msgspec.structs import replace
 
 from evse_node.charger import ChargerSettings
-from evse_node.charger.hardware_monitor import WatchSettings
-from evse_node.charger.vehicle_draw import Intake, LearnedIntake
+from evse_node.charger.hardware_monitor import MonitorSettings
+from evse_node.charger.vehicle_draw import LearnedIntake, VehicleDraw
 from evse_node.cluster.servers.energy.energy_evse_mode import MODES
 from evse_node.hal.interface import Ratings
 from evse_node.hal.simulated.backend import SimulatedBackend
@@ -35,7 +35,7 @@ def three_phases(
 ) -> ChargerHost:
     """10:00 UTC, a charger of 3 * 32 A, and a car that may bear less."""
     settings = ChargerSettings(
-        watch=WatchSettings(interval_s=interval_s), are_vehicles_known=are_known
+        watch=MonitorSettings(interval_s=interval_s), are_vehicles_known=are_known
     )
     hosts: list[ChargerHost] = []
     backend = SimulatedBackend(
@@ -67,36 +67,36 @@ class TestLearning:
     @pytest.mark.parametrize("phases", [1, 2, 3])
     def test_phases_and_limit(self, phases: int) -> None:
         host = charging(phases, 13_200)
-        assert host.charger.expected_intake is None
+        assert host.charger.expected_draw is None
         host.run(40)
-        assert host.charger.expected_intake == Intake(phases)
+        assert host.charger.expected_draw == VehicleDraw(phases)
         host.run(80)
-        assert host.charger.expected_intake == Intake(phases, Milliamps(13_000), True)
+        assert host.charger.expected_draw == VehicleDraw(phases, Milliamps(13_000), True)
 
     def test_a_car_that_takes_the_whole_offer_has_no_limit(self) -> None:
         host = charging(3, 32_000)
         limit(host, 10_000)
         host.run(120)
-        assert host.charger.expected_intake == Intake(3, Milliamps(10_000), False)
+        assert host.charger.expected_draw == VehicleDraw(3, Milliamps(10_000), False)
         limit(host, 16_000)
         host.run(120)
-        assert host.charger.expected_intake == Intake(3, Milliamps(16_000), False)
+        assert host.charger.expected_draw == VehicleDraw(3, Milliamps(16_000), False)
 
     def test_a_limit_shows_when_more_is_offered(self) -> None:
         host = charging(3, 16_000)
         limit(host, 16_000)
         host.run(120)
-        assert host.charger.expected_intake == Intake(3, Milliamps(16_000), False)
+        assert host.charger.expected_draw == VehicleDraw(3, Milliamps(16_000), False)
         limit(host, 20_000)
         host.run(120)
-        assert host.charger.expected_intake == Intake(3, Milliamps(16_000), True)
+        assert host.charger.expected_draw == VehicleDraw(3, Milliamps(16_000), True)
 
     def test_a_slow_start_is_forgotten(self) -> None:
         host = charging(3, 6_000)
         host.run(25)
         host.backend.car.charger_maximum_ma = Milliamps(16_000)
         host.run(100)
-        assert host.charger.expected_intake == Intake(3, Milliamps(16_000), True)
+        assert host.charger.expected_draw == VehicleDraw(3, Milliamps(16_000), True)
 
     @pytest.mark.parametrize("offset_s", range(0, 60, 6))
     def test_nor_is_a_rising_offer_followed_at_once(self, offset_s: int) -> None:
@@ -108,17 +108,17 @@ class TestLearning:
             if second == 25:
                 host.backend.car.charger_maximum_ma = Milliamps(32_000)
             host.run(1)
-            intake = host.charger.expected_intake
+            intake = host.charger.expected_draw
             assert intake is not None
             assert not intake.is_own_limit
-        assert intake == Intake(3, Milliamps(32_000))
+        assert intake == VehicleDraw(3, Milliamps(32_000))
 
     def test_next_to_nothing_is_no_limit(self) -> None:
         host = charging(3, 1_500)
         host.run(34)
         host.backend.car.charger_maximum_ma = Milliamps(600)
         host.run(120)
-        assert host.charger.expected_intake == Intake(3)
+        assert host.charger.expected_draw == VehicleDraw(3)
 
     def test_more_phases_than_the_charger_has_do_not_count(self) -> None:
         starts = []
@@ -133,15 +133,15 @@ class TestLearning:
     def test_a_cold_battery_is_believed_until_it_is_warm(self) -> None:
         host = charging(3, 7_000)
         host.run(300)
-        assert host.charger.expected_intake == Intake(3, Milliamps(7_000), True)
+        assert host.charger.expected_draw == VehicleDraw(3, Milliamps(7_000), True)
         host.backend.car.charger_maximum_ma = Milliamps(16_000)
         host.run(120)
-        assert host.charger.expected_intake == Intake(3, Milliamps(16_000), True)
+        assert host.charger.expected_draw == VehicleDraw(3, Milliamps(16_000), True)
 
     def test_pauses_derating_and_a_full_battery_change_nothing(self) -> None:
         host = charging(3, 16_000)
         host.run(120)
-        learned = host.charger.expected_intake
+        learned = host.charger.expected_draw
         for _ in range(3):
             host.backend.no_demand()
             host.run(100)
@@ -153,25 +153,25 @@ class TestLearning:
         host.run(200)
         host.backend.set_battery(soc_percent=95)
         host.run(200)
-        assert host.charger.expected_intake == learned == Intake(3, Milliamps(16_000), True)
+        assert host.charger.expected_draw == learned == VehicleDraw(3, Milliamps(16_000), True)
 
     def test_it_survives_a_restart(self) -> None:
         host = charging(1, 10_000)
         host.run(120)
-        learned = host.charger.expected_intake
+        learned = host.charger.expected_draw
         again = three_phases(store=MemoryStore(dict(host.store.items(""))))
-        assert again.charger.expected_intake == learned is not None
+        assert again.charger.expected_draw == learned is not None
 
     def test_a_record_of_one_vehicle_is_read(self) -> None:
         usual = b'{"phases":1,"current_ma":16000,"is_own_limit":true}'
         record = b'{"session":3,"present":null,"usual":%s}' % usual
         host = three_phases(store=MemoryStore({"evse/intake": record}))
-        assert host.charger.expected_intake == Intake(1, Milliamps(16_000), True)
+        assert host.charger.expected_draw == VehicleDraw(1, Milliamps(16_000), True)
 
     def test_a_damaged_record_is_left_aside(self) -> None:
         for damage in (b"[]", b'{"session":0,"present":{},"usual":null}', b"\xff"):
             host = three_phases(store=MemoryStore({"evse/intake": damage}))
-            assert host.charger.expected_intake is None
+            assert host.charger.expected_draw is None
 
     def test_a_little_says_nothing_of_the_next_car(self) -> None:
         for hours, is_kept in ((1, False), (3, True)):
@@ -181,8 +181,8 @@ class TestLearning:
             host.run(5)
             host.backend.plug_in()
             host.run(1)
-            kept = Intake(1, Milliamps(10_000), True)
-            assert host.charger.expected_intake == (kept if is_kept else None)
+            kept = VehicleDraw(1, Milliamps(10_000), True)
+            assert host.charger.expected_draw == (kept if is_kept else None)
 
 
 def night(host: ChargerHost) -> tuple[int, bool]:
@@ -311,7 +311,7 @@ class TestTrial:
         host.charger.handle(grid, host.now)
         host.run(starts_in_s(host) + 300)
         # It takes all that it is offered now, and nobody knows what it does with more.
-        assert host.charger.expected_intake == Intake(3, Milliamps(8_000), False)
+        assert host.charger.expected_draw == VehicleDraw(3, Milliamps(8_000), False)
         assert host.charger.snapshot().state is State.PLUGGED_IN_CHARGING
         host.charger.handle(LimitClaimed(LimitSource.GRID, None), host.now)
         host.run(240)
@@ -347,7 +347,7 @@ class TestTrial:
         host.run(1)
         host.mode.change_to(SCHEDULED, host.now)
         learner = host.charger._planner.intake
-        fast = Intake(3, Milliamps(32_000))
+        fast = VehicleDraw(3, Milliamps(32_000))
         learner.learned = replace(learner.learned, recent=((0, fast),))
         # By the slow car's pace, it would be time to start.
         host.run(14 * HOUR)
@@ -360,13 +360,13 @@ class TestTrial:
 def test_what_many_cars_took_is_remembered_once_each() -> None:
     learned = LearnedIntake()
     for number in range(20):
-        learned = learned.with_recent(number, Intake(1, Milliamps(6_000 + number % 3 * 1_000)))
+        learned = learned.with_recent(number, VehicleDraw(1, Milliamps(6_000 + number % 3 * 1_000)))
     assert [number for number, _ in learned.recent] == [17, 18, 19]
     for number in range(20):
-        learned = learned.with_recent(number, Intake(1, Milliamps(6_000 + number * 500)))
+        learned = learned.with_recent(number, VehicleDraw(1, Milliamps(6_000 + number * 500)))
     assert len(learned.recent) == 8
     # A session's vehicle may show more; what it took at first is forgotten.
-    again = learned.with_recent(19, Intake(1, Milliamps(20_000)))
+    again = learned.with_recent(19, VehicleDraw(1, Milliamps(20_000)))
     assert [each[1].current_ma for each in again.recent[-2:]] == [15_000, 20_000]
 
 
@@ -409,7 +409,7 @@ def test_the_start_does_not_move_all_the_time() -> None:
 class TestSun:
     W_ONE_PHASE = 1_380
 
-    def solar(self, car_phases: int, usual: Intake | None) -> ChargerHost:
+    def solar(self, car_phases: int, usual: VehicleDraw | None) -> ChargerHost:
         host = three_phases(car_phases)
         learner = host.charger._planner.intake
         learner.learned = LearnedIntake(None, None, () if usual is None else ((0, usual),))
@@ -419,7 +419,7 @@ class TestSun:
         return host
 
     def test_six_amperes_on_one_phase_are_enough_for_one_phase(self) -> None:
-        host = self.solar(1, Intake(1))
+        host = self.solar(1, VehicleDraw(1))
         host.backend.set_surplus(self.W_ONE_PHASE - 20)
         host.run(600)
         assert host.charger.state.state is State.PLUGGED_IN_DEMAND
@@ -446,7 +446,7 @@ class TestSun:
         assert host.charger.state.state is State.PLUGGED_IN_CHARGING
 
     def test_a_guess_that_was_wrong_is_made_once(self) -> None:
-        host = self.solar(3, Intake(1))
+        host = self.solar(3, VehicleDraw(1))
         host.backend.set_surplus(1.5 * self.W_ONE_PHASE)
         starts, was_closed = 0, False
         for _ in range(240):

@@ -11,7 +11,7 @@ from evse_node.errors import HalError
 from evse_node.hal.external.backend import ExternalController
 from evse_node.hal.external.modbus.link import ModbusEvse, ModbusEvseLink
 from evse_node.hal.external.modbus.register_file import load_controller
-from evse_node.hal.external.pace import Pace
+from evse_node.hal.external.pace import PollTimings
 from evse_node.hal.gpio.board import ModbusSpec
 from evse_node.hal.interface import Ratings
 from tests.support.hal.modbus_evse_models import Phoenix
@@ -49,7 +49,7 @@ def test_a_controller_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPat
         modbus=ModbusSpec(host="127.0.0.1", tcp_port=9),
     )
     backend = ExternalController(
-        ModbusEvseLink(evse), Ratings(), pace=Pace(start_s=0, reopen_s=0.01)
+        ModbusEvseLink(evse), Ratings(), pace=PollTimings(start_s=0, reopen_s=0.01)
     )
     monkeypatch.setattr("evse_node.cli.hardware.create_backend", lambda name, options: backend)
     with pytest.raises(HalError, match=r"modbus-evse: not in the safe state: .*cannot be opened"):

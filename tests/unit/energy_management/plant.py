@@ -5,8 +5,8 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from evse_node.energy_management.appliance import Appliance
-from evse_node.energy_management.conditions import Availability, Conditions, Need, Supply
-from evse_node.energy_management.events import Notice
+from evse_node.energy_management.conditions import Availability, Conditions, EnergyDemand, Supply
+from evse_node.energy_management.events import Notification
 from evse_node.energy_management.forecast import Forecast, PowerRange
 from evse_node.energy_management.requests import (
     Event,
@@ -35,10 +35,10 @@ AWAY = Conditions(Availability.ONLINE, POWER, SUPPLY)
 PLUGGED_IN = replace(AWAY, is_connected=True, wants_energy=True)
 
 
-def needs(energy_mwh: int, deadline_s: int | None, goal: int = 0) -> Need:
+def needs(energy_mwh: int, deadline_s: int | None, goal: int = 0) -> EnergyDemand:
     """Return a need of so much energy until so many seconds after the start of the test."""
     deadline = None if deadline_s is None else EpochSeconds(EPOCH + deadline_s)
-    return Need(remaining_mwh=MilliwattHours(energy_mwh), deadline=deadline, goal=(goal,))
+    return EnergyDemand(remaining_mwh=MilliwattHours(energy_mwh), deadline=deadline, goal=(goal,))
 
 
 # Two hours at full power, of six.
@@ -53,7 +53,7 @@ class Bench:
         self.is_clock_known = True
         self.meter = 0
         self.given: list[Orders] = []
-        self.told: list[Notice] = []
+        self.told: list[Notification] = []
         self.prompts: list[bool] = []
         self.current = conditions
         self.appliance = Appliance(self, features=features, epoch_s=self.epoch_s, first_id=7)
@@ -71,7 +71,7 @@ class Bench:
     def meter_mwh(self) -> MilliwattHours:
         return MilliwattHours(self.meter)
 
-    def _observe(self, notices: tuple[Notice, ...], is_prompt: bool, now: float) -> None:
+    def _observe(self, notices: tuple[Notification, ...], is_prompt: bool, now: float) -> None:
         self.told += notices
         self.prompts.append(is_prompt)
 
@@ -105,7 +105,7 @@ class Bench:
             raise AssertionError("deadlines do not come to an end")
         self.now = end
 
-    def take(self) -> list[Notice]:
+    def take(self) -> list[Notification]:
         told, self.told = self.told, []
         return told
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evse_node.energy_management.conditions import Need, Supply
+from evse_node.energy_management.conditions import EnergyDemand, Supply
 from evse_node.energy_management.forecast import Forecast, energy_of
 from evse_node.energy_management.planning import (
     CHARGING,
@@ -169,15 +169,15 @@ def test_every_forecast_adds_up(
 
 
 def test_a_target_says_how_much() -> None:
-    need = Need(remaining_mwh=MilliwattHours(500_000), deadline=EPOCH)
+    need = EnergyDemand(remaining_mwh=MilliwattHours(500_000), deadline=EPOCH)
     assert needed_energy(need, POWER) == 500_000
     assert need.is_promised
 
 
 def test_no_forecast_is_made_for_a_moment() -> None:
-    need = Need(remaining_mwh=MilliwattHours(5), deadline=EPOCH)
+    need = EnergyDemand(remaining_mwh=MilliwattHours(5), deadline=EPOCH)
     assert needed_energy(need, POWER) == energy_of(FULL, 60)
-    need = Need(remaining_mwh=MilliwattHours(5))
+    need = EnergyDemand(remaining_mwh=MilliwattHours(5))
     assert needed_energy(need, POWER) == energy_of(FULL, 900)
 
 
@@ -185,19 +185,19 @@ def test_no_forecast_is_made_for_a_moment() -> None:
     ("charged_mwh", "expected"), [(0, 20_000_000), (5_000_000, 15_000_000), (19_999_999, 920_000)]
 )
 def test_without_a_target_it_is_a_typical_session(charged_mwh: int, expected: int) -> None:
-    need = Need(charged_mwh=MilliwattHours(charged_mwh))
+    need = EnergyDemand(charged_mwh=MilliwattHours(charged_mwh))
     assert needed_energy(need, POWER) == expected
     assert not need.is_promised
 
 
 def test_what_has_been_delivered_is_no_promise() -> None:
-    need = Need(remaining_mwh=MilliwattHours(0), deadline=EPOCH)
+    need = EnergyDemand(remaining_mwh=MilliwattHours(0), deadline=EPOCH)
     assert not need.is_promised
     assert needed_energy(need, POWER) == 20_000_000
 
 
 def test_no_forecast_looks_further_than_a_week() -> None:
-    need = Need(remaining_mwh=MilliwattHours(10**18), deadline=EPOCH)
+    need = EnergyDemand(remaining_mwh=MilliwattHours(10**18), deadline=EPOCH)
     forecast = plan(needed_energy(need, POWER), None)
     assert forecast is not None
     assert forecast.end_time == EPOCH + 7 * 24 * HOUR

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from evse_node.energy_management.conditions import Availability, Conditions, Giving
+from evse_node.energy_management.conditions import Availability, Conditions, DischargePlan
 from evse_node.energy_management.enums import AdjustmentCause, EsaState, UpdateReason
 from evse_node.energy_management.events import (
     Paused,
@@ -79,7 +79,7 @@ conditions = st.builds(
     st.one_of(
         st.none(),
         st.builds(
-            lambda until, available: Giving(
+            lambda until, available: DischargePlan(
                 None if until is None else EpochSeconds(EPOCH + until),
                 None if available is None else MilliwattHours(available),
             ),

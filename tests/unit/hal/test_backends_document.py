@@ -16,11 +16,12 @@ import pytest
 
 from evse_node.config.node_config import NodeConfig, load_config
 from evse_node.errors import ConfigError, HalError
-from evse_node.hal.interface import FaultDetected, FaultGone, HalEvent
+from evse_node.hal.interface import HalEvent
 from evse_node.hal.registry import backend_names, create_backend
 from evse_node.node.evse_node import EvseNode
 from evse_node.state_machine.control_pilot import PilotOutput
 from evse_node.state_machine.enums import State
+from evse_node.state_machine.events import FaultCleared, FaultRaised
 from evse_node.state_machine.faults import FaultState
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "backends.md"
@@ -197,15 +198,15 @@ async def test_a_box_that_goes_and_a_line_without_end(
     host, port = server.sockets[0].getsockname()
     backend = create_backend("text-box", {"host": host, "port": port})
     await backend.start(told.append)
-    await until(lambda: FaultGone() in told)
+    await until(lambda: FaultCleared() in told)
     told.clear()
     server.close()  # nobody takes its calls, this connection stays
     served.writers[0].write(b"x" * 100_000)
     await until(lambda: not served.writers)
     await sleep(0.1)  # ten calls in vain
-    assert told == [FaultDetected(FaultState.OTHER)]
+    assert told == [FaultRaised(FaultState.OTHER)]
     server = await asyncio.start_server(served.serve, host, port)
-    await until(lambda: FaultGone() in told)
+    await until(lambda: FaultCleared() in told)
     await backend.stop()
     server.close()
 

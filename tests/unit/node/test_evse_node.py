@@ -11,13 +11,14 @@ import pytest
 
 from evse_node.cluster.definitions.definition import Value
 from evse_node.cluster.servers.root.general_diagnostics import HardwareFault
-from evse_node.hal.interface import ContactorFeedback, FaultDetected, HalEvent, HalInbox, Ratings
+from evse_node.hal.interface import HalEvent, HalInbox, Ratings
 from evse_node.hal.simulated.backend import SimulatedBackend
 from evse_node.matter.messaging.message import PROTOCOL_INTERACTION_MODEL
 from evse_node.node.control.client import ControlError, find_node
 from evse_node.node.evse_node import EvseNode
-from evse_node.platform.crash_reporter import DefectTeller
+from evse_node.platform.crash_reporter import CrashReporter
 from evse_node.state_machine.enums import State
+from evse_node.state_machine.events import ContactorReported, FaultRaised
 from evse_node.state_machine.faults import FaultState
 from evse_node.units import Milliamps, Milliwatts
 from tests.support.loopback_node import call, config, kinds, part, until
@@ -162,11 +163,11 @@ async def test_a_simulated_contactor_is_open_when_its_backend_has_stopped() -> N
     backend.contactor.close()
     now += 0.1
     backend.advance()
-    assert events[-1] == ContactorFeedback(True)
+    assert events[-1] == ContactorReported(True)
     await backend.stop()
     events.clear()
     await backend.start(events.append)
-    assert events[0] == ContactorFeedback(False)
+    assert events[0] == ContactorReported(False)
     await backend.stop()
 
 
@@ -220,7 +221,7 @@ async def test_two_nodes_in_one_process(tmp_path: Path) -> None:
 async def test_a_backend_may_tell_events_from_another_thread(tmp_path: Path) -> None:
     backend = _ThreadedBackend()
     async with EvseNode(config(tmp_path), backend=backend) as node:
-        await asyncio.to_thread(backend.tell, FaultDetected(FaultState.OVER_TEMPERATURE))
+        await asyncio.to_thread(backend.tell, FaultRaised(FaultState.OVER_TEMPERATURE))
         await until(lambda: node.state.state is State.FAULT)
 
 
@@ -289,4 +290,4 @@ async def test_a_defect_is_an_event(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert told == []
         await until(lambda: told == ["SoftwareFault"])
     handlers = logging.getLogger("evse_node").handlers
-    assert not [each for each in handlers if isinstance(each, DefectTeller)]
+    assert not [each for each in handlers if isinstance(each, CrashReporter)]

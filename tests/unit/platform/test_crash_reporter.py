@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from evse_node.cluster.servers.root.software_diagnostics import Thread
-from evse_node.platform.crash_reporter import DefectTeller
+from evse_node.platform.crash_reporter import CrashReporter
 
 NAME = "evse_node.defects_test"
 
@@ -17,7 +17,7 @@ class Rig:
         self.now = 5.0
         self.told: list[tuple[Thread, bytes]] = []
         self.waiting: list[Callable[[], None]] = []
-        self.handler = DefectTeller(
+        self.handler = CrashReporter(
             lambda thread, recording: self.told.append((thread, recording)),
             self.waiting.append,
             lambda: self.now,

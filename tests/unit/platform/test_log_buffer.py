@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from evse_node.cluster.servers.root.diagnostic_logs import Intent
-from evse_node.platform.log_buffer import LogRing
+from evse_node.platform.log_buffer import LogBuffer
 
 NAME = "evse_node.log_ring_test"
 
@@ -23,8 +23,8 @@ def clocks() -> Clocks:
 
 
 @pytest.fixture
-def ring(clocks: Clocks) -> Iterator[LogRing]:
-    ring = LogRing(lambda: clocks.now, lambda: clocks.utc_us, capacity=1000)
+def ring(clocks: Clocks) -> Iterator[LogBuffer]:
+    ring = LogBuffer(lambda: clocks.now, lambda: clocks.utc_us, capacity=1000)
     logger = logging.getLogger("evse_node")
     level = logger.level
     logger.addHandler(ring)
@@ -34,11 +34,11 @@ def ring(clocks: Clocks) -> Iterator[LogRing]:
     logger.setLevel(level)
 
 
-def lines(ring: LogRing, intent: Intent = Intent.END_USER_SUPPORT) -> list[str]:
+def lines(ring: LogBuffer, intent: Intent = Intent.END_USER_SUPPORT) -> list[str]:
     return [entry.text.decode() for entry in ring.read(intent)]
 
 
-def test_entries(ring: LogRing, clocks: Clocks) -> None:
+def test_entries(ring: LogBuffer, clocks: Clocks) -> None:
     logger = logging.getLogger(NAME)
     clocks.now = 51.5
     logger.info("number %d", 5)
@@ -52,7 +52,7 @@ def test_entries(ring: LogRing, clocks: Clocks) -> None:
     assert second.utc_us is None
 
 
-def test_only_the_newest_are_kept(ring: LogRing) -> None:
+def test_only_the_newest_are_kept(ring: LogBuffer) -> None:
     logger = logging.getLogger(NAME)
     for number in range(100):
         logger.info("entry %03d %s", number, "." * 50)
@@ -63,7 +63,7 @@ def test_only_the_newest_are_kept(ring: LogRing) -> None:
     assert lines(ring) == []
 
 
-def test_a_wrong_format_does_not_fail(ring: LogRing, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_format_does_not_fail(ring: LogBuffer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logging, "raiseExceptions", False)
     ring.handle(logging.LogRecord(NAME, logging.INFO, "", 0, "number %d", ("five",), None))
     logging.getLogger(NAME).info("afterwards")
@@ -71,7 +71,7 @@ def test_a_wrong_format_does_not_fail(ring: LogRing, monkeypatch: pytest.MonkeyP
     assert "afterwards" in line
 
 
-def test_what_is_for_what(ring: LogRing) -> None:
+def test_what_is_for_what(ring: LogBuffer) -> None:
     logging.getLogger("evse_node.platform.dns_sd").info("announced")
     logging.getLogger(NAME).info("charging")
     try:

@@ -7,8 +7,8 @@ from typing import TypeVar
 from evse_node.state_machine import events as e
 from evse_node.state_machine.control_pilot import PilotState
 from evse_node.state_machine.effects import (
-    AnyNotice,
     AnyOrder,
+    BaseNotification,
     CloseContactor,
     Effect,
     EnergyTransferStarted,
@@ -116,7 +116,7 @@ class Machine:
         return [effect for effect in self.take() if isinstance(effect, AnyOrder)]
 
     def notices(self) -> list[Effect]:
-        return [effect for effect in self.take() if isinstance(effect, AnyNotice)]
+        return [effect for effect in self.take() if isinstance(effect, BaseNotification)]
 
     def find(self, kind: type[_Kind]) -> list[_Kind]:
         """Return the effects of one kind since the last `take`, which they stay part of."""

@@ -26,15 +26,15 @@ def test_clearing_what_is_not_there() -> None:
 class TestCauses:
     def test_a_fault_lasts_as_long_as_its_cause(self) -> None:
         machine = Machine().charge()
-        machine.put(e.CausesSeen(frozenset({HOT})), e.FaultRaised(GROUND), e.FaultCleared())
+        machine.put(e.CausesObserved(frozenset({HOT})), e.FaultRaised(GROUND), e.FaultCleared())
         assert machine.state.faults == (HOT,)
-        machine.put(e.CausesSeen(frozenset()))
+        machine.put(e.CausesObserved(frozenset()))
         assert machine.state.faults == ()
         assert machine.state.state is State.PLUGGED_IN_CHARGING
 
     def test_faults_of_others_are_left_alone(self) -> None:
         machine = Machine()
-        machine.put(e.FaultRaised(HOT), e.CausesSeen(frozenset()))
+        machine.put(e.FaultRaised(HOT), e.CausesObserved(frozenset()))
         assert machine.state.faults == (HOT,)
 
     def test_over_current_ends_with_the_visit(self) -> None:

@@ -205,7 +205,7 @@ class Story:
         elif choice < 0.70:
             causes = frozenset(draw.sample(WATCHED, draw.choice([*[0] * 9, 1])))
             lasting = self.lasting()
-            self.feed(e.CausesSeen(causes))
+            self.feed(e.CausesObserved(causes))
             self.model.on_watched({fault.value for fault in causes}, lasting)
         elif choice < 0.78:
             directions = draw.choice([(CHARGE,), (DISCHARGE,), (CHARGE, DISCHARGE)])
@@ -267,7 +267,7 @@ class Story:
                 self.diagnosing_until = self.now + 120.0
             self.feed(e.StartDiagnostics())
         else:
-            self.feed(e.DiagnosticsCompleted())
+            self.feed(e.SelfTestCompleted())
             self.model.is_diagnosing, self.diagnosing_until = False, None
             is_accepted = True
         assert self.is_refused is not is_accepted

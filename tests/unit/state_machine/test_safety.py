@@ -57,7 +57,7 @@ events: st.SearchStrategy[e.Event] = st.one_of(
     st.builds(e.EnableDischarging, untils, currents),
     st.just(e.Disable()),
     st.just(e.StartDiagnostics()),
-    st.just(e.DiagnosticsCompleted()),
+    st.just(e.SelfTestCompleted()),
     st.builds(
         e.LimitClaimed,
         st.sampled_from([LimitSource.CIRCUIT, LimitSource.USER, LimitSource.TEMPERATURE]),

@@ -154,7 +154,7 @@ class TestPermissions:
         machine = machine_in(DEMAND)
         machine.put(e.StartDiagnostics())
         assert machine.state.supply_state is SupplyState.DISABLED_DIAGNOSTICS
-        machine.put(e.DiagnosticsCompleted())
+        machine.put(e.SelfTestCompleted())
         assert machine.state.supply_state is SupplyState.DISABLED
 
     def test_a_self_test_without_end_is_a_fault(self) -> None:

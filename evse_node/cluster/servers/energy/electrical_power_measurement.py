@@ -79,7 +79,7 @@ class PowerReading(Struct, frozen=True):
     power_mw: int
     voltages_mv: tuple[int, ...]
     currents_ma: tuple[int, ...]
-    frequency_mhz: int | None = None
+    frequency_millihertz: int | None = None
     reactive_power_mvar: int | None = None
     neutral_current_ma: int | None = None
 
@@ -141,7 +141,7 @@ class PowerReading(Struct, frozen=True):
             case MeasurementType.POWER_FACTOR:
                 return self.power_factor_100ths
             case MeasurementType.FREQUENCY:
-                return self.frequency_mhz
+                return self.frequency_millihertz
             case MeasurementType.NEUTRAL_CURRENT:
                 return self.neutral_current_ma
             case _:

@@ -15,7 +15,7 @@ from evse_node.hal.external.backend import ExternalController
 from evse_node.hal.external.modbus.link import ModbusEvse, ModbusEvseLink
 from evse_node.hal.external.modbus.register_file import load_controller
 from evse_node.hal.external.modbus.registers import ControllerMap, Write
-from evse_node.hal.external.pace import Pace
+from evse_node.hal.external.pace import PollTimings
 from evse_node.hal.gpio.board import ModbusSpec
 from evse_node.hal.gpio.board_file import read_modbus
 from evse_node.hal.interface import Ratings
@@ -32,7 +32,7 @@ _CONTACTOR_TIMEOUT_S: Final = 5.0
 _OPENING_S: Final = 1.0
 # An answer that is lost takes two seconds until the next request; two of them are no reason
 # to end a session.
-_PACE: Final = Pace(call_s=4.0, lost_s=6.0)
+_PACE: Final = PollTimings(call_s=4.0, lost_s=6.0)
 
 
 def create(options: Mapping[str, object]) -> ExternalController:

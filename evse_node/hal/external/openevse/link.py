@@ -24,7 +24,7 @@ from evse_node.hal.external.openevse.energy import EnergyTotal
 from evse_node.hal.external.openevse.rapi import News
 from evse_node.hal.external.openevse.rapi_client import RapiClient, number
 from evse_node.hal.external.openevse.state import OpenEvseState, parse_state
-from evse_node.hal.external.pace import Pace
+from evse_node.hal.external.pace import PollTimings
 from evse_node.hal.interface import MeterValues, Ratings
 from evse_node.hal.serial_port import Port, SerialPort
 from evse_node.hal.toml_table import TomlTable
@@ -342,4 +342,4 @@ def create(options: Mapping[str, object]) -> ExternalController:
     )
     table.finish()
     link = OpenEvseLink(SerialPort(device, baud), settings)
-    return ExternalController(link, ratings, pace=Pace(lost_s=_LOST_S))
+    return ExternalController(link, ratings, pace=PollTimings(lost_s=_LOST_S))

@@ -8,12 +8,12 @@ from collections.abc import Callable
 
 from evse_node.hal.external.backend import ExternalController
 from evse_node.hal.external.link import ControllerOrders, ControllerStatus, LinkTraits
-from evse_node.hal.external.pace import Pace
+from evse_node.hal.external.pace import PollTimings
 from evse_node.hal.interface import HalEvent, Ratings
 from evse_node.state_machine.control_pilot import PilotState
 from evse_node.units import Milliamps
 
-QUICK = Pace(
+QUICK = PollTimings(
     poll_s=0.01,
     retry_s=0.002,
     call_s=0.05,

@@ -9,13 +9,13 @@ from msgspec.structs import replace
 
 from evse_node.hal.external.backend import ExternalController
 from evse_node.hal.external.link import ControllerOrders, ControllerStatus, LinkTraits
-from evse_node.hal.external.pace import Pace
+from evse_node.hal.external.pace import PollTimings
 from evse_node.state_machine.control_pilot import PilotState
 from evse_node.units import Milliamps
 
 OFFER = Milliamps(16_000)
 # Short between polls, and patient with them.
-PACE = Pace(poll_s=0.001, retry_s=0.001, reopen_s=0.001, call_s=5.0, start_s=5.0, stop_s=5.0)
+PACE = PollTimings(poll_s=0.001, retry_s=0.001, reopen_s=0.001, call_s=5.0, start_s=5.0, stop_s=5.0)
 HASTY = replace(PACE, call_s=0.03, lost_s=60.0, stop_s=0.2, close_s=0.05)
 
 

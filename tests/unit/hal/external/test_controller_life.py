@@ -11,9 +11,10 @@ from msgspec.structs import replace
 from evse_node.errors import HalError
 from evse_node.hal.external.backend import ExternalController
 from evse_node.hal.external.link import ControllerOrders, ControllerStatus
-from evse_node.hal.interface import FaultDetected, FaultGone, Ratings
+from evse_node.hal.interface import Ratings
 from evse_node.platform.systemd import ServiceManager
 from evse_node.state_machine.control_pilot import PilotState
+from evse_node.state_machine.events import FaultCleared, FaultRaised
 from evse_node.state_machine.faults import FaultState
 from tests.unit.hal.external.played_link import OFFER, QUICK, PlayedLink, Rig
 
@@ -23,17 +24,17 @@ class TestLost:
         rig.events.clear()
         rig.link.failure = HalError("garbage")
         await rig.until(lambda: bool(rig.events))
-        assert rig.events == [FaultDetected(FaultState.OTHER)]
+        assert rig.events == [FaultRaised(FaultState.OTHER)]
         rig.link.failure = None
         await rig.until(lambda: len(rig.events) > 1)
-        assert FaultGone(FaultState.OTHER) in rig.events
+        assert FaultCleared(FaultState.OTHER) in rig.events
 
     @pytest.mark.parametrize("failure", [OSError("gone"), TimeoutError(), ZeroDivisionError()])
     async def test_whatever_is_raised(self, rig: Rig, failure: Exception) -> None:
         rig.link.failure = failure
-        await rig.until(lambda: FaultDetected(FaultState.OTHER) in rig.events)
+        await rig.until(lambda: FaultRaised(FaultState.OTHER) in rig.events)
         rig.link.failure = None
-        await rig.until(lambda: rig.events[-1] == FaultGone(FaultState.OTHER))
+        await rig.until(lambda: rig.events[-1] == FaultCleared(FaultState.OTHER))
 
     async def test_a_short_trouble_is_not_told(self, rig: Rig) -> None:
         rig.events.clear()
@@ -64,11 +65,11 @@ class TestLost:
         rig.link.applied.clear()
         await rig.until(lambda: len(rig.link.applied) >= 2)
         assert rig.link.applied[-1].must_open
-        assert rig.events == [FaultDetected(FaultState.OTHER)]
+        assert rig.events == [FaultRaised(FaultState.OTHER)]
         await rig.show(replace(closed, is_closed=False))
         assert rig.events[-2:] == [
-            FaultGone(FaultState.CONTACT_WET_FAILURE),
-            FaultGone(FaultState.OTHER),
+            FaultCleared(FaultState.CONTACT_WET_FAILURE),
+            FaultCleared(FaultState.OTHER),
         ]
 
 
@@ -81,9 +82,9 @@ class TestHangs:
         rig.backend.withdraw()
         rig.backend.offer(OFFER)
         assert time.monotonic() - began < 0.05
-        await rig.until(lambda: rig.events == [FaultDetected(FaultState.OTHER)])
+        await rig.until(lambda: rig.events == [FaultRaised(FaultState.OTHER)])
         rig.link.hangs = False
-        await rig.until(lambda: FaultGone(FaultState.OTHER) in rig.events)
+        await rig.until(lambda: FaultCleared(FaultState.OTHER) in rig.events)
 
     async def test_stop_does_not_wait_for_it(self, link: PlayedLink) -> None:
         rig = Rig(link)

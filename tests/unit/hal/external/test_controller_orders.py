@@ -5,8 +5,8 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from evse_node.hal.external.link import ControllerOrders, ControllerStatus, LinkTraits
-from evse_node.hal.interface import ContactorFeedback
 from evse_node.state_machine.control_pilot import PilotState
+from evse_node.state_machine.events import ContactorReported
 from evse_node.units import Milliamps
 from tests.unit.hal.external.played_link import IDLE, OFFER, PlayedLink, Rig
 
@@ -52,7 +52,7 @@ class TestOrders:
         count = len(rig.link.applied)
         await rig.polls(3)
         assert len(rig.link.applied) == count
-        assert rig.events[-1] == ContactorFeedback(False)
+        assert rig.events[-1] == ContactorReported(False)
 
     async def test_they_come_in_steps(self, rig: Rig) -> None:
         rig.backend.offer(Milliamps(16_999))

@@ -10,19 +10,17 @@ from msgspec.structs import replace
 from evse_node.errors import HalError
 from evse_node.hal.external.backend import ExternalController
 from evse_node.hal.external.link import ControllerStatus, LinkTraits
-from evse_node.hal.interface import (
-    CableReported,
-    CardPresented,
-    ContactorFeedback,
-    CurrentDerated,
-    FaultDetected,
-    FaultGone,
-    HalEvent,
-    PilotReported,
-    Ratings,
+from evse_node.hal.interface import CurrentDerated, HalEvent, Ratings
+from evse_node.state_machine.control_pilot import PilotState
+from evse_node.state_machine.events import (
+    CableChanged,
+    ContactorReported,
+    FaultCleared,
+    FaultRaised,
+    PilotChanged,
+    RfidTapped,
     SelfTestCompleted,
 )
-from evse_node.state_machine.control_pilot import PilotState
 from evse_node.state_machine.faults import FaultState
 from evse_node.units import Milliamps
 from tests.unit.hal.external.played_link import IDLE, OFFER, QUICK, PlayedLink, Rig
@@ -43,15 +41,15 @@ class TestTold:
         await rig.polls(3)
         await rig.show(IDLE)
         assert rig.events == [
-            FaultDetected(FaultState.GROUND_FAULT),
-            CableReported(Milliamps(20_000)),
+            FaultRaised(FaultState.GROUND_FAULT),
+            CableChanged(Milliamps(20_000)),
             CurrentDerated(Milliamps(13_000)),
-            PilotReported(PilotState.B),
-            CardPresented(b"\x01"),
-            CableReported(None),
+            PilotChanged(PilotState.B),
+            RfidTapped(b"\x01"),
+            CableChanged(None),
             CurrentDerated(None),
-            PilotReported(PilotState.A),
-            FaultGone(FaultState.GROUND_FAULT),
+            PilotChanged(PilotState.A),
+            FaultCleared(FaultState.GROUND_FAULT),
         ]
 
     async def test_the_same_card_again(self, rig: Rig) -> None:
@@ -59,9 +57,9 @@ class TestTold:
         for card in (b"\x01", None, b"\x01", b"\x02", b"", bytes(11)):
             await rig.show(replace(IDLE, card=card))
         assert rig.events == [
-            CardPresented(b"\x01"),
-            CardPresented(b"\x01"),
-            CardPresented(b"\x02"),
+            RfidTapped(b"\x01"),
+            RfidTapped(b"\x01"),
+            RfidTapped(b"\x02"),
         ]
 
     async def test_a_limit_above_the_ratings_is_none(self, rig: Rig) -> None:
@@ -72,11 +70,11 @@ class TestTold:
     async def test_a_contactor_that_nobody_wants_closed(self, rig: Rig) -> None:
         rig.events.clear()
         await rig.show(ControllerStatus(PilotState.C, is_closed=True))
-        assert rig.events == [PilotReported(PilotState.C)]
+        assert rig.events == [PilotChanged(PilotState.C)]
         assert rig.link.applied[-1].must_open
-        await rig.until(lambda: ContactorFeedback(True) in rig.events)
+        await rig.until(lambda: ContactorReported(True) in rig.events)
         await rig.show(ControllerStatus(PilotState.C, is_closed=False))
-        assert rig.events[-1] == ContactorFeedback(False)
+        assert rig.events[-1] == ContactorReported(False)
 
     async def test_opened_and_not_knowing_the_pilot(self, rig: Rig) -> None:
         rig.backend.offer(OFFER)
@@ -86,7 +84,7 @@ class TestTold:
         await rig.show(ControllerStatus(None, is_closed=True))
         assert rig.events == []
         await rig.show(ControllerStatus(None, is_closed=False))
-        assert rig.events == [PilotReported(PilotState.B), ContactorFeedback(False)]
+        assert rig.events == [PilotChanged(PilotState.B), ContactorReported(False)]
 
     async def test_a_mistake_of_the_listener_does_not_end_the_polls(self, link: PlayedLink) -> None:
         rig = Rig(link)
@@ -95,7 +93,7 @@ class TestTold:
         await rig.show(replace(IDLE, pilot=PilotState.B))
         rig.backend._post = append
         await rig.show(replace(IDLE, pilot=PilotState.C))
-        assert rig.events[-1] == PilotReported(PilotState.C)
+        assert rig.events[-1] == PilotChanged(PilotState.C)
         await rig.backend.stop()
 
     async def test_a_mistake_that_lasts_does_not_fill_the_log(
@@ -126,7 +124,7 @@ class TestTold:
         await asyncio.sleep(0.02)
         link.status = replace(IDLE, pilot=PilotState.B)
         link.wake()
-        await rig.until(lambda: rig.events[-1] == PilotReported(PilotState.B))
+        await rig.until(lambda: rig.events[-1] == PilotChanged(PilotState.B))
         await rig.backend.stop()
 
 
@@ -199,11 +197,11 @@ class TestSelfTest:
         rig.link.self_test = fail  # type: ignore[method-assign]
         rig.backend.start_self_test()
         await rig.until(lambda: SelfTestCompleted() in rig.events)
-        assert rig.events[-2:] == [FaultDetected(FaultState.OTHER), SelfTestCompleted()]
+        assert rig.events[-2:] == [FaultRaised(FaultState.OTHER), SelfTestCompleted()]
         rig.link.self_test = test  # type: ignore[method-assign]
         rig.backend.start_self_test()
         await rig.until(lambda: rig.events[-1] == SelfTestCompleted() and len(rig.events) > 5)
-        assert FaultGone(FaultState.OTHER) in rig.events[-3:]
+        assert FaultCleared(FaultState.OTHER) in rig.events[-3:]
 
     async def test_one_that_hangs(self, rig: Rig) -> None:
         async def hang() -> None:

@@ -4,30 +4,30 @@ from __future__ import annotations
 
 import pytest
 
-from evse_node.hal.external.desired_state import Wishes
+from evse_node.hal.external.desired_state import DesiredState
 from evse_node.hal.external.link import ControllerOrders
 from evse_node.units import Milliamps
 
 MA_10, MA_16 = Milliamps(10_000), Milliamps(16_000)
 
 
-def offering() -> Wishes:
+def offering() -> DesiredState:
     """A vehicle has an offer, and the controller is known to be open."""
-    wishes = Wishes()
+    wishes = DesiredState()
     wishes.offer(MA_16)
     wishes.is_opening = False
     assert wishes.orders(1_000) == ControllerOrders(is_enabled=True, current_ma=MA_16)
     return wishes
 
 
-def charging() -> Wishes:
+def charging() -> DesiredState:
     wishes = offering()
     wishes.close()
     assert wishes.is_closed
     return wishes
 
 
-def open_and_confirm(wishes: Wishes, *, is_ready: bool) -> None:
+def open_and_confirm(wishes: DesiredState, *, is_ready: bool) -> None:
     wishes.open(is_ready=is_ready)
     assert not wishes.is_closed
     assert wishes.orders(1_000).must_open
@@ -36,7 +36,7 @@ def open_and_confirm(wishes: Wishes, *, is_ready: bool) -> None:
 
 
 def test_at_first_it_is_to_open_whatever_is_offered() -> None:
-    wishes = Wishes()
+    wishes = DesiredState()
     assert not wishes.is_closed
     least = ControllerOrders(is_enabled=False, current_ma=Milliamps(6_000), must_open=True)
     assert wishes.orders(1_000) == least
@@ -61,7 +61,7 @@ def test_a_withdrawn_offer_leaves_the_vehicle_its_time() -> None:
 
 
 def test_state_f_opens_and_ends_with_the_next_order() -> None:
-    for end in (Wishes.withdraw, lambda wishes: wishes.offer(MA_10)):
+    for end in (DesiredState.withdraw, lambda wishes: wishes.offer(MA_10)):
         wishes = charging()
         wishes.signal_unavailable()
         assert not wishes.is_closed
@@ -81,7 +81,7 @@ def test_an_opening_of_a_ready_vehicle_outlasts_its_offer() -> None:
 
 @pytest.mark.parametrize("is_ready", [True, False])
 def test_without_an_offer_nothing_has_to_be_cut(is_ready: bool) -> None:
-    wishes = Wishes()
+    wishes = DesiredState()
     open_and_confirm(wishes, is_ready=is_ready)
     wishes.offer(MA_16)
     assert wishes.orders(1_000).is_enabled
@@ -126,7 +126,7 @@ def test_what_is_revoked_has_to_be_allowed_anew() -> None:
 
 
 def test_revoking_nothing_cuts_nothing_and_ends_no_cut() -> None:
-    wishes = Wishes()
+    wishes = DesiredState()
     wishes.revoke()
     wishes.is_opening = False
     assert not wishes.orders(1_000).must_open

@@ -10,14 +10,14 @@ from msgspec.structs import replace
 
 from evse_node.errors import HalError
 from evse_node.hal.external.link import ControllerOrders, ControllerStatus
-from evse_node.hal.interface import (
-    ContactorFeedback,
-    FaultDetected,
-    FaultGone,
-    PilotReported,
+from evse_node.state_machine.control_pilot import PilotState
+from evse_node.state_machine.events import (
+    ContactorReported,
+    FaultCleared,
+    FaultRaised,
+    PilotChanged,
     SelfTestCompleted,
 )
-from evse_node.state_machine.control_pilot import PilotState
 from evse_node.state_machine.faults import FaultState
 from evse_node.units import Milliamps
 from tests.unit.hal.external.played_link import IDLE, OFFER, QUICK, PlayedLink, Rig
@@ -77,7 +77,7 @@ class TestOpeningMeetsAStatus:
 
         def machine(event: object) -> None:
             post(event)  # type: ignore[arg-type]
-            if event == PilotReported(PilotState.B):
+            if event == PilotChanged(PilotState.B):
                 rig.backend.contactor.open()
 
         rig.backend._post = machine
@@ -121,7 +121,7 @@ class TestPermission:
         await rig.show(replace(IDLE, pilot=PilotState.B))
         await rig.show(CHARGING)
         assert rig.link.applied[-1].must_open
-        assert ContactorFeedback(True) not in rig.events[:-1]
+        assert ContactorReported(True) not in rig.events[:-1]
 
     async def test_none_in_state_f(self, rig: Rig) -> None:
         rig.backend.offer(OFFER)
@@ -132,12 +132,12 @@ class TestPermission:
     async def test_none_is_left_after_a_loss(self, rig: Rig) -> None:
         await charge(rig)
         rig.link.failure = HalError("silence")
-        await rig.until(lambda: FaultDetected(FaultState.OTHER) in rig.events)
+        await rig.until(lambda: FaultRaised(FaultState.OTHER) in rig.events)
         rig.link.applied.clear()
         # Open meanwhile, with a vehicle that asks: an offer alone would close it.
         rig.link.status = READY
         rig.link.failure = None
-        await rig.until(lambda: FaultGone(FaultState.OTHER) in rig.events)
+        await rig.until(lambda: FaultCleared(FaultState.OTHER) in rig.events)
         await rig.polls(3)
         assert not any(orders.is_enabled for orders in rig.link.applied)
         assert rig.link.applied[0].must_open
@@ -148,10 +148,10 @@ class TestPermission:
     async def test_a_new_offer_after_a_loss(self, rig: Rig) -> None:
         await charge(rig)
         rig.link.failure = HalError("silence")
-        await rig.until(lambda: FaultDetected(FaultState.OTHER) in rig.events)
+        await rig.until(lambda: FaultRaised(FaultState.OTHER) in rig.events)
         rig.backend.withdraw()
         rig.link.status, rig.link.failure = replace(IDLE, pilot=PilotState.B), None
-        await rig.until(lambda: FaultGone(FaultState.OTHER) in rig.events)
+        await rig.until(lambda: FaultCleared(FaultState.OTHER) in rig.events)
         rig.backend.offer(Milliamps(10_000))
         await rig.polls(2)
         wanted = ControllerOrders(is_enabled=True, current_ma=Milliamps(10_000))
@@ -185,16 +185,16 @@ class TestReconnectedInMidSession:
         await self.unplug_adapter(rig, status)
         assert rig.link.applied[0].must_open
         assert not any(orders.is_enabled for orders in rig.link.applied)
-        assert rig.events[0] == FaultDetected(FaultState.OTHER)
+        assert rig.events[0] == FaultRaised(FaultState.OTHER)
         await rig.show(READY)
-        await rig.until(lambda: FaultGone(FaultState.OTHER) in rig.events)
+        await rig.until(lambda: FaultCleared(FaultState.OTHER) in rig.events)
         assert not any(orders.is_enabled for orders in rig.link.applied)
 
 
 class TestLostMeanwhile:
     async def lose(self, rig: Rig) -> None:
         rig.link.failure = HalError("silence")
-        await rig.until(lambda: FaultDetected(FaultState.OTHER) in rig.events)
+        await rig.until(lambda: FaultRaised(FaultState.OTHER) in rig.events)
 
     async def test_unlocking_is_made_up_for(self, rig: Rig) -> None:
         lock = rig.backend.lock
@@ -228,7 +228,7 @@ async def test_a_mistake_in_a_self_test_is_a_failed_one(rig: Rig) -> None:
     rig.link.self_test = mistake  # type: ignore[method-assign]
     rig.backend.start_self_test()
     await rig.until(lambda: SelfTestCompleted() in rig.events)
-    assert FaultDetected(FaultState.OTHER) in rig.events
+    assert FaultRaised(FaultState.OTHER) in rig.events
     await rig.polls(3)
     assert rig.link.calls.count("test") == 1
 

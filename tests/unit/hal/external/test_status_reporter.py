@@ -5,20 +5,18 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from evse_node.hal.external.desired_state import Wishes
+from evse_node.hal.external.desired_state import DesiredState
 from evse_node.hal.external.link import ControllerStatus, LinkTraits
-from evse_node.hal.external.status_reporter import StatusTeller
-from evse_node.hal.interface import (
-    CardPresented,
-    ContactorFeedback,
-    CurrentDerated,
-    FaultDetected,
-    FaultGone,
-    HalEvent,
-    PilotReported,
-    Ratings,
-)
+from evse_node.hal.external.status_reporter import StatusDiffer
+from evse_node.hal.interface import CurrentDerated, HalEvent, Ratings
 from evse_node.state_machine.control_pilot import PilotState
+from evse_node.state_machine.events import (
+    ContactorReported,
+    FaultCleared,
+    FaultRaised,
+    PilotChanged,
+    RfidTapped,
+)
 from evse_node.state_machine.faults import FaultState
 from evse_node.units import Milliamps
 
@@ -33,9 +31,9 @@ class Rig:
 
     def __init__(self) -> None:
         self.told: list[HalEvent] = []
-        self.wishes = Wishes()
+        self.wishes = DesiredState()
         ratings = Ratings(Milliamps(16_000))
-        self.teller = StatusTeller(
+        self.teller = StatusDiffer(
             self.wishes, LinkTraits(has_cards=True), ratings, self.told.append, UNORDERED_S
         )
         self.now = 5.0
@@ -57,21 +55,21 @@ def rig() -> Rig:
 
 def test_it_is_complete_with_pilot_and_contactor() -> None:
     told: list[HalEvent] = []
-    teller = StatusTeller(Wishes(), LinkTraits(), Ratings(), told.append, UNORDERED_S)
+    teller = StatusDiffer(DesiredState(), LinkTraits(), Ratings(), told.append, UNORDERED_S)
     assert not teller.is_complete
     teller.take_in(ControllerStatus(None, is_closed=False), 0.0)
     assert not teller.is_complete
     teller.take_in(WAITING, 0.0)
     assert teller.is_complete
-    assert PilotReported(PilotState.B) in told
-    assert ContactorFeedback(False) in told
+    assert PilotChanged(PilotState.B) in told
+    assert ContactorReported(False) in told
 
 
 def test_closed_as_ordered(rig: Rig) -> None:
     rig.take_in(READY)
     rig.wishes.close()
     assert rig.take_in(CLOSED) is False
-    assert rig.take() == [PilotReported(PilotState.C), ContactorFeedback(True)]
+    assert rig.take() == [PilotChanged(PilotState.C), ContactorReported(True)]
     assert not rig.wishes.is_cut
     assert rig.take_in(CLOSED) is False
     assert rig.take() == []
@@ -87,7 +85,7 @@ def test_closed_without_an_order_is_cut_at_once_and_told_later(rig: Rig) -> None
     assert rig.take() == []
     rig.now += 0.01
     assert rig.take_in(CLOSED) is False
-    assert rig.take() == [ContactorFeedback(True)]
+    assert rig.take() == [ContactorReported(True)]
 
 
 def test_closed_for_a_moment_without_an_order_is_not_told(rig: Rig) -> None:
@@ -138,17 +136,17 @@ def test_a_limit_from_the_ratings_on_is_none(rig: Rig, limit: int, told: int | N
 @pytest.mark.parametrize("size", [0, 1, 10, 11])
 def test_uids_of_cards_have_up_to_ten_bytes(rig: Rig, size: int) -> None:
     rig.take_in(replace(WAITING, card=bytes(size)))
-    assert rig.take() == ([CardPresented(bytes(size))] if size in (1, 10) else [])
+    assert rig.take() == ([RfidTapped(bytes(size))] if size in (1, 10) else [])
 
 
 def test_what_the_machine_took_for_welded_is_gone_once_it_was_seen_open(rig: Rig) -> None:
     rig.teller.own_faults = frozenset({FaultState.OTHER})
     rig.teller.on_lost()
-    assert rig.take() == [FaultDetected(FaultState.OTHER)]
+    assert rig.take() == [FaultRaised(FaultState.OTHER)]
     rig.teller.own_faults = frozenset()
     rig.take_in(replace(CLOSED, pilot=PilotState.B))
-    assert rig.take() == [FaultGone(FaultState.OTHER)]
+    assert rig.take() == [FaultCleared(FaultState.OTHER)]
     rig.take_in(WAITING)
-    assert rig.take() == [FaultGone(FaultState.CONTACT_WET_FAILURE)]
+    assert rig.take() == [FaultCleared(FaultState.CONTACT_WET_FAILURE)]
     rig.take_in(WAITING)
     assert rig.take() == []

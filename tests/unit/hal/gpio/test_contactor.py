@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from evse_node.errors import HalError
-from evse_node.hal.gpio.contactor import ContactorGate
+from evse_node.hal.gpio.contactor import ContactorDriver
 
 
 class Coil:
@@ -30,7 +30,7 @@ def coils() -> list[Coil]:
 
 
 def test_closes_all_and_opens_all(coils: list[Coil]) -> None:
-    gate = ContactorGate(coils)
+    gate = ContactorDriver(coils)
     assert not gate.is_ordered_closed
     gate.close(gate.openings)
     assert [coil.is_on for coil in coils] == [True, True]
@@ -41,7 +41,7 @@ def test_closes_all_and_opens_all(coils: list[Coil]) -> None:
 
 
 def test_an_opening_since_the_decision_wins(coils: list[Coil]) -> None:
-    gate = ContactorGate(coils)
+    gate = ContactorDriver(coils)
     openings = gate.openings
     gate.open()
     with pytest.raises(HalError, match="while it was to close"):
@@ -51,7 +51,7 @@ def test_an_opening_since_the_decision_wins(coils: list[Coil]) -> None:
 
 @pytest.mark.parametrize("number", [0, 1])
 def test_an_opening_in_the_midst_of_closing_wins(coils: list[Coil], number: int) -> None:
-    gate = ContactorGate(coils)
+    gate = ContactorDriver(coils)
 
     def open_once(is_active: bool) -> None:
         coils[number].on_set = lambda _: None
@@ -65,7 +65,7 @@ def test_an_opening_in_the_midst_of_closing_wins(coils: list[Coil], number: int)
 
 
 def test_a_broken_coil_keeps_no_other_from_opening(coils: list[Coil]) -> None:
-    gate = ContactorGate(coils)
+    gate = ContactorDriver(coils)
     gate.close(gate.openings)
     coils[0].is_broken = True
     with pytest.raises(HalError, match="cannot be driven"):
@@ -79,7 +79,7 @@ def test_a_broken_coil_keeps_no_other_from_opening(coils: list[Coil]) -> None:
 
 
 def test_half_a_closing_is_undone(coils: list[Coil]) -> None:
-    gate = ContactorGate(coils)
+    gate = ContactorDriver(coils)
     coils[1].is_broken = True
     with pytest.raises(HalError, match=r"cannot be driven: .*broken"):
         gate.close(gate.openings)

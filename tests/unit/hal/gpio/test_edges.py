@@ -12,13 +12,13 @@ import pytest
 
 from evse_node.errors import HalError
 from evse_node.hal.gpio.drivers import Edge
-from evse_node.hal.interface import FaultDetected, FaultGone
+from evse_node.state_machine.events import FaultCleared, FaultRaised
 from evse_node.state_machine.faults import FaultState
 from evse_node.units import Milliamps
 from tests.contract.gpio_bench import GpioBench
 
-LOST = FaultDetected(FaultState.OTHER)
-BACK = FaultGone(FaultState.OTHER)
+LOST = FaultRaised(FaultState.OTHER)
+BACK = FaultCleared(FaultState.OTHER)
 
 
 @pytest.fixture

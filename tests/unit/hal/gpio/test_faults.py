@@ -9,10 +9,10 @@ import pytest
 from evse_node.charger import Charger
 from evse_node.errors import HalError
 from evse_node.hal.gpio.sampler import Finding, PilotSeen, PilotVoltages
-from evse_node.hal.interface import FaultDetected, FaultGone, HalEvent, PilotReported
+from evse_node.hal.interface import HalEvent
 from evse_node.matter.store import MemoryStore
 from evse_node.state_machine.control_pilot import PilotState
-from evse_node.state_machine.events import EnableCharging
+from evse_node.state_machine.events import EnableCharging, FaultCleared, FaultRaised, PilotChanged
 from evse_node.state_machine.faults import FaultState
 from evse_node.state_machine.state import ContactorState
 from evse_node.units import Milliamps
@@ -82,7 +82,7 @@ def test_a_part_that_raises(
     bench.wait(limit_s)
     assert not bench.is_powered()
     bench.wait(1)
-    assert FaultDetected(fault) in bench.events
+    assert FaultRaised(fault) in bench.events
     assert fault in bench.charger.state.faults
     bench.electronics.failing.clear()
     bench.wait(3)
@@ -105,7 +105,7 @@ def test_a_safety_input_opens_at_once_and_latches(
     assert bench.charger.state.fault is fault
     assert not bench.is_powered()
     bench.unplug()
-    assert FaultGone(fault) in bench.events
+    assert FaultCleared(fault) in bench.events
     assert not bench.charger.state.faults
 
 
@@ -122,8 +122,8 @@ def test_a_stuck_loop_is_opened_by_the_sampler(bench: Charging) -> None:
     assert not bench.is_powered()
     bench.runs_loop = True
     bench.wait(0.1)
-    assert FaultDetected(OTHER) in bench.events
-    assert FaultGone(OTHER) in bench.events
+    assert FaultRaised(OTHER) in bench.events
+    assert FaultCleared(OTHER) in bench.events
 
 
 @pytest.mark.parametrize("stuck_mv", [6_000, 0, 14_000, -12_000])
@@ -292,7 +292,7 @@ def test_minus_12_v_that_was_ordered_is_no_fault_when_the_order_ends(
     for finding in late:
         backend._on_finding(finding)
     assert not backend.causes.all
-    assert PilotReported(PilotState.F) not in bench.events
+    assert PilotChanged(PilotState.F) not in bench.events
     assert OTHER not in bench.charger.state.faults
 
 
@@ -302,7 +302,7 @@ def test_a_pwm_that_lies() -> None:
     bench.backend.attach(bench.events.append)
     bench.wait(1.5)
     # It stays at -12 V though +12 V was ordered.
-    assert FaultDetected(OTHER) in bench.events
+    assert FaultRaised(OTHER) in bench.events
 
 
 def test_a_tick_that_fails_opens(bench: Charging, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -336,7 +336,7 @@ class TestSelfTest:
     @pytest.mark.parametrize("lies", [{"stuck_mv": 6_000}, {"stuck_mv": -12_000}])
     def test_nothing_closes_until_it_has_passed(self, lies: dict[str, object]) -> None:
         bench = self.start(**lies)
-        assert FaultDetected(OTHER) in bench.events
+        assert FaultRaised(OTHER) in bench.events
         bench.electronics.stuck_mv = None
         bench.plug_in()
         bench.demand()
@@ -347,18 +347,18 @@ class TestSelfTest:
         bench.unplug()
         bench.backend.start_self_test()
         bench.wait(1)
-        assert FaultGone(OTHER) in bench.events
+        assert FaultCleared(OTHER) in bench.events
 
     def test_a_vehicle_does_not_spare_a_test_that_has_failed(self) -> None:
         bench = self.start(ignored_pwm=True)
         bench.electronics.vehicle = PilotState.B
         bench.backend.start_self_test()
         bench.wait(3)
-        assert FaultGone(OTHER) not in bench.events
+        assert FaultCleared(OTHER) not in bench.events
 
     def test_a_converter_that_is_not_there(self) -> None:
         bench = self.start("adc")
-        assert FaultDetected(OTHER) in bench.events
+        assert FaultRaised(OTHER) in bench.events
 
     @pytest.mark.parametrize("part", ["pwm", "adc"])
     def test_a_failure_without_words_is_no_success(
@@ -377,7 +377,7 @@ class TestSelfTest:
             monkeypatch.setattr(parts.sampler, "expect", fail)
         bench.wait(0.5)
         assert parts.check.failure == "TimeoutError()"
-        assert FaultDetected(OTHER) in bench.events
+        assert FaultRaised(OTHER) in bench.events
 
     def test_an_rcd_that_does_not_trip(self) -> None:
         bench = GpioBench()
@@ -394,11 +394,11 @@ class TestSelfTest:
         assert bench.events == []
         bench.electronics.vehicle = PilotState.C
         bench.wait(0.2)
-        assert PilotReported(PilotState.C) in bench.events
+        assert PilotChanged(PilotState.C) in bench.events
 
     def test_its_rcd_test_is_no_fault(self) -> None:
         bench = self.start()
-        assert not [event for event in bench.events if isinstance(event, FaultDetected)]
+        assert not [event for event in bench.events if isinstance(event, FaultRaised)]
         assert bench.electronics.lines["RCD test"] is False
 
 
@@ -414,7 +414,7 @@ def test_a_silent_meter_at_the_grid_connection_is_no_fault() -> None:
     bench.wait(6)
     with pytest.raises(HalError, match="grid meter is broken"):
         grid_meter.read_grid_power_mw()
-    assert not [event for event in bench.events if isinstance(event, FaultDetected)]
+    assert not [event for event in bench.events if isinstance(event, FaultRaised)]
 
 
 @pytest.mark.parametrize(
@@ -437,7 +437,7 @@ class Restarted(GpioBench):
     def __init__(self, fault: FaultState, vehicle: PilotState = PilotState.A) -> None:
         store = MemoryStore()
         old = GpioBench()
-        Charger(old.backend, store, now=old.now).receive(FaultDetected(fault), old.now)
+        Charger(old.backend, store, now=old.now).receive(FaultRaised(fault), old.now)
         super().__init__()
         self.electronics.vehicle = vehicle
         self.charger = Charger(self.backend, store, now=self.now)

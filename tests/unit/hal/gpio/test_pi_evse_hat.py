@@ -14,8 +14,13 @@ from evse_node.hal.gpio.board_file import load_board
 from evse_node.hal.gpio.drivers import Edge
 from evse_node.hal.gpio.rcd import Rcd
 from evse_node.hal.gpio.safe_off import make_safe
-from evse_node.hal.interface import FaultDetected, FaultGone, PilotReported, SelfTestCompleted
 from evse_node.state_machine.control_pilot import PilotState
+from evse_node.state_machine.events import (
+    FaultCleared,
+    FaultRaised,
+    PilotChanged,
+    SelfTestCompleted,
+)
 from evse_node.state_machine.faults import FaultState
 from evse_node.units import Milliamps
 from tests.contract.gpio_bench import GpioBench, bench_board
@@ -38,7 +43,7 @@ class Hat(GpioBench):
         self.plug_in()
         self.backend.control_pilot.offer(Milliamps(16_000))
         self.demand()
-        assert self.events[-1] == PilotReported(PilotState.C)
+        assert self.events[-1] == PilotChanged(PilotState.C)
         self.backend.contactor.close()
         self.wait(0.1)
         assert self.is_powered()
@@ -112,10 +117,10 @@ def test_a_thread_that_does_not_beat_is_a_ground_fault_to_the_board(bench: Hat) 
     bench.wait(0.02)
     assert not bench.is_powered()
     assert not any(bench.electronics.coils.values())
-    assert FaultDetected(GROUND_FAULT) in bench.events
+    assert FaultRaised(GROUND_FAULT) in bench.events
     bench.runs_waves = True
     bench.wait(2)
-    assert FaultGone(GROUND_FAULT) not in bench.events
+    assert FaultCleared(GROUND_FAULT) not in bench.events
 
 
 def test_a_heartbeat_that_cannot_be_driven_is_a_fault(bench: Hat) -> None:
@@ -123,7 +128,7 @@ def test_a_heartbeat_that_cannot_be_driven_is_a_fault(bench: Hat) -> None:
     bench.electronics.failing.add("heartbeat")
     bench.wait(0.1)
     assert not bench.is_powered()
-    assert FaultDetected(FaultState.OTHER) in bench.events
+    assert FaultRaised(FaultState.OTHER) in bench.events
     bench.unplug()
     bench.plug_in()
     bench.demand()
@@ -172,7 +177,7 @@ def test_a_residual_current_latches_until_somebody_resets_it(bench: Hat, way: st
     assert not any(bench.electronics.coils.values())
     bench.wait(2)
     assert bench.electronics.inputs["RCD trip"]
-    assert FaultGone(GROUND_FAULT) not in bench.events
+    assert FaultCleared(GROUND_FAULT) not in bench.events
     if way == "unplug":
         bench.unplug()
     else:
@@ -181,7 +186,7 @@ def test_a_residual_current_latches_until_somebody_resets_it(bench: Hat, way: st
     bench.wait(0.5)
     assert not bench.electronics.inputs["RCD trip"]
     assert bench.electronics.lines["RCD reset"] is False
-    assert FaultGone(GROUND_FAULT) in bench.events
+    assert FaultCleared(GROUND_FAULT) in bench.events
     bench.unplug()
     bench.charge()
 
@@ -220,14 +225,14 @@ def test_a_latch_that_does_not_let_go_stays_a_fault(
         bench.electronics.failing.add(broken)
     bench.unplug()
     bench.wait(4)
-    assert FaultGone(GROUND_FAULT) not in bench.events
+    assert FaultCleared(GROUND_FAULT) not in bench.events
     told = [record.getMessage() for record in caplog.records]
     assert len([text for text in told if text.startswith("the RCD cannot be reset")]) == 1
     bench.electronics.failing.clear()
     bench.electronics.is_latch_broken = False
     bench.backend.reset()
     bench.wait(0.5)
-    assert FaultGone(GROUND_FAULT) in bench.events
+    assert FaultCleared(GROUND_FAULT) in bench.events
 
 
 def test_the_pulse_is_never_left_out_by_a_late_loop(bench: Hat) -> None:
@@ -239,7 +244,7 @@ def test_the_pulse_is_never_left_out_by_a_late_loop(bench: Hat) -> None:
     bench.runs_loop = True
     bench.wait(0.5)
     assert not bench.electronics.inputs["RCD trip"]
-    assert bench.events[-1] == FaultGone(GROUND_FAULT)
+    assert bench.events[-1] == FaultCleared(GROUND_FAULT)
 
 
 def test_nobody_resets_while_it_is_closed(bench: Hat) -> None:
@@ -258,7 +263,7 @@ def test_a_latch_that_power_on_or_a_dead_node_has_set_is_no_fault() -> None:
     bench = Hat()
     bench.electronics.inputs["RCD trip"] = True
     bench.attach()
-    assert not [event for event in bench.events if isinstance(event, FaultDetected)]
+    assert not [event for event in bench.events if isinstance(event, FaultRaised)]
     bench.charge()
 
 
@@ -267,8 +272,8 @@ def test_one_that_is_stuck_is() -> None:
     bench.electronics.inputs["RCD trip"] = bench.electronics.is_latch_broken = True
     bench.attach()
     bench.wait(3)
-    assert FaultDetected(FaultState.OTHER) in bench.events
-    assert FaultDetected(GROUND_FAULT) in bench.events
+    assert FaultRaised(FaultState.OTHER) in bench.events
+    assert FaultRaised(GROUND_FAULT) in bench.events
     check = bench.backend._open_parts.check
     assert check.failure == "the RCD is tripped, and its reset does not end that"
 
@@ -289,14 +294,14 @@ def test_the_rcd_is_tested_before_each_demand_is_told(bench: Hat) -> None:
         assert bench.electronics.test_edges == 0
         bench.electronics.vehicle = PilotState.C
         bench.wait(0.3)
-        assert PilotReported(PilotState.C) not in bench.events
+        assert PilotChanged(PilotState.C) not in bench.events
         bench.wait(0.6)
-        bench.events.remove(PilotReported(PilotState.C))
+        bench.events.remove(PilotChanged(PilotState.C))
         assert not bench.electronics.inputs["RCD trip"]
         bench.wait(1)
-        assert PilotReported(PilotState.C) not in bench.events
+        assert PilotChanged(PilotState.C) not in bench.events
         bench.no_demand()
-    assert not [event for event in bench.events if isinstance(event, FaultDetected)]
+    assert not [event for event in bench.events if isinstance(event, FaultRaised)]
 
 
 def test_one_that_fails_then_keeps_the_contactor_open(bench: Hat) -> None:
@@ -305,7 +310,7 @@ def test_one_that_fails_then_keeps_the_contactor_open(bench: Hat) -> None:
     bench.electronics.is_rcd_deaf = True
     bench.demand()
     bench.wait(3)
-    assert FaultDetected(FaultState.OTHER) in bench.events
+    assert FaultRaised(FaultState.OTHER) in bench.events
     with pytest.raises(HalError, match="does not trip in its test"):
         bench.backend.contactor.close()
     bench.no_demand()
@@ -316,7 +321,7 @@ def test_one_that_fails_then_keeps_the_contactor_open(bench: Hat) -> None:
     bench.electronics.is_rcd_deaf = False
     bench.backend.start_self_test()
     bench.wait(2)
-    assert FaultGone(FaultState.OTHER) in bench.events
+    assert FaultCleared(FaultState.OTHER) in bench.events
     assert SelfTestCompleted() in bench.events
     bench.charge()
 
@@ -360,11 +365,11 @@ def test_a_stop_button_that_is_touched_between_two_looks_latches() -> None:
         Edge(EMERGENCY_STOP, False, 2_000_000),
     ]
     bench.backend.on_edges()
-    assert bench.events == [FaultDetected(FaultState.EMERGENCY_STOP)]
+    assert bench.events == [FaultRaised(FaultState.EMERGENCY_STOP)]
     bench.wait(1)
-    assert bench.events == [FaultDetected(FaultState.EMERGENCY_STOP)]
+    assert bench.events == [FaultRaised(FaultState.EMERGENCY_STOP)]
     bench.backend.reset()
-    assert bench.events[-1] == FaultGone(FaultState.EMERGENCY_STOP)
+    assert bench.events[-1] == FaultCleared(FaultState.EMERGENCY_STOP)
 
 
 # Doctor and wiring

@@ -11,8 +11,13 @@ from msgspec.structs import replace
 
 from evse_node.cli import doctor
 from evse_node.errors import HalError
-from evse_node.hal.interface import FaultDetected, FaultGone, PilotReported, SelfTestCompleted
 from evse_node.state_machine.control_pilot import PilotState
+from evse_node.state_machine.events import (
+    FaultCleared,
+    FaultRaised,
+    PilotChanged,
+    SelfTestCompleted,
+)
 from evse_node.state_machine.faults import FaultState
 from evse_node.units import Milliamps
 from tests.contract.gpio_bench import GpioBench
@@ -57,12 +62,12 @@ def test_a_fault_is_not_acknowledged_while_the_pulse_lasts(bench: Hat) -> None:
     assert bench.electronics.lines["RCD reset"]
     assert not bench.electronics.inputs["RCD trip"]
     bench.backend.reset()
-    assert FaultGone(GROUND_FAULT) not in bench.events
+    assert FaultCleared(GROUND_FAULT) not in bench.events
     with pytest.raises(HalError, match="RCD trip"):
         bench.backend.contactor.close()
     bench.wait(0.3)
     assert not bench.electronics.lines["RCD reset"]
-    assert bench.events[-1] == FaultGone(GROUND_FAULT)
+    assert bench.events[-1] == FaultCleared(GROUND_FAULT)
 
 
 def test_nor_while_the_reset_input_cannot_be_let_go_of(bench: Hat) -> None:
@@ -76,7 +81,7 @@ def test_nor_while_the_reset_input_cannot_be_let_go_of(bench: Hat) -> None:
     bench.electronics.failing.clear()
     bench.wait(0.1)
     bench.backend.reset()
-    assert bench.events[-1] == FaultGone(GROUND_FAULT)
+    assert bench.events[-1] == FaultCleared(GROUND_FAULT)
 
 
 def test_a_doctor_who_is_interrupted_leaves_no_reset(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,12 +109,12 @@ def test_state_f_does_not_wait_for_a_test_of_the_rcd(bench: Hat) -> None:
     bench.wait(1)
     assert bench.electronics.duty_permille == 0
     assert bench.backend._open_parts.check.failure == ""
-    assert bench.events[-1] == PilotReported(PilotState.F)
-    assert PilotReported(PilotState.C) not in bench.events
+    assert bench.events[-1] == PilotChanged(PilotState.F)
+    assert PilotChanged(PilotState.C) not in bench.events
     bench.backend.control_pilot.offer(OFFER)
     bench.wait(1)
-    assert bench.events[-1] == PilotReported(PilotState.C)
-    assert not [event for event in bench.events if isinstance(event, FaultDetected)]
+    assert bench.events[-1] == PilotChanged(PilotState.C)
+    assert not [event for event in bench.events if isinstance(event, FaultRaised)]
 
 
 def test_a_self_test_in_the_midst_of_it_leaves_a_vehicle_its_pilot(bench: Hat) -> None:
@@ -119,7 +124,7 @@ def test_a_self_test_in_the_midst_of_it_leaves_a_vehicle_its_pilot(bench: Hat) -
     for _ in range(100):
         bench.wait(0.01)
         assert bench.electronics.duty_permille == duty_permille
-    assert bench.events[-2:] == [PilotReported(PilotState.C), SelfTestCompleted()]
+    assert bench.events[-2:] == [PilotChanged(PilotState.C), SelfTestCompleted()]
 
 
 def test_after_a_self_test_a_vehicle_can_be_charged_at_once(bench: Hat) -> None:
@@ -142,7 +147,7 @@ def test_one_that_fails_ends_without_a_pilot(bench: Hat, part: str) -> None:
     bench.backend.start_self_test()
     bench.wait(6)
     assert bench.events.count(SelfTestCompleted()) == 1
-    assert FaultDetected(FaultState.OTHER) in bench.events
+    assert FaultRaised(FaultState.OTHER) in bench.events
 
 
 def test_one_that_cannot_be_ended_for_another_goes_on_and_fails(bench: Hat) -> None:
@@ -152,7 +157,7 @@ def test_one_that_cannot_be_ended_for_another_goes_on_and_fails(bench: Hat) -> N
         bench.backend.start_self_test()
     bench.wait(4)
     assert bench.backend._open_parts.check.failure
-    assert FaultDetected(FaultState.OTHER) in bench.events
+    assert FaultRaised(FaultState.OTHER) in bench.events
 
 
 def test_a_test_is_over_when_the_sampler_has_seen_that() -> None:
@@ -172,7 +177,7 @@ def test_a_test_is_over_when_the_sampler_has_seen_that() -> None:
                 tick_at = bench.now + 0.02
                 bench.backend.tick()
         assert bench.backend._open_parts.check.failure == ""
-        assert FaultDetected(GROUND_FAULT) not in bench.events
+        assert FaultRaised(GROUND_FAULT) not in bench.events
 
 
 def late_release(bench: GpioBench, after_s: float) -> Callable[[], None]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from evse_node.errors import HalError
-from evse_node.hal.gpio.contactor import ContactorGate
+from evse_node.hal.gpio.contactor import ContactorDriver
 from evse_node.hal.gpio.square_wave import SquareWave
 
 
@@ -117,7 +117,7 @@ def test_its_thread_begins_at_once_and_leaves_the_line_inactive() -> None:
 
 def test_the_gate_starts_it_before_the_coil_and_stops_it_before_all_else(bench: Bench) -> None:
     coil = Line()
-    gate = ContactorGate([coil], bench.wave)
+    gate = ContactorDriver([coil], bench.wave)
     wanted: list[bool] = []
     coil.on_set = lambda _: wanted.append(bench.wave._is_wanted)
     gate.close(gate.openings)
@@ -128,7 +128,7 @@ def test_the_gate_starts_it_before_the_coil_and_stops_it_before_all_else(bench: 
 
 def test_it_ends_though_no_coil_can_be_driven(bench: Bench) -> None:
     coil = Line()
-    gate = ContactorGate([coil], bench.wave)
+    gate = ContactorDriver([coil], bench.wave)
     gate.close(gate.openings)
     coil.error = OSError(5, "broken")
     assert not gate.try_open()
@@ -137,7 +137,7 @@ def test_it_ends_though_no_coil_can_be_driven(bench: Bench) -> None:
 
 def test_an_opening_in_the_midst_of_closing_ends_it(bench: Bench) -> None:
     coil = Line()
-    gate = ContactorGate([coil], bench.wave)
+    gate = ContactorDriver([coil], bench.wave)
 
     def open_once(_: bool) -> None:
         coil.on_set = lambda _: None

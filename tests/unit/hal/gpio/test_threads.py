@@ -13,15 +13,10 @@ from msgspec.structs import replace
 from evse_node.hal.gpio.backend import GpioBackend
 from evse_node.hal.gpio.board import Board
 from evse_node.hal.gpio.board_file import load_board
-from evse_node.hal.interface import (
-    CardPresented,
-    ContactorFeedback,
-    FaultDetected,
-    HalEvent,
-    PilotReported,
-)
+from evse_node.hal.interface import HalEvent
 from evse_node.platform.systemd import ServiceManager
 from evse_node.state_machine.control_pilot import PilotState
+from evse_node.state_machine.events import ContactorReported, FaultRaised, PilotChanged, RfidTapped
 from evse_node.state_machine.faults import FaultState
 from evse_node.units import Milliamps
 from tests.contract.gpio_bench import bench_board
@@ -59,9 +54,9 @@ class Running:
     async def charge(self) -> None:
         self.backend.control_pilot.offer(Milliamps(16_000))
         self.electronics.vehicle = PilotState.C
-        await self.until(lambda: PilotReported(PilotState.C) in self.events)
+        await self.until(lambda: PilotChanged(PilotState.C) in self.events)
         self.backend.contactor.close()
-        await self.until(lambda: ContactorFeedback(True) in self.events)
+        await self.until(lambda: ContactorReported(True) in self.events)
         assert self.electronics.is_powered()
 
 
@@ -70,7 +65,7 @@ async def running() -> AsyncIterator[Running]:
     before = threading.active_count()
     made = Running()
     await made.backend.start(made.events.append)
-    assert PilotReported(PilotState.A) in made.events
+    assert PilotChanged(PilotState.A) in made.events
     yield made
     made.electronics.release.set()
     await made.backend.stop()
@@ -96,8 +91,8 @@ async def test_opens_within_the_time_of_the_standard(running: Running, vehicle: 
     running.electronics.vehicle = vehicle
     took_s = await running.until(lambda: not any(running.electronics.coils.values()))
     assert took_s < 0.1
-    await running.until(lambda: running.events[-1] == ContactorFeedback(False))
-    assert PilotReported(vehicle) in running.events
+    await running.until(lambda: running.events[-1] == ContactorReported(False))
+    assert PilotChanged(vehicle) in running.events
 
 
 async def test_a_converter_that_hangs(running: Running) -> None:
@@ -105,14 +100,14 @@ async def test_a_converter_that_hangs(running: Running) -> None:
     running.electronics.failing.add("hang adc")
     took_s = await running.until(lambda: not any(running.electronics.coils.values()))
     assert took_s < 1
-    await running.until(lambda: FaultDetected(FaultState.OTHER) in running.events)
+    await running.until(lambda: FaultRaised(FaultState.OTHER) in running.events)
 
 
 async def test_a_loop_that_hangs(running: Running) -> None:
     await running.charge()
     time.sleep(2.2)  # this is what is tested
     assert not any(running.electronics.coils.values())
-    await running.until(lambda: ContactorFeedback(False) in running.events)
+    await running.until(lambda: ContactorReported(False) in running.events)
 
 
 async def test_a_meter_that_hangs_keeps_nothing_up(running: Running) -> None:
@@ -142,7 +137,7 @@ async def test_a_board_with_a_heartbeat_opens_by_itself(part: str) -> None:
         running.electronics.failing.add(f"hang {part}")
         await running.until(lambda: not running.electronics.is_powered(), 2.5)
         if part == "heartbeat":
-            await running.until(lambda: FaultDetected(FaultState.GROUND_FAULT) in running.events)
+            await running.until(lambda: FaultRaised(FaultState.GROUND_FAULT) in running.events)
     finally:
         running.electronics.release.set()
         await running.backend.stop()
@@ -151,4 +146,4 @@ async def test_a_board_with_a_heartbeat_opens_by_itself(part: str) -> None:
 
 async def test_a_card(running: Running) -> None:
     running.electronics.card = b"\1\2\3\4"
-    await running.until(lambda: CardPresented(b"\1\2\3\4") in running.events)
+    await running.until(lambda: RfidTapped(b"\1\2\3\4") in running.events)

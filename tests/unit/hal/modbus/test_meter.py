@@ -52,7 +52,7 @@ def test_three_phases_of_floats(name: str) -> None:
     assert values.exported_mwh == 500_000
     assert values.voltages_mv == (230_100, 231_200, 229_900)
     assert values.currents_ma == (16_000, 15_900, 0)
-    assert values.frequency_mhz == pytest.approx(50_020, abs=1)
+    assert values.frequency_millihertz == pytest.approx(50_020, abs=1)
     assert len(registers.reads) == 2
     assert {function for function, _, _ in registers.reads} == {4}
 
@@ -74,7 +74,7 @@ def test_integers_with_the_low_word_first() -> None:
     assert values.power_mw == -1_500_000
     assert values.imported_mwh == 9_876_500_000
     assert values.currents_ma[0] == 16_001
-    assert values.frequency_mhz is None
+    assert values.frequency_millihertz is None
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e30])
@@ -198,7 +198,7 @@ async def test_over_modbus_rtu() -> None:
         values = await asyncio.to_thread(meter.read)
         assert (values.power_mw, values.imported_mwh) == (2_300_000, 12_500_000)
         assert (values.voltages_mv, values.currents_ma) == ((230_000,), (10_000,))
-        assert values.frequency_mhz == 50_000
+        assert values.frequency_millihertz == 50_000
     finally:
         meter.close()
         await peer.close()

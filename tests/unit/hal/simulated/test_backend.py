@@ -7,25 +7,23 @@ from collections.abc import Callable, Mapping
 import pytest
 
 from evse_node.errors import ConfigError, HalError
-from evse_node.hal.interface import (
-    BatteryRead,
-    CableReported,
-    CardPresented,
-    ContactorFeedback,
-    CurrentDerated,
-    FaultDetected,
-    FaultGone,
-    HalEvent,
-    PilotReported,
-    SelfTestCompleted,
-    VehicleIdRead,
-    capabilities,
-)
+from evse_node.hal.interface import CurrentDerated, HalEvent, capabilities
 from evse_node.hal.registry import backend_names, create_backend
 from evse_node.hal.simulated.backend import SimulatedBackend, find_fault
 from evse_node.hal.simulated.electric_vehicle import ElectricCar
 from evse_node.hal.simulated.options import create
 from evse_node.state_machine.control_pilot import PilotState
+from evse_node.state_machine.events import (
+    BatteryReported,
+    CableChanged,
+    ContactorReported,
+    FaultCleared,
+    FaultRaised,
+    PilotChanged,
+    RfidTapped,
+    SelfTestCompleted,
+    VehicleIdentified,
+)
 from evse_node.state_machine.faults import FaultState
 from evse_node.units import Milliamps, MilliwattHours
 
@@ -48,7 +46,7 @@ class Rig:
         return events
 
     def pilots(self) -> list[PilotState]:
-        return [event.pilot for event in self.take() if isinstance(event, PilotReported)]
+        return [event.pilot for event in self.take() if isinstance(event, PilotChanged)]
 
     def wait(self, seconds: float) -> None:
         end = self.now + seconds
@@ -77,9 +75,9 @@ def rig() -> Rig:
 
 def test_tells_how_things_are_at_first() -> None:
     assert Rig().take() == [
-        ContactorFeedback(False),
-        PilotReported(A),
-        BatteryRead(None, None),
+        ContactorReported(False),
+        PilotChanged(A),
+        BatteryReported(None, None),
     ]
 
 
@@ -90,31 +88,31 @@ def test_a_vehicle_may_be_there_already() -> None:
     told: list[HalEvent] = []
     backend.attach(told.append)
     assert told[:3] == [
-        ContactorFeedback(False),
-        CableReported(Milliamps(20_000)),
-        PilotReported(B),
+        ContactorReported(False),
+        CableChanged(Milliamps(20_000)),
+        PilotChanged(B),
     ]
 
 
 def test_a_vehicle_comes_and_goes(rig: Rig) -> None:
     rig.backend.plug_in()
     assert rig.take() == [
-        CableReported(Milliamps(32_000)),
-        PilotReported(B),
-        BatteryRead(40, MilliwattHours(60_000_000)),
-        VehicleIdRead("SIMULATED-EV-0001"),
+        CableChanged(Milliamps(32_000)),
+        PilotChanged(B),
+        BatteryReported(40, MilliwattHours(60_000_000)),
+        VehicleIdentified("SIMULATED-EV-0001"),
     ]
     assert rig.backend.proximity_pilot.ampacity_ma() == 32_000
     rig.backend.demand()
-    assert rig.take() == [PilotReported(C)]
+    assert rig.take() == [PilotChanged(C)]
     rig.backend.no_demand()
-    assert rig.take() == [PilotReported(B)]
+    assert rig.take() == [PilotChanged(B)]
     rig.backend.unplug()
     assert rig.take() == [
-        PilotReported(A),
-        CableReported(None),
-        BatteryRead(None, None),
-        VehicleIdRead(None),
+        PilotChanged(A),
+        CableChanged(None),
+        BatteryReported(None, None),
+        VehicleIdentified(None),
     ]
 
 
@@ -134,13 +132,13 @@ class TestContactor:
         assert rig.take() == []
         assert rig.backend.status()["power_mw"] == 0
         rig.wait(0.02)
-        assert rig.take() == [ContactorFeedback(True)]
+        assert rig.take() == [ContactorReported(True)]
         assert rig.backend.status()["power_mw"] == 11_040_000 // 3
         rig.backend.contactor.open()
         assert rig.backend.status()["power_mw"] == 0
         assert rig.take() == []
         rig.wait(0.05)
-        assert rig.take() == [ContactorFeedback(False)]
+        assert rig.take() == [ContactorReported(False)]
 
     def test_refuses_without_a_ready_vehicle(self, rig: Rig) -> None:
         rig.backend.plug_in()
@@ -151,9 +149,9 @@ class TestContactor:
         rig.charge()
         rig.backend.no_demand()
         assert rig.backend.status()["contactor"] == "open"
-        assert rig.take() == [PilotReported(B)]
+        assert rig.take() == [PilotChanged(B)]
         rig.wait(0.05)
-        assert rig.take() == [ContactorFeedback(False)]
+        assert rig.take() == [ContactorReported(False)]
 
     def test_is_called_off_while_it_closes(self, rig: Rig) -> None:
         rig.backend.plug_in()
@@ -172,11 +170,11 @@ class TestContactor:
         assert rig.take() == []
         assert rig.backend.status()["contactor"] == "closed"
         rig.backend.clear_fault()
-        assert rig.take()[:1] == [ContactorFeedback(False)]
+        assert rig.take()[:1] == [ContactorReported(False)]
 
     def test_welded_while_open(self, rig: Rig) -> None:
         rig.backend.fault("ContactWetFailure")
-        assert rig.take() == [ContactorFeedback(True)]
+        assert rig.take() == [ContactorReported(True)]
 
     def test_stuck_open(self, rig: Rig) -> None:
         rig.backend.plug_in()
@@ -192,15 +190,15 @@ class TestPilot:
     def test_own_state_f_hides_the_vehicle(self, rig: Rig) -> None:
         rig.charge()
         rig.backend.control_pilot.signal_unavailable()
-        assert rig.take() == [PilotReported(F)]
+        assert rig.take() == [PilotChanged(F)]
         rig.wait(0.05)
         rig.backend.control_pilot.withdraw()
-        assert rig.take() == [ContactorFeedback(False), PilotReported(C)]
+        assert rig.take() == [ContactorReported(False), PilotChanged(C)]
 
     def test_short_circuit(self, rig: Rig) -> None:
         rig.charge()
         rig.backend.fault("PilotShortCircuit")
-        assert rig.take() == [PilotReported(E)]
+        assert rig.take() == [PilotChanged(E)]
         assert rig.backend.status()["contactor"] == "open"
         rig.backend.clear_fault()
         assert rig.pilots() == [C]
@@ -210,15 +208,15 @@ class TestFaults:
     def test_residual_current_opens_at_once(self, rig: Rig) -> None:
         rig.charge()
         rig.backend.fault("ground-fault")
-        assert rig.take() == [FaultDetected(FaultState.GROUND_FAULT)]
+        assert rig.take() == [FaultRaised(FaultState.GROUND_FAULT)]
         assert rig.backend.status()["contactor"] == "open"
         rig.backend.clear_fault()
-        assert rig.take() == [FaultGone()]
+        assert rig.take() == [FaultCleared()]
 
     def test_others_are_told(self, rig: Rig) -> None:
         rig.charge()
         rig.backend.fault("OverTemperature")
-        assert rig.take() == [FaultDetected(FaultState.OVER_TEMPERATURE)]
+        assert rig.take() == [FaultRaised(FaultState.OVER_TEMPERATURE)]
         assert rig.backend.status()["contactor"] == "closed"
 
     def test_a_lost_meter(self, rig: Rig) -> None:
@@ -295,7 +293,7 @@ class TestSpeed:
 class TestOthers:
     def test_card(self, rig: Rig) -> None:
         rig.backend.tap(b"\x01\x02")
-        assert rig.take() == [CardPresented(b"\x01\x02")]
+        assert rig.take() == [RfidTapped(b"\x01\x02")]
 
     @pytest.mark.parametrize("uid", [b"", bytes(11)])
     def test_no_card(self, rig: Rig, uid: bytes) -> None:
@@ -317,9 +315,9 @@ class TestOthers:
         rig.backend.set_battery(soc_percent=55, capacity_mwh=MilliwattHours(10_000_000))
         assert rig.take() == []
         rig.backend.plug_in()
-        assert BatteryRead(55, MilliwattHours(10_000_000)) in rig.take()
+        assert BatteryReported(55, MilliwattHours(10_000_000)) in rig.take()
         rig.backend.set_battery(soc_percent=56)
-        assert rig.take() == [BatteryRead(56, MilliwattHours(10_000_000))]
+        assert rig.take() == [BatteryReported(56, MilliwattHours(10_000_000))]
 
     @pytest.mark.parametrize(
         "wrong", [{"soc_percent": 101}, {"soc_percent": -1}, {"capacity_mwh": 0}]
@@ -331,7 +329,7 @@ class TestOthers:
     def test_battery_is_told_percent_by_percent(self, rig: Rig) -> None:
         rig.charge()
         rig.wait(3600)
-        told = [event for event in rig.take() if isinstance(event, BatteryRead)]
+        told = [event for event in rig.take() if isinstance(event, BatteryReported)]
         assert [event.state_of_charge_percent for event in told] == [41, 42, 43, 44, 45, 46]
 
 
@@ -347,7 +345,7 @@ class TestWithout:
         rig.backend.plug_in()
         rig.backend.tap(b"1")
         kinds = {type(event) for event in rig.take()}
-        assert kinds == {ContactorFeedback, PilotReported, CableReported}
+        assert kinds == {ContactorReported, PilotChanged, CableChanged}
 
 
 class TestConfiguration:
@@ -437,7 +435,7 @@ async def test_runs_by_itself() -> None:
     closed = asyncio.Event()
 
     def post(event: HalEvent) -> None:
-        if event == ContactorFeedback(True):
+        if event == ContactorReported(True):
             closed.set()
 
     await backend.start(post)

@@ -13,13 +13,13 @@ from evse_node.charger import Charger, ChargerSettings, Snapshot
 from evse_node.hal.external.backend import ExternalController
 from evse_node.hal.external.modbus.link import ModbusEvse, ModbusEvseLink
 from evse_node.hal.external.modbus.register_file import load_controller
-from evse_node.hal.external.pace import Pace
+from evse_node.hal.external.pace import PollTimings
 from evse_node.hal.gpio.board import ModbusSpec
 from evse_node.hal.interface import Ratings
 from evse_node.hal.modbus.bus_meter import MeterOnBus
 from evse_node.hal.modbus.meter import load_map
 from evse_node.matter.store import MemoryStore
-from evse_node.state_machine.effects import EvNotDetected, Notice
+from evse_node.state_machine.effects import EvNotDetected, Notification
 from evse_node.state_machine.enums import State
 from evse_node.state_machine.events import EnableCharging, LimitClaimed
 from evse_node.state_machine.faults import FaultState
@@ -45,7 +45,7 @@ class Site:
         self.controller = controller
         self.peer = Peer(controller, Meter(controller))
         self.is_rtu = is_rtu
-        self.notices: list[Notice] = []
+        self.notices: list[Notification] = []
         self.store = MemoryStore()
         # The charger asks its meter before the backend runs, and waits for that.
         self.thread = LoopThread()
@@ -90,7 +90,7 @@ class Site:
         self.backend = ExternalController(
             self.link,
             Ratings(phases=3, contactor_timeout_s=CONTACTOR_S),
-            pace=Pace(),
+            pace=PollTimings(),
             clock=lambda: self.now,
         )
         settings = ChargerSettings(EvseSettings(contactor_timeout_s=CONTACTOR_S))
@@ -98,7 +98,7 @@ class Site:
         self.charger.observers.append(self._observe)
         await self.backend.attach(lambda event: self.charger.receive(event, self.now))
 
-    def _observe(self, snapshot: Snapshot, notices: tuple[Notice, ...], now: float) -> None:
+    def _observe(self, snapshot: Snapshot, notices: tuple[Notification, ...], now: float) -> None:
         self.notices += notices
 
     async def run(self, seconds: float, step_s: float = STEP_S) -> None:

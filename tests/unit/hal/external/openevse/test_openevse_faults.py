@@ -11,8 +11,13 @@ import pytest
 from evse_node.errors import HalError
 from evse_node.hal.external.openevse.rapi import News
 from evse_node.hal.external.openevse.rapi_client import RapiClient
-from evse_node.hal.interface import ContactorFeedback, FaultDetected, FaultGone, PilotReported
 from evse_node.state_machine.control_pilot import PilotState
+from evse_node.state_machine.events import (
+    ContactorReported,
+    FaultCleared,
+    FaultRaised,
+    PilotChanged,
+)
 from evse_node.state_machine.faults import FaultState
 from tests.contract.openevse_bench import OpenEvseBench
 from tests.support.hal.rapi_peer import SLEEPING, C, ModelPort, OpenEvseModel, sealed
@@ -37,7 +42,7 @@ class TestLost:
         await bench.backend.poll()
         assert bench.events == []
         await lose(bench)
-        assert bench.events == [FaultDetected(FaultState.OTHER)]
+        assert bench.events == [FaultRaised(FaultState.OTHER)]
         assert bench.backend.meter is not None
         with pytest.raises(HalError, match="no answer"):
             bench.backend.meter.read()
@@ -57,10 +62,10 @@ class TestLost:
         bench.wait(3)
         assert not bench.is_powered()
         assert bench.events == [
-            PilotReported(PilotState.B),
-            ContactorFeedback(False),
-            FaultGone(FaultState.CONTACT_WET_FAILURE),
-            FaultGone(FaultState.OTHER),
+            PilotChanged(PilotState.B),
+            ContactorReported(False),
+            FaultCleared(FaultState.CONTACT_WET_FAILURE),
+            FaultCleared(FaultState.OTHER),
         ]
         bench.backend.offer(OFFER)
         bench.backend.contactor.close()
@@ -77,10 +82,10 @@ class TestLost:
         set_relay = bench.model._set_relay
         bench.model._set_relay = lambda is_closed: None  # type: ignore[method-assign]
         bench.wait(5)
-        assert FaultGone(FaultState.OTHER) not in bench.events
+        assert FaultCleared(FaultState.OTHER) not in bench.events
         bench.model._set_relay = set_relay  # type: ignore[method-assign]
         bench.wait(1)
-        assert FaultGone(FaultState.OTHER) in bench.events
+        assert FaultCleared(FaultState.OTHER) in bench.events
 
     async def test_restarted_while_lost(self, bench: OpenEvseBench) -> None:
         charge(bench)
@@ -93,7 +98,7 @@ class TestLost:
         bench.wait(1.5)
         assert not bench.is_powered()
         assert bench.model.heartbeat == [20, 6]
-        assert FaultGone(FaultState.OTHER) in bench.events
+        assert FaultCleared(FaultState.OTHER) in bench.events
 
     async def test_an_adapter_that_is_pulled_out(self, bench: OpenEvseBench) -> None:
         charge(bench)
@@ -101,10 +106,10 @@ class TestLost:
         await bench.backend.poll()
         assert bench.events == []
         await lose(bench)
-        assert bench.events == [FaultDetected(FaultState.OTHER)]
+        assert bench.events == [FaultRaised(FaultState.OTHER)]
         bench.port.is_missing = False
         bench.wait(2)
-        assert told(bench, FaultDetected, FaultGone)[-1] == FaultGone(FaultState.OTHER)
+        assert told(bench, FaultRaised, FaultCleared)[-1] == FaultCleared(FaultState.OTHER)
 
     @pytest.mark.parametrize(
         "spoil",
@@ -126,10 +131,10 @@ class TestLost:
         charge(bench)
         bench.port.spoil = spoil
         await lose(bench)
-        assert bench.events == [FaultDetected(FaultState.OTHER)]
+        assert bench.events == [FaultRaised(FaultState.OTHER)]
         bench.port.spoil = lambda data: data
         bench.wait(3)
-        assert told(bench, FaultDetected, FaultGone)[-1] == FaultGone(FaultState.OTHER)
+        assert told(bench, FaultRaised, FaultCleared)[-1] == FaultCleared(FaultState.OTHER)
         assert not bench.is_powered()
 
     @pytest.mark.parametrize(
@@ -153,7 +158,7 @@ class TestLost:
 
         bench.model._carry_out = nonsense  # type: ignore[method-assign]
         await lose(bench)
-        assert bench.events == [FaultDetected(FaultState.OTHER)]
+        assert bench.events == [FaultRaised(FaultState.OTHER)]
 
 
 class TestOpeningOverABadLine:
@@ -170,7 +175,7 @@ class TestOpeningOverABadLine:
         bench.model.receive, bench.model.is_mute = receive, False  # type: ignore[method-assign]
         await bench.backend.poll()
         assert not bench.is_powered()
-        assert told(bench, ContactorFeedback) == [ContactorFeedback(False)]
+        assert told(bench, ContactorReported) == [ContactorReported(False)]
 
     async def test_it_may_hear_what_it_cannot_answer(self, bench: OpenEvseBench) -> None:
         charge(bench)
@@ -182,7 +187,7 @@ class TestOpeningOverABadLine:
         bench.port.spoil = lambda data: data
         bench.wait(0.5)
         assert bench.model.state == SLEEPING
-        assert told(bench, ContactorFeedback) == [ContactorFeedback(False)]
+        assert told(bench, ContactorReported) == [ContactorReported(False)]
 
     async def test_what_need_not_open_is_not_said_into_the_blue(self, bench: OpenEvseBench) -> None:
         charge(bench)

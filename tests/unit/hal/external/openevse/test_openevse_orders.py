@@ -6,8 +6,9 @@ import pytest
 
 from evse_node.errors import HalError
 from evse_node.hal.external.openevse.link import OpenEvseSettings
-from evse_node.hal.interface import ContactorFeedback, CurrentDerated, HalEvent, PilotReported
+from evse_node.hal.interface import CurrentDerated, HalEvent
 from evse_node.state_machine.control_pilot import PilotState
+from evse_node.state_machine.events import ContactorReported, PilotChanged
 from evse_node.units import Milliamps
 from tests.contract.openevse_bench import OpenEvseBench
 from tests.support.hal.rapi_peer import SLEEPING, B, C
@@ -42,9 +43,9 @@ class TestOrders:
         assert "FD" not in bench.model.log
         bench.wait(1.2)
         assert not bench.is_powered()
-        assert told(bench, ContactorFeedback, PilotReported) == [
-            PilotReported(PilotState.B),
-            ContactorFeedback(False),
+        assert told(bench, ContactorReported, PilotChanged) == [
+            PilotChanged(PilotState.B),
+            ContactorReported(False),
         ]
 
     async def test_opening_ends_that_time(self, bench: OpenEvseBench) -> None:
@@ -61,7 +62,7 @@ class TestOrders:
     ) -> None:
         def on_event(event: HalEvent) -> None:
             bench.events.append(event)
-            if event == PilotReported(PilotState.C):
+            if event == PilotChanged(PilotState.C):
                 bench.backend.contactor.close()
 
         await bench.stop()
@@ -71,9 +72,9 @@ class TestOrders:
         bench.wait(0.5)
         bench.events.clear()
         bench.demand()
-        assert told(bench, ContactorFeedback, PilotReported) == [
-            PilotReported(PilotState.C),
-            ContactorFeedback(True),
+        assert told(bench, ContactorReported, PilotChanged) == [
+            PilotChanged(PilotState.C),
+            ContactorReported(True),
         ]
         bench.no_demand()
         bench.events.clear()
@@ -88,7 +89,7 @@ class TestOrders:
         closed, opened = bench.model.events[-2:]
         assert (closed[0], opened[0]) == ("closed", "open")
         assert opened[1] - closed[1] < 0.1
-        assert told(bench, ContactorFeedback) == []
+        assert told(bench, ContactorReported) == []
 
     async def test_opening_without_a_ready_vehicle_keeps_the_offer(
         self, bench: OpenEvseBench
@@ -117,7 +118,7 @@ class TestOrders:
         bench.wait(0.02)
         assert not bench.is_powered()
         bench.wait(1)
-        assert told(bench, PilotReported)[-1] == PilotReported(PilotState.F)
+        assert told(bench, PilotChanged)[-1] == PilotChanged(PilotState.F)
         bench.backend.offer(OFFER)
         bench.backend.contactor.close()
         bench.wait(1)

@@ -11,7 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evse_node.errors import HalError
-from evse_node.hal.interface import ContactorFeedback, FaultDetected, FaultGone, PilotReported
+from evse_node.state_machine.events import (
+    ContactorReported,
+    FaultCleared,
+    FaultRaised,
+    PilotChanged,
+)
 from evse_node.units import Milliamps
 from tests.contract.openevse_bench import OpenEvseBench
 from tests.support.hal.rapi_peer import GFCI, HOT, A, B, C, sealed
@@ -85,16 +90,16 @@ async def play(steps: list[str]) -> None:
     bench.wait(3)
     assert [kind for kind, _ in bench.model.events] == ["open"]
 
-    told = [event for event in bench.events if isinstance(event, PilotReported | ContactorFeedback)]
-    for kind in (PilotReported, ContactorFeedback):
+    told = [event for event in bench.events if isinstance(event, PilotChanged | ContactorReported)]
+    for kind in (PilotChanged, ContactorReported):
         changes = [event for event in told if isinstance(event, kind)]
         assert all(one != next_one for one, next_one in pairwise(changes))
     present = set()
     for event in bench.events:
-        if isinstance(event, FaultDetected):
+        if isinstance(event, FaultRaised):
             assert event.fault not in present
             present.add(event.fault)
-        elif isinstance(event, FaultGone):
+        elif isinstance(event, FaultCleared):
             present.discard(event.fault)  # type: ignore[arg-type]
     assert not present
     await bench.stop()

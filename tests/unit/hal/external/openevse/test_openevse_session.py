@@ -12,7 +12,7 @@ import pytest
 from evse_node.charger import Charger, ChargerSettings
 from evse_node.hal.external.backend import ExternalController
 from evse_node.hal.external.openevse.link import OpenEvseLink, OpenEvseSettings
-from evse_node.hal.external.pace import Pace
+from evse_node.hal.external.pace import PollTimings
 from evse_node.hal.serial_port import SerialPort
 from evse_node.matter.store import MemoryStore
 from evse_node.state_machine.control_pilot import PilotState
@@ -211,7 +211,7 @@ async def test_a_session_over_a_terminal() -> None:
         backend = ExternalController(
             OpenEvseLink(SerialPort(peer.device, 115_200), settings),
             settings.ratings,
-            pace=Pace(poll_s=0.05, lost_s=0.5, reopen_s=0.05),
+            pace=PollTimings(poll_s=0.05, lost_s=0.5, reopen_s=0.05),
         )
         charger = Charger(backend, MemoryStore(), now=time.monotonic(), settings=SETTINGS)
         assert charger.state.faults == ()
@@ -246,7 +246,7 @@ async def test_a_terminal_that_ends() -> None:
         backend = ExternalController(
             OpenEvseLink(SerialPort(peer.device, 115_200), settings),
             settings.ratings,
-            pace=Pace(poll_s=0.02, lost_s=0.1, reopen_s=0.02, stop_s=0.5),
+            pace=PollTimings(poll_s=0.02, lost_s=0.1, reopen_s=0.02, stop_s=0.5),
         )
         await backend.start(told.append)
         told.clear()

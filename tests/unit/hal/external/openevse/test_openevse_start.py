@@ -10,9 +10,9 @@ from msgspec.structs import replace
 
 from evse_node.errors import ConfigError, HalError
 from evse_node.hal.external.openevse.link import OpenEvseLink, OpenEvseSettings, create
-from evse_node.hal.interface import ContactorFeedback, FaultGone
 from evse_node.hal.registry import create_backend
 from evse_node.hal.serial_port import SerialPort
+from evse_node.state_machine.events import ContactorReported, FaultCleared
 from evse_node.state_machine.faults import FaultState
 from tests.contract.openevse_bench import OpenEvseBench
 from tests.support.hal.rapi_peer import SLEEPING, C
@@ -37,10 +37,10 @@ class TestStart:
         await bench.start()
         assert bench.model.log.index("FD") < bench.model.log.index("FS")
         assert not bench.is_powered()
-        assert told(bench, ContactorFeedback) == [ContactorFeedback(False)]
+        assert told(bench, ContactorReported) == [ContactorReported(False)]
 
     async def test_faults_of_an_earlier_run_are_gone(self, bench: OpenEvseBench) -> None:
-        gone = {event.fault for event in bench.events if isinstance(event, FaultGone)}
+        gone = {event.fault for event in bench.events if isinstance(event, FaultCleared)}
         assert {FaultState.OTHER, FaultState.GROUND_FAULT, FaultState.CONTACT_WET_FAILURE} <= gone
 
     @pytest.mark.parametrize(

@@ -8,15 +8,15 @@ from evse_node.errors import HalError
 from evse_node.hal.external.openevse import link as openevse
 from evse_node.hal.external.openevse.link import OpenEvseSettings
 from evse_node.hal.external.openevse.state import parse_state
-from evse_node.hal.interface import (
-    ContactorFeedback,
-    FaultDetected,
-    FaultGone,
-    PilotReported,
-    Ratings,
+from evse_node.hal.interface import Ratings
+from evse_node.state_machine.control_pilot import PilotState
+from evse_node.state_machine.events import (
+    ContactorReported,
+    FaultCleared,
+    FaultRaised,
+    PilotChanged,
     SelfTestCompleted,
 )
-from evse_node.state_machine.control_pilot import PilotState
 from evse_node.state_machine.faults import FaultState
 from evse_node.units import Millivolts
 from tests.contract.openevse_bench import OpenEvseBench
@@ -54,10 +54,10 @@ class TestFaults:
         charge(bench)
         bench.model.fault = code
         bench.wait(1)
-        assert told(bench, FaultDetected, ContactorFeedback, PilotReported) == [
-            FaultDetected(fault),
-            PilotReported(PilotState.B),
-            ContactorFeedback(False),
+        assert told(bench, FaultRaised, ContactorReported, PilotChanged) == [
+            FaultRaised(fault),
+            PilotChanged(PilotState.B),
+            ContactorReported(False),
         ]
         # What the machine orders then is not to cover the fault.
         bench.backend.signal_unavailable()
@@ -65,12 +65,12 @@ class TestFaults:
         bench.backend.withdraw()
         bench.backend.contactor.open()
         bench.wait(60)
-        assert told(bench, FaultDetected, FaultGone) == [FaultDetected(fault)]
+        assert told(bench, FaultRaised, FaultCleared) == [FaultRaised(fault)]
         with pytest.raises(HalError, match=fault.value):
             bench.backend.contactor.close()
         bench.model.fault = 0
         bench.wait(1)
-        assert told(bench, FaultDetected, FaultGone) == [FaultDetected(fault), FaultGone(fault)]
+        assert told(bench, FaultRaised, FaultCleared) == [FaultRaised(fault), FaultCleared(fault)]
         assert bench.model.state == SLEEPING
 
     async def test_one_under_another_state(self) -> None:
@@ -85,9 +85,9 @@ class TestFaults:
         bench.model.car = 0
         bench.events.clear()
         bench.wait(2)
-        assert told(bench, PilotReported) == []
+        assert told(bench, PilotChanged) == []
         bench.wait(2)
-        assert told(bench, PilotReported) == [PilotReported(PilotState.E)]
+        assert told(bench, PilotChanged) == [PilotChanged(PilotState.E)]
 
     @pytest.mark.parametrize(
         "words", [(), ("03",), ("3", "20"), ("zz", "0", "03", "0140"), ("10", "0", "03", "0140")]
@@ -161,7 +161,7 @@ class TestRestart:
         bench.wait(2)
         # Enabled again by the standing offer, it closes, but no order to close is left.
         assert not bench.is_powered()
-        assert told(bench, ContactorFeedback) == [ContactorFeedback(False)]
+        assert told(bench, ContactorReported) == [ContactorReported(False)]
         assert bench.model.amperes == 16
         assert bench.model.heartbeat == [20, 6]
         assert bench.model.millivolts == 230_000
@@ -169,7 +169,7 @@ class TestRestart:
         bench.backend.contactor.close()
         bench.wait(2)
         assert bench.is_powered()
-        assert told(bench, ContactorFeedback)[-1] == ContactorFeedback(True)
+        assert told(bench, ContactorReported)[-1] == ContactorReported(True)
 
     async def test_it_never_charges_at_its_own_current(self, bench: OpenEvseBench) -> None:
         charge(bench)
@@ -217,8 +217,8 @@ class TestRestart:
         bench.model.fault = GFCI_TEST
         bench.backend.start_self_test()
         bench.wait(1)
-        kinds = told(bench, FaultDetected, SelfTestCompleted)
-        assert kinds == [FaultDetected(FaultState.OTHER), SelfTestCompleted()]
+        kinds = told(bench, FaultRaised, SelfTestCompleted)
+        assert kinds == [FaultRaised(FaultState.OTHER), SelfTestCompleted()]
 
     @pytest.mark.parametrize("is_lost", ["the order", "the word of it"])
     async def test_a_self_test_of_which_nothing_is_heard(
@@ -241,8 +241,8 @@ class TestRestart:
         for _ in range(10):
             await bench.backend.poll()
             bench.now += 0.1
-        told_last = told(bench, FaultDetected, SelfTestCompleted)[-2:]
-        assert told_last == [FaultDetected(FaultState.OTHER), SelfTestCompleted()]
+        told_last = told(bench, FaultRaised, SelfTestCompleted)[-2:]
+        assert told_last == [FaultRaised(FaultState.OTHER), SelfTestCompleted()]
         # It does not go on as it came up: enabled, with its own current.
         assert bench.model.state == SLEEPING
         assert not bench.is_powered()
