@@ -23,8 +23,7 @@ from evse_node.config.settings import SETTINGS
 from evse_node.errors import ConfigError, EvseNodeError
 
 if TYPE_CHECKING:
-    from evse_node.node.control.api import JsonObject
-    from evse_node.node.control.client import ControlClient
+    from evse_node.cli.control_client import ControlClient, JsonObject
 
 # Those that ship with the node. A backend of another package may talk to a server.
 _BACKENDS_WITHOUT_TLS: Final = ("simulated", "gpio", "openevse")
@@ -222,7 +221,7 @@ def _settings(arguments: argparse.Namespace) -> NodeConfig:
 
 
 def _node(arguments: argparse.Namespace) -> ControlClient:
-    from evse_node.node.control.client import ControlClient, find_node
+    from evse_node.cli.control_client import ControlClient, find_node
 
     settings = _settings(arguments)
     if settings.control is not None and settings.control.port:
@@ -261,8 +260,8 @@ def _onboarding(arguments: argparse.Namespace) -> None:
         return
     import subprocess
 
+    from evse_node.cli.control_client import is_object
     from evse_node.cli.output import commissioning_line, drawing_command, show, show_codes
-    from evse_node.node.control.api import is_object
 
     show_codes(str(codes["qr_code"]), str(codes["manual_code"]))
     if command := drawing_command(str(codes["qr_code"])):

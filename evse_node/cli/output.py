@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
-from evse_node.node.control.api import JsonObject, JsonValue, is_object
-
-if TYPE_CHECKING:
-    from evse_node.matter.fabrics.commissioning import WindowStatus
+from evse_node.cli.control_client import JsonObject, JsonValue, is_object
 
 
 def describe(charger: JsonObject) -> str:
@@ -30,14 +26,8 @@ def show_codes(qr_code: str, manual_code: str) -> None:
     show(f"  QR code:     {qr_code}")
 
 
-def window_name(status: WindowStatus) -> str:
-    """Return "closed", "basic" or "enhanced"."""
-    name = status.name.removesuffix("_OPEN").lower()
-    return "closed" if name == "not" else name
-
-
 def commissioning_line(window: str, fabrics: int) -> str:
-    """Return what the codes are good for now. `window` is of `window_name`."""
+    """Return what the codes are good for now. `window` is the label of its status."""
     if window == "enhanced":
         return "  A controller has opened the node for another one, with codes of its own."
     if window == "basic":

@@ -19,7 +19,6 @@ from evse_node.cli.output import (
     drawing_command,
     show,
     show_codes,
-    window_name,
 )
 from evse_node.config.node_config import NodeConfig
 from evse_node.node.evse_node import EvseNode
@@ -152,7 +151,7 @@ class _Changes:
         stack = self._node.stack
         if stack.administration.is_abandoned:
             return  # It begins anew at once.
-        line = commissioning_line(window_name(stack.window.status), len(stack.fabrics))
+        line = commissioning_line(stack.window.status.label, len(stack.fabrics))
         if line != self._commissioning:
             self._commissioning = line
             show(line)

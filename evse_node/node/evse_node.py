@@ -224,9 +224,9 @@ class EvseNode:
         if self.config.control is None:
             return
         # Only now, so that it does not keep the node from being discoverable.
-        from evse_node.node.control.client import write_control_file
         from evse_node.node.control.node_control import NodeControl
         from evse_node.node.control.server import ControlServer
+        from evse_node.platform.control_file import write_control_file
 
         self._control = ControlServer(NodeControl(self))
         self._control_address = await self._control.start(self.config.control)
@@ -241,7 +241,7 @@ class EvseNode:
         if control is None:
             return
         if self._control_address is not None:
-            from evse_node.node.control.client import remove_control_file
+            from evse_node.platform.control_file import remove_control_file
 
             with contextlib.suppress(OSError):
                 remove_control_file(self.config.storage)

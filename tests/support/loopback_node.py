@@ -6,9 +6,8 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
+from evse_node.cli.control_client import ControlClient, JsonObject, find_node, is_object
 from evse_node.config.node_config import NodeConfig
-from evse_node.node.control.api import JsonObject, is_object
-from evse_node.node.control.client import ControlClient, find_node
 from evse_node.node.evse_node import EvseNode
 
 

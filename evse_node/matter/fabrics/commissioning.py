@@ -138,6 +138,11 @@ class WindowStatus(IntEnum):
     ENHANCED_OPEN = 1
     BASIC_OPEN = 2
 
+    @property
+    def label(self) -> str:
+        """Return "closed", "basic" or "enhanced"."""
+        return "closed" if self is self.NOT_OPEN else self.name.removesuffix("_OPEN").lower()
+
 
 class Opener(Struct, frozen=True):
     """The administrator that opened a window. `fabric_index` is None once the fabric is gone."""

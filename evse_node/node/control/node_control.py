@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from evse_node import __version__
 from evse_node.charger import Snapshot
-from evse_node.cli.output import window_name
 from evse_node.node.control.api import ApiError, JsonObject, JsonValue
 from evse_node.state_machine.limits import Limits
 from evse_node.units import (
@@ -133,7 +132,7 @@ class NodeControl:
             "port": node.port,
             "host": node.mdns.host,
             "interfaces": [interface.name for interface in node.mdns.interfaces],
-            "commissioning_window": window_name(node.stack.window.status),
+            "commissioning_window": node.stack.window.status.label,
             "fabrics": [
                 {
                     "index": fabric.index,

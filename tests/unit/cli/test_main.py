@@ -16,7 +16,7 @@ import pytest
 from evse_node.cli.main import _parser
 from evse_node.config.setting_values import HostPort
 from evse_node.config.settings import SETTINGS
-from evse_node.node.control.client import write_control_file
+from evse_node.platform.control_file import write_control_file
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

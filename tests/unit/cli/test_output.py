@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from evse_node.cli.output import commissioning_line, drawing_command, window_name
+from evse_node.cli.output import commissioning_line, drawing_command
 from evse_node.cli.run import _without_traceback
 from evse_node.matter.fabrics.commissioning import WindowStatus
 
@@ -23,7 +23,7 @@ from evse_node.matter.fabrics.commissioning import WindowStatus
     ],
 )
 def test_commissioning_line(status: WindowStatus, fabrics: int, text: str) -> None:
-    assert text in commissioning_line(window_name(status), fabrics)
+    assert text in commissioning_line(status.label, fabrics)
 
 
 def test_a_library_that_cannot_send_gets_one_line(caplog: pytest.LogCaptureFixture) -> None:

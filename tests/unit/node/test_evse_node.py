@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from evse_node.cli.control_client import ControlError, find_node
 from evse_node.cluster.definitions.definition import Value
 from evse_node.cluster.servers.root.general_diagnostics import HardwareFault
 from evse_node.hal.interface import HalEvent, HalInbox, Ratings
 from evse_node.hal.simulated.backend import SimulatedBackend
 from evse_node.matter.messaging.message import PROTOCOL_INTERACTION_MODEL
-from evse_node.node.control.client import ControlError, find_node
 from evse_node.node.evse_node import EvseNode
 from evse_node.platform.crash_reporter import CrashReporter
 from evse_node.state_machine.enums import State

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from evse_node.cli.control_client import ControlError, find_node
 from evse_node.cluster.definitions.zap import SHIPPED_FOLDER
 from evse_node.errors import ConfigError, HalError, StorageError
 from evse_node.hal.interface import HalInbox
 from evse_node.hal.simulated.backend import SimulatedBackend
-from evse_node.node.control.client import ControlError, find_node
 from evse_node.node.evse_node import EvseNode
 from evse_node.platform.sqlite_store import SqliteStore
 from evse_node.state_machine.enums import State

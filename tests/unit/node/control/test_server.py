@@ -12,13 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from evse_node.cli.control_client import ControlClient, ControlError, find_node
 from evse_node.config.setting_values import HostPort
 from evse_node.errors import ConfigError, HalError
 from evse_node.node.control import server
 from evse_node.node.control.api import ApiError, JsonObject, JsonValue, is_object
-from evse_node.node.control.client import ControlClient, ControlError, find_node, write_control_file
 from evse_node.node.control.operations import OPERATIONS
 from evse_node.node.control.server import ControlServer
+from evse_node.platform.control_file import write_control_file
 
 
 class JournalNode:
@@ -254,7 +255,7 @@ def test_the_client_tells_who_does_not_answer(tmp_path: Path) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         address = HostPort("127.0.0.1", unused.getsockname()[1])
-        with pytest.raises(ControlError, match=f"nobody listens on {address}"):
+        with pytest.raises(ControlError, match=f"no node listens on {address}"):
             ControlClient(address).call("GET", "/status")
         with pytest.raises(ControlError, match="no node runs on"):
             ControlClient(address, tmp_path).call("GET", "/status")
@@ -262,16 +263,16 @@ def test_the_client_tells_who_does_not_answer(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("host", ["a b", "a..b", "x" * 64])
 def test_the_client_tells_what_is_no_address(host: str) -> None:
-    with pytest.raises(ControlError, match=f"^{host}:1 is no address$"):
+    with pytest.raises(ControlError, match=f"^{host}:1 is not an address$"):
         ControlClient(HostPort(host, 1)).call("GET", "/status")
 
 
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        (b"HTTP/1.1 200 OK\r\n\r\nhello", "is no evse-node (HTTP 200)"),
-        (b"HTTP/1.1 404 Not Found\r\n\r\n[]", "is no evse-node (HTTP 404)"),
-        (b"HTTP/1.1 500 No\r\n\r\n{}", "the node refuses"),
+        (b"HTTP/1.1 200 OK\r\n\r\nhello", "is not an evse-node (HTTP 200)"),
+        (b"HTTP/1.1 404 Not Found\r\n\r\n[]", "is not an evse-node (HTTP 404)"),
+        (b"HTTP/1.1 500 No\r\n\r\n{}", "the node rejects the request"),
         (b"SSH-2.0-server\r\n", "does not answer: SSH-2.0-server"),
         (b"", "does not answer: Remote end closed connection without response"),
     ],

@@ -1,57 +1,49 @@
-"""Calls the control API of a running node; needs nothing but the standard library."""
+"""Client for the control API of a running node, with nothing but the standard library."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias, TypeGuard
 
 from evse_node.config.setting_values import HostPort
 from evse_node.errors import ConfigError, EvseNodeError
-from evse_node.node.control.api import JsonObject, JsonValue, is_object
+from evse_node.platform.control_file import CONTROL_FILE, read_control_file
 
-CONTROL_FILE: Final = "control.json"
-# A factory reset may have to wait for hardware that does not answer.
+JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | Mapping[str, JsonValue] | None"
+JsonObject: TypeAlias = Mapping[str, JsonValue]
+
+# A factory reset may wait for hardware that does not answer.
 _TIMEOUT_S: Final = 30.0
 
 
 class ControlError(EvseNodeError):
-    """The node cannot be reached, or refuses."""
+    """The node cannot be reached, or rejects the request."""
 
 
 class ParameterError(ControlError, ConfigError):
-    """The node does not take what it was given."""
+    """The node rejects a parameter of the request."""
 
 
-def write_control_file(folder: Path, address: HostPort) -> None:
-    """Tell commands of the same user where the node of this storage folder listens."""
-    file = folder / CONTROL_FILE
-    text = json.dumps({"host": address.host, "port": address.port}) + "\n"
-    new = file.with_suffix(".new")
-    new.touch(mode=0o600)
-    new.write_text(text, encoding="utf-8")
-    new.replace(file)
-
-
-def remove_control_file(folder: Path) -> None:
-    """Undo `write_control_file`."""
-    (folder / CONTROL_FILE).unlink(missing_ok=True)
+def is_object(value: JsonValue) -> TypeGuard[JsonObject]:
+    """Return whether the value is a JSON object."""
+    return isinstance(value, Mapping)
 
 
 def find_node(folder: Path) -> HostPort:
-    """Return where the node of this storage folder listens.
+    """Return the address of the node that runs on this storage folder.
 
-    Raises ControlError when none has told.
+    Raises ControlError if none runs, or its file cannot be read.
     """
     file = folder / CONTROL_FILE
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-        return HostPort(str(found["host"]), int(found["port"]))
+        return read_control_file(folder)
     except FileNotFoundError:
         raise ControlError(_not_running(folder)) from None
     except OSError as error:
         raise ControlError(f"{file}: cannot be read ({error.strerror})") from None
-    except (ValueError, KeyError, TypeError) as error:
+    except ValueError as error:
         raise ControlError(f"{file}: cannot be read ({error})") from None
 
 
@@ -63,24 +55,21 @@ def _not_running(folder: Path) -> str:
 
 
 class ControlClient:
-    """Calls one node. `folder` is only named in the error when nobody answers."""
+    """Client of one node. `folder` appears only in the error for a node that is not running."""
 
     def __init__(self, address: HostPort, folder: Path | None = None) -> None:
         self._address = address
         self._folder = folder
 
     def call(self, method: str, path: str, parameters: JsonObject | None = None) -> JsonObject:
-        """Return the answer's JSON object.
-
-        Raises ControlError.
-        """
-        # Dear to import, and the node itself needs only the file functions of this module.
+        """Send a request and return the JSON object of the response. Raises ControlError."""
+        # Slow to import.
         from http.client import BAD_REQUEST, OK, HTTPConnection, HTTPException, InvalidURL
 
         try:
             connection = HTTPConnection(self._address.host, self._address.port, timeout=_TIMEOUT_S)
         except InvalidURL:
-            raise ControlError(f"{self._address} is no address") from None
+            raise ControlError(f"{self._address} is not an address") from None
         body = None if parameters is None else json.dumps(parameters)
         headers = {} if body is None else {"Content-Type": "application/json"}
         try:
@@ -88,19 +77,19 @@ class ControlClient:
             response = connection.getresponse()
             text = response.read()
         except ConnectionRefusedError:
-            known = self._folder
-            message = f"nobody listens on {self._address}" if known is None else _not_running(known)
-            raise ControlError(message) from None
+            if self._folder is not None:
+                raise ControlError(_not_running(self._folder)) from None
+            raise ControlError(f"no node listens on {self._address}") from None
         except UnicodeError:
-            raise ControlError(f"{self._address} is no address") from None
+            raise ControlError(f"{self._address} is not an address") from None
         except (OSError, HTTPException) as error:
-            # What is no HTTP is cited with its end of line.
+            # The message quotes a line that is not HTTP, with its line break.
             raise ControlError(f"{self._address} does not answer: {str(error).strip()}") from None
         finally:
             connection.close()
         answer = _parse(text)
         if answer is None:
-            raise ControlError(f"{self._address} is no evse-node (HTTP {response.status})")
+            raise ControlError(f"{self._address} is not an evse-node (HTTP {response.status})")
         if response.status == BAD_REQUEST:
             raise ParameterError(_message(answer))
         if response.status != OK:
@@ -119,4 +108,4 @@ def _parse(text: bytes) -> JsonObject | None:
 def _message(answer: JsonObject) -> str:
     error = answer.get("error")
     message = error.get("message") if error is not None and is_object(error) else None
-    return message if isinstance(message, str) else "the node refuses"
+    return message if isinstance(message, str) else "the node rejects the request"
