@@ -1,8 +1,9 @@
-"""The node against matter.js's EVSE device, alternating in one run: `make bench`.
+"""Compare the node with matter.js's EVSE device in one run: `make bench`.
 
-Both devices run on one test host, chip-core on the other, and each round does the same
-operations on one device and then on the other. Device CPU is read from schedstat over
-all threads; ratios are of medians over the rounds.
+The devices run on one test host, chip-core on the other, and each round does the same
+operations on one device after the other. Device CPU is read from schedstat over all
+threads; ratios are of medians over the rounds. With `--baseline FOLDER` another checkout
+of this project takes part as a third device, to compare a change with its start.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
-import evse_node
 from benchmarks.measuring import cpu_ms, resident_mb, start_to_answer
 from evse_node.matter.certificates.attestation import make_development_attestation
 from tests.interop import environment
@@ -44,8 +44,17 @@ TARGETS = {
 class Device:
     """One of the two devices under comparison."""
 
-    def __init__(self, name: str, node_id: int, discriminator: int, command: list[str]) -> None:
+    def __init__(
+        self,
+        name: str,
+        node_id: int,
+        discriminator: int,
+        command: list[str],
+        source: Path | None = None,
+    ) -> None:
         self.name = name
+        if source is not None:
+            command = ["env", f"PYTHONPATH={source}", *command]
         self.node_id = node_id
         self.discriminator = discriminator
         self.command = command
@@ -76,18 +85,26 @@ class Device:
             self.process = None
 
 
-def devices(folder: Path) -> tuple[Device, Device]:
-    """Return the node and matter.js's device, with empty storage."""
-    node = Device(
-        "evse-node",
-        1,
-        1111,
+def node_device(
+    name: str, node_id: int, discriminator: int, folder: Path, source: Path | None = None
+) -> Device:
+    """Return this project's node, from another checkout if `source` is given."""
+    return Device(
+        name,
+        node_id,
+        discriminator,
         [
-            *(sys.executable, "-m", "evse_node", "run", "--storage", str(folder / "node")),
-            *("--port", "5541", "--discriminator", "1111", "--passcode", str(PASSCODE)),
-            *("--log-level", "error"),
+            *(sys.executable, "-m", "evse_node", "run", "--storage", str(folder / name)),
+            *("--port", str(5540 + node_id), "--discriminator", str(discriminator)),
+            *("--passcode", str(PASSCODE), "--log-level", "error"),
         ],
+        source,
     )
+
+
+def devices(folder: Path, baseline: Path | None = None) -> list[Device]:
+    """Return the node, matter.js's device, and the baseline if any, with empty storage."""
+    node = node_device("evse-node", 1, 1111, folder, HERE.parent)
     script = folder / "evse-device.mjs"
     shutil.copy(HERE / "matterjs/evse-device.mjs", script)
     if not (folder / "node_modules").exists():
@@ -101,7 +118,9 @@ def devices(folder: Path) -> tuple[Device, Device]:
             str(write_attestation(folder / "attestation.json")),
         ],
     )
-    return node, peer
+    if baseline is None:
+        return [node, peer]
+    return [node, peer, node_device("baseline", 3, 3333, folder, baseline.resolve())]
 
 
 def write_attestation(path: Path) -> Path:
@@ -120,15 +139,17 @@ def write_attestation(path: Path) -> Path:
     return path
 
 
-def run(rounds: int, count: int) -> dict[str, dict[str, list[float]]]:
+def run(rounds: int, count: int, baseline: Path | None = None) -> dict[str, dict[str, list[float]]]:
     """Return figure -> device name -> one value a round."""
     # As `make install` does: no start is to pay for edits since the last one.
-    compileall.compile_dir(str(Path(evse_node.__file__).parent), quiet=1)
+    for source in (HERE.parent, baseline):
+        if source is not None:
+            compileall.compile_dir(str(source / "evse_node"), quiet=1)
     figures: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     hosts = TwoHosts(f"bench{os.getpid() % 10000}")
     with tempfile.TemporaryDirectory() as temporary:
         try:
-            _run(Path(temporary), hosts, rounds, count, figures)
+            _run(Path(temporary), hosts, rounds, count, figures, baseline)
         finally:
             hosts.close()
     return figures
@@ -140,19 +161,22 @@ def _run(
     rounds: int,
     count: int,
     figures: dict[str, dict[str, list[float]]],
+    baseline: Path | None,
 ) -> None:
     for attempt in range(3):
         trial = folder / f"start{attempt}"
         trial.mkdir()
-        for device in devices(trial):
+        for device in devices(trial, baseline):
             figures["start to first answer, s"][device.name].append(
                 device.start(hosts, trial / f"{device.name}.log")
             )
             device.stop()
-    pair = devices(folder)
+    pair = devices(folder, baseline)
     paa = folder / "paa"
     subprocess.run([sys.executable, "-m", "evse_node", "paa", "--output", str(paa)], check=True)
     (folder / "chip").mkdir()
+    # chip-core keeps its counters there.
+    Path("/data").mkdir(exist_ok=True)
     controller = Controller(
         hosts.command(
             hosts.controller,
@@ -220,17 +244,21 @@ def measure(
 
 def table(figures: dict[str, dict[str, list[float]]]) -> str:
     """Return the figures as a Markdown table."""
-    lines = [
-        "| figure (median) | evse-node | matter.js | ratio | to reach |",
-        "|---|---|---|---|---|",
-    ]
+    with_baseline = any("baseline" in by_device for by_device in figures.values())
+    header = ["figure (median)", "evse-node", "matter.js", "ratio", "to reach"]
+    if with_baseline:
+        header += ["baseline", "evse-node / baseline"]
+    rows = [header, ["---"] * len(header)]
     for figure, by_device in figures.items():
-        ours = statistics.median(by_device["evse-node"])
-        theirs = statistics.median(by_device["matter.js"])
+        median = {name: statistics.median(values) for name, values in by_device.items()}
+        ours, theirs = median["evse-node"], median["matter.js"]
         target = TARGETS.get(figure)
-        wanted = "" if target is None else f"≤ {target:.2f}"
-        lines.append(f"| {figure} | {ours:.3g} | {theirs:.3g} | {ours / theirs:.3f} | {wanted} |")
-    return "\n".join(lines)
+        row = [figure, f"{ours:.3g}", f"{theirs:.3g}", f"{ours / theirs:.3f}"]
+        row.append("" if target is None else f"≤ {target:.2f}")
+        if with_baseline:
+            row += [f"{median['baseline']:.3g}", f"{ours / median['baseline']:.2f}"]
+        rows.append(row)
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def main() -> int:
@@ -238,12 +266,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--count", type=int, default=50, help="operations a round")
+    parser.add_argument("--baseline", type=Path, help="another checkout to compare with")
     parser.add_argument("--json", type=Path, help="write all values here too")
     options = parser.parse_args()
     if reason := why_not():
         print(reason, file=sys.stderr)
         return 2
-    figures = run(options.rounds, options.count)
+    figures = run(options.rounds, options.count, options.baseline)
     print(table(figures))
     if options.json:
         options.json.write_text(json.dumps(figures, indent=1))
