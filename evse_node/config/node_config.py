@@ -16,9 +16,9 @@ from typing import Any, Final, cast
 from msgspec import Struct, field
 from msgspec.structs import fields, force_setattr
 
+from evse_node.config.reading import read_toml
 from evse_node.config.setting_values import HostPort
 from evse_node.config.settings import ENVIRONMENT_PREFIX, SETTINGS
-from evse_node.config.toml import read_toml
 from evse_node.errors import ConfigError
 from evse_node.matter.crypto import repr_without
 

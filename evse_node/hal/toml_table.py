@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from evse_node.config.toml import read_toml
+from evse_node.config.reading import read_toml
 from evse_node.errors import ConfigError
 
 

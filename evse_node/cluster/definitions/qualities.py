@@ -14,7 +14,7 @@ from types import MappingProxyType
 
 from msgspec import Struct, field
 
-from evse_node.config.toml import read_toml
+from evse_node.config.reading import read_toml
 from evse_node.errors import ConfigError
 
 _LISTS = (

@@ -15,7 +15,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from evse_node.config.toml import read_toml
+from evse_node.config.reading import read_toml
 from evse_node.errors import ConfigError
 
 XML_FOLDER: Final = Path(__file__).parent / "xml"
