@@ -160,7 +160,9 @@ async def test_an_announcement_has_all_that_a_commissioner_needs(
     assert bytes([127, 0, 0, 1]) in addresses
 
 
-@pytest.mark.parametrize("name", [TYPE, f"{LONG}._sub.{TYPE}", f"_CM._sub.{TYPE}"])
+@pytest.mark.parametrize(
+    "name", [TYPE, f"{LONG}._sub.{TYPE}", f"_CM._sub.{TYPE}"], ids=["type", "long", "commissioning"]
+)
 async def test_a_question_for_a_type_or_subtype_names_the_instance(
     advertiser: MdnsAdvertiser, listener: Listener, name: str
 ) -> None:
