@@ -19,8 +19,8 @@ from evse_node.matter.messaging.exchange import Exchange
 from evse_node.matter.messaging.exchange_manager import ExchangeManager
 from evse_node.matter.messaging.message import PROTOCOL_SECURE_CHANNEL, Message
 from evse_node.matter.messaging.session import SecureSession
-from evse_node.matter.secure_channel.status_report import GeneralCode, StatusReport
-from evse_node.matter.secure_channel.status_report import Opcode as SecureChannelOpcode
+from evse_node.matter.messaging.status_report import GeneralCode, StatusReport
+from evse_node.matter.messaging.status_report import Opcode as SecureChannelOpcode
 
 PROTOCOL_ID: Final = 0x0002
 BLOCK_SIZE: Final = 1024

@@ -29,7 +29,7 @@ from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
 from msgspec import Struct
 
 from evse_node.errors import CryptoError, DecodeError
-from evse_node.matter.certificates import der
+from evse_node.matter import der
 
 SYMMETRIC_KEY_SIZE: Final = 16
 NONCE_SIZE: Final = 13

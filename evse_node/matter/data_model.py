@@ -8,11 +8,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from msgspec import Struct, field
 
 from evse_node.matter.tlv import TlvValue
+
+_MIN_OPERATIONAL_NODE_ID: Final = 0x0000_0000_0000_0001
+_MAX_OPERATIONAL_NODE_ID: Final = 0xFFFF_FFEF_FFFF_FFFF
 
 
 class Privilege(IntEnum):
@@ -58,6 +61,14 @@ class EventPath(NamedTuple):
     endpoint: int
     cluster: int
     event: int
+
+
+def is_operational_node_id(node_id: int) -> bool:
+    """Return whether an id is in the range of operational node ids.
+
+    Spec: Matter Core 1.3 "Node Identifier"
+    """
+    return _MIN_OPERATIONAL_NODE_ID <= node_id <= _MAX_OPERATIONAL_NODE_ID
 
 
 class Subject(Struct, frozen=True):

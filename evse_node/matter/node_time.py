@@ -13,7 +13,6 @@ from collections.abc import Callable
 from typing import Final, TypeAlias
 
 from evse_node.errors import DecodeError, SessionError
-from evse_node.matter import stored
 from evse_node.matter.data_model import AttributePath
 from evse_node.matter.interaction.read_client import ReadClient, Values
 from evse_node.matter.interaction.subscription_resumption import Connect
@@ -21,6 +20,7 @@ from evse_node.matter.messaging.exchange_manager import ExchangeManager
 from evse_node.matter.messaging.session import Address, SecureSession
 from evse_node.matter.store import Store
 from evse_node.matter.tlv import Writer, decode_struct
+from evse_node.matter.tlv_fields import expect_integer, expect_text
 from evse_node.matter.wall_clock import GivenTime, Granularity, OnTime
 
 _CLUSTER: Final = 0x0038
@@ -115,8 +115,8 @@ class NodeTime:
             members = decode_struct(data)
             if (members.get(0), members.get(1)) != (fabric_index, node_id):
                 return None
-            host = stored.text(members.get(2))
-            return host, stored.number(members.get(3)), 0, stored.number(members.get(4))
+            host = expect_text(members.get(2))
+            return host, expect_integer(members.get(3)), 0, expect_integer(members.get(4))
         except DecodeError:
             return None
 

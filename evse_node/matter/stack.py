@@ -18,7 +18,7 @@ from msgspec import Struct
 from evse_node.matter.data_model import Node
 from evse_node.matter.fabrics.access_control import AccessControl
 from evse_node.matter.fabrics.administration import Administration
-from evse_node.matter.fabrics.commissioning import CommissioningWindow, FailSafe
+from evse_node.matter.fabrics.commissioning import CommissioningWindow, FailSafe, PasscodeVerifier
 from evse_node.matter.fabrics.discovery import (
     CommissionableIdentity,
     Service,
@@ -31,7 +31,6 @@ from evse_node.matter.interaction.event_log import EventLog
 from evse_node.matter.interaction.model import InteractionModel
 from evse_node.matter.messaging.message_layer import MessageLayer
 from evse_node.matter.messaging.session import Address, SessionParameters
-from evse_node.matter.secure_channel.pase import PasscodeVerifier
 from evse_node.matter.secure_channel.secure_channel import SecureChannel
 from evse_node.matter.store import Store
 from evse_node.matter.timers import Timers

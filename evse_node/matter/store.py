@@ -7,7 +7,7 @@ turn leaves, so that a peer is never told of something that a power cut could un
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Protocol
 
 from evse_node.errors import StorageError
@@ -31,6 +31,21 @@ class Store(Protocol):
     def items(self, prefix: str) -> list[tuple[str, bytes]]:
         """Return all pairs whose key starts with `prefix`, in order of the keys."""
         ...
+
+
+def items_by_fabric(store: Store, prefix: str, fabrics: Container[int]) -> list[tuple[int, bytes]]:
+    """Return (fabric index, value) of each key that is `prefix` followed by a fabric index.
+
+    Deletes the records of fabrics that do not exist, since their index may be reused.
+    """
+    records: list[tuple[int, bytes]] = []
+    for key, value in store.items(prefix):
+        index = key.removeprefix(prefix)
+        if index.isdecimal() and int(index) in fabrics:
+            records.append((int(index), value))
+        else:
+            store.delete(key)
+    return records
 
 
 class MemoryStore:

@@ -1,39 +1,64 @@
-"""Members of session establishment messages, checked while they are taken out."""
+"""Type checks for members of decoded TLV: handshake messages, certificates, stored records."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import cast
 
 from evse_node.errors import DecodeError
-from evse_node.matter.tlv import SignedInt, TagKey, TlvValue
-
-Fields = Mapping[TagKey, TlvValue]
+from evse_node.matter.tlv import TagKey, TlvList, TlvValue
 
 
-def get_octets(fields: Fields, tag: int, size: int | None = None) -> bytes:
-    """Return a byte string of `size` bytes. Raises DecodeError when it is not there."""
-    value = fields.get(tag)
-    if not isinstance(value, bytes) or (size is not None and len(value) != size):
-        raise DecodeError(f"field {tag} is not a byte string{f' of {size} bytes' if size else ''}")
+def expect_octets(value: TlvValue, size: int | None = None, maximum: int | None = None) -> bytes:
+    """Return a byte string of any length, of `size` bytes, or of `size` to `maximum` bytes.
+
+    Raises DecodeError for anything else.
+    """
+    if not isinstance(value, bytes):
+        raise DecodeError("not a byte string")
+    if size is not None and not size <= len(value) <= (size if maximum is None else maximum):
+        expected = size if maximum is None else f"{size} to {maximum}"
+        raise DecodeError(f"byte string of {len(value)} bytes in place of {expected}")
     return value
 
 
-def get_optional_octets(fields: Fields, tag: int, size: int | None = None) -> bytes | None:
-    """Return a byte string like `get_octets`, or None when the member is absent."""
-    return get_octets(fields, tag, size) if tag in fields else None
-
-
-def get_unsigned(fields: Fields, tag: int, maximum: int) -> int:
-    """Return an unsigned integer up to `maximum`. Raises DecodeError when it is not there."""
-    value = fields.get(tag)
-    if not isinstance(value, int) or isinstance(value, (bool, SignedInt)) or value > maximum:
-        raise DecodeError(f"field {tag} is not an unsigned integer up to {maximum}")
+def expect_unsigned(value: TlvValue, maximum: int) -> int:
+    """Return an unsigned integer up to `maximum`. Raises DecodeError for anything else."""
+    # The exact type, since SignedInt and bool are subclasses of int.
+    if type(value) is not int or value > maximum:
+        raise DecodeError(f"not an unsigned integer up to {maximum}")
     return value
 
 
-def get_session_id(fields: Fields, tag: int) -> int:
-    """Return the id of a secure session, 1 to 65535; 0 means an unsecured one."""
-    session_id = get_unsigned(fields, tag, 0xFFFF)
-    if session_id == 0:
-        raise DecodeError("session id 0")
-    return session_id
+def expect_integer(value: TlvValue) -> int:
+    """Return an integer, signed or unsigned. Raises DecodeError for anything else."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise DecodeError("not an integer")
+    return value
+
+
+def expect_boolean(value: TlvValue) -> bool:
+    """Return a boolean. Raises DecodeError for anything else."""
+    if not isinstance(value, bool):
+        raise DecodeError("not a boolean")
+    return value
+
+
+def expect_text(value: TlvValue) -> str:
+    """Return a string. Raises DecodeError for anything else."""
+    if not isinstance(value, str):
+        raise DecodeError("not a string")
+    return value
+
+
+def expect_array(value: TlvValue) -> list[TlvValue]:
+    """Return the items of an array. Raises DecodeError for anything else."""
+    if isinstance(value, TlvList) or not isinstance(value, list):
+        raise DecodeError("not an array")
+    return cast("list[TlvValue]", value)
+
+
+def expect_structure(value: TlvValue) -> dict[TagKey, TlvValue]:
+    """Return the members of a structure. Raises DecodeError for anything else."""
+    if not isinstance(value, dict):
+        raise DecodeError("not a structure")
+    return value

@@ -22,13 +22,13 @@ from evse_node.matter.certificates.attestation import (
     make_development_attestation,
 )
 from evse_node.matter.crypto import repr_without
+from evse_node.matter.fabrics.commissioning import PasscodeVerifier
 from evse_node.matter.fabrics.onboarding import (
     OnboardingPayload,
     generate_discriminator,
     generate_passcode,
     is_valid_passcode,
 )
-from evse_node.matter.secure_channel.pase import PasscodeVerifier
 from evse_node.matter.secure_channel.spake2p import compute_verifier
 from evse_node.matter.store import Store
 

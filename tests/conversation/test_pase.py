@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from evse_node.matter.data_model import AuthMode
+from evse_node.matter.fabrics.commissioning import PasscodeVerifier
 from evse_node.matter.fabrics.fabric import FabricTable
 from evse_node.matter.messaging.exchange import Exchange
 from evse_node.matter.messaging.message import (
@@ -11,7 +12,12 @@ from evse_node.matter.messaging.message import (
     Message,
 )
 from evse_node.matter.messaging.session import SecureSession, SessionParameters
-from evse_node.matter.secure_channel.pase import PasscodeVerifier
+from evse_node.matter.messaging.status_report import (
+    GeneralCode,
+    Opcode,
+    ProtocolCode,
+    decode_status_report,
+)
 from evse_node.matter.secure_channel.pase_messages import (
     PBKDFParamRequest,
     encode_pake1,
@@ -20,12 +26,6 @@ from evse_node.matter.secure_channel.pase_messages import (
 )
 from evse_node.matter.secure_channel.secure_channel import SecureChannel
 from evse_node.matter.secure_channel.spake2p import compute_verifier
-from evse_node.matter.secure_channel.status_report import (
-    GeneralCode,
-    Opcode,
-    ProtocolCode,
-    decode_status_report,
-)
 from evse_node.matter.store import MemoryStore
 from tests.support.fakes import MessageHost, Network, address
 from tests.support.matter.case_node import opcodes_sent

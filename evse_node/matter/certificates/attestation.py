@@ -14,8 +14,8 @@ from typing import Final
 from msgspec import Struct
 
 from evse_node.errors import ConfigError, CryptoError, DecodeError
-from evse_node.matter import tlv
-from evse_node.matter.certificates import der, x509
+from evse_node.matter import der, tlv
+from evse_node.matter.certificates import x509
 from evse_node.matter.certificates.certification_declaration import (
     CertificationDeclaration,
     decode_declaration,

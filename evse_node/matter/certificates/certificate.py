@@ -20,8 +20,6 @@ from evse_node.matter.certificates.certificate_extensions import (
     KeyPurpose,
     KeyUsage,
     decode_extensions,
-    expect_octets,
-    expect_uint,
 )
 from evse_node.matter.certificates.distinguished_name import (
     AttributeType,
@@ -29,7 +27,14 @@ from evse_node.matter.certificates.distinguished_name import (
     decode_name,
 )
 from evse_node.matter.certificates.x509 import NO_EXPIRY
-from evse_node.matter.crypto import SIGNATURE_SIZE, check_public_key, verify_signature
+from evse_node.matter.crypto import (
+    PUBLIC_KEY_SIZE,
+    SIGNATURE_SIZE,
+    check_public_key,
+    verify_signature,
+)
+from evse_node.matter.data_model import is_operational_node_id
+from evse_node.matter.tlv_fields import expect_octets, expect_unsigned
 
 MAX_CERTIFICATE_SIZE: Final = 400
 # 20 octets, and the zero octet that DER puts before a high first bit.
@@ -38,8 +43,6 @@ _MAX_SERIAL_SIZE = 21
 _ALGORITHM = 1
 _MEMBERS = list(range(1, 12))
 
-MIN_OPERATIONAL_NODE_ID: Final = 0x0000_0000_0000_0001
-MAX_OPERATIONAL_NODE_ID: Final = 0xFFFF_FFEF_FFFF_FFFF
 MAX_CASE_AUTHENTICATED_TAGS: Final = 3
 
 # Attributes that say what kind of certificate this is; there is exactly one.
@@ -111,9 +114,9 @@ def decode_certificate(data: bytes) -> Certificate:
     members = tlv.decode_struct(data, max_depth=4)
     if list(members) != _MEMBERS:
         raise DecodeError("certificate lacks a member or has one too many")
-    if any(expect_uint(members[tag], 0xFF) != _ALGORITHM for tag in (2, 7, 8)):
+    if any(expect_unsigned(members[tag], 0xFF) != _ALGORITHM for tag in (2, 7, 8)):
         raise DecodeError("certificate uses an unknown algorithm or curve")
-    public_key = expect_octets(members[9], 65, 65)
+    public_key = expect_octets(members[9], PUBLIC_KEY_SIZE)
     try:
         check_public_key(public_key)
     except CryptoError as error:
@@ -121,12 +124,12 @@ def decode_certificate(data: bytes) -> Certificate:
     return Certificate(
         serial=expect_octets(members[1], 1, _MAX_SERIAL_SIZE),
         issuer=decode_name(members[3]),
-        not_before=expect_uint(members[4], 0xFFFFFFFF),
-        not_after=expect_uint(members[5], 0xFFFFFFFF),
+        not_before=expect_unsigned(members[4], 0xFFFFFFFF),
+        not_after=expect_unsigned(members[5], 0xFFFFFFFF),
         subject=decode_name(members[6]),
         public_key=public_key,
         extensions=decode_extensions(members[10]),
-        signature=expect_octets(members[11], SIGNATURE_SIZE, SIGNATURE_SIZE),
+        signature=expect_octets(members[11], SIGNATURE_SIZE),
     )
 
 
@@ -161,13 +164,8 @@ class CertificateError(CryptoError):
         super().__init__(reason)
 
 
-def is_operational_node_id(node_id: int) -> bool:
-    """Tell whether `node_id` is in the range of a node's own identifiers."""
-    return MIN_OPERATIONAL_NODE_ID <= node_id <= MAX_OPERATIONAL_NODE_ID
-
-
 def is_valid_case_authenticated_tag(tag: int) -> bool:
-    """Tell whether `tag` has 32 bits and a version other than 0."""
+    """Return whether `tag` has 32 bits and a version other than 0."""
     return 0 < tag <= 0xFFFFFFFF and tag & 0xFFFF != 0
 
 

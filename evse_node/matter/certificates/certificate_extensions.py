@@ -10,9 +10,10 @@ from enum import IntEnum, IntFlag
 from msgspec import Struct
 
 from evse_node.errors import DecodeError
-from evse_node.matter import tlv
-from evse_node.matter.certificates import der, x509
+from evse_node.matter import der, tlv
+from evse_node.matter.certificates import x509
 from evse_node.matter.tlv import TlvList, TlvValue
+from evse_node.matter.tlv_fields import expect_array, expect_octets, expect_unsigned
 
 _BASIC_CONSTRAINTS, _KEY_USAGE, _EXTENDED_KEY_USAGE = 1, 2, 3
 _SUBJECT_KEY_ID, _AUTHORITY_KEY_ID, _FUTURE_EXTENSION = 4, 5, 6
@@ -122,21 +123,6 @@ class Extensions(Struct, frozen=True):
         ]
 
 
-def expect_uint(value: TlvValue, maximum: int) -> int:
-    """Return an unsigned integer of a certificate, or raise DecodeError."""
-    # SignedInt and bool are subclasses of int, hence the exact type.
-    if type(value) is not int or value > maximum:
-        raise DecodeError("certificate member is not an unsigned integer in range")
-    return value
-
-
-def expect_octets(value: TlvValue, minimum: int, maximum: int) -> bytes:
-    """Return an octet string of a certificate, or raise DecodeError."""
-    if not isinstance(value, bytes) or not minimum <= len(value) <= maximum:
-        raise DecodeError("certificate member is not an octet string of the right length")
-    return value
-
-
 def decode_extensions(value: TlvValue) -> Extensions:
     """Decode the extensions from their TLV list; raises DecodeError."""
     if not isinstance(value, TlvList):
@@ -155,13 +141,13 @@ def decode_extensions(value: TlvValue) -> Extensions:
         if tag == _BASIC_CONSTRAINTS:
             constraints = _decode_basic_constraints(member)
         elif tag == _KEY_USAGE:
-            usage = KeyUsage(expect_uint(member, 0x1FF))
+            usage = KeyUsage(expect_unsigned(member, 0x1FF))
         elif tag == _EXTENDED_KEY_USAGE:
             purposes = _decode_extended_key_usage(member)
         elif tag == _SUBJECT_KEY_ID:
-            subject_key_id = expect_octets(member, x509.KEY_ID_SIZE, x509.KEY_ID_SIZE)
+            subject_key_id = expect_octets(member, x509.KEY_ID_SIZE)
         elif tag == _AUTHORITY_KEY_ID:
-            authority_key_id = expect_octets(member, x509.KEY_ID_SIZE, x509.KEY_ID_SIZE)
+            authority_key_id = expect_octets(member, x509.KEY_ID_SIZE)
         elif tag == _FUTURE_EXTENSION:
             future.append(_decode_future(member))
         else:
@@ -186,13 +172,11 @@ def _decode_basic_constraints(value: TlvValue) -> BasicConstraints:
     is_ca = value[1]
     if not isinstance(is_ca, bool):
         raise DecodeError("basic constraints are not valid")
-    return BasicConstraints(is_ca, expect_uint(value[2], 0xFF) if 2 in value else None)
+    return BasicConstraints(is_ca, expect_unsigned(value[2], 0xFF) if 2 in value else None)
 
 
 def _decode_extended_key_usage(value: TlvValue) -> tuple[KeyPurpose, ...]:
-    if not isinstance(value, list) or isinstance(value, TlvList):
-        raise DecodeError("extended key usage is not an array")
     try:
-        return tuple(KeyPurpose(expect_uint(purpose, 0xFF)) for purpose in value)
+        return tuple(KeyPurpose(expect_unsigned(item, 0xFF)) for item in expect_array(value))
     except ValueError:
         raise DecodeError("extended key usage is not known") from None

@@ -12,15 +12,16 @@ from typing import Final
 from msgspec import Struct
 
 from evse_node.errors import DecodeError
-from evse_node.matter import tlv
-from evse_node.matter.certificates import der
+from evse_node.matter import der, tlv
+from evse_node.matter.certificates import x509
 from evse_node.matter.crypto import (
     ECDSA_WITH_SHA256,
     KeyPair,
     signature_from_der,
     signature_to_der,
 )
-from evse_node.matter.tlv import TlvList, TlvValue
+from evse_node.matter.tlv import TlvValue
+from evse_node.matter.tlv_fields import expect_array, expect_octets, expect_text, expect_unsigned
 
 FORMAT_VERSION: Final = 1
 CERTIFICATE_ID_SIZE: Final = 19
@@ -79,46 +80,29 @@ def decode_declaration(content: bytes) -> CertificationDeclaration:
     members = tlv.decode_struct(content, max_depth=3)
     if members.get(0) != FORMAT_VERSION:
         raise DecodeError("certification declaration has an unknown format version")
-    product_ids = _array(members.get(2))
+    product_ids = expect_array(members.get(2))
     if not 1 <= len(product_ids) <= MAX_PRODUCT_IDS:
         raise DecodeError(f"certification declaration has {len(product_ids)} product ids")
-    certificate_id = members.get(4)
-    if not isinstance(certificate_id, str) or len(certificate_id) != CERTIFICATE_ID_SIZE:
+    certificate_id = expect_text(members.get(4))
+    if len(certificate_id) != CERTIFICATE_ID_SIZE:
         raise DecodeError("certificate id does not have 19 characters")
     return CertificationDeclaration(
-        vendor_id=_uint(members.get(1), 0xFFFF),
-        product_ids=tuple(_uint(item, 0xFFFF) for item in product_ids),
-        device_type_id=_uint(members.get(3), 0xFFFFFFFF),
+        vendor_id=expect_unsigned(members.get(1), 0xFFFF),
+        product_ids=tuple(expect_unsigned(item, 0xFFFF) for item in product_ids),
+        device_type_id=expect_unsigned(members.get(3), 0xFFFFFFFF),
         certificate_id=certificate_id,
-        security_level=_uint(members.get(5), 0xFF),
-        security_information=_uint(members.get(6), 0xFFFF),
-        version_number=_uint(members.get(7), 0xFFFF),
-        certification_type=_uint(members.get(8), 0xFF),
-        dac_origin_vendor_id=_uint(members[9], 0xFFFF) if 9 in members else None,
-        dac_origin_product_id=_uint(members[10], 0xFFFF) if 10 in members else None,
+        security_level=expect_unsigned(members.get(5), 0xFF),
+        security_information=expect_unsigned(members.get(6), 0xFFFF),
+        version_number=expect_unsigned(members.get(7), 0xFFFF),
+        certification_type=expect_unsigned(members.get(8), 0xFF),
+        dac_origin_vendor_id=expect_unsigned(members[9], 0xFFFF) if 9 in members else None,
+        dac_origin_product_id=expect_unsigned(members[10], 0xFFFF) if 10 in members else None,
         authorized_paa_list=(
-            tuple(_key_id(item) for item in _array(members[11])) if 11 in members else None
+            tuple(expect_octets(item, x509.KEY_ID_SIZE) for item in expect_array(members[11]))
+            if 11 in members
+            else None
         ),
     )
-
-
-def _array(value: TlvValue) -> list[TlvValue]:
-    if not isinstance(value, list) or isinstance(value, TlvList):
-        raise DecodeError("member of the certification declaration is not an array")
-    return value
-
-
-def _uint(value: TlvValue, maximum: int) -> int:
-    # SignedInt and bool are subclasses of int, hence the exact type.
-    if type(value) is not int or value > maximum:
-        raise DecodeError("member of the certification declaration is missing or out of range")
-    return value
-
-
-def _key_id(value: TlvValue) -> bytes:
-    if not isinstance(value, bytes) or len(value) != 20:
-        raise DecodeError("key identifier does not have 20 bytes")
-    return value
 
 
 class SignedDeclaration(Struct, frozen=True):

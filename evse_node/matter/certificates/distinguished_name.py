@@ -11,8 +11,8 @@ from typing import Final
 from msgspec import Struct
 
 from evse_node.errors import DecodeError
-from evse_node.matter import tlv
-from evse_node.matter.certificates import der, x509
+from evse_node.matter import der, tlv
+from evse_node.matter.certificates import x509
 from evse_node.matter.tlv import TlvList, TlvValue
 
 MAX_ATTRIBUTES: Final = 5

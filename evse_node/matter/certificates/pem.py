@@ -11,7 +11,7 @@ import re
 from collections.abc import Collection
 
 from evse_node.errors import CryptoError, DecodeError
-from evse_node.matter.certificates import der
+from evse_node.matter import der
 from evse_node.matter.crypto import KeyPair
 
 _BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----(.*?)-----END \1-----", re.DOTALL)

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from msgspec import Struct
 
 from evse_node.errors import CryptoError, DecodeError
-from evse_node.matter.certificates import der
+from evse_node.matter import der
 from evse_node.matter.crypto import (
     ECDSA_WITH_SHA256,
     check_public_key,

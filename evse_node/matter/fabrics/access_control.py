@@ -11,13 +11,17 @@ from typing import Final
 from msgspec import Struct
 
 from evse_node.errors import ConfigError, DecodeError, StatusError
-from evse_node.matter import stored
-from evse_node.matter.certificates.certificate import is_operational_node_id
-from evse_node.matter.data_model import AuthMode, Privilege, Subject
+from evse_node.matter.data_model import (
+    AuthMode,
+    Privilege,
+    Subject,
+    is_operational_node_id,
+)
 from evse_node.matter.fabrics.fabric import FabricTable
 from evse_node.matter.interaction.status import Status
-from evse_node.matter.store import Store
+from evse_node.matter.store import Store, items_by_fabric
 from evse_node.matter.tlv import Tag, TlvList, TlvValue, Writer, decode
+from evse_node.matter.tlv_fields import expect_array, expect_integer, expect_structure
 
 MAX_EXTENSION_SIZE: Final = 128
 _ACL_PREFIX: Final = "acl/"
@@ -107,14 +111,14 @@ class AccessControl:
         fabrics.on_removed.append(self._on_fabric_removed)
 
     def _load(self) -> None:
-        for index, value in stored.of_fabrics(self._store, _ACL_PREFIX, self._fabrics):
+        for index, value in items_by_fabric(self._store, _ACL_PREFIX, self._fabrics):
             try:
                 self._entries[index] = _decode_entries(value)
             except (DecodeError, ValueError) as error:
                 raise ConfigError(
                     f"storage: {_ACL_PREFIX}{index} cannot be read ({error})"
                 ) from None
-        self._extensions.update(stored.of_fabrics(self._store, _EXTENSION_PREFIX, self._fabrics))
+        self._extensions.update(items_by_fabric(self._store, _EXTENSION_PREFIX, self._fabrics))
 
     def granted(
         self, subject: Subject, endpoint: int, cluster: int, device_types: Sequence[int]
@@ -350,24 +354,24 @@ def _encode_entries(entries: Sequence[AccessControlEntry]) -> bytes:
 
 
 def _decode_entries(data: bytes) -> tuple[AccessControlEntry, ...]:
-    return tuple(_decode_entry(item) for item in stored.items(decode(data)))
+    return tuple(_decode_entry(item) for item in expect_array(decode(data)))
 
 
 def _decode_entry(value: TlvValue) -> AccessControlEntry:
-    members = stored.members(value)
+    members = expect_structure(value)
     subjects = targets = None
     if 3 in members:
-        subjects = tuple(stored.number(item) for item in stored.items(members[3]))
+        subjects = tuple(expect_integer(item) for item in expect_array(members[3]))
     if 4 in members:
-        targets = tuple(_decode_target(item) for item in stored.items(members[4]))
+        targets = tuple(_decode_target(item) for item in expect_array(members[4]))
     return AccessControlEntry(
-        Privilege(stored.number(members.get(1))),
-        AuthMode(stored.number(members.get(2))),
+        Privilege(expect_integer(members.get(1))),
+        AuthMode(expect_integer(members.get(2))),
         subjects,
         targets,
     )
 
 
 def _decode_target(value: TlvValue) -> Target:
-    members = stored.members(value)
-    return Target(*(stored.number(members[tag]) if tag in members else None for tag in range(3)))
+    members = expect_structure(value)
+    return Target(*(expect_integer(members[tag]) if tag in members else None for tag in range(3)))

@@ -8,17 +8,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from enum import IntEnum
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from msgspec import Struct
 
 from evse_node.errors import SessionError
-from evse_node.matter.crypto import KeyPair
-from evse_node.matter.secure_channel.pase import PasscodeVerifier
+from evse_node.matter.crypto import KeyPair, repr_without
+from evse_node.matter.messaging.session import SecureSession
 from evse_node.matter.timers import Timer, Timers
-
-if TYPE_CHECKING:
-    from evse_node.matter.messaging.session import SecureSession
 
 _LOGGER: Final = logging.getLogger(__name__)
 
@@ -29,6 +26,21 @@ MAX_WINDOW_S: Final = 900
 MAX_PASE_FAILURES: Final = 20
 
 Observer = Callable[[float], None]
+
+
+class PasscodeVerifier(Struct, frozen=True):
+    """The verifier of a passcode: `w0` and `L` (32 and 65 bytes), and the PBKDF parameters.
+
+    Spec: Matter Core 1.3 "PAKE Passcode Verifier"
+    """
+
+    w0: bytes
+    L: bytes
+    salt: bytes
+    iterations: int
+
+    def __repr__(self) -> str:
+        return repr_without(self, "w0", "L")
 
 
 class FailSafe:

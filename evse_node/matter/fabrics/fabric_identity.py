@@ -11,7 +11,6 @@ from msgspec import Struct
 from msgspec.structs import force_setattr
 
 from evse_node.errors import CryptoError, DecodeError, EvseNodeError
-from evse_node.matter import stored
 from evse_node.matter.certificates.certificate import (
     CertificateError,
     Fault,
@@ -21,6 +20,7 @@ from evse_node.matter.certificates.certificate import (
 from evse_node.matter.crypto import KeyPair, hkdf_sha256, hmac_sha256, repr_without
 from evse_node.matter.fabrics.group_key import GroupKeySet, derive_operational_key
 from evse_node.matter.tlv import Writer, decode_struct
+from evse_node.matter.tlv_fields import expect_integer, expect_octets, expect_text
 
 
 class NodeOperationalCertStatus(IntEnum):
@@ -196,8 +196,8 @@ def encode_fabric(fabric: Fabric) -> bytes:
 def decode_fabric(index: int, data: bytes) -> Fabric:
     """Return what `encode_fabric` wrote. Raises DecodeError or CryptoError."""
     members = decode_struct(data)
-    root = stored.octets(members.get(0))
-    noc = stored.octets(members.get(1))
+    root = expect_octets(members.get(0))
+    noc = expect_octets(members.get(1))
     subject = decode_certificate(noc).subject
     if subject.fabric_id is None or subject.node_id is None:
         raise DecodeError("not a node's certificate")
@@ -205,12 +205,12 @@ def decode_fabric(index: int, data: bytes) -> Fabric:
         index=index,
         root_certificate=root,
         noc=noc,
-        icac=stored.octets(members[2]) if 2 in members else None,
-        operational_key=KeyPair.from_private(stored.octets(members.get(3))),
+        icac=expect_octets(members[2]) if 2 in members else None,
+        operational_key=KeyPair.from_private(expect_octets(members.get(3))),
         fabric_id=subject.fabric_id,
         node_id=subject.node_id,
         root_public_key=decode_certificate(root).public_key,
-        vendor_id=stored.number(members.get(4)),
+        vendor_id=expect_integer(members.get(4)),
         ipk=GroupKeySet.from_tlv(members.get(6)),
-        label=stored.text(members.get(5)),
+        label=expect_text(members.get(5)),
     )

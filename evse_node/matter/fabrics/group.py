@@ -11,7 +11,6 @@ from typing import Final, NamedTuple
 from msgspec import Struct, field
 
 from evse_node.errors import ConfigError, DecodeError, StatusError
-from evse_node.matter import stored
 from evse_node.matter.crypto import AeadKey
 from evse_node.matter.fabrics.fabric import FabricTable
 from evse_node.matter.fabrics.fabric_identity import Fabric
@@ -25,8 +24,9 @@ from evse_node.matter.fabrics.group_key import (
 )
 from evse_node.matter.interaction.status import Status
 from evse_node.matter.messaging.message_layer import GroupKeyCandidate
-from evse_node.matter.store import Store
+from evse_node.matter.store import Store, items_by_fabric
 from evse_node.matter.tlv import TlvValue, Writer, decode_struct
+from evse_node.matter.tlv_fields import expect_array, expect_integer, expect_structure, expect_text
 
 _PREFIX: Final = "groupkeys/"
 
@@ -79,7 +79,7 @@ class GroupKeys:
         self.on_changed: list[Callable[[int], None]] = []
         self._by_fabric: dict[int, _FabricGroups] = {}
         self._by_session_id: dict[int, list[GroupKeyCandidate]] = {}
-        for index, value in stored.of_fabrics(store, _PREFIX, fabrics):
+        for index, value in items_by_fabric(store, _PREFIX, fabrics):
             try:
                 self._by_fabric[index] = _decode(value)
             except DecodeError as error:
@@ -296,21 +296,21 @@ def _encode(groups: _FabricGroups) -> bytes:
 
 def _decode(data: bytes) -> _FabricGroups:
     members = decode_struct(data)
-    key_sets = [GroupKeySet.from_tlv(item) for item in stored.items(members.get(0))]
-    groups = [_decode_group(item) for item in stored.items(members.get(2))]
+    key_sets = [GroupKeySet.from_tlv(item) for item in expect_array(members.get(0))]
+    groups = [_decode_group(item) for item in expect_array(members.get(2))]
     return _FabricGroups(
         {key_set.id: key_set for key_set in key_sets},
-        tuple(_decode_mapping(item) for item in stored.items(members.get(1))),
+        tuple(_decode_mapping(item) for item in expect_array(members.get(1))),
         {group.id: group for group in groups},
     )
 
 
 def _decode_mapping(value: TlvValue) -> GroupKeyMapping:
-    members = stored.members(value)
-    return GroupKeyMapping(stored.number(members.get(0)), stored.number(members.get(1)))
+    members = expect_structure(value)
+    return GroupKeyMapping(expect_integer(members.get(0)), expect_integer(members.get(1)))
 
 
 def _decode_group(value: TlvValue) -> Group:
-    members = stored.members(value)
-    endpoints = [stored.number(item) for item in stored.items(members.get(2))]
-    return Group(stored.number(members.get(0)), stored.text(members.get(1)), endpoints)
+    members = expect_structure(value)
+    endpoints = [expect_integer(item) for item in expect_array(members.get(2))]
+    return Group(expect_integer(members.get(0)), expect_text(members.get(1)), endpoints)

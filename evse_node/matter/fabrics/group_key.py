@@ -10,10 +10,15 @@ from typing import Final
 from msgspec import Struct
 
 from evse_node.errors import DecodeError, StatusError
-from evse_node.matter import stored
 from evse_node.matter.crypto import SYMMETRIC_KEY_SIZE, hkdf_sha256, repr_without
 from evse_node.matter.interaction.status import Status
 from evse_node.matter.tlv import TlvValue, Writer
+from evse_node.matter.tlv_fields import (
+    expect_array,
+    expect_integer,
+    expect_octets,
+    expect_structure,
+)
 
 # The key set that authenticates CASE destination ids; every fabric has it.
 IPK_KEY_SET_ID: Final = 0
@@ -58,17 +63,17 @@ class GroupKeySet(Struct, frozen=True):
     @classmethod
     def from_tlv(cls, value: TlvValue) -> GroupKeySet:
         """Return what `encode` wrote. Raises DecodeError."""
-        members = stored.members(value)
-        epoch_keys = tuple(_decode_epoch_key(item) for item in stored.items(members.get(2)))
+        members = expect_structure(value)
+        epoch_keys = tuple(_decode_epoch_key(item) for item in expect_array(members.get(2)))
         if not epoch_keys:
             raise DecodeError("group key set without a key")
-        return cls(stored.number(members.get(0)), stored.number(members.get(1)), epoch_keys)
+        return cls(expect_integer(members.get(0)), expect_integer(members.get(1)), epoch_keys)
 
 
 def _decode_epoch_key(value: TlvValue) -> EpochKey:
-    members = stored.members(value)
-    key = stored.octets(members.get(1), SYMMETRIC_KEY_SIZE)
-    return EpochKey(key, stored.number(members.get(0)))
+    members = expect_structure(value)
+    key = expect_octets(members.get(1), SYMMETRIC_KEY_SIZE)
+    return EpochKey(key, expect_integer(members.get(0)))
 
 
 def make_key_set(

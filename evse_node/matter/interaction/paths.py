@@ -88,22 +88,24 @@ class Access:
         """Return the privileges of a session's subject; the cluster need not exist."""
         if isinstance(session, GroupSession):
             return self._granted(session.subject, endpoint_id, cluster_id)
-        self.renew(session)
+        masks = self.cache(session).masks
         key = (endpoint_id, cluster_id)
-        mask = session.access_cache.get(key)
+        mask = masks.get(key)
         if mask is None:
             mask = self._granted(session.subject, endpoint_id, cluster_id)
             # What does not exist is not kept, or a peer could fill memory with it.
             endpoint = self.node.endpoints.get(endpoint_id)
             if endpoint is not None and cluster_id in endpoint.clusters:
-                session.access_cache[key] = mask
+                masks[key] = mask
         return mask
 
-    def renew(self, session: SecureSession) -> None:
-        """Forget what a session was granted before the access control list changed."""
+    def cache(self, session: SecureSession) -> SessionCache:
+        """Return a session's cache, an empty one after the access control list has changed."""
         generation = self.grants.generation
-        if session.access_generation != generation:
-            session.forget_access(generation)
+        cache = session.interaction_cache
+        if not isinstance(cache, SessionCache) or cache.generation != generation:
+            cache = session.interaction_cache = SessionCache(generation)
+        return cache
 
     def _granted(self, subject: Subject, endpoint_id: int, cluster_id: int) -> int:
         endpoint = self.node.endpoints.get(endpoint_id)
@@ -164,6 +166,21 @@ class AttributeExpansion(Struct):
         self.views[key] = view
 
 
+class SessionCache:
+    """What was computed for a session since the access control list last changed.
+
+    `masks` are the subject's privileges by (endpoint, cluster), `expansion` the latest
+    request and what it expanded to.
+    """
+
+    __slots__ = ("expansion", "generation", "masks")
+
+    def __init__(self, generation: int) -> None:
+        self.generation = generation
+        self.masks: dict[tuple[int, int], int] = {}
+        self.expansion: tuple[Sequence[AttributeRequest], AttributeExpansion] | None = None
+
+
 def expand_attributes(
     access: Access, session: SecureSession, requests: Sequence[AttributeRequest]
 ) -> AttributeExpansion:
@@ -172,12 +189,12 @@ def expand_attributes(
     The result is kept, as controllers ask for the same again, and is not to be changed.
     Spec: Matter Core 1.3 "Incoming Read Request Action Processing"
     """
-    access.renew(session)
-    last = session.expansion
+    cache = access.cache(session)
+    last = cache.expansion
     if last is not None and last[0] == requests:
         return last[1]
     expansion = _expand(access, session, requests)
-    session.expansion = (requests, expansion)
+    cache.expansion = (requests, expansion)
     return expansion
 
 

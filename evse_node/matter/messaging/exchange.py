@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import inf
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol, TypeAlias
 
 from evse_node.errors import SessionError
 from evse_node.matter.messaging.message import (
@@ -25,22 +25,34 @@ from evse_node.matter.messaging.mrp import (
     SOONEST_RETRY,
     STANDALONE_ACK_TIMEOUT_S,
 )
-from evse_node.matter.messaging.session import (
-    Session,
-)
-from evse_node.matter.secure_channel.status_report import Opcode
-from evse_node.matter.timers import Timer
-
-if TYPE_CHECKING:
-    from evse_node.matter.messaging.exchange_manager import ExchangeManager
-
-# A plain integer: compared with every message.
-_STANDALONE_ACK = int(Opcode.STANDALONE_ACK)
+from evse_node.matter.messaging.session import Address, Session
+from evse_node.matter.messaging.status_report import Opcode
+from evse_node.matter.timers import Timer, Timers
 
 LAST_ACK_TIMEOUT_S = 90.0
 """How long the last message may stay unacknowledged, however slow a peer says it is."""
 
-Responder = Callable[["Exchange", Message, float], None]
+Responder: TypeAlias = Callable[["Exchange", Message, float], None]
+Transmit: TypeAlias = Callable[[tuple[bytes, Address]], None]
+
+
+class ExchangeServices(Protocol):
+    """The part of the ExchangeManager that an exchange uses."""
+
+    timers: Timers
+    transmit: Transmit
+    endings: dict[int, bytes]
+
+    def send_ack(
+        self, session: Session, exchange_id: int, is_initiator: bool, counter: int
+    ) -> None:
+        """Send a standalone acknowledgement of the message with this counter."""
+
+    def retry_delay_s(self, session: Session, transmission: int, now: float) -> float:
+        """Return the time until the next retransmission, in seconds."""
+
+    def remove(self, exchange: Exchange, now: float) -> None:
+        """Remove an exchange that has ended from its session."""
 
 
 class ExchangeHandler(Protocol):
@@ -89,7 +101,7 @@ class Exchange:
 
     def __init__(
         self,
-        manager: ExchangeManager,
+        manager: ExchangeServices,
         session: Session,
         exchange_id: int,
         is_initiator: bool,
@@ -211,7 +223,7 @@ class Exchange:
             if is_reliable:
                 self._manager.send_ack(self.session, self.id, self.is_initiator, message.counter)
             return
-        if message.opcode == _STANDALONE_ACK and not message.protocol_id:
+        if not message.protocol_id and message.opcode == Opcode.STANDALONE_ACK:
             return
         if is_reliable:
             if self._pending_ack is not None:
@@ -325,7 +337,7 @@ class Exchange:
             self._timer.cancel()
             self._timer = None
             self._timer_at = inf
-        self._manager.forget(self, now)
+        self._manager.remove(self, now)
 
 
 class GroupExchange(Exchange):

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TypeAlias
 
 from evse_node.errors import SessionError
 from evse_node.matter.messaging.exchange import (
@@ -16,6 +15,7 @@ from evse_node.matter.messaging.exchange import (
     ExchangeHandler,
     GroupExchange,
     Responder,
+    Transmit,
 )
 from evse_node.matter.messaging.message import (
     EXCHANGE_INITIATOR,
@@ -27,18 +27,13 @@ from evse_node.matter.messaging.message import (
 from evse_node.matter.messaging.mrp import backoff_s
 from evse_node.matter.messaging.session import (
     STRANGERS,
-    Address,
     GroupSession,
     SecureSession,
     Session,
 )
 from evse_node.matter.messaging.session_table import SessionTable
-from evse_node.matter.secure_channel.status_report import CLOSE_SESSION, Opcode
+from evse_node.matter.messaging.status_report import CLOSE_SESSION, Opcode
 from evse_node.matter.timers import Timers
-
-# Plain integers: compared with every message.
-_STANDALONE_ACK = int(Opcode.STANDALONE_ACK)
-_STATUS_REPORT = int(Opcode.STATUS_REPORT)
 
 MAX_EXCHANGES_PER_SESSION = 32
 MAX_EXCHANGES_PER_PARTY = 64
@@ -46,8 +41,6 @@ MAX_EXCHANGES_PER_PARTY = 64
 
 # Random bytes for the jitter of so many messages are drawn at once.
 _JITTER_BYTES = 64
-
-Transmit: TypeAlias = Callable[[tuple[bytes, Address]], None]
 
 
 class ExchangeManager:
@@ -150,7 +143,7 @@ class ExchangeManager:
         """
         flags = EXCHANGE_INITIATOR if is_initiator else 0
         message = encode_message(
-            flags, _STANDALONE_ACK, exchange_id, PROTOCOL_SECURE_CHANNEL, b"", counter
+            flags, Opcode.STANDALONE_ACK, exchange_id, PROTOCOL_SECURE_CHANNEL, b"", counter
         )
         # A session that has used up its counters has nothing more to say.
         with suppress(SessionError):
@@ -165,7 +158,7 @@ class ExchangeManager:
         fraction = self._jitter.pop() / 255
         return backoff_s(session.retry_interval_ms(now), transmission, fraction)
 
-    def forget(self, exchange: Exchange, now: float) -> None:
+    def remove(self, exchange: Exchange, now: float) -> None:
         """Take an exchange that has ended out of its session."""
         session = exchange.session
         if session.exchanges.pop(exchange.id << 1 | exchange.is_initiator, None) is None:
@@ -180,7 +173,7 @@ class ExchangeManager:
         return bool(
             message.flags & EXCHANGE_INITIATOR
             and message.protocol_id in self._responders
-            and not (message.opcode == _STANDALONE_ACK and not message.protocol_id)
+            and not (not message.protocol_id and message.opcode == Opcode.STANDALONE_ACK)
             and not session.is_closing
             and len(session.exchanges) < MAX_EXCHANGES_PER_SESSION
             and (
@@ -212,7 +205,11 @@ class ExchangeManager:
         exchange_id = self._next_id & 0xFFFF
         self._next_id = exchange_id + 1
         report = encode_message(
-            EXCHANGE_INITIATOR, _STATUS_REPORT, exchange_id, PROTOCOL_SECURE_CHANNEL, CLOSE_SESSION
+            EXCHANGE_INITIATOR,
+            Opcode.STATUS_REPORT,
+            exchange_id,
+            PROTOCOL_SECURE_CHANNEL,
+            CLOSE_SESSION,
         )
         # A session that has used up its counters can still be removed.
         with suppress(SessionError):

@@ -36,7 +36,7 @@ from evse_node.matter.messaging.message import (
 )
 from evse_node.matter.messaging.session import Address, GroupSession, UnsecuredSession
 from evse_node.matter.messaging.session_table import SessionTable
-from evse_node.matter.secure_channel.status_report import Opcode
+from evse_node.matter.messaging.status_report import Opcode
 from evse_node.matter.timers import Timers
 
 _LOGGER: Final = logging.getLogger(__name__)

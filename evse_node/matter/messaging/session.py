@@ -5,8 +5,8 @@ Spec: Matter Core 1.3 "Secure Channel", "Unsecured Session Context", "Secure Ses
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final, TypeAlias
+from collections.abc import Callable
+from typing import Final, Protocol, TypeAlias
 
 from msgspec import Struct
 
@@ -21,15 +21,12 @@ from evse_node.matter.messaging.counter import (
 )
 from evse_node.matter.messaging.message import (
     SECURED_HEADER,
+    Message,
     MessageHeader,
     encode_nonce,
 )
 from evse_node.matter.tlv import TagKey, TlvValue, Writer
-
-if TYPE_CHECKING:
-    from evse_node.matter.interaction.messages import AttributeRequest
-    from evse_node.matter.interaction.paths import AttributeExpansion
-    from evse_node.matter.messaging.exchange import Exchange
+from evse_node.matter.tlv_fields import expect_unsigned
 
 Address: TypeAlias = tuple[str, int, int, int]
 """A UDP peer: IPv6 address (IPv4 as ::ffff:a.b.c.d), port, flow label 0, scope id."""
@@ -88,6 +85,14 @@ class SessionParameters(Struct, frozen=True):
         )
 
 
+def decode_session_id(value: TlvValue) -> int:
+    """Return the id of a secure session, 1 to 65535. Raises DecodeError for 0 as well."""
+    session_id = expect_unsigned(value, 0xFFFF)
+    if session_id == 0:
+        raise DecodeError("session id 0")
+    return session_id
+
+
 def _member(
     members: dict[TagKey, TlvValue], tag: int, default: int, least: int, greatest: int
 ) -> int:
@@ -98,6 +103,18 @@ def _member(
 
 
 _DEFAULT_PARAMETERS = SessionParameters()
+
+
+class SessionExchange(Protocol):
+    """An exchange, as its session refers to it."""
+
+    is_open: bool
+
+    def receive(self, message: Message, is_duplicate: bool, now: float) -> None:
+        """Process a message that matches the exchange."""
+
+    def end(self, now: float, *, failed: bool) -> None:
+        """End the exchange and notify its owner."""
 
 
 class Session:
@@ -127,7 +144,7 @@ class Session:
         self.window = window
         self.active_at = now
         self.used_at = now
-        self.exchanges: dict[int, Exchange] = {}
+        self.exchanges: dict[int, SessionExchange] = {}
         self.is_closing = False
         self.is_defunct = False
 
@@ -155,19 +172,15 @@ class SecureSession(Session):
     """A PASE or CASE session; both directions have a key made once.
 
     `subject` is the peer as access control sees it. The node ids are 0 for PASE.
-    `access_cache`, `access_generation` and `expansion` belong to the interaction model, which
-    keeps there the privileges granted to this subject per (endpoint, cluster), and what it
-    last asked for with what that came to.
+    `interaction_cache` belongs to the interaction model; it is dropped with the subject.
     """
 
     __slots__ = (
         "_decrypt",
         "_encrypt",
         "_next_counter",
-        "access_cache",
-        "access_generation",
         "attestation_challenge",
-        "expansion",
+        "interaction_cache",
         "local_id",
         "local_node_id",
         "peer_id",
@@ -198,7 +211,7 @@ class SecureSession(Session):
         self.attestation_challenge = attestation_challenge
         self.local_node_id = local_node_id
         self.peer_node_id = peer_node_id
-        self.forget_access(-1)
+        self.interaction_cache: object = None
         self._encrypt = encrypt_key.encrypt
         self._decrypt = decrypt_key.try_decrypt
         self._next_counter = initial_counter(random_bytes)
@@ -224,13 +237,7 @@ class SecureSession(Session):
         self.subject = Subject(
             subject.auth_mode, value, subject.node_id, subject.case_authenticated_tags
         )
-        self.forget_access(-1)
-
-    def forget_access(self, generation: int) -> None:
-        """Begin anew with what is granted to the subject."""
-        self.access_generation = generation
-        self.access_cache: dict[tuple[int, int], int] = {}
-        self.expansion: tuple[Sequence[AttributeRequest], AttributeExpansion] | None = None
+        self.interaction_cache = None
 
     def seal(self, plaintext: bytes) -> tuple[int, bytes]:
         """Encrypt a message to the peer; see `Session.seal`."""

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 from evse_node.errors import SessionError
-from evse_node.matter.certificates.certificate import is_operational_node_id
+from evse_node.matter.data_model import is_operational_node_id
 from evse_node.matter.messaging.counter import GlobalCounter, initial_counter
 from evse_node.matter.messaging.session import (
     Address,

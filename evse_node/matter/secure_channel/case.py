@@ -11,7 +11,6 @@ from msgspec import Struct
 
 from evse_node.errors import CryptoError, DecodeError
 from evse_node.matter.certificates.certificate import Certificate, decode_certificate, verify_chain
-from evse_node.matter.certificates.certificate_time import CertificateTime
 from evse_node.matter.crypto import verify_signature
 from evse_node.matter.data_model import AuthMode, Subject
 from evse_node.matter.fabrics.fabric import FabricTable
@@ -26,9 +25,10 @@ from evse_node.matter.messaging.session_keys import (
     make_session,
 )
 from evse_node.matter.messaging.session_table import SessionTable
+from evse_node.matter.messaging.status_report import Opcode
 from evse_node.matter.secure_channel.case_messages import Identity, encode_signed
+from evse_node.matter.secure_channel.certificate_time import CertificateTime
 from evse_node.matter.secure_channel.session_resumption import ResumptionRecord, ResumptionStore
-from evse_node.matter.secure_channel.status_report import Opcode
 
 ESTABLISHMENT_TIMEOUT_S = 30.0
 """Longest wait for the peer's next message; its cryptography may be slow."""

@@ -18,6 +18,13 @@ from evse_node.matter.messaging.exchange import Exchange
 from evse_node.matter.messaging.exchange_manager import ExchangeManager
 from evse_node.matter.messaging.message import Message
 from evse_node.matter.messaging.session import Address, SecureSession, SessionParameters
+from evse_node.matter.messaging.status_report import (
+    INVALID_PARAMETER,
+    SESSION_ESTABLISHED,
+    Opcode,
+    StatusReport,
+    decode_status_report,
+)
 from evse_node.matter.secure_channel.case import (
     ESTABLISHMENT_TIMEOUT_S,
     CaseCredentials,
@@ -38,13 +45,6 @@ from evse_node.matter.secure_channel.case_messages import (
     derive_sigma2_key,
     derive_sigma3_key,
     encode_sigma3,
-)
-from evse_node.matter.secure_channel.status_report import (
-    INVALID_PARAMETER,
-    SESSION_ESTABLISHED,
-    Opcode,
-    StatusReport,
-    decode_status_report,
 )
 
 _LOGGER: Final = logging.getLogger(__name__)

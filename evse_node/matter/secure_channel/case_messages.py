@@ -18,14 +18,9 @@ from evse_node.matter.crypto import (
     AeadKey,
     hkdf_sha256,
 )
-from evse_node.matter.messaging.session import SessionParameters
-from evse_node.matter.tlv import Writer, decode_struct
-from evse_node.matter.tlv_fields import (
-    Fields,
-    get_octets,
-    get_optional_octets,
-    get_session_id,
-)
+from evse_node.matter.messaging.session import SessionParameters, decode_session_id
+from evse_node.matter.tlv import TlvValue, Writer, decode_struct
+from evse_node.matter.tlv_fields import expect_octets
 
 RANDOM_SIZE = 32
 RESUMPTION_ID_SIZE = 16
@@ -79,15 +74,15 @@ class Sigma1(Struct, frozen=True):
 def decode_sigma1(data: bytes) -> Sigma1:
     """Decode a payload; raises DecodeError, also for half an offer to resume."""
     fields = decode_struct(data, _MAX_DEPTH)
-    resumption_id = get_optional_octets(fields, 6, RESUMPTION_ID_SIZE)
-    resume_mic = get_optional_octets(fields, 7, TAG_SIZE)
+    resumption_id = expect_octets(fields[6], RESUMPTION_ID_SIZE) if 6 in fields else None
+    resume_mic = expect_octets(fields[7], TAG_SIZE) if 7 in fields else None
     if (resumption_id is None) != (resume_mic is None):
         raise DecodeError("resumption id or MIC is missing")
     return Sigma1(
-        get_octets(fields, 1, RANDOM_SIZE),
-        get_session_id(fields, 2),
-        get_octets(fields, 3, HASH_SIZE),
-        get_octets(fields, 4, PUBLIC_KEY_SIZE),
+        expect_octets(fields.get(1), RANDOM_SIZE),
+        decode_session_id(fields.get(2)),
+        expect_octets(fields.get(3), HASH_SIZE),
+        expect_octets(fields.get(4), PUBLIC_KEY_SIZE),
         SessionParameters.decode(fields[5]) if 5 in fields else None,
         resumption_id,
         resume_mic,
@@ -121,10 +116,10 @@ def decode_sigma2(data: bytes) -> Sigma2:
     """Decode a payload; raises DecodeError when it is not this message."""
     fields = decode_struct(data, _MAX_DEPTH)
     return Sigma2(
-        get_octets(fields, 1, RANDOM_SIZE),
-        get_session_id(fields, 2),
-        get_octets(fields, 3, PUBLIC_KEY_SIZE),
-        _get_encrypted(fields, 4),
+        expect_octets(fields.get(1), RANDOM_SIZE),
+        decode_session_id(fields.get(2)),
+        expect_octets(fields.get(3), PUBLIC_KEY_SIZE),
+        _decode_encrypted(fields.get(4)),
         SessionParameters.decode(fields[5]) if 5 in fields else None,
     )
 
@@ -154,9 +149,9 @@ def decode_sigma2_resume(data: bytes) -> Sigma2Resume:
     """Decode a payload; raises DecodeError when it is not this message."""
     fields = decode_struct(data, _MAX_DEPTH)
     return Sigma2Resume(
-        get_octets(fields, 1, RESUMPTION_ID_SIZE),
-        get_octets(fields, 2, TAG_SIZE),
-        get_session_id(fields, 3),
+        expect_octets(fields.get(1), RESUMPTION_ID_SIZE),
+        expect_octets(fields.get(2), TAG_SIZE),
+        decode_session_id(fields.get(3)),
         SessionParameters.decode(fields[4]) if 4 in fields else None,
     )
 
@@ -172,14 +167,11 @@ def encode_sigma3(encrypted: bytes) -> bytes:
 
 def decode_sigma3(data: bytes) -> bytes:
     """Return the encrypted part; raises DecodeError when it is not this message."""
-    return _get_encrypted(decode_struct(data, _MAX_DEPTH), 1)
+    return _decode_encrypted(decode_struct(data, _MAX_DEPTH).get(1))
 
 
-def _get_encrypted(fields: Fields, tag: int) -> bytes:
-    encrypted = get_octets(fields, tag)
-    if not TAG_SIZE < len(encrypted) <= _MAX_ENCRYPTED_SIZE:
-        raise DecodeError(f"{len(encrypted)} encrypted bytes")
-    return encrypted
+def _decode_encrypted(value: TlvValue) -> bytes:
+    return expect_octets(value, TAG_SIZE + 1, _MAX_ENCRYPTED_SIZE)
 
 
 class Identity(Struct, frozen=True):
@@ -211,15 +203,11 @@ class Identity(Struct, frozen=True):
 def decode_identity(data: bytes, *, is_responder: bool) -> Identity:
     """Decode the plaintext of Sigma2 (`is_responder`) or Sigma3; raises DecodeError."""
     fields = decode_struct(data, _MAX_DEPTH)
-    noc = get_octets(fields, 1)
-    icac = get_optional_octets(fields, 2)
-    if max(len(noc), len(icac or b"")) > MAX_CERTIFICATE_SIZE:
-        raise DecodeError("certificate is too long")
     return Identity(
-        noc,
-        icac,
-        get_octets(fields, 3, SIGNATURE_SIZE),
-        get_octets(fields, 4, RESUMPTION_ID_SIZE) if is_responder else None,
+        expect_octets(fields.get(1), 0, MAX_CERTIFICATE_SIZE),
+        expect_octets(fields[2], 0, MAX_CERTIFICATE_SIZE) if 2 in fields else None,
+        expect_octets(fields.get(3), SIGNATURE_SIZE),
+        expect_octets(fields.get(4), RESUMPTION_ID_SIZE) if is_responder else None,
     )
 
 

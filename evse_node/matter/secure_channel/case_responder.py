@@ -14,6 +14,14 @@ from evse_node.matter.fabrics.fabric_identity import Fabric
 from evse_node.matter.messaging.exchange import Exchange
 from evse_node.matter.messaging.message import Message
 from evse_node.matter.messaging.session import UnsecuredSession
+from evse_node.matter.messaging.status_report import (
+    INVALID_PARAMETER,
+    NO_SHARED_TRUST_ROOTS,
+    SESSION_ESTABLISHED,
+    Opcode,
+    decode_status_report,
+    encode_busy,
+)
 from evse_node.matter.secure_channel.case import (
     ESTABLISHMENT_TIMEOUT_S,
     CaseCredentials,
@@ -37,14 +45,6 @@ from evse_node.matter.secure_channel.case_messages import (
     derive_sigma3_key,
 )
 from evse_node.matter.secure_channel.session_resumption import ResumptionRecord
-from evse_node.matter.secure_channel.status_report import (
-    INVALID_PARAMETER,
-    NO_SHARED_TRUST_ROOTS,
-    SESSION_ESTABLISHED,
-    Opcode,
-    decode_status_report,
-    encode_busy,
-)
 
 _LOGGER: Final = logging.getLogger(__name__)
 

@@ -9,16 +9,21 @@ import logging
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from msgspec import Struct
-
 from evse_node.errors import CryptoError, DecodeError
-from evse_node.matter.crypto import repr_without, sha256
+from evse_node.matter.crypto import sha256
 from evse_node.matter.data_model import AuthMode, Subject
+from evse_node.matter.fabrics.commissioning import PasscodeVerifier
 from evse_node.matter.messaging.exchange import Exchange
 from evse_node.matter.messaging.message import PROTOCOL_SECURE_CHANNEL, Message
 from evse_node.matter.messaging.session import SecureSession, SessionParameters, UnsecuredSession
 from evse_node.matter.messaging.session_keys import derive_session_keys, make_session
 from evse_node.matter.messaging.session_table import SessionTable
+from evse_node.matter.messaging.status_report import (
+    INVALID_PARAMETER,
+    SESSION_ESTABLISHED,
+    Opcode,
+    encode_busy,
+)
 from evse_node.matter.secure_channel.pase_messages import (
     RANDOM_SIZE,
     PBKDFParamRequest,
@@ -29,12 +34,6 @@ from evse_node.matter.secure_channel.pase_messages import (
     encode_pake2,
 )
 from evse_node.matter.secure_channel.spake2p import Spake2pVerifier
-from evse_node.matter.secure_channel.status_report import (
-    INVALID_PARAMETER,
-    SESSION_ESTABLISHED,
-    Opcode,
-    encode_busy,
-)
 from evse_node.matter.timers import Timers
 
 _LOGGER: Final = logging.getLogger(__name__)
@@ -49,21 +48,6 @@ _CONTEXT_PREFIX = b"CHIP PAKE V1 Commissioning"
 _BUSY_WAIT_MS = 5000
 # The only passcode there is: the one for commissioning.
 _DEFAULT_PASSCODE_ID = 0
-
-
-class PasscodeVerifier(Struct, frozen=True):
-    """What the node knows of the passcode that opens it at the moment.
-
-    `w0` and `L` (32 and 65 bytes) verify it, `salt` and `iterations` stretch it.
-    """
-
-    w0: bytes
-    L: bytes
-    salt: bytes
-    iterations: int
-
-    def __repr__(self) -> str:
-        return repr_without(self, "w0", "L")
 
 
 class CommissioningWindowPort(Protocol):

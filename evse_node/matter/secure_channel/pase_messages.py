@@ -8,7 +8,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from evse_node.errors import DecodeError
-from evse_node.matter.messaging.session import SessionParameters
+from evse_node.matter.messaging.session import SessionParameters, decode_session_id
 from evse_node.matter.secure_channel.spake2p import (
     CONFIRMATION_SIZE,
     MAX_ITERATIONS,
@@ -17,7 +17,12 @@ from evse_node.matter.secure_channel.spake2p import (
     MIN_SALT_SIZE,
 )
 from evse_node.matter.tlv import Writer, decode_struct
-from evse_node.matter.tlv_fields import get_octets, get_session_id, get_unsigned
+from evse_node.matter.tlv_fields import (
+    expect_boolean,
+    expect_octets,
+    expect_structure,
+    expect_unsigned,
+)
 
 RANDOM_SIZE = 32
 SHARE_SIZE = 65
@@ -54,14 +59,11 @@ class PBKDFParamRequest(Struct, frozen=True):
 def decode_pbkdf_param_request(data: bytes) -> PBKDFParamRequest:
     """Decode a payload; raises DecodeError when it is not this message."""
     fields = decode_struct(data, _MAX_DEPTH)
-    has_parameters = fields.get(4)
-    if not isinstance(has_parameters, bool):
-        raise DecodeError("hasPBKDFParameters is not a boolean")
     return PBKDFParamRequest(
-        get_octets(fields, 1, RANDOM_SIZE),
-        get_session_id(fields, 2),
-        get_unsigned(fields, 3, 0xFFFF),
-        has_parameters,
+        expect_octets(fields.get(1), RANDOM_SIZE),
+        decode_session_id(fields.get(2)),
+        expect_unsigned(fields.get(3), 0xFFFF),
+        expect_boolean(fields.get(4)),
         SessionParameters.decode(fields[5]) if 5 in fields else None,
     )
 
@@ -104,16 +106,15 @@ def decode_pbkdf_param_response(data: bytes) -> PBKDFParamResponse:
     iterations, salt = 0, b""
     pbkdf = fields.get(4)
     if pbkdf is not None:
-        if not isinstance(pbkdf, dict):
-            raise DecodeError("pbkdf_parameters is not a structure")
-        iterations = get_unsigned(pbkdf, 1, MAX_ITERATIONS)
-        salt = get_octets(pbkdf, 2)
-        if iterations < MIN_ITERATIONS or not MIN_SALT_SIZE <= len(salt) <= MAX_SALT_SIZE:
-            raise DecodeError("iterations or salt out of range")
+        parameters = expect_structure(pbkdf)
+        iterations = expect_unsigned(parameters.get(1), MAX_ITERATIONS)
+        salt = expect_octets(parameters.get(2), MIN_SALT_SIZE, MAX_SALT_SIZE)
+        if iterations < MIN_ITERATIONS:
+            raise DecodeError(f"{iterations} iterations")
     return PBKDFParamResponse(
-        get_octets(fields, 1, RANDOM_SIZE),
-        get_octets(fields, 2, RANDOM_SIZE),
-        get_session_id(fields, 3),
+        expect_octets(fields.get(1), RANDOM_SIZE),
+        expect_octets(fields.get(2), RANDOM_SIZE),
+        decode_session_id(fields.get(3)),
         iterations,
         salt,
         SessionParameters.decode(fields[5]) if 5 in fields else None,
@@ -127,7 +128,7 @@ def encode_pake1(p_a: bytes) -> bytes:
 
 def decode_pake1(data: bytes) -> bytes:
     """Return the initiator's share, 65 bytes; raises DecodeError."""
-    return get_octets(decode_struct(data, _MAX_DEPTH), 1, SHARE_SIZE)
+    return expect_octets(decode_struct(data, _MAX_DEPTH).get(1), SHARE_SIZE)
 
 
 def encode_pake2(p_b: bytes, c_b: bytes) -> bytes:
@@ -138,7 +139,7 @@ def encode_pake2(p_b: bytes, c_b: bytes) -> bytes:
 def decode_pake2(data: bytes) -> tuple[bytes, bytes]:
     """Return the responder's share and proof, 65 and 32 bytes; raises DecodeError."""
     fields = decode_struct(data, _MAX_DEPTH)
-    return get_octets(fields, 1, SHARE_SIZE), get_octets(fields, 2, CONFIRMATION_SIZE)
+    return expect_octets(fields.get(1), SHARE_SIZE), expect_octets(fields.get(2), CONFIRMATION_SIZE)
 
 
 def encode_pake3(c_a: bytes) -> bytes:
@@ -148,7 +149,7 @@ def encode_pake3(c_a: bytes) -> bytes:
 
 def decode_pake3(data: bytes) -> bytes:
     """Return the initiator's proof, 32 bytes; raises DecodeError."""
-    return get_octets(decode_struct(data, _MAX_DEPTH), 1, CONFIRMATION_SIZE)
+    return expect_octets(decode_struct(data, _MAX_DEPTH).get(1), CONFIRMATION_SIZE)
 
 
 def _encode_octets(*values: bytes) -> bytes:

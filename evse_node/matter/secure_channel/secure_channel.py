@@ -9,18 +9,18 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
-from evse_node.matter.certificates.certificate_time import LastKnownGoodTime
 from evse_node.matter.fabrics.fabric import FabricTable
 from evse_node.matter.messaging.exchange import Exchange
 from evse_node.matter.messaging.exchange_manager import ExchangeManager
 from evse_node.matter.messaging.message import PROTOCOL_SECURE_CHANNEL, Message
 from evse_node.matter.messaging.session import Address, SecureSession, SessionParameters
+from evse_node.matter.messaging.status_report import Opcode, decode_status_report
 from evse_node.matter.secure_channel.case import CaseCredentials
 from evse_node.matter.secure_channel.case_initiator import CaseCall, CaseInitiator, OnDone
 from evse_node.matter.secure_channel.case_responder import CaseResponder
+from evse_node.matter.secure_channel.certificate_time import LastKnownGoodTime
 from evse_node.matter.secure_channel.pase import CommissioningWindowPort, PaseResponder
 from evse_node.matter.secure_channel.session_resumption import ResumptionStore
-from evse_node.matter.secure_channel.status_report import Opcode, decode_status_report
 from evse_node.matter.store import Store
 from evse_node.matter.timers import Timers
 

@@ -10,10 +10,10 @@ from collections.abc import Container
 from msgspec import Struct
 
 from evse_node.errors import DecodeError
-from evse_node.matter import stored
 from evse_node.matter.secure_channel.case_messages import RESUMPTION_ID_SIZE
 from evse_node.matter.store import Store
 from evse_node.matter.tlv import Writer, decode_struct
+from evse_node.matter.tlv_fields import expect_array, expect_integer, expect_octets
 
 RECORDS_PER_FABRIC = 4
 SECRET_SIZE = 32
@@ -155,10 +155,10 @@ def _decode(key: str, value: bytes) -> tuple[int, ResumptionRecord]:
     _, fabric_index, peer_node_id = key.split("/")
     members = decode_struct(value)
     record = ResumptionRecord(
-        stored.octets(members.get(1), RESUMPTION_ID_SIZE),
-        stored.octets(members.get(2), SECRET_SIZE),
+        expect_octets(members.get(1), RESUMPTION_ID_SIZE),
+        expect_octets(members.get(2), SECRET_SIZE),
         int(fabric_index),
         int(peer_node_id, 16),
-        tuple(stored.number(tag) for tag in stored.items(members.get(3))),
+        tuple(expect_integer(tag) for tag in expect_array(members.get(3))),
     )
-    return stored.number(members.get(4)), record
+    return expect_integer(members.get(4)), record

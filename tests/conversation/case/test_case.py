@@ -13,7 +13,7 @@ from evse_node.matter.messaging.message import (
     Message,
 )
 from evse_node.matter.messaging.session import SecureSession
-from evse_node.matter.secure_channel.status_report import (
+from evse_node.matter.messaging.status_report import (
     CLOSE_SESSION,
     Opcode,
 )

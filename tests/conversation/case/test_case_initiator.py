@@ -10,9 +10,9 @@ from evse_node.errors import SessionError
 from evse_node.matter.messaging.exchange import Exchange
 from evse_node.matter.messaging.message import PROTOCOL_SECURE_CHANNEL, Message
 from evse_node.matter.messaging.session import SecureSession
+from evse_node.matter.messaging.status_report import INVALID_PARAMETER as INVALID_REPORT
+from evse_node.matter.messaging.status_report import Opcode, encode_busy
 from evse_node.matter.secure_channel.case_messages import Sigma2, Sigma2Resume
-from evse_node.matter.secure_channel.status_report import INVALID_PARAMETER as INVALID_REPORT
-from evse_node.matter.secure_channel.status_report import Opcode, encode_busy
 from tests.support.fakes import Network
 from tests.support.matter.case_node import (
     CONTROLLER,

@@ -19,14 +19,14 @@ from evse_node.matter.messaging.message import (
     encode_message,
 )
 from evse_node.matter.messaging.session import SecureSession, SessionParameters
-from evse_node.matter.secure_channel import case_messages
-from evse_node.matter.secure_channel.case import CaseCredentials
-from evse_node.matter.secure_channel.case_messages import Identity, Sigma1
-from evse_node.matter.secure_channel.status_report import (
+from evse_node.matter.messaging.status_report import (
     Opcode,
     ProtocolCode,
     decode_status_report,
 )
+from evse_node.matter.secure_channel import case_messages
+from evse_node.matter.secure_channel.case import CaseCredentials
+from evse_node.matter.secure_channel.case_messages import Identity, Sigma1
 from tests.support.fakes import Network, address
 from tests.support.matter.case_node import (
     AUTHORITY,

@@ -13,11 +13,11 @@ from evse_node.matter.messaging.message import (
 )
 from evse_node.matter.messaging.session import SessionParameters
 from evse_node.matter.messaging.session_keys import SessionKeys, derive_session_keys
-from evse_node.matter.secure_channel import case_messages
-from evse_node.matter.secure_channel.status_report import (
+from evse_node.matter.messaging.status_report import (
     Opcode,
     decode_status_report,
 )
+from evse_node.matter.secure_channel import case_messages
 from tests.support.fakes import Network
 from tests.support.matter.case_node import (
     AUTHORITY,

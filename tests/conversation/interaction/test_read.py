@@ -59,12 +59,12 @@ def test_repeated_paths_are_expanded_once_and_read_anew(
     host: InteractionHost, controller: Client, client: InteractionClient
 ) -> None:
     client.read((1, CLUSTER, None))
-    expansion = controller.host_session.expansion
+    expansion = host.model.access.cache(controller.host_session).expansion
     host.samples[1].set(level=9)
     report = client.read((1, CLUSTER, None))
     assert report.value(1, CLUSTER, LEVEL) == 9
     assert report.versions[1, CLUSTER, LEVEL] == host.samples[1].data_version
-    assert controller.host_session.expansion is expansion
+    assert host.model.access.cache(controller.host_session).expansion is expansion
     assert client.read((0, CLUSTER, LEVEL)).values == {(0, CLUSTER, LEVEL): 7}
 
 
@@ -153,7 +153,7 @@ class TestAccess:
         self, host: InteractionHost, client: InteractionClient
     ) -> None:
         client.read(*[(e, CLUSTER, 0) for e in range(2, 40)])
-        assert client.controller.host_session.access_cache == {}
+        assert host.model.access.cache(client.controller.host_session).masks == {}
 
 
 class TestDataVersions:

@@ -27,7 +27,7 @@ from evse_node.matter.messaging.message import (
     encode_nonce,
 )
 from evse_node.matter.messaging.session import Address, SecureSession, SessionParameters
-from evse_node.matter.secure_channel.status_report import CLOSE_SESSION, INVALID_PARAMETER, Opcode
+from evse_node.matter.messaging.status_report import CLOSE_SESSION, INVALID_PARAMETER, Opcode
 from tests.support.fuzz.request_maker import Request
 from tests.support.matter.interaction_client import OK
 

@@ -22,9 +22,9 @@ from evse_node.matter.fabrics.group_key import (
     GroupKeySet,
 )
 from evse_node.matter.messaging.session import SessionParameters
+from evse_node.matter.messaging.status_report import Opcode
 from evse_node.matter.secure_channel.case_messages import Sigma1
 from evse_node.matter.secure_channel.pase_messages import PBKDFParamRequest
-from evse_node.matter.secure_channel.status_report import Opcode
 from evse_node.matter.stack import MatterStack
 from evse_node.matter.store import MemoryStore
 from tests.support.fakes import address, seeded_bytes

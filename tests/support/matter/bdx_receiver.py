@@ -8,7 +8,7 @@ from collections.abc import Callable
 from evse_node.matter.bdx import PROTOCOL_ID, Opcode
 from evse_node.matter.messaging.exchange import Exchange
 from evse_node.matter.messaging.message import PROTOCOL_SECURE_CHANNEL, Message
-from evse_node.matter.secure_channel.status_report import StatusReport, decode_status_report
+from evse_node.matter.messaging.status_report import StatusReport, decode_status_report
 from tests.support.fakes import MessageHost
 
 Answer = tuple[int, bytes]

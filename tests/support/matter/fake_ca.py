@@ -14,9 +14,9 @@ from evse_node.matter.certificates.certificate_extensions import (
     KeyPurpose,
     KeyUsage,
 )
-from evse_node.matter.certificates.der import Reader
 from evse_node.matter.certificates.distinguished_name import AttributeType, DistinguishedName
 from evse_node.matter.crypto import KeyPair
+from evse_node.matter.der import Reader
 
 # 2021-01-01; certificates do not expire unless a test says so.
 NOT_BEFORE = 662_688_000

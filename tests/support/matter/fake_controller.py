@@ -17,6 +17,7 @@ from collections.abc import Callable
 from evse_node.errors import CryptoError, DecodeError
 from evse_node.matter.crypto import KeyPair, sha256
 from evse_node.matter.data_model import AuthMode, Subject
+from evse_node.matter.fabrics.commissioning import PasscodeVerifier
 from evse_node.matter.fabrics.fabric import FabricTable
 from evse_node.matter.fabrics.fabric_identity import Fabric
 from evse_node.matter.messaging.exchange import Exchange
@@ -32,7 +33,12 @@ from evse_node.matter.messaging.session import (
     UnsecuredSession,
 )
 from evse_node.matter.messaging.session_keys import derive_session_keys, make_session
-from evse_node.matter.secure_channel.pase import PasscodeVerifier
+from evse_node.matter.messaging.status_report import (
+    INVALID_PARAMETER,
+    Opcode,
+    StatusReport,
+    decode_status_report,
+)
 from evse_node.matter.secure_channel.pase_messages import (
     PBKDFParamRequest,
     decode_pake2,
@@ -42,12 +48,6 @@ from evse_node.matter.secure_channel.pase_messages import (
 )
 from evse_node.matter.secure_channel.secure_channel import SecureChannel
 from evse_node.matter.secure_channel.spake2p import Spake2pProver, derive_secrets
-from evse_node.matter.secure_channel.status_report import (
-    INVALID_PARAMETER,
-    Opcode,
-    StatusReport,
-    decode_status_report,
-)
 from evse_node.matter.store import MemoryStore
 from tests.support.fakes import MessageHost, Network
 from tests.support.matter.fake_ca import CertificateAuthority

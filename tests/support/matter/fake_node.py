@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from evse_node.matter.data_model import Node
+from evse_node.matter.fabrics.commissioning import PasscodeVerifier
 from evse_node.matter.fabrics.discovery import CommissionableIdentity
 from evse_node.matter.messaging.session import Address, SessionParameters
-from evse_node.matter.secure_channel.pase import PasscodeVerifier
 from evse_node.matter.secure_channel.spake2p import compute_verifier
 from evse_node.matter.stack import MatterStack, StackEvent, StackSettings
 from evse_node.matter.store import MemoryStore

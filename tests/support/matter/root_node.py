@@ -40,13 +40,12 @@ from evse_node.matter.data_model import (
 )
 from evse_node.matter.fabrics.access_control import AccessControl
 from evse_node.matter.fabrics.administration import Administration
-from evse_node.matter.fabrics.commissioning import CommissioningWindow, FailSafe
+from evse_node.matter.fabrics.commissioning import CommissioningWindow, FailSafe, PasscodeVerifier
 from evse_node.matter.fabrics.fabric import FabricTable
 from evse_node.matter.fabrics.fabric_identity import Fabric
 from evse_node.matter.fabrics.group import GroupKeys
 from evse_node.matter.messaging.session import SecureSession
 from evse_node.matter.messaging.session_table import SessionTable
-from evse_node.matter.secure_channel.pase import PasscodeVerifier
 from evse_node.matter.store import MemoryStore
 from evse_node.matter.timers import Timers
 from evse_node.matter.tlv import decode_element

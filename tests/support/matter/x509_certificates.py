@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from evse_node.errors import DecodeError
-from evse_node.matter.certificates import der, x509
+from evse_node.matter import der
+from evse_node.matter.certificates import x509
 from evse_node.matter.certificates.certificate import Certificate, decode_certificate
 from evse_node.matter.certificates.certificate_extensions import (
     BasicConstraints,

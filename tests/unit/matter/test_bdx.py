@@ -8,8 +8,8 @@ import pytest
 from evse_node.errors import SessionError
 from evse_node.matter.bdx import BEGIN_TIMEOUT_S, PROTOCOL_ID, BdxSender, Opcode, StatusCode
 from evse_node.matter.messaging.message import PROTOCOL_SECURE_CHANNEL
-from evse_node.matter.secure_channel.status_report import GeneralCode, StatusReport
-from evse_node.matter.secure_channel.status_report import Opcode as SecureChannelOpcode
+from evse_node.matter.messaging.status_report import GeneralCode, StatusReport
+from evse_node.matter.messaging.status_report import Opcode as SecureChannelOpcode
 from tests.support.fakes import MessageHost, Network, address, secure_pair
 from tests.support.matter.bdx_receiver import BdxReceiver
 

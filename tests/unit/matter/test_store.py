@@ -1,7 +1,7 @@
 import pytest
 
 from evse_node.errors import StorageError
-from evse_node.matter.store import MemoryStore
+from evse_node.matter.store import MemoryStore, items_by_fabric
 
 
 def test_items_come_in_order_of_keys() -> None:
@@ -45,3 +45,12 @@ def test_faults_on_demand() -> None:
     store.set("b", b"2")
     store.delete("b")
     assert seen == [("b", b"2"), ("b", None)]
+
+
+def test_items_by_fabric_skips_and_deletes_records_of_absent_fabrics() -> None:
+    store = MemoryStore()
+    kept = {"acl/2": b"two", "acl/10": b"ten", "aclext/3": b"of another prefix"}
+    for key, value in {**kept, "acl/3": b"gone", "acl/x": b"?", "acl/": b"", "acl/-2": b""}.items():
+        store.set(key, value)
+    assert dict(items_by_fabric(store, "acl/", {2, 10})) == {2: b"two", 10: b"ten"}
+    assert dict(store.items("")) == kept

@@ -31,8 +31,8 @@ from evse_node.cluster.servers.energy.measurement import (
 )
 from evse_node.errors import DecodeError
 from evse_node.matter.data_model import InteractionContext
-from evse_node.matter.stored import members, number
 from evse_node.matter.tlv import TagKey, TlvValue, decode_struct, encode
+from evse_node.matter.tlv_fields import expect_integer, expect_structure
 
 _LOGGER: Final = logging.getLogger(__name__)
 
@@ -296,12 +296,12 @@ class ElectricalEnergyMeasurement(ClusterServer):
         self._saved_numbers = numbers
 
     def _load(self, value: TlvValue) -> None:
-        record = members(value)
-        imported = RegisterCounter(number(record.get(0)), number(record.get(1)))
-        exported = RegisterCounter(number(record.get(2)), number(record.get(3)))
+        record = expect_structure(value)
+        imported = RegisterCounter(expect_integer(record.get(0)), expect_integer(record.get(1)))
+        exported = RegisterCounter(expect_integer(record.get(2)), expect_integer(record.get(3)))
         self._imported, self._exported = imported, exported
         if 4 in record:
-            self._reset_epoch_s = number(record[4])
+            self._reset_epoch_s = expect_integer(record[4])
             self._reset = self._reset_struct(Instant(self._reset_epoch_s, 0))
             self.set(cumulative_energy_reset=self._reset)
 

@@ -18,11 +18,11 @@ from evse_node.matter.fabrics.commissioning import (
     CommissioningWindow,
     FailSafe,
     Opener,
+    PasscodeVerifier,
 )
 from evse_node.matter.fabrics.fabric import FabricTable
 from evse_node.matter.fabrics.onboarding import MAX_DISCRIMINATOR
 from evse_node.matter.interaction.status import Status
-from evse_node.matter.secure_channel.pase import PasscodeVerifier
 from evse_node.matter.secure_channel.spake2p import (
     MAX_ITERATIONS,
     MAX_SALT_SIZE,

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evse_node.errors import CryptoError, DecodeError
-from evse_node.matter.certificates import der, x509
+from evse_node.matter import der
+from evse_node.matter.certificates import x509
 from evse_node.matter.certificates.attestation import paa_certificate_der
 from evse_node.matter.crypto import verify_signature
 from tests.support.matter.x509_certificates import decode_extended_key_usage

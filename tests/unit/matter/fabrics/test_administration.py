@@ -3,12 +3,16 @@ import pytest
 from evse_node.matter.crypto import KeyPair
 from evse_node.matter.data_model import AuthMode, Subject
 from evse_node.matter.fabrics.administration import Administration
-from evse_node.matter.fabrics.commissioning import CommissioningWindow, FailSafe, Opener
+from evse_node.matter.fabrics.commissioning import (
+    CommissioningWindow,
+    FailSafe,
+    Opener,
+    PasscodeVerifier,
+)
 from evse_node.matter.fabrics.fabric import FabricTable, has_lost_all_fabrics
 from evse_node.matter.fabrics.fabric_identity import FabricError
 from evse_node.matter.messaging.session import SecureSession
 from evse_node.matter.messaging.session_table import SessionTable
-from evse_node.matter.secure_channel.pase import PasscodeVerifier
 from evse_node.matter.store import MemoryStore
 from evse_node.matter.timers import Timers
 from tests.support.fakes import seeded_bytes

@@ -7,10 +7,10 @@ from evse_node.matter.fabrics.commissioning import (
     CommissioningWindow,
     FailSafe,
     Opener,
+    PasscodeVerifier,
     WindowStatus,
 )
 from evse_node.matter.messaging.session import SecureSession
-from evse_node.matter.secure_channel.pase import PasscodeVerifier
 from evse_node.matter.timers import Timers
 from tests.support.matter.fake_fabric import make_session
 

@@ -20,7 +20,7 @@ from evse_node.matter.messaging.message import (
 )
 from evse_node.matter.messaging.mrp import MAX_TRANSMISSIONS
 from evse_node.matter.messaging.session import Address, SessionParameters
-from evse_node.matter.secure_channel.status_report import Opcode
+from evse_node.matter.messaging.status_report import Opcode
 from tests.support.fakes import Network, RecordingHandler, address, secure_pair
 from tests.support.matter.exchange_pair import (
     ANSWER,

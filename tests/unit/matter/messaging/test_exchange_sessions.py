@@ -13,7 +13,7 @@ from evse_node.matter.messaging.message import (
     EXCHANGE_INITIATOR,
     Message,
 )
-from evse_node.matter.secure_channel.status_report import CLOSE_SESSION, Opcode
+from evse_node.matter.messaging.status_report import CLOSE_SESSION, Opcode
 from tests.support.fakes import RecordingHandler, address, secure_pair
 from tests.support.matter.exchange_pair import ANSWER, HERE, PROTOCOL, REQUEST, THERE, Pair
 

@@ -19,7 +19,7 @@ from evse_node.matter.messaging.message import (
 )
 from evse_node.matter.messaging.message_layer import GroupKeyCandidate
 from evse_node.matter.messaging.session import GroupSession, SessionParameters, UnsecuredSession
-from evse_node.matter.secure_channel.status_report import Opcode
+from evse_node.matter.messaging.status_report import Opcode
 from tests.support.fakes import MessageHost, Network, RecordingHandler, address, secure_pair
 from tests.vectors import messages
 

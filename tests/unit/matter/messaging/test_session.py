@@ -125,10 +125,10 @@ def test_retry_interval_depends_on_when_the_peer_was_heard() -> None:
 
 def test_fabric_index_of_a_pase_session_can_change() -> None:
     session = make_session(1, auth_mode=AuthMode.PASE, fabric_index=0, peer_node_id=0)
-    session.access_cache[(0, 1)] = 3
+    session.interaction_cache = object()
     session.fabric_index = 4
     assert session.subject == Subject(AuthMode.PASE, 4)
-    assert session.access_cache == {}
+    assert session.interaction_cache is None
 
 
 def test_ids_are_unique_and_never_zero() -> None:

@@ -12,11 +12,6 @@ from msgspec.structs import replace
 
 from evse_node.errors import CryptoError, DecodeError
 from evse_node.matter.certificates.certificate import decode_certificate
-from evse_node.matter.certificates.certificate_time import (
-    RELEASE_EPOCH_S,
-    CertificateTime,
-    LastKnownGoodTime,
-)
 from evse_node.matter.crypto import KeyPair, sha256, verify_signature
 from evse_node.matter.fabrics.fabric import FabricTable
 from evse_node.matter.fabrics.fabric_identity import compute_destination_id
@@ -40,6 +35,11 @@ from evse_node.matter.secure_channel.case_messages import (
     derive_sigma3_key,
     encode_sigma3,
     encode_signed,
+)
+from evse_node.matter.secure_channel.certificate_time import (
+    RELEASE_EPOCH_S,
+    CertificateTime,
+    LastKnownGoodTime,
 )
 from evse_node.matter.secure_channel.session_resumption import ResumptionRecord, ResumptionStore
 from evse_node.matter.store import MemoryStore

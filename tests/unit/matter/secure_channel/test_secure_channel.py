@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evse_node.errors import DecodeError
-from evse_node.matter.secure_channel.status_report import (
+from evse_node.matter.messaging.status_report import (
     CLOSE_SESSION,
     INVALID_PARAMETER,
     NO_SHARED_TRUST_ROOTS,

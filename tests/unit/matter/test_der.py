@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evse_node.errors import DecodeError
-from evse_node.matter.certificates import der
-from evse_node.matter.certificates.der import Reader
+from evse_node.matter import der
+from evse_node.matter.der import Reader
 
 # Source: X.690 and RFC 5280.
 OIDS = [
