@@ -1,66 +1,50 @@
-"""Capabilities whose words others use as well, each as an object of its own."""
+"""Contactor, cable lock and meter of a backend whose own members bear those names."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
-from evse_node.errors import HalError
-from evse_node.hal.external.link import ControllerStatus
 from evse_node.hal.interface import MeterValues
 
 
-class Orders(Protocol):
-    """What they need of the controller's backend."""
+class HardwareOrders(Protocol):
+    """Orders and readings that `Actuators` passes on."""
 
     def order_closed(self, is_closed: bool) -> None:
         """Switch the contactor."""
 
     def order_locked(self, is_locked: bool) -> None:
-        """Move the lock."""
+        """Move the cable lock."""
 
-    def status(self) -> ControllerStatus:
-        """Return the newest status. Raises HalError."""
+    def read_meter(self) -> MeterValues:
+        """Return the newest values. Raises HalError."""
 
 
-class OrderedContactor:
-    """The `Contactor` capability, whose words other capabilities use as well."""
+class Actuators:
+    """`Contactor`, `CableLock` and `Meter` of one backend.
 
-    def __init__(self, controller: Orders) -> None:
-        self._controller = controller
+    A backend cannot be its own `CableLock`: `lock` would be both a member and a method.
+    """
+
+    def __init__(self, hardware: HardwareOrders) -> None:
+        self._hardware = hardware
 
     def open(self) -> None:
-        """Switch off."""
-        self._controller.order_closed(False)
+        """Open the contactor."""
+        self._hardware.order_closed(False)
 
     def close(self) -> None:
-        """Switch on."""
-        self._controller.order_closed(True)
-
-
-class OrderedLock:
-    """The `CableLock` capability."""
-
-    def __init__(self, controller: Orders) -> None:
-        self._controller = controller
+        """Close the contactor."""
+        self._hardware.order_closed(True)
 
     def lock(self) -> None:
-        """Hold the plug."""
-        self._controller.order_locked(True)
+        """Lock the plug in the socket."""
+        self._hardware.order_locked(True)
 
     def unlock(self) -> None:
         """Release the plug."""
-        self._controller.order_locked(False)
-
-
-class OrderedMeter:
-    """The `Meter` capability."""
-
-    def __init__(self, controller: Orders) -> None:
-        self._controller = controller
+        self._hardware.order_locked(False)
 
     def read(self) -> MeterValues:
-        """Return the newest values."""
-        values = self._controller.status().meter
-        if values is None:
-            raise HalError("the controller tells no measured values")
-        return values
+        """Return the newest values. Raises HalError."""
+        return self._hardware.read_meter()

@@ -5,9 +5,10 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from evse_node.hal.gpio.backend import GpioBackend
-from evse_node.hal.gpio.board import Board, MeterSpec, ModbusSpec
+from evse_node.hal.gpio.board import Board, MeterSpec
 from evse_node.hal.gpio.board_file import load_board
 from evse_node.hal.interface import HalEvent
+from evse_node.hal.modbus.connection import ModbusSpec
 from evse_node.platform.systemd import ServiceManager
 from evse_node.state_machine.control_pilot import PilotState
 from tests.support.hal.gpio_electronics import SimulatedElectronics

@@ -14,9 +14,9 @@ from msgspec.structs import replace
 from evse_node.hal.external.backend import ExternalController
 from evse_node.hal.external.modbus.link import ModbusEvse, ModbusEvseLink
 from evse_node.hal.external.modbus.register_file import load_controller
-from evse_node.hal.gpio.board import ModbusSpec
 from evse_node.hal.interface import HalEvent, Ratings
 from evse_node.hal.modbus.bus_meter import MeterOnBus
+from evse_node.hal.modbus.connection import ModbusSpec
 from evse_node.hal.modbus.meter import load_map
 from tests.support.hal.modbus_evse_models import Controller, Meter, Phoenix, SimpleEvse, SmartEvse
 from tests.support.hal.modbus_evse_peer import LoopThread, Peer

@@ -6,7 +6,7 @@ from collections.abc import Coroutine
 
 from evse_node.hal.external.backend import ExternalController
 from evse_node.hal.external.openevse.link import OpenEvseLink, OpenEvseSettings
-from evse_node.hal.external.pace import PollTimings
+from evse_node.hal.external.poller import PollTimings
 from evse_node.hal.interface import HalEvent
 from tests.support.hal.rapi_peer import A, B, C, ModelPort, OpenEvseModel
 

@@ -13,23 +13,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 from collections.abc import Callable
 from typing import Final
 
 from evse_node.errors import HalError
-from evse_node.hal.capabilities import OrderedContactor, OrderedLock, OrderedMeter
-from evse_node.hal.external.link import ControllerStatus, Link
-from evse_node.hal.external.liveness import Liveness
-from evse_node.hal.external.pace import PollTimings
-from evse_node.hal.external.poller import Poller
-from evse_node.hal.external.reading import EarlyReading
+from evse_node.hal.capabilities import Actuators
+from evse_node.hal.external.link import ControllerStatus, Link, words_of
+from evse_node.hal.external.poller import Poller, PollTimings
 from evse_node.hal.external.shutdown import ShutdownSequence
-from evse_node.hal.interface import HalEvent, HalInbox, Ratings
-from evse_node.platform.systemd import ServiceManager
+from evse_node.hal.interface import HalEvent, HalInbox, MeterValues, Ratings
+from evse_node.platform.systemd import Liveness, ServiceManager
 from evse_node.units import Milliamps
 
 _LOGGER: Final = logging.getLogger(__name__)
+BEFORE_START_S: Final = 3.0
+_FRESH_S: Final = 10.0
 
 
 class ExternalController:
@@ -59,10 +59,10 @@ class ExternalController:
 
         traits = link.traits
         self.control_pilot = self
-        self.contactor = OrderedContactor(self)
+        self.contactor = actuators = Actuators(self)
         self.proximity_pilot = self if traits.has_proximity else None
-        self.lock = OrderedLock(self) if traits.has_lock else None
-        self.meter = OrderedMeter(self) if traits.has_meter else None
+        self.lock = actuators if traits.has_lock else None
+        self.meter = actuators if traits.has_meter else None
         self.grid_meter = None
         self.rfid_reader = self if traits.has_cards else None
         self.residual_current_device = None
@@ -247,6 +247,13 @@ class ExternalController:
             raise HalError(f"the controller does not answer: {self._polls.failure}")
         return status
 
+    def read_meter(self) -> MeterValues:
+        """Return the newest measured values. Raises HalError when there are none."""
+        values = self.status().meter
+        if values is None:
+            raise HalError("the controller reports no measured values")
+        return values
+
     def read_millicelsius(self) -> int:
         """Return the newest temperature."""
         temperature = self.status().temperature_millicelsius
@@ -260,3 +267,58 @@ class ExternalController:
 
     def acknowledge(self) -> None:
         """Do nothing: the reader belongs to the controller, which shows a card by itself."""
+
+
+class EarlyReading:
+    """What a controller tells before the backend runs. Who asks soon again gets the same."""
+
+    def __init__(self, link: Link, clock: Callable[[], float]) -> None:
+        self._link = link
+        self._clock = clock
+        self._answer: tuple[ControllerStatus | HalError, float] | None = None
+
+    def status(self) -> ControllerStatus:
+        """Ask the controller, or return what it told just before. Raises HalError."""
+        now = self._clock()
+        if self._answer is None or now - self._answer[1] > _FRESH_S:
+            try:
+                self._answer = (read_once(self._link), now)
+            except HalError as error:
+                self._answer = (error, now)
+        answer = self._answer[0]
+        if isinstance(answer, HalError):
+            raise HalError(str(answer))
+        return answer
+
+
+def read_once(link: Link, limit_s: float = BEFORE_START_S) -> ControllerStatus:
+    """Ask a controller that nobody talks to, from outside of any event loop's work.
+
+    It takes a thread with a loop of its own, and blocks the caller for up to the limit.
+    Raises HalError.
+    """
+    answers: list[ControllerStatus | HalError] = []
+
+    def run() -> None:
+        try:
+            answers.append(asyncio.run(_ask(link, limit_s)))
+        except Exception as error:
+            # Whatever it is, a mistake of the link, too, must not end the thread without a word.
+            answers.append(HalError(f"the controller does not answer: {words_of(error)}"))
+
+    thread = threading.Thread(target=run, name="evse-controller", daemon=True)
+    thread.start()
+    thread.join(limit_s + 1.0)
+    answer = answers[0] if answers else HalError("the controller's port hangs")
+    if isinstance(answer, HalError):
+        raise answer
+    return answer
+
+
+async def _ask(link: Link, limit_s: float) -> ControllerStatus:
+    async with asyncio.timeout(limit_s):
+        try:
+            await link.open(lambda: None)
+            return await link.read_status()
+        finally:
+            await link.close()

@@ -13,10 +13,11 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
+from msgspec import Struct
+
 from evse_node.errors import HalError
 from evse_node.hal.external.desired_state import DesiredState
 from evse_node.hal.external.link import ControllerOrders, ControllerStatus, Link, words_of
-from evse_node.hal.external.pace import PollTimings
 from evse_node.hal.external.shutdown import LAST_ORDERS
 from evse_node.hal.external.status_reporter import LOST, StatusDiffer
 from evse_node.hal.interface import HalEvent, Ratings
@@ -29,6 +30,28 @@ _APPLICATIONS_PER_POLL: Final = 3
 # A limit may be finer than what can be set.
 _COARSEST_STEP_MA: Final = 1_000
 _FAILURES: Final = (HalError, OSError, TimeoutError)
+
+
+class PollTimings(Struct, frozen=True):
+    """How often and how long, in seconds.
+
+    Orders that are not carried out yet are given again every `retry_s`.
+    `call_s` is the longest that one poll may take, whatever the link says of its own limits;
+    `stop` lets it end, and then has `stop_s` to see the controller disabled. Closing the port
+    may take `close_s`.
+    A controller that was silent for `lost_s` is lost; then the port is opened anew every
+    `reopen_s`. A contactor closed without an order is told after `unordered_s`.
+    """
+
+    poll_s: float = 0.5
+    retry_s: float = 0.1
+    call_s: float = 3.0
+    lost_s: float = 3.0
+    reopen_s: float = 1.0
+    start_s: float = 10.0
+    stop_s: float = 4.0
+    close_s: float = 1.0
+    unordered_s: float = 1.0
 
 
 class Poller:

@@ -21,14 +21,10 @@ from functools import partial
 from typing import Final
 
 from evse_node.errors import HalError
+from evse_node.hal.capabilities import Actuators
 from evse_node.hal.gpio import fault_causes as why
 from evse_node.hal.gpio.board import PULSE, RCD_TRIP, Board
-from evse_node.hal.gpio.commands import (
-    BoardOrders,
-    OrderedContactor,
-    OrderedLock,
-    OrderedMeter,
-)
+from evse_node.hal.gpio.commands import BoardOrders
 from evse_node.hal.gpio.devices import Parts
 from evse_node.hal.gpio.drivers import Drivers
 from evse_node.hal.gpio.pollers import CARD_POLL_S, METER_POLL_S
@@ -91,10 +87,10 @@ class GpioBackend(BoardOrders):
         self._error = ""
 
         self.control_pilot = self
-        self.contactor = OrderedContactor(self)
+        self.contactor = actuators = Actuators(self)
         self.proximity_pilot = None if board.proximity is None else self
-        self.lock = None if board.lock is None else OrderedLock(self)
-        self.meter = None if board.meter is None else OrderedMeter(self)
+        self.lock = None if board.lock is None else actuators
+        self.meter = None if board.meter is None else actuators
         self.grid_meter = None if board.grid_meter is None else self
         has_cards = board.rfid is not None or any(button.uid for button in board.buttons)
         self.rfid_reader = self if has_cards else None

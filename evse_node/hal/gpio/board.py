@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 from msgspec import Struct, field
 
 from evse_node.hal.interface import Ratings
+from evse_node.hal.modbus.connection import ModbusSpec
 
 PWM_PERIOD_NS: Final = 1_000_000
 """1 kHz. Spec: IEC 61851-1:2017 Table A.2"""
@@ -165,17 +166,6 @@ class ButtonSpec(Struct, frozen=True):
     input: LineSpec
     action: ButtonAction
     uid: bytes = b""
-
-
-class ModbusSpec(Struct, frozen=True):
-    """How to reach a Modbus device: a serial port, or a host."""
-
-    port: str = ""
-    baud: int = 9_600
-    parity: str = "N"
-    host: str = ""
-    tcp_port: int = 502
-    unit: int = 1
 
 
 class MeterSpec(Struct, frozen=True):

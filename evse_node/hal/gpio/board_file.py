@@ -23,7 +23,6 @@ from evse_node.hal.gpio.board import (
     LineSpec,
     LockSpec,
     MeterSpec,
-    ModbusSpec,
     PilotInputSpec,
     ProximityInputSpec,
     PwmSpec,
@@ -35,6 +34,7 @@ from evse_node.hal.gpio.board import (
     WatchdogSpec,
 )
 from evse_node.hal.interface import Ratings
+from evse_node.hal.modbus.connection import read_modbus
 from evse_node.hal.toml_table import TomlTable, load_toml
 from evse_node.units import Milliamps, Millivolts
 
@@ -292,24 +292,6 @@ def _buttons(top: TomlTable, chips: tuple[str, ...]) -> Iterator[ButtonSpec]:
             if not 1 <= len(uid) <= 10:
                 raise table.wrong("uid", text, right)
         yield ButtonSpec(_line(table, chips), action, uid)
-
-
-def read_modbus(table: TomlTable, usual: ModbusSpec | None = None) -> ModbusSpec:
-    """Read how to reach a Modbus device; `usual` is what holds without the keys."""
-    usual = usual or ModbusSpec()
-    unit = table.whole("unit", 1, 247, usual.unit)
-    if table.has("host"):
-        return ModbusSpec(
-            host=table.text("host"),
-            tcp_port=table.whole("port", 1, 65_535, usual.tcp_port),
-            unit=unit,
-        )
-    return ModbusSpec(
-        port=table.text("port", right="a serial port like /dev/ttyUSB0, or a host"),
-        baud=table.whole("baud", 1_200, 115_200, usual.baud),
-        parity=table.one_of("parity", ("N", "E", "O"), usual.parity),
-        unit=unit,
-    )
 
 
 def _meter(table: TomlTable | None, chips: tuple[str, ...]) -> MeterSpec | None:

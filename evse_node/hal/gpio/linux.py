@@ -61,7 +61,9 @@ class LinuxDrivers:
         """Take the meter's bus."""
         from evse_node.hal.modbus.meter import open_modbus_meter
 
-        return open_modbus_meter(spec)
+        if spec.modbus is None:
+            raise HalError("the board has no Modbus meter")
+        return open_modbus_meter(spec.modbus, spec.map_name, is_port_shared=spec.is_port_shared)
 
     def open_rfid(self, spec: RfidSpec) -> CardSource:
         """Take the reader's bus."""

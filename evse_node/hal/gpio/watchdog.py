@@ -63,14 +63,14 @@ class Watchdogs:
 
     def ready(self) -> None:
         """Tell the service manager that the start is over."""
-        self._manager.tell("READY=1")
+        self._manager.notify("READY=1")
 
     def feed(self, now: float) -> None:
         """Say that loop and sampler are alive. Never raises."""
         if self._fed_at is not None and now - self._fed_at < self._interval_s:
             return
         self._fed_at = now
-        self._manager.tell("WATCHDOG=1")
+        self._manager.notify("WATCHDOG=1")
         if self._kernel is not None:
             try:
                 self._kernel.feed()

@@ -12,9 +12,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol, TypeAlias, cast
 
 from evse_node.errors import HalError
-from evse_node.hal.external.modbus.registers import Block, Table
-from evse_node.hal.gpio.board import ModbusSpec
-from evse_node.hal.modbus.meter import load_pymodbus
+from evse_node.hal.modbus.connection import ModbusSpec, load_pymodbus
+from evse_node.hal.modbus.table import Block, Table
 from evse_node.hal.optional_packages import load_extra
 
 Sleep: TypeAlias = Callable[[float], Awaitable[None]]

@@ -11,10 +11,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from evse_node.errors import HalError
-from evse_node.hal.external.modbus.registers import Block, Table
 from evse_node.hal.interface import MeterValues
 from evse_node.hal.modbus.bus import ModbusBus
 from evse_node.hal.modbus.meter import RegisterMap
+from evse_node.hal.modbus.table import Block, Table
 
 _LOGGER: Final = logging.getLogger(__name__)
 

@@ -7,18 +7,16 @@ of its phases and a factor to base units (W, V, A, Hz, kWh).
 
 from __future__ import annotations
 
-import logging
 import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Final, Protocol, cast
 
 from msgspec import Struct
 
 from evse_node.errors import ConfigError, HalError
-from evse_node.hal.gpio.board import MeterSpec, ModbusSpec
 from evse_node.hal.interface import MeterValues
+from evse_node.hal.modbus.connection import ModbusSpec, load_pymodbus
 from evse_node.hal.optional_packages import load_extra
 from evse_node.hal.toml_table import TomlTable, load_toml
 from evse_node.units import Milliamps, Millivolts, MilliwattHours, Milliwatts
@@ -215,15 +213,6 @@ class _Client(Protocol):
     def read_holding_registers(self, address: int, *, count: int, device_id: int) -> _Answer: ...
 
 
-def load_pymodbus(purpose: str) -> ModuleType:
-    """Import pymodbus's clients. Raises ConfigError when the package is not installed."""
-    client = load_extra("pymodbus.client", purpose)
-    # Each failure is told by an exception, and needs no line of its own.
-    logging.getLogger("pymodbus").setLevel(logging.CRITICAL)
-    logging.getLogger("pymodbus.logging").setLevel(logging.CRITICAL)
-    return client
-
-
 class ModbusRegisters:
     """Registers over pymodbus. A broken connection is made anew with the next read."""
 
@@ -270,10 +259,8 @@ class ModbusRegisters:
         self._client.close()
 
 
-def open_modbus_meter(spec: MeterSpec) -> ModbusMeter:
-    """Make the meter of a board. Raises ConfigError for a map that is not there."""
-    if spec.modbus is None:
-        raise HalError("the board has no Modbus meter")
-    return ModbusMeter(
-        ModbusRegisters(spec.modbus), load_map(spec.map_name), is_port_shared=spec.is_port_shared
-    )
+def open_modbus_meter(
+    spec: ModbusSpec, map_name: str, *, is_port_shared: bool = False
+) -> ModbusMeter:
+    """Return the meter at this address. Raises ConfigError for an unknown map."""
+    return ModbusMeter(ModbusRegisters(spec), load_map(map_name), is_port_shared=is_port_shared)

@@ -11,9 +11,9 @@ from evse_node.errors import HalError
 from evse_node.hal.external.backend import ExternalController
 from evse_node.hal.external.modbus.link import ModbusEvse, ModbusEvseLink
 from evse_node.hal.external.modbus.register_file import load_controller
-from evse_node.hal.external.pace import PollTimings
-from evse_node.hal.gpio.board import ModbusSpec
+from evse_node.hal.external.poller import PollTimings
 from evse_node.hal.interface import Ratings
+from evse_node.hal.modbus.connection import ModbusSpec
 from tests.support.hal.modbus_evse_models import Phoenix
 from tests.support.hal.modbus_evse_peer import LoopThread, Peer
 

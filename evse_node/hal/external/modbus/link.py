@@ -5,26 +5,23 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from msgspec import Struct
 
 from evse_node.errors import HalError
 from evse_node.hal.external.link import ControllerOrders, ControllerStatus, LinkTraits
-from evse_node.hal.external.modbus.fallback import log_fallback
 from evse_node.hal.external.modbus.registers import (
-    Address,
-    Block,
     ControllerMap,
     Scale,
     Target,
     Write,
 )
-from evse_node.hal.gpio.board import ModbusSpec
 from evse_node.hal.modbus.bus import ModbusBus, Sleep
 from evse_node.hal.modbus.bus_meter import BusMeter, MeterOnBus
-from evse_node.hal.modbus.meter import load_pymodbus
+from evse_node.hal.modbus.connection import ModbusSpec, load_pymodbus
+from evse_node.hal.modbus.table import Address, Block
 from evse_node.state_machine.control_pilot import MAXIMUM_OFFER_MA, MINIMUM_OFFER_MA, PilotState
 from evse_node.state_machine.faults import FaultState
 from evse_node.units import Milliamps
@@ -378,7 +375,7 @@ class ModbusEvseLink:
                 await self._store(scale, wanted_ma)
         if not self._is_fallback_told:
             self._is_fallback_told = True
-            log_fallback(self._chart, evse.fallback_s, self._words)
+            _log_fallback(self._chart, evse.fallback_s, self._words)
 
     async def _store(self, scale: Scale, milli: int) -> None:
         """Write a register that is kept for good, if it differs."""
@@ -388,3 +385,33 @@ class ModbusEvseLink:
             unit = self._evse.modbus.unit
             await self._opened().write(address.table, address.number, word, unit)
             self._words[address] = word
+
+
+def _log_fallback(chart: ControllerMap, fallback_s: float, words: Mapping[Address, int]) -> None:
+    """Log what a controller does should this node die.
+
+    `fallback_s` is after which silence, where it is told that; `words` is what it keeps.
+    """
+    fallback = chart.fallback
+    if fallback.has_timeout:
+        after_s = fallback_s if fallback.after is not None else fallback.after_s
+        current_ma = fallback.current_ma
+        if fallback.current is not None:
+            current_ma = Milliamps(fallback.current.milli(words))
+        _LOGGER.info(
+            "%s falls back to %s mA after %s s without this node",
+            chart.name,
+            current_ma,
+            after_s,
+        )
+    else:
+        _LOGGER.warning(
+            "%s goes on with its last orders should this node die: it knows no timeout",
+            chart.name,
+        )
+    if fallback.restart_current is not None:
+        _LOGGER.info(
+            "%s offers %d mA after a restart of its own",
+            chart.name,
+            fallback.restart_current.milli(words),
+        )

@@ -15,11 +15,10 @@ from evse_node.hal.external.backend import ExternalController
 from evse_node.hal.external.modbus.link import ModbusEvse, ModbusEvseLink
 from evse_node.hal.external.modbus.register_file import load_controller
 from evse_node.hal.external.modbus.registers import ControllerMap, Write
-from evse_node.hal.external.pace import PollTimings
-from evse_node.hal.gpio.board import ModbusSpec
-from evse_node.hal.gpio.board_file import read_modbus
+from evse_node.hal.external.poller import PollTimings
 from evse_node.hal.interface import Ratings
 from evse_node.hal.modbus.bus_meter import MeterOnBus
+from evse_node.hal.modbus.connection import ModbusSpec, read_modbus
 from evse_node.hal.modbus.meter import load_map
 from evse_node.hal.toml_table import TomlTable
 from evse_node.units import Milliamps

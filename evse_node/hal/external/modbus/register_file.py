@@ -26,19 +26,18 @@ from typing import Final
 from evse_node.errors import ConfigError
 from evse_node.hal.external.modbus.registers import (
     WHOLE_WORD,
-    Address,
     Condition,
     ControllerMap,
     Fallback,
     FaultSign,
     Place,
     Scale,
-    Table,
     Target,
     Write,
 )
-from evse_node.hal.gpio.board import ModbusSpec
+from evse_node.hal.modbus.connection import ModbusSpec
 from evse_node.hal.modbus.meter import read_map
+from evse_node.hal.modbus.table import Address, Table
 from evse_node.hal.toml_table import TomlTable, load_toml
 from evse_node.state_machine.control_pilot import PilotState
 from evse_node.state_machine.faults import FaultState

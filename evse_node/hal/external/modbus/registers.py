@@ -5,36 +5,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from enum import Enum
-from typing import Final, NamedTuple
+from typing import Final
 
 from msgspec import Struct, field
 
-from evse_node.hal.gpio.board import ModbusSpec
+from evse_node.hal.modbus.connection import ModbusSpec
 from evse_node.hal.modbus.meter import RegisterMap
+from evse_node.hal.modbus.table import Address, Block, group_reads
 from evse_node.state_machine.control_pilot import PilotState
 from evse_node.state_machine.faults import FaultState
 from evse_node.units import Milliamps
 
 WHOLE_WORD: Final = 0xFFFF
-_LARGEST_READ: Final = 64
-
-
-class Table(Enum):
-    """Modbus's four kinds of register."""
-
-    COIL = "coil"
-    DISCRETE = "discrete"
-    INPUT = "input"
-    HOLDING = "holding"
-
-
-class Address(Struct, frozen=True):
-    """One register, or one bit of those that are bits."""
-
-    table: Table
-    number: int
 
 
 class Place(Struct, frozen=True):
@@ -144,14 +128,6 @@ class Fallback(Struct, frozen=True):
         return self.after_s is not None or self.after is not None
 
 
-class Block(NamedTuple):
-    """One read."""
-
-    table: Table
-    start: int
-    length: int
-
-
 class ControllerMap(Struct, frozen=True, kw_only=True):
     """One controller's registers.
 
@@ -186,11 +162,11 @@ class ControllerMap(Struct, frozen=True, kw_only=True):
 
     def status_blocks(self) -> list[Block]:
         """Return the reads that tell the status, as few as the gaps allow."""
-        return _blocks((place.address for place in self._status_places()), self.max_gap)
+        return group_reads((place.address for place in self._status_places()), self.max_gap)
 
     def setup_blocks(self) -> list[Block]:
         """Return the reads of what does not change while the controller runs."""
-        return _blocks((place.address for place in self._setup_places()), self.max_gap)
+        return group_reads((place.address for place in self._setup_places()), self.max_gap)
 
     def _scales(self) -> tuple[Scale | None, ...]:
         return (self.offered, self.limit, self.cable, self.temperature)
@@ -226,17 +202,3 @@ class ControllerMap(Struct, frozen=True, kw_only=True):
         for scale in own:
             if scale is not None:
                 yield scale.place
-
-
-def _blocks(addresses: Iterable[Address], max_gap: int) -> list[Block]:
-    found: list[Block] = []
-    order = list(Table)
-    for table, number in sorted({(order.index(each.table), each.number) for each in addresses}):
-        if found and found[-1].table is order[table]:
-            last = found[-1]
-            total = number + 1 - last.start
-            if number - (last.start + last.length) <= max_gap and total <= _LARGEST_READ:
-                found[-1] = Block(last.table, last.start, total)
-                continue
-        found.append(Block(order[table], number, 1))
-    return found

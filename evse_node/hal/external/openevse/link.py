@@ -20,11 +20,10 @@ from evse_node.errors import HalError
 from evse_node.hal.external.backend import ExternalController
 from evse_node.hal.external.link import ControllerOrders, ControllerStatus, LinkTraits
 from evse_node.hal.external.openevse import state as openevse_state
-from evse_node.hal.external.openevse.energy import EnergyTotal
 from evse_node.hal.external.openevse.rapi import News
 from evse_node.hal.external.openevse.rapi_client import RapiClient, number
-from evse_node.hal.external.openevse.state import OpenEvseState, parse_state
-from evse_node.hal.external.pace import PollTimings
+from evse_node.hal.external.openevse.state import EnergyTotal, OpenEvseState, parse_state
+from evse_node.hal.external.poller import PollTimings
 from evse_node.hal.interface import MeterValues, Ratings
 from evse_node.hal.serial_port import Port, SerialPort
 from evse_node.hal.toml_table import TomlTable

@@ -11,6 +11,7 @@ from evse_node.errors import HalError
 from evse_node.hal.external.openevse.rapi_client import number
 from evse_node.state_machine.control_pilot import PilotState
 from evse_node.state_machine.faults import FaultState
+from evse_node.units import MilliwattHours
 
 UNKNOWN: Final = 0x00
 SLEEPING: Final = 0xFE
@@ -35,6 +36,7 @@ FAULTS: Final[Mapping[int, FaultState]] = {
     0x0E: FaultState.CONTACT_DRY_FAILURE,
 }
 
+_ROUNDING_MWH: Final = 1_000
 _HARD_FAULT: Final = 0x0002
 _RELAY_CLOSED: Final = 0x0040
 _VEHICLE_CONNECTED: Final = 0x0100
@@ -92,3 +94,40 @@ def parse_state(words: tuple[str, ...]) -> OpenEvseState:
     if code not in _VEHICLE and code not in FAULTS and code not in (UNKNOWN, SLEEPING, DISABLED):
         raise HalError(f"the controller tells a state 0x{code:02X} that is not known")
     return OpenEvseState(code, number(words[3], 16))
+
+
+class EnergyTotal:
+    """Adds up finished sessions (watt-hours) and the one that runs (watt-seconds).
+
+    When a session ends, the controller adds it to the total, rounded down, and goes on
+    showing it until the next one begins. A session that a restart of the controller has cut
+    off is lost to it, not to this total.
+    """
+
+    def __init__(self) -> None:
+        self._before: tuple[int, int] | None = None
+        self._is_in_total = False
+        self._offset_mwh = 0
+        self._highest_mwh = 0
+
+    def update(self, session_ws: int, finished_wh: int, *, is_connected: bool) -> MilliwattHours:
+        """Take in what the controller shows; return the total."""
+        if self._before is None:
+            self._is_in_total = not is_connected
+        else:
+            session_before, finished_before = self._before
+            if session_ws < session_before:
+                self._is_in_total = False
+            elif finished_wh > finished_before:
+                self._is_in_total = True
+            elif session_ws > session_before:
+                self._is_in_total = False
+        self._before = (session_ws, finished_wh)
+        total_mwh = finished_wh * 1_000 + self._offset_mwh
+        if not self._is_in_total:
+            total_mwh += session_ws * 10 // 36
+        if total_mwh < self._highest_mwh - _ROUNDING_MWH:
+            self._offset_mwh += self._highest_mwh - total_mwh
+            total_mwh = self._highest_mwh
+        self._highest_mwh = max(self._highest_mwh, total_mwh)
+        return MilliwattHours(self._highest_mwh)

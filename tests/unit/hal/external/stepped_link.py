@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from evse_node.hal.external.backend import ExternalController
 from evse_node.hal.external.link import ControllerOrders, ControllerStatus, LinkTraits
-from evse_node.hal.external.pace import PollTimings
+from evse_node.hal.external.poller import PollTimings
 from evse_node.state_machine.control_pilot import PilotState
 from evse_node.units import Milliamps
 

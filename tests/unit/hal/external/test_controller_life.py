@@ -119,7 +119,7 @@ async def test_the_service_manager_is_told(link: PlayedLink) -> None:
         def __init__(self) -> None:
             self.limit_s = 0.03
 
-        def tell(self, text: str) -> None:
+        def notify(self, text: str) -> None:
             told.append(text)
 
     backend = ExternalController(link, Ratings(), pace=QUICK, service_manager=Manager())

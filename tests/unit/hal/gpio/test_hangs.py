@@ -72,7 +72,7 @@ class Recorder(ServiceManager):
         super().__init__({})
         self.fed_at: list[float] = []
 
-    def tell(self, text: str) -> None:
+    def notify(self, text: str) -> None:
         if text == "WATCHDOG=1":
             self.fed_at.append(time.monotonic())
 

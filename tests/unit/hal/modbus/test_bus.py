@@ -11,9 +11,9 @@ import pytest
 from pymodbus.constants import ExcCodes
 
 from evse_node.errors import HalError
-from evse_node.hal.external.modbus.registers import Block, Table
-from evse_node.hal.gpio.board import ModbusSpec
 from evse_node.hal.modbus.bus import ModbusBus, Sleep
+from evse_node.hal.modbus.connection import ModbusSpec
+from evse_node.hal.modbus.table import Block, Table
 from tests.support.hal.modbus_evse_models import Phoenix, SimpleEvse
 from tests.support.hal.modbus_evse_peer import Peer, hardly
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from evse_node.errors import ConfigError, HalError
-from evse_node.hal.gpio.board import MeterSpec, ModbusSpec
 from evse_node.hal.gpio.pollers import PolledMeter, PulseMeter
 from evse_node.hal.interface import MeterValues, Ratings
 from evse_node.hal.modbus import meter as modbus_meter
+from evse_node.hal.modbus.connection import ModbusSpec
 from evse_node.hal.modbus.meter import ModbusMeter, load_map, map_names, open_modbus_meter
 from evse_node.units import MilliwattHours, Milliwatts
 from tests.support.hal.modbus_evse_models import Controller
@@ -192,8 +192,8 @@ async def test_over_modbus_rtu() -> None:
     """Against pymodbus's own server at the other end of a serial line."""
     peer = Peer(Sdm230())
     await peer.serve_rtu()
-    spec = MeterSpec("sdm230", ModbusSpec(port=str(peer.port), unit=7))
-    meter = open_modbus_meter(spec)
+    spec = ModbusSpec(port=str(peer.port), unit=7)
+    meter = open_modbus_meter(spec, "sdm230")
     try:
         values = await asyncio.to_thread(meter.read)
         assert (values.power_mw, values.imported_mwh) == (2_300_000, 12_500_000)
@@ -209,7 +209,7 @@ async def test_what_a_serial_line_may_do(fault: str, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(modbus_meter, "_TIMEOUT_S", 0.15)
     peer = Peer(Sdm230())
     await peer.serve_rtu()
-    meter = open_modbus_meter(MeterSpec("sdm230", ModbusSpec(port=str(peer.port), unit=7)))
+    meter = open_modbus_meter(ModbusSpec(port=str(peer.port), unit=7), "sdm230")
     try:
         await asyncio.to_thread(meter.read)
         setattr(peer.faults, fault, 1)
@@ -223,7 +223,7 @@ async def test_what_a_serial_line_may_do(fault: str, monkeypatch: pytest.MonkeyP
 
 
 async def test_a_serial_meter_that_is_not_there() -> None:
-    meter = open_modbus_meter(MeterSpec("sdm230", ModbusSpec(port="/dev/no-such-port")))
+    meter = open_modbus_meter(ModbusSpec(port="/dev/no-such-port"), "sdm230")
     with pytest.raises(HalError, match="/dev/no-such-port cannot be opened"):
         await asyncio.to_thread(meter.read)
     meter.close()
@@ -242,8 +242,8 @@ async def test_over_modbus_tcp() -> None:
     await server.serve_forever(background=True)
     assert server.transport is not None
     port = server.transport.sockets[0].getsockname()[1]
-    spec = MeterSpec("sdm230", ModbusSpec(host="127.0.0.1", tcp_port=port, unit=7))
-    meter = open_modbus_meter(spec)
+    spec = ModbusSpec(host="127.0.0.1", tcp_port=port, unit=7)
+    meter = open_modbus_meter(spec, "sdm230")
     values = await asyncio.to_thread(meter.read)
     assert (values.power_mw, values.imported_mwh) == (2_300_000, 12_500_000)
     await server.shutdown()

@@ -12,7 +12,7 @@ from evse_node.hal.external.link import ControllerOrders
 from evse_node.hal.external.modbus.link import ModbusEvse, ModbusEvseLink
 from evse_node.hal.external.modbus.register_file import load_controller
 from evse_node.hal.external.modbus.registers import Fallback
-from evse_node.hal.gpio.board import ModbusSpec
+from evse_node.hal.modbus.connection import ModbusSpec
 from evse_node.units import Milliamps
 from tests.support.hal.modbus_evse_models import Controller, Phoenix, SimpleEvse, SmartEvse
 from tests.support.hal.modbus_evse_peer import Peer, hardly

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from evse_node.hal.external.modbus.link import ModbusEvseLink
-from evse_node.hal.external.modbus.registers import Address, Fallback, Place, Scale, Table
+from evse_node.hal.external.modbus.registers import Fallback, Place, Scale
+from evse_node.hal.modbus.table import Address, Table
 from evse_node.state_machine.control_pilot import PilotState
 from evse_node.state_machine.faults import FaultState
 from evse_node.units import Milliamps

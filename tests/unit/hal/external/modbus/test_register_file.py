@@ -8,15 +8,8 @@ import pytest
 
 from evse_node.errors import ConfigError
 from evse_node.hal.external.modbus.register_file import controller_names, load_controller
-from evse_node.hal.external.modbus.registers import (
-    Address,
-    Block,
-    Condition,
-    Place,
-    Scale,
-    Table,
-    Target,
-)
+from evse_node.hal.external.modbus.registers import Condition, Place, Scale, Target
+from evse_node.hal.modbus.table import Address, Block, Table
 from evse_node.state_machine.control_pilot import PilotState
 from evse_node.state_machine.faults import FaultState
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evse_node.hal.external.openevse.energy import EnergyTotal
+from evse_node.hal.external.openevse.state import EnergyTotal
 
 
 def test_a_session_counts_on_top() -> None:

@@ -12,7 +12,7 @@ import pytest
 from evse_node.charger import Charger, ChargerSettings
 from evse_node.hal.external.backend import ExternalController
 from evse_node.hal.external.openevse.link import OpenEvseLink, OpenEvseSettings
-from evse_node.hal.external.pace import PollTimings
+from evse_node.hal.external.poller import PollTimings
 from evse_node.hal.serial_port import SerialPort
 from evse_node.matter.store import MemoryStore
 from evse_node.state_machine.control_pilot import PilotState
