@@ -15,8 +15,8 @@ import math
 from evse_node.charger import Charger, ChargerSettings
 from evse_node.charger.hardware_monitor import MonitorSettings
 from evse_node.hal.simulated.backend import SimulatedBackend
-from evse_node.matter.store import MemoryStore
 from evse_node.state_machine.events import EnableCharging
+from evse_node.testing.memory_store import MemoryStore
 from evse_node.units import Milliamps, Milliwatts
 
 HOUR = 3600

@@ -17,9 +17,9 @@ from evse_node.charger import Charger, ChargerSettings
 from evse_node.charger.hardware_monitor import MonitorSettings
 from evse_node.hal.simulated.backend import SimulatedBackend
 from evse_node.hal.simulated.electric_vehicle import ElectricCar, Habits
-from evse_node.matter.store import MemoryStore
 from evse_node.state_machine.events import EnableCharging
 from evse_node.state_machine.targets import ChargingTarget, ChargingTargetSchedule
+from evse_node.testing.memory_store import MemoryStore
 from evse_node.units import MATTER_EPOCH_UNIX_S, Milliamps
 
 MONDAY = datetime(2025, 6, 9, tzinfo=UTC)

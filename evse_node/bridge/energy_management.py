@@ -67,7 +67,7 @@ from evse_node.energy_management.requests import (
 from evse_node.errors import StatusError
 from evse_node.hal.interface import Ratings
 from evse_node.matter.interaction.status import Status
-from evse_node.matter.timers import Timer, Timers
+from evse_node.matter.timers import Deadline, Timer, Timers
 from evse_node.state_machine.effects import Notification as ChargerNotice
 from evse_node.units import EpochSeconds, MilliwattHours, Milliwatts, epoch_s_from_utc_ms
 
@@ -106,7 +106,7 @@ class EnergyManagementBridge:
     ) -> None:
         self._charger = charger
         self._timers = timers
-        self._timer: Timer | None = None
+        self._deadline = Deadline(timers, self._on_timer)
         self._report_timer: Timer | None = None
         self._reported_at = float("-inf")
         self._utc_ms = utc_ms
@@ -161,10 +161,10 @@ class EnergyManagementBridge:
 
     def stop(self) -> None:
         """Follow the charger no longer."""
-        for timer in (self._timer, self._report_timer):
-            if timer is not None:
-                timer.cancel()
-        self._timer = self._report_timer = None
+        self._deadline.set(None)
+        if self._report_timer is not None:
+            self._report_timer.cancel()
+            self._report_timer = None
         if self._on_charger in self._charger.observers:
             self._charger.observers.remove(self._on_charger)
 
@@ -259,14 +259,7 @@ class EnergyManagementBridge:
         self.device_energy_management.report(*names)
 
     def _arm(self) -> None:
-        deadline = self.appliance.next_deadline()
-        if self._timer is not None:
-            if self._timer.callback is not None and self._timer.when == deadline:
-                return
-            self._timer.cancel()
-            self._timer = None
-        if deadline is not None:
-            self._timer = self._timers.call_at(deadline, self._on_timer)
+        self._deadline.set(self.appliance.next_deadline())
 
     # From the cluster to the appliance: `cluster.device_energy_management.EnergyManagementControl`
 

@@ -26,7 +26,6 @@ from typing import Final
 from msgspec.structs import replace
 
 from evse_node.charger.charge_planner import Planner
-from evse_node.charger.deadline import Deadline
 from evse_node.charger.hardware import (
     DummyHardware,
     HardwareView,
@@ -51,7 +50,7 @@ from evse_node.hal.interface import (
     capabilities,
 )
 from evse_node.matter.store import Store
-from evse_node.matter.timers import Timers
+from evse_node.matter.timers import Deadline, Timers
 from evse_node.state_machine.control_pilot import PilotState
 from evse_node.state_machine.effects import (
     BaseNotification,
@@ -119,7 +118,7 @@ class Charger:
         self._real = RealHardware(backend)
         self._view = HardwareView()
         self._saved_claims: list[LimitClaimed] = []
-        self._alarm = Deadline(timers, self.on_timer)
+        self._deadline = Deadline(timers, self.on_timer)
         self._is_busy = False
         self._error = ""
         self._is_test_mode = self._last_notified_test_mode = False
@@ -367,7 +366,7 @@ class Charger:
         self._memory.save_changes(before, state, now, is_test_mode=is_test_mode)
         if not is_test_mode:
             self._planner.save()
-        self._alarm.set(self.next_deadline())
+        self._deadline.set(self.next_deadline())
         is_changed = state is not before and is_other_than_by_meter(before, state)
         is_other_mode = is_test_mode is not self._last_notified_test_mode
         if notices or is_changed or is_other_mode or self._schedule.next_charge is not plan:

@@ -1,7 +1,6 @@
-"""The Matter stack of one node: all its parts, wired, behind four doors.
+"""The Matter stack of one node: composition of all its parts behind five entry points.
 
-In: `receive_datagram`, `handle_timer`. Out: `datagrams_to_send`, `next_event`, and
-`get_timer`, which says when to come back.
+In: `receive_datagram`, `handle_timer`. Out: `datagrams_to_send`, `next_event`, `get_timer`.
 
 Spec: Matter Core 1.3, chapters 4 "Secure Channel", 5 "Commissioning", 8 "Interaction Model"
 """
@@ -42,39 +41,30 @@ SESSIONS_PER_FABRIC = 4
 
 
 class ServicesChanged(Struct, frozen=True):
-    """The node is to advertise exactly these services from now on."""
+    """The complete set of DNS-SD services to advertise has changed."""
 
     services: tuple[Service, ...]
 
 
 class GroupAddressesChanged(Struct, frozen=True):
-    """The node is to listen on exactly these IPv6 multicast addresses from now on."""
+    """The complete set of IPv6 multicast addresses to listen on has changed."""
 
     addresses: frozenset[str]
 
 
-class FabricsChanged(Struct, frozen=True):
-    """The node has these fabrics now, those included that are not committed yet."""
-
-    indices: tuple[int, ...]
-
-
 class Abandoned(Struct, frozen=True):
-    """The last fabric is gone, and nobody is to be told any more.
+    """The last fabric was removed, and its last messages have been sent.
 
-    The node is to be started anew with a store in which nothing is left that was made for
-    its fabrics. Until then it lets nobody in.
+    Restart the node with a store that holds nothing made for its fabrics. Until then it
+    accepts no session.
     """
 
 
-StackEvent: TypeAlias = ServicesChanged | GroupAddressesChanged | FabricsChanged | Abandoned
+StackEvent: TypeAlias = ServicesChanged | GroupAddressesChanged | Abandoned
 
 
 class StackSettings(Struct, frozen=True):
-    """What distinguishes one node from another.
-
-    `parameters` are this node's session parameters; `port` its UDP port.
-    """
+    """Identity and limits of one node. `port` is its UDP port."""
 
     identity: CommissionableIdentity
     verifier: PasscodeVerifier
@@ -85,12 +75,12 @@ class StackSettings(Struct, frozen=True):
 
 
 class MatterStack:
-    """One node's protocol stack. `clock` is the monotonic clock that `now` comes from.
+    """The protocol stack of one node. `clock` is the monotonic clock that `now` comes from.
 
-    `node` may still be empty; its endpoints are to be complete when `start` is called.
-    `utc_ms` is Unix time in milliseconds, None while the wall clock is not set.
+    `node` may be empty until `start` is called. `utc_ms` returns Unix time in milliseconds,
+    or None while the wall clock is not set.
 
-    Raises ConfigError when what the store holds cannot be read.
+    Raises ConfigError when the store cannot be read.
     """
 
     def __init__(
@@ -124,18 +114,18 @@ class MatterStack:
             timers,
             random_bytes,
             group_keys=self.group_keys,
-            # One for PASE, and one that a full table has to spare for a new handshake.
+            # Plus one for PASE, and one so that a full table can accept a new handshake.
             session_capacity=supported * SESSIONS_PER_FABRIC + 2,
         )
-        # Three doors lead straight to those who are asked with every datagram.
+        # Bound directly, since each datagram uses all three.
         self.receive_datagram: Callable[[bytes, Address, float], None] = self.layer.receive_datagram
-        """Take a datagram from anyone, `(data, address, now)`. Never raises."""
+        """Process a datagram, `(data, address, now)`. Never raises."""
         self.get_timer: Callable[[], float | None] = timers.deadline
-        """Return when `handle_timer` is to be called, or None."""
+        """Return the time of the next call of `handle_timer`, or None."""
         self.datagrams_to_send: Callable[[float], list[tuple[bytes, Address]]] = (
             self.layer.datagrams_to_send
         )
-        """Return what is to be sent, in order, once."""
+        """Return the datagrams to send, in order, and clear them."""
         self.sessions = self.layer.sessions
         self.exchanges = exchanges = self.layer.exchanges
         self.administration = Administration(timers, fabrics, self.sessions, fail_safe, self.window)
@@ -169,41 +159,38 @@ class MatterStack:
         self._has_changed = False
         self._services: tuple[Service, ...] = ()
         self._group_addresses: frozenset[str] = frozenset()
-        self._fabric_indices: tuple[int, ...] = tuple(fabric.index for fabric in fabrics)
         self._observe()
 
     def _observe(self) -> None:
         self.administration.send_farewell = self.interaction.subscriptions.report_to_fabric
         self.administration.on_abandoned.append(lambda now: self._events.append(Abandoned()))
-        self.fabrics.on_added.append(self._on_fabric_changed)
-        self.fabrics.on_updated.append(self._on_fabric_changed)
+        self.fabrics.on_added.append(self._mark_changed)
+        self.fabrics.on_updated.append(self._mark_changed)
         self.fabrics.on_removed.append(self._on_fabric_removed)
-        self.group_keys.on_changed.append(lambda index: self._mark_changed())
-        self.window.on_changed.append(self._on_window_changed)
+        self.group_keys.on_changed.append(self._mark_changed)
+        self.window.on_changed.append(self._mark_changed)
 
     def start(self, now: float) -> None:
-        """Begin: announce the services, and go on with the subscriptions in the store.
+        """Announce the services and resume the stored subscriptions.
 
-        To be called once, when the node's endpoints are complete. A node without fabrics
-        opens its commissioning window.
+        Call once, when the endpoints are complete. A node without fabrics opens its
+        commissioning window.
         """
         self.administration.start(now)
         indices = frozenset(fabric.index for fabric in self.fabrics)
         self.interaction.resume_subscriptions(self.secure_channel.connect, indices, now)
-        self._mark_changed()
-
-    # The doors.
+        self._has_changed = True
 
     def handle_timer(self, now: float) -> None:
-        """Do what is due. Never raises."""
+        """Run the timers that are due. Never raises."""
         try:
             self.timers.run(now)
         except Exception:
-            # A defect; what else was due is still queued and runs when called again.
-            _LOGGER.exception("timer")
+            # A bug. The other due timers are still queued and run with the next call.
+            _LOGGER.exception("error in a timer")
 
     def next_event(self) -> StackEvent | None:
-        """Return the next event, or None. Changes of the same thing come as one event."""
+        """Return the next event, or None. Repeated changes are merged into one event."""
         if self._has_changed:
             self._has_changed = False
             self._collect_events()
@@ -211,10 +198,8 @@ class MatterStack:
 
     @property
     def dropped(self) -> dict[str, int]:
-        """How many datagrams led to nothing, by reason."""
+        """The number of dropped datagrams, by reason."""
         return self.layer.dropped
-
-    # What follows from changes.
 
     def _collect_events(self) -> None:
         services = self._describe_services()
@@ -225,10 +210,6 @@ class MatterStack:
         if addresses != self._group_addresses:
             self._group_addresses = addresses
             self._events.append(GroupAddressesChanged(addresses))
-        indices = tuple(fabric.index for fabric in self.fabrics)
-        if indices != self._fabric_indices:
-            self._fabric_indices = indices
-            self._events.append(FabricsChanged(indices))
 
     def _describe_services(self) -> tuple[Service, ...]:
         settings = self.settings
@@ -240,7 +221,7 @@ class MatterStack:
         ]
         mode = self.window.commissioning_mode
         if not mode:
-            # The next time in commissioning mode is under another name.
+            # The next commissioning window is announced under a new instance name.
             self._instance = b""
             return tuple(services)
         if not self._instance:
@@ -255,16 +236,10 @@ class MatterStack:
         )
         return (commissionable, *services)
 
-    def _mark_changed(self) -> None:
+    def _mark_changed(self, _: float) -> None:
         self._has_changed = True
 
-    def _on_window_changed(self, now: float) -> None:
-        self._mark_changed()
-
-    def _on_fabric_changed(self, index: int) -> None:
-        self._mark_changed()
-
     def _on_fabric_removed(self, index: int) -> None:
-        self._mark_changed()
+        self._has_changed = True
         self.interaction.remove_fabric(index)
         self.layer.group_peers.remove_fabric(index)

@@ -13,8 +13,8 @@ from evse_node.matter import tlv
 from evse_node.matter.interaction.status import Status
 from evse_node.matter.secure_channel.spake2p import compute_verifier
 from evse_node.matter.stack import Abandoned, MatterStack
-from evse_node.matter.store import MemoryStore
 from evse_node.matter.tlv import TlvValue
+from evse_node.testing.memory_store import MemoryStore
 from tests.support.fakes import Network, address, seeded_bytes
 from tests.support.matter.fake_ca import public_key_of_csr
 from tests.support.matter.fake_controller import FakeController, RefusedError

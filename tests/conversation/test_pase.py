@@ -26,7 +26,7 @@ from evse_node.matter.secure_channel.pase_messages import (
 )
 from evse_node.matter.secure_channel.secure_channel import SecureChannel
 from evse_node.matter.secure_channel.spake2p import compute_verifier
-from evse_node.matter.store import MemoryStore
+from evse_node.testing.memory_store import MemoryStore
 from tests.support.fakes import MessageHost, Network, address
 from tests.support.matter.case_node import opcodes_sent
 from tests.support.matter.fake_controller import FakeController, PaseCall, RefusedError

@@ -28,12 +28,11 @@ from evse_node.matter.messaging.message import (
 )
 from evse_node.matter.messaging.session import SecureSession
 from evse_node.matter.stack import (
-    FabricsChanged,
     GroupAddressesChanged,
     MatterStack,
     ServicesChanged,
 )
-from evse_node.matter.store import MemoryStore
+from evse_node.testing.memory_store import MemoryStore
 from tests.support.fakes import Network, address, seeded_bytes
 from tests.support.matter.fake_controller import FakeController, RefusedError
 from tests.support.matter.fake_fabric import IPK_EPOCH_KEY, NODE_ID, add_fabric, add_pending
@@ -110,10 +109,9 @@ def test_services_follow_the_window_and_the_fabrics(network: Network, stack: Mat
     (closed,) = events(stack)
     assert closed == ServicesChanged(())
     fabric = add_pending(stack.fabrics)
-    pending, fabrics = events(stack)
+    (pending,) = events(stack)
     assert isinstance(pending, ServicesChanged)
     assert [service.type for service in pending.services] == ["_matter._tcp"]
-    assert fabrics == FabricsChanged((fabric.index,))
     stack.fabrics.commit_pending()
     assert events(stack) == []
     stack.window.open_enhanced(
@@ -223,14 +221,13 @@ def test_pending_fabric_is_forgotten_when_the_fail_safe_expires(
     stack.fail_safe.set_noc_added(fabric.index)
     controller.case(NODE_ID)
     assert len(node_ends(stack)) == 2
-    assert [type(event) for event in events(stack)] == [ServicesChanged, FabricsChanged]
+    assert [type(event) for event in events(stack)] == [ServicesChanged]
     network.run(61.0)
     assert node_ends(stack) == []
     assert len(stack.fabrics) == 0
-    services, fabrics = events(stack)
+    (services,) = events(stack)
     assert isinstance(services, ServicesChanged)
     assert [service.type for service in services.services] == ["_matterc._udp"]
-    assert fabrics == FabricsChanged(())
 
 
 def test_commissioning_complete_ends_pase(

@@ -29,12 +29,12 @@ from evse_node.matter.data_model import (
     Subject,
 )
 from evse_node.matter.interaction.status import Status
-from evse_node.matter.store import MemoryStore
 from evse_node.matter.timers import Timers
 from evse_node.matter.tlv import SignedInt, TlvValue, decode_element
 from evse_node.state_machine.effects import Notification
 from evse_node.state_machine.events import EnableCharging
 from evse_node.state_machine.state import ContactorState
+from evse_node.testing.memory_store import MemoryStore
 from evse_node.units import MATTER_EPOCH_UNIX_S, Milliamps
 
 # 2025-06-11, a Wednesday, 10:00:00 UTC.

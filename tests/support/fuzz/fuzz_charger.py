@@ -11,11 +11,11 @@ from evse_node.cluster.environment import ClusterEnvironment
 from evse_node.config.node_config import NodeConfig
 from evse_node.hal.simulated.backend import SimulatedBackend
 from evse_node.matter.stack import MatterStack
-from evse_node.matter.store import MemoryStore
 from evse_node.matter.wall_clock import WallClock
 from evse_node.node.endpoints import ClusterDefinitions, NodeParts, build_endpoints
 from evse_node.node.factory_data import FactoryData, load_factory_data
 from evse_node.platform.log_buffer import LogBuffer
+from evse_node.testing.memory_store import MemoryStore
 from tests.support.fakes import seeded_bytes
 from tests.support.fuzz.fuzzing import Fuzzer
 from tests.support.matter.root_node import ENABLE_KEY, ETHERNET

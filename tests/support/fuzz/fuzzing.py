@@ -26,7 +26,7 @@ from evse_node.matter.messaging.status_report import Opcode
 from evse_node.matter.secure_channel.case_messages import Sigma1
 from evse_node.matter.secure_channel.pase_messages import PBKDFParamRequest
 from evse_node.matter.stack import MatterStack
-from evse_node.matter.store import MemoryStore
+from evse_node.testing.memory_store import MemoryStore
 from tests.support.fakes import address, seeded_bytes
 from tests.support.fuzz.fuzz_peers import (
     GROUP_KEYS,

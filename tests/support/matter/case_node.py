@@ -24,7 +24,7 @@ from evse_node.matter.messaging.status_report import (
 from evse_node.matter.secure_channel.case_initiator import CaseCall
 from evse_node.matter.secure_channel.case_messages import Sigma1, decode_sigma1
 from evse_node.matter.secure_channel.secure_channel import SecureChannel
-from evse_node.matter.store import MemoryStore
+from evse_node.testing.memory_store import MemoryStore
 from tests.support.fakes import MessageHost, Network, address
 from tests.support.matter.fake_ca import NOT_BEFORE, CertificateAuthority
 from tests.support.matter.fake_controller import (

@@ -20,9 +20,9 @@ from evse_node.matter.data_model import (
     Node,
     Subject,
 )
-from evse_node.matter.store import MemoryStore
 from evse_node.matter.timers import Timers
 from evse_node.matter.tlv import TlvValue, decode_element
+from evse_node.testing.memory_store import MemoryStore
 
 ENDPOINT = 1
 # 2025-01-01 00:00:00 UTC, in milliseconds since 1970 and in seconds since 2000.

@@ -48,7 +48,7 @@ from evse_node.matter.secure_channel.pase_messages import (
 )
 from evse_node.matter.secure_channel.secure_channel import SecureChannel
 from evse_node.matter.secure_channel.spake2p import Spake2pProver, derive_secrets
-from evse_node.matter.store import MemoryStore
+from evse_node.testing.memory_store import MemoryStore
 from tests.support.fakes import MessageHost, Network
 from tests.support.matter.fake_ca import CertificateAuthority
 

@@ -8,7 +8,7 @@ from evse_node.matter.fabrics.discovery import CommissionableIdentity
 from evse_node.matter.messaging.session import Address, SessionParameters
 from evse_node.matter.secure_channel.spake2p import compute_verifier
 from evse_node.matter.stack import MatterStack, StackEvent, StackSettings
-from evse_node.matter.store import MemoryStore
+from evse_node.testing.memory_store import MemoryStore
 from tests.support.fakes import Network, seeded_bytes
 
 PASSCODE = 20202021

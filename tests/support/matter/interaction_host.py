@@ -11,7 +11,7 @@ from evse_node.matter.interaction.model import InteractionModel
 from evse_node.matter.messaging.exchange import Exchange
 from evse_node.matter.messaging.message import PROTOCOL_INTERACTION_MODEL, Message
 from evse_node.matter.messaging.session import SecureSession
-from evse_node.matter.store import MemoryStore
+from evse_node.testing.memory_store import MemoryStore
 from tests.support.fakes import MessageHost, Network, RecordingHandler, address, secure_pair
 from tests.support.matter.fake_controller import Conversation
 from tests.support.matter.sample_cluster import Sample

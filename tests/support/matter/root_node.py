@@ -46,9 +46,9 @@ from evse_node.matter.fabrics.fabric_identity import Fabric
 from evse_node.matter.fabrics.group import GroupKeys
 from evse_node.matter.messaging.session import SecureSession
 from evse_node.matter.messaging.session_table import SessionTable
-from evse_node.matter.store import MemoryStore
 from evse_node.matter.timers import Timers
 from evse_node.matter.tlv import decode_element
+from evse_node.testing.memory_store import MemoryStore
 from tests.support.fakes import seeded_bytes
 from tests.support.matter.fake_ca import CertificateAuthority
 from tests.support.matter.fake_fabric import add_fabric, make_session

@@ -13,8 +13,8 @@ from evse_node.errors import HalError
 from evse_node.hal.interface import Ratings
 from evse_node.hal.simulated.backend import SimulatedBackend
 from evse_node.matter.data_model import Endpoint
-from evse_node.matter.store import MemoryStore
 from evse_node.state_machine.faults import FaultState
+from evse_node.testing.memory_store import MemoryStore
 from evse_node.units import Milliamps
 from tests.support.charger.charger_host import ChargerHost
 from tests.support.matter.cluster_host import ENDPOINT, ClusterHost

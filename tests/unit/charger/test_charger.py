@@ -8,7 +8,6 @@ from msgspec.structs import replace
 from evse_node.charger import Charger, ChargerSettings, Snapshot
 from evse_node.errors import HalError
 from evse_node.hal.simulated.backend import SimulatedBackend
-from evse_node.matter.store import MemoryStore
 from evse_node.state_machine.control_pilot import PilotState
 from evse_node.state_machine.effects import EnergyTransferStarted, EvNotDetected
 from evse_node.state_machine.enums import State, SupplyState
@@ -26,6 +25,7 @@ from evse_node.state_machine.faults import FaultState
 from evse_node.state_machine.limits import LimitSource
 from evse_node.state_machine.state import ContactorState, Permission
 from evse_node.state_machine.targets import ChargingTargetSchedule
+from evse_node.testing.memory_store import MemoryStore
 from evse_node.units import EpochSeconds, Milliamps
 from tests.support.charger.charger_host import ENABLE, START_UTC_S, ChargerHost, charge
 

@@ -11,7 +11,6 @@ from evse_node.charger.hardware_monitor import HardwareMonitor, MonitorSettings
 from evse_node.errors import HalError
 from evse_node.hal.interface import CurrentDerated, MeterValues, Ratings
 from evse_node.hal.simulated.backend import SimulatedBackend
-from evse_node.matter.store import MemoryStore
 from evse_node.state_machine.enums import State, SupplyState
 from evse_node.state_machine.events import (
     Disable,
@@ -26,6 +25,7 @@ from evse_node.state_machine.faults import FaultState
 from evse_node.state_machine.limits import LimitSource
 from evse_node.state_machine.session import MeterReading
 from evse_node.state_machine.state import ContactorState
+from evse_node.testing.memory_store import MemoryStore
 from evse_node.units import Milliamps, MilliwattHours
 from tests.support.charger.charger_host import ChargerHost, charge, restarted
 

@@ -11,7 +11,6 @@ from evse_node.charger import Charger
 from evse_node.charger.record import ChargerRecord
 from evse_node.cluster.definitions.zap import revision_definitions
 from evse_node.hal.simulated.backend import SimulatedBackend
-from evse_node.matter.store import MemoryStore
 from evse_node.state_machine.effects import EvConnected, EvNotDetected
 from evse_node.state_machine.enums import State, SupplyState
 from evse_node.state_machine.events import (
@@ -23,6 +22,7 @@ from evse_node.state_machine.events import (
 from evse_node.state_machine.limits import Limits, LimitSource
 from evse_node.state_machine.state import EvseState, Permission
 from evse_node.state_machine.targets import ChargingTarget, ChargingTargetSchedule
+from evse_node.testing.memory_store import MemoryStore
 from evse_node.units import EpochSeconds, Milliamps
 from tests.support.charger.charger_host import ENABLE, START_UTC_S, ChargerHost, charge, restarted
 

@@ -8,13 +8,13 @@ import pytest
 from msgspec.structs import replace
 
 from evse_node.hal.simulated.backend import SimulatedBackend
-from evse_node.matter.store import MemoryStore
 from evse_node.matter.tlv import TlvValue
 from evse_node.state_machine.effects import EnergyTransferStarted, EnergyTransferStopped
 from evse_node.state_machine.enums import State, StoppedReason, SupplyState
 from evse_node.state_machine.events import Direction, LimitClaimed
 from evse_node.state_machine.limits import LimitSource
 from evse_node.state_machine.session import MeterReading
+from evse_node.testing.memory_store import MemoryStore
 from evse_node.units import (
     MATTER_EPOCH_UNIX_S,
     EpochSeconds,

@@ -16,7 +16,7 @@ from evse_node.cluster.servers.energy.energy_evse_mode import MODES
 from evse_node.hal.interface import Ratings
 from evse_node.hal.simulated.backend import SimulatedBackend
 from evse_node.hal.simulated.electric_vehicle import ElectricCar, Habits
-from evse_node.matter.store import MemoryStore
+from evse_node.testing.memory_store import MemoryStore
 from evse_node.units import MATTER_EPOCH_UNIX_S, Milliamps, MilliwattHours
 from tests.support.charger.charger_host import START_UTC_S, ChargerHost
 

@@ -11,9 +11,9 @@ import pytest
 from evse_node.hal.simulated.backend import SimulatedBackend
 from evse_node.hal.simulated.electric_vehicle import ElectricCar
 from evse_node.matter.interaction.status import Status
-from evse_node.matter.store import MemoryStore
 from evse_node.state_machine.effects import EvConnected, EvNotDetected
 from evse_node.state_machine.state import ContactorState
+from evse_node.testing.memory_store import MemoryStore
 from evse_node.units import MilliwattHours, epoch_s_from_utc_ms
 from tests.support.charger.charger_host import START_UTC_S, ChargerHost
 from tests.support.charger.evse_model import CHARGE, DISCHARGE, Model

@@ -12,11 +12,11 @@ from evse_node.cluster.servers.energy.energy_evse_mode import MODES
 from evse_node.hal.interface import Ratings
 from evse_node.hal.simulated.backend import SimulatedBackend
 from evse_node.hal.simulated.electric_vehicle import ElectricCar, Habits
-from evse_node.matter.store import MemoryStore
 from evse_node.matter.tlv import TlvValue
 from evse_node.state_machine.enums import State
 from evse_node.state_machine.events import Direction, LimitClaimed
 from evse_node.state_machine.limits import LimitSource
+from evse_node.testing.memory_store import MemoryStore
 from evse_node.units import Milliamps, MilliwattHours
 from tests.support.charger.charger_host import ChargerHost, store_with_vehicle
 

@@ -29,8 +29,8 @@ from evse_node.matter.data_model import (
 )
 from evse_node.matter.interaction.event_log import EventLog
 from evse_node.matter.interaction.status import Status
-from evse_node.matter.store import MemoryStore
 from evse_node.matter.tlv import SignedInt, decode_element, encode
+from evse_node.testing.memory_store import MemoryStore
 from tests.support.matter.sample_cluster import (
     ADD,
     ADD_RESPONSE,

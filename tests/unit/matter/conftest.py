@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from evse_node.matter.fabrics.fabric import FabricTable
-from evse_node.matter.store import MemoryStore
+from evse_node.testing.memory_store import MemoryStore
 from tests.support.matter.fake_fabric import add_fabric
 
 

@@ -11,7 +11,6 @@ from evse_node.matter.interaction.messages import PROTOCOL_ID
 from evse_node.matter.interaction.subscription_resumption import OnConnected
 from evse_node.matter.messaging.session import Address
 from evse_node.matter.node_time import NodeTime, OnFound
-from evse_node.matter.store import MemoryStore
 from evse_node.matter.tlv import SignedInt, TlvValue, encode
 from evse_node.matter.wall_clock import (
     ClockSource,
@@ -20,6 +19,7 @@ from evse_node.matter.wall_clock import (
     TimeSource,
     WallClock,
 )
+from evse_node.testing.memory_store import MemoryStore
 from tests.support.fakes import Network
 from tests.support.matter.interaction_host import Client, InteractionHost
 

@@ -2,10 +2,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evse_node.matter.timers import Timer, Timers
+from evse_node.matter.timers import Deadline, Timer, Timers
 
 
-def test_runs_in_order_of_time_then_of_setting() -> None:
+def test_timers_run_in_order_of_time_then_of_creation() -> None:
     timers = Timers()
     calls: list[str] = []
     timers.call_at(2.0, lambda now: calls.append("b"))
@@ -18,7 +18,7 @@ def test_runs_in_order_of_time_then_of_setting() -> None:
     assert timers.deadline() == 3.0
 
 
-def test_callback_gets_now_of_run() -> None:
+def test_timer_callback_receives_now_of_run() -> None:
     timers = Timers()
     seen: list[float] = []
     timers.call_at(1.0, seen.append)
@@ -26,7 +26,7 @@ def test_callback_gets_now_of_run() -> None:
     assert seen == [7.0]
 
 
-def test_cancelled_timer_does_not_run_even_when_due_in_the_same_run() -> None:
+def test_timer_cancelled_by_an_earlier_callback_does_not_run() -> None:
     timers = Timers()
     calls: list[str] = []
     second: list[Timer] = []
@@ -37,7 +37,7 @@ def test_cancelled_timer_does_not_run_even_when_due_in_the_same_run() -> None:
     assert timers.deadline() is None
 
 
-def test_timer_set_meanwhile_waits_for_the_next_run() -> None:
+def test_timer_added_by_a_callback_waits_for_the_next_run() -> None:
     timers = Timers()
     calls: list[float] = []
     timers.call_at(1.0, lambda now: timers.call_at(0.0, calls.append) and None)
@@ -48,7 +48,7 @@ def test_timer_set_meanwhile_waits_for_the_next_run() -> None:
     assert calls == [1.0]
 
 
-def test_an_exception_leaves_the_other_timers_in_place() -> None:
+def test_timers_after_a_raising_callback_run_next_time() -> None:
     timers = Timers()
     calls: list[float] = []
 
@@ -64,7 +64,7 @@ def test_an_exception_leaves_the_other_timers_in_place() -> None:
     assert calls == [2.0]
 
 
-def test_cancelled_far_timers_do_not_accumulate() -> None:
+def test_cancelled_timers_are_purged_from_the_queue() -> None:
     timers = Timers()
     keep = timers.call_at(5e6, lambda now: None)
     for index in range(10_000):
@@ -75,7 +75,7 @@ def test_cancelled_far_timers_do_not_accumulate() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 50), st.sampled_from(["set", "cancel", "run"]))))
-def test_agrees_with_a_plain_list(operations: list[tuple[int, str]]) -> None:
+def test_timers_behave_like_a_sorted_list(operations: list[tuple[int, str]]) -> None:
     timers = Timers()
     fired: list[int] = []
     live: dict[int, tuple[float, Timer]] = {}
@@ -100,3 +100,45 @@ def test_agrees_with_a_plain_list(operations: list[tuple[int, str]]) -> None:
         assert len(timers) == len(live)
         assert timers.deadline() == min((when for when, _ in live.values()), default=None)
         assert timers._cancelled == sum(1 for e in timers._heap if e[2].callback is None)
+
+
+class TestDeadline:
+    def test_fires_at_the_time_it_was_moved_to(self) -> None:
+        timers = Timers()
+        calls: list[float] = []
+        deadline = Deadline(timers, calls.append)
+        for when in (5.0, 2.0, 3.0):
+            deadline.set(when)
+        timers.run(2.5)
+        assert calls == []
+        timers.run(3.0)
+        timers.run(9.0)
+        assert calls == [3.0]
+
+    def test_does_not_fire_after_set_to_none(self) -> None:
+        timers = Timers()
+        calls: list[float] = []
+        deadline = Deadline(timers, calls.append)
+        deadline.set(2.0)
+        deadline.set(None)
+        timers.run(9.0)
+        assert calls == []
+
+    def test_keeps_its_timer_when_set_to_the_same_time(self) -> None:
+        timers = Timers()
+        deadline = Deadline(timers, lambda now: None)
+        deadline.set(2.0)
+        deadline.set(2.0)
+        assert len(timers._heap) == 1
+
+    def test_fires_again_when_set_to_the_same_time_after_firing(self) -> None:
+        timers = Timers()
+        calls: list[float] = []
+        deadline = Deadline(timers, calls.append)
+        for _ in range(2):
+            deadline.set(2.0)
+            timers.run(2.0)
+        assert calls == [2.0, 2.0]
+
+    def test_never_fires_without_timers(self) -> None:
+        Deadline(None, lambda now: pytest.fail("called")).set(0.0)

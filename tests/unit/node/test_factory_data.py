@@ -12,8 +12,8 @@ from evse_node.errors import ConfigError
 from evse_node.matter.certificates.attestation import make_development_attestation
 from evse_node.matter.certificates.pem import encode_pem
 from evse_node.matter.secure_channel.spake2p import compute_verifier
-from evse_node.matter.store import MemoryStore
 from evse_node.node.factory_data import KEPT, load_factory_data
+from evse_node.testing.memory_store import MemoryStore
 
 RANDOM = Random(7).randbytes
 

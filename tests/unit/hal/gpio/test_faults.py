@@ -10,11 +10,11 @@ from evse_node.charger import Charger
 from evse_node.errors import HalError
 from evse_node.hal.gpio.sampler import Finding, PilotSeen, PilotVoltages
 from evse_node.hal.interface import HalEvent
-from evse_node.matter.store import MemoryStore
 from evse_node.state_machine.control_pilot import PilotState
 from evse_node.state_machine.events import EnableCharging, FaultCleared, FaultRaised, PilotChanged
 from evse_node.state_machine.faults import FaultState
 from evse_node.state_machine.state import ContactorState
+from evse_node.testing.memory_store import MemoryStore
 from evse_node.units import Milliamps
 from tests.contract.gpio_bench import GpioBench
 from tests.support.hal.gpio_electronics import SimulatedElectronics

@@ -18,9 +18,9 @@ from evse_node.hal.gpio.temperature import (
     PolledThermometer,
     find_hwmon,
 )
-from evse_node.matter.store import MemoryStore
 from evse_node.state_machine.faults import FaultState
 from evse_node.state_machine.limits import LimitSource
+from evse_node.testing.memory_store import MemoryStore
 from tests.contract.gpio_bench import GpioBench
 from tests.unit.hal.gpio.test_board_file import SMALL
 from tests.unit.hal.gpio.test_faults import Charging

@@ -15,7 +15,7 @@ from evse_node.matter.fabrics.access_control import (
 )
 from evse_node.matter.fabrics.fabric import FabricTable
 from evse_node.matter.interaction.status import Status
-from evse_node.matter.store import MemoryStore
+from evse_node.testing.memory_store import MemoryStore
 from tests.support.matter.fake_fabric import add_pending
 
 ADMIN = 112233

@@ -13,8 +13,8 @@ from evse_node.matter.fabrics.fabric import FabricTable, has_lost_all_fabrics
 from evse_node.matter.fabrics.fabric_identity import FabricError
 from evse_node.matter.messaging.session import SecureSession
 from evse_node.matter.messaging.session_table import SessionTable
-from evse_node.matter.store import MemoryStore
 from evse_node.matter.timers import Timers
+from evse_node.testing.memory_store import MemoryStore
 from tests.support.fakes import seeded_bytes
 from tests.support.matter.fake_ca import CertificateAuthority
 from tests.support.matter.fake_fabric import add_fabric, add_pending, make_session

@@ -10,7 +10,7 @@ from evse_node.matter.fabrics.fabric_identity import (
     derive_compressed_fabric_id,
 )
 from evse_node.matter.fabrics.group_key import EpochKey, GroupKeySet, derive_operational_key
-from evse_node.matter.store import MemoryStore
+from evse_node.testing.memory_store import MemoryStore
 from tests.support.matter.fake_ca import CertificateAuthority
 from tests.support.matter.fake_fabric import IPK_EPOCH_KEY, add_fabric, add_pending
 from tests.vectors import fabric as vectors

@@ -14,7 +14,7 @@ from evse_node.matter.fabrics.group_key import (
     make_key_set,
 )
 from evse_node.matter.interaction.status import Status
-from evse_node.matter.store import MemoryStore
+from evse_node.testing.memory_store import MemoryStore
 from tests.support.matter.fake_fabric import IPK_EPOCH_KEY, add_pending
 from tests.vectors import fabric as vectors
 

@@ -4,8 +4,8 @@ import pytest
 
 from evse_node.matter.data_model import EventPath, EventPriority, EventRecord, Node
 from evse_node.matter.interaction.event_log import EventLog
-from evse_node.matter.store import MemoryStore
 from evse_node.matter.tlv import TlvList, decode, encode
+from evse_node.testing.memory_store import MemoryStore
 
 PATH = EventPath(1, 2, 3)
 OTHER = EventPath(1, 2, 4)

@@ -42,8 +42,8 @@ from evse_node.matter.secure_channel.certificate_time import (
     LastKnownGoodTime,
 )
 from evse_node.matter.secure_channel.session_resumption import ResumptionRecord, ResumptionStore
-from evse_node.matter.store import MemoryStore
 from evse_node.matter.tlv import TlvValue, encode
+from evse_node.testing.memory_store import MemoryStore
 from evse_node.units import utc_ms_from_epoch_s
 from tests.support.matter.fake_ca import NOT_BEFORE, CertificateAuthority
 from tests.vectors import session_establishment as vectors

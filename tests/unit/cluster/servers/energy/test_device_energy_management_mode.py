@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from evse_node.matter.interaction.status import Status
-from evse_node.matter.store import MemoryStore
 from evse_node.matter.tlv import TlvValue, decode_element
+from evse_node.testing.memory_store import MemoryStore
 from tests.support.charger.energy_host import EnergyHost
 
 NO_OPTIMIZATION = 0x4000

@@ -13,7 +13,7 @@ from evse_node.cluster.servers.energy.electrical_energy_measurement import (
     ElectricalEnergyMeasurement,
     EnergyReading,
 )
-from evse_node.matter.store import MemoryStore
+from evse_node.testing.memory_store import MemoryStore
 from tests.support.matter.cluster_host import START_EPOCH_S, ClusterHost
 
 TOTALS = ["cumulative_energy_imported", "cumulative_energy_exported"]

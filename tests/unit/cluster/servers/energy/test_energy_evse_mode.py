@@ -7,7 +7,7 @@ import pytest
 from evse_node.cluster.definitions.zap import revision_definitions
 from evse_node.cluster.servers.energy.energy_evse_mode import MODES, EnergyEvseMode
 from evse_node.cluster.servers.shared.mode_base import Mode
-from evse_node.matter.store import MemoryStore
+from evse_node.testing.memory_store import MemoryStore
 from tests.support.matter.cluster_host import ClusterHost
 
 NAME = "Energy EVSE Mode"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from evse_node.cluster.servers.energy.power_source import Mains, PowerSource, WiredFault
-from evse_node.matter.store import MemoryStore
+from evse_node.testing.memory_store import MemoryStore
 from tests.support.matter.cluster_host import ENDPOINT, ClusterHost
 
 

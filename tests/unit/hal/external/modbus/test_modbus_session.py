@@ -18,13 +18,13 @@ from evse_node.hal.interface import Ratings
 from evse_node.hal.modbus.bus_meter import MeterOnBus
 from evse_node.hal.modbus.connection import ModbusSpec
 from evse_node.hal.modbus.meter import load_map
-from evse_node.matter.store import MemoryStore
 from evse_node.state_machine.effects import EvNotDetected, Notification
 from evse_node.state_machine.enums import State
 from evse_node.state_machine.events import EnableCharging, LimitClaimed
 from evse_node.state_machine.faults import FaultState
 from evse_node.state_machine.limits import LimitSource
 from evse_node.state_machine.state import ContactorState, EvseSettings
+from evse_node.testing.memory_store import MemoryStore
 from evse_node.units import Milliamps
 from tests.support.hal.modbus_evse_models import Controller, Meter, Phoenix, SimpleEvse, SmartEvse
 from tests.support.hal.modbus_evse_peer import LoopThread, Peer, hardly

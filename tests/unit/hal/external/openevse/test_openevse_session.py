@@ -14,13 +14,13 @@ from evse_node.hal.external.backend import ExternalController
 from evse_node.hal.external.openevse.link import OpenEvseLink, OpenEvseSettings
 from evse_node.hal.external.poller import PollTimings
 from evse_node.hal.serial_port import SerialPort
-from evse_node.matter.store import MemoryStore
 from evse_node.state_machine.control_pilot import PilotState
 from evse_node.state_machine.effects import EnergyTransferStarted, EnergyTransferStopped
 from evse_node.state_machine.enums import State
 from evse_node.state_machine.events import Disable, LimitClaimed
 from evse_node.state_machine.faults import FaultState
 from evse_node.state_machine.limits import LimitSource
+from evse_node.testing.memory_store import MemoryStore
 from evse_node.units import Milliamps
 from tests.contract.openevse_bench import OpenEvseBench
 from tests.support.hal.rapi_peer import GFCI, SLEEPING, A, B, C, OpenEvseModel, PtyPeer
