@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Final, NewType
 
+from msgspec import Meta
+
 Milliamps = NewType("Milliamps", int)
 Millivolts = NewType("Millivolts", int)
 Milliwatts = NewType("Milliwatts", int)
@@ -21,6 +23,11 @@ UtcMilliseconds = NewType("UtcMilliseconds", int)
 
 MATTER_EPOCH_UNIX_S: Final = 946_684_800
 """The Matter epoch, 2000-01-01 00:00 UTC, in seconds since 1970."""
+
+INT64: Final = Meta(ge=-(1 << 63), le=(1 << 63) - 1)
+UINT63: Final = Meta(ge=0, le=(1 << 63) - 1)
+UINT32: Final = Meta(ge=0, lt=1 << 32)
+"""Ranges of numbers in stored JSON, checked when it is decoded."""
 
 
 def epoch_s_from_utc_ms(utc_ms: int) -> EpochSeconds:

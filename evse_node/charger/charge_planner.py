@@ -10,11 +10,11 @@ from collections.abc import Callable
 from typing import Final, TypeAlias
 
 from evse_node.charger.grid_surplus import GridSurplus
-from evse_node.charger.persistence import ChargerMemory
+from evse_node.charger.persistence import ChargerPersistence
 from evse_node.charger.schedule import Schedule
 from evse_node.charger.snapshot import ChargerSettings
 from evse_node.charger.solar_controller import SolarFollower
-from evse_node.charger.vehicle_draw import DrawEstimator, LearnedIntake
+from evse_node.charger.vehicle_draw import DrawEstimator, LearnedDraws
 from evse_node.hal.interface import EvseBackend, MeterValues
 from evse_node.state_machine.events import (
     ChargingHeld,
@@ -41,7 +41,7 @@ _CLOCK_LONGEST_WAIT_S: Final = 60.0
 _CLOCK_PATIENCE_S: Final = 600.0
 """So long after a restart, a vehicle that waited before goes on waiting without a clock."""
 
-_KeptPower: TypeAlias = tuple[Limits, LearnedIntake, int | None, tuple[Milliwatts, bool]]
+_KeptPower: TypeAlias = tuple[Limits, LearnedDraws, int | None, tuple[Milliwatts, bool]]
 
 
 class Planner:
@@ -53,7 +53,7 @@ class Planner:
     def __init__(
         self,
         backend: EvseBackend,
-        memory: ChargerMemory,
+        persistence: ChargerPersistence,
         settings: ChargerSettings,
         *,
         has_soc: bool,
@@ -64,17 +64,17 @@ class Planner:
         self._has_meter = backend.meter is not None
         self._may_be_new = not settings.are_vehicles_known
         self.schedule = Schedule(
-            memory.load_targets(),
+            persistence.load_targets(),
             has_soc=has_soc,
             zone=settings.zone,
             draw_delay_s=draw_delay_s,
-            commitment=memory.load_commitment(),
+            commitment=persistence.load_commitment(),
         )
         self.solar = SolarFollower(settings.solar, ratings.nominal_voltage_mv, ratings.phases)
-        self.intake = DrawEstimator(memory.load_intake())
+        self.intake = DrawEstimator(persistence.load_draws())
         grid_meter = backend.grid_meter
         self._grid = None if grid_meter is None else GridSurplus(grid_meter, self.solar)
-        self._memory = memory
+        self._persistence = persistence
         self._utc_ms = utc_ms
         self._kept_power: _KeptPower | None = None
         self._has_sun = True
@@ -98,7 +98,7 @@ class Planner:
 
     def save(self) -> None:
         """Keep what is to outlive a restart."""
-        self._memory.save_plan(self.schedule.commitment, self.intake.learned)
+        self._persistence.save_plan(self.schedule.commitment, self.intake.learned)
 
     def look(self, state: EvseState, now: float, *, has_sun: bool = True) -> Event | None:
         """Return what the charger is to be told next; None when it is up to date.
@@ -141,7 +141,7 @@ class Planner:
         return kept[3]
 
     def _work_out_power(
-        self, limits: Limits, learned: LearnedIntake, session_id: int | None
+        self, limits: Limits, learned: LearnedDraws, session_id: int | None
     ) -> tuple[Milliwatts, bool]:
         """Work out `counted_power`.
 

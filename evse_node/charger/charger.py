@@ -33,7 +33,7 @@ from evse_node.charger.hardware import (
 )
 from evse_node.charger.hardware_monitor import HardwareMonitor, first_reading
 from evse_node.charger.machine_driver import MachineDriver
-from evse_node.charger.persistence import ChargerMemory
+from evse_node.charger.persistence import ChargerPersistence
 from evse_node.charger.snapshot import (
     ChargerSettings,
     Observer,
@@ -123,21 +123,21 @@ class Charger:
         self._error = ""
         self._is_test_mode = self._last_notified_test_mode = False
         self._re_reported: set[FaultState] | None = None
-        self._memory = ChargerMemory(store, utc_ms, now)
+        self._persistence = ChargerPersistence(store, utc_ms, now)
         ratings = backend.ratings
         reading = first_reading(backend)
-        state = self._memory.wake_up(self.settings, self.features, ratings, reading, now)
+        state = self._persistence.load_state(self.settings, self.features, ratings, reading, now)
         self._steps = MachineDriver(self._real, state)
         session = state.session
         self._watch = HardwareMonitor(
             backend,
             self.settings.watch,
-            state.causes,
+            state.observed_causes,
             is_new_count=reading is None and (session is None or not session.is_active),
         )
         self._planner = Planner(
             backend,
-            self._memory,
+            self._persistence,
             self.settings,
             has_soc="SOC" in self.features,
             utc_ms=utc_ms,
@@ -220,7 +220,7 @@ class Charger:
         for moment in (
             self._planner.next_deadline(),
             None if self._is_test_mode else self._watch.next_deadline(state),
-            self._memory.next_deadline(state),
+            self._persistence.next_deadline(state),
         ):
             if moment is not None and (earliest is None or moment < earliest):
                 earliest = moment
@@ -289,7 +289,7 @@ class Charger:
 
     def _store_targets(self, targets: tuple[ChargingTargetSchedule, ...], now: float) -> None:
         self._schedule.targets = targets
-        self._memory.save_targets(targets)
+        self._persistence.save_targets(targets)
         self._run([], now)
 
     # Test mode
@@ -363,7 +363,7 @@ class Charger:
         finally:
             self._is_busy = False
         state, is_test_mode = self._steps.state, self._is_test_mode
-        self._memory.save_changes(before, state, now, is_test_mode=is_test_mode)
+        self._persistence.save_changes(before, state, now, is_test_mode=is_test_mode)
         if not is_test_mode:
             self._planner.save()
         self._deadline.set(self.next_deadline())
@@ -430,4 +430,4 @@ class Charger:
     def save(self, now: float) -> None:
         """Put the running session's values into the store; for the end of the program."""
         self._run((), now)
-        self._memory.save_session(self.state, now)
+        self._persistence.save_session(self.state, now)

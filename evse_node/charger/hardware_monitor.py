@@ -30,7 +30,7 @@ from evse_node.units import Milliamps
 
 _LOGGER: Final = logging.getLogger(__name__)
 
-WATCHED: Final = frozenset({FaultState.METER_FAILURE, FaultState.OVER_TEMPERATURE})
+MONITORED_FAULTS: Final = frozenset({FaultState.METER_FAILURE, FaultState.OVER_TEMPERATURE})
 """Faults that come and go with what is watched."""
 
 
@@ -150,7 +150,7 @@ class HardwareMonitor:
         if self._is_too_hot():
             causes.add(FaultState.OVER_TEMPERATURE)
         self._causes = frozenset(causes)
-        if self._causes != state.causes:
+        if self._causes != state.observed_causes:
             last.append(CausesObserved(self._causes))
         claims = (self._derated_ma, self.hardware_limit_ma)
         limit_ma = min((claim for claim in claims if claim is not None), default=None)

@@ -1,46 +1,142 @@
-"""When a charger writes down what it must not forget, and how it wakes up with it.
+"""What outlives a restart: permissions, faults, user limit, session, targets, plan and draws.
 
-Permissions, faults, the user's limit and a session's start and end are written at once; a
-running session's values every few minutes, so that a power cut costs no more than that.
+Each part is one JSON object in the store under "evse/", written only when it changes. Permissions,
+faults, the user's limit and a session's start and end are written at once; a running session's
+values every five minutes, so that a power cut loses no more than that. A part that is damaged
+counts as missing: a charger without memory is safe, one that does not start is not.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Annotated, Final, TypeVar
 
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
 from msgspec.structs import replace
 
-from evse_node.charger.hardware_monitor import WATCHED
-from evse_node.charger.record import ChargerRecord
+from evse_node.charger.hardware_monitor import MONITORED_FAULTS
 from evse_node.charger.schedule import Commitment
 from evse_node.charger.snapshot import ChargerSettings
-from evse_node.charger.vehicle_draw import LearnedIntake
+from evse_node.charger.vehicle_draw import LearnedDraws, VehicleDraw
 from evse_node.hal.interface import Ratings
 from evse_node.matter.store import Store
 from evse_node.state_machine.control_pilot import MAXIMUM_OFFER_MA
 from evse_node.state_machine.enums import State
 from evse_node.state_machine.events import Direction, LimitClaimed
 from evse_node.state_machine.evse import step
+from evse_node.state_machine.faults import FaultState
 from evse_node.state_machine.limits import LimitSource
-from evse_node.state_machine.session import MeterReading
-from evse_node.state_machine.state import EvseState, Permission
+from evse_node.state_machine.session import NO_READING, MeterReading, Session
+from evse_node.state_machine.state import UNKNOWN_VEHICLE, EvseState, Permission, Vehicle
 from evse_node.state_machine.targets import ChargingTargetSchedule
+from evse_node.units import INT64, UINT32, UINT63, Milliamps, MilliwattHours
+
+_LOGGER: Final = logging.getLogger(__name__)
 
 _SESSION_SAVE_S: Final = 300.0
 
+_PERMISSIONS: Final = "evse/permissions"
+_FAULTS: Final = "evse/faults"
+_USER_LIMIT: Final = "evse/user-limit"
+_SESSION: Final = "evse/session"
+_TARGETS: Final = "evse/targets"
+_COMMITMENT: Final = "evse/commitment"
+_DRAWS: Final = "evse/intake"
 
-class ChargerMemory:
-    """What one charger keeps in a store."""
+# Values outside these ranges were never written; calculations would not survive them.
+_Int64 = Annotated[int, INT64]
+_Uint32 = Annotated[int, UINT32]
+_Current = Annotated[Milliamps, UINT63]
+_Energy = Annotated[MilliwattHours, Meta(ge=-(1 << 53), lt=1 << 53)]
+_Percent = Annotated[int, Meta(ge=0, lt=256)]
+
+
+class StoredPermissions(Struct, frozen=True):
+    """Enabled directions with their end, and the currents of the commands."""
+
+    charging: Permission | None
+    discharging: Permission | None
+    minimum_ma: _Current
+    charge_ma: _Current
+    discharge_ma: _Current
+    is_authorized: bool = False
+
+
+class StoredFaults(Struct, frozen=True):
+    """Present faults, the oldest first."""
+
+    faults: tuple[FaultState, ...]
+
+
+class StoredUserLimit(Struct, frozen=True):
+    """UserMaximumChargeCurrent; None when no limit was written."""
+
+    current_ma: _Current | None
+
+
+class StoredSession(Struct, frozen=True):
+    """The running or last session, with its values and the battery's at the time of writing.
+
+    `imported_mwh` and `exported_mwh` are the meter's totals at the start of the session.
+    """
+
+    id: _Uint32
+    is_active: bool
+    started_utc_ms: _Int64 | None
+    duration_s: _Uint32
+    imported_mwh: _Energy
+    exported_mwh: _Energy
+    charged_mwh: _Energy
+    discharged_mwh: _Energy
+    soc_percent: _Percent | None = None
+    capacity_mwh: _Energy | None = None
+
+
+class StoredTargets(Struct, frozen=True):
+    """Charging targets of the week."""
+
+    schedules: tuple[ChargingTargetSchedule, ...]
+
+
+class StoredDraw(Struct, frozen=True):
+    """The draw of one earlier session's vehicle."""
+
+    session: _Int64
+    phases: Annotated[int, Meta(ge=1)]
+    current_ma: _Current
+    is_own_limit: bool
+
+
+class StoredDraws(Struct, frozen=True):
+    """What was learned of the vehicles' draw.
+
+    Early versions stored one `usual` vehicle, without its session, in place of the recent ones.
+    """
+
+    session: _Int64
+    present: VehicleDraw | None
+    recent: tuple[StoredDraw, ...] = ()
+    usual: VehicleDraw | UnsetType | None = UNSET
+
+
+_Part = TypeVar("_Part", bound=Struct)
+
+
+class ChargerPersistence:
+    """One charger's part of a store."""
 
     def __init__(self, store: Store, utc_ms: Callable[[], int | None], now: float) -> None:
-        self._record = ChargerRecord(store)
+        self._store = store
         self._utc_ms = utc_ms
         self._saved_at = now
-        self._is_stale = False
-        self._plan: tuple[Commitment | None, LearnedIntake] | None = None
+        self._has_unsaved_changes = False
+        self._plan: tuple[Commitment | None, LearnedDraws] | None = None
 
-    def wake_up(
+    # Start
+
+    def load_state(
         self,
         settings: ChargerSettings,
         features: frozenset[str],
@@ -48,32 +144,32 @@ class ChargerMemory:
         meter: MeterReading | None,
         now: float,
     ) -> EvseState:
-        """Return the state to begin with: what was kept, and the limits that always hold.
+        """Return the initial state: the stored parts, and the limits that always hold.
 
-        `meter` is None when it does not answer.
+        `meter` is None when the meter does not answer.
         """
         new = EvseState(settings=settings.evse)
         if settings.may_charge_when_new:
             limits = new.charge_limits.with_claim(LimitSource.COMMAND, MAXIMUM_OFFER_MA)
             new = replace(new, charging=Permission(), charge_limits=limits)
-        state = self._record.load_permissions(new)
-        is_both = state.charging is not None and state.discharging is not None
-        if "V2X" not in features or (is_both and not settings.evse.has_enabled_state):
+        state = self._load_permissions(new)
+        are_both_enabled = state.charging is not None and state.discharging is not None
+        if "V2X" not in features or (are_both_enabled and not settings.evse.has_enabled_state):
             state = replace(state, discharging=None)
-        session, reading, vehicle = self._record.load_session(meter, now, self._utc_ms())
-        is_visit = session is not None and session.is_active
-        faults = self._record.load_faults()
+        session, reading, vehicle = self._load_session(meter, now)
+        faults = self._load_faults()
         state = replace(
             state,
             meter=reading,
             session=session,
             vehicle=vehicle,
-            is_authorized=state.is_authorized and is_visit,
+            is_authorized=state.is_authorized and session is not None and session.is_active,
             faults=faults,
-            causes=WATCHED.intersection(faults),
+            observed_causes=MONITORED_FAULTS.intersection(faults),
             state=State.FAULT if faults else state.state,
         )
-        user_ma = self._record.load_user_limit()
+        stored = self._load(_USER_LIMIT, StoredUserLimit)
+        user_ma = None if stored is None else stored.current_ma
         for claim in (
             LimitClaimed(LimitSource.HARDWARE, ratings.maximum_current_ma, (Direction.CHARGE,)),
             LimitClaimed(
@@ -91,72 +187,181 @@ class ChargerMemory:
             state, _ = step(state, claim, now)
         return state
 
-    def load_targets(self) -> tuple[ChargingTargetSchedule, ...]:
-        """Return the charging targets that were kept."""
-        return self._record.load_targets()
+    def _load_permissions(self, state: EvseState) -> EvseState:
+        stored = self._load(_PERMISSIONS, StoredPermissions)
+        if stored is None:
+            return state
+        command = LimitSource.COMMAND
+        return replace(
+            state,
+            charging=stored.charging,
+            discharging=stored.discharging,
+            minimum_charge_ma=stored.minimum_ma,
+            is_authorized=stored.is_authorized,
+            charge_limits=state.charge_limits.with_claim(command, stored.charge_ma),
+            discharge_limits=state.discharge_limits.with_claim(command, stored.discharge_ma),
+        )
 
-    def save_targets(self, targets: Sequence[ChargingTargetSchedule]) -> None:
-        """Keep the charging targets."""
-        self._record.save_targets(targets)
+    def _load_faults(self) -> tuple[FaultState, ...]:
+        """Return the stored faults. A damaged record is a fault itself."""
+        if self._store.get(_FAULTS) is None:
+            return ()
+        stored = self._load(_FAULTS, StoredFaults)
+        return (FaultState.OTHER,) if stored is None else stored.faults
+
+    def _load_session(
+        self, meter: MeterReading | None, now: float
+    ) -> tuple[Session | None, MeterReading, Vehicle]:
+        """Return the stored session as if it had never been interrupted, meter and vehicle.
+
+        A meter that restarted its count continues from the stored totals; one that does not answer
+        keeps its last totals. The vehicle keeps its last reported battery, because its plan would
+        be lost until the next report.
+        """
+        stored = self._load(_SESSION, StoredSession)
+        if stored is None:
+            return None, meter or NO_READING, UNKNOWN_VEHICLE
+        duration_s = stored.duration_s
+        charged, discharged = stored.charged_mwh, stored.discharged_mwh
+        if not stored.is_active:
+            begun = Session(stored.id, started_at=now - duration_s, start=NO_READING)
+            ended = begun.ended(MeterReading(charged, discharged), now)
+            return ended, meter or NO_READING, UNKNOWN_VEHICLE
+        utc_ms = self._utc_ms()
+        if stored.started_utc_ms is not None and utc_ms is not None:
+            duration_s = max(duration_s, (utc_ms - stored.started_utc_ms) // 1000)
+        imported, exported = stored.imported_mwh + charged, stored.exported_mwh + discharged
+        shown = meter or MeterReading(MilliwattHours(imported), MilliwattHours(exported))
+        start = MeterReading(
+            MilliwattHours(min(imported, shown.imported_mwh) - charged),
+            MilliwattHours(min(exported, shown.exported_mwh) - discharged),
+        )
+        vehicle = Vehicle(stored.soc_percent, stored.capacity_mwh)
+        return Session(stored.id, now - duration_s, start), shown, vehicle
+
+    def load_targets(self) -> tuple[ChargingTargetSchedule, ...]:
+        """Return the stored charging targets."""
+        stored = self._load(_TARGETS, StoredTargets)
+        return () if stored is None else stored.schedules
 
     def load_commitment(self) -> Commitment | None:
-        """Return what was settled for the target that was next."""
-        return self._record.load_commitment()
+        """Return the stored commitment to the next target."""
+        return self._load(_COMMITMENT, Commitment)
 
-    def load_intake(self) -> LearnedIntake | None:
-        """Return what was known of the vehicle's intake."""
-        return self._record.load_intake()
+    def load_draws(self) -> LearnedDraws | None:
+        """Return what was learned of the vehicles' draw."""
+        stored = self._load(_DRAWS, StoredDraws)
+        if stored is None:
+            return None
+        recent = tuple(
+            (each.session, VehicleDraw(each.phases, each.current_ma, each.is_own_limit))
+            for each in stored.recent
+        )
+        if isinstance(stored.usual, VehicleDraw):
+            recent = ((stored.session, stored.usual),)
+        return LearnedDraws(stored.session, stored.present, recent)
 
-    def save_plan(self, commitment: Commitment | None, intake: LearnedIntake) -> None:
-        """Keep what was settled and learned, if it is not what was kept last."""
-        before, self._plan = self._plan, (commitment, intake)
+    # Changes
+
+    def save_targets(self, targets: Sequence[ChargingTargetSchedule]) -> None:
+        """Store the charging targets."""
+        self._save(_TARGETS, StoredTargets(tuple(targets)))
+
+    def save_plan(self, commitment: Commitment | None, learned: LearnedDraws) -> None:
+        """Store the commitment and the learned draws, unless unchanged since the last call."""
+        before, self._plan = self._plan, (commitment, learned)
         if before is None or before[0] is not commitment:
-            self._record.save_commitment(commitment)
-        if before is None or before[1] is not intake:
-            self._record.save_intake(intake)
+            if commitment is None:
+                self._store.delete(_COMMITMENT)
+            else:
+                self._save(_COMMITMENT, commitment)
+        is_changed = before is None or before[1] is not learned
+        if is_changed and learned.session_id is not None:
+            recent = tuple(
+                StoredDraw(session_id, draw.phases, draw.current_ma, draw.is_own_limit)
+                for session_id, draw in learned.recent
+            )
+            self._save(_DRAWS, StoredDraws(learned.session_id, learned.present, recent))
 
     def save_session(self, state: EvseState, now: float) -> None:
-        """Keep the session's values as they are now."""
-        if state.session is not None:
-            self._record.save_session(state, now, self._utc_ms())
+        """Store the session's present values."""
         self._saved_at = now
+        session, meter, vehicle = state.session, state.meter, state.vehicle
+        if session is None:
+            return
+        utc_ms = self._utc_ms()
+        duration_s = session.duration_s(now)
+        self._save(
+            _SESSION,
+            StoredSession(
+                session.id,
+                session.is_active,
+                None if utc_ms is None else utc_ms - duration_s * 1000,
+                duration_s,
+                session.start.imported_mwh,
+                session.start.exported_mwh,
+                session.energy_charged_mwh(meter),
+                session.energy_discharged_mwh(meter),
+                vehicle.state_of_charge_percent,
+                vehicle.battery_capacity_mwh,
+            ),
+        )
 
     def save_changes(
         self, before: EvseState, state: EvseState, now: float, *, is_test_mode: bool
     ) -> None:
-        """Keep what is different; of a test only the session, because ids must not be reused."""
+        """Store what differs; in test mode only the session, because its id must not be reused."""
         due_at = self.next_deadline(state)
         is_other_vehicle = state.vehicle is not before.vehicle and state.vehicle != before.vehicle
         is_changed = state.session is not before.session or is_other_vehicle
         if is_changed or (due_at is not None and now >= due_at):
             self.save_session(state, now)
         if is_test_mode:
-            self._is_stale = True
+            self._has_unsaved_changes = True
             return
-        if state is before and not self._is_stale:
+        if state is before and not self._has_unsaved_changes:
             return
-        is_stale, self._is_stale = self._is_stale, False
-        if is_stale or _permissions(state) != _permissions(before):
-            self._record.save_permissions(state)
-        if is_stale or state.faults != before.faults:
-            self._record.save_faults(state.faults)
+        save_all, self._has_unsaved_changes = self._has_unsaved_changes, False
+        permissions = _permissions(state)
+        if save_all or permissions != _permissions(before):
+            self._save(_PERMISSIONS, permissions)
+        if save_all or state.faults != before.faults:
+            self._save(_FAULTS, StoredFaults(state.faults))
         user_ma = state.charge_limits.claims.get(LimitSource.USER)
-        if is_stale or user_ma != before.charge_limits.claims.get(LimitSource.USER):
-            self._record.save_user_limit(user_ma)
+        if save_all or user_ma != before.charge_limits.claims.get(LimitSource.USER):
+            self._save(_USER_LIMIT, StoredUserLimit(user_ma))
 
     def next_deadline(self, state: EvseState) -> float | None:
-        """Return when a running session is to be saved again, or None without one."""
+        """Return when to store a running session again, or None without one."""
         if state.session is None or not state.session.is_active:
             return None
         return self._saved_at + _SESSION_SAVE_S
 
+    # The store
 
-def _permissions(state: EvseState) -> tuple[object, ...]:
-    return (
+    def _save(self, key: str, part: Struct) -> None:
+        value = msgspec.json.encode(part)
+        if self._store.get(key) != value:
+            self._store.set(key, value)
+
+    def _load(self, key: str, type_: type[_Part]) -> _Part | None:
+        value = self._store.get(key)
+        if value is None:
+            return None
+        try:
+            return msgspec.json.decode(value, type=type_)
+        except (msgspec.DecodeError, ValueError) as error:
+            _LOGGER.error("%s in the store is damaged and ignored: %s", key, error)
+            return None
+
+
+def _permissions(state: EvseState) -> StoredPermissions:
+    no_current = Milliamps(0)
+    return StoredPermissions(
         state.charging,
         state.discharging,
         state.minimum_charge_ma,
+        state.charge_limits.claims.get(LimitSource.COMMAND, no_current),
+        state.discharge_limits.claims.get(LimitSource.COMMAND, no_current),
         state.is_authorized,
-        state.charge_limits.claims.get(LimitSource.COMMAND),
-        state.discharge_limits.claims.get(LimitSource.COMMAND),
     )

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta, tzinfo
-from typing import Final, TypeAlias
+from typing import Annotated, Final, TypeAlias
 
-from msgspec import Struct
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 from evse_node.state_machine.enums import State, SupplyState
@@ -23,7 +23,7 @@ from evse_node.state_machine.targets import (
     missing_energy,
     plan_charge,
 )
-from evse_node.units import MATTER_EPOCH_UNIX_S, EpochSeconds, Milliwatts
+from evse_node.units import INT64, MATTER_EPOCH_UNIX_S, UINT32, EpochSeconds, Milliwatts
 
 _NOTHING = NextCharge()
 _FULL: Final = 100
@@ -55,9 +55,9 @@ class Commitment(Struct, frozen=True):
     whose time is over, and that is still charged for.
     """
 
-    session_id: int
-    target_time: EpochSeconds
-    delay_s: int = 0
+    session_id: Annotated[int, INT64] = field(name="session")
+    target_time: Annotated[EpochSeconds, UINT32]
+    delay_s: Annotated[int, INT64] = 0
     has_begun: bool = False
     is_trial: bool = False
     missed: ChargingTarget | None = None

@@ -14,16 +14,16 @@ here before, on the slowest of those.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Annotated, Final
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from evse_node.hal.interface import MeterValues
 from evse_node.state_machine.control_pilot import MINIMUM_OFFER_MA, PilotOutput
 from evse_node.state_machine.enums import State
 from evse_node.state_machine.state import ContactorState, EvseState
-from evse_node.units import Milliamps
+from evse_node.units import UINT63, Milliamps
 
 _SETTLE_S: Final = 30.0
 """A vehicle needs a while to reach what it is going to take."""
@@ -45,8 +45,8 @@ class VehicleDraw(Struct, frozen=True):
     `is_own_limit`: it was offered more at the same time.
     """
 
-    phases: int
-    current_ma: Milliamps = Milliamps(0)
+    phases: Annotated[int, Meta(ge=1)]
+    current_ma: Annotated[Milliamps, UINT63] = Milliamps(0)
     is_own_limit: bool = False
 
     def of(self, offered_ma: Milliamps) -> Milliamps:
@@ -67,7 +67,7 @@ class VehicleDraw(Struct, frozen=True):
 _SLOWEST: Final = VehicleDraw(1, MINIMUM_OFFER_MA, is_own_limit=True)
 
 
-class LearnedIntake(Struct, frozen=True):
+class LearnedDraws(Struct, frozen=True):
     """What is known in a session: of its own vehicle, and of those that were here lately.
 
     `recent` has numbers of sessions with what was taken in them, the last one at the end.
@@ -104,7 +104,7 @@ class LearnedIntake(Struct, frozen=True):
             for each in known
         )
 
-    def with_recent(self, session_id: int, intake: VehicleDraw) -> LearnedIntake:
+    def with_recent(self, session_id: int, intake: VehicleDraw) -> LearnedDraws:
         """Return what is known after a session in which this was taken."""
         others = (each for each in self.recent if each[0] != session_id and each[1] != intake)
         return replace(self, recent=(*others, (session_id, intake))[-_RECENT:])
@@ -113,8 +113,8 @@ class LearnedIntake(Struct, frozen=True):
 class DrawEstimator:
     """Watches one charger's meter. `learned` is what it knows, another object when it changes."""
 
-    def __init__(self, learned: LearnedIntake | None = None) -> None:
-        self.learned = learned or LearnedIntake()
+    def __init__(self, learned: LearnedDraws | None = None) -> None:
+        self.learned = learned or LearnedDraws()
         self._charging_since: float | None = None
         self._window: _Window | None = None
 
@@ -124,7 +124,7 @@ class DrawEstimator:
         if session is None or not session.is_active:
             return
         if session.id != self.learned.session_id:
-            self.learned = LearnedIntake(session.id, None, self.learned.recent)
+            self.learned = LearnedDraws(session.id, None, self.learned.recent)
         if values is None or not _is_charging(state):
             self._charging_since = self._window = None
             return

@@ -60,8 +60,8 @@ def on_causes(
     state: EvseState, causes: frozenset[FaultState], now: float, effects: list[Effect]
 ) -> EvseState:
     """Raise the faults whose causes are new, and clear those whose causes are gone."""
-    gone = [fault for fault in state.faults if fault in state.causes and fault not in causes]
-    state = replace(state, causes=causes)
+    gone = [fault for fault in state.faults if fault in state.observed_causes - causes]
+    state = replace(state, observed_causes=causes)
     for fault in FaultState:
         if fault in causes and fault not in state.faults:
             state = on_fault(state, fault, now, effects)
@@ -72,7 +72,7 @@ def on_causes(
 
 def _lasting_faults(state: EvseState) -> set[FaultState]:
     """Return the faults whose cause can still be seen; nobody can clear them away."""
-    lasting = set(state.causes)
+    lasting = set(state.observed_causes)
     if state.outputs.is_reported_closed and state.outputs.contactor is ContactorState.OPENING:
         lasting.add(FaultState.CONTACT_WET_FAILURE)
     if state.pilot is not None and state.pilot in PILOT_FAULTS:

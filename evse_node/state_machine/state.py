@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from enum import Enum
 from math import inf
 from types import MappingProxyType
+from typing import Annotated
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -21,7 +22,7 @@ from evse_node.state_machine.events import Direction, Timer
 from evse_node.state_machine.faults import FaultState, shown_fault
 from evse_node.state_machine.limits import Limits, LimitSource
 from evse_node.state_machine.session import NO_READING, MeterReading, Session
-from evse_node.units import EpochSeconds, Milliamps, MilliwattHours
+from evse_node.units import UINT32, EpochSeconds, Milliamps, MilliwattHours
 
 _NO_CURRENT = Milliamps(0)
 
@@ -86,7 +87,7 @@ class Outputs(Struct, frozen=True):
 class Permission(Struct, frozen=True):
     """Charging or discharging is allowed, until a time or without end."""
 
-    until: EpochSeconds | None = None
+    until: Annotated[EpochSeconds, UINT32] | None = None
 
 
 class Transfer(Struct, frozen=True):
@@ -113,14 +114,14 @@ _NOTHING_COMMANDED = Limits().with_claim(LimitSource.COMMAND, 0)
 class EvseState(Struct, frozen=True):
     """All that `step` knows. `pilot` is None until the hardware reports for the first time.
 
-    `causes` are the faults whose causes somebody watches and still sees.
+    `observed_causes` are the monitored faults whose cause is present.
     """
 
     settings: EvseSettings = field(default_factory=EvseSettings)
     state: State = State.NOT_PLUGGED_IN
     pilot: PilotState | None = None
     faults: tuple[FaultState, ...] = ()
-    causes: frozenset[FaultState] = frozenset()
+    observed_causes: frozenset[FaultState] = frozenset()
     is_diagnosing: bool = False
     is_held: bool = False
     is_discharge_asked: bool = False

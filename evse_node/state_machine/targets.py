@@ -9,15 +9,16 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta, tzinfo
 from enum import Enum
 from math import log
-from typing import Final
+from typing import Annotated, Final
 
-from msgspec import Struct
+from msgspec import Meta, Struct, field
 from msgspec.structs import replace
 
 from evse_node.errors import EvseNodeError
 from evse_node.state_machine.state import Vehicle
 from evse_node.units import (
     MATTER_EPOCH_UNIX_S,
+    UINT63,
     EpochSeconds,
     MilliwattHours,
     Milliwatts,
@@ -37,15 +38,17 @@ _SLOWER_BY: Final = 0.9
 class ChargingTarget(Struct, frozen=True):
     """Be charged so far by this minute of the day, local time. What is None was not asked for."""
 
-    minutes_past_midnight: int
-    target_soc_percent: int | None = None
-    added_energy_mwh: MilliwattHours | None = None
+    minutes_past_midnight: Annotated[int, Meta(ge=0, lt=_MINUTES_PER_DAY)] = field(name="minutes")
+    target_soc_percent: Annotated[int, Meta(ge=0, le=100)] | None = field(default=None, name="soc")
+    added_energy_mwh: Annotated[MilliwattHours, UINT63] | None = field(
+        default=None, name="energy_mwh"
+    )
 
 
 class ChargingTargetSchedule(Struct, frozen=True):
     """The targets of some days of the week. `days` has bit 0 for Sunday to bit 6 for Saturday."""
 
-    days: int
+    days: Annotated[int, Meta(ge=0, le=_ALL_DAYS)]
     targets: tuple[ChargingTarget, ...]
 
 

@@ -7,8 +7,10 @@ import json
 import pytest
 from msgspec.structs import replace
 
-from evse_node.charger import Charger
-from evse_node.charger.record import ChargerRecord
+from evse_node.charger import Charger, ChargerSettings
+from evse_node.charger.persistence import ChargerPersistence
+from evse_node.charger.schedule import Commitment
+from evse_node.charger.vehicle_draw import LearnedDraws, VehicleDraw
 from evse_node.cluster.definitions.zap import revision_definitions
 from evse_node.hal.simulated.backend import SimulatedBackend
 from evse_node.state_machine.effects import EvConnected, EvNotDetected
@@ -19,12 +21,32 @@ from evse_node.state_machine.events import (
     EnableDischarging,
     LimitClaimed,
 )
+from evse_node.state_machine.faults import FaultState
 from evse_node.state_machine.limits import Limits, LimitSource
-from evse_node.state_machine.state import EvseState, Permission
+from evse_node.state_machine.session import NO_READING, MeterReading, Session
+from evse_node.state_machine.state import EvseState, Permission, Vehicle
 from evse_node.state_machine.targets import ChargingTarget, ChargingTargetSchedule
 from evse_node.testing.memory_store import MemoryStore
-from evse_node.units import EpochSeconds, Milliamps
+from evse_node.units import EpochSeconds, Milliamps, MilliwattHours
 from tests.support.charger.charger_host import ENABLE, START_UTC_S, ChargerHost, charge, restarted
+
+STORE_0_1 = {
+    "evse/commitment": b'{"session":0,"target_time":802987200,"delay_s":300,"has_begun":true,'
+    b'"is_trial":false,"missed":{"minutes":420,"soc":80,"energy_mwh":null}}',
+    "evse/faults": b'{"faults":["GroundFault"]}',
+    "evse/intake": b'{"session":0,"present":{"phases":1,"current_ma":16000,"is_own_limit":true},'
+    b'"recent":[{"session":0,"phases":1,"current_ma":16000,"is_own_limit":true}]}',
+    "evse/permissions": b'{"charging":{"until":900000000},"discharging":null,"minimum_ma":6000,'
+    b'"charge_ma":20000,"discharge_ma":0,"is_authorized":false}',
+    "evse/session": b'{"id":0,"is_active":true,"started_utc_ms":1749637000000,"duration_s":12602,'
+    b'"imported_mwh":0,"exported_mwh":0,"charged_mwh":12879960,"discharged_mwh":0,'
+    b'"soc_percent":61,"capacity_mwh":60000000}',
+    "evse/targets": b'{"schedules":[{"days":62,"targets":[{"minutes":420,"soc":80,'
+    b'"energy_mwh":null},{"minutes":1200,"soc":90,"energy_mwh":5000000}]},{"days":65,'
+    b'"targets":[{"minutes":600,"soc":100,"energy_mwh":null}]}]}',
+    "evse/user-limit": b'{"current_ma":20000}',
+}
+"""All parts as version 0.1 wrote them."""
 
 
 @pytest.fixture
@@ -41,6 +63,44 @@ class TestMemory:
         assert again.supply_state is SupplyState.CHARGING_ENABLED
         assert (again.minimum_charge_ma, again.maximum_charge_ma) == (6_000, 16_000)
 
+    def test_records_of_version_0_1_are_loaded_and_stay_unchanged(self) -> None:
+        store = MemoryStore(dict(STORE_0_1))
+        persistence = ChargerPersistence(store, lambda: None, 0.0)
+        settings, features = ChargerSettings(), frozenset({"V2X"})
+        ratings = SimulatedBackend().ratings
+        state = persistence.load_state(settings, features, ratings, None, 0.0)
+        assert state.charging == Permission(EpochSeconds(900_000_000))
+        assert state.charge_limits.claim(LimitSource.COMMAND) == 20_000
+        assert state.charge_limits.claim(LimitSource.USER) == 20_000
+        assert state.faults == (FaultState.GROUND_FAULT,)
+        assert state.session == Session(0, -12_602.0, NO_READING)
+        assert state.meter == MeterReading(MilliwattHours(12_879_960))
+        assert state.vehicle == Vehicle(61, MilliwattHours(60_000_000))
+        targets = persistence.load_targets()
+        assert targets == (
+            ChargingTargetSchedule(
+                0x3E,
+                (
+                    ChargingTarget(7 * 60, 80),
+                    ChargingTarget(20 * 60, 90, MilliwattHours(5_000_000)),
+                ),
+            ),
+            ChargingTargetSchedule(0x41, (ChargingTarget(10 * 60, 100),)),
+        )
+        commitment = persistence.load_commitment()
+        missed = ChargingTarget(7 * 60, 80)
+        assert commitment == Commitment(
+            0, EpochSeconds(802_987_200), 300, has_begun=True, missed=missed
+        )
+        draws = persistence.load_draws()
+        draw = VehicleDraw(1, Milliamps(16_000), is_own_limit=True)
+        assert draws == LearnedDraws(0, draw, ((0, draw),))
+        persistence.save_targets(targets)
+        persistence.save_plan(commitment, draws)
+        persistence._has_unsaved_changes = True
+        persistence.save_changes(state, state, 0.0, is_test_mode=False)
+        assert dict(store.items("")) == STORE_0_1
+
     @pytest.mark.parametrize("charging", [None, Permission(), Permission(EpochSeconds(7))])
     @pytest.mark.parametrize("discharging", [None, Permission(), Permission(EpochSeconds(0))])
     @pytest.mark.parametrize("is_authorized", [True, False])
@@ -56,7 +116,8 @@ class TestMemory:
             charge_limits=Limits().with_claim(LimitSource.COMMAND, 16_000),
             discharge_limits=Limits(),
         )
-        ChargerRecord(store).save_permissions(state)
+        persistence = ChargerPersistence(store, lambda: None, 0.0)
+        persistence.save_changes(EvseState(), state, 0.0, is_test_mode=False)
         assert json.loads(store.get("evse/permissions") or b"") == {
             "charging": None if charging is None else {"until": charging.until},
             "discharging": None if discharging is None else {"until": discharging.until},
@@ -65,7 +126,7 @@ class TestMemory:
             "discharge_ma": 0,
             "is_authorized": is_authorized,
         }
-        loaded = ChargerRecord(store).load_permissions(EvseState())
+        loaded = persistence._load_permissions(EvseState())
         assert (loaded.charging, loaded.discharging) == (charging, discharging)
         assert (loaded.minimum_charge_ma, loaded.is_authorized) == (7_000, is_authorized)
 

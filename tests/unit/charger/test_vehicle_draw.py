@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from evse_node.charger import ChargerSettings
 from evse_node.charger.hardware_monitor import MonitorSettings
-from evse_node.charger.vehicle_draw import LearnedIntake, VehicleDraw
+from evse_node.charger.vehicle_draw import LearnedDraws, VehicleDraw
 from evse_node.cluster.servers.energy.energy_evse_mode import MODES
 from evse_node.hal.interface import Ratings
 from evse_node.hal.simulated.backend import SimulatedBackend
@@ -358,7 +358,7 @@ class TestTrial:
 
 
 def test_what_many_cars_took_is_remembered_once_each() -> None:
-    learned = LearnedIntake()
+    learned = LearnedDraws()
     for number in range(20):
         learned = learned.with_recent(number, VehicleDraw(1, Milliamps(6_000 + number % 3 * 1_000)))
     assert [number for number, _ in learned.recent] == [17, 18, 19]
@@ -412,7 +412,7 @@ class TestSun:
     def solar(self, car_phases: int, usual: VehicleDraw | None) -> ChargerHost:
         host = three_phases(car_phases)
         learner = host.charger._planner.intake
-        learner.learned = LearnedIntake(None, None, () if usual is None else ((0, usual),))
+        learner.learned = LearnedDraws(None, None, () if usual is None else ((0, usual),))
         host.mode.change_to(SOLAR, host.now)
         host.backend.plug_in()
         host.run(10)

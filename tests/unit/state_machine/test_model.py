@@ -32,7 +32,7 @@ SETTINGS = [
     EvseSettings(has_ventilation=True, has_socket=True, state_f_s=0.0),
 ]
 CURRENTS = [0, 5_999, 6_000, 10_000, 16_000, 16_500, 32_000, 52_000, 80_000]
-WATCHED = [FaultState.METER_FAILURE, FaultState.OVER_TEMPERATURE]
+MONITORED_FAULTS = [FaultState.METER_FAILURE, FaultState.OVER_TEMPERATURE]
 FAULTS = [FaultState.GROUND_FAULT, FaultState.OVER_VOLTAGE, FaultState.OVER_CURRENT]
 SOURCES = [LimitSource.CIRCUIT, LimitSource.USER, LimitSource.TEMPERATURE, LimitSource.SOLAR]
 DIRECTIONS = {CHARGE: e.Direction.CHARGE, DISCHARGE: e.Direction.DISCHARGE}
@@ -203,7 +203,7 @@ class Story:
             self.feed(e.FaultCleared(fault))
             self.model.on_clear(None if fault is None else fault.value, lasting)
         elif choice < 0.70:
-            causes = frozenset(draw.sample(WATCHED, draw.choice([*[0] * 9, 1])))
+            causes = frozenset(draw.sample(MONITORED_FAULTS, draw.choice([*[0] * 9, 1])))
             lasting = self.lasting()
             self.feed(e.CausesObserved(causes))
             self.model.on_watched({fault.value for fault in causes}, lasting)
