@@ -30,20 +30,33 @@ T = TypeVar("T")
 _LONGEST_VALUE: Final = 120
 
 
+class TomlStruct(msgspec.Struct, frozen=True, rename="kebab", forbid_unknown_fields=True):
+    """Base of a TOML table: keys with hyphens, and no others than the fields.
+
+    A subclass repeats `frozen=True`, which type checkers need to see.
+    """
+
+
 class FieldError(ValueError):
     """Error of one key of a Struct, to be raised in `__post_init__`.
 
     `key` is spelled as in the file and may lead into an inner table ("states.C").
     """
 
-    def __init__(self, key: str, message: str) -> None:
+    def __init__(self, key: str, message: str, separator: str = ": ") -> None:
         self.key = key
+        self.separator = separator
         super().__init__(message)
 
 
 def unusable(key: str, value: object, right: str) -> FieldError:
     """Return the error for a value, with what would be right."""
     return FieldError(key, f"{_show(value)} cannot be used: give {right}")
+
+
+def missing(key: str, right: str) -> FieldError:
+    """Return the error for a key that is not there."""
+    return FieldError(key, f"is missing: give {right}", " ")
 
 
 def read_toml(file: Path) -> dict[str, object]:
@@ -139,13 +152,14 @@ class _Explanation:
         """Return the line."""
         named = re.match(r"Object (missing required|contains unknown) field `(.*)`", self._message)
         if isinstance(self._cause, FieldError):
-            return f"{self._at(self._cause.key)}: {self._cause}"
+            return f"{self._at(self._cause.key)}{self._cause.separator}{self._cause}"
         if named is not None and named[1] == "missing required":
             right = self._expected(self._field(named[2]))
             return f"{self._at(named[2])} is missing: give {right}"
         if named is not None:
             return f"{self._at(named[2])}: no such key; known keys are {', '.join(self._keys())}"
-        if isinstance(self._cause, ValueError) and self._struct() is not None:
+        struct = self._struct()
+        if isinstance(self._cause, ValueError) and struct is not None and not struct.array_like:
             return ": ".join(filter(None, (self._at(), str(self._cause))))
         right = self._expected(self._type) or str(self._cause or self._message)
         shown = f"{_show(self._value, self._is_json)} cannot be used: give {right}"
@@ -227,6 +241,8 @@ class _Explanation:
                 return kind.item_types[index]
             if isinstance(kind, self._inspect.CollectionType):
                 return kind.item_type
+            if isinstance(kind, self._inspect.StructType) and kind.array_like:
+                return kind.fields[index].type
         return self._inspect.AnyType()
 
     def _expected(self, found: inspect.Type) -> str:
@@ -258,6 +274,8 @@ class _Explanation:
                 return f"one of {', '.join(str(each.value) for each in kind.cls)}"
             case self._inspect.LiteralType():
                 return f"one of {', '.join(map(str, kind.values))}"
+            case self._inspect.StructType(array_like=True):
+                return f"a list of {len(kind.fields)}"
             case self._inspect.StructType() | self._inspect.DictType():
                 return "an object" if self._is_json else "a table"
             case self._inspect.TupleType():

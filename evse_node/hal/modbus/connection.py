@@ -1,18 +1,22 @@
-"""Modbus connections: how a device is reached, and the library that reaches it."""
+"""Modbus connections: address of a device, its keys in TOML, and the library that connects."""
 
 from __future__ import annotations
 
 import logging
 from types import ModuleType
+from typing import Annotated, Final, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
+from evse_node.config.reading import FieldError, TomlStruct, missing, unusable
 from evse_node.hal.optional_packages import load_extra
 from evse_node.hal.toml_table import TomlTable
 
+_SERIAL_PORT: Final = "a serial port like /dev/ttyUSB0, or a host"
+
 
 class ModbusSpec(Struct, frozen=True):
-    """Address of a Modbus device: a serial port or a host, and a unit."""
+    """Address of a Modbus device: RTU on `port`, or TCP to `host`."""
 
     port: str = ""
     baud: int = 9_600
@@ -22,10 +26,47 @@ class ModbusSpec(Struct, frozen=True):
     unit: int = 1
 
 
+class ModbusKeys(TomlStruct, frozen=True, kw_only=True):
+    """Keys of a TOML table that names a Modbus device. With `host`, `port` is a TCP port."""
+
+    host: Annotated[str, Meta(min_length=1)] | None = None
+    port: Annotated[str | int, Meta(description=_SERIAL_PORT)] | None = None
+    baud: Annotated[int, Meta(ge=1_200, le=115_200)] | None = None
+    parity: Literal["N", "E", "O"] | None = None
+    unit: Annotated[int, Meta(ge=1, le=247)] | None = None
+
+    def __post_init__(self) -> None:
+        if self.host is not None:
+            port = 1 if self.port is None else self.port
+            if isinstance(port, str) or not 1 <= port <= 65_535:
+                raise unusable("port", self.port, "1 to 65535, or no host")
+            for key in ("baud", "parity"):
+                if getattr(self, key) is not None:
+                    raise FieldError(key, "no such key beside host: it is for a serial port")
+        elif self.port is None:
+            raise missing("port", _SERIAL_PORT)
+        elif isinstance(self.port, int) or not self.port:
+            raise unusable("port", self.port, _SERIAL_PORT)
+
+    def modbus_spec(self, usual: ModbusSpec | None = None) -> ModbusSpec:
+        """Return the address; `usual` holds where a key is not given."""
+        usual = usual or ModbusSpec()
+        unit = self.unit or usual.unit
+        if self.host is not None:
+            tcp_port = self.port if isinstance(self.port, int) else usual.tcp_port
+            return ModbusSpec(host=self.host, tcp_port=tcp_port, unit=unit)
+        return ModbusSpec(
+            port=str(self.port),
+            baud=self.baud or usual.baud,
+            parity=self.parity or usual.parity,
+            unit=unit,
+        )
+
+
 def load_pymodbus(purpose: str) -> ModuleType:
-    """Import pymodbus's clients. Raises ConfigError when the package is not installed."""
+    """Import the clients of pymodbus. Raises ConfigError when it is not installed."""
     client = load_extra("pymodbus.client", purpose)
-    # Each failure raises an exception; pymodbus's own log lines would repeat it.
+    # Failures raise exceptions; pymodbus's own log lines would repeat them.
     logging.getLogger("pymodbus").setLevel(logging.CRITICAL)
     logging.getLogger("pymodbus.logging").setLevel(logging.CRITICAL)
     return client

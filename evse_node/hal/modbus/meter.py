@@ -1,8 +1,7 @@
-"""Energy meters on Modbus RTU or TCP. A register map in TOML says where the values are.
+"""Energy meters on Modbus RTU or TCP, read by a register map in TOML.
 
-The maps of `meters/` are read by name; any other by its file. A map has `function` (3 or
-4), `format` of all values, `max-gap`, and under `[values]` for each quantity the registers
-of its phases and a factor to base units (W, V, A, Hz, kWh).
+The maps of `meters/` are loaded by name, any other by its file. `[values]` gives for each
+quantity the registers of its phases, and the factor from the meter's unit to W, V, A, Hz or kWh.
 """
 
 from __future__ import annotations
@@ -10,15 +9,15 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final, Protocol, cast
+from typing import Annotated, Final, Literal, Protocol, cast
 
-from msgspec import Struct
+from msgspec import Meta, field
 
+from evse_node.config.reading import TomlStruct, load_toml
 from evse_node.errors import ConfigError, HalError
 from evse_node.hal.interface import MeterValues
 from evse_node.hal.modbus.connection import ModbusSpec, load_pymodbus
 from evse_node.hal.optional_packages import load_extra
-from evse_node.hal.toml_table import TomlTable, load_toml
 from evse_node.units import Milliamps, Millivolts, MilliwattHours, Milliwatts
 
 MAPS: Final = Path(__file__).parent / "meters"
@@ -26,51 +25,61 @@ _TIMEOUT_S: Final = 1.0
 _FORMATS: Final = {"float32": ">f", "int32": ">i", "uint32": ">I"}
 _LARGEST_READ: Final = 80
 
+_Register = Annotated[int, Meta(ge=0, le=0xFFFE, description="addresses like 0x0034")]
+
 
 class Registers(Protocol):
-    """A Modbus device's registers."""
+    """Registers of a Modbus device."""
 
     def read(self, function: int, address: int, count: int) -> Sequence[int]:
         """Return 16-bit registers. Raises HalError or OSError."""
 
     def close(self) -> None:
-        """Let go of the bus."""
+        """Close the connection."""
 
 
-class Quantity(Struct, frozen=True):
-    """Where a quantity is: a register for each phase, or one, and what its unit is worth."""
+class Quantity(TomlStruct, frozen=True):
+    """Registers of a quantity, one for each phase or one in all, and the factor of their unit."""
 
-    registers: tuple[int, ...]
-    factor: float
+    registers: Annotated[
+        tuple[_Register, ...],
+        Meta(min_length=1, max_length=3, description="a list of 1 to 3 addresses like [0x0034]"),
+    ]
+    factor: Annotated[float, Meta(ge=1e-6, le=1e6)] = 1.0
 
 
-class RegisterMap(Struct, frozen=True):
-    """Where a meter keeps its values; each takes two registers, high word first unless swapped."""
+class Quantities(TomlStruct, frozen=True, kw_only=True):
+    """Table `[values]` of a register map."""
 
-    name: str
-    function: int
-    format: str
-    is_word_swapped: bool
-    max_gap: int
-    power: Quantity
-    imported: Quantity
-    exported: Quantity | None
-    voltages: Quantity
-    currents: Quantity
-    frequency: Quantity | None
+    power_w: Quantity
+    imported_kwh: Quantity
+    exported_kwh: Quantity | None = None
+    voltage_v: Quantity
+    current_a: Quantity
+    frequency_hz: Quantity | None = None
+
+    def all(self) -> list[Quantity]:
+        """Return the quantities that the meter has."""
+        found = (getattr(self, name) for name in self.__struct_fields__)
+        return [quantity for quantity in found if quantity is not None]
+
+
+class RegisterMap(TomlStruct, frozen=True, kw_only=True):
+    """Registers of a meter; each value takes two, high word first unless swapped.
+
+    `function` is 4 for input registers and 3 for holding registers. Values that are at most
+    `max_gap` registers apart are read together.
+    """
+
+    function: Annotated[int, Meta(ge=3, le=4)]
+    format: Literal["float32", "int32", "uint32"]
+    is_word_swapped: bool = False
+    max_gap: Annotated[int, Meta(ge=0, le=80)] = 0
+    quantities: Quantities = field(name="values")
 
     def blocks(self) -> list[tuple[int, int]]:
         """Return address and length of as few reads as the gaps allow."""
-        needed: set[int] = set()
-        for quantity in (
-            self.power,
-            self.imported,
-            self.exported,
-            self.voltages,
-            self.currents,
-            self.frequency,
-        ):
-            needed.update(() if quantity is None else quantity.registers)
+        needed = {each for quantity in self.quantities.all() for each in quantity.registers}
         found: list[tuple[int, int]] = []
         for address in sorted(needed):
             if found:
@@ -83,14 +92,15 @@ class RegisterMap(Struct, frozen=True):
         return found
 
     def values(self, words: Mapping[int, int]) -> MeterValues:
-        """Convert the words of all `blocks`, by address. Raises HalError for nonsense."""
-        frequency = self._milli(words, self.frequency)
+        """Convert the words of all `blocks`, by address. Raises HalError for invalid numbers."""
+        quantities = self.quantities
+        frequency = self._milli(words, quantities.frequency_hz)
         return MeterValues(
-            MilliwattHours(sum(self._milli(words, self.imported, 1_000))),
-            MilliwattHours(sum(self._milli(words, self.exported, 1_000))),
-            Milliwatts(sum(self._milli(words, self.power))),
-            tuple(Millivolts(value) for value in self._milli(words, self.voltages)),
-            tuple(Milliamps(value) for value in self._milli(words, self.currents)),
+            MilliwattHours(sum(self._milli(words, quantities.imported_kwh, 1_000))),
+            MilliwattHours(sum(self._milli(words, quantities.exported_kwh, 1_000))),
+            Milliwatts(sum(self._milli(words, quantities.power_w))),
+            tuple(Millivolts(value) for value in self._milli(words, quantities.voltage_v)),
+            tuple(Milliamps(value) for value in self._milli(words, quantities.current_a)),
             frequency[0] if frequency else None,
         )
 
@@ -104,11 +114,17 @@ class RegisterMap(Struct, frozen=True):
             high, low = words[register], words[register + 1]
             if self.is_word_swapped:
                 high, low = low, high
-            (value,) = struct.unpack(self.format, struct.pack(">HH", high, low))
+            (value,) = struct.unpack(_FORMATS[self.format], struct.pack(">HH", high, low))
             if value != value or abs(value) > 1e12:
-                raise HalError(f"the meter tells {value} in register 0x{register:04X}")
+                raise HalError(f"the meter reports {value} in register 0x{register:04X}")
             found.append(round(value * quantity.factor * 1000 * scale))
         return found
+
+
+class MeterMap(RegisterMap, frozen=True, kw_only=True):
+    """A file with the register map of a meter."""
+
+    name: Annotated[str, Meta(min_length=1)]
 
 
 def map_names() -> list[str]:
@@ -116,56 +132,21 @@ def map_names() -> list[str]:
     return sorted(file.stem for file in MAPS.glob("*.toml"))
 
 
-def load_map(name: str) -> RegisterMap:
-    """Read a shipped map by name, or any by its file. Raises ConfigError."""
+def load_map(name: str) -> MeterMap:
+    """Load a shipped map by name, or any by its file. Raises ConfigError."""
     file = MAPS / f"{name}.toml" if name in map_names() else Path(name).expanduser()
     if not file.is_file():
         raise ConfigError(
             f"meter.map: '{name}' is no file: give one, or one of {', '.join(map_names())}"
         )
-    top = load_toml(file)
-    found = read_map(top, top.text("name"))
-    top.finish()
-    return found
-
-
-def read_map(top: TomlTable, name: str) -> RegisterMap:
-    """Read a map from its table, for a meter that is part of something else. Raises ConfigError."""
-    values = top.table("values")
-    found = RegisterMap(
-        name=name,
-        function=top.whole("function", 3, 4),
-        format=_FORMATS[top.one_of("format", tuple(_FORMATS))],
-        is_word_swapped=top.flag("is-word-swapped", False),
-        max_gap=top.whole("max-gap", 0, 80, 0),
-        power=_quantity(values, "power-w"),
-        imported=_quantity(values, "imported-kwh"),
-        exported=_quantity(values, "exported-kwh") if values.has("exported-kwh") else None,
-        voltages=_quantity(values, "voltage-v"),
-        currents=_quantity(values, "current-a"),
-        frequency=_quantity(values, "frequency-hz") if values.has("frequency-hz") else None,
-    )
-    values.finish()
-    return found
-
-
-def _quantity(values: TomlTable, key: str) -> Quantity:
-    table = values.table(key)
-    registers = table.take("registers", None, "a list of 1 to 3 addresses")
-    if not isinstance(registers, list) or not 1 <= len(registers) <= 3:
-        raise table.wrong("registers", registers, "a list of 1 to 3 addresses")
-    for register in registers:
-        if isinstance(register, bool) or not isinstance(register, int):
-            raise table.wrong("registers", register, "addresses like 0x0034")
-        if not 0 <= register <= 0xFFFE:
-            raise table.wrong("registers", register, "addresses like 0x0034")
-    quantity = Quantity(tuple(registers), table.number("factor", 1e-6, 1e6, 1))
-    table.finish()
-    return quantity
+    return load_toml(file, MeterMap)
 
 
 class ModbusMeter:
-    """A `MeterSource`: reads all blocks of a map, then converts."""
+    """A `MeterSource` that reads all blocks of a map, then converts them.
+
+    A shared port is closed after each read, for the other device on it.
+    """
 
     def __init__(
         self, registers: Registers, register_map: RegisterMap, *, is_port_shared: bool = False
@@ -176,7 +157,7 @@ class ModbusMeter:
         self._blocks = register_map.blocks()
 
     def read(self) -> MeterValues:
-        """Ask for all values. A shared port is given back."""
+        """Read all values."""
         try:
             return self._map.values(self._read_words())
         finally:
@@ -188,12 +169,12 @@ class ModbusMeter:
         for address, count in self._blocks:
             block = self._registers.read(self._map.function, address, count)
             if len(block) != count:
-                raise HalError(f"the meter answers with {len(block)} registers, not {count}")
+                raise HalError(f"the meter returned {len(block)} registers instead of {count}")
             words.update(enumerate(block, address))
         return words
 
     def close(self) -> None:
-        """Let go of the bus."""
+        """Close the connection."""
         self._registers.close()
 
 
@@ -214,7 +195,7 @@ class _Client(Protocol):
 
 
 class ModbusRegisters:
-    """Registers over pymodbus. A broken connection is made anew with the next read."""
+    """Registers over pymodbus; the next read reconnects after a failure."""
 
     def __init__(self, spec: ModbusSpec) -> None:
         client = load_pymodbus("a Modbus meter")
@@ -262,5 +243,5 @@ class ModbusRegisters:
 def open_modbus_meter(
     spec: ModbusSpec, map_name: str, *, is_port_shared: bool = False
 ) -> ModbusMeter:
-    """Return the meter at this address. Raises ConfigError for an unknown map."""
+    """Return the meter at this address. Raises ConfigError for an unknown or invalid map."""
     return ModbusMeter(ModbusRegisters(spec), load_map(map_name), is_port_shared=is_port_shared)

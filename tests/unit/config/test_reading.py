@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import pytest
-from msgspec import Meta, Struct
+from msgspec import Meta
 
 from evse_node.config.reading import (
     FieldError,
+    TomlStruct,
     convert,
     decode_json,
     load_toml,
+    missing,
     unusable,
 )
 from evse_node.errors import ConfigError
@@ -27,19 +29,15 @@ class Colour(Enum):
     GREEN = "green"
 
 
-class Table(Struct, frozen=True, rename="kebab", forbid_unknown_fields=True):
-    pass
-
-
-class Spi(Table, tag_field="kind", tag="spi"):
+class Spi(TomlStruct, frozen=True, tag_field="kind", tag="spi"):
     chip_select: Annotated[int, Meta(ge=0, le=9)] = 0
 
 
-class I2c(Table, tag_field="kind", tag="i2c"):
+class I2c(TomlStruct, frozen=True, tag_field="kind", tag="i2c"):
     address: Word
 
 
-class Limits(Table):
+class Limits(TomlStruct, frozen=True):
     low: Annotated[float, Meta(ge=0.5)] = 1
     high: Annotated[float, Meta(gt=0)] = 2
 
@@ -48,11 +46,22 @@ class Limits(Table):
             raise unusable("high", self.high, f"{self.low} or more")
         if self.high == 13:
             raise ValueError("give one of low and high")
+        if self.low == 15:
+            raise missing("high", "16")
         if self.high == 14:
             raise FieldError("high", "only on Fridays")
 
 
-class Board(Table):
+class Span(TomlStruct, frozen=True, array_like=True):
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        if self.low >= self.high:
+            raise ValueError
+
+
+class Board(TomlStruct, frozen=True):
     name: Annotated[str, Meta(min_length=1)]
     maximum_current_a: Annotated[float, Meta(ge=6, le=80)] = 32
     phases: Annotated[int, Meta(ge=1, le=3)] = 1
@@ -67,6 +76,7 @@ class Board(Table):
         tuple[tuple[float, float], ...], Meta(description="pairs of numbers like [[0, 1]]")
     ] = ()
     pair: tuple[int, int] = (0, 0)
+    span: Annotated[Span, Meta(description="two numbers, the lower first")] = Span(0, 1)
     limits: list[Limits] = []
     states: dict[str, Word] = {}
 
@@ -96,10 +106,15 @@ ERRORS: list[tuple[dict[str, object], str]] = [
     ({"words": []}, "words: [] cannot be used: give a list of 1 to 3"),
     ({"words": [1, 70_000]}, "words[2]: 70000 cannot be used: give 0 to 65535"),
     ({"points": [[1, "x"]]}, "points: [[1, 'x']] cannot be used: give pairs of numbers like"),
+    ({"span": [1]}, "span: [1] cannot be used: give two numbers, the lower first"),
+    ({"span": [1, 2, 3]}, "span: [1, 2, 3] cannot be used: give two numbers, the lower first"),
+    ({"span": ["a", 2]}, "span: ['a', 2] cannot be used: give two numbers, the lower first"),
+    ({"span": [2, 1]}, "span: [2, 1] cannot be used: give two numbers, the lower first"),
     ({"pair": [1]}, "pair: [1] cannot be used: give a list of 2"),
     ({"limits": [{}, {"low": 0}]}, "limits[2].low: 0 cannot be used: give 0.5 or more"),
     ({"limits": [{"high": 0}]}, "limits[1].high: 0 cannot be used: give more than 0"),
     ({"limits": [{"low": 3}]}, "limits[1].high: 2 cannot be used: give 3.0 or more"),
+    ({"limits": [{"low": 15, "high": 20}]}, "limits[1].high is missing: give 16"),
     ({"limits": [{"high": 13}]}, "limits[1]: give one of low and high"),
     ({"limits": [{"high": 14}]}, "limits[1].high: only on Fridays"),
     ({"states": {"A": -1}}, "states: {'A': -1} cannot be used: give a table"),

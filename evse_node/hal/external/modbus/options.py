@@ -57,7 +57,7 @@ def read_evse(table: TomlTable) -> tuple[ModbusEvse, Milliamps]:
     modbus = read_modbus(table, chart.link)
     _check_broadcasts(table, chart, modbus)
     meter = _meter(table, chart, modbus)
-    measured = 3 if meter is None else len(meter.chart.currents.registers)
+    measured = 3 if meter is None else len(meter.chart.quantities.current_a.registers)
     phases = table.whole("phases", 1, 3, measured)
     if meter is not None and phases > measured:
         raise table.wrong("phases", phases, f"{measured} at most: the meter measures no more")

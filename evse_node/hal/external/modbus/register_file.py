@@ -23,6 +23,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+from evse_node.config.reading import convert
 from evse_node.errors import ConfigError
 from evse_node.hal.external.modbus.registers import (
     WHOLE_WORD,
@@ -36,7 +37,7 @@ from evse_node.hal.external.modbus.registers import (
     Write,
 )
 from evse_node.hal.modbus.connection import ModbusSpec
-from evse_node.hal.modbus.meter import read_map
+from evse_node.hal.modbus.meter import RegisterMap
 from evse_node.hal.modbus.table import Address, Table
 from evse_node.hal.toml_table import TomlTable, load_toml
 from evse_node.state_machine.control_pilot import PilotState
@@ -65,7 +66,7 @@ def load_controller(name: str) -> ControllerMap:
     orders = top.table("orders")
     link = top.table("link")
     states = status.table("pilot-states")
-    meter = top.optional_table("meter")
+    meter = top.take("meter", {}, "a table")
     found = ControllerMap(
         name=top.text("name"),
         document=top.text("document", right="the document that the registers are from"),
@@ -89,11 +90,10 @@ def load_controller(name: str) -> ControllerMap:
         faults=tuple(_fault(each) for each in top.tables("faults")),
         orders=_orders(orders),
         fallback=_fallback(top.optional_table("fallback")),
-        meter=None if meter is None else read_map(meter, file.stem),
+        meter=convert(meter, RegisterMap, str(file), prefix="meter.") if meter else None,
     )
-    for table in (states, status, orders, link, meter, top):
-        if table is not None:
-            table.finish()
+    for table in (states, status, orders, link, top):
+        table.finish()
     return found
 
 

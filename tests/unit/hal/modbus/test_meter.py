@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from evse_node.config.reading import load_toml
 from evse_node.errors import ConfigError, HalError
 from evse_node.hal.gpio.pollers import PolledMeter, PulseMeter
 from evse_node.hal.interface import MeterValues, Ratings
 from evse_node.hal.modbus import meter as modbus_meter
-from evse_node.hal.modbus.connection import ModbusSpec
+from evse_node.hal.modbus.connection import ModbusKeys, ModbusSpec
 from evse_node.hal.modbus.meter import ModbusMeter, load_map, map_names, open_modbus_meter
 from evse_node.units import MilliwattHours, Milliwatts
 from tests.support.hal.modbus_evse_models import Controller
@@ -81,7 +82,7 @@ def test_integers_with_the_low_word_first() -> None:
 def test_nonsense_is_no_value(value: float) -> None:
     registers = Registers()
     registers.put(0x0C, ">f", value)
-    with pytest.raises(HalError, match="the meter tells"):
+    with pytest.raises(HalError, match="the meter reports"):
         ModbusMeter(registers, load_map("sdm230")).read()
 
 
@@ -90,7 +91,7 @@ def test_a_short_answer() -> None:
         def read(self, function: int, address: int, count: int) -> Sequence[int]:
             return [0]
 
-    with pytest.raises(HalError, match="answers with 1 registers"):
+    with pytest.raises(HalError, match="returned 1 registers"):
         ModbusMeter(Short(), load_map("sdm230")).read()
 
 
@@ -118,6 +119,36 @@ def test_a_map_of_ones_own(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="is no file: give one, or one of em340"):
         load_map("unknown")
     assert map_names() == ["em340", "sdm230", "sdm630", "sdm72"]
+
+
+@pytest.mark.parametrize(
+    ("keys", "complaint"),
+    [
+        ("", "port is missing: give a serial port like /dev/ttyUSB0, or a host"),
+        ("port = 502", "port: 502 cannot be used: give a serial port"),
+        ('port = ""', "port: '' cannot be used: give a serial port"),
+        ('host = ""', "host: '' cannot be used"),
+        ('host = "h"\nport = "/dev/a"', "port: '/dev/a' cannot be used: give 1 to 65535"),
+        ('host = "h"\nport = 0', "port: 0 cannot be used: give 1 to 65535"),
+        ('host = "h"\nbaud = 9600', "baud: no such key beside host"),
+        ('port = "a"\nunit = 248', "unit: 248 cannot be used: give 1 to 247"),
+        ('port = "a"\nparity = "X"', "parity: 'X' cannot be used: give one of E, N, O"),
+    ],
+)
+def test_invalid_connection_is_reported(tmp_path: Path, keys: str, complaint: str) -> None:
+    file = tmp_path / "own.toml"
+    file.write_text(keys)
+    with pytest.raises(ConfigError) as caught:
+        load_toml(file, ModbusKeys)
+    assert complaint in str(caught.value)
+
+
+def test_connection_keys_take_defaults() -> None:
+    usual = ModbusSpec(baud=19_200, parity="E", tcp_port=1502, unit=7)
+    serial = ModbusKeys(port="/dev/a", parity="O")
+    assert serial.modbus_spec(usual) == ModbusSpec("/dev/a", 19_200, "O", unit=7)
+    assert ModbusKeys(host="h").modbus_spec(usual) == ModbusSpec(host="h", tcp_port=1502, unit=7)
+    assert ModbusKeys(host="h", port=9).modbus_spec() == ModbusSpec(host="h", tcp_port=9)
 
 
 class Source:
@@ -192,8 +223,8 @@ async def test_over_modbus_rtu() -> None:
     """Against pymodbus's own server at the other end of a serial line."""
     peer = Peer(Sdm230())
     await peer.serve_rtu()
-    spec = ModbusSpec(port=str(peer.port), unit=7)
-    meter = open_modbus_meter(spec, "sdm230")
+    modbus = ModbusSpec(port=str(peer.port), unit=7)
+    meter = open_modbus_meter(modbus, "sdm230")
     try:
         values = await asyncio.to_thread(meter.read)
         assert (values.power_mw, values.imported_mwh) == (2_300_000, 12_500_000)
@@ -242,8 +273,8 @@ async def test_over_modbus_tcp() -> None:
     await server.serve_forever(background=True)
     assert server.transport is not None
     port = server.transport.sockets[0].getsockname()[1]
-    spec = ModbusSpec(host="127.0.0.1", tcp_port=port, unit=7)
-    meter = open_modbus_meter(spec, "sdm230")
+    modbus = ModbusSpec(host="127.0.0.1", tcp_port=port, unit=7)
+    meter = open_modbus_meter(modbus, "sdm230")
     values = await asyncio.to_thread(meter.read)
     assert (values.power_mw, values.imported_mwh) == (2_300_000, 12_500_000)
     await server.shutdown()
