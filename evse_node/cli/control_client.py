@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, TypeAlias, TypeGuard
 
-from evse_node.config.setting_values import HostPort
+from evse_node.config.values import HostPort
 from evse_node.errors import ConfigError, EvseNodeError
 from evse_node.platform.control_file import CONTROL_FILE, read_control_file
 

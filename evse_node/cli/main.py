@@ -18,8 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
 
 from evse_node import __version__
-from evse_node.config.node_config import NodeConfig, load_config
-from evse_node.config.settings import SETTINGS
+from evse_node.config.node_config import SETTINGS, NodeConfig, load_config
 from evse_node.errors import ConfigError, EvseNodeError
 
 if TYPE_CHECKING:
@@ -208,7 +207,7 @@ def _add_settings(
                 f"--{setting.key}",
                 dest=f"setting {setting.key}",
                 metavar=setting.metavar,
-                help=(helps or {}).get(setting.key, setting.help),
+                help=(helps or {}).get(setting.key, f"{setting.help} (default: {setting.default})"),
                 action="append" if setting.key == "interface" else "store",
             )
     parser.add_argument("--config", metavar="FILE", help="TOML file with the same keys")

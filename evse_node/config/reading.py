@@ -118,6 +118,11 @@ def explain(
     return _Explanation(error, data, to, prefix, is_json).text()
 
 
+def expected(to: object) -> str:
+    """Return what a valid value of a type is, as in errors."""
+    return _Explanation(msgspec.ValidationError(), None, to, "", False).expected()
+
+
 def _show(value: object, is_json: bool = False) -> str:
     text = json.dumps(value, ensure_ascii=False) if is_json else repr(value)
     return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}…"
@@ -164,6 +169,10 @@ class _Explanation:
         right = self._expected(self._type) or str(self._cause or self._message)
         shown = f"{_show(self._value, self._is_json)} cannot be used: give {right}"
         return ": ".join(filter(None, (self._at(), shown)))
+
+    def expected(self) -> str:
+        """Return what would be right."""
+        return self._expected(self._type)
 
     def _at(self, key: str = "") -> str:
         dot = "." if key and self._where else ""

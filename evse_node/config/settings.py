@@ -1,276 +1,136 @@
-"""The table of settings: for each key how its text is read and what would be right."""
+"""Settings as the fields of a Struct declare them.
+
+    port: Annotated[int, Meta(ge=0, le=65535), Option("UDP port", "N")] = 5540
+
+is the flag `--port`, the environment variable `EVSE_NODE_PORT` and the TOML key `port`. A type
+may say in `Meta(description=…)` what a valid value is, where it does not follow from the type.
+Fields without an `Option` are no settings.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final, NamedTuple
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Final, Literal, Union, cast, get_args, get_origin
 
-from evse_node.cluster.definitions.revision import revision_names
-from evse_node.config.setting_values import (
-    FEATURES,
-    integer,
-    one_of,
-    read_cards,
-    read_control,
-    read_enable_key,
-    read_features,
-    read_file,
-    read_interfaces,
-    read_management,
-    read_matter_version,
-    read_name,
-    read_passcode,
-    read_path,
-    read_time_zone,
-)
+import msgspec
+from msgspec import Struct
+from msgspec.structs import FieldInfo, fields
+
+from evse_node.config.values import parse_boolean, parse_choice, parse_integer, parse_path
 from evse_node.errors import ConfigError
-from evse_node.matter.fabrics.onboarding import MAX_DISCRIMINATOR
 
 ENVIRONMENT_PREFIX: Final = "EVSE_NODE_"
-CLOCKS: Final = ("system", "matter")
-SUPPLY: Final = ("disabled", "enabled")
-LOG_LEVELS: Final = ("debug", "info", "warning", "error")
+
+Parser = Callable[[object], object]
 
 
-class Setting(NamedTuple):
-    """One key: its name as a flag, its field in NodeConfig, how to read it, what is right.
+class Option(Struct, frozen=True):
+    """Declaration of a setting beside its type and default.
 
-    `metavar` and `help` are for the command line; the help says the default in brackets.
+    `metavar` may be left out for choices. `default` describes a default that is not a constant,
+    `key` is the setting's name where it is not that of the field, and `parse` is required for
+    types other than whole numbers, paths, booleans and Literals.
     """
 
-    key: str
+    help: str
+    metavar: str = ""
+    default: str = ""
+    key: str = ""
+    parse: Parser | None = None
+    is_hexadecimal: bool = False
+    is_secret: bool = False
+
+
+class Setting(Struct, frozen=True):
+    """A setting of a node. `default` is text for people."""
+
     field: str
-    read: Callable[[object], object]
-    right: str
+    key: str
     metavar: str
     help: str
+    default: str
+    choices: tuple[str, ...]
+    type: object
+    parse: Parser
+    is_optional: bool
+    is_path: bool
+    is_secret: bool
 
     @property
     def variable(self) -> str:
-        """Return the name of the environment variable."""
+        """Name of the environment variable."""
         return ENVIRONMENT_PREFIX + self.key.upper().replace("-", "_")
 
-    def check(self, value: object, source: str) -> object:
-        """Return the value as it is used. Raises ConfigError with one line."""
+    @property
+    def expected(self) -> str:
+        """Description of a valid value."""
+        if self.choices:
+            return f"one of {', '.join(self.choices)}"
+        # Slow to import, and needed for errors and documentation only.
+        from evse_node.config.reading import expected
+
+        return expected(self.type)
+
+    def convert(self, value: object, source: str) -> object:
+        """Return the value as the node uses it. Raises ConfigError with one line."""
+        if value is None and self.is_optional:
+            return None
         try:
-            return self.read(value)
+            return msgspec.convert(self.parse(value), cast("type[object]", self.type))
         except ValueError:
             shown = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-            raise ConfigError(f"{source}: '{shown}' cannot be used: give {self.right}") from None
+            raise ConfigError(f"{source}: '{shown}' cannot be used: give {self.expected}") from None
 
 
-_CERTIFICATE: Final = "a certificate file (DER or PEM) that exists"
+_PARSERS: Final[Mapping[object, Parser]] = {
+    bool: parse_boolean,
+    int: parse_integer,
+    Literal: parse_choice,
+    Path: parse_path,
+}
 
-SETTINGS: Final = (
-    Setting(
-        "storage",
-        "storage",
-        read_path,
-        "a folder",
-        "DIR",
-        "folder that keeps the state (~/.local/state/evse-node)",
-    ),
-    Setting(
-        "port",
-        "port",
-        integer(0, 65535),
-        "0 to 65535 (0 chooses a free port)",
-        "N",
-        "UDP port (5540; 0: any free one)",
-    ),
-    Setting(
-        "discriminator",
-        "discriminator",
-        integer(0, MAX_DISCRIMINATOR),
-        "0 to 4095",
-        "N",
-        "0 to 4095 (drawn once, then kept)",
-    ),
-    Setting(
-        "passcode",
-        "passcode",
-        read_passcode,
-        "1 to 99999998, but no repeated digit, 12345678 or 87654321",
-        "N",
-        "setup passcode (drawn once, then kept)",
-    ),
-    Setting(
-        "interface",
-        "interfaces",
-        read_interfaces,
-        "names of network interfaces, like eth0",
-        "NAME",
-        "network interface; may be repeated (all but loopback)",
-    ),
-    Setting(
-        "backend",
-        "backend",
-        read_name,
-        "the name of a hardware backend",
-        "NAME",
-        "hardware (simulated)",
-    ),
-    Setting(
-        "device",
-        "device",
-        read_name,
-        "a serial port like /dev/ttyUSB0",
-        "PORT",
-        "serial port of an EVSE controller, which goes before port in [hal] (none)",
-    ),
-    Setting(
-        "features",
-        "features",
-        read_features,
-        f"a list of {', '.join(FEATURES)} (or none)",
-        "LIST",
-        f"some of {','.join(FEATURES)}, or none (all that the hardware can do)",
-    ),
-    Setting(
-        "charging",
-        "charging",
-        one_of(*SUPPLY),
-        f"one of {', '.join(SUPPLY)}",
-        "NAME",
-        "whether a new charger may charge before a controller allows it: enabled or disabled "
-        "(disabled)",
-    ),
-    Setting(
-        "circuit-capacity",
-        "circuit_capacity_a",
-        integer(6, 80),
-        "6 to 80 amperes",
-        "A",
-        "amperes that the installation carries (32)",
-    ),
-    Setting(
-        "user-maximum",
-        "user_maximum_a",
-        integer(0, 80),
-        "0 to 80 amperes",
-        "A",
-        "the user's limit in amperes until another is set over Matter (80)",
-    ),
-    Setting(
-        "ventilation",
-        "ventilation",
-        one_of("yes", "no"),
-        "yes or no",
-        "yes|no",
-        "whether vehicles that need ventilation may charge here (no)",
-    ),
-    Setting(
-        "cards",
-        "cards",
-        read_cards,
-        "UIDs of 1 to 10 bytes as hexadecimal digits, separated by commas",
-        "LIST",
-        "RFID cards, of which one has to be shown before energy flows (none is needed)",
-    ),
-    Setting(
-        "time-zone",
-        "time_zone",
-        read_time_zone,
-        "a name like Europe/Berlin",
-        "NAME",
-        "where charging targets count until it is set over Matter (that of the system)",
-    ),
-    Setting(
-        "vehicles",
-        "vehicles",
-        one_of("any", "known"),
-        "any or known",
-        "any|known",
-        "whether vehicles may come that were never here: any is tried early for a target (any)",
-    ),
-    Setting(
-        "dem-features",
-        "dem_features",
-        read_management,
-        "a feature map like 0x7B, a list like PA,PFR,FA, or none",
-        "MAP",
-        "features of Device Energy Management, as map or list, or none (0x7B)",
-    ),
-    Setting(
-        "matter-version",
-        "matter_version",
-        read_matter_version,
-        f"one of {', '.join(revision_names())}",
-        "NAME",
-        f"version of Matter, one of {', '.join(revision_names())} (1.3)",
-    ),
-    Setting(
-        "enable-key",
-        "enable_key",
-        read_enable_key,
-        "32 hexadecimal digits, not all zero",
-        "HEX",
-        "16 bytes that allow test event triggers (none)",
-    ),
-    Setting(
-        "control",
-        "control",
-        read_control,
-        "HOST:PORT (port 0 chooses one) or off",
-        "HOST:PORT",
-        "local control API (127.0.0.1:0), or off",
-    ),
-    Setting(
-        "cluster-xml",
-        "cluster_xml",
-        read_path,
-        "a ZAP XML file",
-        "FILE",
-        "cluster definition that goes before the shipped one",
-    ),
-    Setting(
-        "clock",
-        "clock",
-        one_of(*CLOCKS),
-        f"one of {', '.join(CLOCKS)}",
-        "NAME",
-        "whose time counts: that of the system, or only what comes over Matter (system)",
-    ),
-    Setting(
-        "log-level",
-        "log_level",
-        one_of(*LOG_LEVELS),
-        f"one of {', '.join(LOG_LEVELS)}",
-        "NAME",
-        f"{', '.join(LOG_LEVELS)} (info)",
-    ),
-    Setting(
-        "vendor-id",
-        "vendor_id",
-        integer(1, 0xFFF4),
-        "0x0001 to 0xFFF4",
-        "N",
-        "vendor id (0xFFF1)",
-    ),
-    Setting(
-        "product-id",
-        "product_id",
-        integer(1, 0xFFFF),
-        "0x0001 to 0xFFFF",
-        "N",
-        "product id (0x8001)",
-    ),
-    Setting("dac", "dac", read_file, _CERTIFICATE, "FILE", "own device attestation certificate"),
-    Setting("pai", "pai", read_file, _CERTIFICATE, "FILE", "own intermediate certificate"),
-    Setting(
-        "cd",
-        "cd",
-        read_file,
-        "a certification declaration (DER) that exists",
-        "FILE",
-        "own certification declaration",
-    ),
-    Setting(
-        "dac-key",
-        "dac_key",
-        read_file,
-        "a private key file (DER or PEM) that exists",
-        "FILE",
-        "private key of --dac",
-    ),
-)
+
+def settings_of(declaration: type[Struct]) -> tuple[Setting, ...]:
+    """Return the settings that the fields of a Struct declare."""
+    return tuple(
+        _setting(field, option)
+        for field in fields(declaration)
+        for option in get_args(field.type)
+        if isinstance(option, Option)
+    )
+
+
+def _setting(field: FieldInfo, option: Option) -> Setting:
+    kinds = _kinds(field.type)
+    choices = get_args(get_args(field.type)[0]) if kinds == [Literal] else ()
+    return Setting(
+        field=field.name,
+        key=option.key or field.name.replace("_", "-"),
+        metavar=option.metavar or "|".join(choices or ("yes", "no")),
+        help=option.help,
+        default=option.default or _default(field.default, option.is_hexadecimal),
+        choices=choices,
+        type=field.type,
+        parse=option.parse or _PARSERS[kinds[0]],
+        is_optional=NoneType in kinds,
+        is_path=Path in kinds,
+        is_secret=option.is_secret,
+    )
+
+
+def _kinds(annotation: object) -> list[object]:
+    """Return the types that a value may have, without annotations; of Literal just that."""
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        return _kinds(get_args(annotation)[0])
+    if origin in (Union, UnionType):
+        return [kind for part in get_args(annotation) for kind in _kinds(part)]
+    return [annotation if origin is None else origin]
+
+
+def _default(value: object, is_hexadecimal: bool) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"0x{value:04X}" if is_hexadecimal else str(value)

@@ -91,10 +91,6 @@ def _offset_of(zone: str | None) -> Callable[[int], int]:
     return offset_s
 
 
-def _cards(config: NodeConfig) -> frozenset[bytes] | None:
-    return None if config.cards is None else frozenset(map(bytes.fromhex, config.cards))
-
-
 def _wall_clock(config: NodeConfig) -> WallClock:
     return WallClock(
         ClockSource(config.clock),
@@ -110,15 +106,15 @@ def _charger_settings(
     return ChargerSettings(
         evse=replace(
             evse_settings(definitions[EVSE_CLUSTER]),
-            has_ventilation=config.ventilation == "yes",
+            has_ventilation=config.ventilation,
             has_socket=backend.proximity_pilot is not None,
-            allowed_cards=_cards(config),
+            allowed_cards=None if config.cards is None else frozenset(config.cards),
             contactor_timeout_s=backend.ratings.contactor_timeout_s,
         ),
         features=_features(config, backend),
         circuit_capacity_ma=Milliamps(config.circuit_capacity_a * 1000),
         user_maximum_ma=Milliamps(config.user_maximum_a * 1000),
-        may_charge_when_new=config.charging == "enabled",
+        may_charge_when_new=config.charging,
         are_vehicles_known=config.vehicles == "known",
         zone=clock.zone,
     )

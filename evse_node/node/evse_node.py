@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final, NoReturn, Self
 
 from evse_node.charger import Charger, Snapshot
 from evse_node.config.node_config import NodeConfig
-from evse_node.config.setting_values import HostPort
+from evse_node.config.values import HostPort
 from evse_node.errors import EvseNodeError, HalError
 from evse_node.hal.interface import EvseBackend
 from evse_node.hal.registry import create_backend

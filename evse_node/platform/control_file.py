@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Final
 
-from evse_node.config.setting_values import HostPort
+from evse_node.config.values import HostPort
 
 CONTROL_FILE: Final = "control.json"
 

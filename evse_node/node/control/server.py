@@ -17,7 +17,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Final, Protocol, TypeAlias
 
-from evse_node.config.setting_values import HostPort
+from evse_node.config.values import HostPort
 from evse_node.errors import ConfigError, EvseNodeError
 from evse_node.node.control.api import ApiError, JsonObject, openapi
 from evse_node.node.control.http import EventStream, HttpServer, Request

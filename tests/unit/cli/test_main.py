@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from evse_node.cli.main import _parser
-from evse_node.config.setting_values import HostPort
-from evse_node.config.settings import SETTINGS
+from evse_node.config.node_config import SETTINGS
+from evse_node.config.values import HostPort
 from evse_node.platform.control_file import write_control_file
 
 

@@ -1,14 +1,14 @@
-"""NodeConfig and its sources: every wrong value is one line that says what would be right."""
+"""NodeConfig and its sources: each invalid value is one line that says what would be right."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from evse_node.config.node_config import NodeConfig, load_config
-from evse_node.config.setting_values import HostPort
-from evse_node.config.settings import SETTINGS
+from evse_node.config.node_config import SETTINGS, NodeConfig, load_config
+from evse_node.config.values import HostPort
 from evse_node.errors import ConfigError
 
 
@@ -20,7 +20,7 @@ def load(
     return load_config(flags, environment, file)
 
 
-def test_flags_win_over_environment_over_file(tmp_path: Path) -> None:
+def test_flags_override_environment_which_overrides_file(tmp_path: Path) -> None:
     text = "port = 1\ndiscriminator = 1\npasscode = 1\n"
     environment = {"EVSE_NODE_PORT": "2", "EVSE_NODE_DISCRIMINATOR": "2"}
     config = load({"port": "3"}, environment, text, tmp_path)
@@ -28,7 +28,7 @@ def test_flags_win_over_environment_over_file(tmp_path: Path) -> None:
     assert config.backend == "simulated"
 
 
-def test_every_key_is_known_to_each_source(tmp_path: Path) -> None:
+def test_each_setting_is_accepted_from_each_source(tmp_path: Path) -> None:
     pem = tmp_path / "x.pem"
     pem.write_text("x")
     values = {
@@ -72,27 +72,33 @@ def test_every_key_is_known_to_each_source(tmp_path: Path) -> None:
     assert from_flags.interfaces == ("eth0", "wlan0")
     assert from_flags.features == ("SOC", "V2X")
     assert (from_flags.circuit_capacity_a, from_flags.user_maximum_a) == (20, 16)
-    assert from_flags.cards == ("04a1b2c3", "0badcafe")
+    assert from_flags.cards == (bytes.fromhex("04a1b2c3"), bytes.fromhex("0badcafe"))
     assert from_flags.control == HostPort("::1", 8080)
     assert str(from_flags.control) == "[::1]:8080"
     assert (from_flags.clock, from_flags.log_level) == ("matter", "debug")
+    assert from_flags.charging is True
+    assert from_flags.ventilation is True
     assert from_flags.enable_key == bytes.fromhex("00112233445566778899aabbccddeeff")
 
 
-def test_toml_takes_native_types_and_paths_beside_the_file(tmp_path: Path) -> None:
+def test_toml_accepts_native_types_and_paths_relative_to_file(tmp_path: Path) -> None:
     text = (
         'port = 0\ninterface = ["eth0", "eth1"]\nstorage = "state"\n'
-        'control = "off"\n[hal]\nboard = "x.toml"\n'
+        'control = "off"\ncharging = true\nventilation = false\ncards = ["04a1", "04:A1"]\n'
+        '[hal]\nboard = "x.toml"\n'
     )
     config = load({}, {}, text, tmp_path)
     assert config.port == 0
     assert config.interfaces == ("eth0", "eth1")
     assert config.storage == tmp_path / "state"
     assert config.control is None
+    assert config.charging is True
+    assert config.ventilation is False
+    assert config.cards == (b"\x04\xa1",)
     assert config.hal == {"board": "x.toml"}
 
 
-def test_a_device_is_the_port_of_the_hardware(tmp_path: Path) -> None:
+def test_device_becomes_port_of_hardware(tmp_path: Path) -> None:
     text = 'backend = "openevse"\n[hal]\nport = "/dev/ttyS0"\nbaud = 9600\n'
     assert load({}, {}, text, tmp_path).hal["port"] == "/dev/ttyS0"
     config = load({"device": "/dev/ttyUSB0"}, {}, text, tmp_path)
@@ -100,13 +106,36 @@ def test_a_device_is_the_port_of_the_hardware(tmp_path: Path) -> None:
     assert NodeConfig(device="/dev/ttyUSB1").hal == {"port": "/dev/ttyUSB1"}
 
 
-def test_the_environment_names_the_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("word", ["yes", "true", "On", "1", "enabled"])
+def test_switch_accepts_usual_words(word: str) -> None:
+    opposite = {"yes": "no", "true": "false", "On": "Off", "1": "0", "enabled": "disabled"}[word]
+    for setting in ("charging", "ventilation"):
+        assert getattr(load_config({setting: word}, {}), setting) is True
+        assert getattr(load_config({setting: opposite}, {}), setting) is False
+    python: dict[str, Any] = {"charging": word, "ventilation": opposite}
+    assert NodeConfig(**python) == NodeConfig(charging=True, ventilation=False)
+
+
+def test_converted_values_are_accepted_again() -> None:
+    config = load_config({"cards": "04a1", "features": "none", "control": "off"}, {})
+    again: dict[str, Any] = {name: getattr(config, name) for name in config.__struct_fields__}
+    assert NodeConfig(**again) == config
+
+
+def test_repr_hides_secrets() -> None:
+    config = NodeConfig(passcode=20202021, enable_key=bytes(range(16)))
+    assert "20202021" not in repr(config)
+    assert "enable_key" not in repr(config)
+    assert "discriminator=None" in repr(config)
+
+
+def test_environment_names_file(tmp_path: Path) -> None:
     file = tmp_path / "node.toml"
     file.write_text("port = 77")
     assert load_config({}, {"EVSE_NODE_CONFIG": str(file)}).port == 77
 
 
-WRONG = [
+INVALID = [
     ({"port": "70000"}, "--port: '70000' cannot be used: give 0 to 65535"),
     ({"port": "x"}, "--port: 'x' cannot be used"),
     ({"port": "-1"}, "--port: '-1' cannot be used"),
@@ -135,25 +164,31 @@ WRONG = [
     ({"control": "[::1:5"}, "--control: '[::1:5' cannot be used"),
     ({"log-level": "loud"}, "--log-level: 'loud' cannot be used: give one of debug"),
     ({"dac": "/nowhere"}, "--dac: '/nowhere' cannot be used: give a certificate file"),
-    ({"vendor-id": "0x1234"}, "vendor-id: 0x1234 needs its own attestation"),
-    ({"product-id": "0x8020"}, "product-id: 0x8020 needs its own attestation"),
+    ({"vendor-id": "0"}, "--vendor-id: '0' cannot be used: give 0x0001 to 0xFFF4"),
+    ({"charging": "maybe"}, "--charging: 'maybe' cannot be used: give yes or no"),
+    ({"ventilation": "2"}, "--ventilation: '2' cannot be used: give yes or no"),
+    ({"vehicles": "mine"}, "--vehicles: 'mine' cannot be used: give one of any, known"),
+    ({"vendor-id": "0x1234"}, "vendor-id: 0x1234 needs your own attestation"),
+    ({"product-id": "0x8020"}, "product-id: 0x8020 needs your own attestation"),
 ]
 
 
-@pytest.mark.parametrize(("flags", "line"), WRONG)
-def test_a_wrong_value_is_one_line(flags: dict[str, object], line: str) -> None:
+@pytest.mark.parametrize(("flags", "line"), INVALID)
+def test_invalid_value_is_one_line(flags: dict[str, object], line: str) -> None:
     with pytest.raises(ConfigError) as caught:
         load_config(flags, {})
     assert str(caught.value).startswith(line)
     assert "\n" not in str(caught.value)
 
 
-def test_wrong_values_name_their_source(tmp_path: Path) -> None:
+def test_error_names_source_of_value(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"^EVSE_NODE_PORT: 'x' cannot be used"):
         load_config({}, {"EVSE_NODE_PORT": "x"})
     with pytest.raises(ConfigError, match=r"node\.toml: port: 'True' cannot be used"):
         load({}, {}, "port = true", tmp_path)
-    with pytest.raises(ConfigError, match=r"node\.toml: prot: no such key; known are .*port"):
+    with pytest.raises(ConfigError, match=r"node\.toml: port: '5\.0' cannot be used"):
+        load({}, {}, "port = 5.0", tmp_path)
+    with pytest.raises(ConfigError, match=r"node\.toml: prot: no such key; known keys are .*port"):
         load({}, {}, "prot = 1", tmp_path)
     with pytest.raises(ConfigError, match=r"node\.toml: not TOML: .*line 2"):
         load({}, {}, "port = 1\nport = 2\n", tmp_path)
@@ -173,20 +208,20 @@ def test_wrong_values_name_their_source(tmp_path: Path) -> None:
             NodeConfig(control=control)
 
 
-def test_attestation_files_come_together(tmp_path: Path) -> None:
+def test_attestation_files_are_required_together(tmp_path: Path) -> None:
     pem = tmp_path / "dac.pem"
     pem.write_text("x")
-    with pytest.raises(ConfigError, match="--pai is missing: own attestation needs"):
+    with pytest.raises(ConfigError, match="--pai is missing: your own attestation needs"):
         load_config({"dac": str(pem)}, {})
 
 
-def test_without_a_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    def nobody_knows(path: Path) -> Path:
+def test_user_without_home_folder_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    def raise_error(path: Path) -> Path:
         raise RuntimeError("Could not determine home directory.")
 
     for name in ("HOME", "STATE_DIRECTORY", "XDG_STATE_HOME"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(Path, "expanduser", nobody_knows)
+    monkeypatch.setattr(Path, "expanduser", raise_error)
     with pytest.raises(ConfigError, match=r"^storage: you have no home folder: give --storage DIR"):
         load_config({}, {})
     with pytest.raises(ConfigError, match=r"^--dac: '~nobody/dac.pem' cannot be used"):

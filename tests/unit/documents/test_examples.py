@@ -15,8 +15,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from evse_node.config.node_config import load_config
-from evse_node.config.settings import SETTINGS
+from evse_node.config.node_config import SETTINGS, load_config
 from evse_node.hal.gpio.board_file import load_board
 from evse_node.hal.simulated import options as simulated_options
 from evse_node.node.evse_node import EvseNode

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from evse_node.cli.control_client import ControlClient, ControlError, find_node
-from evse_node.config.setting_values import HostPort
+from evse_node.config.values import HostPort
 from evse_node.errors import ConfigError, HalError
 from evse_node.node.control import server
 from evse_node.node.control.api import ApiError, JsonObject, JsonValue, is_object
