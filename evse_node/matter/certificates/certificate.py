@@ -83,25 +83,6 @@ class Certificate(Struct, frozen=True):
         )
 
 
-def encode_certificate(certificate: Certificate) -> bytes:
-    """Encode a certificate as Matter TLV."""
-    return tlv.encode(
-        {
-            1: certificate.serial,
-            2: _ALGORITHM,
-            3: certificate.issuer.to_tlv(),
-            4: certificate.not_before,
-            5: certificate.not_after,
-            6: certificate.subject.to_tlv(),
-            7: _ALGORITHM,
-            8: _ALGORITHM,
-            9: certificate.public_key,
-            10: certificate.extensions.to_tlv(),
-            11: certificate.signature,
-        }
-    )
-
-
 def decode_certificate(data: bytes) -> Certificate:
     """Decode a certificate from Matter TLV.
 

@@ -10,7 +10,7 @@ from enum import IntEnum, IntFlag
 from msgspec import Struct
 
 from evse_node.errors import DecodeError
-from evse_node.matter import der, tlv
+from evse_node.matter import der
 from evse_node.matter.certificates import x509
 from evse_node.matter.tlv import TlvList, TlvValue
 from evse_node.matter.tlv_fields import expect_array, expect_octets, expect_unsigned
@@ -76,29 +76,6 @@ class Extensions(Struct, frozen=True):
     def has_critical_future(self) -> bool:
         """Tell whether there is an unknown extension that must be understood."""
         return any(x509.decode_extension(der.Reader(item)).critical for item in self.future)
-
-    def to_tlv(self) -> TlvList:
-        """Return the extensions as a TLV list."""
-        known: dict[int, TlvValue] = {}
-        if (constraints := self.basic_constraints) is not None:
-            members: dict[tlv.TagKey, TlvValue] = {1: constraints.is_ca}
-            if constraints.path_length is not None:
-                members[2] = constraints.path_length
-            known[_BASIC_CONSTRAINTS] = members
-        if self.key_usage is not None:
-            known[_KEY_USAGE] = int(self.key_usage)
-        if self.extended_key_usage is not None:
-            known[_EXTENDED_KEY_USAGE] = [int(purpose) for purpose in self.extended_key_usage]
-        if self.subject_key_id is not None:
-            known[_SUBJECT_KEY_ID] = self.subject_key_id
-        if self.authority_key_id is not None:
-            known[_AUTHORITY_KEY_ID] = self.authority_key_id
-        future = iter(self.future)
-        return TlvList(
-            (tag, known[tag] if tag in known else next(future))
-            for tag in self.order
-            if tag in known or tag == _FUTURE_EXTENSION
-        )
 
     def to_x509(self) -> list[bytes]:
         """Return the extensions in DER."""

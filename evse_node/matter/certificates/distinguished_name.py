@@ -94,11 +94,6 @@ class DistinguishedName(Struct, frozen=True):
 
     attributes: tuple[NameAttribute, ...]
 
-    @classmethod
-    def of(cls, *attributes: tuple[AttributeType, int | str]) -> DistinguishedName:
-        """Make a name of (type, value) pairs."""
-        return cls(tuple(NameAttribute(kind, value) for kind, value in attributes))
-
     def numbers(self, kind: AttributeType) -> tuple[int, ...]:
         """Return the value of every attribute of one of Matter's own types."""
         return tuple(
@@ -125,13 +120,6 @@ class DistinguishedName(Struct, frozen=True):
     def case_authenticated_tags(self) -> tuple[int, ...]:
         """The CASE authenticated tags, 32 bits each: identifier, then version."""
         return self.numbers(AttributeType.NOC_CAT)
-
-    def to_tlv(self) -> TlvList:
-        """Return the name as a TLV list."""
-        return TlvList(
-            (item.type | (_PRINTABLE_FLAG if item.printable else 0), item.value)
-            for item in self.attributes
-        )
 
     def to_x509(self) -> list[x509.Attribute]:
         """Return the name as X.509 has it, one attribute in each RDN."""

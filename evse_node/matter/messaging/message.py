@@ -195,16 +195,6 @@ class Message(Struct):
     counter: int = 0
     acknowledged: int | None = None
 
-    @property
-    def is_from_initiator(self) -> bool:
-        """True when the sender opened the exchange."""
-        return bool(self.flags & EXCHANGE_INITIATOR)
-
-    @property
-    def is_reliable(self) -> bool:
-        """True when the sender wants an acknowledgement."""
-        return bool(self.flags & EXCHANGE_RELIABLE)
-
 
 def decode_message(data: bytes, counter: int = 0) -> Message:
     """Decode protocol header and payload from the decrypted part of a message.

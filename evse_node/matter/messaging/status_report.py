@@ -104,13 +104,6 @@ class StatusReport(Struct, frozen=True):
         """True when the sender is about to remove its session."""
         return self._is(GeneralCode.SUCCESS, ProtocolCode.CLOSE_SESSION)
 
-    @property
-    def busy_wait_ms(self) -> int | None:
-        """How long a busy responder asks to wait at least; None for another report."""
-        if not self._is(GeneralCode.BUSY, ProtocolCode.BUSY):
-            return None
-        return int(_WAIT.unpack(self.protocol_data)[0]) if self.protocol_data else 0
-
     def _is(self, general_code: GeneralCode, protocol_code: ProtocolCode) -> bool:
         return (
             self.protocol_id == PROTOCOL_SECURE_CHANNEL

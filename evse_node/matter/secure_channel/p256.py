@@ -1,12 +1,11 @@
-"""Arithmetic with points of P-256, on top of ECDH as `cryptography` offers it.
+"""P-256 point arithmetic on top of the ECDH of `cryptography`.
 
-SPAKE2+ needs what ECDH leaves out: the sum of two points, and both coordinates of a
-multiple. ECDH tells the x of k*P and, asked a second time, that of (k+1)*P; these two
-and P itself determine the y of k*P.
+SPAKE2+ needs the sum of two points and both coordinates of a multiple, which no Python
+library that we depend on offers. ECDH returns the x of k*P and, called again, the x of
+(k+1)*P; these two and P determine the y of k*P.
 
-Scalars are multiplied in OpenSSL, which takes the same time for all of them. The few
-operations here work on Python integers; the one among them whose time depends much on
-its operand, inversion, is blinded.
+Scalar multiplication runs in OpenSSL, in constant time. The few operations here work on
+Python integers; inversion, the only one whose time depends much on its operand, is blinded.
 
 Spec: Matter Core 1.3 "Password-Authenticated Key Exchange (PAKE)"; FIPS 186-4 D.1.2.3
 """
@@ -35,14 +34,14 @@ _COORDINATE_SIZE: Final = 32
 
 
 class Point(Struct, frozen=True):
-    """A point of the curve, never the one at infinity."""
+    """A point of the curve other than the point at infinity."""
 
     x: int
     y: int
 
     @classmethod
     def decode(cls, encoded: bytes) -> Point:
-        """Take an uncompressed point, 65 bytes. Raises CryptoError when it is not on the curve."""
+        """Decode an uncompressed point, 65 bytes. Raises CryptoError when it is off the curve."""
         check_public_key(encoded)
         middle = 1 + _COORDINATE_SIZE
         return cls(
@@ -59,7 +58,7 @@ class Point(Struct, frozen=True):
         return Point(self.x, _PRIME - self.y)
 
     def __add__(self, other: Point) -> Point:
-        """Return the sum. Raises CryptoError when that is the point at infinity."""
+        """Return the sum. Raises CryptoError for the point at infinity."""
         if self.x != other.x:
             slope = (other.y - self.y) * _inverse(other.x - self.x)
         elif self.y == other.y:
@@ -71,7 +70,7 @@ class Point(Struct, frozen=True):
 
 
 class Multiplier:
-    """A scalar k, 0 < k < order of the group, to multiply points with.
+    """A scalar k, 0 < k < order of the group, that multiplies points.
 
     Raises CryptoError for a scalar out of range.
     """
@@ -82,8 +81,13 @@ class Multiplier:
         if not 0 < scalar < P256_ORDER:
             raise CryptoError("scalar is out of range")
         self._key = _key(scalar)
-        # None: the next one is the order itself, so that k is the same as -1.
+        # None: k + 1 is the order, so k equals -1.
         self._next = _key(scalar + 1) if scalar + 1 < P256_ORDER else None
+
+    @classmethod
+    def decode(cls, scalar: bytes) -> Multiplier:
+        """Return the multiplier of a big-endian scalar."""
+        return cls(int.from_bytes(scalar, "big"))
 
     def base_point(self) -> Point:
         """Return k * G."""
@@ -113,7 +117,7 @@ def _y_squared(x: int) -> int:
 
 
 def _inverse(value: int) -> int:
-    """Return the inverse modulo the prime, of a value that is not a multiple of it."""
-    # The blind hides the value from whoever measures the time; the result is the same.
+    """Return the inverse modulo the prime of a value that is not a multiple of it."""
+    # Blinding hides the value from timing attacks and cancels out of the result.
     blind = 1 + int.from_bytes(os.urandom(_COORDINATE_SIZE), "big") % (_PRIME - 1)
     return pow(value * blind, -1, _PRIME) * blind % _PRIME

@@ -1,7 +1,7 @@
-"""SPAKE2+ over P-256: two sides prove to each other that they know one passcode.
+"""SPAKE2+ over P-256: mutual proof of possession of a passcode, the node's side.
 
-The prover (commissioner) knows the passcode; the verifier (node) knows only
-`w0` and the point `L = w1 * G`, from which the passcode cannot be had back.
+The prover (commissioner) has the passcode; the verifier (node) has only `w0` and the
+point `L = w1 * G`, from which the passcode cannot be recovered.
 Scalars are 32 bytes big-endian, points 65 bytes (uncompressed).
 
 Spec: Matter Core 1.3 "Password-Authenticated Key Exchange (PAKE)"
@@ -37,19 +37,19 @@ MAX_ITERATIONS: Final = 100_000
 # CRYPTO_W_SIZE_BYTES: 8 bytes more than a scalar, so that the reduction has no bias.
 _W_SIZE = 40
 
-# Points that nobody knows the discrete logarithm of.
-_M = bytes.fromhex(
-    "04886e2f97ace46e55ba9dd7242579f2993b64e16ef3dcab95afd497333d8fa12f"
-    "5ff355163e43ce224e0b0e65ff02ac8e5c7be09419c785e0ca547d55a12e2d20"
+# Points with unknown discrete logarithms.
+M: Final = Point(
+    0x886E2F97ACE46E55BA9DD7242579F2993B64E16EF3DCAB95AFD497333D8FA12F,
+    0x5FF355163E43CE224E0B0E65FF02AC8E5C7BE09419C785E0CA547D55A12E2D20,
 )
-_N = bytes.fromhex(
-    "04d8bbd6c639c62937b04d997f38c3770719c629d7014d49a24b4f98baa1292b49"
-    "07d60aa6bfade45008a636337f5168c64d9bd36034808cd564490b1e656edbe7"
+N: Final = Point(
+    0xD8BBD6C639C62937B04D997F38C3770719C629D7014D49A24B4F98BAA1292B49,
+    0x07D60AA6BFADE45008A636337F5168C64D9BD36034808CD564490B1E656EDBE7,
 )
 
 
 def derive_secrets(passcode: int, salt: bytes, iterations: int) -> tuple[bytes, bytes]:
-    """Return the scalars (w0, w1) that the prover computes from the passcode."""
+    """Return the prover's scalars (w0, w1)."""
     derived = pbkdf2(passcode.to_bytes(4, "little"), salt, iterations, 2 * _W_SIZE)
     w0 = int.from_bytes(derived[:_W_SIZE], "big") % P256_ORDER
     w1 = int.from_bytes(derived[_W_SIZE:], "big") % P256_ORDER
@@ -57,7 +57,7 @@ def derive_secrets(passcode: int, salt: bytes, iterations: int) -> tuple[bytes, 
 
 
 def compute_verifier(passcode: int, salt: bytes, iterations: int) -> tuple[bytes, bytes]:
-    """Return (w0, L), 32 and 65 bytes, that the verifier keeps in place of the passcode."""
+    """Return (w0, L), 32 and 65 bytes, which the verifier stores instead of the passcode."""
     w0, w1 = derive_secrets(passcode, salt, iterations)
     return w0, KeyPair.from_private(w1).public_key
 
@@ -76,45 +76,33 @@ def parse_verifier(verifier: bytes) -> tuple[bytes, bytes]:
     return w0, point
 
 
-class _Spake2p:
-    """What both sides do: the transcript, the keys and their confirmation."""
+def derive_keys(
+    context: bytes,
+    identities: tuple[bytes, bytes],
+    shares: tuple[bytes, bytes],
+    z: Point,
+    v: Point,
+    w0: bytes,
+) -> tuple[bytes, bytes, bytes]:
+    """Return the shared key Ke (16 bytes) and the confirmations cA and cB (32 bytes each).
 
-    def __init__(
-        self,
-        context: bytes,
-        random_bytes: Callable[[int], bytes],
-        prover_identity: bytes,
-        verifier_identity: bytes,
-    ) -> None:
-        self._context = context
-        self._identities = (prover_identity, verifier_identity)
-        self._scalar = Multiplier(_random_scalar(random_bytes))
-        self._shared_key = b""
-        self._expected = b""
-
-    def _derive(
-        self, share_a: bytes, share_b: bytes, z: Point, v: Point, w0: bytes
-    ) -> tuple[bytes, bytes]:
-        """Keep Ke; return the confirmations (cA, cB)."""
-        transcript = bytearray()
-        parts = (self._context, *self._identities, _M, _N, share_a, share_b)
-        for part in (*parts, z.encode(), v.encode(), w0):
-            transcript += len(part).to_bytes(8, "little") + part
-        keys = sha256(bytes(transcript))
-        confirmation_keys = hkdf_sha256(keys[:16], b"", b"ConfirmationKeys", 32)
-        self._shared_key = keys[16:]
-        return (
-            hmac_sha256(confirmation_keys[:16], share_b),
-            hmac_sha256(confirmation_keys[16:], share_a),
-        )
-
-    def _confirm(self, confirmation: bytes) -> bytes:
-        if not self._expected or not constant_time_equal(self._expected, confirmation):
-            raise CryptoError("PAKE confirmation does not verify")
-        return self._shared_key
+    `identities` and `shares` are those of prover and verifier.
+    """
+    transcript = bytearray()
+    parts = (context, *identities, M.encode(), N.encode(), *shares, z.encode(), v.encode(), w0)
+    for part in parts:
+        transcript += len(part).to_bytes(8, "little") + part
+    keys = sha256(bytes(transcript))
+    confirmation_keys = hkdf_sha256(keys[:16], b"", b"ConfirmationKeys", 32)
+    share_a, share_b = shares
+    return (
+        keys[16:],
+        hmac_sha256(confirmation_keys[:16], share_b),
+        hmac_sha256(confirmation_keys[16:], share_a),
+    )
 
 
-class Spake2pVerifier(_Spake2p):
+class Spake2pVerifier:
     """The node's side. One object serves one attempt."""
 
     def __init__(
@@ -124,72 +112,44 @@ class Spake2pVerifier(_Spake2p):
         context: bytes,
         random_bytes: Callable[[int], bytes],
         *,
-        prover_identity: bytes = b"",
-        verifier_identity: bytes = b"",
+        identities: tuple[bytes, bytes] = (b"", b""),
     ) -> None:
-        super().__init__(context, random_bytes, prover_identity, verifier_identity)
         self._w0 = w0
         self._L = L
-        self.pB = b""
+        self._context = context
+        self._identities = identities
+        self._scalar = random_scalar(random_bytes)
+        self._shared_key = b""
+        self._expected = b""
 
     def on_pA(self, pA: bytes) -> tuple[bytes, bytes]:  # noqa: N802, N803
-        """Take the prover's share (65 bytes); return (pB, cB), 65 and 32 bytes.
+        """Process the prover's share (65 bytes); return (pB, cB), 65 and 32 bytes.
 
         Raises CryptoError when the share is not a point of the curve.
         """
         share = Point.decode(pA)
-        w0, y = _multiplier(self._w0), self._scalar
-        self.pB = (y.base_point() + w0 * Point.decode(_N)).encode()
-        z = y * (share + -(w0 * Point.decode(_M)))
+        w0, y = Multiplier.decode(self._w0), self._scalar
+        share_b = (y.base_point() + w0 * N).encode()
+        z = y * (share + -(w0 * M))
         v = y * Point.decode(self._L)
-        self._expected, confirmation = self._derive(pA, self.pB, z, v, self._w0)
-        return self.pB, confirmation
+        self._shared_key, self._expected, confirmation = derive_keys(
+            self._context, self._identities, (pA, share_b), z, v, self._w0
+        )
+        return share_b, confirmation
 
     def verify(self, cA: bytes) -> bytes:  # noqa: N803
         """Check the prover's confirmation; return the 16-byte shared key Ke.
 
-        Raises CryptoError when the prover did not know the passcode.
+        Raises CryptoError when the prover used another passcode.
         """
-        return self._confirm(cA)
+        if not self._expected or not constant_time_equal(self._expected, cA):
+            raise CryptoError("PAKE confirmation does not verify")
+        return self._shared_key
 
 
-class Spake2pProver(_Spake2p):
-    """The commissioner's side. One object serves one attempt."""
-
-    def __init__(
-        self,
-        w0: bytes,
-        w1: bytes,
-        context: bytes,
-        random_bytes: Callable[[int], bytes],
-        *,
-        prover_identity: bytes = b"",
-        verifier_identity: bytes = b"",
-    ) -> None:
-        super().__init__(context, random_bytes, prover_identity, verifier_identity)
-        self._w0 = w0
-        self._w1 = _multiplier(w1)
-        self.pA = (self._scalar.base_point() + _multiplier(w0) * Point.decode(_M)).encode()
-
-    def on_pB(self, pB: bytes, cB: bytes) -> tuple[bytes, bytes]:  # noqa: N802, N803
-        """Take the verifier's share and confirmation; return (cA, Ke), 32 and 16 bytes.
-
-        Raises CryptoError when the share is not a point of the curve or the
-        verifier does not know the passcode.
-        """
-        base = Point.decode(pB) + -(_multiplier(self._w0) * Point.decode(_N))
-        confirmation, self._expected = self._derive(
-            self.pA, pB, self._scalar * base, self._w1 * base, self._w0
-        )
-        return confirmation, self._confirm(cB)
-
-
-def _random_scalar(random_bytes: Callable[[int], bytes]) -> int:
+def random_scalar(random_bytes: Callable[[int], bytes]) -> Multiplier:
+    """Return a random scalar, 0 < scalar < order of the group."""
     while True:
         scalar = int.from_bytes(random_bytes(SCALAR_SIZE), "big")
         if 0 < scalar < P256_ORDER:
-            return scalar
-
-
-def _multiplier(scalar: bytes) -> Multiplier:
-    return Multiplier(int.from_bytes(scalar, "big"))
+            return Multiplier(scalar)

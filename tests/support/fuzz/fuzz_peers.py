@@ -190,10 +190,10 @@ class SessionPeer(Peer):
         elif message.opcode not in _EXPECTING and source.random() < 0.9:
             # Nothing is to be said any more; only to be acknowledged.
             opcode, payload = Opcode.STANDALONE_ACK, b""
-        flags = 0 if message.is_from_initiator else EXCHANGE_INITIATOR
+        flags = 0 if message.flags & EXCHANGE_INITIATOR else EXCHANGE_INITIATOR
         if opcode != Opcode.STANDALONE_ACK and source.random() < 0.8:
             flags |= EXCHANGE_RELIABLE
-        acknowledged = message.counter if message.is_reliable else None
+        acknowledged = message.counter if message.flags & EXCHANGE_RELIABLE else None
         return flags, message.exchange_id, acknowledged, opcode, payload
 
     def on_datagram(self, data: bytes) -> None:

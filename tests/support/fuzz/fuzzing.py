@@ -41,6 +41,7 @@ from tests.support.fuzz.mutations import Mutator
 from tests.support.fuzz.request_maker import RequestMaker
 from tests.support.matter.fake_fabric import add_fabric
 from tests.support.matter.fake_node import settings
+from tests.support.matter.pase_initiator import encode_pbkdf_param_request
 from tests.support.matter.sample_cluster import Sample
 
 ADMINISTRATOR, STRANGER = 0x1111, 0x2222
@@ -115,10 +116,14 @@ class Fuzzer:
         stack.start(self.now)
         self.maker = RequestMaker(self.random, stack.node)
         self.mutator = Mutator(self.random, [self.maker.make().payload for _ in range(100)])
+        pbkdf_param_request = PBKDFParamRequest(bytes(32), 1, 0, False)
         self.openings = [
             (Opcode.CASE_SIGMA1, self._sigma1()),
             (Opcode.CASE_SIGMA1, self._sigma1(bytes(16), bytes(16))),
-            (Opcode.PBKDF_PARAM_REQUEST, PBKDFParamRequest(bytes(32), 1, 0, False).encode()),
+            (
+                Opcode.PBKDF_PARAM_REQUEST,
+                encode_pbkdf_param_request(pbkdf_param_request),
+            ),
         ] * 8
         node_id = self.fabric.node_id
         case = AuthMode.CASE

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from evse_node.matter.messaging.exchange import Exchange
-from evse_node.matter.messaging.message import Message, decode_header, decode_message
+from evse_node.matter.messaging.message import (
+    EXCHANGE_RELIABLE,
+    Message,
+    decode_header,
+    decode_message,
+)
 from evse_node.matter.messaging.session import SecureSession
 from tests.support.fakes import MessageHost, Network, RecordingHandler, address, secure_pair
 
@@ -54,4 +59,4 @@ class Pair:
 
 
 def kinds(sent: list[Message]) -> list[tuple[int, bool, bool]]:
-    return [(m.opcode, m.is_reliable, m.acknowledged is not None) for m in sent]
+    return [(m.opcode, bool(m.flags & EXCHANGE_RELIABLE), m.acknowledged is not None) for m in sent]

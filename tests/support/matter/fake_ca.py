@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from msgspec.structs import replace
 
-from evse_node.matter.certificates.certificate import Certificate, encode_certificate
+from evse_node.matter.certificates.certificate import Certificate
 from evse_node.matter.certificates.certificate_extensions import (
     BasicConstraints,
     Extensions,
@@ -17,6 +17,7 @@ from evse_node.matter.certificates.certificate_extensions import (
 from evse_node.matter.certificates.distinguished_name import AttributeType, DistinguishedName
 from evse_node.matter.crypto import KeyPair
 from evse_node.matter.der import Reader
+from tests.support.matter.certificate_tlv import encode_certificate, make_name
 
 # 2021-01-01; certificates do not expire unless a test says so.
 NOT_BEFORE = 662_688_000
@@ -91,8 +92,8 @@ class CertificateAuthority:
         self.ica_key = KeyPair.generate()
         self._serial = 0
         extra = ((AttributeType.FABRIC_ID, fabric_id),) if fabric_id_in_authorities else ()
-        self.root_name = DistinguishedName.of((AttributeType.RCAC_ID, rcac_id), *extra)
-        self.ica_name = DistinguishedName.of((AttributeType.ICAC_ID, icac_id), *extra)
+        self.root_name = make_name((AttributeType.RCAC_ID, rcac_id), *extra)
+        self.ica_name = make_name((AttributeType.ICAC_ID, icac_id), *extra)
         self.rcac = sign_certificate(
             change_rcac(
                 self._make(
@@ -154,7 +155,7 @@ class CertificateAuthority:
         change: Change = unchanged,
     ) -> bytes:
         """Return a node certificate as Matter TLV."""
-        subject = DistinguishedName.of(
+        subject = make_name(
             (AttributeType.NODE_ID, node_id),
             (AttributeType.FABRIC_ID, self.fabric_id if fabric_id is None else fabric_id),
             *((AttributeType.NOC_CAT, tag) for tag in case_authenticated_tags),

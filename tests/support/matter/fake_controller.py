@@ -35,22 +35,25 @@ from evse_node.matter.messaging.session import (
 from evse_node.matter.messaging.session_keys import derive_session_keys, make_session
 from evse_node.matter.messaging.status_report import (
     INVALID_PARAMETER,
+    GeneralCode,
     Opcode,
     StatusReport,
     decode_status_report,
 )
-from evse_node.matter.secure_channel.pase_messages import (
-    PBKDFParamRequest,
+from evse_node.matter.secure_channel.pase_messages import PBKDFParamRequest
+from evse_node.matter.secure_channel.secure_channel import SecureChannel
+from evse_node.matter.secure_channel.spake2p import derive_secrets
+from evse_node.testing.memory_store import MemoryStore
+from tests.support.fakes import MessageHost, Network
+from tests.support.matter.fake_ca import CertificateAuthority
+from tests.support.matter.pase_initiator import (
+    Spake2pProver,
     decode_pake2,
     decode_pbkdf_param_response,
     encode_pake1,
     encode_pake3,
+    encode_pbkdf_param_request,
 )
-from evse_node.matter.secure_channel.secure_channel import SecureChannel
-from evse_node.matter.secure_channel.spake2p import Spake2pProver, derive_secrets
-from evse_node.testing.memory_store import MemoryStore
-from tests.support.fakes import MessageHost, Network
-from tests.support.matter.fake_ca import CertificateAuthority
 
 IM_STATUS_RESPONSE = 0x01
 IM_REPORT_DATA = 0x05
@@ -64,6 +67,13 @@ class RefusedError(Exception):
     def __init__(self, report: StatusReport | None) -> None:
         self.report = report
         super().__init__("no answer" if report is None else repr(report))
+
+    @property
+    def busy_wait_ms(self) -> int | None:
+        """The waiting time of a busy report; None for another report."""
+        if self.report is None or self.report.general_code is not GeneralCode.BUSY:
+            return None
+        return int.from_bytes(self.report.protocol_data, "little")
 
 
 class ClosedDoor:
@@ -310,9 +320,11 @@ class PaseCall:
         unsecured = controller.sessions.open_unsecured(controller.peer, SessionParameters(), now)
         self.exchange = controller.exchanges.open(unsecured, self)
         self._random = controller.random_bytes(32)
-        self._request = PBKDFParamRequest(
-            self._random, self._local_id, 0, salt is not None, controller.parameters
-        ).encode()
+        self._request = encode_pbkdf_param_request(
+            PBKDFParamRequest(
+                self._random, self._local_id, 0, salt is not None, controller.parameters
+            )
+        )
         self._send(Opcode.PBKDF_PARAM_REQUEST, self._request, now)
 
     def _send(self, opcode: Opcode, payload: bytes, now: float) -> None:

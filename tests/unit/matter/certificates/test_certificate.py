@@ -14,7 +14,6 @@ from evse_node.matter.certificates import x509
 from evse_node.matter.certificates.certificate import (
     CertificateError,
     decode_certificate,
-    encode_certificate,
     verify_chain,
 )
 from evse_node.matter.certificates.certificate_extensions import KeyUsage
@@ -24,6 +23,7 @@ from evse_node.matter.certificates.distinguished_name import (
     NameAttribute,
 )
 from evse_node.matter.tlv import SignedInt, TlvList, TlvValue
+from tests.support.matter.certificate_tlv import encode_certificate
 from tests.support.matter.x509_certificates import (
     certificate_from_x509,
     certificate_to_x509,

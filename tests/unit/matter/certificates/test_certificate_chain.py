@@ -23,9 +23,9 @@ from evse_node.matter.certificates.certificate_extensions import (
 )
 from evse_node.matter.certificates.distinguished_name import (
     AttributeType,
-    DistinguishedName,
 )
 from evse_node.matter.crypto import KeyPair, verify_signature
+from tests.support.matter.certificate_tlv import make_name
 from tests.support.matter.fake_ca import (
     NOT_BEFORE,
     CertificateAuthority,
@@ -108,7 +108,7 @@ def with_extensions(**changes: object) -> Change:
 
 
 def with_subject(*names: tuple[AttributeType, int | str]) -> Change:
-    return lambda certificate: replace(certificate, subject=DistinguishedName.of(*names))
+    return lambda certificate: replace(certificate, subject=make_name(*names))
 
 
 def test_good_chains() -> None:
@@ -243,7 +243,7 @@ def test_extensions_that_are_missing_or_critical(change: Change) -> None:
 def test_links() -> None:
     other_key = with_extensions(authority_key_id=bytes(20))
     other_name: Change = lambda certificate: replace(  # noqa: E731
-        certificate, issuer=DistinguishedName.of((AttributeType.ICAC_ID, 99))
+        certificate, issuer=make_name((AttributeType.ICAC_ID, 99))
     )
     for change in (other_key, other_name):
         assert fault_of(noc=change) is Fault.ISSUER
@@ -285,7 +285,7 @@ def test_root_alone() -> None:
     cases = [
         (decode_certificate(authority.icac), Fault.SUBJECT),
         (replace(root, signature=bytes(64)), Fault.SIGNATURE),
-        (replace(root, issuer=DistinguishedName.of((AttributeType.RCAC_ID, 9))), Fault.ISSUER),
+        (replace(root, issuer=make_name((AttributeType.RCAC_ID, 9))), Fault.ISSUER),
         (with_extensions(authority_key_id=bytes(20))(root), Fault.ISSUER),
         (with_extensions(basic_constraints=BasicConstraints(True, 2))(root), Fault.USAGE),
     ]

@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 from evse_node.errors import DecodeError
 from evse_node.matter.crypto import AeadKey, aes_ctr
 from evse_node.matter.messaging.message import (
+    EXCHANGE_INITIATOR,
+    EXCHANGE_RELIABLE,
     MAX_PAYLOAD,
     MIC_SIZE,
     SECURED_HEADER,
@@ -36,8 +38,8 @@ def test_pase_vectors(name: str, header: str, plain: str, datagram: str) -> None
     message = decode_message(bytes.fromhex(plain), decoded.counter)
     assert (message.flags, message.opcode, message.exchange_id) == (5, 0x64, 0x0EEE)
     assert message.protocol_id == 0x7D20
-    assert message.is_from_initiator
-    assert message.is_reliable
+    assert message.flags & EXCHANGE_INITIATOR
+    assert message.flags & EXCHANGE_RELIABLE
     assert message.counter == 12345
     assert message.payload.hex() == plain[12:]
 
@@ -116,7 +118,7 @@ def test_protocol_header_with_everything() -> None:
     assert message.protocol_id == 0xFFF10001
     assert message.acknowledged == 5
     assert message.payload == b"\x99"
-    assert not message.is_from_initiator
+    assert not message.flags & EXCHANGE_INITIATOR
 
 
 @pytest.mark.parametrize(
