@@ -30,7 +30,7 @@ class Day:
         self.now = 0.0
         self.house = SimulatedBackend(clock=lambda: self.now)
         # Looked at once a minute instead of each second: a day is to take a moment.
-        settings = ChargerSettings(watch=MonitorSettings(interval_s=60))
+        settings = ChargerSettings(monitor=MonitorSettings(interval_s=60))
         self.charger = Charger(self.house, MemoryStore(), now=self.now, settings=settings)
         self.house.attach(lambda event: self.charger.receive(event, self.now))
 

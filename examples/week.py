@@ -47,7 +47,7 @@ class House:
             now=self.now,
             # Meter and thermometer once a minute: a week is to take a moment. There is one car.
             settings=ChargerSettings(
-                zone=UTC, watch=MonitorSettings(interval_s=60), are_vehicles_known=True
+                zone=UTC, monitor=MonitorSettings(interval_s=60), are_vehicles_known=True
             ),
             utc_ms=lambda: int((MONDAY.timestamp() + self.now) * 1000),
         )

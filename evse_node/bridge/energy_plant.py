@@ -33,7 +33,7 @@ from evse_node.energy_management.state import NO_ORDERS, Orders
 from evse_node.hal.interface import Ratings
 from evse_node.state_machine.control_pilot import MINIMUM_OFFER_MA
 from evse_node.state_machine.enums import State, SupplyState
-from evse_node.state_machine.events import Direction, DischargeAsked, LimitClaimed
+from evse_node.state_machine.events import Direction, DischargeRequested, LimitClaimed
 from evse_node.state_machine.limits import LimitSource
 from evse_node.state_machine.session import MeterReading, Session
 from evse_node.units import EpochSeconds, Milliamps, MilliwattHours, Milliwatts, power_mw
@@ -111,11 +111,11 @@ class ChargerPlant:
         if is_back and orders.discharge_ma != before.discharge_ma:
             self._put_claim(orders.discharge_ma, Direction.DISCHARGE, now)
             if not was_back:
-                self._charger.handle(DischargeAsked(True), now)
+                self._charger.handle(DischargeRequested(True), now)
         if orders.limit_ma != before.limit_ma:
             self._put_claim(orders.limit_ma, Direction.CHARGE, now)
         if was_back and not is_back:
-            self._charger.handle(DischargeAsked(False), now)
+            self._charger.handle(DischargeRequested(False), now)
             self._put_claim(None, Direction.DISCHARGE, now)
 
     def _put_claim(self, current_ma: Milliamps | None, direction: Direction, now: float) -> None:
@@ -197,7 +197,7 @@ class ChargerPlant:
         if intake is None or current_ma < minimum_ma:
             return current_ma
         # One that takes less than the least offer still gets that offer.
-        return max(minimum_ma, intake.of(current_ma))
+        return max(minimum_ma, intake.expected_ma(current_ma))
 
     def _discharge_power(self, snapshot: Snapshot) -> PowerRange | None:
         """Return what may come from a vehicle, energy management's own claim left out."""
@@ -214,7 +214,7 @@ class ChargerPlant:
 
     def _reserve_s(self, need: EnergyDemand, supply: Supply) -> int:
         """Return how much longer charging takes with the power that is sure, in whole minutes."""
-        power, sure_mw = supply.power, self._charger.sure_power_mw
+        power, sure_mw = supply.power, self._charger.guaranteed_power_mw
         if power is None or not need.is_promised or not 0 < sure_mw < power.maximum_mw:
             return 0
         longer_s = duration_for(need.remaining_mwh or 0, sure_mw)

@@ -13,7 +13,7 @@ from evse_node.charger.grid_surplus import GridSurplus
 from evse_node.charger.persistence import ChargerPersistence
 from evse_node.charger.schedule import Schedule
 from evse_node.charger.snapshot import ChargerSettings
-from evse_node.charger.solar_controller import SolarFollower
+from evse_node.charger.solar_controller import SolarController
 from evse_node.charger.vehicle_draw import DrawEstimator, LearnedDraws
 from evse_node.hal.interface import EvseBackend, MeterValues
 from evse_node.state_machine.events import (
@@ -41,10 +41,10 @@ _CLOCK_LONGEST_WAIT_S: Final = 60.0
 _CLOCK_PATIENCE_S: Final = 600.0
 """So long after a restart, a vehicle that waited before goes on waiting without a clock."""
 
-_KeptPower: TypeAlias = tuple[Limits, LearnedDraws, int | None, tuple[Milliwatts, bool]]
+_CachedPower: TypeAlias = tuple[Limits, LearnedDraws, int | None, tuple[Milliwatts, bool]]
 
 
-class Planner:
+class ChargePlanner:
     """Schedule, sun and clock of one charger, and what its vehicle was seen to take.
 
     `draw_delay_s` returns by how much the start for a target is put off.
@@ -70,21 +70,21 @@ class Planner:
             draw_delay_s=draw_delay_s,
             commitment=persistence.load_commitment(),
         )
-        self.solar = SolarFollower(settings.solar, ratings.nominal_voltage_mv, ratings.phases)
-        self.intake = DrawEstimator(persistence.load_draws())
+        self.solar = SolarController(settings.solar, ratings.nominal_voltage_mv, ratings.phases)
+        self.draw_estimator = DrawEstimator(persistence.load_draws())
         grid_meter = backend.grid_meter
         self._grid = None if grid_meter is None else GridSurplus(grid_meter, self.solar)
         self._persistence = persistence
         self._utc_ms = utc_ms
-        self._kept_power: _KeptPower | None = None
-        self._has_sun = True
-        self._look_again_at: float | None = None
+        self._cached_power: _CachedPower | None = None
+        self._is_solar_allowed = True
+        self._next_check_at: float | None = None
         self._waits_for_clock_until: float | None = None
 
     def next_deadline(self) -> float | None:
         """Return when to look again (monotonic seconds), or None."""
-        moments = [self._look_again_at]
-        if self.solar.is_followed and self._has_sun:
+        moments = [self._next_check_at]
+        if self.solar.is_enabled and self._is_solar_allowed:
             moments.append(self.solar.next_deadline())
             if self._grid is not None:
                 moments.append(self._grid.next_deadline())
@@ -92,58 +92,62 @@ class Planner:
 
     def observe(self, state: EvseState, values: MeterValues | None, now: float) -> None:
         """Take in what the charger's meter shows, and the one at the house's connection."""
-        self.intake.look(state, values, now)
+        self.draw_estimator.observe(state, values, now)
         if self._grid is not None:
-            self._grid.look(values, now)
+            self._grid.poll(values, now)
 
     def save(self) -> None:
         """Keep what is to outlive a restart."""
-        self._persistence.save_plan(self.schedule.commitment, self.intake.learned)
+        self._persistence.save_plan(self.schedule.commitment, self.draw_estimator.learned)
 
-    def look(self, state: EvseState, now: float, *, has_sun: bool = True) -> Event | None:
+    def next_event(
+        self, state: EvseState, now: float, *, is_solar_allowed: bool = True
+    ) -> Event | None:
         """Return what the charger is to be told next; None when it is up to date.
 
-        Without `has_sun`, charging does not follow the sun for now.
+        Without `is_solar_allowed`, charging does not follow the sun for now.
         """
-        self._has_sun = has_sun
+        self._is_solar_allowed = is_solar_allowed
         utc_ms = self._utc_ms()
         epoch_s = None if utc_ms is None else epoch_s_from_utc_ms(utc_ms)
         permissions = (state.charging, state.discharging)
         ends = [each.until for each in permissions if each is not None and each.until is not None]
         if epoch_s is not None and any(until <= epoch_s for until in ends):
             return ClockRead(epoch_s)
-        power_mw, is_seen = self.counted_power(state)
+        power_mw, is_seen = self.guaranteed_power(state)
         self.schedule.update(state, power_mw, epoch_s, is_power_seen=is_seen)
         is_waiting = self.schedule.is_holding(state, epoch_s)
         if self._waits_for_clock_until is None:
             self._waits_for_clock_until = now + _CLOCK_PATIENCE_S
         if epoch_s is None and now < self._waits_for_clock_until:
             is_waiting = self.schedule.was_waiting(state)
-        claim_ma = self._solar_claim(is_waiting, now) if has_sun else None
+        claim_ma = self._solar_claim(is_waiting, now) if is_solar_allowed else None
         if claim_ma != state.charge_limits.claim(LimitSource.SOLAR):
             return LimitClaimed(LimitSource.SOLAR, claim_ma, (Direction.CHARGE,))
         # The sun charges without being asked to, but not past what the user wants.
-        is_by_sun = has_sun and self.solar.is_followed and not self.schedule.is_charged_enough
+        is_by_sun = (
+            is_solar_allowed and self.solar.is_enabled and not self.schedule.is_charged_enough
+        )
         is_held = is_waiting and not is_by_sun
         if is_held is not state.is_held:
             return ChargingHeld(is_held)
-        self._look_again_at = self._next_look(ends, utc_ms, epoch_s, now)
+        self._next_check_at = self._next_check(ends, utc_ms, epoch_s, now)
         return None
 
-    def counted_power(self, state: EvseState) -> tuple[Milliwatts, bool]:
+    def guaranteed_power(self, state: EvseState) -> tuple[Milliwatts, bool]:
         """Return the power that a target can count on, and whether the vehicle has shown it."""
-        limits, learned = state.charge_limits, self.intake.learned
+        limits, learned = state.charge_limits, self.draw_estimator.learned
         session_id = None if state.session is None else state.session.id
-        kept = self._kept_power
+        kept = self._cached_power
         if kept is None or kept[0] is not limits or kept[1] is not learned or kept[2] != session_id:
-            power = self._work_out_power(limits, learned, session_id)
-            kept = self._kept_power = (limits, learned, session_id, power)
+            power = self._compute_power(limits, learned, session_id)
+            kept = self._cached_power = (limits, learned, session_id, power)
         return kept[3]
 
-    def _work_out_power(
+    def _compute_power(
         self, limits: Limits, learned: LearnedDraws, session_id: int | None
     ) -> tuple[Milliwatts, bool]:
-        """Work out `counted_power`.
+        """Work out `guaranteed_power`.
 
         What the sun leaves over, and what energy management asks for, is for a time only.
         Without a meter nothing is ever seen, and the whole offer counts.
@@ -153,40 +157,40 @@ class Planner:
         if not self._has_meter:
             return power_mw(voltage_mv, current_ma, phases), True
         least_mw = min(
-            power_mw(voltage_mv, each.surely_of(current_ma), min(each.phases, phases))
-            for each in learned.counted_on(session_id, may_be_new=self._may_be_new)
+            power_mw(voltage_mv, each.minimum_ma(current_ma), min(each.phases, phases))
+            for each in learned.candidates(session_id, may_be_new=self._may_be_new)
         )
         present = learned.present if learned.session_id == session_id else None
-        return least_mw, present is not None and present.is_seen_with(current_ma)
+        return least_mw, present is not None and present.is_known_at(current_ma)
 
     @property
     def _phases(self) -> int:
         """The phases that the sun has to reach for: until a vehicle was seen, as many as any."""
-        learned, phases = self.intake.learned, self._ratings.phases
+        learned, phases = self.draw_estimator.learned, self._ratings.phases
         if learned.present is not None:
             return min(learned.present.phases, phases)
         return min(max((each.phases for _, each in learned.recent), default=phases), phases)
 
     def _solar_claim(self, is_waiting: bool, now: float) -> Milliamps | None:
-        if not self.solar.is_followed:
+        if not self.solar.is_enabled:
             return None
-        self.solar.forget_old(now)
+        self.solar.drop_expired(now)
         schedule = self.schedule
-        has_target = schedule.is_followed and schedule.next_charge.target_time is not None
+        has_target = schedule.is_enabled and schedule.next_charge.target_time is not None
         if has_target and not is_waiting:
-            self.solar.rest()
+            self.solar.reset()
             return None
         self.solar.phases = self._phases
         return self.solar.claim_ma(now)
 
-    def _next_look(
+    def _next_check(
         self,
         ends: list[EpochSeconds],
         utc_ms: int | None,
         epoch_s: EpochSeconds | None,
         now: float,
     ) -> float | None:
-        planned = self.schedule.next_moment(epoch_s)
+        planned = self.schedule.next_check(epoch_s)
         moments = ends if planned is None else [*ends, planned]
         if utc_ms is None:
             is_needed = bool(moments or self.schedule.targets)

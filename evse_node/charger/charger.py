@@ -4,7 +4,7 @@ How to build and run one:
 
     backend = create_backend("simulated", {})
     charger = Charger(backend, store, now=monotonic(), utc_ms=utc_clock, timers=stack_timers)
-    charger.observers.append(on_change)        # called with (Snapshot, notices, now)
+    charger.observers.append(on_change)        # called with (Snapshot, notifications, now)
     await backend.start(lambda event: charger.receive(event, monotonic()))
     ...
     charger.save(monotonic())
@@ -25,7 +25,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from evse_node.charger.charge_planner import Planner
+from evse_node.charger.charge_planner import ChargePlanner
 from evse_node.charger.hardware import (
     DummyHardware,
     HardwareView,
@@ -38,7 +38,7 @@ from evse_node.charger.snapshot import (
     ChargerSettings,
     Observer,
     Snapshot,
-    is_other_than_by_meter,
+    differs_beyond_meter,
 )
 from evse_node.charger.vehicle_draw import VehicleDraw
 from evse_node.hal.interface import (
@@ -115,8 +115,8 @@ class Charger:
         self.observers: list[Observer] = []
         self.randomization_window_s = 0
         self._backend = backend
-        self._real = RealHardware(backend)
-        self._view = HardwareView()
+        self._real_hardware = RealHardware(backend)
+        self._hardware_view = HardwareView()
         self._saved_claims: list[LimitClaimed] = []
         self._deadline = Deadline(timers, self.on_timer)
         self._is_busy = False
@@ -127,15 +127,15 @@ class Charger:
         ratings = backend.ratings
         reading = first_reading(backend)
         state = self._persistence.load_state(self.settings, self.features, ratings, reading, now)
-        self._steps = MachineDriver(self._real, state)
+        self._driver = MachineDriver(self._real_hardware, state)
         session = state.session
-        self._watch = HardwareMonitor(
+        self._monitor = HardwareMonitor(
             backend,
-            self.settings.watch,
+            self.settings.monitor,
             state.observed_causes,
-            is_new_count=reading is None and (session is None or not session.is_active),
+            is_counter_reset=reading is None and (session is None or not session.is_active),
         )
-        self._planner = Planner(
+        self._planner = ChargePlanner(
             backend,
             self._persistence,
             self.settings,
@@ -152,11 +152,11 @@ class Charger:
     @property
     def state(self) -> EvseState:
         """The machine's state."""
-        return self._steps.state
+        return self._driver.state
 
     def snapshot(self) -> Snapshot:
         """Return the charger as others may see it now."""
-        state, plan, last = self._steps.state, self._schedule.next_charge, self._last_snapshot
+        state, plan, last = self._driver.state, self._schedule.next_charge, self._last_snapshot
         if (
             last.evse is state
             and last.next_charge is plan
@@ -169,16 +169,16 @@ class Charger:
     @property
     def expected_draw(self) -> VehicleDraw | None:
         """What the vehicle was seen to take, or the last one; None before the first."""
-        return self._planner.intake.learned.expected
+        return self._planner.draw_estimator.learned.expected
 
     @property
-    def sure_power_mw(self) -> Milliwatts:
+    def guaranteed_power_mw(self) -> Milliwatts:
         """The power that a target can count on, whatever vehicle this turns out to be."""
-        return self._planner.counted_power(self.state)[0]
+        return self._planner.guaranteed_power(self.state)[0]
 
     def meter_values(self) -> MeterValues | None:
         """Return what the meter shows now, or None without a meter that answers."""
-        return self._watch.read_meter()
+        return self._monitor.read_meter()
 
     def refresh_meter(self, now: float) -> MeterReading:
         """Take in the meter's totals now; return them."""
@@ -200,26 +200,26 @@ class Charger:
             self.set_surplus(event.surplus_mw, now)
             return
         if isinstance(event, CurrentDerated):
-            self._watch.hardware_limit_ma = event.current_ma
+            self._monitor.hardware_limit_ma = event.current_ma
             self._run((), now)
             return
-        self._view.note(event)
+        self._hardware_view.record(event)
         if self._re_reported is not None and isinstance(event, FaultRaised):
             self._re_reported.add(event.fault)
         if isinstance(event, RfidTapped):
-            self._real.acknowledge_card()
+            self._real_hardware.acknowledge_card()
         elif self.is_test_mode:
             return
         self._run([event], now)
 
     def next_deadline(self) -> float | None:
         """Return when `on_timer` wants to be called (monotonic seconds), or None."""
-        state = self._steps.state
+        state = self._driver.state
         machine = next_deadline(state)
         earliest = None if machine is None else machine[0]
         for moment in (
             self._planner.next_deadline(),
-            None if self._is_test_mode else self._watch.next_deadline(state),
+            None if self._is_test_mode else self._monitor.next_deadline(state),
             self._persistence.next_deadline(state),
         ):
             if moment is not None and (earliest is None or moment < earliest):
@@ -239,7 +239,7 @@ class Charger:
         retold: set[FaultState] = set()
         self._re_reported = retold
         try:
-            self._real.reset_protection()
+            self._real_hardware.reset_protection()
         finally:
             self._re_reported = None
         # What the hardware tells while it is reset is new.
@@ -268,14 +268,14 @@ class Charger:
 
     def follow_schedule(self, is_followed: bool, now: float) -> None:
         """Let charging wait for the start that the targets ask for, or no longer."""
-        self._schedule.is_followed = is_followed
+        self._schedule.is_enabled = is_followed
         self._run([], now)
 
     def follow_surplus(self, is_followed: bool, now: float) -> None:
         """Let charging follow what the sun leaves over, or no longer."""
-        if is_followed is not self._solar.is_followed:
-            self._solar.rest()
-        self._solar.is_followed = is_followed
+        if is_followed is not self._solar.is_enabled:
+            self._solar.reset()
+        self._solar.is_enabled = is_followed
         self._run([], now)
 
     def set_surplus(
@@ -311,12 +311,12 @@ class Charger:
                 for source in (LimitSource.HARDWARE, LimitSource.CIRCUIT, LimitSource.USER)
                 for direction in Direction
             ]
-            self._view.faults = list(self.state.faults)
+            self._hardware_view.faults = list(self.state.faults)
             self._is_test_mode = True
             self._run([Reset()], now)
-            self._steps.hardware = DummyHardware()
+            self._driver.hardware = DummyHardware()
             self._replace_cards(None)
-        self._watch.forget()
+        self._monitor.invalidate()
         rest = (LimitSource.TEMPERATURE, LimitSource.SOLAR)
         claims = [LimitClaimed(source, None) for source in rest]
         self._run([Reset(), ContactorReported(False), *claims], now)
@@ -331,75 +331,75 @@ class Charger:
         # The hardware tells its cable again, if it knows of one.
         gone = (PilotChanged(PilotState.A), CableChanged(None))
         self._run([FaultCleared(), Disable(), *gone], now)
-        self._steps.hardware, self._is_test_mode = self._real, False
+        self._driver.hardware, self._is_test_mode = self._real_hardware, False
         self._replace_cards(self.settings.evse.allowed_cards)
-        for event in self._real.execute(UnlockCable()):
-            self._view.note(event)
-        self._run([*self._saved_claims, *self._view.retell()], now)
+        for event in self._real_hardware.execute(UnlockCable()):
+            self._hardware_view.record(event)
+        self._run([*self._saved_claims, *self._hardware_view.replay()], now)
 
     def _replace_cards(self, allowed: frozenset[bytes] | None) -> None:
         settings = replace(self.state.settings, allowed_cards=allowed)
-        self._steps.state = replace(self.state, settings=settings)
+        self._driver.state = replace(self.state, settings=settings)
 
     # One turn
 
     def _run(self, events: Iterable[Event], now: float) -> str | None:
         given = tuple(events)
         if self._is_busy:
-            self._steps.add(given)
+            self._driver.add(given)
             return None
         self._is_busy = True
-        notices: list[Notification] = []
+        notifications: list[Notification] = []
         refusal: str | None = None
-        before, plan = self._steps.state, self._schedule.next_charge
+        before, plan = self._driver.state, self._schedule.next_charge
         try:
             self._take_in(given, now)
-            for event, effects in self._steps.process_events(self._look_at_clock, now):
+            for event, effects in self._driver.process_events(self._next_planned_event, now):
                 for effect in effects:
                     if isinstance(effect, BaseNotification):
-                        notices.append(effect)
+                        notifications.append(effect)
                     elif isinstance(effect, Refused) and given and event is given[0]:
                         refusal = effect.reason
         finally:
             self._is_busy = False
-        state, is_test_mode = self._steps.state, self._is_test_mode
+        state, is_test_mode = self._driver.state, self._is_test_mode
         self._persistence.save_changes(before, state, now, is_test_mode=is_test_mode)
         if not is_test_mode:
             self._planner.save()
         self._deadline.set(self.next_deadline())
-        is_changed = state is not before and is_other_than_by_meter(before, state)
+        is_changed = state is not before and differs_beyond_meter(before, state)
         is_other_mode = is_test_mode is not self._last_notified_test_mode
-        if notices or is_changed or is_other_mode or self._schedule.next_charge is not plan:
+        if notifications or is_changed or is_other_mode or self._schedule.next_charge is not plan:
             self._last_notified_test_mode = is_test_mode
             snapshot = self.snapshot()
             for observer in self.observers:
-                observer(snapshot, tuple(notices), now)
+                observer(snapshot, tuple(notifications), now)
         return refusal
 
     def _take_in(self, given: Sequence[Event], now: float) -> None:
-        """Queue what happened, between the meter's totals and what the watch has to say."""
-        state, watch = self._steps.state, self._watch
+        """Queue what happened, between the meter's totals and what the monitor has to say."""
+        state, monitor = self._driver.state, self._monitor
         first: Sequence[Event] = ()
         last: Sequence[Event] = ()
         try:
             if self._is_test_mode:
-                first = watch.look_quietly(state)
+                first = monitor.poll_meter(state)
             else:
                 is_command = len(given) == 1 and isinstance(given[0], _COMMANDS)
-                if not (is_command and watch.has_just_looked(state, now)):
-                    first, last = watch.look(state, now)
-                self._planner.observe(state, watch.values, now)
+                if not (is_command and monitor.is_up_to_date(state, now)):
+                    first, last = monitor.poll(state, now)
+                self._planner.observe(state, monitor.values, now)
         except Exception as error:
             last = (*last, *self._on_exception(error))
-        self._steps.add((*first, *given, *last))
+        self._driver.add((*first, *given, *last))
 
-    def _look_at_clock(self, now: float) -> Event | None:
+    def _next_planned_event(self, now: float) -> Event | None:
         """Return what clock, targets and sun bring about."""
-        state = self._steps.state
+        state = self._driver.state
         if self._is_free_of_plans(state):
             return None
         try:
-            return self._planner.look(state, now, has_sun=not self._is_test_mode)
+            return self._planner.next_event(state, now, is_solar_allowed=not self._is_test_mode)
         except Exception as error:
             return next(iter(self._on_exception(error)), None)
 
@@ -411,7 +411,7 @@ class Charger:
         if repr(error) != self._error:
             self._error = repr(error)
             _LOGGER.exception("what is read or planned cannot be")
-        is_told = FaultState.OTHER in self._steps.state.faults
+        is_told = FaultState.OTHER in self._driver.state.faults
         return () if is_told else (FaultRaised(FaultState.OTHER),)
 
     def _is_free_of_plans(self, state: EvseState) -> bool:
@@ -422,8 +422,8 @@ class Charger:
             and (discharging is None or discharging.until is None)
             and not state.is_held
             and LimitSource.SOLAR not in state.charge_limits.claims
-            and not (self._schedule.is_followed or self._schedule.targets)
-            and not self._solar.is_followed
+            and not (self._schedule.is_enabled or self._schedule.targets)
+            and not self._solar.is_enabled
             and self._planner.next_deadline() is None
         )
 

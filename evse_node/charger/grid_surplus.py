@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from typing import Final
 
-from evse_node.charger.solar_controller import SolarFollower
+from evse_node.charger.solar_controller import SolarController
 from evse_node.errors import HalError
 from evse_node.hal.interface import GridMeter, MeterValues
 from evse_node.units import Milliwatts
@@ -25,7 +25,7 @@ _VALID_S: Final = 30.0
 class GridSurplus:
     """Reads a meter at the connection, and tells a follower of the sun."""
 
-    def __init__(self, meter: GridMeter, solar: SolarFollower) -> None:
+    def __init__(self, meter: GridMeter, solar: SolarController) -> None:
         self._meter = meter
         self._solar = solar
         self._looks_at = 0.0
@@ -33,14 +33,14 @@ class GridSurplus:
 
     def next_deadline(self) -> float | None:
         """Return when to look again (monotonic seconds), or None while nobody follows."""
-        return self._looks_at if self._solar.is_followed else None
+        return self._looks_at if self._solar.is_enabled else None
 
-    def look(self, own: MeterValues | None, now: float) -> None:
+    def poll(self, own: MeterValues | None, now: float) -> None:
         """Read the meter if it is time. `own` is what the charger's meter shows.
 
         Without it, nobody knows what of the house's power is the charger's.
         """
-        if not self._solar.is_followed or now < self._looks_at:
+        if not self._solar.is_enabled or now < self._looks_at:
             return
         self._looks_at = now + _INTERVAL_S
         try:

@@ -184,7 +184,7 @@ class HardwareView(Struct):
     facts: dict[type[Event], Event] = field(default_factory=dict)
     faults: list[FaultState] = field(default_factory=list)
 
-    def note(self, event: Event) -> None:
+    def record(self, event: Event) -> None:
         """Remember what the hardware told."""
         match event:
             case PilotChanged(pilot):
@@ -201,7 +201,7 @@ class HardwareView(Struct):
             case _:
                 pass
 
-    def retell(self) -> list[Event]:
+    def replay(self) -> list[Event]:
         """Return events that bring a machine without vehicle up to date."""
         told: list[Event] = [FaultRaised(fault) for fault in self.faults]
         vehicle = (BatteryReported, VehicleIdentified)

@@ -61,7 +61,7 @@ class HardwareMonitor:
     """One charger's watch.
 
     `faults` are those that outlived a restart: their causes are taken as still there until
-    seen otherwise. `is_new_count`: no session goes on, so the meter's first totals are a
+    seen otherwise. `is_counter_reset`: no session goes on, so the meter's first totals are a
     beginning. `hardware_limit_ma` is what the hardware itself says that it can bear, `values`
     what the meter showed when it was last looked at.
     """
@@ -72,7 +72,7 @@ class HardwareMonitor:
         settings: MonitorSettings,
         faults: frozenset[FaultState] = frozenset(),
         *,
-        is_new_count: bool = False,
+        is_counter_reset: bool = False,
     ) -> None:
         self.hardware_limit_ma: Milliamps | None = None
         self.values: MeterValues | None = None
@@ -82,10 +82,10 @@ class HardwareMonitor:
         self._settings = settings
         self._causes = faults & self._watched
         self._derated_ma: int | None = None
-        self._told_ma: int | None = None
-        self._is_new_count = is_new_count
+        self._claimed_ma: int | None = None
+        self._is_new_count = is_counter_reset
         self._too_much_since: float | None = None
-        self._looked_at = 0.0
+        self._polled_at = 0.0
 
     @property
     def _watched(self) -> frozenset[FaultState]:
@@ -117,11 +117,11 @@ class HardwareMonitor:
 
     def next_deadline(self, state: EvseState) -> float | None:
         """Return when to look again (monotonic seconds), or None while nothing can happen."""
-        return None if self._is_idle(state) else self._looked_at + self._settings.interval_s
+        return None if self._is_idle(state) else self._polled_at + self._settings.interval_s
 
-    def has_just_looked(self, state: EvseState, now: float) -> bool:
+    def is_up_to_date(self, state: EvseState, now: float) -> bool:
         """Tell whether no vehicle is there, and what was seen no older than while one charges."""
-        is_fresh = now - self._looked_at < self._settings.interval_s
+        is_fresh = now - self._polled_at < self._settings.interval_s
         return is_fresh and state.pilot is PilotState.A and self._is_idle(state)
 
     def _is_idle(self, state: EvseState) -> bool:
@@ -131,9 +131,9 @@ class HardwareMonitor:
             and self._derated_ma is None
         )
 
-    def look(self, state: EvseState, now: float) -> tuple[list[Event], list[Event]]:
+    def poll(self, state: EvseState, now: float) -> tuple[list[Event], list[Event]]:
         """Return what the meter says first of all, and what follows last of all."""
-        self._looked_at = now
+        self._polled_at = now
         first: list[Event] = []
         last: list[Event] = []
         values = self.values = self.read_meter()
@@ -154,13 +154,13 @@ class HardwareMonitor:
             last.append(CausesObserved(self._causes))
         claims = (self._derated_ma, self.hardware_limit_ma)
         limit_ma = min((claim for claim in claims if claim is not None), default=None)
-        if limit_ma != self._told_ma:
-            self._told_ma = limit_ma
+        if limit_ma != self._claimed_ma:
+            self._claimed_ma = limit_ma
             claim = None if limit_ma is None else Milliamps(limit_ma)
             last.append(LimitClaimed(LimitSource.TEMPERATURE, claim))
         return first, last
 
-    def look_quietly(self, state: EvseState) -> list[Event]:
+    def poll_meter(self, state: EvseState) -> list[Event]:
         """Return what the meter says, and keep everything else for later."""
         values = self.read_meter()
         if values is None:
@@ -168,9 +168,9 @@ class HardwareMonitor:
         reading = MeterReading(values.imported_mwh, values.exported_mwh)
         return [] if reading == state.meter else [MeterRead(reading)]
 
-    def forget(self) -> None:
+    def invalidate(self) -> None:
         """Take what was told as withdrawn, and tell it anew."""
-        self._told_ma = None
+        self._claimed_ma = None
 
     # Current
 

@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from evse_node.charger.hardware import DummyHardware, Hardware
-from evse_node.state_machine.effects import AnyOrder, CloseContactor, Effect, SafetyOrder
+from evse_node.state_machine.effects import BaseOrder, CloseContactor, Effect, SafetyOrder
 from evse_node.state_machine.events import CausesObserved, Event, FaultRaised
 from evse_node.state_machine.evse import step
 from evse_node.state_machine.faults import FaultState
-from evse_node.state_machine.outputs import without_closing
+from evse_node.state_machine.outputs import with_closing_cancelled
 from evse_node.state_machine.state import EvseState
 
 _LOGGER: Final = logging.getLogger(__name__)
@@ -62,12 +62,12 @@ class MachineDriver:
             self._log_faults(before, event)
         if not effects:
             return effects
-        orders = [effect for effect in effects if isinstance(effect, AnyOrder)]
+        orders = [effect for effect in effects if isinstance(effect, BaseOrder)]
         orders.sort(key=lambda order: not isinstance(order, SafetyOrder))
         for order in orders:
             if isinstance(order, CloseContactor) and self._is_fault_waiting:
                 # It would be opened again a moment later.
-                self.state = without_closing(self.state)
+                self.state = with_closing_cancelled(self.state)
                 continue
             self._queue.extend(self.hardware.execute(order))
         return effects

@@ -44,7 +44,7 @@ _STEP_MWH: Final = 500_000
 _WORTH_WAITING_S: Final = 600
 """A vehicle that turns out to be fast is not stopped for less."""
 
-_Grounds: TypeAlias = tuple[object, ...]
+_Inputs: TypeAlias = tuple[object, ...]
 
 
 class Commitment(Struct, frozen=True):
@@ -64,7 +64,7 @@ class Commitment(Struct, frozen=True):
 
 
 class Schedule:
-    """Targets, and the plan that follows from them. It is made anew only when its grounds change.
+    """Targets, and the plan that follows from them. It is made anew only when its inputs change.
 
     `has_soc`: the state of charge is reported. `zone` is where the targets' minutes
     count (None: the system's). `draw_delay_s` returns by how much the start for a target
@@ -87,7 +87,7 @@ class Schedule:
         draw_delay_s: Callable[[], int],
         commitment: Commitment | None = None,
     ) -> None:
-        self.is_followed = False
+        self.is_enabled = False
         self.next_charge = _NOTHING
         self.commitment = commitment
         self._targets = tuple(targets)
@@ -97,7 +97,7 @@ class Schedule:
         self._target: ChargingTarget | None = None
         self._is_guess = False
         self._is_power_seen = False
-        self._grounds: _Grounds = ()
+        self._inputs: _Inputs = ()
         self._planned_at: EpochSeconds | None = None
         self._is_restored = commitment is not None
         self._are_targets_new = False
@@ -119,7 +119,7 @@ class Schedule:
         """True when the battery has the state of charge that the user wants, and no more."""
         plan = self.next_charge
         is_by_percent = plan.target_soc_percent is not None and plan.target_soc_percent < _FULL
-        return self.is_followed and plan.is_met and is_by_percent
+        return self.is_enabled and plan.is_met and is_by_percent
 
     def update(
         self,
@@ -149,17 +149,17 @@ class Schedule:
             or state.state not in _PLUGGED_IN
             or state.supply_state is not SupplyState.CHARGING_ENABLED
         ):
-            self._grounds = ()
+            self._inputs = ()
             return self._replace(_NOTHING)
         vehicle = state.vehicle
         charged_mwh = session.energy_charged_mwh(state.meter)
         added_mwh = charged_mwh - session.energy_discharged_mwh(state.meter)
-        self._look_back(session.id, vehicle, added_mwh, now, was_off=was_off)
+        self._update_missed(session.id, vehicle, added_mwh, now, was_off=was_off)
         missing_mwh = self._missing(self._target, vehicle, added_mwh)
         target_time = self.next_charge.target_time
         is_past = target_time is not None and now >= target_time
         is_set_back = self._planned_at is not None and now < self._planned_at
-        grounds = (
+        inputs = (
             session.id,
             state.state,
             power_mw,
@@ -170,9 +170,9 @@ class Schedule:
             self._utc_offset(now),
             None if missing_mwh is None else -(-missing_mwh // _STEP_MWH),
         )
-        if grounds == self._grounds and not is_past and not is_set_back:
+        if inputs == self._inputs and not is_past and not is_set_back:
             return False
-        self._grounds, self._planned_at = grounds, now
+        self._inputs, self._planned_at = inputs, now
         plan = self._plan(session.id, power_mw, is_power_seen, vehicle, added_mwh, now)
         self._is_guess = self._missing(self._target, vehicle, added_mwh) is None
         return self._replace(plan)
@@ -184,7 +184,7 @@ class Schedule:
             return None
         return missing_energy(target, vehicle, added_mwh, has_soc=self._has_soc)
 
-    def _look_back(
+    def _update_missed(
         self,
         session_id: int,
         vehicle: Vehicle,
@@ -228,7 +228,7 @@ class Schedule:
     def is_holding(self, state: EvseState, now: EpochSeconds | None) -> bool:
         """Return whether charging is to wait."""
         plan, session = self.next_charge, state.session
-        if not self.is_followed or now is None:
+        if not self.is_enabled or now is None:
             return False
         if session is None or plan.target_time is None:
             return self._is_holding_before(state)
@@ -257,7 +257,7 @@ class Schedule:
         """Return whether this very vehicle waited for its start when the clock was last known."""
         session, commitment = state.session, self.commitment
         return (
-            self.is_followed
+            self.is_enabled
             and session is not None
             and session.is_active
             and commitment is not None
@@ -266,12 +266,12 @@ class Schedule:
             and commitment.missed is None
         )
 
-    def next_moment(self, now: EpochSeconds | None) -> EpochSeconds | None:
+    def next_check(self, now: EpochSeconds | None) -> EpochSeconds | None:
         """Return when to look again, or None."""
         plan = self.next_charge
         if now is None or plan.target_time is None:
             return None
-        if self.is_followed and plan.start_time is not None and now < plan.start_time:
+        if self.is_enabled and plan.start_time is not None and now < plan.start_time:
             return min(plan.start_time, plan.target_time)
         return plan.target_time
 

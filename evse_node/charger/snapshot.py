@@ -1,6 +1,6 @@
 """What is configured for a charger, and what others may see of it.
 
-An observer is called after each turn with the snapshot, the notices of the turn in
+An observer is called after each turn with the snapshot, the notifications of the turn in
 their order, and the monotonic time.
 """
 
@@ -50,7 +50,7 @@ class ChargerSettings(Struct, frozen=True):
     may_charge_when_new: bool = False
     are_vehicles_known: bool = False
     zone: tzinfo | None = None
-    watch: MonitorSettings = field(default_factory=MonitorSettings)
+    monitor: MonitorSettings = field(default_factory=MonitorSettings)
     solar: SolarSettings = field(default_factory=SolarSettings)
 
 
@@ -178,7 +178,7 @@ class Snapshot(Struct, frozen=True):
 _but_meter: Final = attrgetter(*(name for name in EvseState.__struct_fields__ if name != "meter"))
 
 
-def is_other_than_by_meter(before: EvseState, state: EvseState) -> bool:
+def differs_beyond_meter(before: EvseState, state: EvseState) -> bool:
     """Return whether two states differ in more than the meter's totals."""
     return _but_meter(before) != _but_meter(state)
 

@@ -25,14 +25,14 @@ class SolarSettings(Struct, frozen=True):
     minimum_off_s: float = 300.0
 
 
-class SolarFollower:
+class SolarController:
     """One charger's follower. `is_followed`: its mode asks for it.
 
     `phases` is how many the vehicle uses; on one, 6 A need no more than a third of the sun.
     """
 
     def __init__(self, settings: SolarSettings, voltage_mv: Millivolts, phases: int) -> None:
-        self.is_followed = False
+        self.is_enabled = False
         self.phases = phases
         self._settings = settings
         self._voltage_mv = voltage_mv
@@ -40,7 +40,7 @@ class SolarFollower:
         self._valid_until = inf
         self._is_on = False
         self._changed_at = -inf
-        self._doubted_since: float | None = None
+        self._opposite_since: float | None = None
 
     def report(
         self, surplus_mw: Milliwatts | None, now: float, valid_s: float | None = None
@@ -52,36 +52,36 @@ class SolarFollower:
         self._surplus_mw = max(0, surplus_mw or 0)
         self._valid_until = inf if valid_s is None else now + valid_s
 
-    def forget_old(self, now: float) -> None:
+    def drop_expired(self, now: float) -> None:
         """Count on no report any longer than it holds."""
         if now >= self._valid_until:
             self._surplus_mw, self._valid_until = 0, inf
 
     def claim_ma(self, now: float) -> Milliamps:
         """Return the limit now: 0 is a pause, everything else at least 6 A."""
-        self.forget_old(now)
+        self.drop_expired(now)
         surplus_ma = self._surplus_mw * 1000 // (self._voltage_mv * self.phases)
         if (surplus_ma >= MINIMUM_OFFER_MA) is self._is_on:
-            self._doubted_since = None
+            self._opposite_since = None
         else:
-            if self._doubted_since is None:
-                self._doubted_since = now
-            if now >= self._change_at(self._doubted_since):
+            if self._opposite_since is None:
+                self._opposite_since = now
+            if now >= self._change_at(self._opposite_since):
                 self._is_on = not self._is_on
-                self._changed_at, self._doubted_since = now, None
+                self._changed_at, self._opposite_since = now, None
         if not self._is_on:
             return Milliamps(0)
         return Milliamps(max(MINIMUM_OFFER_MA, surplus_ma))
 
-    def rest(self) -> None:
+    def reset(self) -> None:
         """Begin anew the next time."""
-        self._is_on, self._changed_at, self._doubted_since = False, -inf, None
+        self._is_on, self._changed_at, self._opposite_since = False, -inf, None
 
     def next_deadline(self) -> float | None:
         """Return when `claim_ma` may be another without a report, or None."""
         moments = [self._valid_until]
-        if self._doubted_since is not None:
-            moments.append(self._change_at(self._doubted_since))
+        if self._opposite_since is not None:
+            moments.append(self._change_at(self._opposite_since))
         earliest = min(moments)
         return None if earliest == inf else earliest
 

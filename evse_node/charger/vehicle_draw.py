@@ -49,17 +49,17 @@ class VehicleDraw(Struct, frozen=True):
     current_ma: Annotated[Milliamps, UINT63] = Milliamps(0)
     is_own_limit: bool = False
 
-    def of(self, offered_ma: Milliamps) -> Milliamps:
+    def expected_ma(self, offered_ma: Milliamps) -> Milliamps:
         """Return the current that it can be expected to take."""
         return min(offered_ma, self.current_ma) if self.is_own_limit else offered_ma
 
-    def surely_of(self, offered_ma: Milliamps) -> Milliamps:
+    def minimum_ma(self, offered_ma: Milliamps) -> Milliamps:
         """Return the current that it takes at least, as far as was seen."""
         if self.is_own_limit:
             return min(offered_ma, self.current_ma)
         return min(offered_ma, max(self.current_ma, MINIMUM_OFFER_MA))
 
-    def is_seen_with(self, offered_ma: Milliamps) -> bool:
+    def is_known_at(self, offered_ma: Milliamps) -> bool:
         """Tell whether it was seen what it takes of such an offer."""
         return self.is_own_limit or not _is_less(self.current_ma, offered_ma)
 
@@ -84,7 +84,7 @@ class LearnedDraws(Struct, frozen=True):
             return self.present
         return self.recent[-1][1]
 
-    def counted_on(self, session_id: int | None, *, may_be_new: bool) -> tuple[VehicleDraw, ...]:
+    def candidates(self, session_id: int | None, *, may_be_new: bool) -> tuple[VehicleDraw, ...]:
         """Return all that the vehicle of a session may turn out to be.
 
         Unless it `may_be_new`, it is one of the recent ones, if there was any.
@@ -118,7 +118,7 @@ class DrawEstimator:
         self._charging_since: float | None = None
         self._window: _Window | None = None
 
-    def look(self, state: EvseState, values: MeterValues | None, now: float) -> None:
+    def observe(self, state: EvseState, values: MeterValues | None, now: float) -> None:
         """Take in what the meter shows now."""
         session = state.session
         if session is None or not session.is_active:

@@ -1,4 +1,4 @@
-"""What the machine wants done: orders to the hardware, and notices for whoever listens.
+"""What the machine wants done: orders to the hardware, and notifications for whoever listens.
 
 A `SafetyOrder` is carried out before all other orders. The base classes only tell the
 kinds apart; the unions `Order`, `Notification` and `Effect` say which effects there are.
@@ -15,13 +15,13 @@ from evse_node.state_machine.faults import FaultState
 from evse_node.units import Milliamps, MilliwattHours
 
 
-class AnyOrder:
+class BaseOrder:
     """An effect that is for the hardware."""
 
     __slots__ = ()
 
 
-class SafetyOrder(AnyOrder):
+class SafetyOrder(BaseOrder):
     """An order that makes things safer and so does not wait for others."""
 
     __slots__ = ()
@@ -40,11 +40,11 @@ class OpenContactor(Struct, SafetyOrder, frozen=True):
     """Switch the power off."""
 
 
-class CloseContactor(Struct, AnyOrder, frozen=True):
+class CloseContactor(Struct, BaseOrder, frozen=True):
     """Switch the power on. Feedback follows as an event."""
 
 
-class OfferCurrent(Struct, AnyOrder, frozen=True):
+class OfferCurrent(Struct, BaseOrder, frozen=True):
     """Put PWM on the pilot; `current_ma` has a duty cycle."""
 
     current_ma: Milliamps
@@ -58,21 +58,21 @@ class SignalUnavailable(Struct, SafetyOrder, frozen=True):
     """Put constant -12 V on the pilot (state F), and hold it until told otherwise."""
 
 
-class LockCable(Struct, AnyOrder, frozen=True):
+class LockCable(Struct, BaseOrder, frozen=True):
     """Hold the plug in the socket."""
 
 
-class UnlockCable(Struct, AnyOrder, frozen=True):
+class UnlockCable(Struct, BaseOrder, frozen=True):
     """Release the plug."""
 
 
-class SetDischarge(Struct, AnyOrder, frozen=True):
+class SetDischarge(Struct, BaseOrder, frozen=True):
     """Let the vehicle feed back at most this current; None ends it."""
 
     current_ma: Milliamps | None
 
 
-class BeginDiagnostics(Struct, AnyOrder, frozen=True):
+class BeginDiagnostics(Struct, BaseOrder, frozen=True):
     """Start the hardware's self-test."""
 
 
@@ -88,7 +88,7 @@ Order: TypeAlias = (
     | BeginDiagnostics
 )
 
-# Notices, in the order in which they happened
+# Notifications, in the order in which they happened
 
 
 class EvConnected(Struct, BaseNotification, frozen=True):
@@ -116,7 +116,7 @@ class EnergyTransferStarted(Struct, BaseNotification, frozen=True):
 
 
 class EnergyTransferStopped(Struct, BaseNotification, frozen=True):
-    """No more energy. `state` is the one before; energies are those since the start notice."""
+    """No more energy. `state` is the one before; energies count from its start."""
 
     session_id: int
     state: State

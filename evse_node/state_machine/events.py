@@ -70,12 +70,12 @@ class CableChanged(Struct, frozen=True):
 class MeterRead(Struct, frozen=True):
     """The energy meter's totals now.
 
-    `is_new_count`: they have nothing to do with those before. Totals that are lower than
+    `is_counter_reset`: they have nothing to do with those before. Totals that are lower than
     before are taken so anyway.
     """
 
     reading: MeterReading
-    is_new_count: bool = False
+    is_counter_reset: bool = False
 
 
 class FaultRaised(Struct, frozen=True):
@@ -159,10 +159,10 @@ class LimitClaimed(Struct, frozen=True):
     directions: tuple[Direction, ...] = (Direction.CHARGE, Direction.DISCHARGE)
 
 
-class DischargeAsked(Struct, frozen=True):
+class DischargeRequested(Struct, frozen=True):
     """Where both directions are allowed, energy is to come from the vehicle, or no longer."""
 
-    is_asked: bool
+    is_requested: bool
 
 
 class ChargingHeld(Struct, frozen=True):
@@ -207,7 +207,7 @@ Event: TypeAlias = (
     | Disable
     | StartDiagnostics
     | LimitClaimed
-    | DischargeAsked
+    | DischargeRequested
     | ChargingHeld
     | ClockRead
     | Reset

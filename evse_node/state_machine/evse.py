@@ -30,7 +30,7 @@ from evse_node.state_machine.events import (
     ContactorReported,
     Direction,
     Disable,
-    DischargeAsked,
+    DischargeRequested,
     EnableCharging,
     EnableDischarging,
     Event,
@@ -55,13 +55,13 @@ from evse_node.state_machine.fault_handling import (
 )
 from evse_node.state_machine.faults import ENDED_BY_UNPLUGGING, FaultState
 from evse_node.state_machine.limits import LimitSource
-from evse_node.state_machine.session import NO_READING, moved, new_count_offset
+from evse_node.state_machine.session import NO_READING, counter_offset, shifted
 from evse_node.state_machine.state import (
     ContactorState,
     EvseState,
     Permission,
 )
-from evse_node.state_machine.transitions import Input, put, weigh_power
+from evse_node.state_machine.transitions import Input, apply_input, update_transfer
 from evse_node.units import Milliamps
 
 
@@ -100,11 +100,11 @@ def _on_event(state: EvseState, event: Event, now: float, effects: list[Effect])
         case LimitClaimed(source, current_ma, directions):
             for direction in directions:
                 state = _claim(state, source, current_ma, direction)
-            return weigh_power(state, now, effects)
-        case DischargeAsked(is_asked):
-            return _on_discharge_asked(state, is_asked, now, effects)
+            return update_transfer(state, now, effects)
+        case DischargeRequested(is_requested):
+            return _on_discharge_requested(state, is_requested, now, effects)
         case ChargingHeld(is_held):
-            return weigh_power(replace(state, is_held=is_held), now, effects)
+            return update_transfer(replace(state, is_held=is_held), now, effects)
         case ClockRead(epoch_s):
             return _on_clock(state, epoch_s, now, effects)
         case RfidTapped(uid):
@@ -145,14 +145,14 @@ def _on_pilot(state: EvseState, pilot: PilotState, now: float, effects: list[Eff
         state = _resume_session(state)
     was_connected = state.session is not None and state.session.is_active
     if pilot.is_connected and not was_connected:
-        state = put(state, Input.PLUGGED_IN, now, effects)
+        state = apply_input(state, Input.PLUGGED_IN, now, effects)
     if not pilot.is_connected and was_connected:
-        state = put(state, Input.UNPLUGGED, now, effects)
+        state = apply_input(state, Input.UNPLUGGED, now, effects)
     elif pilot.is_ready:
-        state = put(state, Input.DEMAND, now, effects)
-        state = weigh_power(state, now, effects)  # C and D are not the same to everyone
+        state = apply_input(state, Input.DEMAND, now, effects)
+        state = update_transfer(state, now, effects)  # C and D are not the same to everyone
     elif pilot.is_connected:
-        state = put(state, Input.NO_DEMAND, now, effects)
+        state = apply_input(state, Input.NO_DEMAND, now, effects)
     if pilot is PilotState.A:
         for fault in ENDED_BY_UNPLUGGING.intersection(state.faults):
             state = on_fault_cleared(state, fault, now, effects)
@@ -175,7 +175,7 @@ def _on_cable(
     is_powered = state.outputs.contactor is not ContactorState.OPEN
     if ampacity_ma is None and is_connected and is_powered:
         return on_fault(state, FaultState.EV_DISCONNECTED, now, effects)
-    return weigh_power(state, now, effects)
+    return update_transfer(state, now, effects)
 
 
 def _claim(
@@ -216,24 +216,24 @@ def _on_command(
         return state
     match command:
         case EnableCharging(until, minimum_ma, maximum_ma):
-            state = _leave_to(Direction.CHARGE, state)
+            state = _withdraw_opposite(Direction.CHARGE, state)
             state = replace(
                 state,
                 charging=Permission(until),
                 minimum_charge_ma=minimum_ma,
                 charge_limits=state.charge_limits.with_claim(LimitSource.COMMAND, maximum_ma),
             )
-            return weigh_power(state, now, effects)
+            return update_transfer(state, now, effects)
         case EnableDischarging(until, maximum_ma):
-            state = _leave_to(Direction.DISCHARGE, state)
+            state = _withdraw_opposite(Direction.DISCHARGE, state)
             state = replace(state, discharging=Permission(until))
             state = _claim(state, LimitSource.COMMAND, maximum_ma, Direction.DISCHARGE)
-            return weigh_power(state, now, effects)
+            return update_transfer(state, now, effects)
         case Disable():
-            return _withdraw(state, now, effects)
+            return _disable(state, now, effects)
 
 
-def _leave_to(direction: Direction, state: EvseState) -> EvseState:
+def _withdraw_opposite(direction: Direction, state: EvseState) -> EvseState:
     """Withdraw what is allowed the other way, where there is no state for both.
 
     Spec: Matter Application Clusters 1.3 "SupplyStateEnum"
@@ -241,11 +241,11 @@ def _leave_to(direction: Direction, state: EvseState) -> EvseState:
     if state.settings.has_enabled_state:
         return state
     if direction is Direction.CHARGE:
-        return _forbid(state, Direction.DISCHARGE)
-    return _forbid(state, Direction.CHARGE)
+        return _withdraw_permission(state, Direction.DISCHARGE)
+    return _withdraw_permission(state, Direction.CHARGE)
 
 
-def _forbid(state: EvseState, direction: Direction) -> EvseState:
+def _withdraw_permission(state: EvseState, direction: Direction) -> EvseState:
     if direction is Direction.CHARGE:
         state = replace(state, charging=None, minimum_charge_ma=Milliamps(0))
     elif state.discharging is not None:
@@ -253,21 +253,21 @@ def _forbid(state: EvseState, direction: Direction) -> EvseState:
     return _claim(state, LimitSource.COMMAND, 0, direction)
 
 
-def _withdraw(state: EvseState, now: float, effects: list[Effect]) -> EvseState:
+def _disable(state: EvseState, now: float, effects: list[Effect]) -> EvseState:
     for direction in Direction:
-        state = _forbid(state, direction)
-    return weigh_power(state, now, effects)
+        state = _withdraw_permission(state, direction)
+    return update_transfer(state, now, effects)
 
 
-def _on_discharge_asked(
-    state: EvseState, is_asked: bool, now: float, effects: list[Effect]
+def _on_discharge_requested(
+    state: EvseState, is_requested: bool, now: float, effects: list[Effect]
 ) -> EvseState:
     """Turn the energy round if it may flow the other way, too."""
-    state = replace(state, is_discharge_asked=is_asked)
+    state = replace(state, is_discharge_requested=is_requested)
     transfer, direction = state.transfer, state.permitted_direction
     if transfer is not None and direction is not None and transfer.direction is not direction:
-        state = put(state, Input.NO_POWER, now, effects)
-    return weigh_power(state, now, effects)
+        state = apply_input(state, Input.NO_POWER, now, effects)
+    return update_transfer(state, now, effects)
 
 
 def _on_clock(state: EvseState, epoch_s: int, now: float, effects: list[Effect]) -> EvseState:
@@ -282,25 +282,25 @@ def _on_clock(state: EvseState, epoch_s: int, now: float, effects: list[Effect])
     if not has_ended:
         return state
     for direction in has_ended:
-        state = _forbid(state, direction)
+        state = _withdraw_permission(state, direction)
     if state.charging is None and state.discharging is None:
-        return _withdraw(state, now, effects)
-    return weigh_power(state, now, effects)
+        return _disable(state, now, effects)
+    return update_transfer(state, now, effects)
 
 
 # The rest
 
 
 def _on_meter(state: EvseState, event: MeterRead) -> EvseState:
-    offset = new_count_offset(state.meter, event.reading, is_new_count=event.is_new_count)
+    offset = counter_offset(state.meter, event.reading, is_counter_reset=event.is_counter_reset)
     state = replace(state, meter=event.reading)
     if offset == NO_READING:
         return state
     if state.session is not None and state.session.is_active:
-        start = moved(state.session.start, offset)
+        start = shifted(state.session.start, offset)
         state = replace(state, session=replace(state.session, start=start))
     if state.transfer is not None:
-        start = moved(state.transfer.start, offset)
+        start = shifted(state.transfer.start, offset)
         state = replace(state, transfer=replace(state.transfer, start=start))
     return state
 
@@ -313,10 +313,10 @@ def _on_card(state: EvseState, uid: bytes, now: float, effects: list[Effect]) ->
         return state
     state = replace(state, is_authorized=not state.is_authorized)
     state = state.without_timer(Timer.AUTHORIZATION)
-    is_visit = state.session is not None and state.session.is_active
-    if state.is_authorized and not is_visit:
+    is_session_active = state.session is not None and state.session.is_active
+    if state.is_authorized and not is_session_active:
         state = state.with_timer(Timer.AUTHORIZATION, now + state.settings.card_wait_s)
-    return weigh_power(state, now, effects)
+    return update_transfer(state, now, effects)
 
 
 def _on_reset(state: EvseState, now: float) -> EvseState:
@@ -326,7 +326,7 @@ def _on_reset(state: EvseState, now: float) -> EvseState:
     fresh = EvseState(
         settings=state.settings,
         pilot=PilotState.A,
-        is_discharge_asked=state.is_discharge_asked,
+        is_discharge_requested=state.is_discharge_requested,
         charge_limits=state.charge_limits.with_claim(LimitSource.COMMAND, 0),
         discharge_limits=state.discharge_limits.with_claim(LimitSource.COMMAND, 0),
         meter=state.meter,

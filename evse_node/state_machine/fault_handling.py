@@ -18,7 +18,7 @@ from evse_node.state_machine.effects import Effect, FaultChanged, Refused
 from evse_node.state_machine.events import Timer
 from evse_node.state_machine.faults import FaultState, clear_fault, raise_fault
 from evse_node.state_machine.state import ContactorState, EvseState
-from evse_node.state_machine.transitions import Input, put
+from evse_node.state_machine.transitions import Input, apply_input
 
 PILOT_FAULTS: Final[Mapping[PilotState, FaultState]] = {
     PilotState.E: FaultState.PILOT_SHORT_CIRCUIT,
@@ -38,7 +38,7 @@ def on_fault(state: EvseState, fault: FaultState, now: float, effects: list[Effe
         if state.state.is_transferring and state.settings.state_f_s > 0:
             state = state.with_timer(Timer.STATE_F, now + state.settings.state_f_s)
     state = _show_faults(state, faults, effects)
-    return put(state, Input.FAULT, now, effects)
+    return apply_input(state, Input.FAULT, now, effects)
 
 
 def on_fault_cleared(
@@ -53,7 +53,7 @@ def on_fault_cleared(
     state = _show_faults(state, faults, effects)
     if faults:
         return state
-    return put(state.without_timer(Timer.STATE_F), Input.FAULT_CLEARED, now, effects)
+    return apply_input(state.without_timer(Timer.STATE_F), Input.FAULT_CLEARED, now, effects)
 
 
 def on_causes(

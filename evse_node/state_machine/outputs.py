@@ -175,7 +175,7 @@ def _drive_contactor(state: EvseState, now: float, effects: list[Effect]) -> Evs
     return state
 
 
-def without_closing(state: EvseState) -> EvseState:
+def with_closing_cancelled(state: EvseState) -> EvseState:
     """Return the state as if `CloseContactor` had not been ordered: it was not given."""
     return state.with_contactor(ContactorState.OPEN).without_timer(Timer.CONTACTOR)
 

@@ -24,8 +24,8 @@ class MeterReading(Struct, frozen=True):
 NO_READING = MeterReading()
 
 
-def new_count_offset(
-    last: MeterReading, reading: MeterReading, *, is_new_count: bool
+def counter_offset(
+    last: MeterReading, reading: MeterReading, *, is_counter_reset: bool
 ) -> MeterReading:
     """Return by how much earlier readings are to be moved so that what was counted stays.
 
@@ -33,7 +33,7 @@ def new_count_offset(
     """
 
     def offset(before: int, after: int) -> MilliwattHours:
-        return MilliwattHours(after - before if is_new_count or after < before else 0)
+        return MilliwattHours(after - before if is_counter_reset or after < before else 0)
 
     return MeterReading(
         offset(last.imported_mwh, reading.imported_mwh),
@@ -41,7 +41,7 @@ def new_count_offset(
     )
 
 
-def moved(start: MeterReading, offset: MeterReading) -> MeterReading:
+def shifted(start: MeterReading, offset: MeterReading) -> MeterReading:
     """Return an earlier reading as the meter would have shown it, had it always counted so."""
     return MeterReading(
         MilliwattHours(start.imported_mwh + offset.imported_mwh),

@@ -124,7 +124,7 @@ class EvseState(Struct, frozen=True):
     observed_causes: frozenset[FaultState] = frozenset()
     is_diagnosing: bool = False
     is_held: bool = False
-    is_discharge_asked: bool = False
+    is_discharge_requested: bool = False
     is_authorized: bool = False
     charging: Permission | None = None
     discharging: Permission | None = None
@@ -207,7 +207,7 @@ class EvseState(Struct, frozen=True):
         Where both are allowed, a vehicle is emptied only if that is asked for: never because
         charging has to wait.
         """
-        is_to_charge = self.charging is not None and not self.is_discharge_asked
+        is_to_charge = self.charging is not None and not self.is_discharge_requested
         is_back = self.discharging is not None and not is_to_charge
         direction = Direction.DISCHARGE if is_back else Direction.CHARGE
         return direction if self.is_permitted(direction) else None

@@ -99,7 +99,7 @@ def _disconnect(state: EvseState, now: float, effects: list[Effect]) -> EvseStat
     return replace(state, state=State.NOT_PLUGGED_IN, vehicle=UNKNOWN_VEHICLE, is_authorized=False)
 
 
-def _cut_off(state: EvseState, now: float, effects: list[Effect]) -> EvseState:
+def _disconnect_in_transfer(state: EvseState, now: float, effects: list[Effect]) -> EvseState:
     return _disconnect(_end_transfer(state, StoppedReason.OTHER, effects), now, effects)
 
 
@@ -110,12 +110,12 @@ def _answer_demand(state: EvseState, now: float, effects: list[Effect]) -> EvseS
     return _begin_transfer(state, direction, effects)
 
 
-def _supply(state: EvseState, now: float, effects: list[Effect]) -> EvseState:
+def _start_supply(state: EvseState, now: float, effects: list[Effect]) -> EvseState:
     direction = state.permitted_direction
     return state if direction is None else _begin_transfer(state, direction, effects)
 
 
-def _rest(state: EvseState, now: float, effects: list[Effect]) -> EvseState:
+def _end_demand(state: EvseState, now: float, effects: list[Effect]) -> EvseState:
     return replace(state, state=State.PLUGGED_IN_NO_DEMAND)
 
 
@@ -152,7 +152,7 @@ def _connect_in_fault(state: EvseState, now: float, effects: list[Effect]) -> Ev
 
 
 def _disconnect_in_fault(state: EvseState, now: float, effects: list[Effect]) -> EvseState:
-    return replace(_cut_off(state, now, effects), state=State.FAULT)
+    return replace(_disconnect_in_transfer(state, now, effects), state=State.FAULT)
 
 
 def _stop_in_fault(state: EvseState, now: float, effects: list[Effect]) -> EvseState:
@@ -168,16 +168,16 @@ TABLE: Final[Mapping[tuple[State, Input], _Action]] = {
     (State.PLUGGED_IN_NO_DEMAND, Input.FAULT): _fail,
     #
     (State.PLUGGED_IN_DEMAND, Input.UNPLUGGED): _disconnect,
-    (State.PLUGGED_IN_DEMAND, Input.NO_DEMAND): _rest,
-    (State.PLUGGED_IN_DEMAND, Input.POWER): _supply,
+    (State.PLUGGED_IN_DEMAND, Input.NO_DEMAND): _end_demand,
+    (State.PLUGGED_IN_DEMAND, Input.POWER): _start_supply,
     (State.PLUGGED_IN_DEMAND, Input.FAULT): _fail,
     #
-    (State.PLUGGED_IN_CHARGING, Input.UNPLUGGED): _cut_off,
+    (State.PLUGGED_IN_CHARGING, Input.UNPLUGGED): _disconnect_in_transfer,
     (State.PLUGGED_IN_CHARGING, Input.NO_DEMAND): _finish,
     (State.PLUGGED_IN_CHARGING, Input.NO_POWER): _interrupt,
     (State.PLUGGED_IN_CHARGING, Input.FAULT): _fail,
     #
-    (State.PLUGGED_IN_DISCHARGING, Input.UNPLUGGED): _cut_off,
+    (State.PLUGGED_IN_DISCHARGING, Input.UNPLUGGED): _disconnect_in_transfer,
     (State.PLUGGED_IN_DISCHARGING, Input.NO_DEMAND): _finish,
     (State.PLUGGED_IN_DISCHARGING, Input.NO_POWER): _interrupt,
     (State.PLUGGED_IN_DISCHARGING, Input.FAULT): _fail,
@@ -189,19 +189,19 @@ TABLE: Final[Mapping[tuple[State, Input], _Action]] = {
 }
 
 
-def put(state: EvseState, given: Input, now: float, effects: list[Effect]) -> EvseState:
+def apply_input(state: EvseState, given: Input, now: float, effects: list[Effect]) -> EvseState:
     """Carry out what the table says for this state and input; without an entry nothing changes."""
     action = TABLE.get((state.state, given))
     return state if action is None else action(state, now, effects)
 
 
-def weigh_power(state: EvseState, now: float, effects: list[Effect]) -> EvseState:
+def update_transfer(state: EvseState, now: float, effects: list[Effect]) -> EvseState:
     """Start or stop a transfer, or turn its direction, when permissions or limits changed."""
     if state.state.is_transferring:
         direction = None if state.transfer is None else state.transfer.direction
         if direction is not None and state.is_vehicle_ready and state.is_permitted(direction):
             return state
-        state = put(state, Input.NO_POWER, now, effects)
+        state = apply_input(state, Input.NO_POWER, now, effects)
     if state.is_vehicle_ready and state.permitted_direction is not None:
-        return put(state, Input.POWER, now, effects)
+        return apply_input(state, Input.POWER, now, effects)
     return state

@@ -132,7 +132,7 @@ class ChargerHost:
             draw=lambda: draw,
         )
         self.snapshots: list[Snapshot] = []
-        self.notices: list[Notification] = []
+        self.notifications: list[Notification] = []
         self.charger.observers.append(self._observe)
         self.recorder = EventRecorder(definitions[EVSE])
         self.reported: list[str] = []
@@ -150,9 +150,11 @@ class ChargerHost:
         self.backend.attach(lambda event: self.charger.receive(event, self.now))
         self.reported.clear()
 
-    def _observe(self, snapshot: Snapshot, notices: tuple[Notification, ...], now: float) -> None:
+    def _observe(
+        self, snapshot: Snapshot, notifications: tuple[Notification, ...], now: float
+    ) -> None:
         self.snapshots.append(snapshot)
-        self.notices += notices
+        self.notifications += notifications
 
     def _on_report(self, path: tuple[int, int, int]) -> None:
         if path[1] == self.evse.id:
@@ -259,7 +261,7 @@ def charge(host: ChargerHost) -> ChargerHost:
     host.backend.demand()
     host.run(1)
     assert host.charger.snapshot().contactor is ContactorState.CLOSED
-    host.notices.clear()
+    host.notifications.clear()
     return host
 
 

@@ -159,11 +159,11 @@ class TestPowerAdjustment:
 class TestPause:
     def test_interrupts_charging(self, feature_map: str) -> None:
         host = charging(feature_map)
-        host.notices.clear()
+        host.notifications.clear()
         end = host.look().end
         assert pause(host, 300) == Status.SUCCESS
         host.expect("Paused")
-        [stopped] = [each for each in host.notices if isinstance(each, EnergyTransferStopped)]
+        [stopped] = [each for each in host.notifications if isinstance(each, EnergyTransferStopped)]
         assert stopped.reason is StoppedReason.EVSE_STOPPED
         host.run(10)
         assert (current(host), host.backend.status()["contactor"]) == (0, "open")
@@ -176,7 +176,7 @@ class TestPause:
         host.expect("Resumed", cause=NORMAL_COMPLETION)
         host.run(5)
         assert current(host) == 16_000
-        assert any(isinstance(each, EnergyTransferStarted) for each in host.notices)
+        assert any(isinstance(each, EnergyTransferStarted) for each in host.notifications)
         # As far as one knows the car still needs the same, so it ends by the pause later.
         assert host.look().end == pytest.approx(end + 300, abs=2)
 

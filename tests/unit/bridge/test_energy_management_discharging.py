@@ -211,7 +211,7 @@ class TestOneDirection:
         host.invoke("Disable")
         host.expect("PowerAdjustEnd", cause=CAUSE_OFFLINE)
         assert host.charger.state.discharge_limits.claim(LimitSource.GRID) is None
-        assert not host.charger.state.is_discharge_asked
+        assert not host.charger.state.is_discharge_requested
 
 
 class TestBothDirections:

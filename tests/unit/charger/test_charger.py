@@ -46,7 +46,11 @@ class TestVehicle:
         host.run(1)
         assert host.backend.status()["contactor"] == "open"
         assert not host.backend.status()["is_locked"]
-        [gone] = [notice for notice in host.notices if isinstance(notice, EvNotDetected)]
+        [gone] = [
+            notification
+            for notification in host.notifications
+            if isinstance(notification, EvNotDetected)
+        ]
         assert gone.duration_s == 3600
         assert gone.energy_charged_mwh == host.backend.status()["imported_mwh"]
         assert gone.energy_charged_mwh == pytest.approx(3_680_000, rel=1e-4)
@@ -214,7 +218,7 @@ class TestHardwareTrouble:
         charge(host)
         host.charger.observers.clear()
         monkeypatch.setattr(
-            "evse_node.charger.charger.Charger._look_at_clock",
+            "evse_node.charger.charger.Charger._next_planned_event",
             lambda charger, now: RfidTapped(b"1"),
         )
         host.charger.on_timer(host.now)
@@ -222,12 +226,12 @@ class TestHardwareTrouble:
         assert host.backend.status()["contactor"] == "open"
 
     def test_what_was_left_of_events_without_end_is_dropped(self, host: ChargerHost) -> None:
-        host.charger._steps.add([RfidTapped(b"1")] * 3_000)
+        host.charger._driver.add([RfidTapped(b"1")] * 3_000)
         host.charger.on_timer(host.now)
         assert host.charger.snapshot().faults == (FaultState.OTHER,)
-        host.notices.clear()
+        host.notifications.clear()
         host.charger.on_timer(host.now)
-        assert host.notices == []
+        assert host.notifications == []
 
     @pytest.mark.parametrize("mistake", ["a current that is none", "planning", "learning"])
     def test_a_mistake_opens_and_loses_nothing_that_happens(
@@ -246,7 +250,7 @@ class TestHardwareTrouble:
 
         if mistake == "planning":
             host.charger.set_targets([ChargingTargetSchedule(0x7F, ())], host.now)
-            monkeypatch.setattr(planner, "look", fail)
+            monkeypatch.setattr(planner, "next_event", fail)
         elif mistake == "learning":
             monkeypatch.setattr(planner, "observe", fail)
         else:
@@ -380,8 +384,8 @@ class TestTurns:
     def test_an_observer_may_act(self, host: ChargerHost) -> None:
         """For example a rule that stops as soon as a transfer starts."""
 
-        def act(snapshot: object, notices: tuple[object, ...], now: float) -> None:
-            if any(isinstance(notice, EnergyTransferStarted) for notice in notices):
+        def act(snapshot: object, notifications: tuple[object, ...], now: float) -> None:
+            if any(isinstance(each, EnergyTransferStarted) for each in notifications):
                 host.charger.handle(Disable(), now)
 
         host.charger.observers.append(act)

@@ -371,13 +371,13 @@ class TestSelfTest:
 
 def test_nothing_is_watched_while_nothing_can_happen() -> None:
     host = ChargerHost()
-    watch = HardwareMonitor(host.backend, MonitorSettings())
-    assert watch.next_deadline(host.charger.state) is None
+    monitor = HardwareMonitor(host.backend, MonitorSettings())
+    assert monitor.next_deadline(host.charger.state) is None
     host.backend.set_temperature(70)
-    _, last = watch.look(host.charger.state, 5.0)
+    _, last = monitor.poll(host.charger.state, 5.0)
     assert last == [LimitClaimed(LimitSource.TEMPERATURE, Milliamps(23_000))]
-    assert watch.next_deadline(host.charger.state) == 6.0
-    assert ChargerSettings().watch == MonitorSettings()
+    assert monitor.next_deadline(host.charger.state) == 6.0
+    assert ChargerSettings().monitor == MonitorSettings()
 
 
 def test_commands_without_a_vehicle_do_not_read_the_meter_again_and_again(

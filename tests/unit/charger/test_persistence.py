@@ -177,7 +177,7 @@ class TestMemory:
         host.backend.unplug()
         again = restarted(host)
         again.backend.plug_in()
-        assert again.notices[0] == EvConnected(1)
+        assert again.notifications[0] == EvConnected(1)
 
     def test_the_last_session_stays_readable(self, host: ChargerHost) -> None:
         charge(host)
@@ -209,7 +209,11 @@ class TestMemory:
         session = again.charger.snapshot().session
         assert session is not None
         assert (session.id, session.is_active) == (0, True)
-        assert not [notice for notice in again.notices if isinstance(notice, EvConnected)]
+        assert not [
+            notification
+            for notification in again.notifications
+            if isinstance(notification, EvConnected)
+        ]
         meter = again.charger.refresh_meter(again.now)
         assert session.energy_charged_mwh(meter) == pytest.approx(energy, abs=5)
         # It charges on, and that is announced.
@@ -236,7 +240,11 @@ class TestMemory:
         session = again.charger.snapshot().session
         assert session is not None
         assert not session.is_active
-        assert [notice for notice in again.notices if isinstance(notice, EvNotDetected)]
+        assert [
+            notification
+            for notification in again.notifications
+            if isinstance(notification, EvNotDetected)
+        ]
 
     @pytest.mark.parametrize(
         "key", ["evse/permissions", "evse/session", "evse/targets", "evse/user-limit"]

@@ -148,7 +148,7 @@ class TestEnoughIsEnough:
         assert host.backend.status()["contactor"] == "open"
         assert host.charger.snapshot().state is State.PLUGGED_IN_DEMAND
         assert host.charger.snapshot().supply_state is SupplyState.CHARGING_ENABLED
-        stopped = [each for each in host.notices if isinstance(each, EnergyTransferStopped)]
+        stopped = [each for each in host.notifications if isinstance(each, EnergyTransferStopped)]
         assert [each.reason for each in stopped] == [StoppedReason.EVSE_STOPPED]
         assert host.read("NextChargeStartTime") is None
         assert host.read("NextChargeTargetSoC") == 50
@@ -250,7 +250,7 @@ def test_nothing_is_offered_before_it_is_known_how_much() -> None:
         host.run(10)
         host.backend.unplug()
         host.run(10)
-    assert not any(isinstance(each, EnergyTransferStarted) for each in host.notices)
+    assert not any(isinstance(each, EnergyTransferStarted) for each in host.notifications)
 
 
 def test_a_fault_changes_nothing_about_waiting() -> None:
@@ -263,13 +263,13 @@ def test_a_fault_changes_nothing_about_waiting() -> None:
         host.backend.fault("GroundFault")
         host.run(5)
         assert host.charger.snapshot().is_held is is_held
-        host.notices.clear()
+        host.notifications.clear()
         host.backend.clear_fault()
         host.run(30)
         assert host.charger.snapshot().is_held is is_held
         # Nothing that was going on is told to have stopped, or to start.
         moves = (EnergyTransferStarted, EnergyTransferStopped)
-        assert not any(isinstance(each, moves) for each in host.notices)
+        assert not any(isinstance(each, moves) for each in host.notifications)
 
 
 def test_manual_mode_does_not_wait() -> None:
@@ -402,7 +402,7 @@ class TestRestart:
         assert start_in_s(again) + again.epoch_s == start
         assert again.charger.snapshot().is_held
         # Not even for a moment, before the battery was told anew.
-        assert not any(isinstance(each, EnergyTransferStarted) for each in again.notices)
+        assert not any(isinstance(each, EnergyTransferStarted) for each in again.notifications)
 
     def test_while_it_waits_and_without_a_clock_at_first(self) -> None:
         host = scheduled()

@@ -25,7 +25,7 @@ HOUR = 3600
 DAY = 24 * HOUR
 # Of the quarter of an hour that a plan has to spare, the random delay takes ten minutes.
 LONGEST_CUT_S = 200
-SETTINGS = ChargerSettings(watch=MonitorSettings(interval_s=60.0))
+SETTINGS = ChargerSettings(monitor=MonitorSettings(interval_s=60.0))
 
 
 class Street:

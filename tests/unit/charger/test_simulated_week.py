@@ -30,7 +30,7 @@ from tests.support.matter.cluster_host import ClusterHost
 BERLIN = ZoneInfo("Europe/Berlin")
 POWER_CUT_S = 480
 # The meter and the thermometer are looked at less often than in reality, for the test's speed.
-SLOW = ChargerSettings(watch=MonitorSettings(interval_s=60.0), are_vehicles_known=True)
+SLOW = ChargerSettings(monitor=MonitorSettings(interval_s=60.0), are_vehicles_known=True)
 
 
 @dataclass
@@ -146,12 +146,12 @@ class House:
 
     def book(self) -> None:
         """Read what the events say; each session is booked once."""
-        for notice in self.host.notices:
-            if isinstance(notice, EvConnected):
-                self.sessions.append(notice.session_id)
-            elif isinstance(notice, EvNotDetected):
-                self.booked_mwh += notice.energy_charged_mwh
-        self.host.notices.clear()
+        for notification in self.host.notifications:
+            if isinstance(notification, EvConnected):
+                self.sessions.append(notification.session_id)
+            elif isinstance(notification, EvNotDetected):
+                self.booked_mwh += notification.energy_charged_mwh
+        self.host.notifications.clear()
 
     @property
     def metered_mwh(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from evse_node.charger.solar_controller import SolarFollower, SolarSettings
+from evse_node.charger.solar_controller import SolarController, SolarSettings
 from evse_node.charger.vehicle_draw import VehicleDraw
 from evse_node.cluster.servers.energy.energy_evse_mode import MODES
 from evse_node.state_machine.enums import State
@@ -22,17 +22,17 @@ SIX_AMPERES_W = 1_380
 
 class TestFollower:
     @pytest.fixture
-    def follower(self) -> SolarFollower:
-        return SolarFollower(SolarSettings(), Millivolts(230_000), 3)
+    def follower(self) -> SolarController:
+        return SolarController(SolarSettings(), Millivolts(230_000), 3)
 
-    def test_rounds_down(self, follower: SolarFollower) -> None:
+    def test_rounds_down(self, follower: SolarController) -> None:
         follower.report(Milliwatts(6_900_000 - 1), 0.0)
         assert follower.claim_ma(0.0) == 0
         assert follower.next_deadline() == 60.0
         assert follower.claim_ma(60.0) == 9_999
         assert follower.next_deadline() is None
 
-    def test_a_cloud_is_borne(self, follower: SolarFollower) -> None:
+    def test_a_cloud_is_borne(self, follower: SolarController) -> None:
         follower.report(Milliwatts(6_900_000), 0.0)
         follower.claim_ma(0.0)
         follower.claim_ma(60.0)
@@ -45,7 +45,7 @@ class TestFollower:
         assert follower.claim_ma(800.0) == 6_000
         assert follower.claim_ma(920.0) == 0
 
-    def test_on_and_off_last(self, follower: SolarFollower) -> None:
+    def test_on_and_off_last(self, follower: SolarController) -> None:
         changes = 0
         before = 0
         for second in range(3600):
@@ -57,7 +57,7 @@ class TestFollower:
             before = claim
         assert changes == 1  # on, and the gaps are shorter than the patience
 
-    def test_a_report_may_run_out(self, follower: SolarFollower) -> None:
+    def test_a_report_may_run_out(self, follower: SolarController) -> None:
         follower.report(Milliwatts(6_900_000), 0.0, valid_s=100.0)
         follower.claim_ma(0.0)
         assert follower.claim_ma(60.0) == 10_000
@@ -150,7 +150,7 @@ class TestCharger:
         self, host: ChargerHost
     ) -> None:
         host.backend.car.charger_maximum_ma = Milliamps(32_000)
-        learner = host.charger._planner.intake
+        learner = host.charger._planner.draw_estimator
         learner.learned = learner.learned.with_recent(0, VehicleDraw(1, Milliamps(32_000)))
         target = ChargingTarget(14 * 60, 50)
         host.charger.set_targets([ChargingTargetSchedule(0x7F, (target,))], host.now)

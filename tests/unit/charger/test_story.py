@@ -218,7 +218,7 @@ def test_a_power_cut_at_any_time() -> None:
             play(host)
         car = host.backend.car
         host.backend.board.connect(None)
-        ended = [each for each in host.notices if isinstance(each, EvNotDetected)]
+        ended = [each for each in host.notifications if isinstance(each, EvNotDetected)]
         again = ChargerHost(
             store=MemoryStore(dict(host.store.items(""))),
             backend=SimulatedBackend(clock=lambda now=host.now: now, car=car),
@@ -228,10 +228,10 @@ def test_a_power_cut_at_any_time() -> None:
         session = again.charger.state.session
         is_visit = session is not None and session.is_active
         assert is_visit is car.is_plugged_in
-        ended += [each for each in again.notices if isinstance(each, EvNotDetected)]
+        ended += [each for each in again.notifications if isinstance(each, EvNotDetected)]
         booked = sum(each.energy_charged_mwh for each in ended)
         if session is not None and session.is_active:
             booked += session.energy_charged_mwh(again.charger.state.meter)
         assert booked == car.charged.total_mwh
-        connected = [each for each in again.notices if isinstance(each, EvConnected)]
+        connected = [each for each in again.notifications if isinstance(each, EvConnected)]
         assert len(connected) <= 1

@@ -70,18 +70,18 @@ def test_entering_stops_a_real_charge(host: ChargerHost) -> None:
 
 def test_the_real_hardware_is_not_heard(host: ChargerHost) -> None:
     host.trigger(BASIC)
-    host.notices.clear()
+    host.notifications.clear()
     host.backend.plug_in()
     host.backend.fault("GroundFault")
     host.run(1)
     assert host.charger.snapshot().state is State.NOT_PLUGGED_IN
-    assert host.notices == []
+    assert host.notifications == []
 
 
 def test_a_card_is(host: ChargerHost) -> None:
     host.trigger(BASIC)
     host.backend.tap(b"\x01")
-    assert host.notices == [RfidRead(b"\x01")]
+    assert host.notifications == [RfidRead(b"\x01")]
 
 
 def test_leaving_takes_up_how_things_are(host: ChargerHost) -> None:
@@ -90,7 +90,7 @@ def test_leaving_takes_up_how_things_are(host: ChargerHost) -> None:
     host.run(1)
     play(host)
     host.backend.fault("OverTemperature")
-    host.notices.clear()
+    host.notifications.clear()
     host.trigger(BASIC_CLEAR)
     host.run(1)
     snapshot = host.charger.snapshot()
@@ -101,7 +101,7 @@ def test_leaving_takes_up_how_things_are(host: ChargerHost) -> None:
     assert host.charger.snapshot().state is State.PLUGGED_IN_DEMAND
     assert host.charger.snapshot().limit.source is LimitSource.COMMAND
     assert host.charger.snapshot().vehicle.id == "SIMULATED-EV-0001"
-    assert any(isinstance(notice, EvConnected) for notice in host.notices)
+    assert any(isinstance(notification, EvConnected) for notification in host.notifications)
 
 
 def test_what_was_enabled_for_play_does_not_hold(host: ChargerHost) -> None:

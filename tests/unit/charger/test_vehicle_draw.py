@@ -35,7 +35,7 @@ def three_phases(
 ) -> ChargerHost:
     """10:00 UTC, a charger of 3 * 32 A, and a car that may bear less."""
     settings = ChargerSettings(
-        watch=MonitorSettings(interval_s=interval_s), are_vehicles_known=are_known
+        monitor=MonitorSettings(interval_s=interval_s), are_vehicles_known=are_known
     )
     hosts: list[ChargerHost] = []
     backend = SimulatedBackend(
@@ -346,7 +346,7 @@ class TestTrial:
         host.backend.unplug()
         host.run(1)
         host.mode.change_to(SCHEDULED, host.now)
-        learner = host.charger._planner.intake
+        learner = host.charger._planner.draw_estimator
         fast = VehicleDraw(3, Milliamps(32_000))
         learner.learned = replace(learner.learned, recent=((0, fast),))
         # By the slow car's pace, it would be time to start.
@@ -411,7 +411,7 @@ class TestSun:
 
     def solar(self, car_phases: int, usual: VehicleDraw | None) -> ChargerHost:
         host = three_phases(car_phases)
-        learner = host.charger._planner.intake
+        learner = host.charger._planner.draw_estimator
         learner.learned = LearnedDraws(None, None, () if usual is None else ((0, usual),))
         host.mode.change_to(SOLAR, host.now)
         host.backend.plug_in()

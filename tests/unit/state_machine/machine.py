@@ -7,8 +7,8 @@ from typing import TypeVar
 from evse_node.state_machine import events as e
 from evse_node.state_machine.control_pilot import PilotState
 from evse_node.state_machine.effects import (
-    AnyOrder,
     BaseNotification,
+    BaseOrder,
     CloseContactor,
     Effect,
     EnergyTransferStarted,
@@ -113,9 +113,9 @@ class Machine:
         return effects
 
     def orders(self) -> list[Effect]:
-        return [effect for effect in self.take() if isinstance(effect, AnyOrder)]
+        return [effect for effect in self.take() if isinstance(effect, BaseOrder)]
 
-    def notices(self) -> list[Effect]:
+    def notifications(self) -> list[Effect]:
         return [effect for effect in self.take() if isinstance(effect, BaseNotification)]
 
     def find(self, kind: type[_Kind]) -> list[_Kind]:
@@ -168,11 +168,11 @@ USED_STATES = [state for state in State if state is not State.SESSION_ENDING]
 
 
 def told(machine: Machine) -> str:
-    """Take the effects and return the notices among them in a few words."""
+    """Take the effects and return the notifications among them in a few words."""
     words = []
-    for notice in machine.notices():
-        if isinstance(notice, EnergyTransferStopped):
-            words.append(f"stop:{notice.reason.value}")
-        elif not isinstance(notice, SessionChanged):
-            words.append(_WORDS[type(notice)])  # type: ignore[index]
+    for notification in machine.notifications():
+        if isinstance(notification, EnergyTransferStopped):
+            words.append(f"stop:{notification.reason.value}")
+        elif not isinstance(notification, SessionChanged):
+            words.append(_WORDS[type(notification)])  # type: ignore[index]
     return " ".join(words)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from evse_node.state_machine import events as e
 from evse_node.state_machine.control_pilot import PilotOutput, PilotState, offer_ma
 from evse_node.state_machine.effects import (
-    AnyOrder,
+    BaseOrder,
     CloseContactor,
     Effect,
     EnergyTransferStarted,
@@ -64,7 +64,7 @@ events: st.SearchStrategy[e.Event] = st.one_of(
         currents,
     ),
     st.builds(e.ChargingHeld, st.booleans()),
-    st.builds(e.DischargeAsked, st.booleans()),
+    st.builds(e.DischargeRequested, st.booleans()),
     st.builds(e.ClockRead, st.integers(0, 100).map(EpochSeconds)),
     st.just(e.Reset()),
     st.builds(e.TimerExpired, st.sampled_from(e.Timer)),
@@ -197,4 +197,4 @@ def test_the_story_is_told_consistently(settings: EvseSettings, story: Story) ->
 def test_safety_orders_are_known() -> None:
     names = {order.__name__ for order in SafetyOrder.__subclasses__()}
     assert names == {"OpenContactor", "WithdrawOffer", "SignalUnavailable"}
-    assert issubclass(SafetyOrder, AnyOrder)
+    assert issubclass(SafetyOrder, BaseOrder)

@@ -56,7 +56,7 @@ class TestCountingAnew:
 
     def test_another_meter(self) -> None:
         machine = self.charging()
-        machine.put(e.MeterRead(MeterReading(70_000_000, 0), is_new_count=True))
+        machine.put(e.MeterRead(MeterReading(70_000_000, 0), is_counter_reset=True))
         assert self.energy(machine) == 4_000
 
     def test_what_came_back_stays_as_well(self) -> None:

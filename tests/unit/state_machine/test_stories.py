@@ -232,14 +232,14 @@ class TestPermissions:
         machine = machine_in(CHARGING, BOTH)
         machine.put(DISCHARGE)
         assert machine.state.state is CHARGING
-        machine.put(e.DischargeAsked(True))
+        machine.put(e.DischargeRequested(True))
         assert machine.state.state is DISCHARGING
-        machine.put(e.DischargeAsked(False))
+        machine.put(e.DischargeRequested(False))
         assert machine.state.state is CHARGING
 
     def test_a_discharge_that_is_not_allowed_is_asked_for_in_vain(self) -> None:
         machine = machine_in(CHARGING, BOTH)
-        machine.put(e.DischargeAsked(True))
+        machine.put(e.DischargeRequested(True))
         assert machine.state.state is CHARGING
         machine.put(A, B, C)
         assert machine.state.state is CHARGING
@@ -248,7 +248,7 @@ class TestPermissions:
 
     def test_asked_for_is_no_permission_to_charge(self) -> None:
         machine = machine_in(DISCHARGING)
-        machine.put(e.DischargeAsked(True), e.DischargeAsked(False))
+        machine.put(e.DischargeRequested(True), e.DischargeRequested(False))
         assert machine.state.state is DISCHARGING
 
 
@@ -431,7 +431,7 @@ class TestReset:
         machine = machine_in(state)
         machine.put(e.Reset())
         machine.wait(1)
-        assert machine.notices() == []
+        assert machine.notifications() == []
         left = machine.state
         assert (left.state, left.supply_state, left.fault) == (
             NONE,
