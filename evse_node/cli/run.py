@@ -149,7 +149,7 @@ class _Changes:
 
     def _show_commissioning(self) -> None:
         stack = self._node.stack
-        if stack.administration.is_abandoned:
+        if stack.administration.is_decommissioned:
             return  # It begins anew at once.
         line = commissioning_line(stack.window.status.label, len(stack.fabrics))
         if line != self._commissioning:

@@ -162,8 +162,8 @@ class MatterStack:
         self._observe()
 
     def _observe(self) -> None:
-        self.administration.send_farewell = self.interaction.subscriptions.report_to_fabric
-        self.administration.on_abandoned.append(lambda now: self._events.append(Abandoned()))
+        self.administration.report_to_fabric = self.interaction.subscriptions.report_to_fabric
+        self.administration.on_decommissioned.append(lambda now: self._events.append(Abandoned()))
         self.fabrics.on_added.append(self._mark_changed)
         self.fabrics.on_updated.append(self._mark_changed)
         self.fabrics.on_removed.append(self._on_fabric_removed)

@@ -23,7 +23,7 @@ from evse_node.errors import EvseNodeError, HalError
 from evse_node.hal.interface import EvseBackend
 from evse_node.hal.registry import create_backend
 from evse_node.hal.simulated.backend import SimulatedBackend
-from evse_node.matter.fabrics.fabric import has_lost_all_fabrics
+from evse_node.matter.fabrics.fabric import is_decommissioned
 from evse_node.matter.stack import MatterStack
 from evse_node.node.assembly import Assembly
 from evse_node.node.factory_data import KEPT, KEPT_WITHOUT_FABRICS, FactoryData
@@ -161,7 +161,7 @@ class EvseNode:
         async with self._life:
             store, backend = self._store, self._backend
             # A stop or a factory reset may have come before.
-            if store is None or backend is None or not has_lost_all_fabrics(store):
+            if store is None or backend is None or not is_decommissioned(store):
                 return
             _LOGGER.info("the last fabric is gone: what was made for it is forgotten")
             try:
@@ -190,7 +190,7 @@ class EvseNode:
             raise
 
     async def _begin(self, store: SqliteStore, backend: EvseBackend) -> None:
-        if has_lost_all_fabrics(store):
+        if is_decommissioned(store):
             # Also after a power cut at this point. The first answer waits for the commit.
             store.erase(KEPT_WITHOUT_FABRICS)
         self._assembly = Assembly(

@@ -18,7 +18,7 @@ from evse_node.cluster.servers.energy.electrical_energy_measurement import (
 from evse_node.errors import HalError
 from evse_node.hal.interface import HalInbox
 from evse_node.hal.simulated.backend import SimulatedBackend
-from evse_node.matter.fabrics.fabric import has_lost_all_fabrics
+from evse_node.matter.fabrics.fabric import is_decommissioned
 from evse_node.matter.tlv import SignedInt, TlvValue
 from evse_node.node.evse_node import EvseNode
 from evse_node.platform.sqlite_store import SqliteStore
@@ -212,12 +212,12 @@ async def test_a_power_cut_after_the_last_answer(tmp_path: Path, owner: Owner) -
     async with EvseNode(config(tmp_path)) as node:
         await take_in(owner, node)
         await asyncio.to_thread(owner.settle_in)
-        assert not has_lost_all_fabrics(node.stack.store)
+        assert not is_decommissioned(node.stack.store)
     # This is what the store holds when the command is answered: the fabric is gone, nothing else.
     store = SqliteStore(tmp_path)
     store.delete("fabric/1")
     store.commit()
-    assert has_lost_all_fabrics(store)
+    assert is_decommissioned(store)
     store.close()
     async with EvseNode(config(tmp_path)) as node:
         await take_in(owner, node)

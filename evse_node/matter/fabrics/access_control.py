@@ -1,4 +1,4 @@
-"""Who may do what: access control entries per fabric, and the check against them.
+"""Access control entries of each fabric, and the privileges that they grant.
 
 Spec: Matter Core 1.3 "Access Control"
 """
@@ -20,20 +20,20 @@ from evse_node.matter.data_model import (
 from evse_node.matter.fabrics.fabric import FabricTable
 from evse_node.matter.interaction.status import Status
 from evse_node.matter.store import Store, items_by_fabric
-from evse_node.matter.tlv import Tag, TlvList, TlvValue, Writer, decode
+from evse_node.matter.tlv import Tag, TagKey, TlvList, TlvValue, decode, encode
 from evse_node.matter.tlv_fields import expect_array, expect_integer, expect_structure
 
 MAX_EXTENSION_SIZE: Final = 128
 _ACL_PREFIX: Final = "acl/"
 _EXTENSION_PREFIX: Final = "aclext/"
 
-# Subjects 0xFFFFFFFD_xxxxxxxx are CASE authenticated tags: identifier, then version.
+# Subjects 0xFFFFFFFD_iiiivvvv are CASE authenticated tags: identifier and version.
 _CAT_PREFIX: Final = 0xFFFFFFFD
 _CAT_VERSION: Final = 0xFFFF
 
 
 def privilege_bit(privilege: Privilege) -> int:
-    """Return the bit that stands for a privilege in the masks of this module."""
+    """Return the bit of a privilege in a privilege mask."""
     return 1 << privilege
 
 
@@ -43,7 +43,7 @@ _MANAGE: Final = _OPERATE | privilege_bit(Privilege.MANAGE)
 ALL_PRIVILEGES: Final = (
     _MANAGE | privilege_bit(Privilege.PROXY_VIEW) | privilege_bit(Privilege.ADMINISTER)
 )
-# What each privilege includes.
+# Privileges that each privilege includes.
 # Spec: Matter Core 1.3 "Access Control Entry: Privilege"
 _IMPLIED: Final = {
     Privilege.VIEW: _VIEW,
@@ -55,7 +55,7 @@ _IMPLIED: Final = {
 
 
 class Target(Struct, frozen=True):
-    """What an entry grants access to; a field that is None does not restrict.
+    """Clusters to which an entry applies; a field that is None matches all.
 
     Spec: Matter Core 1.3 "AccessControlTargetStruct"
     """
@@ -66,7 +66,7 @@ class Target(Struct, frozen=True):
 
 
 class AccessControlEntry(Struct, frozen=True):
-    """Grants `privilege` to `subjects` on `targets`; None stands for all of them.
+    """A grant of `privilege` to `subjects` on `targets`; None stands for all of them.
 
     Subjects are node ids or tagged subjects (CASE), or group ids (Group).
     Spec: Matter Core 1.3 "AccessControlEntryStruct"
@@ -81,11 +81,11 @@ class AccessControlEntry(Struct, frozen=True):
 class AccessControl:
     """The access control lists of all fabrics.
 
-    `generation` changes with every change of any list, so that what `granted` returned
-    may be kept until then. Observers in `on_changed` get the fabric index. Lists of a
-    pending fabric are stored when it is committed; those of a removed one are forgotten.
+    `generation` changes with every change of any list; results of `granted` may be cached
+    until then. Observers in `on_changed` receive the fabric index. Lists of a pending
+    fabric are stored when it is committed, those of a removed fabric are deleted.
 
-    Raises ConfigError when what the store holds cannot be read.
+    Raises ConfigError for a stored list that cannot be read.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class AccessControl:
         self._entries: dict[int, tuple[AccessControlEntry, ...]] = {}
         self._extensions: dict[int, bytes] = {}
         self._load()
-        fabrics.on_committed.append(self._on_fabric_committed)
+        fabrics.on_committed.append(self._persist)
         fabrics.on_removed.append(self._on_fabric_removed)
 
     def _load(self) -> None:
@@ -129,7 +129,7 @@ class AccessControl:
         Spec: Matter Core 1.3 "Access Control Algorithm"
         """
         if subject.auth_mode is AuthMode.PASE:
-            # PASE exists only while commissioning, which implies Administer.
+            # PASE sessions exist only during commissioning, which implies Administer.
             return ALL_PRIVILEGES
         mask = 0
         for entry in self._entries.get(subject.fabric_index, ()):
@@ -142,14 +142,14 @@ class AccessControl:
         return mask
 
     def entries(self, fabric_index: int) -> tuple[AccessControlEntry, ...]:
-        """Return the list of a fabric."""
+        """Return the entries of a fabric."""
         return self._entries.get(fabric_index, ())
 
     def set_entries(self, fabric_index: int, entries: Sequence[AccessControlEntry]) -> None:
-        """Replace the list of a fabric.
+        """Replace the entries of a fabric.
 
-        Raises StatusError, without a change: RESOURCE_EXHAUSTED when a limit is exceeded,
-        CONSTRAINT_ERROR for an entry that is not valid.
+        Raises StatusError, and changes nothing: RESOURCE_EXHAUSTED when a limit is exceeded,
+        CONSTRAINT_ERROR for an invalid entry.
         """
         if len(entries) > self.entries_per_fabric:
             raise StatusError(Status.RESOURCE_EXHAUSTED, reason="too many entries")
@@ -181,7 +181,9 @@ class AccessControl:
             raise StatusError(Status.RESOURCE_EXHAUSTED, reason="too many subjects")
         if len(entry.targets or ()) > self.targets_per_entry:
             raise StatusError(Status.RESOURCE_EXHAUSTED, reason="too many targets")
-        check_entry(entry)
+        violation = _constraint_violation(entry)
+        if violation is not None:
+            raise StatusError(Status.CONSTRAINT_ERROR, reason=violation)
 
     def _changed(self, fabric_index: int) -> None:
         self.generation += 1
@@ -202,9 +204,6 @@ class AccessControl:
             f"{_EXTENSION_PREFIX}{fabric_index}",
             self._extensions.get(fabric_index),
         )
-
-    def _on_fabric_committed(self, fabric_index: int) -> None:
-        self._persist(fabric_index)
 
     def _on_fabric_removed(self, fabric_index: int) -> None:
         self._entries.pop(fabric_index, None)
@@ -232,7 +231,7 @@ def _matches_subject(entry: AccessControlEntry, subject: Subject) -> bool:
 
 
 def _matches_tag(allowed: int, tags: Sequence[int]) -> bool:
-    """Whether one of `tags` has the same identifier and at least the version of `allowed`."""
+    """Return whether a tag has the identifier and at least the version of `allowed`."""
     return any(tag >> 16 == allowed >> 16 and tag & 0xFFFF >= allowed & 0xFFFF for tag in tags)
 
 
@@ -250,32 +249,23 @@ def _matches_target(
 
 
 def is_valid_case_subject(subject: int) -> bool:
-    """Whether `subject` is an operational node id, or a tag whose version is not 0."""
+    """Return whether `subject` is an operational node id, or a tag with a version over 0."""
     if subject >> 32 == _CAT_PREFIX:
         return subject & _CAT_VERSION != 0
     return is_operational_node_id(subject)
 
 
-def check_entry(entry: AccessControlEntry) -> None:
-    """Raise StatusError CONSTRAINT_ERROR for an entry that breaks a rule of its struct.
-
-    Spec: Matter Core 1.3 "AccessControlEntryStruct"
-    """
-    reason = _fault(entry)
-    if reason is not None:
-        raise StatusError(Status.CONSTRAINT_ERROR, reason=reason)
-
-
-def _fault(entry: AccessControlEntry) -> str | None:
+def _constraint_violation(entry: AccessControlEntry) -> str | None:
+    """Return the rule that an entry breaks. Spec: Matter Core 1.3 "AccessControlEntryStruct"."""
     if entry.auth_mode is AuthMode.GROUP:
         if entry.privilege is Privilege.ADMINISTER:
-            return "a group cannot administer"
+            return "Administer cannot be granted to groups"
     elif entry.auth_mode is not AuthMode.CASE:
-        return "entries for PASE cannot be written"
+        return "auth mode PASE is reserved"
     for subject in entry.subjects or ():
         if entry.auth_mode is AuthMode.CASE:
             if not is_valid_case_subject(subject):
-                return f"subject 0x{subject:016X} is neither node id nor tag"
+                return f"subject 0x{subject:016X} is neither a node id nor a CASE authenticated tag"
         elif not 0 < subject <= 0xFFFF:
             return f"subject 0x{subject:016X} is not a group id"
     for target in entry.targets or ():
@@ -309,7 +299,7 @@ def _is_valid_cluster(cluster: int) -> bool:
 
 
 def check_extension(data: bytes) -> None:
-    """Raise StatusError CONSTRAINT_ERROR when `data` cannot be an extension."""
+    """Raise StatusError CONSTRAINT_ERROR unless `data` is a valid extension."""
     if len(data) > MAX_EXTENSION_SIZE:
         raise StatusError(Status.CONSTRAINT_ERROR, reason=f"extension of {len(data)} bytes")
     try:
@@ -317,40 +307,34 @@ def check_extension(data: bytes) -> None:
     except DecodeError as error:
         raise StatusError(Status.CONSTRAINT_ERROR, reason=f"extension: {error}") from None
     if not isinstance(value, TlvList) or not all(isinstance(tag, Tag) for tag, _ in value):
-        raise StatusError(Status.CONSTRAINT_ERROR, reason="extension is no list of profile tags")
+        raise StatusError(Status.CONSTRAINT_ERROR, reason="extension is not a list of profile tags")
 
 
 def _normalized(entry: AccessControlEntry) -> AccessControlEntry:
-    """An empty list restricts nothing, like null, and is kept as null."""
+    """Replace empty lists by None: either way all subjects or targets match."""
     return AccessControlEntry(
         entry.privilege, entry.auth_mode, entry.subjects or None, entry.targets or None
     )
 
 
 def _encode_entries(entries: Sequence[AccessControlEntry]) -> bytes:
-    writer = Writer()
-    writer.start_array()
-    for entry in entries:
-        writer.start_structure()
-        writer.uint(1, entry.privilege)
-        writer.uint(2, entry.auth_mode)
-        if entry.subjects is not None:
-            writer.start_array(3)
-            for subject in entry.subjects:
-                writer.uint(None, subject)
-            writer.end()
-        if entry.targets is not None:
-            writer.start_array(4)
-            for target in entry.targets:
-                writer.start_structure()
-                for tag, value in enumerate((target.cluster, target.endpoint, target.device_type)):
-                    if value is not None:
-                        writer.uint(tag, value)
-                writer.end()
-            writer.end()
-        writer.end()
-    writer.end()
-    return writer.getvalue()
+    return encode([_entry_to_tlv(entry) for entry in entries])
+
+
+def _entry_to_tlv(entry: AccessControlEntry) -> TlvValue:
+    members: dict[TagKey, TlvValue] = {1: entry.privilege, 2: entry.auth_mode}
+    if entry.subjects is not None:
+        members[3] = list(entry.subjects)
+    if entry.targets is not None:
+        members[4] = [
+            {
+                tag: value
+                for tag, value in enumerate((target.cluster, target.endpoint, target.device_type))
+                if value is not None
+            }
+            for target in entry.targets
+        ]
+    return members
 
 
 def _decode_entries(data: bytes) -> tuple[AccessControlEntry, ...]:

@@ -1,4 +1,4 @@
-"""Commissioning: the fail-safe that undoes what is not completed, and the window for PASE.
+"""The fail-safe timer and the commissioning window.
 
 Spec: Matter Core 1.3 "Commissioning", "Fail Safe Context", "Administrator Commissioning Cluster"
 """
@@ -44,16 +44,15 @@ class PasscodeVerifier(Struct, frozen=True):
 
 
 class FailSafe:
-    """Armed, it undoes after a while whatever CommissioningComplete does not confirm.
+    """The fail-safe timer and context: reverts changes unless CommissioningComplete arrives.
 
-    `fabric_index` is the fabric that armed it, 0 for PASE before AddNOC, and after AddNOC
-    the new fabric. While it is armed it keeps what commissioning has so far: the key of
-    the last CSR, the root certificate that a new fabric will trust, and whether AddNOC or
-    UpdateNOC has been carried out.
+    `fabric_index` is the fabric that armed it, 0 for PASE before AddNOC, and the new fabric
+    after AddNOC. The context holds the key of the last CSR, the root certificate for a new
+    fabric, and whether AddNOC or UpdateNOC has been executed.
 
-    `on_rollback` observers undo what they own, in order; they are called with the context
-    still in place. `on_completed` observers make lasting what they own. `on_ended`
-    observers come after either, with the context cleared.
+    `on_rollback` observers revert their changes, in order, with the context still in place;
+    `on_completed` observers commit theirs. `on_ended` observers are called after either,
+    with the context cleared.
     Spec: Matter Core 1.3 "Fail Safe Context"
     """
 
@@ -80,17 +79,17 @@ class FailSafe:
 
     @property
     def has_noc_command(self) -> bool:
-        """Whether AddNOC or UpdateNOC has been carried out in this context."""
+        """Whether AddNOC or UpdateNOC has been executed in this context."""
         return self.is_noc_added or self.is_noc_updated
 
     def is_armed_by(self, fabric_index: int) -> bool:
-        """Whether it is armed on behalf of this fabric (0: of PASE)."""
+        """Return whether this fabric has armed the fail-safe; 0 stands for PASE."""
         return self.is_armed and self.fabric_index == fabric_index
 
     def arm(self, fabric_index: int, expiry_s: int, now: float) -> None:
-        """Arm it, or set a new expiry; never beyond the cumulative limit since it was armed.
+        """Arm the fail-safe or change its expiry, within the cumulative limit since arming.
 
-        The caller has made sure that no other fabric has armed it.
+        The caller checks that no other fabric has armed it.
         """
         if not self.is_armed:
             self._clear()
@@ -103,12 +102,12 @@ class FailSafe:
         self._timer = self._timers.call_at(deadline, self._on_timer)
 
     def set_noc_added(self, fabric_index: int) -> None:
-        """Record that AddNOC has made a new fabric, to which the context now belongs."""
+        """Assign the context to the fabric that AddNOC has added."""
         self.is_noc_added = True
         self.fabric_index = fabric_index
 
     def complete(self, now: float) -> None:
-        """Keep everything: commissioning is complete."""
+        """Commit all changes of this context, if armed."""
         if not self.is_armed:
             return
         self._stop()
@@ -117,11 +116,11 @@ class FailSafe:
         self._end(now)
 
     def expire(self, now: float) -> None:
-        """Undo everything at once, as when the time is over. Nothing happens if not armed."""
+        """Revert all changes of this context at once, if armed."""
         if not self.is_armed:
             return
         self._stop()
-        _LOGGER.info("fail-safe expired: what commissioning has done is undone")
+        _LOGGER.info("fail-safe expired: reverting changes since it was armed")
         for observer in list(self.on_rollback):
             observer(now)
         self._end(now)
@@ -131,7 +130,7 @@ class FailSafe:
         self.expire(now)
 
     def _stop(self) -> None:
-        # Not armed any more already while observers run, so none can end it twice.
+        # Disarmed before observers run, so that none of them can end it again.
         self.is_armed = False
         if self._timer is not None:
             self._timer.cancel()
@@ -157,20 +156,20 @@ class WindowStatus(IntEnum):
 
 
 class Opener(Struct, frozen=True):
-    """The administrator that opened a window. `fabric_index` is None once the fabric is gone."""
+    """The administrator that opened a window; `fabric_index` is None after its removal."""
 
     fabric_index: int | None
     vendor_id: int
 
 
 class CommissioningWindow:
-    """Lets PASE in for a limited time, with the factory's passcode or a given verifier.
+    """Accepts PASE for a limited time, with the factory passcode or a given verifier.
 
-    While a PASE session exists, the window stays open but nobody else is let in
-    (`is_listening` is false); when the fail-safe of that session expires, the next may
-    try. After 20 failures it closes. `on_changed` observers are called with `now` after
-    any change of status, opener, discriminator or `is_listening`; `on_closed` observers
-    when it closes, before `on_changed`.
+    While a PASE session exists, the window stays open but accepts no other commissioner
+    (`is_listening` is false) until the fail-safe of that session expires. It closes after
+    20 failures. `on_changed` observers are called with `now` after any change of status,
+    opener, discriminator or `is_listening`; `on_closed` observers when it closes, before
+    `on_changed`.
     Spec: Matter Core 1.3 "Commissioning Mode", "Administrator Commissioning Cluster"
     """
 
@@ -205,23 +204,23 @@ class CommissioningWindow:
 
     @property
     def is_exhausted(self) -> bool:
-        """Whether the last window closed because too many attempts failed."""
+        """Whether the last window closed after too many failed attempts."""
         return self._failures >= MAX_PASE_FAILURES
 
     @property
     def commissioning_mode(self) -> int:
-        """Value of DNS-SD key CM: 0 closed, 1 open with the factory's passcode, 2 enhanced."""
+        """Value of DNS-SD key CM: 0 closed, 1 basic, 2 enhanced."""
         if not self.is_listening:
             return 0
         return 1 if self.status is WindowStatus.BASIC_OPEN else 2
 
     @property
     def announced_status(self) -> WindowStatus:
-        """WindowStatus for administrators: only a window that one of them opened counts."""
+        """Value of attribute WindowStatus: only windows opened by an administrator count."""
         return WindowStatus.NOT_OPEN if self.opener is None else self.status
 
     def open_basic(self, timeout_s: float, now: float, opener: Opener | None = None) -> None:
-        """Open a window for the factory's passcode. Without `opener` the node does it itself.
+        """Open a window for the factory passcode; without `opener` on the node's own behalf.
 
         Raises SessionError when a window is open or the fail-safe is armed.
         """
@@ -242,7 +241,7 @@ class CommissioningWindow:
         verifier: PasscodeVerifier,
         discriminator: int,
     ) -> None:
-        """Open a window for a passcode of the administrator's choice.
+        """Open a window for a passcode chosen by the administrator.
 
         Raises SessionError when a window is open or the fail-safe is armed.
         """
@@ -270,9 +269,9 @@ class CommissioningWindow:
         self._notify(now)
 
     def close(self, now: float) -> None:
-        """Close the window; nothing happens when none is open.
+        """Close the window, if open.
 
-        A PASE session that exists already stays, under its fail-safe.
+        An established PASE session remains, subject to its fail-safe.
         """
         if not self.is_open:
             return
@@ -289,32 +288,34 @@ class CommissioningWindow:
             observer(now)
         self._notify(now)
 
-    def forget_fabric(self, fabric_index: int, now: float) -> None:
-        """Learn that a fabric is gone: as opener it is not named any more."""
+    def clear_opener(self, fabric_index: int, now: float) -> None:
+        """Clear the opener's fabric index if it is of this fabric, which was removed."""
         if self.opener is not None and self.opener.fabric_index == fabric_index:
             self.opener = Opener(None, self.opener.vendor_id)
             self._notify(now)
 
-    # What PASE needs
+    # Calls from PASE
 
     def pase_verifier(self) -> PasscodeVerifier | None:
         """Return the verifier, or None while the node is not in commissioning mode."""
         return self._verifier if self.is_listening else None
 
     def on_pase_established(self, session: SecureSession, now: float) -> None:
-        """Arm the fail-safe for a new PASE session, and let nobody else in meanwhile."""
+        """Arm the fail-safe for a new PASE session, and accept no other until it ends."""
         self.is_listening = False
         if not self._fail_safe.is_armed:
             self._fail_safe.arm(0, FAIL_SAFE_LENGTH_S, now)
         self._notify(now)
 
     def on_pase_failed(self, now: float) -> None:
-        """Count an attempt with a wrong passcode; after too many the window closes."""
+        """Count a failed attempt, and close the window after too many."""
         if not self.is_open:
             return
         self._failures += 1
         if self._failures >= MAX_PASE_FAILURES:
-            _LOGGER.warning("commissioning window closed after %d failures", self._failures)
+            _LOGGER.warning(
+                "closing the commissioning window after %d failed attempts", self._failures
+            )
             self.close(now)
 
     def _on_timeout(self, now: float) -> None:

@@ -1,4 +1,4 @@
-"""What a node says of itself over DNS-SD, as pure data; the shell puts it on the network.
+"""DNS-SD service records of a node, as plain data; `platform.dns_sd` announces them.
 
 Not implemented: Extended Discovery (a node outside of commissioning mode announces only
 its operational services); Rotating Device Identifier; Commissioner Discovery.
@@ -25,8 +25,8 @@ _MAX_PAIRING_INSTRUCTION = 128
 class Service(Struct, frozen=True):
     """A service to advertise.
 
-    `type` and `subtypes` come without the domain and without `_sub`, `instance` is one
-    label, `txt` is in the order of the record.
+    `type` and `subtypes` are without domain and `_sub`, `instance` is one label, `txt` has
+    the order of the TXT record.
     """
 
     type: str
@@ -37,11 +37,11 @@ class Service(Struct, frozen=True):
 
 
 class CommissionableIdentity(Struct, frozen=True):
-    """What commissioners may learn of a node before they have its passcode.
+    """Data of a node that is announced during commissioning.
 
-    `device_name` (up to 32 bytes in UTF-8) and `device_type` are left out when None.
-    `pairing_hint` is a bitmap of what brings the node into commissioning mode, 0 for
-    nothing to say, and `pairing_instruction` (up to 128 bytes) goes with some of its bits.
+    `device_name` (up to 32 bytes in UTF-8) and `device_type` are optional. `pairing_hint`
+    is a bitmap of the ways to enter commissioning mode, 0 for none; some of its bits need a
+    `pairing_instruction` (up to 128 bytes).
     Spec: Matter Core 1.3 "Commissionable Node Discovery"
     """
 
@@ -62,11 +62,10 @@ def commissionable_service(
     commissioning_mode: int,
     port: int,
 ) -> Service:
-    """Describe a node in commissioning mode.
+    """Return the service of a node in commissioning mode.
 
-    `instance` are 8 random bytes, drawn anew for each time in this mode;
-    `commissioning_mode` is 1 for the factory's passcode and 2 for one that an
-    administrator chose.
+    `instance` are 8 random bytes, new for each commissioning window;
+    `commissioning_mode` is 1 for the factory passcode and 2 for an enhanced window.
     Spec: Matter Core 1.3 "Commissionable Node Discovery"
     """
     subtypes = [
@@ -96,7 +95,7 @@ def commissionable_service(
 def operational_service(
     compressed_fabric_id: bytes, node_id: int, parameters: SessionParameters, port: int
 ) -> Service:
-    """Describe a node on one of its fabrics; the compressed fabric id has 8 bytes.
+    """Return the service of a node on one of its fabrics; the compressed fabric id has 8 bytes.
 
     Spec: Matter Core 1.3 "Operational Discovery"
     """
@@ -118,7 +117,7 @@ def operational_instance(compressed_fabric_id: bytes, node_id: int) -> str:
 
 
 def _session_keys(parameters: SessionParameters) -> dict[str, str]:
-    # Key T is absent: its default says that the node has no TCP.
+    # Key T is omitted: by default a node does not support TCP.
     return {
         "SII": str(parameters.idle_interval_ms),
         "SAI": str(parameters.active_interval_ms),

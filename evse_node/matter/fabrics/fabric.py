@@ -1,4 +1,4 @@
-"""The table of fabrics, with what commissioning has not completed yet.
+"""The fabric table, including changes that commissioning has not completed.
 
 Spec: Matter Core 1.3 "Fabric", "Fail Safe Context"
 """
@@ -25,20 +25,20 @@ from evse_node.matter.store import Store
 
 MAX_FABRIC_INDEX: Final = 254
 _PREFIX: Final = "fabric/"
-# Index that was given away last, so that a new fabric does not follow in old footsteps.
+# The index assigned last: indices of removed fabrics are not reused soon.
 _LAST_INDEX_KEY: Final = "counter/fabric_index"
 
 
 class FabricTable:
-    """All fabrics, and at most one change that waits for the commissioner's word.
+    """All fabrics of the node, with at most one pending change.
 
-    A pending fabric or pending update is in use at once, but reaches the store only with
-    `commit_pending`; `revert_pending`, or a power cut, brings the old state back.
-    Iteration is in order of index. Observers are called with the index: `on_added` and
-    `on_updated` also for pending changes, `on_removed` also when a pending fabric is
-    reverted, `on_committed` when a pending change has become lasting.
+    A pending fabric or update takes effect at once, but is stored only by `commit_pending`;
+    `revert_pending`, or a power cut, restores the previous state. Iteration is in order of
+    index. Observers are called with the index: `on_added` and `on_updated` also for pending
+    changes, `on_removed` also when a pending fabric is reverted, `on_committed` when a
+    pending change is stored.
 
-    Raises ConfigError when what the store holds cannot be read.
+    Raises ConfigError for a stored fabric that cannot be read.
     """
 
     def __init__(self, store: Store, supported: int = 16) -> None:
@@ -61,8 +61,8 @@ class FabricTable:
         self._fabrics = dict(sorted(self._fabrics.items()))
 
     @property
-    def has_lost_all(self) -> bool:
-        """Whether there are no fabrics now, and one was committed since the store was erased."""
+    def is_decommissioned(self) -> bool:
+        """Whether there is no fabric, but one was committed since the last factory reset."""
         return not self._fabrics and self._store.get(_LAST_INDEX_KEY) is not None
 
     def __len__(self) -> int:
@@ -79,11 +79,11 @@ class FabricTable:
         return self._fabrics.get(index)
 
     def is_pending(self, index: int) -> bool:
-        """Whether this fabric is new and not committed: nothing of it may be stored yet."""
+        """Return whether this fabric is not committed: none of its data may be stored yet."""
         return index == self._pending_index and self._replaced is None
 
     def has_pending_change(self, index: int) -> bool:
-        """Whether this fabric is new or has new credentials, and that is not committed."""
+        """Return whether this fabric, or its new credentials, are not committed."""
         return index == self._pending_index
 
     def find(self, root_public_key: bytes, fabric_id: int) -> Fabric | None:
@@ -96,7 +96,7 @@ class FabricTable:
     def find_by_destination_id(
         self, destination_id: bytes, initiator_random: bytes
     ) -> tuple[Fabric, bytes] | None:
-        """Return the fabric that Sigma1 means, and the operational IPK by which it says so."""
+        """Return the fabric that a Sigma1 message addresses, and the operational IPK it used."""
         for fabric in self._fabrics.values():
             for ipk in fabric.operational_ipks:
                 expected = fabric.destination_id(initiator_random, ipk)
@@ -114,11 +114,10 @@ class FabricTable:
         vendor_id: int,
         epoch_s: int | None = None,
     ) -> Fabric:
-        """Take up a new fabric until it is committed or reverted.
+        """Add a fabric, to be committed or reverted.
 
         `epoch_s` is the time at which the certificates have to be valid, None for any.
-        Raises FabricError when the certificates are not good, the fabric exists already,
-        or no place is left.
+        Raises FabricError for invalid certificates, an existing fabric, or a full table.
         """
         if len(self._fabrics) >= self.supported:
             raise FabricError(NodeOperationalCertStatus.TABLE_FULL, "no room for another fabric")
@@ -149,9 +148,9 @@ class FabricTable:
         operational_key: KeyPair,
         epoch_s: int | None = None,
     ) -> Fabric:
-        """Give a fabric new credentials until they are committed or reverted.
+        """Set new credentials of a fabric, to be committed or reverted.
 
-        Raises FabricError when the certificates are not good or not of this fabric.
+        Raises FabricError for certificates that are invalid or of another fabric.
         """
         old = self._fabrics.get(index)
         if old is None:
@@ -168,19 +167,19 @@ class FabricTable:
         return self._fabrics[index]
 
     def commit_pending(self) -> None:
-        """Make the pending change, if there is one, last."""
+        """Store the pending change, if there is one."""
         index = self._pending_index
         if not index:
             return
         is_new = self._replaced is None
-        self._forget_pending()
+        self._clear_pending()
         self._store.set(f"{_PREFIX}{index}", encode_fabric(self._fabrics[index]))
         if is_new:
             self._store.set(_LAST_INDEX_KEY, bytes((index,)))
         _notify(self.on_committed, index)
 
     def revert_pending(self) -> None:
-        """Undo the pending change, if there is one."""
+        """Revert the pending change, if there is one."""
         index, old = self._pending_index, self._replaced
         if not index:
             return
@@ -189,25 +188,25 @@ class FabricTable:
             return
         label = self._fabrics[index].label
         ipk = self._fabrics[index].ipk
-        self._forget_pending()
+        self._clear_pending()
         self._put(replace(old, label=label, ipk=ipk))
         _notify(self.on_updated, index)
 
     def remove(self, index: int) -> None:
-        """Forget a fabric, and a pending change of it with it.
+        """Remove a fabric, including a pending change of it.
 
-        Raises FabricError when there is no such fabric.
+        Raises FabricError for an unknown fabric.
         """
         if index not in self._fabrics:
             raise FabricError(NodeOperationalCertStatus.INVALID_FABRIC_INDEX, "no such fabric")
         if index == self._pending_index:
-            self._forget_pending()
+            self._clear_pending()
         del self._fabrics[index]
         self._store.delete(f"{_PREFIX}{index}")
         _notify(self.on_removed, index)
 
     def set_label(self, index: int, label: str) -> None:
-        """Name a fabric. Raises FabricError when another one has this name."""
+        """Set a fabric's label. Raises FabricError when another fabric has this label."""
         fabric = self._fabrics.get(index)
         if fabric is None:
             raise FabricError(NodeOperationalCertStatus.INVALID_FABRIC_INDEX, "no such fabric")
@@ -221,21 +220,21 @@ class FabricTable:
         self._change(replace(self._fabrics[index], ipk=key_set))
 
     def _change(self, fabric: Fabric) -> None:
-        """Put a change that does not wait for the fail-safe."""
+        """Store a change that the fail-safe does not cover."""
         index = fabric.index
         self._put(fabric)
         if index != self._pending_index:
             self._store.set(f"{_PREFIX}{index}", encode_fabric(fabric))
         elif self._replaced is not None:
-            lasting = replace(self._replaced, label=fabric.label, ipk=fabric.ipk)
-            self._store.set(f"{_PREFIX}{index}", encode_fabric(lasting))
+            committed = replace(self._replaced, label=fabric.label, ipk=fabric.ipk)
+            self._store.set(f"{_PREFIX}{index}", encode_fabric(committed))
         _notify(self.on_updated, index)
 
     def _put(self, fabric: Fabric) -> None:
         self._fabrics[fabric.index] = fabric
         self._fabrics = dict(sorted(self._fabrics.items()))
 
-    def _forget_pending(self) -> None:
+    def _clear_pending(self) -> None:
         self._pending_index = 0
         self._replaced = None
 
@@ -249,8 +248,8 @@ class FabricTable:
         raise FabricError(NodeOperationalCertStatus.TABLE_FULL, "no index is free")
 
 
-def has_lost_all_fabrics(store: Store) -> bool:
-    """Whether `store` is of a node whose last fabric is gone, and was not erased since."""
+def is_decommissioned(store: Store) -> bool:
+    """Return whether the last fabric in `store` was removed and no factory reset followed."""
     return store.get(_LAST_INDEX_KEY) is not None and not store.items(_PREFIX)
 
 

@@ -1,4 +1,4 @@
-"""What makes this node a member of a fabric: certificates, key, and what follows from them.
+"""Operational credentials of this node on a fabric, and the values derived from them.
 
 Spec: Matter Core 1.3 "Fabric", "Node Operational Credentials"
 """
@@ -19,7 +19,7 @@ from evse_node.matter.certificates.certificate import (
 )
 from evse_node.matter.crypto import KeyPair, hkdf_sha256, hmac_sha256, repr_without
 from evse_node.matter.fabrics.group_key import GroupKeySet, derive_operational_key
-from evse_node.matter.tlv import Writer, decode_struct
+from evse_node.matter.tlv import TagKey, TlvValue, decode_struct, encode
 from evse_node.matter.tlv_fields import expect_integer, expect_octets, expect_text
 
 
@@ -39,7 +39,7 @@ class NodeOperationalCertStatus(IntEnum):
 
 
 class FabricError(EvseNodeError):
-    """A change of the fabric table is refused, for the reason that `status` names."""
+    """A refused change of the fabric table; `status` gives the reason."""
 
     def __init__(self, status: NodeOperationalCertStatus, reason: str) -> None:
         self.status = status
@@ -51,7 +51,7 @@ class Fabric(Struct, frozen=True):
 
     Certificates are Matter TLV, `root_public_key` has 65 bytes, `node_id` is this node's
     id on the fabric. Derived once: `compressed_fabric_id` (8 bytes) and
-    `operational_ipks`, the operational form (16 bytes) of each epoch key of `ipk`.
+    `operational_ipks`, the operational key (16 bytes) of each epoch key of `ipk`.
     """
 
     index: int
@@ -88,15 +88,16 @@ class Fabric(Struct, frozen=True):
 
     @property
     def operational_ipk(self) -> bytes:
-        """The identity protection key by which this node calls others, 16 bytes.
+        """The identity protection key for sessions that this node initiates, 16 bytes.
 
-        It is the second newest, if there are several: every member has it while keys change.
+        It is the second newest, if there are several: during a key rollover all members
+        have it.
         Spec: Matter Core 1.3 "Destination Identifier"
         """
         return self.operational_ipks[max(0, len(self.operational_ipks) - 2)]
 
     def destination_id(self, initiator_random: bytes, ipk: bytes | None = None) -> bytes:
-        """Return the 32 bytes by which an initiator names this node on this fabric."""
+        """Return the destination id (32 bytes) of this node for an initiator's random."""
         return compute_destination_id(
             self.operational_ipk if ipk is None else ipk,
             initiator_random,
@@ -107,7 +108,7 @@ class Fabric(Struct, frozen=True):
 
 
 def derive_compressed_fabric_id(root_public_key: bytes, fabric_id: int) -> bytes:
-    """Return the 8 bytes by which DNS-SD names a fabric.
+    """Return the compressed fabric id (8 bytes), which DNS-SD uses.
 
     Spec: Matter Core 1.3 "Compressed Fabric Identifier"
     """
@@ -117,7 +118,7 @@ def derive_compressed_fabric_id(root_public_key: bytes, fabric_id: int) -> bytes
 def compute_destination_id(
     ipk: bytes, initiator_random: bytes, root_public_key: bytes, fabric_id: int, node_id: int
 ) -> bytes:
-    """Return the 32 bytes that name a node to itself and to nobody else.
+    """Return the destination id (32 bytes), which only the addressed node recognizes.
 
     `ipk` is the 16-byte operational identity protection key.
     Spec: Matter Core 1.3 "Destination Identifier"
@@ -136,7 +137,7 @@ def make_fabric(
     ipk: GroupKeySet,
     epoch_s: int | None,
 ) -> Fabric:
-    """Return a fabric whose chain leads to the root and is for the operational key.
+    """Verify the certificate chain for the operational key, and return the fabric.
 
     `epoch_s` is the time at which the certificates have to be valid, None for any. Raises
     FabricError.
@@ -150,10 +151,11 @@ def make_fabric(
         raise FabricError(_status_of(error), str(error)) from None
     if leaf.public_key != operational_key.public_key:
         raise FabricError(
-            NodeOperationalCertStatus.INVALID_PUBLIC_KEY, "the NOC is not for the key of the CSR"
+            NodeOperationalCertStatus.INVALID_PUBLIC_KEY,
+            "NOC does not match the key of the CSR",
         )
     node_id, fabric_id = leaf.subject.node_id, leaf.subject.fabric_id
-    # verify_chain has made sure that there are both.
+    # verify_chain requires both.
     assert node_id is not None
     assert fabric_id is not None
     return Fabric(
@@ -171,36 +173,36 @@ def make_fabric(
 
 
 def _status_of(error: Exception) -> NodeOperationalCertStatus:
-    """Return why a chain is refused."""
+    """Return the status for a chain that is refused."""
     if isinstance(error, CertificateError) and error.fault is Fault.NODE_ID:
         return NodeOperationalCertStatus.INVALID_NODE_OP_ID
     return NodeOperationalCertStatus.INVALID_NOC
 
 
 def encode_fabric(fabric: Fabric) -> bytes:
-    """Return a fabric as it is stored, private key included."""
-    writer = Writer()
-    writer.start_structure()
-    writer.octets(0, fabric.root_certificate)
-    writer.octets(1, fabric.noc)
-    if fabric.icac is not None:
-        writer.octets(2, fabric.icac)
-    writer.octets(3, fabric.operational_key.private_bytes)
-    writer.uint(4, fabric.vendor_id)
-    writer.utf8(5, fabric.label)
-    fabric.ipk.encode(writer, 6)
-    writer.end()
-    return writer.getvalue()
+    """Encode a fabric for the store, including its private key."""
+    icac: dict[TagKey, TlvValue] = {} if fabric.icac is None else {2: fabric.icac}
+    return encode(
+        {
+            0: fabric.root_certificate,
+            1: fabric.noc,
+            **icac,
+            3: fabric.operational_key.private_bytes,
+            4: fabric.vendor_id,
+            5: fabric.label,
+            6: fabric.ipk.to_tlv(),
+        }
+    )
 
 
 def decode_fabric(index: int, data: bytes) -> Fabric:
-    """Return what `encode_fabric` wrote. Raises DecodeError or CryptoError."""
+    """Decode a stored fabric. Raises DecodeError or CryptoError."""
     members = decode_struct(data)
     root = expect_octets(members.get(0))
     noc = expect_octets(members.get(1))
     subject = decode_certificate(noc).subject
     if subject.fabric_id is None or subject.node_id is None:
-        raise DecodeError("not a node's certificate")
+        raise DecodeError("not a node operational certificate")
     return Fabric(
         index=index,
         root_certificate=root,

@@ -1,4 +1,4 @@
-"""Groups: key sets per fabric, which group uses which, and the endpoints in each group.
+"""Group key sets, the group key map and the group table of each fabric.
 
 Spec: Matter Core 1.3 "Group Key Management", "Group Table"
 """
@@ -25,21 +25,21 @@ from evse_node.matter.fabrics.group_key import (
 from evse_node.matter.interaction.status import Status
 from evse_node.matter.messaging.message_layer import GroupKeyCandidate
 from evse_node.matter.store import Store, items_by_fabric
-from evse_node.matter.tlv import TlvValue, Writer, decode_struct
+from evse_node.matter.tlv import TlvValue, decode_struct, encode
 from evse_node.matter.tlv_fields import expect_array, expect_integer, expect_structure, expect_text
 
 _PREFIX: Final = "groupkeys/"
 
 
 class GroupKeyMapping(NamedTuple):
-    """A group's messages are protected by a key set. Spec: Matter Core 1.3 "GroupKeyMapStruct"."""
+    """The key set of a group. Spec: Matter Core 1.3 "GroupKeyMapStruct"."""
 
     group_id: int
     key_set_id: int
 
 
 class Group(Struct):
-    """A group that has endpoints. Spec: Matter Core 1.3 "GroupInfoMapStruct"."""
+    """A group and its endpoints. Spec: Matter Core 1.3 "GroupInfoMapStruct"."""
 
     id: int
     name: str
@@ -50,18 +50,18 @@ class _FabricGroups(Struct):
     key_sets: dict[int, GroupKeySet] = field(default_factory=dict)
     key_map: tuple[GroupKeyMapping, ...] = ()
     groups: dict[int, Group] = field(default_factory=dict)
-    # Session id and what may have protected a message with it, for each epoch key.
+    # Session id and candidate key of each epoch key.
     candidates: list[tuple[int, GroupKeyCandidate]] = field(default_factory=list)
 
 
 class GroupKeys:
     """Group key sets, the key map and the group table of all fabrics.
 
-    Key set 0, the identity protection key, is kept with its fabric and counts as one of
-    `keys_per_fabric`. `on_changed` observers get the index of a fabric whose groups
-    changed; the multicast addresses to listen on may be others then.
+    Key set 0, the identity protection key, is stored with its fabric and counts as one of
+    `keys_per_fabric`. `on_changed` observers receive the index of a fabric whose groups,
+    and possibly multicast addresses, changed.
 
-    Raises ConfigError when what the store holds cannot be read.
+    Raises ConfigError for stored groups that cannot be read.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class GroupKeys:
         return [IPK_KEY_SET_ID, *sorted(self._groups(fabric_index).key_sets)]
 
     def set_key_set(self, fabric_index: int, key_set: GroupKeySet) -> None:
-        """Add or replace a key set that `make_key_set` has checked.
+        """Add or replace a key set made by `make_key_set`.
 
         Raises StatusError RESOURCE_EXHAUSTED when the fabric has too many.
         """
@@ -117,7 +117,7 @@ class GroupKeys:
         self._changed(fabric_index)
 
     def remove_key_set(self, fabric_index: int, key_set_id: int) -> None:
-        """Remove a key set and what maps to it.
+        """Remove a key set and its entries of the key map.
 
         Raises StatusError: INVALID_COMMAND for key set 0, NOT_FOUND.
         Spec: Matter Core 1.3 "KeySetRemove Command"
@@ -134,13 +134,13 @@ class GroupKeys:
     # Key map
 
     def key_map(self, fabric_index: int) -> tuple[GroupKeyMapping, ...]:
-        """Return which groups of a fabric use which key sets."""
+        """Return the key map of a fabric."""
         return self._groups(fabric_index).key_map
 
     def set_key_map(self, fabric_index: int, key_map: Sequence[GroupKeyMapping]) -> None:
         """Replace the key map of a fabric.
 
-        Raises StatusError, without a change: RESOURCE_EXHAUSTED when it is too long,
+        Raises StatusError, and changes nothing: RESOURCE_EXHAUSTED when it is too long,
         CONSTRAINT_ERROR for group 0, key set 0 or a repeated entry.
         Spec: Matter Core 1.3 "GroupKeyMap Attribute"
         """
@@ -161,7 +161,7 @@ class GroupKeys:
         return [group for _, group in sorted(self._groups(fabric_index).groups.items())]
 
     def add_endpoint(self, fabric_index: int, group_id: int, endpoint: int, name: str = "") -> None:
-        """Make an endpoint a member of a group, and name the group.
+        """Add an endpoint to a group, and set the group's name.
 
         Raises StatusError RESOURCE_EXHAUSTED when the fabric has too many groups.
         """
@@ -177,7 +177,7 @@ class GroupKeys:
         self._changed(fabric_index)
 
     def remove_endpoint(self, fabric_index: int, group_id: int, endpoint: int) -> None:
-        """Take an endpoint out of a group; a group without endpoints is forgotten."""
+        """Remove an endpoint from a group; a group without endpoints is removed."""
         groups = self._groups(fabric_index).groups
         group = groups.get(group_id)
         if group is None or endpoint not in group.endpoints:
@@ -188,14 +188,14 @@ class GroupKeys:
         self._changed(fabric_index)
 
     def endpoints(self, fabric_index: int, group_id: int) -> tuple[int, ...]:
-        """Return the endpoints that a message to a group is for."""
+        """Return the endpoints of a group."""
         group = self._groups(fabric_index).groups.get(group_id)
         return () if group is None else tuple(group.endpoints)
 
     # Messages
 
     def candidates(self, session_id: int) -> Sequence[GroupKeyCandidate]:
-        """Return all keys, of all fabrics, with this group session id."""
+        """Return the keys of all fabrics with this group session id."""
         return self._by_session_id.get(session_id, ())
 
     def multicast_addresses(self) -> set[str]:
@@ -209,7 +209,7 @@ class GroupKeys:
         }
 
     def _groups(self, fabric_index: int) -> _FabricGroups:
-        """The data of a fabric, for reading: what is not there stays that way."""
+        """Return the data of a fabric for reading, without adding the fabric."""
         return self._by_fabric.get(fabric_index) or _FabricGroups()
 
     def _own(self, fabric_index: int) -> _FabricGroups:
@@ -266,32 +266,13 @@ def _derive_candidates(
 
 
 def _encode(groups: _FabricGroups) -> bytes:
-    writer = Writer()
-    writer.start_structure()
-    writer.start_array(0)
-    for key_set in groups.key_sets.values():
-        key_set.encode(writer, None)
-    writer.end()
-    writer.start_array(1)
-    for mapping in groups.key_map:
-        writer.start_structure()
-        writer.uint(0, mapping.group_id)
-        writer.uint(1, mapping.key_set_id)
-        writer.end()
-    writer.end()
-    writer.start_array(2)
-    for group in groups.groups.values():
-        writer.start_structure()
-        writer.uint(0, group.id)
-        writer.utf8(1, group.name)
-        writer.start_array(2)
-        for endpoint in group.endpoints:
-            writer.uint(None, endpoint)
-        writer.end()
-        writer.end()
-    writer.end()
-    writer.end()
-    return writer.getvalue()
+    return encode(
+        {
+            0: [key_set.to_tlv() for key_set in groups.key_sets.values()],
+            1: [{0: mapping.group_id, 1: mapping.key_set_id} for mapping in groups.key_map],
+            2: [{0: g.id, 1: g.name, 2: list(g.endpoints)} for g in groups.groups.values()],
+        }
+    )
 
 
 def _decode(data: bytes) -> _FabricGroups:

@@ -1,4 +1,4 @@
-"""Group key sets: epoch keys, and what is derived from them for one fabric.
+"""Group key sets, and the keys derived from their epoch keys for one fabric.
 
 Spec: Matter Core 1.3 "Group Key Management", "Operational Group Key Derivation"
 """
@@ -12,7 +12,7 @@ from msgspec import Struct
 from evse_node.errors import DecodeError, StatusError
 from evse_node.matter.crypto import SYMMETRIC_KEY_SIZE, hkdf_sha256, repr_without
 from evse_node.matter.interaction.status import Status
-from evse_node.matter.tlv import TlvValue, Writer
+from evse_node.matter.tlv import TlvValue
 from evse_node.matter.tlv_fields import (
     expect_array,
     expect_integer,
@@ -27,7 +27,7 @@ CACHE_AND_SYNC: Final = 1
 
 
 class EpochKey(Struct, frozen=True):
-    """A key of 16 bytes, to be used from `start_time` on (microseconds since 2000, UTC)."""
+    """A key of 16 bytes, valid from `start_time` on (microseconds since 2000, UTC)."""
 
     key: bytes
     start_time: int
@@ -37,7 +37,7 @@ class EpochKey(Struct, frozen=True):
 
 
 class GroupKeySet(Struct, frozen=True):
-    """One to three epoch keys, the earliest first.
+    """A set of one to three epoch keys, the earliest first.
 
     Spec: Matter Core 1.3 "GroupKeySetStruct"
     """
@@ -46,23 +46,17 @@ class GroupKeySet(Struct, frozen=True):
     policy: int
     epoch_keys: tuple[EpochKey, ...]
 
-    def encode(self, writer: Writer, tag: int | None) -> None:
-        """Append the key set, keys included: for the store only."""
-        writer.start_structure(tag)
-        writer.uint(0, self.id)
-        writer.uint(1, self.policy)
-        writer.start_array(2)
-        for epoch_key in self.epoch_keys:
-            writer.start_structure()
-            writer.uint(0, epoch_key.start_time)
-            writer.octets(1, epoch_key.key)
-            writer.end()
-        writer.end()
-        writer.end()
+    def to_tlv(self) -> TlvValue:
+        """Return the key set, including its keys, for the store."""
+        return {
+            0: self.id,
+            1: self.policy,
+            2: [{0: k.start_time, 1: k.key} for k in self.epoch_keys],
+        }
 
     @classmethod
     def from_tlv(cls, value: TlvValue) -> GroupKeySet:
-        """Return what `encode` wrote. Raises DecodeError."""
+        """Decode a stored key set. Raises DecodeError."""
         members = expect_structure(value)
         epoch_keys = tuple(_decode_epoch_key(item) for item in expect_array(members.get(2)))
         if not epoch_keys:
@@ -82,7 +76,7 @@ def make_key_set(
     epoch_keys: tuple[bytes | None, bytes | None, bytes | None],
     start_times: tuple[int | None, int | None, int | None],
 ) -> GroupKeySet:
-    """Check the fields of a KeySetWrite command and return the key set.
+    """Validate the fields of a KeySetWrite command, and return the key set.
 
     Raises StatusError: INVALID_COMMAND for keys or times that are null or out of order,
     CONSTRAINT_ERROR for a key that is not 16 bytes.
@@ -108,7 +102,7 @@ def make_key_set(
             raise StatusError(
                 Status.INVALID_COMMAND, reason=f"EpochKey{number} without EpochKey{number - 1}"
             )
-        # Nothing may start at 0, which stands for "since ever" in the key set of AddNOC.
+        # 0 is reserved for the key of AddNOC, which has no start time.
         if start_time <= (checked[-1].start_time if checked else 0):
             raise StatusError(Status.INVALID_COMMAND, reason=f"EpochStartTime{number} is not later")
         checked.append(EpochKey(key, start_time))
@@ -116,7 +110,7 @@ def make_key_set(
 
 
 def derive_operational_key(epoch_key: bytes, compressed_fabric_id: bytes) -> bytes:
-    """Return the 16-byte key that a fabric uses in place of an epoch key.
+    """Return a fabric's operational key (16 bytes) for an epoch key.
 
     Spec: Matter Core 1.3 "Operational Group Key Derivation"
     """
@@ -124,7 +118,7 @@ def derive_operational_key(epoch_key: bytes, compressed_fabric_id: bytes) -> byt
 
 
 def derive_session_id(operational_key: bytes) -> int:
-    """Return the group session id that belongs to an operational group key.
+    """Return the group session id of an operational group key.
 
     Spec: Matter Core 1.3 "Group Session ID"
     """
@@ -132,7 +126,7 @@ def derive_session_id(operational_key: bytes) -> int:
 
 
 def derive_privacy_key(operational_key: bytes) -> bytes:
-    """Return the 16-byte privacy key that belongs to an encryption key.
+    """Return the privacy key (16 bytes) of an encryption key.
 
     Spec: Matter Core 1.3 "Privacy Key"
     """
@@ -140,7 +134,7 @@ def derive_privacy_key(operational_key: bytes) -> bytes:
 
 
 def group_multicast_address(fabric_id: int, group_id: int) -> str:
-    """Return the IPv6 multicast address to which a group's messages go.
+    """Return the IPv6 multicast address of a group.
 
     Spec: Matter Core 1.3 "IPv6 Multicast Addresses"
     """

@@ -11,8 +11,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from evse_node.errors import ConfigError, DecodeError
-from evse_node.matter import tlv
+from evse_node.errors import ConfigError
 from evse_node.matter.crypto import repr_without
 
 MAX_PASSCODE: Final = 99_999_998
@@ -23,18 +22,15 @@ INVALID_PASSCODES: Final = frozenset(
 
 _PREFIX = "MT:"
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ-."
-_VALUES = {character: value for value, character in enumerate(_ALPHABET)}
-# Characters that so many bytes take in base 38, and the other way round.
+# Number of base 38 characters for a number of bytes.
 _CHARACTERS = {1: 2, 2: 4, 3: 5}
-_BYTES = {characters: size for size, characters in _CHARACTERS.items()}
 # Width in bits of each field, from the least significant bit on; four zero bits follow.
 _WIDTHS = (3, 16, 16, 2, 8, 12, 27)
 _PACKED_SIZE = 11
-_SHORT_CODE, _LONG_CODE = 11, 21
 
 
 class CommissioningFlow(IntEnum):
-    """What a user must do before the device can be commissioned."""
+    """The step that a user must take before the device can be commissioned."""
 
     STANDARD = 0
     USER_INTENT = 1
@@ -42,7 +38,7 @@ class CommissioningFlow(IntEnum):
 
 
 class DiscoveryCapability(IntFlag):
-    """Where a device that is not commissioned can be found."""
+    """The transports over which a device can be discovered for commissioning."""
 
     SOFT_AP = 1
     BLE = 2
@@ -50,7 +46,7 @@ class DiscoveryCapability(IntFlag):
 
 
 def is_valid_passcode(passcode: int) -> bool:
-    """Tell whether `passcode` is in range and not one of those that are too easily guessed.
+    """Return whether `passcode` is in range and not one of the trivial ones.
 
     Spec: Matter Core 1.3 "Invalid Passcodes"
     """
@@ -58,7 +54,7 @@ def is_valid_passcode(passcode: int) -> bool:
 
 
 def validate_passcode(passcode: int) -> None:
-    """Raise ConfigError unless `passcode` may be used."""
+    """Raise ConfigError for an invalid passcode."""
     if not is_valid_passcode(passcode):
         raise ConfigError(
             f"passcode {passcode:08d} is not between 00000001 and {MAX_PASSCODE}, "
@@ -67,7 +63,7 @@ def validate_passcode(passcode: int) -> None:
 
 
 def generate_passcode(random_bytes: Callable[[int], bytes]) -> int:
-    """Draw a passcode."""
+    """Return a random valid passcode."""
     while True:
         passcode = int.from_bytes(random_bytes(4), "big") & 0x7FFFFFF
         if is_valid_passcode(passcode):
@@ -75,15 +71,15 @@ def generate_passcode(random_bytes: Callable[[int], bytes]) -> int:
 
 
 def generate_discriminator(random_bytes: Callable[[int], bytes]) -> int:
-    """Draw a discriminator."""
+    """Return a random discriminator."""
     return int.from_bytes(random_bytes(2), "big") & MAX_DISCRIMINATOR
 
 
 class OnboardingPayload(Struct, frozen=True):
-    """What a commissioner needs to find a device and to prove that it may have it.
+    """The data that a commissioner needs to discover a device and authenticate to it.
 
-    Raises ConfigError for a value out of range. Vendor and product id may be 0, for
-    a device that does not tell them.
+    Raises ConfigError for a value out of range. Vendor and product id are 0 when they are
+    not disclosed.
     """
 
     vendor_id: int
@@ -144,77 +140,6 @@ class OnboardingPayload(Struct, frozen=True):
         return digits + _check_digit(digits)
 
 
-class ManualCode(Struct, frozen=True):
-    """What a manual pairing code tells; `short_discriminator` is the upper 4 of 12 bits."""
-
-    passcode: int
-    short_discriminator: int
-    vendor_id: int | None = None
-    product_id: int | None = None
-
-    def __repr__(self) -> str:
-        return repr_without(self, "passcode")
-
-
-def parse_qr_code(text: str) -> OnboardingPayload:
-    """Parse the text of a QR code for one device; raises DecodeError.
-
-    Vendor data after the fixed part is checked to be TLV, and passed over.
-    Not implemented: Concatenation (several devices in one QR code).
-    """
-    if not text.startswith(_PREFIX):
-        raise DecodeError(f"QR code does not begin with {_PREFIX}")
-    raw = _decode_base38(text[len(_PREFIX) :])
-    if len(raw) < _PACKED_SIZE:
-        raise DecodeError("QR code is too short")
-    if len(raw) > _PACKED_SIZE:
-        tlv.decode_struct(raw[_PACKED_SIZE:])
-    packed = int.from_bytes(raw[:_PACKED_SIZE], "little")
-    fields: list[int] = []
-    for width in _WIDTHS:
-        fields.append(packed & ((1 << width) - 1))
-        packed >>= width
-    version, vendor_id, product_id, flow, discovery, discriminator, passcode = fields
-    if version or packed:
-        raise DecodeError("QR code has an unknown version or padding")
-    try:
-        return OnboardingPayload(
-            vendor_id,
-            product_id,
-            discriminator,
-            passcode,
-            CommissioningFlow(flow),
-            DiscoveryCapability(discovery),
-        )
-    except (ConfigError, ValueError) as error:
-        raise DecodeError(f"QR code: {error}") from None
-
-
-def parse_manual_code(text: str) -> ManualCode:
-    """Parse a manual pairing code; dashes and spaces are passed over. Raises DecodeError."""
-    digits = text.replace("-", "").replace(" ", "")
-    if not (digits.isascii() and digits.isdigit()):
-        raise DecodeError("manual pairing code has something else than digits")
-    if len(digits) not in (_SHORT_CODE, _LONG_CODE):
-        raise DecodeError(f"manual pairing code has {len(digits)} digits")
-    if _check_digit(digits[:-1]) != digits[-1]:
-        raise DecodeError("manual pairing code has a wrong check digit")
-    first, middle, last = int(digits[0]), int(digits[1:6]), int(digits[6:10])
-    is_long = len(digits) == _LONG_CODE
-    if first >> 2 != is_long or middle > 0xFFFF or last > 0x1FFF:
-        raise DecodeError("manual pairing code has a part out of range")
-    passcode = last << 14 | middle & 0x3FFF
-    if not is_valid_passcode(passcode):
-        raise DecodeError("manual pairing code has a passcode that is not valid")
-    short_discriminator = (first & 3) << 2 | middle >> 14
-    if not is_long:
-        return ManualCode(passcode, short_discriminator)
-    vendor_id, product_id = int(digits[10:15]), int(digits[15:20])
-    if vendor_id > 0xFFFF or product_id > 0xFFFF:
-        raise DecodeError("manual pairing code has a part out of range")
-    return ManualCode(passcode, short_discriminator, vendor_id, product_id)
-
-
 def _encode_base38(data: bytes) -> str:
     text = ""
     for start in range(0, len(data), 3):
@@ -226,26 +151,8 @@ def _encode_base38(data: bytes) -> str:
     return text
 
 
-def _decode_base38(text: str) -> bytes:
-    data = b""
-    for start in range(0, len(text), 5):
-        chunk = text[start : start + 5]
-        size = _BYTES.get(len(chunk))
-        if size is None:
-            raise DecodeError("base 38 text has a wrong length")
-        value = 0
-        for character in reversed(chunk):
-            if character not in _VALUES:
-                raise DecodeError(f"{character!r} is not a character of base 38")
-            value = value * 38 + _VALUES[character]
-        if value >> 8 * size:
-            raise DecodeError("base 38 text is out of range")
-        data += value.to_bytes(size, "little")
-    return data
-
-
-# Verhoeff's scheme: digits are elements of the dihedral group of order 10, permuted
-# once more for each place.
+# Verhoeff's algorithm: digits are elements of the dihedral group of order 10, permuted
+# once more for each position.
 _PERMUTATION = (1, 5, 7, 6, 2, 8, 3, 0, 9, 4)
 
 

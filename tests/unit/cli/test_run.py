@@ -145,7 +145,7 @@ async def test_a_node_that_is_about_to_begin_anew_asks_for_no_restart(
         assert "restart the node" in capsys.readouterr().out
         node.stack.window.open_basic(180, time.monotonic())
         changes.show()
-        node.stack.administration.is_abandoned = True
+        node.stack.administration.is_decommissioned = True
         node.stack.window.close(time.monotonic())
         changes.show()
         assert "restart the node" not in capsys.readouterr().out

@@ -98,7 +98,7 @@ class BasicInformationServer(ClusterServer):
         )
         self._software_version = product.software_version
         if administration is not None:
-            administration.on_leaving.append(self._on_leaving)
+            administration.on_fabric_leaving.append(self._on_leaving)
 
     def attached(self) -> None:
         """Tell that the node has started."""

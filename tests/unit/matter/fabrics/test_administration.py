@@ -9,7 +9,7 @@ from evse_node.matter.fabrics.commissioning import (
     Opener,
     PasscodeVerifier,
 )
-from evse_node.matter.fabrics.fabric import FabricTable, has_lost_all_fabrics
+from evse_node.matter.fabrics.fabric import FabricTable, is_decommissioned
 from evse_node.matter.fabrics.fabric_identity import FabricError
 from evse_node.matter.messaging.session import SecureSession
 from evse_node.matter.messaging.session_table import SessionTable
@@ -39,7 +39,7 @@ class Setup:
             self.timers, self.fabrics, self.sessions, self.fail_safe, self.window
         )
         self.told: list[float] = []
-        self.administration.on_abandoned.append(self.told.append)
+        self.administration.on_decommissioned.append(self.told.append)
 
     def add_session(self, auth_mode: AuthMode, fabric_index: int = 0) -> SecureSession:
         session = make_session(Subject(auth_mode, fabric_index), self.sessions.reserve_id())
@@ -190,10 +190,10 @@ def test_removal_of_a_fabric(setup: Setup) -> None:
     add_fabric(setup.fabrics, 2)
     log: list[object] = []
     # Whoever wants to say goodbye still finds everything in place.
-    setup.administration.on_leaving.append(
+    setup.administration.on_fabric_leaving.append(
         lambda index, now: log.append((index, index in setup.fabrics, len(setup.sessions)))
     )
-    setup.administration.send_farewell = lambda index, now: log.append("farewell")
+    setup.administration.report_to_fabric = lambda index, now: log.append("farewell")
     asking, another, stranger = (setup.add_session(AuthMode.CASE, index) for index in (1, 1, 2))
     asking.exchanges[1] = object()  # type: ignore[assignment]
     setup.window.open_basic(900, NOW, Opener(1, 0xFFF1))
@@ -212,11 +212,11 @@ def test_removal_of_a_fabric(setup: Setup) -> None:
 def test_without_its_last_fabric_a_node_lets_nobody_in(setup: Setup) -> None:
     add_fabric(setup.fabrics)
     setup.window.open_basic(900, NOW, Opener(1, 0xFFF1))
-    assert not setup.fabrics.has_lost_all
+    assert not setup.fabrics.is_decommissioned
     setup.administration.remove_fabric(1, NOW)
-    assert setup.fabrics.has_lost_all
+    assert setup.fabrics.is_decommissioned
     assert setup.told == [NOW]
-    assert has_lost_all_fabrics(setup.store)
+    assert is_decommissioned(setup.store)
     # Also what the last administrator had opened is closed, and nothing opens it again.
     assert not setup.window.is_open
     setup.administration.start(NOW + 1.0)
@@ -268,7 +268,7 @@ def test_a_fabric_that_is_being_added_may_become_the_only_one(setup: Setup) -> N
     setup.fail_safe.complete(NOW + 10.0)
     assert [fabric.index for fabric in setup.fabrics] == [2]
     assert setup.told == []
-    assert not has_lost_all_fabrics(setup.store)
+    assert not is_decommissioned(setup.store)
 
 
 def test_a_fabric_that_was_to_take_over_and_failed(setup: Setup) -> None:
@@ -277,7 +277,7 @@ def test_a_fabric_that_was_to_take_over_and_failed(setup: Setup) -> None:
     setup.commission()
     setup.administration.remove_fabric(1, NOW)
     # A power cut at this point comes to the same.
-    assert has_lost_all_fabrics(setup.store)
+    assert is_decommissioned(setup.store)
     setup.timers.run(NOW + 60.0)
     assert setup.told == [NOW + 60.0]
     assert not setup.window.is_open
@@ -287,7 +287,7 @@ def test_commissioning_that_fails_abandons_no_node(setup: Setup) -> None:
     setup.administration.start(NOW)
     setup.commission()
     setup.timers.run(NOW + 60.0)
-    assert not setup.fabrics.has_lost_all
+    assert not setup.fabrics.is_decommissioned
     assert setup.told == []
     assert setup.window.is_open
 

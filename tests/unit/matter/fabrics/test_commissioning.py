@@ -230,10 +230,10 @@ def test_time_over_while_a_commissioner_is_at_work(setup: Setup) -> None:
 
 def test_the_opener_may_leave(setup: Setup) -> None:
     setup.window.open_basic(900, 100.0, OPENER)
-    setup.window.forget_fabric(2, 110.0)
+    setup.window.clear_opener(2, 110.0)
     assert setup.window.opener == OPENER
     assert setup.changes == 1
-    setup.window.forget_fabric(1, 110.0)
+    setup.window.clear_opener(1, 110.0)
     assert setup.window.opener == Opener(None, 0xFFF1)
     assert setup.changes == 2
     assert setup.window.announced_status is WindowStatus.BASIC_OPEN

@@ -156,7 +156,7 @@ def test_removal(root: RootNode) -> None:
     assert session in root.sessions
     assert session.is_closing
     # And lets nobody in until it begins anew.
-    assert root.administration.is_abandoned
+    assert root.administration.is_decommissioned
     assert root.window.commissioning_mode == 0
     root.store.commit()
     assert not root.restart().fabrics
