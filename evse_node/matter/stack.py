@@ -52,7 +52,7 @@ class GroupAddressesChanged(Struct, frozen=True):
     addresses: frozenset[str]
 
 
-class Abandoned(Struct, frozen=True):
+class Decommissioned(Struct, frozen=True):
     """The last fabric was removed, and its last messages have been sent.
 
     Restart the node with a store that holds nothing made for its fabrics. Until then it
@@ -60,7 +60,7 @@ class Abandoned(Struct, frozen=True):
     """
 
 
-StackEvent: TypeAlias = ServicesChanged | GroupAddressesChanged | Abandoned
+StackEvent: TypeAlias = ServicesChanged | GroupAddressesChanged | Decommissioned
 
 
 class StackSettings(Struct, frozen=True):
@@ -163,7 +163,9 @@ class MatterStack:
 
     def _observe(self) -> None:
         self.administration.report_to_fabric = self.interaction.subscriptions.report_to_fabric
-        self.administration.on_decommissioned.append(lambda now: self._events.append(Abandoned()))
+        self.administration.on_decommissioned.append(
+            lambda now: self._events.append(Decommissioned())
+        )
         self.fabrics.on_added.append(self._mark_changed)
         self.fabrics.on_updated.append(self._mark_changed)
         self.fabrics.on_removed.append(self._on_fabric_removed)

@@ -28,7 +28,7 @@ from evse_node.matter.data_model import Node
 from evse_node.matter.fabrics.discovery import CommissionableIdentity
 from evse_node.matter.messaging.session import SessionParameters
 from evse_node.matter.stack import (
-    Abandoned,
+    Decommissioned,
     GroupAddressesChanged,
     MatterStack,
     ServicesChanged,
@@ -299,7 +299,7 @@ class Assembly:
             self.mdns.update(event.services)
         elif isinstance(event, GroupAddressesChanged):
             self._listen_to_groups(event.addresses)
-        elif isinstance(event, Abandoned):
+        elif isinstance(event, Decommissioned):
             self._on_abandoned()
         self._on_changed()
 

@@ -12,7 +12,7 @@ from evse_node.cluster.environment import ClusterEnvironment
 from evse_node.matter import tlv
 from evse_node.matter.interaction.status import Status
 from evse_node.matter.secure_channel.spake2p import compute_verifier
-from evse_node.matter.stack import Abandoned, MatterStack
+from evse_node.matter.stack import Decommissioned, MatterStack
 from evse_node.matter.tlv import TlvValue
 from evse_node.testing.memory_store import MemoryStore
 from tests.support.fakes import Network, address, seeded_bytes
@@ -256,12 +256,12 @@ def test_the_last_administrator_leaves(
     network: Network, stack: MatterStack, one: Commissioner
 ) -> None:
     one.commission()
-    assert Abandoned() not in events(stack)
+    assert Decommissioned() not in events(stack)
     assert one.open_window(34567890) == 0
     # It has the answer, and the node lets nobody in until it begins anew.
     assert one.code(CREDENTIALS, "RemoveFabric", 1) == 0
     network.run(1.0)
-    assert events(stack).count(Abandoned()) == 1
+    assert events(stack).count(Decommissioned()) == 1
     assert not stack.sessions
     assert not stack.fabrics
     assert not stack.window.is_open
@@ -285,11 +285,11 @@ def test_the_last_administrator_leaves_while_another_one_comes(
     assert two.add_noc() == 0
     assert one.code(CREDENTIALS, "RemoveFabric", 1) == 0
     network.run(10.0)
-    assert Abandoned() not in events(stack)
+    assert Decommissioned() not in events(stack)
     two.controller.case(NODE_ID)
     assert two.code(COMMISSIONING, "CommissioningComplete") == 0
     network.run(10.0)
-    assert Abandoned() not in events(stack)
+    assert Decommissioned() not in events(stack)
     assert two.read(CREDENTIALS, "CommissionedFabrics") == 1
 
 
@@ -300,7 +300,7 @@ def test_an_administrator_who_vanishes_after_its_last_command(
     network.lost = lambda data, source, to: source == NODE
     with pytest.raises(RefusedError):
         one.code(CREDENTIALS, "RemoveFabric", 1)
-    assert events(stack).count(Abandoned()) == 1
+    assert events(stack).count(Decommissioned()) == 1
     assert not stack.window.is_open
 
 
