@@ -1,27 +1,34 @@
-"""What the node asks of hardware, one small protocol per capability, and what hardware tells.
+"""Contract between the node and a charger's hardware: one small protocol per capability.
 
-A backend is an object with the members of `EvseBackend`. The control pilot and the
-contactor are a must; every other member is None where the hardware does not have it,
-and that alone decides what the node offers (a meter, a card reader, a lock, ...).
+Parties: the charger's state machine decides, and the backend, an object with the members of
+`EvseBackend`, carries out. `control_pilot` and `contactor` are required. Every other member is
+None where the hardware lacks it, which alone decides the features that the node offers.
 
-Orders are plain calls in the event loop's thread. They return at once; slow hardware
-queues them. They raise HalError when it is already known that they cannot be carried
-out. What happens is told by calling the inbox with one of the events below, in the
-event loop's thread (from another thread: `loop.call_soon_threadsafe`), and also from
-within an order if the result is known at once.
+Orders: the node calls a method of a capability. It returns at once; slow hardware queues the
+order. It raises HalError when the order certainly cannot be carried out.
 
-Opening the contactor is the backend's right at any time: it does so by itself, within
-100 ms, when the pilot leaves state C or D, and on residual current, and reports later.
-It never closes by itself; a controller that does so whenever it is enabled is disabled at
-once if no order follows. State F that was ordered stays until another order.
+Events: the backend passes what happens to the inbox that `start` received: pilot and contactor
+once at start, then each change once. An event may be posted from within an order whose outcome
+is known at once.
+
+Threads: orders come in the event loop's thread, and events are posted in it. Another thread
+posts with `loop.call_soon_threadsafe`.
+
+Opening rule: a backend may open the contactor at any time, without an order. It must do so
+within `Ratings.opening_s` after the pilot left states C and D, and on residual current, and
+reports that afterwards. It never closes without an order; a controller that closes whenever it
+is enabled is disabled at once unless the order to close follows. State F, once ordered, lasts
+until the next order to the pilot.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import Protocol, TypeAlias
 
 from msgspec import Struct
+from msgspec.structs import force_setattr
 
 from evse_node.state_machine.events import (
     BatteryReported,
@@ -77,20 +84,20 @@ __all__ = [
     "capabilities",
 ]
 
-# Events that only hardware reports; the others are the machine's own
+# Events that only hardware reports; the others are the state machine's own
 
 
 class CurrentDerated(Struct, frozen=True):
-    """The hardware can bear only this current now, being hot; None is no such limit."""
+    """The hardware is hot and carries only this current for now; None lifts the limit."""
 
     current_ma: Milliamps | None
 
 
 class SurplusReported(Struct, frozen=True):
-    """The power that the sun leaves over for charging, what already goes there included.
+    """Solar surplus available for charging, including what charging uses already.
 
-    None is not known. For hardware that works it out by itself; one that has only a meter at
-    the house's connection offers that as `GridMeter`.
+    None means unknown. For hardware that computes it; hardware with a plain meter at the grid
+    connection offers that as `GridMeter`.
     """
 
     surplus_mw: Milliwatts | None
@@ -110,7 +117,7 @@ HalEvent: TypeAlias = (
     | SelfTestCompleted
 )
 
-# Names of these events up to version 0.1, kept for backends in packages of their own.
+# Names of these events up to version 0.1, kept for backends of other packages
 PilotReported = PilotChanged
 ContactorFeedback = ContactorReported
 CableReported = CableChanged
@@ -126,12 +133,14 @@ HalInbox: TypeAlias = Callable[[HalEvent], None]
 # Capabilities
 
 
-@runtime_checkable
 class ControlPilot(Protocol):
-    """Drives the control pilot. Spec: IEC 61851-1:2017 Annex A."""
+    """Driver of the control pilot. Changes of its state come as `PilotChanged`.
+
+    Spec: IEC 61851-1:2017 Annex A
+    """
 
     def offer(self, current_ma: Milliamps) -> None:
-        """Put PWM on the pilot; the current is one that has a duty cycle (6 to 80 A)."""
+        """Put PWM on the pilot, for a current that has a duty cycle (6 to 80 A)."""
 
     def withdraw(self) -> None:
         """Put constant +12 V on the pilot (X1)."""
@@ -140,20 +149,18 @@ class ControlPilot(Protocol):
         """Put constant -12 V on the pilot (state F)."""
 
 
-@runtime_checkable
 class Contactor(Protocol):
-    """Switches the power to the vehicle. Feedback comes as `ContactorReported`."""
+    """Switch of the vehicle's supply. Its mirror contact comes as `ContactorReported`."""
 
     def open(self) -> None:
-        """Switch off. Never refuses."""
+        """Open. Always accepted."""
 
     def close(self) -> None:
-        """Switch on. Raises HalError when the hardware itself sees a reason not to."""
+        """Close. Raises HalError when the hardware itself has a reason not to."""
 
 
-@runtime_checkable
 class CableLock(Protocol):
-    """Holds the plug in the socket."""
+    """Lock that holds the plug in the socket."""
 
     def lock(self) -> None:
         """Hold the plug."""
@@ -162,11 +169,12 @@ class CableLock(Protocol):
         """Release the plug."""
 
 
-class MeterValues(Struct, frozen=True):
-    """What the energy meter shows. Power is negative while the vehicle feeds back.
+class MeterValues(Struct, frozen=True, repr_omit_defaults=True):
+    """Values of the energy meter. Power is negative while the vehicle feeds back.
 
     Totals only count up. `voltages_mv` and `currents_ma` have one value per phase.
-    `frequency_millihertz` is in millihertz, None if the meter does not measure it.
+    `frequency_millihertz` is None if the meter does not measure it. `frequency_mhz`, its name up
+    to version 0.1, is accepted with a DeprecationWarning, and always reads as None.
     """
 
     imported_mwh: MilliwattHours
@@ -175,19 +183,32 @@ class MeterValues(Struct, frozen=True):
     voltages_mv: tuple[Millivolts, ...]
     currents_ma: tuple[Milliamps, ...]
     frequency_millihertz: int | None = None
+    frequency_mhz: int | None = None
+
+    def __post_init__(self) -> None:
+        """Take the frequency under its former name."""
+        if self.frequency_mhz is not None:
+            warnings.warn(
+                "MeterValues: frequency_mhz is deprecated, use frequency_millihertz",
+                DeprecationWarning,
+                stacklevel=2,
+            )
+            force_setattr(self, "frequency_millihertz", self.frequency_mhz)
+            force_setattr(self, "frequency_mhz", None)
 
 
-@runtime_checkable
 class Meter(Protocol):
     """The energy meter."""
 
     def read(self) -> MeterValues:
-        """Return the newest values without waiting. Raises HalError when the meter is lost."""
+        """Return the newest values without waiting. Raises HalError when the meter is lost.
+
+        Also called before `start`: a session that continues needs the totals.
+        """
 
 
-@runtime_checkable
 class GridMeter(Protocol):
-    """A meter where the house is connected to the grid. The charger is behind it."""
+    """Meter at the house's grid connection, upstream of the charger."""
 
     def read_grid_power_mw(self) -> Milliwatts:
         """Return the newest power of all phases together, without waiting.
@@ -197,82 +218,65 @@ class GridMeter(Protocol):
         """
 
 
-@runtime_checkable
 class RfidReader(Protocol):
-    """Reads cards and tells of them as `RfidTapped`."""
+    """Card reader. Cards come as `RfidTapped`."""
 
     def acknowledge(self) -> None:
-        """Show that the card was read, by a light or a sound."""
+        """Confirm to the user that the card was read, by a light or a sound."""
 
 
-@runtime_checkable
 class ProximityPilot(Protocol):
-    """Knows the cable in the socket; changes come as `CableChanged`.
+    """Sensor of the cable in the socket. Changes come as `CableChanged`; it takes no orders.
 
     Spec: IEC 61851-1:2017 Annex B
     """
 
-    def ampacity_ma(self) -> Milliamps | None:
-        """Return what the cable carries, or None without a cable."""
 
-
-@runtime_checkable
 class ResidualCurrentDevice(Protocol):
-    """Opens the contactor on residual current, and reports GROUND_FAULT."""
+    """Protection that opens the contactor on residual current and reports GROUND_FAULT."""
 
     def reset(self) -> None:
-        """Be ready again after a fault was acknowledged."""
+        """Rearm, after a fault was acknowledged."""
 
 
-@runtime_checkable
 class TemperatureSensor(Protocol):
-    """Measures the charger's own temperature. The charger derates and cuts off by it.
+    """Sensor of the charger's own temperature, by which the node derates and cuts off.
 
-    Hardware that does so by itself tells `CurrentDerated` and OVER_TEMPERATURE, besides.
+    Hardware that does so by itself also reports `CurrentDerated` and OVER_TEMPERATURE.
     """
 
     def read_millicelsius(self) -> int:
         """Return the newest value. Raises HalError when the sensor is lost."""
 
 
-@runtime_checkable
 class SelfTest(Protocol):
-    """Can test the hardware while no vehicle is supplied."""
+    """Self-test of the hardware, for the time without a supplied vehicle."""
 
     def start_self_test(self) -> None:
-        """Begin; `SelfTestCompleted` follows."""
+        """Start the test; `SelfTestCompleted` follows."""
 
 
-@runtime_checkable
 class Discharger(Protocol):
-    """Can take energy from the vehicle."""
+    """Converter that can draw energy from the vehicle."""
 
     def set_discharge(self, current_ma: Milliamps | None) -> None:
-        """Take at most this current; None ends it."""
+        """Draw at most this current; None ends it."""
 
 
-@runtime_checkable
 class BatteryInformation(Protocol):
-    """Learns the state of the vehicle's battery; changes come as `BatteryReported`."""
-
-    def battery(self) -> BatteryReported:
-        """Return what is known now."""
+    """Source of the vehicle battery's state. Changes come as `BatteryReported`."""
 
 
-@runtime_checkable
 class VehicleIdentification(Protocol):
-    """Learns who the vehicle is; changes come as `VehicleIdentified`."""
-
-    def vehicle_id(self) -> str | None:
-        """Return what is known now, at most 32 characters."""
+    """Source of the vehicle's identifier. Changes come as `VehicleIdentified`."""
 
 
 class Ratings(Struct, frozen=True):
-    """What the hardware is built for.
+    """Limits and times of the hardware.
 
-    `contactor_timeout_s` is how long its mirror contact may take after an order, before that
-    is a fault of the contactor. `opening_s` is within which time the contactor opens by itself
-    when the vehicle is ready no more; a controller that opens by itself has a time of its own.
+    `contactor_timeout_s`: time from an order until the mirror contact must have followed, or
+    else the contactor has failed. `opening_s`: time within which the contactor opens by itself
+    once the vehicle is no longer ready.
     """
 
     maximum_current_ma: Milliamps = Milliamps(32_000)
@@ -284,55 +288,55 @@ class Ratings(Struct, frozen=True):
 
 
 class EvseBackend(Protocol):
-    """One charger's hardware; None is what it does not have."""
+    """The hardware of one charger. Members of absent hardware are None."""
 
     @property
     def ratings(self) -> Ratings:
-        """What the hardware is built for."""
+        """Limits and times of the hardware."""
 
     @property
     def control_pilot(self) -> ControlPilot:
-        """The pilot's driver."""
+        """Driver of the control pilot."""
 
     @property
     def contactor(self) -> Contactor:
-        """The switch."""
+        """Switch of the vehicle's supply."""
 
     @property
     def proximity_pilot(self) -> ProximityPilot | None:
-        """A socket that knows its cable."""
+        """Sensor of the cable, where the charger has a socket."""
 
     @property
     def lock(self) -> CableLock | None:
-        """A socket that holds the plug."""
+        """Lock of the socket."""
 
     @property
     def meter(self) -> Meter | None:
-        """An energy meter."""
+        """Energy meter."""
 
     @property
     def grid_meter(self) -> GridMeter | None:
-        """A meter at the house's connection; with it, charging can follow the sun."""
+        """Meter at the grid connection, for charging from solar surplus."""
 
     @property
     def rfid_reader(self) -> RfidReader | None:
-        """A card reader."""
+        """Card reader."""
 
     @property
     def residual_current_device(self) -> ResidualCurrentDevice | None:
-        """Protection that can be reset."""
+        """Resettable protection against residual current."""
 
     @property
     def temperature_sensor(self) -> TemperatureSensor | None:
-        """A sensor that can be read."""
+        """Sensor of the charger's temperature."""
 
     @property
     def self_test(self) -> SelfTest | None:
-        """A test of the hardware by itself."""
+        """Self-test of the hardware."""
 
     @property
     def discharger(self) -> Discharger | None:
-        """The way back from the vehicle's battery."""
+        """Converter for energy from the vehicle."""
 
     @property
     def battery_information(self) -> BatteryInformation | None:
@@ -340,20 +344,20 @@ class EvseBackend(Protocol):
 
     @property
     def vehicle_identification(self) -> VehicleIdentification | None:
-        """Digital communication about the vehicle."""
+        """Digital communication about the vehicle's identity."""
 
     async def start(self, post: HalInbox) -> None:
-        """Take the hardware in hand, contactor open, and report how things are.
+        """Take control of the hardware, contactor open, and post its state.
 
         Raises HalError when the hardware is not there.
         """
 
     async def stop(self) -> None:
-        """Open the contactor, withdraw the offer and let go of the hardware. May be repeated."""
+        """Open the contactor, withdraw the offer and release the hardware. May be repeated."""
 
 
 def capabilities(backend: EvseBackend) -> frozenset[str]:
-    """Return the codes of the Energy EVSE cluster's features that a backend can serve.
+    """Return the codes of the Energy EVSE cluster's features that a backend supports.
 
     Spec: Matter Application Clusters 1.3 "Energy EVSE Cluster", "Features"
     """

@@ -1,28 +1,42 @@
-"""What every backend owes, as checks that run on any backend: simulated, built in, or yours.
+"""Contract of a backend, as checks that run on any backend: simulated, built in, or your own.
 
-A check plays a vehicle on a `Bench`, the backend with hands around it, and looks what the
-backend tells and what the socket does. With pytest:
+A check drives a `Bench`, which is the backend and a vehicle to go with it, and compares the
+events of the backend and the voltage at the socket with what `evse_node.hal.interface` requires.
+With pytest:
 
     @pytest.mark.parametrize("check", CHECKS)
     async def test_contract(check: str) -> None:
         await run_check(check, MyBench())
 
-A check that finds the contract broken raises AssertionError and says what was wrong. What a
-backend does not have (None in `EvseBackend`) is not asked for.
+A broken rule raises AssertionError with a sentence that names it. Capabilities that the backend
+lacks (None in `EvseBackend`) are not checked.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Final, Protocol, TypeAlias, TypeVar
+from typing import Final, TypeAlias
 
 from evse_node.errors import HalError
 from evse_node.hal import interface as hal
 from evse_node.state_machine.control_pilot import PilotState
+from evse_node.testing.bench import (
+    OFFER,
+    Bench,
+    Done,
+    charge,
+    close,
+    events_of,
+    expect,
+    expect_feedback,
+    finish,
+    plug_in_and_demand,
+)
 from evse_node.units import Milliamps
 
-_OFFER: Final = Milliamps(16_000)
+__all__ = ["CHECKS", "Bench", "Done", "run_check"]
+
 _PROTOCOLS: Final[Mapping[str, type[object]]] = {
     "control_pilot": hal.ControlPilot,
     "contactor": hal.Contactor,
@@ -38,56 +52,11 @@ _PROTOCOLS: Final[Mapping[str, type[object]]] = {
     "battery_information": hal.BatteryInformation,
     "vehicle_identification": hal.VehicleIdentification,
 }
-_Event = TypeVar("_Event")
-
-
-Done: TypeAlias = Awaitable[None] | None
-"""What a hand of a bench returns: None when it is done, or what to wait for until it is."""
-
-
-class Bench(Protocol):
-    """A backend on the bench: hands to play the vehicle, and a way to let time pass.
-
-    Each hand is done when it returns, and what follows from it was told; or it is a coroutine
-    function, for a backend with tasks of its own in the same event loop.
-    """
-
-    backend: hal.EvseBackend
-    events: list[hal.HalEvent]
-
-    async def start(self) -> None:
-        """Start the backend; its events go to `events`."""
-
-    async def stop(self) -> None:
-        """Stop the backend."""
-
-    def plug_in(self) -> Done:
-        """Bring the pilot to state B, with a cable of 32 A."""
-
-    def demand(self) -> Done:
-        """Bring the pilot to state C."""
-
-    def no_demand(self) -> Done:
-        """Bring the pilot back to state B."""
-
-    def unplug(self) -> Done:
-        """Bring the pilot to state A."""
-
-    def wait(self, seconds: float) -> Done:
-        """Let time pass."""
-
-    def is_powered(self) -> bool:
-        """Look at the socket itself, past what the backend says."""
-
-    def tap(self, uid: bytes) -> Done:
-        """Hold a card to the reader. Not called without a reader."""
-
-
-_Body: TypeAlias = Callable[[Bench], Awaitable[None]]
+_Check: TypeAlias = Callable[[Bench], Awaitable[None]]
 
 
 async def run_check(check: str, bench: Bench) -> None:
-    """Start a bench, run one of `CHECKS` on it, stop it. Raises AssertionError."""
+    """Start a bench, run one of `CHECKS` on it, and stop it. Raises AssertionError."""
     await bench.start()
     try:
         await CHECKS[check](bench)
@@ -95,66 +64,48 @@ async def run_check(check: str, bench: Bench) -> None:
         await bench.stop()
 
 
-def _told(bench: Bench, kind: type[_Event]) -> list[_Event]:
-    return [event for event in bench.events if isinstance(event, kind)]
-
-
-def _expect(found: object, right: object, what: str) -> None:
-    assert found == right, f"{what}: {found!r}, not {right!r}"
-
-
-async def _do(done: Done) -> None:
-    if done is not None:
-        await done
-
-
-async def _charge(bench: Bench) -> None:
-    await _do(bench.plug_in())
-    await _do(bench.demand())
-    bench.backend.control_pilot.offer(_OFFER)
-    bench.backend.contactor.close()
-    await _do(bench.wait(bench.backend.ratings.contactor_timeout_s))
-    assert bench.is_powered(), "ordered to close with a ready vehicle, it stays open"
-    bench.events.clear()
-
-
-# What it is
+# Members
 
 
 async def _members(bench: Bench) -> None:
     for member, protocol in _PROTOCOLS.items():
         capability: object = getattr(bench.backend, member)
         if member in ("control_pilot", "contactor"):
-            assert capability is not None, f"{member} is a must"
+            assert capability is not None, f"{member} is None, but required"
         if capability is not None:
-            assert isinstance(capability, protocol), f"{member} is no {protocol.__name__}"
             for name in vars(protocol):
                 if not name.startswith("_"):
-                    method: object = getattr(capability, name)
-                    assert callable(method), f"{member}.{name} is {method!r}, which is no method"
+                    method: object = getattr(capability, name, None)
+                    assert callable(method), (
+                        f"{member} is not a {protocol.__name__}: "
+                        f"{member}.{name} is {method!r}, not a method"
+                    )
 
 
 async def _ratings(bench: Bench) -> None:
     ratings = bench.backend.ratings
-    assert 6_000 <= ratings.maximum_current_ma <= 80_000, ratings
-    assert ratings.phases in (1, 2, 3), ratings
-    assert 100_000 <= ratings.nominal_voltage_mv <= 500_000, ratings
+    for name, value, low, high in (
+        ("maximum_current_ma", ratings.maximum_current_ma, 6_000, 80_000),
+        ("phases", ratings.phases, 1, 3),
+        ("nominal_voltage_mv", ratings.nominal_voltage_mv, 100_000, 500_000),
+    ):
+        assert low <= value <= high, f"ratings.{name} is {value}, not {low} to {high}"
 
 
 # Start and stop
 
 
 async def _start(bench: Bench) -> None:
-    pilots, feedback = _told(bench, hal.PilotChanged), _told(bench, hal.ContactorReported)
-    _expect(pilots, [hal.PilotChanged(PilotState.A)], "told of the pilot at start")
-    _expect(feedback, [hal.ContactorReported(False)], "told of the contactor at start")
-    assert not bench.is_powered(), "the contactor is closed at start"
+    pilots = events_of(bench, hal.PilotChanged)
+    expect(pilots, [hal.PilotChanged(PilotState.A)], "reports of the pilot at start")
+    expect_feedback(bench, is_closed=False, when="at start")
+    assert not bench.is_powered(), "the contactor is closed after start"
 
 
 async def _stop(bench: Bench) -> None:
-    await _charge(bench)
+    await charge(bench)
     await bench.stop()
-    assert not bench.is_powered(), "stop leaves the contactor closed"
+    assert not bench.is_powered(), "the contactor is closed after stop"
     await bench.stop()
 
 
@@ -163,158 +114,159 @@ async def _stop(bench: Bench) -> None:
 
 async def _pilot_changes(bench: Bench) -> None:
     bench.events.clear()
-    await _do(bench.plug_in())
-    # A controller of its own knows of demand only where there is an offer, and closes then.
-    bench.backend.control_pilot.offer(_OFFER)
+    await finish(bench.plug_in())
+    # An external controller notices demand only while it offers current, and then closes.
+    bench.backend.control_pilot.offer(OFFER)
     for _ in range(2):
         with contextlib.suppress(HalError):
             bench.backend.contactor.close()
-        await _do(bench.demand())
-    await _do(bench.no_demand())
-    await _do(bench.unplug())
-    await _do(bench.wait(1))
-    states = [event.pilot for event in _told(bench, hal.PilotChanged)]
-    _expect(states, [PilotState.B, PilotState.C, PilotState.B, PilotState.A], "pilot's changes")
+        await finish(bench.demand())
+    await finish(bench.no_demand())
+    await finish(bench.unplug())
+    await finish(bench.wait(1))
+    states = [event.pilot for event in events_of(bench, hal.PilotChanged)]
+    expected = [PilotState.B, PilotState.C, PilotState.B, PilotState.A]
+    expect(states, expected, "changes of the pilot")
 
 
 async def _state_f(bench: Bench) -> None:
-    await _do(bench.plug_in())
+    await finish(bench.plug_in())
     bench.backend.control_pilot.signal_unavailable()
-    await _do(bench.wait(60))
-    _expect(_told(bench, hal.PilotChanged)[-1].pilot, PilotState.F, "a minute after the order")
+    await finish(bench.wait(60))
+    expect(_pilot(bench), PilotState.F, "the pilot a minute after signal_unavailable()")
     bench.backend.control_pilot.withdraw()
-    await _do(bench.wait(1))
-    _expect(_told(bench, hal.PilotChanged)[-1].pilot, PilotState.B, "after X1 was ordered")
+    await finish(bench.wait(1))
+    expect(_pilot(bench), PilotState.B, "the pilot a second after withdraw()")
+
+
+def _pilot(bench: Bench) -> PilotState:
+    return events_of(bench, hal.PilotChanged)[-1].pilot
 
 
 # Contactor
 
 
 async def _closes(bench: Bench) -> None:
-    await _do(bench.plug_in())
-    await _do(bench.demand())
-    bench.backend.control_pilot.offer(_OFFER)
+    await plug_in_and_demand(bench)
     bench.events.clear()
-    bench.backend.contactor.close()
-    await _do(bench.wait(bench.backend.ratings.contactor_timeout_s))
-    assert bench.is_powered(), "ordered to close with a ready vehicle, it stays open"
-    feedback = _told(bench, hal.ContactorReported)
-    _expect(feedback, [hal.ContactorReported(True)], "told after closing")
+    await close(bench)
+    expect_feedback(bench, is_closed=True, when="after close()")
 
 
 async def _opens(bench: Bench) -> None:
-    await _charge(bench)
+    await charge(bench)
     bench.backend.contactor.open()
-    await _do(bench.wait(bench.backend.ratings.contactor_timeout_s))
-    assert not bench.is_powered(), "ordered to open, it stays closed"
-    feedback = _told(bench, hal.ContactorReported)
-    _expect(feedback, [hal.ContactorReported(False)], "told after opening")
+    await finish(bench.wait(bench.backend.ratings.contactor_timeout_s))
+    assert not bench.is_powered(), "the contactor did not open within contactor_timeout_s"
+    expect_feedback(bench, is_closed=False, when="after open()")
 
 
-async def _open_by_itself(bench: Bench, lose: Callable[[], Done]) -> None:
-    await _charge(bench)
-    await _do(lose())
-    await _do(bench.wait(bench.backend.ratings.opening_s))
-    assert not bench.is_powered(), "still closed in time after the vehicle was ready no more"
-    await _do(bench.wait(bench.backend.ratings.contactor_timeout_s))
-    feedback = _told(bench, hal.ContactorReported)
-    _expect(feedback, [hal.ContactorReported(False)], "told after opening by itself")
+async def _opens_by_itself(bench: Bench, stop_demand: Callable[[], Done]) -> None:
+    await charge(bench)
+    await finish(stop_demand())
+    await finish(bench.wait(bench.backend.ratings.opening_s))
+    assert not bench.is_powered(), (
+        "the contactor did not open by itself within opening_s "
+        "after the vehicle was no longer ready"
+    )
+    await finish(bench.wait(bench.backend.ratings.contactor_timeout_s))
+    expect_feedback(bench, is_closed=False, when="after it opened by itself")
 
 
 async def _opens_without_demand(bench: Bench) -> None:
-    await _open_by_itself(bench, bench.no_demand)
+    await _opens_by_itself(bench, bench.no_demand)
 
 
 async def _opens_when_unplugged(bench: Bench) -> None:
-    await _open_by_itself(bench, bench.unplug)
+    await _opens_by_itself(bench, bench.unplug)
 
 
 async def _opens_in_state_f(bench: Bench) -> None:
-    await _charge(bench)
+    await charge(bench)
     bench.backend.control_pilot.signal_unavailable()
-    await _do(bench.wait(0.1))
-    assert not bench.is_powered(), "still closed 100 ms after state F was ordered"
+    await finish(bench.wait(0.1))
+    assert not bench.is_powered(), "the contactor is closed 100 ms after signal_unavailable()"
 
 
-async def _never_closes_by_itself(bench: Bench) -> None:
-    await _charge(bench)
-    await _do(bench.no_demand())
-    await _do(bench.wait(1))
-    await _do(bench.demand())
-    await _do(bench.wait(60))
-    assert not bench.is_powered(), "closed without an order when the vehicle came back"
+async def _stays_open_without_order(bench: Bench) -> None:
+    await charge(bench)
+    await finish(bench.no_demand())
+    await finish(bench.wait(1))
+    await finish(bench.demand())
+    await finish(bench.wait(60))
+    assert not bench.is_powered(), "the contactor closed without an order when demand returned"
 
 
-async def _needs_a_ready_vehicle(bench: Bench) -> None:
-    await _do(bench.plug_in())
+async def _stays_open_in_state_b(bench: Bench) -> None:
+    await finish(bench.plug_in())
     with contextlib.suppress(HalError):
         bench.backend.contactor.close()
-    await _do(bench.wait(1))
-    assert not bench.is_powered(), "closed in state B"
+    await finish(bench.wait(1))
+    assert not bench.is_powered(), "close() closed the contactor in state B"
 
 
-async def _opening_twice(bench: Bench) -> None:
+async def _opens_twice(bench: Bench) -> None:
     bench.backend.contactor.open()
     bench.backend.contactor.open()
-    await _do(bench.wait(1))
-    assert not bench.is_powered(), "closed by an order to open"
+    await finish(bench.wait(1))
+    assert not bench.is_powered(), "open() closed the contactor"
 
 
 # The other capabilities
 
 
-async def _proximity_pilot(bench: Bench) -> None:
-    proximity = bench.backend.proximity_pilot
-    if proximity is None:
+async def _cable(bench: Bench) -> None:
+    if bench.backend.proximity_pilot is None:
         return
-    _expect(proximity.ampacity_ma(), None, "without a cable")
-    await _do(bench.plug_in())
-    _expect(proximity.ampacity_ma(), 32_000, "with a cable of 32 A")
+    await finish(bench.plug_in())
     kinds = [type(event) for event in bench.events]
+    assert hal.CableChanged in kinds, "no CableChanged after a cable was plugged in"
     newest_pilot = len(kinds) - kinds[::-1].index(hal.PilotChanged) - 1
-    assert kinds.index(hal.CableChanged) < newest_pilot, "the cable is to be told before B"
-    await _do(bench.unplug())
-    await _do(bench.wait(1))
-    told = [event.ampacity_ma for event in _told(bench, hal.CableChanged)]
-    _expect(told, [32_000, None], "cables told")
+    assert kinds.index(hal.CableChanged) < newest_pilot, "CableChanged came after the pilot's B"
+    await finish(bench.unplug())
+    await finish(bench.wait(1))
+    reports = [event.ampacity_ma for event in events_of(bench, hal.CableChanged)]
+    expect(reports, [32_000, None], "reports of a cable of 32 A that is plugged in and out")
 
 
 async def _meter(bench: Bench) -> None:
     meter = bench.backend.meter
     if meter is None:
         return
-    await _charge(bench)
+    await charge(bench)
     before = meter.read()
-    await _do(bench.wait(60))
+    await finish(bench.wait(60))
     after = meter.read()
-    assert after.imported_mwh > before.imported_mwh, "a minute of charging is not counted"
-    _expect(after.exported_mwh, before.exported_mwh, "exported")
-    assert after.power_mw > 0, f"power {after.power_mw} mW while charging"
+    assert after.imported_mwh > before.imported_mwh, "imported_mwh did not grow while charging"
+    expect(after.exported_mwh, before.exported_mwh, "exported_mwh while charging")
+    assert after.power_mw > 0, f"power_mw is {after.power_mw} while charging"
     phases = bench.backend.ratings.phases
     counts = (len(after.voltages_mv), len(after.currents_ma))
-    _expect(counts, (phases, phases), "phases of the meter")
-    await _do(bench.unplug())
-    await _do(bench.wait(1))
-    _expect(meter.read().power_mw, 0, "power without a vehicle")
+    expect(counts, (phases, phases), "numbers of voltages_mv and currents_ma")
+    await finish(bench.unplug())
+    await finish(bench.wait(1))
+    expect(meter.read().power_mw, 0, "power_mw without a vehicle")
 
 
 async def _grid_meter(bench: Bench) -> None:
-    meter, own = bench.backend.grid_meter, bench.backend.meter
-    if meter is None or own is None:
+    grid_meter, meter = bench.backend.grid_meter, bench.backend.meter
+    if grid_meter is None or meter is None:
         return
-    before_mw = meter.read_grid_power_mw()
-    await _charge(bench)
-    await _do(bench.wait(10))
-    more_mw, own_mw = meter.read_grid_power_mw() - before_mw, own.read().power_mw
-    assert 2 * more_mw > own_mw, f"{more_mw} mW more with {own_mw} mW of charging"
+    before_mw = grid_meter.read_grid_power_mw()
+    await charge(bench)
+    await finish(bench.wait(10))
+    more_mw, charging_mw = grid_meter.read_grid_power_mw() - before_mw, meter.read().power_mw
+    assert 2 * more_mw > charging_mw, (
+        f"grid power grew by {more_mw} mW while the vehicle charged with {charging_mw} mW"
+    )
 
 
 async def _rfid_reader(bench: Bench) -> None:
     if bench.backend.rfid_reader is None:
         return
-    await _do(bench.tap(b"\x01\x02\x03\x04"))
-    cards = _told(bench, hal.RfidTapped)
-    _expect(cards, [hal.RfidTapped(b"\x01\x02\x03\x04")], "cards told")
+    await finish(bench.tap(b"\x01\x02\x03\x04"))
+    cards = events_of(bench, hal.RfidTapped)
+    expect(cards, [hal.RfidTapped(b"\x01\x02\x03\x04")], "reports of a card")
     bench.backend.rfid_reader.acknowledge()
 
 
@@ -322,7 +274,7 @@ async def _lock(bench: Bench) -> None:
     lock = bench.backend.lock
     if lock is None:
         return
-    await _do(bench.plug_in())
+    await finish(bench.plug_in())
     for order in (lock.lock, lock.lock, lock.unlock, lock.unlock):
         order()
 
@@ -330,78 +282,79 @@ async def _lock(bench: Bench) -> None:
 async def _residual_current_device(bench: Bench) -> None:
     if bench.backend.residual_current_device is not None:
         bench.backend.residual_current_device.reset()
-        assert not bench.is_powered(), "a reset closes the contactor"
+        assert not bench.is_powered(), "reset() closed the contactor"
 
 
 async def _temperature(bench: Bench) -> None:
     sensor = bench.backend.temperature_sensor
     if sensor is not None:
-        await _do(bench.wait(2))
-        temperature_mc = sensor.read_millicelsius()
-        assert -60_000 < temperature_mc < 150_000, f"{temperature_mc} millidegrees"
+        await finish(bench.wait(2))
+        value = sensor.read_millicelsius()
+        assert -60_000 < value < 150_000, f"read_millicelsius() is {value}"
 
 
 async def _self_test(bench: Bench) -> None:
     if bench.backend.self_test is None:
         return
     bench.backend.self_test.start_self_test()
-    await _do(bench.wait(60))
-    _expect(_told(bench, hal.SelfTestCompleted), [hal.SelfTestCompleted()], "a minute later")
-    assert not bench.is_powered(), "the self-test closes the contactor"
+    await finish(bench.wait(60))
+    completed = events_of(bench, hal.SelfTestCompleted)
+    expect(completed, [hal.SelfTestCompleted()], "a minute after start_self_test()")
+    assert not bench.is_powered(), "the self-test closed the contactor"
 
 
 async def _discharge(bench: Bench) -> None:
     discharger, meter = bench.backend.discharger, bench.backend.meter
     if discharger is None or meter is None:
         return
-    await _charge(bench)
+    await charge(bench)
     discharger.set_discharge(Milliamps(10_000))
-    await _do(bench.wait(60))
-    assert meter.read().power_mw < 0, "no power comes back"
+    await finish(bench.wait(60))
+    assert meter.read().power_mw < 0, "power_mw is not negative while discharging"
     discharger.set_discharge(None)
-    await _do(bench.wait(1))
-    assert meter.read().power_mw > 0, "after discharging it does not charge"
+    await finish(bench.wait(1))
+    assert meter.read().power_mw > 0, "power_mw is not positive after discharging ended"
 
 
 async def _vehicle_information(bench: Bench) -> None:
-    battery = bench.backend.battery_information
-    identification = bench.backend.vehicle_identification
-    await _do(bench.plug_in())
-    await _do(bench.wait(1))
-    if battery is not None:
-        _expect(_told(bench, hal.BatteryReported)[-1], battery.battery(), "battery told and known")
-        percent = battery.battery().state_of_charge_percent
-        assert percent is None or 0 <= percent <= 100, f"{percent} %"
-    if identification is not None:
-        name = identification.vehicle_id()
-        assert name is None or len(name) <= 32, f"{name!r} is longer than 32"
-        _expect(_told(bench, hal.VehicleIdentified)[-1].vehicle_id, name, "vehicle told and known")
+    await finish(bench.plug_in())
+    await finish(bench.wait(1))
+    if bench.backend.battery_information is not None:
+        batteries = events_of(bench, hal.BatteryReported)
+        assert batteries, "no BatteryReported after plugging in"
+        percent = batteries[-1].state_of_charge_percent
+        assert percent is None or 0 <= percent <= 100, f"state_of_charge_percent is {percent}"
+    if bench.backend.vehicle_identification is not None:
+        vehicles = events_of(bench, hal.VehicleIdentified)
+        assert vehicles, "no VehicleIdentified after plugging in"
+        name = vehicles[-1].vehicle_id
+        assert name is None or len(name) <= 32, f"vehicle_id {name!r} exceeds 32 characters"
 
 
-CHECKS: Final[Mapping[str, _Body]] = {
-    "members have their methods": _members,
-    "ratings make sense": _ratings,
-    "start tells pilot and contactor": _start,
+CHECKS: Final[Mapping[str, _Check]] = {
+    "capabilities have their methods": _members,
+    "ratings are plausible": _ratings,
+    "start reports pilot and contactor": _start,
     "stop opens and may be repeated": _stop,
-    "each change of the pilot is told once": _pilot_changes,
+    "each change of the pilot is reported once": _pilot_changes,
     "state F lasts": _state_f,
-    "the contactor closes and tells": _closes,
-    "the contactor opens and tells": _opens,
-    "opens by itself without demand": _opens_without_demand,
-    "opens by itself when unplugged": _opens_when_unplugged,
-    "opens by itself in state F": _opens_in_state_f,
-    "never closes by itself": _never_closes_by_itself,
-    "does not close without a ready vehicle": _needs_a_ready_vehicle,
-    "opening an open contactor is harmless": _opening_twice,
-    "the cable is known and told": _proximity_pilot,
+    "the contactor closes and reports": _closes,
+    "the contactor opens and reports": _opens,
+    "the contactor opens by itself without demand": _opens_without_demand,
+    "the contactor opens by itself when unplugged": _opens_when_unplugged,
+    "the contactor opens in state F": _opens_in_state_f,
+    "the contactor never closes by itself": _stays_open_without_order,
+    "the contactor stays open without a ready vehicle": _stays_open_in_state_b,
+    "an open contactor may be opened": _opens_twice,
+    "the cable is reported": _cable,
     "the meter counts": _meter,
-    "the house's meter has what the vehicle takes": _grid_meter,
-    "cards are told": _rfid_reader,
+    "the grid meter includes the vehicle": _grid_meter,
+    "cards are reported": _rfid_reader,
     "locking may be repeated": _lock,
     "the residual current device may be reset": _residual_current_device,
-    "the temperature makes sense": _temperature,
+    "the temperature is plausible": _temperature,
     "the self-test ends": _self_test,
-    "discharging": _discharge,
-    "battery and vehicle are told": _vehicle_information,
+    "the vehicle discharges": _discharge,
+    "battery and vehicle are reported": _vehicle_information,
 }
 """All checks by name."""

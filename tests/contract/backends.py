@@ -1,7 +1,4 @@
-"""The backends that the contract suite runs on, and what it takes to play a vehicle on each.
-
-Another backend joins by a `Bench` of its own in `BENCHES`.
-"""
+"""Benches of the built-in backends, for the contract suite. A new backend gets one here."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ from tests.contract.openevse_bench import OpenEvseBench
 
 
 class SimulatedBench:
-    """The simulated backend with a clock that stands still."""
+    """Bench of the simulated backend, with a clock that only `wait` moves."""
 
     def __init__(self) -> None:
         self.now = 10.0

@@ -1,7 +1,7 @@
-"""Modbus EVSE controllers on the bench: pymodbus's server with a model, and the real link.
+"""Bench of the Modbus EVSE backend: the real link to pymodbus's server with a model behind it.
 
-Everything runs in the loop of a thread, so that the bench's hands may wait for it. The
-models' clock and the backend's stand still in between.
+Backend and server run in the event loop of a thread, for whose results the bench's methods wait.
+Only `wait` moves the clock of models and backend.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ STEP_S = 0.5
 
 
 class ModbusBench:
-    """The backend with a server behind it; time passes in `wait` only."""
+    """Bench of one controller."""
 
     def __init__(self, name: str, controller: Controller, *, is_rtu: bool, meter: bool) -> None:
         self.controller = controller
@@ -99,15 +99,15 @@ class ModbusBench:
 
 
 def simpleevse_bench() -> ModbusBench:
-    """Over RTU, with a meter on its bus."""
+    """Return a bench over RTU, with a meter on the same bus."""
     return ModbusBench("simpleevse", SimpleEvse(), is_rtu=True, meter=True)
 
 
 def phoenix_bench() -> ModbusBench:
-    """Over TCP, with a meter of its own."""
+    """Return a bench over TCP, with the controller's own meter."""
     return ModbusBench("phoenix-em-cp-pp-eth", Phoenix(), is_rtu=False, meter=True)
 
 
 def smartevse_bench() -> ModbusBench:
-    """Over RTU, as the master of its load balancing; without a meter."""
+    """Return a bench over RTU, as the master of its load balancing, without a meter."""
     return ModbusBench("smartevse", SmartEvse(), is_rtu=True, meter=False)

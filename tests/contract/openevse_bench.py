@@ -1,4 +1,4 @@
-"""The OpenEVSE backend on a model of the controller, with a clock that stands still."""
+"""Bench of the OpenEVSE backend, on a model of the controller."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from tests.support.hal.rapi_peer import A, B, C, ModelPort, OpenEvseModel
 STEP_S = 0.01
 
 
-def run_at_once(coroutine: Coroutine[object, object, None]) -> None:
-    """Run a coroutine that has nothing to wait for."""
+def run_without_waiting(coroutine: Coroutine[object, object, None]) -> None:
+    """Run a coroutine that never waits."""
     try:
         coroutine.send(None)
     except StopIteration:
         return
     coroutine.close()
-    raise AssertionError("it waits for something")
+    raise AssertionError("the coroutine waits")
 
 
 class OpenEvseBench:
-    """Plays the task of the backend; the model answers without delay."""
+    """The backend, polled by `wait`, and a model that answers without delay."""
 
     def __init__(self, settings: OpenEvseSettings | None = None) -> None:
         self.now = 10.0
@@ -65,7 +65,7 @@ class OpenEvseBench:
         self.wait(0.6)
 
     def tap(self, uid: bytes) -> None:
-        raise AssertionError("there is no reader")
+        raise AssertionError("no reader")
 
     def wait(self, seconds: float) -> None:
         end = self.now + seconds
@@ -76,7 +76,7 @@ class OpenEvseBench:
             if not self.runs_polls:
                 continue
             if self.now >= self._poll_at or self.backend.next_poll_s() == 0:
-                run_at_once(self.backend.poll())
+                run_without_waiting(self.backend.poll())
                 self._poll_at = self.now + self.backend.next_poll_s()
 
     def is_powered(self) -> bool:

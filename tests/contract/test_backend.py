@@ -1,4 +1,4 @@
-"""What every backend owes, whatever hardware is under it; and that the contract sees a breach."""
+"""The contract on every built-in backend, and its checks on broken backends."""
 
 from __future__ import annotations
 
@@ -19,58 +19,58 @@ _Answer = TypeVar("_Answer")
 
 @pytest.mark.parametrize("check", CHECKS)
 @pytest.mark.parametrize("backend", sorted(BENCHES))
-async def test_backend(backend: str, check: str) -> None:
+async def test_backend_keeps_contract(backend: str, check: str) -> None:
     await run_check(check, BENCHES[backend]())
 
 
-class CoroutineHands(SimulatedBench):
-    """A bench whose hands have to be waited for."""
+class CoroutineBench(SimulatedBench):
+    """A bench whose methods return awaitables."""
 
-    async def _after(self, act: Callable[..., None], *given: object) -> None:
+    async def _later(self, act: Callable[..., None], *arguments: object) -> None:
         await asyncio.sleep(0)
-        act(*given)
+        act(*arguments)
 
     def plug_in(self) -> Awaitable[None]:  # type: ignore[override]
-        return self._after(super().plug_in)
+        return self._later(super().plug_in)
 
     def demand(self) -> Awaitable[None]:  # type: ignore[override]
-        return self._after(super().demand)
+        return self._later(super().demand)
 
     def no_demand(self) -> Awaitable[None]:  # type: ignore[override]
-        return self._after(super().no_demand)
+        return self._later(super().no_demand)
 
     def unplug(self) -> Awaitable[None]:  # type: ignore[override]
-        return self._after(super().unplug)
+        return self._later(super().unplug)
 
     def tap(self, uid: bytes) -> Awaitable[None]:  # type: ignore[override]
-        return self._after(super().tap, uid)
+        return self._later(super().tap, uid)
 
     def wait(self, seconds: float) -> Awaitable[None]:  # type: ignore[override]
-        return self._after(super().wait, seconds)
+        return self._later(super().wait, seconds)
 
 
 @pytest.mark.parametrize("check", CHECKS)
-async def test_hands_may_be_coroutines(check: str) -> None:
-    await run_check(check, CoroutineHands())
+async def test_bench_methods_may_be_coroutines(check: str) -> None:
+    await run_check(check, CoroutineBench())
 
 
-def always(answer: _Answer) -> Callable[..., _Answer]:
-    return lambda *given: answer
+def always(value: _Answer) -> Callable[..., _Answer]:
+    return lambda *arguments: value
 
 
 def always_powered(bench: SimulatedBench) -> None:
     bench.is_powered = always(True)  # type: ignore[method-assign]
 
 
-def twice(bench: SimulatedBench) -> None:
-    class Twice(list[hal.HalEvent]):
+def doubled(bench: SimulatedBench) -> None:
+    class Doubled(list[hal.HalEvent]):
         def append(self, event: hal.HalEvent) -> None:
             self.extend((event, event))
 
-    bench.events = Twice()
+    bench.events = Doubled()
 
 
-def silent(kind: type[hal.HalEvent]) -> Callable[[SimulatedBench], None]:
+def without(kind: type[hal.HalEvent]) -> Callable[[SimulatedBench], None]:
     def sabotage(bench: SimulatedBench) -> None:
         class Without(list[hal.HalEvent]):
             def append(self, event: hal.HalEvent) -> None:
@@ -86,21 +86,21 @@ def broken(method: str, answer: object = None) -> Callable[[SimulatedBench], Non
     return lambda bench: setattr(bench.backend.board, method, always(answer))
 
 
-def missing(member: str) -> Callable[[SimulatedBench], None]:
-    return lambda bench: setattr(bench.backend, member, object())
+def replaced(member: str, value: object) -> Callable[[SimulatedBench], None]:
+    return lambda bench: setattr(bench.backend, member, value)
 
 
 def closes_by_itself(bench: SimulatedBench) -> None:
     demand = bench.demand
 
-    def eager() -> None:
+    def demand_and_close() -> None:
         demand()
         bench.backend.board.close()
 
-    bench.demand = eager  # type: ignore[method-assign]
+    bench.demand = demand_and_close  # type: ignore[method-assign]
 
 
-def careless(bench: SimulatedBench) -> None:
+def never_opening(bench: SimulatedBench) -> None:
     board = bench.backend.board
 
     def close() -> None:
@@ -124,48 +124,56 @@ METER = hal.MeterValues(0, 0, 0, (), ())  # type: ignore[arg-type]
 @pytest.mark.parametrize(
     ("check", "sabotage"),
     [
-        ("members have their methods", missing("lock")),
-        ("members have their methods", lambda bench: setattr(bench.backend, "contactor", None)),
-        # One that is its own lock: the member hides the method.
-        ("members have their methods", lambda bench: setattr(bench.backend, "lock", OwnLock())),
+        ("capabilities have their methods", replaced("lock", object())),
         (
-            "ratings make sense",
-            lambda bench: setattr(bench.backend, "ratings", hal.Ratings(Milliamps(5_000))),
+            "capabilities have their methods",
+            replaced("contactor", None),
         ),
-        ("start tells pilot and contactor", twice),
-        ("start tells pilot and contactor", silent(hal.ContactorReported)),
-        ("start tells pilot and contactor", always_powered),
+        # A backend that is its own lock: the member hides the method.
+        (
+            "capabilities have their methods",
+            replaced("lock", OwnLock()),
+        ),
+        (
+            "ratings are plausible",
+            replaced("ratings", hal.Ratings(Milliamps(5_000))),
+        ),
+        ("start reports pilot and contactor", doubled),
+        ("start reports pilot and contactor", without(hal.ContactorReported)),
+        ("start reports pilot and contactor", always_powered),
         ("stop opens and may be repeated", always_powered),
-        ("each change of the pilot is told once", twice),
-        ("each change of the pilot is told once", silent(hal.PilotChanged)),
+        ("each change of the pilot is reported once", doubled),
+        ("each change of the pilot is reported once", without(hal.PilotChanged)),
         ("state F lasts", broken("signal_unavailable")),
         ("state F lasts", broken("withdraw")),
-        ("the contactor closes and tells", broken("close")),
-        ("the contactor closes and tells", silent(hal.ContactorReported)),
-        ("the contactor opens and tells", broken("open")),
-        ("opens by itself without demand", careless),
-        ("opens by itself when unplugged", careless),
-        ("opens by itself in state F", careless),
-        ("never closes by itself", closes_by_itself),
-        ("does not close without a ready vehicle", careless),
-        ("opening an open contactor is harmless", always_powered),
-        ("the cable is known and told", broken("ampacity_ma", 32_000)),
-        ("the cable is known and told", twice),
+        ("the contactor closes and reports", broken("close")),
+        ("the contactor closes and reports", without(hal.ContactorReported)),
+        ("the contactor opens and reports", broken("open")),
+        ("the contactor opens by itself without demand", never_opening),
+        ("the contactor opens by itself when unplugged", never_opening),
+        ("the contactor opens in state F", never_opening),
+        ("the contactor never closes by itself", closes_by_itself),
+        ("the contactor stays open without a ready vehicle", never_opening),
+        ("an open contactor may be opened", always_powered),
+        ("the cable is reported", without(hal.CableChanged)),
+        ("the cable is reported", doubled),
         ("the meter counts", broken("read", METER)),
         (
-            "the house's meter has what the vehicle takes",
+            "the grid meter includes the vehicle",
             broken("read_grid_power_mw", Milliwatts(-1_000)),
         ),
-        ("cards are told", silent(hal.RfidTapped)),
+        ("cards are reported", without(hal.RfidTapped)),
         ("the residual current device may be reset", always_powered),
-        ("the temperature makes sense", broken("read_millicelsius", 200_000)),
+        ("the temperature is plausible", broken("read_millicelsius", 200_000)),
         ("the self-test ends", broken("start_self_test")),
-        ("discharging", broken("set_discharge")),
-        ("battery and vehicle are told", broken("vehicle_id", "x" * 33)),
-        ("battery and vehicle are told", broken("battery", hal.BatteryReported(101, None))),
+        ("the vehicle discharges", broken("set_discharge")),
+        ("battery and vehicle are reported", broken("vehicle_id", "x" * 33)),
+        ("battery and vehicle are reported", broken("battery", hal.BatteryReported(101, None))),
     ],
 )
-async def test_a_breach_is_seen(check: str, sabotage: Callable[[SimulatedBench], None]) -> None:
+async def test_check_fails_on_broken_backend(
+    check: str, sabotage: Callable[[SimulatedBench], None]
+) -> None:
     bench = SimulatedBench()
     sabotage(bench)
     with pytest.raises(AssertionError, match=r"."):

@@ -261,10 +261,6 @@ class ExternalController:
             raise HalError("the controller tells no temperature")
         return temperature
 
-    def ampacity_ma(self) -> Milliamps | None:
-        """Return what the cable carries."""
-        return self._polls.teller.cable_ma
-
     def acknowledge(self) -> None:
         """Do nothing: the reader belongs to the controller, which shows a card by itself."""
 

@@ -222,10 +222,6 @@ class BoardOrders:
         if self._parts is not None and self._parts.lamp is not None:
             self._parts.lamp.flash()
 
-    def ampacity_ma(self) -> Milliamps | None:
-        """Return what the cable carries."""
-        return None if self._parts is None else self._parts.sampler.cable_ma
-
     def reset(self) -> None:
         """Acknowledge a residual current that is gone; a latch in hardware is reset first."""
         parts = self._parts

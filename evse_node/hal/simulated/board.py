@@ -184,10 +184,6 @@ class SimulatedBoard:
         """Count the card."""
         self.cards_read += 1
 
-    def ampacity_ma(self) -> Milliamps | None:
-        """Return what the plugged cable carries."""
-        return self.cable_ma
-
     def reset(self) -> None:
         """Be ready again."""
 

@@ -1,4 +1,4 @@
-"""The backend of docs/backends.md: installed by its entry point, held to the contract, charging."""
+"""Tests of the backend in docs/backends.md."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ DOCUMENT = Path(__file__).parents[3] / "docs" / "backends.md"
 
 
 class FakeBox(Protocol):
-    """The document's own microcontroller."""
+    """Type of the document's microcontroller."""
 
-    say: Callable[[str], None]
+    send: Callable[[str], None]
     is_closed: bool
     output: str
 
     def on_order(self, line: str) -> None: ...
-    def turn_to(self, vehicle: str) -> None: ...
+    def set_vehicle(self, vehicle: str) -> None: ...
     def pass_time(self, seconds: float) -> None: ...
-    def tell_energy(self) -> None: ...
+    def report_energy(self) -> None: ...
 
 
 @pytest.fixture
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder on the path with the document's files and what pip would have written."""
+    """Return a folder on the path with the document's files, as if installed by pip."""
     blocks = re.findall(r"^```\w+\n# (\S+)\n(.*?)^```$", DOCUMENT.read_text(), re.M | re.S)
     for name, text in blocks:
         (tmp_path / name).write_text(text)
@@ -62,12 +62,12 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_it_is_short(installed: Path) -> None:
+def test_example_has_fewer_than_110_lines(installed: Path) -> None:
     code = (installed / "text_box.py").read_text().splitlines()
     assert len([line for line in code if line.strip()]) < 110
 
 
-def test_its_package_is_found(installed: Path) -> None:
+def test_entry_point_is_found_and_creates_backend(installed: Path) -> None:
     assert "text-box" in backend_names()
     config = load_config({}, {}, installed / "evse-node.toml")
     assert type(create_backend(config.backend, config.hal)).__name__ == "TextBox"
@@ -75,15 +75,15 @@ def test_its_package_is_found(installed: Path) -> None:
         create_backend("text-box", {"port": 1})
 
 
-def test_its_package_can_be_installed(installed: Path) -> None:
+def test_project_file_lists_every_module(installed: Path) -> None:
     project = tomllib.loads((installed / "pyproject.toml").read_text())
     entries = project["project"]["entry-points"]["evse_node.backends"].values()
-    # Beside the test, or setuptools takes both for its modules and refuses.
+    # Listed, because setuptools refuses to choose between backend and test.
     modules = sorted({entry.partition(":")[0] for entry in entries})
     assert project["tool"]["setuptools"]["py-modules"] == modules
 
 
-def test_it_keeps_the_contract(installed: Path) -> None:
+def test_example_passes_contract_suite(installed: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_text_box.py"],
         cwd=installed,
@@ -98,16 +98,16 @@ def test_it_keeps_the_contract(installed: Path) -> None:
 
 
 class BoxServer:
-    """The document's microcontroller behind a real TCP connection."""
+    """The document's microcontroller on a TCP server."""
 
     def __init__(self) -> None:
         module = import_module("test_text_box")
-        self.box = cast(FakeBox, module.FakeBox(self._say))
+        self.box = cast(FakeBox, module.FakeBox(self._send))
         self.writers: list[asyncio.StreamWriter] = []
         self.heartbeats = 0
         self.orders: list[str] = []
 
-    def _say(self, line: str) -> None:
+    def _send(self, line: str) -> None:
         for writer in self.writers:
             writer.write(f"{line}\n".encode())
 
@@ -126,7 +126,7 @@ class BoxServer:
     async def _beat(self) -> None:
         while True:
             self.box.pass_time(1)
-            self.box.tell_energy()
+            self.box.report_energy()
             await asyncio.sleep(0.05)
 
 
@@ -136,7 +136,9 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_it_charges_a_car(installed: Path, tmp_path: Path) -> None:
+async def test_node_charges_and_recovers_from_lost_connection(
+    installed: Path, tmp_path: Path
+) -> None:
     served = BoxServer()
     server = await asyncio.start_server(served.serve, "127.0.0.1", 0)
     address = server.sockets[0].getsockname()
@@ -146,10 +148,10 @@ async def test_it_charges_a_car(installed: Path, tmp_path: Path) -> None:
     )  # fmt: skip
     box = served.box
     async with server, EvseNode(config) as node:
-        box.turn_to("B")
+        box.set_vehicle("B")
         await until(lambda: node.state.pilot_output is PilotOutput.X2)
         assert box.output == "O"
-        box.turn_to("C")
+        box.set_vehicle("C")
         await until(lambda: node.state.state is State.PLUGGED_IN_CHARGING)
         await until(lambda: box.is_closed and node.state.contactor.value == "closed")
         begun = node.state.meter.imported_mwh
@@ -157,7 +159,7 @@ async def test_it_charges_a_car(installed: Path, tmp_path: Path) -> None:
         session = node.state.session
         assert session is not None
 
-        # A connection that breaks is a fault, opens, and is made anew.
+        # A broken connection raises a fault, opens the contactor, and is re-established.
         served.writers[0].close()
         await until(lambda: node.state.fault is FaultState.OTHER)
         await until(lambda: not box.is_closed)
@@ -166,15 +168,15 @@ async def test_it_charges_a_car(installed: Path, tmp_path: Path) -> None:
         assert node.state.session is not None
         assert node.state.session.id == session.id
 
-        box.turn_to("A")
+        box.set_vehicle("A")
         await until(lambda: node.state.state is State.NOT_PLUGGED_IN)
         assert not box.is_closed
     assert served.heartbeats > 0
 
 
-async def test_it_is_switched_off_by_a_stop_at_once(installed: Path) -> None:
+async def test_stop_right_after_start_opens_and_withdraws(installed: Path) -> None:
     served = BoxServer()
-    served.box.turn_to("C")
+    served.box.set_vehicle("C")
     served.box.is_closed = True
     server = await asyncio.start_server(served.serve, "127.0.0.1", 0)
     host, port = server.sockets[0].getsockname()
@@ -187,31 +189,31 @@ async def test_it_is_switched_off_by_a_stop_at_once(installed: Path) -> None:
     assert not served.box.is_closed
 
 
-async def test_a_box_that_goes_and_a_line_without_end(
+async def test_lost_box_is_one_fault_until_it_returns(
     installed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sleep = asyncio.sleep
     monkeypatch.setattr(asyncio, "sleep", lambda seconds: sleep(seconds / 100))
-    told: list[HalEvent] = []
+    events: list[HalEvent] = []
     served = BoxServer()
     server = await asyncio.start_server(served.serve, "127.0.0.1", 0)
     host, port = server.sockets[0].getsockname()
     backend = create_backend("text-box", {"host": host, "port": port})
-    await backend.start(told.append)
-    await until(lambda: FaultCleared() in told)
-    told.clear()
-    server.close()  # nobody takes its calls, this connection stays
+    await backend.start(events.append)
+    await until(lambda: FaultCleared() in events)
+    events.clear()
+    server.close()  # refuses new connections, keeps this one
     served.writers[0].write(b"x" * 100_000)
     await until(lambda: not served.writers)
-    await sleep(0.1)  # ten calls in vain
-    assert told == [FaultRaised(FaultState.OTHER)]
+    await sleep(0.1)  # ten failed attempts
+    assert events == [FaultRaised(FaultState.OTHER)]
     server = await asyncio.start_server(served.serve, host, port)
-    await until(lambda: FaultCleared() in told)
+    await until(lambda: FaultCleared() in events)
     await backend.stop()
     server.close()
 
 
-async def test_a_box_that_is_not_there(installed: Path) -> None:
+async def test_start_fails_without_box(installed: Path) -> None:
     backend = create_backend("text-box", {"host": "127.0.0.1", "port": 1})
     with pytest.raises(HalError, match="no box at"):
         await backend.start(lambda event: None)
