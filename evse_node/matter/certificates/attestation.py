@@ -5,8 +5,10 @@ Spec: Matter Core 1.3 "Device Attestation"
 
 from __future__ import annotations
 
+import base64
 import os
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -23,7 +25,6 @@ from evse_node.matter.certificates.certification_declaration import (
     parse_signed_declaration,
     sign_declaration,
 )
-from evse_node.matter.certificates.pem import decode_pem, decode_private_key, encode_pem
 from evse_node.matter.certificates.x509 import Attribute, X509Certificate
 from evse_node.matter.crypto import KeyPair, sha1, verify_signature
 
@@ -37,6 +38,7 @@ _OID_VENDOR_ID = "1.3.6.1.4.1.37244.2.1"
 _OID_PRODUCT_ID = "1.3.6.1.4.1.37244.2.2"
 _DIGITAL_SIGNATURE = 0x0001
 _SIGNS_CERTIFICATES = 0x0060
+_PEM_BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----(.*?)-----END \1-----", re.DOTALL)
 
 # Published with the Matter SDK for development: anybody may sign with these keys,
 # and no commissioner but one set up for development trusts what they sign.
@@ -182,7 +184,10 @@ def paa_certificate_der() -> bytes:
 
 def paa_certificate_pem() -> str:
     """Return the certificate of the development authority as PEM."""
-    return encode_pem(paa_certificate_der(), "CERTIFICATE")
+    from cryptography.hazmat.primitives.serialization import Encoding
+    from cryptography.x509 import load_der_x509_certificate
+
+    return load_der_x509_certificate(paa_certificate_der()).public_bytes(Encoding.PEM).decode()
 
 
 def _name(common_name: str, vendor_id: int, product_id: int | None = None) -> list[Attribute]:
@@ -286,6 +291,46 @@ def _blaming(file: Path) -> Iterator[None]:
         raise ConfigError(f"{file}: cannot be read: {error.strerror}") from None
     except (DecodeError, CryptoError) as error:
         raise ConfigError(f"{file}: {error}") from None
+
+
+def decode_pem(data: bytes, labels: Collection[str]) -> bytes:
+    """Return the DER of the first PEM block with one of `labels`; return DER unchanged.
+
+    Raises DecodeError for PEM without such a block, or with a broken one.
+    """
+    if b"-----BEGIN " not in data:
+        return data
+    found: list[str] = []
+    for match in _PEM_BLOCK.finditer(data):
+        label = match[1].decode()
+        found.append(label)
+        if label in labels:
+            try:
+                return base64.b64decode(b"".join(match[2].split()), validate=True)
+            except ValueError:
+                raise DecodeError(f"{label} block is not base64") from None
+    raise DecodeError(f"has {', '.join(found) or 'broken PEM'}; expected {' or '.join(labels)}")
+
+
+def decode_private_key(data: bytes) -> KeyPair:
+    """Read an unencrypted P-256 private key: SEC 1 or PKCS#8, in DER or PEM.
+
+    Raises DecodeError or CryptoError.
+    """
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePrivateKey
+
+    encoded = decode_pem(data, ("PRIVATE KEY", "EC PRIVATE KEY"))
+    try:
+        key = serialization.load_der_private_key(encoded, None)
+    except (TypeError, ValueError, UnsupportedAlgorithm):
+        raise DecodeError(
+            "is not a private key; expected SEC 1 or PKCS#8, in DER or PEM, without a passphrase"
+        ) from None
+    if not isinstance(key, EllipticCurvePrivateKey) or not isinstance(key.curve, SECP256R1):
+        raise DecodeError("is not a P-256 private key")
+    return KeyPair.from_private(key.private_numbers().private_value.to_bytes(32, "big"))
 
 
 def _decode_certificate(data: bytes) -> X509Certificate:

@@ -6,11 +6,12 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from evse_node.config.node_config import NodeConfig
 from evse_node.errors import ConfigError
 from evse_node.matter.certificates.attestation import make_development_attestation
-from evse_node.matter.certificates.pem import encode_pem
 from evse_node.matter.secure_channel.spake2p import compute_verifier
 from evse_node.node.factory_data import KEPT, load_factory_data
 from evse_node.testing.memory_store import MemoryStore
@@ -67,12 +68,10 @@ def test_own_attestation_names_vendor_and_product(tmp_path: Path) -> None:
         "dac": made.dac_der,
         "pai": made.pai_der,
         "cd": made.cd_der,
-        "dac_key": b"",
+        "dac_key": _private_key_file(made.dac_key.private_bytes),
     }
     for name, content in files.items():
         (tmp_path / name).write_bytes(content)
-    key = _sec1(made.dac_key.private_bytes)
-    (tmp_path / "dac_key").write_text(encode_pem(key, "EC PRIVATE KEY"))
     paths = {name: tmp_path / name for name in files}
     config = NodeConfig(storage=tmp_path, product_id=0x8009, **paths)  # type: ignore[arg-type]
     data = load_factory_data(config, MemoryStore(), RANDOM)
@@ -80,10 +79,13 @@ def test_own_attestation_names_vendor_and_product(tmp_path: Path) -> None:
     assert data.attestation.dac_der == made.dac_der
 
 
-def _sec1(private: bytes) -> bytes:
-    curve = bytes.fromhex("a00a06082a8648ce3d030107")
-    body = b"\x02\x01\x01\x04\x20" + private + curve
-    return b"\x30" + bytes([len(body)]) + body
+def _private_key_file(private: bytes) -> bytes:
+    key = ec.derive_private_key(int.from_bytes(private, "big"), ec.SECP256R1())
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.TraditionalOpenSSL,
+        serialization.NoEncryption(),
+    )
 
 
 def test_damage_is_told(tmp_path: Path) -> None:

@@ -19,6 +19,8 @@ from evse_node.matter.certificates import attestation as module
 from evse_node.matter.certificates import x509
 from evse_node.matter.certificates.attestation import (
     Attestation,
+    decode_pem,
+    decode_private_key,
     encode_nocsr_elements,
     load_attestation,
     make_development_attestation,
@@ -32,7 +34,6 @@ from evse_node.matter.certificates.certification_declaration import (
     parse_signed_declaration,
     sign_declaration,
 )
-from evse_node.matter.certificates.pem import decode_pem, decode_private_key, encode_pem
 from evse_node.matter.crypto import KeyPair, verify_signature
 from evse_node.matter.tlv import SignedInt, TlvValue
 from tests.vectors import attestation as vectors
@@ -283,7 +284,7 @@ class Files:
         self.dac, self.pai = folder / "dac.der", folder / "pai.pem"
         self.declaration, self.key = folder / "cd.bin", folder / "key.pem"
         self.dac.write_bytes(attestation.dac_der)
-        self.pai.write_text(encode_pem(attestation.pai_der, "CERTIFICATE"))
+        self.pai.write_bytes(certificate_file(attestation.pai_der))
         self.declaration.write_bytes(attestation.cd_der)
         self.key.write_bytes(private_key_file(attestation.dac_key))
 
@@ -294,6 +295,11 @@ class Files:
         with pytest.raises(ConfigError) as caught:
             self.load()
         return str(caught.value)
+
+
+def certificate_file(encoded: bytes) -> bytes:
+    certificate = reference.load_der_x509_certificate(encoded)
+    return certificate.public_bytes(serialization.Encoding.PEM)
 
 
 def private_key_file(
