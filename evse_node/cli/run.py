@@ -22,7 +22,6 @@ from evse_node.cli.output import (
 )
 from evse_node.config.node_config import NodeConfig
 from evse_node.node.evse_node import EvseNode
-from evse_node.node.loop import NodeLoop
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 # Nobody reads more lines than this allows, and a burst of commands pays for one of them.
@@ -39,8 +38,7 @@ def serve(config: NodeConfig) -> NoReturn:
     zeroconf.setLevel(max(level, logging.WARNING))
     if level > logging.DEBUG:
         zeroconf.addFilter(_without_traceback)
-    with asyncio.Runner(loop_factory=NodeLoop) as runner:
-        runner.run(_serve(config))
+    asyncio.run(_serve(config))
     sys.exit(0)
 
 

@@ -17,7 +17,6 @@ from collections.abc import Callable, Collection
 from typing import Final, Generic, Protocol, TypeAlias, TypeVar
 
 from evse_node.errors import ConfigError, StorageError
-from evse_node.node.loop import NodeLoop
 from evse_node.platform.interfaces import join_multicast, leave_multicast
 
 _LOGGER: Final = logging.getLogger(__name__)
@@ -103,11 +102,7 @@ class Runtime(Generic[Event]):
 
     def start(self) -> None:
         """Begin to receive, and take the first turn."""
-        loop = self._loop
-        if isinstance(loop, NodeLoop):
-            loop.add_direct_reader(self._udp.fileno(), self._on_readable)
-        else:
-            loop.add_reader(self._udp.fileno(), self._on_readable)
+        self._loop.add_reader(self._udp.fileno(), self._on_readable)
         self._finish_turn(self._clock())
 
     def wake(self) -> None:
@@ -145,11 +140,7 @@ class Runtime(Generic[Event]):
         """Send what is left, commit, and close the socket. May be repeated."""
         if self._is_closed:
             return
-        loop = self._loop
-        if isinstance(loop, NodeLoop):
-            loop.remove_direct_reader(self._udp.fileno())
-        else:
-            loop.remove_reader(self._udp.fileno())
+        self._loop.remove_reader(self._udp.fileno())
         self._finish_turn(self._clock())
         self._is_closed = True
         if self._timer is not None:

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 import pytest
 
 from evse_node.errors import ConfigError, StorageError
-from evse_node.node.loop import NodeLoop
 from evse_node.node.runtime import Address, Runtime, open_udp
 
 
@@ -160,21 +159,6 @@ async def test_a_flood_does_not_keep_the_loop_from_others(peer: socket.socket) -
         turns += 1
     assert turns > 1
     runtime.close()
-
-
-def test_it_runs_in_the_node_s_own_loop(peer: socket.socket) -> None:
-    async def main() -> None:
-        journal: list[str] = []
-        store = JournalStore(journal, peer)
-        runtime = Runtime(EchoStack(journal), loopback_udp(), store, journal.append)
-        runtime.start()
-        peer.sendto(b"one", ("::1", runtime.port))
-        assert await receive(peer) == b"re:one"
-        runtime.close()
-        assert journal == ["commit", "received one", "one"]
-
-    with asyncio.Runner(loop_factory=NodeLoop) as runner:
-        runner.run(main())
 
 
 async def test_another_thread_gets_its_call_into_the_loop(peer: socket.socket) -> None:
