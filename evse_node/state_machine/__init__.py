@@ -1,1 +1,1 @@
-"""The charger itself: pure functions over frozen state. Knows only units and errors."""
+"""The charger's state machine: pure functions over frozen state, without I/O or clock."""

@@ -1,4 +1,4 @@
-"""The control pilot: what the vehicle says by voltage, what the charger says by duty cycle.
+"""Control pilot: the vehicle's state as a voltage, the charger's offer as a duty cycle.
 
 Spec: IEC 61851-1:2017 Annex A
 """
@@ -12,7 +12,7 @@ from evse_node.units import Milliamps
 
 
 class PilotState(Enum):
-    """The vehicle's state as the pilot shows it: A2, B2, C2 with PWM, A1, B1, C1 without.
+    """Vehicle state on the pilot: A2, B2, C2 with PWM, A1, B1, C1 without.
 
     Spec: IEC 61851-1:2017 Table A.4
     """
@@ -26,35 +26,31 @@ class PilotState(Enum):
 
     __hash__ = object.__hash__  # see `limits.LimitSource`
 
-    @property
-    def is_connected(self) -> bool:
-        """True when a vehicle is at the pilot (B, C, D)."""
-        return self in (PilotState.B, PilotState.C, PilotState.D)
-
-    @property
-    def is_ready(self) -> bool:
-        """True when the vehicle asks for energy (C, D)."""
-        return self in (PilotState.C, PilotState.D)
+    def __init__(self, letter: str) -> None:
+        self.is_connected = letter in "BCD"
+        """True while a vehicle is connected."""
+        self.is_ready = letter in "CD"
+        """True while the vehicle requests energy."""
 
 
 class PilotOutput(Enum):
-    """What the charger puts on the pilot."""
+    """Signal of the charger on the pilot."""
 
     X1 = "X1"  # constant +12 V: no energy offered
-    X2 = "X2"  # PWM: energy offered, the duty cycle says how much
+    X2 = "X2"  # PWM: energy offered, the current as duty cycle
     F = "F"  # constant -12 V: not available
 
 
 class VoltageBand(NamedTuple):
-    """A half-open range of the pilot's positive level, in millivolts."""
+    """Half-open range of the pilot's positive level, in millivolts."""
 
     low_mv: int
     high_mv: int
     state: PilotState
 
 
-# The boundaries lie in the middle between two nominal levels (12, 9, 6, 3, 0, -12 V), so that
-# every voltage has exactly one meaning. A board that measures better may decide by itself.
+# Boundaries lie halfway between nominal levels (12, 9, 6, 3, 0, -12 V), so that every voltage
+# has exactly one meaning. A board with calibrated thresholds may classify by itself.
 VOLTAGE_BANDS: Final = (
     VoltageBand(10_500, 15_000, PilotState.A),
     VoltageBand(7_500, 10_500, PilotState.B),
@@ -74,11 +70,11 @@ NOMINAL_MV: Final = {
 }
 
 DIODE_LIMIT_MV: Final = -6_000
-"""With PWM the low level lies below this if the vehicle has its diode."""
+"""Upper limit of the low level during PWM for a vehicle with its diode."""
 
 
 def pilot_state(high_mv: int) -> PilotState:
-    """Classify the pilot's positive level. What lies outside every band is E, the safe answer.
+    """Classify the pilot's positive level. Outside every band it is E, the safe answer.
 
     Spec: IEC 61851-1:2017 Table A.4
     """
@@ -89,7 +85,7 @@ def pilot_state(high_mv: int) -> PilotState:
 
 
 def is_diode_present(low_mv: int) -> bool:
-    """Tell a vehicle from a resistor by the pilot's negative level during PWM.
+    """Return whether the negative level during PWM shows a diode: a vehicle, not a resistor.
 
     Spec: IEC 61851-1:2017 Table A.4
     """
@@ -103,9 +99,9 @@ _STEEP_START_MA: Final = 52_500
 
 
 def offer_ma(limit_ma: int) -> Milliamps | None:
-    """Return the largest current with a duty cycle that does not exceed the limit; None under 6 A.
+    """Return the largest current with a duty cycle within the limit; None under 6 A.
 
-    Between 51 and 52.5 A there is no code, so 51 A is offered.
+    No duty cycle stands for a current between 51 and 52.5 A, so 51 A is offered.
     Spec: IEC 61851-1:2017 Table A.7
     """
     if limit_ma < MINIMUM_OFFER_MA:
@@ -122,16 +118,16 @@ def duty_permille(current_ma: int) -> int:
     Spec: IEC 61851-1:2017 Table A.7
     """
     if current_ma != offer_ma(current_ma):
-        raise ValueError(f"no duty cycle means {current_ma} mA")
+        raise ValueError(f"{current_ma} mA has no duty cycle")
     if current_ma <= _LINEAR_END_MA:
         return current_ma // 60  # D % = I / 0.6
     return current_ma // 250 + 640  # D % = I / 2.5 + 64
 
 
 def current_from_duty(permille: int) -> Milliamps | None:
-    """Return what a vehicle may draw at a duty cycle in tenths of a percent.
+    """Return the current that a duty cycle in tenths of a percent allows, 0 for none.
 
-    0 means none. None means that the charger wants digital communication (3 to 7 %).
+    None: the charger requires digital communication (3 to 7 %).
     Spec: IEC 61851-1:2017 Table A.8
     """
     if 30 <= permille <= 70:

@@ -1,7 +1,7 @@
-"""What the machine wants done: orders to the hardware, and notifications for whoever listens.
+"""Effects of a step: orders to the hardware, and notifications to the observers.
 
-A `SafetyOrder` is carried out before all other orders. The base classes only tell the
-kinds apart; the unions `Order`, `Notification` and `Effect` say which effects there are.
+A `SafetyOrder` is carried out before all other orders. The base classes distinguish the kinds;
+the unions `Order`, `Notification` and `Effect` list the members.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from evse_node.units import Milliamps, MilliwattHours
 
 
 class BaseOrder:
-    """An effect that is for the hardware."""
+    """Base of all orders to the hardware."""
 
     __slots__ = ()
 
 
 class SafetyOrder(BaseOrder):
-    """An order that makes things safer and so does not wait for others."""
+    """An order that reduces risk, carried out before others."""
 
     __slots__ = ()
 
 
 class BaseNotification:
-    """An effect that is for whoever listens."""
+    """Base of all notifications to observers."""
 
     __slots__ = ()
 
@@ -37,15 +37,15 @@ class BaseNotification:
 
 
 class OpenContactor(Struct, SafetyOrder, frozen=True):
-    """Switch the power off."""
+    """Switch power off."""
 
 
 class CloseContactor(Struct, BaseOrder, frozen=True):
-    """Switch the power on. Feedback follows as an event."""
+    """Switch power on; feedback follows as an event."""
 
 
 class OfferCurrent(Struct, BaseOrder, frozen=True):
-    """Put PWM on the pilot; `current_ma` has a duty cycle."""
+    """Put PWM on the pilot (X2) with the duty cycle of `current_ma`."""
 
     current_ma: Milliamps
 
@@ -55,19 +55,19 @@ class WithdrawOffer(Struct, SafetyOrder, frozen=True):
 
 
 class SignalUnavailable(Struct, SafetyOrder, frozen=True):
-    """Put constant -12 V on the pilot (state F), and hold it until told otherwise."""
+    """Put constant -12 V on the pilot (state F) until the next pilot order."""
 
 
 class LockCable(Struct, BaseOrder, frozen=True):
-    """Hold the plug in the socket."""
+    """Lock the plug in the socket."""
 
 
 class UnlockCable(Struct, BaseOrder, frozen=True):
-    """Release the plug."""
+    """Unlock the plug."""
 
 
 class SetDischarge(Struct, BaseOrder, frozen=True):
-    """Let the vehicle feed back at most this current; None ends it."""
+    """Limit the current that the vehicle feeds back; None ends discharging."""
 
     current_ma: Milliamps | None
 
@@ -88,17 +88,17 @@ Order: TypeAlias = (
     | BeginDiagnostics
 )
 
-# Notifications, in the order in which they happened
+# Notifications, in the order of the events
 
 
 class EvConnected(Struct, BaseNotification, frozen=True):
-    """A session began."""
+    """A session started."""
 
     session_id: int
 
 
 class EvNotDetected(Struct, BaseNotification, frozen=True):
-    """A session ended. `state` is the one before."""
+    """A session ended. `state` is the previous one."""
 
     session_id: int
     state: State
@@ -108,7 +108,7 @@ class EvNotDetected(Struct, BaseNotification, frozen=True):
 
 
 class EnergyTransferStarted(Struct, BaseNotification, frozen=True):
-    """Energy may flow. `state` is the new one; `maximum_ma` the limit in that direction."""
+    """Energy may flow. `state` is the new one, `maximum_ma` the limit in that direction."""
 
     session_id: int
     state: State
@@ -116,7 +116,7 @@ class EnergyTransferStarted(Struct, BaseNotification, frozen=True):
 
 
 class EnergyTransferStopped(Struct, BaseNotification, frozen=True):
-    """No more energy. `state` is the one before; energies count from its start."""
+    """Energy transfer ended. `state` is the previous one; energies count from its start."""
 
     session_id: int
     state: State
@@ -126,7 +126,7 @@ class EnergyTransferStopped(Struct, BaseNotification, frozen=True):
 
 
 class FaultChanged(Struct, BaseNotification, frozen=True):
-    """The shown fault changed. `state` is the one before; no session id without a session."""
+    """The shown fault changed. `state` is the previous one; `session_id` None without a session."""
 
     session_id: int | None
     state: State
@@ -141,7 +141,7 @@ class RfidRead(Struct, BaseNotification, frozen=True):
 
 
 class SessionChanged(Struct, BaseNotification, frozen=True):
-    """The session's values are to be reported even if they are the same as before."""
+    """The session's attributes must be reported, even if their values are unchanged."""
 
 
 Notification: TypeAlias = (
@@ -156,7 +156,7 @@ Notification: TypeAlias = (
 
 
 class Refused(Struct, frozen=True):
-    """The event asked for something that cannot be done now; nothing has changed."""
+    """The event was rejected; the state is unchanged."""
 
     reason: str
 

@@ -1,7 +1,6 @@
-"""The words of the Energy EVSE cluster that the machine speaks.
+"""Enumerations of the Energy EVSE cluster.
 
-Members are named as everywhere in Python; their values are the names in the cluster's
-definition, by which the bridge finds the numbers.
+The values are the names in the cluster's definition, by which the bridge finds the numbers.
 """
 
 from __future__ import annotations
@@ -22,10 +21,9 @@ class State(Enum):
 
     __hash__ = object.__hash__  # see `limits.LimitSource`
 
-    @property
-    def is_transferring(self) -> bool:
+    def __init__(self, name: str) -> None:
+        self.is_transferring = name in ("PluggedInCharging", "PluggedInDischarging")
         """True while energy may flow."""
-        return self in (State.PLUGGED_IN_CHARGING, State.PLUGGED_IN_DISCHARGING)
 
 
 class SupplyState(Enum):

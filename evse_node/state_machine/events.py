@@ -1,4 +1,4 @@
-"""What can happen to the charger. `step` takes one of these at a time."""
+"""Events of the charger; `step` takes one at a time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from evse_node.units import EpochSeconds, Milliamps, MilliwattHours
 
 
 class Direction(Enum):
-    """Which way energy flows, seen from the charger."""
+    """Direction of the energy, seen from the charger."""
 
     CHARGE = "charge"
     DISCHARGE = "discharge"
@@ -24,17 +24,17 @@ class Direction(Enum):
 
 
 class Timer(Enum):
-    """The machine's deadlines. Their lengths are in `settings.EvseSettings`."""
+    """Deadlines of the machine; `EvseSettings` has the durations."""
 
     STOP_GRACE = "vehicle must leave state C"
     CONTACTOR = "contactor feedback is due"
     DUTY_CHANGE = "next duty cycle is allowed"
     X1_PAUSE = "next PWM is allowed"
     STATE_F = "state F ends"
-    WAKE_UP = "vehicle has not answered the offer"
+    WAKE_UP = "wake-up of a vehicle that ignores the offer"
     WAKE_PAUSE = "wake-up ends"
     UNLOCK = "unlocking after a fault is allowed"
-    AUTHORIZATION = "nobody plugged in after the card"
+    AUTHORIZATION = "card expires without a vehicle"
     DIAGNOSTICS = "self-test must have ended"
 
     __hash__ = object.__hash__  # see `limits.LimitSource`
@@ -44,9 +44,9 @@ class Timer(Enum):
 
 
 class PilotChanged(Struct, frozen=True):
-    """The pilot shows a state, reported at start and on each change.
+    """The vehicle state on the pilot, reported at start and on each change.
 
-    The filter before it must stay under 50 ms for leaving C.
+    Filtering must delay leaving C by less than 50 ms (IEC 61851-1:2017 Table A.6, sequence 8.1).
     """
 
     pilot: PilotState
@@ -55,23 +55,22 @@ class PilotChanged(Struct, frozen=True):
 class ContactorReported(Struct, frozen=True):
     """The state of the mirror contact, reported at start and on each change.
 
-    Hardware without a mirror contact repeats each order as if it had been carried out.
+    Hardware without a mirror contact reports each order as carried out.
     """
 
     is_closed: bool
 
 
 class CableChanged(Struct, frozen=True):
-    """The ampacity of the cable in the socket, or None without a cable."""
+    """Ampacity of the cable in the socket, or None without a cable."""
 
     ampacity_ma: Milliamps | None
 
 
 class MeterRead(Struct, frozen=True):
-    """The energy meter's totals now.
+    """Totals of the energy meter.
 
-    `is_counter_reset`: they have nothing to do with those before. Totals that are lower than
-    before are taken so anyway.
+    `is_counter_reset`: unrelated to the previous totals. Lower totals always count as a reset.
     """
 
     reading: MeterReading
@@ -79,42 +78,42 @@ class MeterRead(Struct, frozen=True):
 
 
 class FaultRaised(Struct, frozen=True):
-    """The hardware reports a fault. It lasts, also over a restart, until it is cleared."""
+    """The hardware reports a fault, which latches (also over a restart) until it is cleared."""
 
     fault: FaultState
 
 
 class FaultCleared(Struct, frozen=True):
-    """A fault is gone or acknowledged; None means all of them."""
+    """A fault is gone or acknowledged; None means all."""
 
     fault: FaultState | None = None
 
 
 class CausesObserved(Struct, frozen=True):
-    """Of the faults that are watched for, the causes of these can be seen now, of others not."""
+    """The monitored faults whose cause is present; those of all others are gone."""
 
     faults: frozenset[FaultState]
 
 
 class SelfTestCompleted(Struct, frozen=True):
-    """The self-test has ended; the faults that it found were raised before."""
+    """The self-test ended; its findings were raised before."""
 
 
 class RfidTapped(Struct, frozen=True):
-    """A card was held to the reader. `uid` has 1 to 10 bytes."""
+    """A card was read. `uid` has 1 to 10 bytes."""
 
     uid: bytes
 
 
 class BatteryReported(Struct, frozen=True):
-    """What the vehicle tells of its battery; None is not known."""
+    """The vehicle's battery as reported by it; None when unknown."""
 
     state_of_charge_percent: int | None
     capacity_mwh: MilliwattHours | None
 
 
 class VehicleIdentified(Struct, frozen=True):
-    """The vehicle's identifier, at most 32 characters, or None when not known."""
+    """The vehicle's identifier of at most 32 characters, or None when unknown."""
 
     vehicle_id: str | None
 
@@ -123,7 +122,7 @@ class VehicleIdentified(Struct, frozen=True):
 
 
 class EnableCharging(Struct, frozen=True):
-    """Allow charging until a time, or without end with None. Refused during a fault or self-test.
+    """Allow charging until a time (None: without end). Refused during a fault or self-test.
 
     Spec: Matter Application Clusters 1.3 "EnableCharging Command"
     """
@@ -134,7 +133,7 @@ class EnableCharging(Struct, frozen=True):
 
 
 class EnableDischarging(Struct, frozen=True):
-    """Allow discharging until a time, or without end with None.
+    """Allow discharging until a time (None: without end).
 
     Spec: Matter Application Clusters 1.3 "EnableDischarging Command"
     """
@@ -148,11 +147,11 @@ class Disable(Struct, frozen=True):
 
 
 class StartDiagnostics(Struct, frozen=True):
-    """Begin a self-test. Spec: Matter Application Clusters 1.3 "StartDiagnostics Command"."""
+    """Start a self-test. Spec: Matter Application Clusters 1.3 "StartDiagnostics Command"."""
 
 
 class LimitClaimed(Struct, frozen=True):
-    """A source allows at most this current, or withdraws its claim with None."""
+    """A source limits the current, or withdraws its claim with None."""
 
     source: LimitSource
     current_ma: Milliamps | None
@@ -160,32 +159,32 @@ class LimitClaimed(Struct, frozen=True):
 
 
 class DischargeRequested(Struct, frozen=True):
-    """Where both directions are allowed, energy is to come from the vehicle, or no longer."""
+    """Prefer discharging, or no longer, where both directions are allowed."""
 
     is_requested: bool
 
 
 class ChargingHeld(Struct, frozen=True):
-    """A schedule holds charging back, or lets it go."""
+    """A schedule holds charging back, or releases it."""
 
     is_held: bool
 
 
 class ClockRead(Struct, frozen=True):
-    """The wall clock now; permissions that have run out end."""
+    """The wall-clock time; permissions expire by it."""
 
     epoch_s: EpochSeconds
 
 
 class Reset(Struct, frozen=True):
-    """Return to no vehicle, no permission, no fault, without telling anyone. Limits stay."""
+    """Return to no vehicle, permission or fault, without notifications. Limits stay."""
 
 
 # From the machine's own deadlines
 
 
 class TimerExpired(Struct, frozen=True):
-    """A deadline of the state has passed. One that is not pending or not due is ignored."""
+    """A deadline has passed. Ignored unless it is pending and due."""
 
     timer: Timer
 

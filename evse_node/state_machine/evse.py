@@ -1,11 +1,58 @@
-"""The charger as a function: a state, an event and the time give the next state and its effects.
+"""State machine of the charger: `step` takes a state, an event and the time.
 
-An event first changes the facts (pilot, permissions, limits, faults). What that means for
-the vehicle's side of the story is one of a few inputs, and `transitions.TABLE` says what each input
-does in each state. A pair that is not in the table changes nothing. Last, `outputs.drive`
-brings the hardware in line.
+Theory of operation
+===================
 
-Spec: Matter Application Clusters 1.3 "Energy EVSE Cluster"
+Parties
+    The vehicle shows its state on the control pilot as a voltage: A not connected, B connected,
+    C requests energy, D requests energy with ventilation. E is a short circuit or loss of the
+    pilot, F a charger that is not available.
+
+    The charger answers on the same wire: X1 (constant +12 V) offers nothing, X2 (PWM) offers the
+    current of its duty cycle, F (constant -12 V) is the charger's own state F. A pilot state is
+    written with a 2 during PWM and a 1 without: B1, B2, C1, C2.
+
+    Controllers, users and schedules enable and disable charging and discharging, and limit the
+    current.
+
+    The hardware executes orders and reports facts: pilot, contactor feedback, cable, meter, cards,
+    faults. It may open the contactor at any time; it never closes it without an order.
+
+Axes of state (`EvseState`)
+    Vehicle state: `state`, `pilot`, `session`, `transfer`. Apart from a restart or `Reset`, only
+    `transitions.TABLE` moves `state`, the StateEnum of the cluster; a pair that is not in the
+    table changes nothing.
+
+    Permission: `charging`, `discharging`, the limits by source, `is_held`, `is_authorized` and the
+    cable. `permitted_direction` combines them, `supply_state` is what the cluster shows.
+
+    Faults: `faults`, latched, and `observed_causes`, the monitored causes that are present.
+
+    Outputs: `outputs`, the last orders to pilot, contactor, lock and discharger, with the contactor
+    as CLOSING or OPENING until its feedback arrives.
+
+    `timers` holds the deadlines of all four; each one returns as the event `TimerExpired`.
+
+Invariants
+    - The contactor is ordered closed only in state C2 (or D2 with ventilation), during a transfer,
+      with no fault and no self-test (`outputs.may_close`).
+    - As soon as that no longer holds, the same step orders it open. The one exception is the
+      grace period after the end of PWM, which ends with a fault or when the vehicle leaves
+      state C (`outputs.may_stay_closed`).
+    - The plug is locked before the contactor closes, and unlocked only when it is reported open.
+    - A fault latches until an event clears it, and cannot be cleared while its cause is present.
+    - Each EnergyTransferStarted is followed by one EnergyTransferStopped, each EvConnected by one
+      EvNotDetected, before the next of its kind (except over a `Reset`).
+
+One step
+    1. `_on_event` changes the facts: pilot, permissions, limits, faults.
+    2. Where they concern the vehicle state, they are an `Input` to `transitions.TABLE`, whose
+       action changes `state` and appends notifications.
+    3. `outputs.drive` compares the outputs with what the state requires, appends orders as far as
+       the timing of IEC 61851-1 allows, and sets a timer for what has to wait.
+    4. The caller executes the orders, those for safety first; their feedback returns as events.
+
+Spec: Matter Application Clusters 1.3 "Energy EVSE Cluster"; IEC 61851-1:2017 Annex A
 """
 
 from __future__ import annotations
@@ -15,12 +62,10 @@ from msgspec.structs import replace
 from evse_node.state_machine import outputs
 from evse_node.state_machine.control_pilot import PilotOutput, PilotState
 from evse_node.state_machine.effects import (
-    BeginDiagnostics,
     Effect,
-    Refused,
     RfidRead,
 )
-from evse_node.state_machine.enums import State, SupplyState
+from evse_node.state_machine.enums import State
 from evse_node.state_machine.events import (
     BatteryReported,
     CableChanged,
@@ -55,25 +100,30 @@ from evse_node.state_machine.fault_handling import (
 )
 from evse_node.state_machine.faults import ENDED_BY_UNPLUGGING, FaultState
 from evse_node.state_machine.limits import LimitSource
+from evse_node.state_machine.permissions import (
+    on_clock,
+    on_command,
+    on_discharge_requested,
+    on_start_diagnostics,
+)
 from evse_node.state_machine.session import NO_READING, counter_offset, shifted
 from evse_node.state_machine.state import (
     ContactorState,
     EvseState,
-    Permission,
 )
 from evse_node.state_machine.transitions import Input, apply_input, update_transfer
 from evse_node.units import Milliamps
 
 
 def step(state: EvseState, event: Event, now: float) -> tuple[EvseState, tuple[Effect, ...]]:
-    """Take in one event at monotonic time `now` (seconds); return the new state and the effects."""
+    """Process one event at monotonic time `now` (seconds); return the new state and the effects."""
     effects: list[Effect] = []
     state = _on_event(state, event, now, effects)
     state = outputs.drive(state, now, effects)
     return state, tuple(effects)
 
 
-# What an event changes
+# Facts
 
 
 def _on_event(state: EvseState, event: Event, now: float, effects: list[Effect]) -> EvseState:
@@ -93,20 +143,22 @@ def _on_event(state: EvseState, event: Event, now: float, effects: list[Effect])
             return on_fault_cleared(state, fault_or_all, now, effects)
         case CausesObserved(causes):
             return on_causes(state, causes, now, effects)
-        case EnableCharging() | EnableDischarging() | Disable() | StartDiagnostics():
-            return _on_command(state, event, now, effects)
+        case EnableCharging() | EnableDischarging() | Disable():
+            return on_command(state, event, now, effects)
+        case StartDiagnostics():
+            return on_start_diagnostics(state, now, effects)
         case SelfTestCompleted():
             return replace(state, is_diagnosing=False).without_timer(Timer.DIAGNOSTICS)
         case LimitClaimed(source, current_ma, directions):
             for direction in directions:
-                state = _claim(state, source, current_ma, direction)
+                state = state.with_claim(source, current_ma, direction)
             return update_transfer(state, now, effects)
         case DischargeRequested(is_requested):
-            return _on_discharge_requested(state, is_requested, now, effects)
+            return on_discharge_requested(state, is_requested, now, effects)
         case ChargingHeld(is_held):
             return update_transfer(replace(state, is_held=is_held), now, effects)
         case ClockRead(epoch_s):
-            return _on_clock(state, epoch_s, now, effects)
+            return on_clock(state, epoch_s, now, effects)
         case RfidTapped(uid):
             return _on_card(state, uid, now, effects)
         case BatteryReported(percent, capacity_mwh):
@@ -125,8 +177,13 @@ def _on_event(state: EvseState, event: Event, now: float, effects: list[Effect])
 
 
 def _on_pilot(state: EvseState, pilot: PilotState, now: float, effects: list[Effect]) -> EvseState:
+    """Process a change of the vehicle's state on the pilot.
+
+    Spec: IEC 61851-1:2017 Table A.6, sequences 1.1 and 1.2 (plug-in), 2.1 and 2.2 (unplug),
+    4 (ready to charge), 7 (stops charging)
+    """
     if pilot is PilotState.F and state.outputs.pilot is PilotOutput.F:
-        return state  # our own signal hides the vehicle
+        return state  # the charger's own signal hides the vehicle
     before = state
     if pilot is state.pilot:
         return state
@@ -139,7 +196,7 @@ def _on_pilot(state: EvseState, pilot: PilotState, now: float, effects: list[Eff
         state = state.with_outputs(replace(state.outputs, is_awake=True))
 
     if pilot in PILOT_FAULTS:
-        # Power goes off with the fault. Whether the vehicle is still there cannot be seen.
+        # The fault opens the contactor. The session continues: the vehicle cannot be seen.
         return on_fault(state, PILOT_FAULTS[pilot], now, effects)
     if before.pilot is None and state.session is not None and state.session.is_active:
         state = _resume_session(state)
@@ -150,7 +207,7 @@ def _on_pilot(state: EvseState, pilot: PilotState, now: float, effects: list[Eff
         state = apply_input(state, Input.UNPLUGGED, now, effects)
     elif pilot.is_ready:
         state = apply_input(state, Input.DEMAND, now, effects)
-        state = update_transfer(state, now, effects)  # C and D are not the same to everyone
+        state = update_transfer(state, now, effects)  # C and D may differ in permission
     elif pilot.is_connected:
         state = apply_input(state, Input.NO_DEMAND, now, effects)
     if pilot is PilotState.A:
@@ -160,7 +217,7 @@ def _on_pilot(state: EvseState, pilot: PilotState, now: float, effects: list[Eff
 
 
 def _resume_session(state: EvseState) -> EvseState:
-    """Take the session that was running before a restart as going on: nothing to announce."""
+    """Continue the session of before a restart, without a notification."""
     if state.state is State.NOT_PLUGGED_IN:
         return replace(state, state=State.PLUGGED_IN_NO_DEMAND)
     return state
@@ -170,7 +227,7 @@ def _on_cable(
     state: EvseState, ampacity_ma: Milliamps | None, now: float, effects: list[Effect]
 ) -> EvseState:
     for direction in Direction:
-        state = _claim(state, LimitSource.CABLE, ampacity_ma, direction)
+        state = state.with_claim(LimitSource.CABLE, ampacity_ma, direction)
     is_connected = state.pilot is not None and state.pilot.is_connected
     is_powered = state.outputs.contactor is not ContactorState.OPEN
     if ampacity_ma is None and is_connected and is_powered:
@@ -178,117 +235,7 @@ def _on_cable(
     return update_transfer(state, now, effects)
 
 
-def _claim(
-    state: EvseState, source: LimitSource, current_ma: int | None, direction: Direction
-) -> EvseState:
-    before = state.limits(direction)
-    limits = before.with_claim(source, current_ma)
-    if limits is before:
-        return state
-    if direction is Direction.CHARGE:
-        return replace(state, charge_limits=limits)
-    return replace(state, discharge_limits=limits)
-
-
-# Commands
-
-
-def _on_command(
-    state: EvseState,
-    command: EnableCharging | EnableDischarging | Disable | StartDiagnostics,
-    now: float,
-    effects: list[Effect],
-) -> EvseState:
-    supply = state.supply_state
-    if isinstance(command, StartDiagnostics):
-        if supply is not SupplyState.DISABLED:
-            effects.append(Refused(f"supply is {supply.value}, not Disabled"))
-            return state
-        if state.outputs.contactor is not ContactorState.OPEN:
-            # A vehicle may still have its grace, and its current would pass for a fault.
-            effects.append(Refused("the contactor is not open"))
-            return state
-        effects.append(BeginDiagnostics())
-        state = replace(state, is_diagnosing=True)
-        return state.with_timer(Timer.DIAGNOSTICS, now + state.settings.diagnostics_timeout_s)
-    if supply in (SupplyState.DISABLED_ERROR, SupplyState.DISABLED_DIAGNOSTICS):
-        effects.append(Refused(f"supply is {supply.value}"))
-        return state
-    match command:
-        case EnableCharging(until, minimum_ma, maximum_ma):
-            state = _withdraw_opposite(Direction.CHARGE, state)
-            state = replace(
-                state,
-                charging=Permission(until),
-                minimum_charge_ma=minimum_ma,
-                charge_limits=state.charge_limits.with_claim(LimitSource.COMMAND, maximum_ma),
-            )
-            return update_transfer(state, now, effects)
-        case EnableDischarging(until, maximum_ma):
-            state = _withdraw_opposite(Direction.DISCHARGE, state)
-            state = replace(state, discharging=Permission(until))
-            state = _claim(state, LimitSource.COMMAND, maximum_ma, Direction.DISCHARGE)
-            return update_transfer(state, now, effects)
-        case Disable():
-            return _disable(state, now, effects)
-
-
-def _withdraw_opposite(direction: Direction, state: EvseState) -> EvseState:
-    """Withdraw what is allowed the other way, where there is no state for both.
-
-    Spec: Matter Application Clusters 1.3 "SupplyStateEnum"
-    """
-    if state.settings.has_enabled_state:
-        return state
-    if direction is Direction.CHARGE:
-        return _withdraw_permission(state, Direction.DISCHARGE)
-    return _withdraw_permission(state, Direction.CHARGE)
-
-
-def _withdraw_permission(state: EvseState, direction: Direction) -> EvseState:
-    if direction is Direction.CHARGE:
-        state = replace(state, charging=None, minimum_charge_ma=Milliamps(0))
-    elif state.discharging is not None:
-        state = replace(state, discharging=None)
-    return _claim(state, LimitSource.COMMAND, 0, direction)
-
-
-def _disable(state: EvseState, now: float, effects: list[Effect]) -> EvseState:
-    for direction in Direction:
-        state = _withdraw_permission(state, direction)
-    return update_transfer(state, now, effects)
-
-
-def _on_discharge_requested(
-    state: EvseState, is_requested: bool, now: float, effects: list[Effect]
-) -> EvseState:
-    """Turn the energy round if it may flow the other way, too."""
-    state = replace(state, is_discharge_requested=is_requested)
-    transfer, direction = state.transfer, state.permitted_direction
-    if transfer is not None and direction is not None and transfer.direction is not direction:
-        state = apply_input(state, Input.NO_POWER, now, effects)
-    return update_transfer(state, now, effects)
-
-
-def _on_clock(state: EvseState, epoch_s: int, now: float, effects: list[Effect]) -> EvseState:
-    has_ended = [
-        direction
-        for direction, permission in (
-            (Direction.CHARGE, state.charging),
-            (Direction.DISCHARGE, state.discharging),
-        )
-        if permission is not None and permission.until is not None and permission.until <= epoch_s
-    ]
-    if not has_ended:
-        return state
-    for direction in has_ended:
-        state = _withdraw_permission(state, direction)
-    if state.charging is None and state.discharging is None:
-        return _disable(state, now, effects)
-    return update_transfer(state, now, effects)
-
-
-# The rest
+# Meter, cards, timers
 
 
 def _on_meter(state: EvseState, event: MeterRead) -> EvseState:
@@ -306,7 +253,7 @@ def _on_meter(state: EvseState, event: MeterRead) -> EvseState:
 
 
 def _on_card(state: EvseState, uid: bytes, now: float, effects: list[Effect]) -> EvseState:
-    """Tell of a card; one that is allowed starts what it is needed for, or ends it."""
+    """Notify a card; an allowed one authorizes the session, or ends the authorization."""
     effects.append(RfidRead(uid))
     allowed = state.settings.allowed_cards
     if allowed is None or uid not in allowed:
@@ -356,4 +303,4 @@ def _on_timer(state: EvseState, timer: Timer, now: float, effects: list[Effect])
         case Timer.DIAGNOSTICS:
             return on_fault(replace(state, is_diagnosing=False), FaultState.OTHER, now, effects)
         case _:
-            return state  # its being gone is all that `drive` needs to know
+            return state  # `drive` acts on the absence of the timer

@@ -1,7 +1,6 @@
-"""Faults come and go: what is shown, what is announced, and what lasts.
+"""Raising and clearing of faults.
 
-A fault is raised by an event and latches until another clears it; while its cause can still
-be seen, nothing does.
+A fault latches until an event clears it; while its cause is present, it cannot be cleared.
 
 Spec: Matter Application Clusters 1.3 "FaultState Attribute"
 """
@@ -27,11 +26,11 @@ PILOT_FAULTS: Final[Mapping[PilotState, FaultState]] = {
 
 
 def on_fault(state: EvseState, fault: FaultState, now: float, effects: list[Effect]) -> EvseState:
-    """Take in a fault; one that is there already is refused."""
+    """Raise a fault; one that is already present is refused."""
     faults = raise_fault(state.faults, fault)
     if faults == state.faults:
         if fault is not FaultState.NO_ERROR:
-            effects.append(Refused(f"fault {fault.value} is present already"))
+            effects.append(Refused(f"fault {fault.value} is already present"))
         return state
     if not state.faults:
         state = state.with_timer(Timer.UNLOCK, now + state.settings.unlock_delay_s)
@@ -44,7 +43,7 @@ def on_fault(state: EvseState, fault: FaultState, now: float, effects: list[Effe
 def on_fault_cleared(
     state: EvseState, fault: FaultState | None, now: float, effects: list[Effect]
 ) -> EvseState:
-    """Let a fault go, or all with None, as far as their causes are gone."""
+    """Clear a fault, or all with None, unless their causes are still present."""
     lasting = _lasting_faults(state)
     faults = clear_fault(state.faults, fault)
     faults = tuple(kept for kept in state.faults if kept in faults or kept in lasting)
@@ -71,7 +70,7 @@ def on_causes(
 
 
 def _lasting_faults(state: EvseState) -> set[FaultState]:
-    """Return the faults whose cause can still be seen; nobody can clear them away."""
+    """Return the faults whose cause is still present, so that they cannot be cleared."""
     lasting = set(state.observed_causes)
     if state.outputs.is_reported_closed and state.outputs.contactor is ContactorState.OPENING:
         lasting.add(FaultState.CONTACT_WET_FAILURE)

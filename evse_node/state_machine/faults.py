@@ -1,7 +1,6 @@
-"""Why the charger refuses: causes, how long each one holds, and which one is shown.
+"""Faults: their kinds, which of them end with unplugging, and which one is shown.
 
-A fault is raised and cleared by whoever watches the hardware. Several may be present
-at once; the one that is shown is the one raised last, so that each new cause is seen.
+Several may be present at once; the newest is shown, so that each new fault is reported.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ class FaultState(Enum):
     OVER_TEMPERATURE = "OverTemperature"
     OTHER = "Other"
 
-    # There is one object of each, and they are looked up all the time.
+    # Each member is a singleton; hashing by identity is faster.
     __hash__ = object.__hash__
 
 
@@ -43,23 +42,23 @@ ENDED_BY_UNPLUGGING: Final = frozenset(
         FaultState.OVER_CURRENT,
     }
 )
-"""Causes that belong to one vehicle, cable or attempt: gone when the pilot shows state A again."""
+"""Faults of one vehicle, cable or attempt: cleared when the pilot returns to state A."""
 
 
 def raise_fault(faults: tuple[FaultState, ...], fault: FaultState) -> tuple[FaultState, ...]:
-    """Add a cause as the newest. One that is present already keeps its place."""
+    """Add a fault as the newest. One that is already present keeps its place."""
     if fault is FaultState.NO_ERROR or fault in faults:
         return faults
     return (*faults, fault)
 
 
 def clear_fault(faults: tuple[FaultState, ...], fault: FaultState | None) -> tuple[FaultState, ...]:
-    """Remove one cause, or all of them with None."""
+    """Remove one fault, or all of them with None."""
     if fault is None:
         return ()
     return tuple(present for present in faults if present is not fault)
 
 
 def shown_fault(faults: tuple[FaultState, ...]) -> FaultState:
-    """Return the cause that is shown: the newest, or NO_ERROR."""
+    """Return the fault to show: the newest, or NO_ERROR."""
     return faults[-1] if faults else FaultState.NO_ERROR

@@ -1,7 +1,7 @@
-"""Claims on the current: who allows how much, and what follows from all of them.
+"""Limits of the current: claims by source, and the lowest of them.
 
-Each claim is named with its source, so that a person can be shown not only the limit
-but also who sets it. A source without a claim allows any current.
+The source is kept, so that a user can see not only the limit but also its reason. A source
+without a claim allows any current.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from evse_node.units import Milliamps
 
 
 class LimitSource(Enum):
-    """Who may limit the current, in the order in which ties are named."""
+    """Source of a limit; of equal limits, the first one here is shown."""
 
-    HARDWARE = "hardware"  # what the charger itself is built for
-    CIRCUIT = "circuit"  # what the installation was configured for
-    CABLE = "cable"  # what the plugged cable carries
+    HARDWARE = "hardware"  # rating of the charger
+    CIRCUIT = "circuit"  # rating of the installation, from the settings
+    CABLE = "cable"  # ampacity of the cable
     COMMAND = "command"  # EnableCharging or EnableDischarging
     USER = "user"  # UserMaximumChargeCurrent
     TEMPERATURE = "temperature"  # derating
     GRID = "grid"  # energy management
-    SOLAR = "solar"  # what the sun leaves over
+    SOLAR = "solar"  # solar surplus
 
-    # There is one object of each, and they are looked up all the time.
+    # Each member is a singleton; hashing by identity is faster.
     __hash__ = object.__hash__
 
 
 class Limit(Struct, frozen=True):
-    """A limit and the source that sets it; without a source nobody limits."""
+    """A limit and its source; None when there is no claim."""
 
     current_ma: Milliamps
     source: LimitSource | None
@@ -43,12 +43,13 @@ _NO_CLAIMS: Mapping[LimitSource, Milliamps] = MappingProxyType({})
 
 
 class Limits(Struct, frozen=True):
-    """All claims of one direction. `with_claim` makes a changed copy."""
+    """All claims of one direction, and the lowest of them (0 without any)."""
 
     claims: Mapping[LimitSource, Milliamps] = field(default_factory=lambda: _NO_CLAIMS)
+    current_ma: Milliamps = Milliamps(0)
 
     def with_claim(self, source: LimitSource, current_ma: int | None) -> Limits:
-        """Set the claim of a source, or withdraw it with None. Raises ValueError below 0."""
+        """Return a copy with a source's claim, or without with None. Raises ValueError below 0."""
         if self.claims.get(source) == current_ma:
             return self
         claims = dict(self.claims)
@@ -58,30 +59,22 @@ class Limits(Struct, frozen=True):
             raise ValueError(f"the {source.value} limit of {current_ma} mA is below 0")
         else:
             claims[source] = Milliamps(current_ma)
-        return Limits(MappingProxyType(claims))
+        lowest_ma = min(claims.values(), default=Milliamps(0))
+        return Limits(MappingProxyType(claims), lowest_ma)
 
     def claim(self, source: LimitSource) -> Milliamps | None:
-        """Return what a source allows, or None when it does not care."""
+        """Return a source's claim, or None without one."""
         return self.claims.get(source)
 
     @property
     def lowest(self) -> Limit:
-        """The lowest claim and its source; 0 without a source when nobody claims anything."""
-        claims = self.claims
-        if not claims:
-            return _NO_LIMIT
-        lowest_ma = min(claims.values())
-        sources = [source for source, current_ma in claims.items() if current_ma == lowest_ma]
-        if len(sources) > 1:
-            sources.sort(key=list(LimitSource).index)
-        return Limit(lowest_ma, sources[0])
-
-    @property
-    def current_ma(self) -> Milliamps:
-        """The lowest claim."""
-        return min(self.claims.values(), default=Milliamps(0))
+        """The lowest claim and its source; 0 and None without any claim."""
+        for source in LimitSource:
+            if self.claims.get(source) == self.current_ma:
+                return Limit(self.current_ma, source)
+        return _NO_LIMIT
 
     def current_without(self, *sources: LimitSource) -> Milliamps:
-        """Return the lowest claim, were it not for these sources."""
+        """Return the lowest claim of the other sources."""
         others = [claim for kind, claim in self.claims.items() if kind not in sources]
         return min(others, default=Milliamps(0))

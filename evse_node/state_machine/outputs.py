@@ -1,9 +1,9 @@
-"""From what is allowed to what the pilot, the contactor and the lock do, in IEC 61851's time.
+"""Control of pilot, contactor, lock and discharging, with the timing of IEC 61851.
 
-`drive` compares what the hardware should do with what it was told, and closes the gap as
-far as the timing allows; what has to wait becomes a deadline. It runs after each event.
+`drive` runs after each event. It compares the required outputs with the last orders and issues
+the orders that the timing allows; for the others it sets a timer.
 
-Spec: IEC 61851-1:2017 Table A.6
+Spec: IEC 61851-1:2017 Table A.6, to whose sequences the comments refer.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ _REPEAT_OPENING_S: Final = 1.0
 
 
 def may_close(state: EvseState) -> bool:
-    """Tell whether the contactor may close: PWM is on, the vehicle is ready, all permits.
+    """Return whether the contactor may close: PWM on, vehicle ready, transfer permitted, no fault.
 
-    This is the only condition under which `CloseContactor` is ever ordered.
+    `CloseContactor` is ordered under this condition only.
     """
     return (
         state.state.is_transferring
@@ -48,10 +48,11 @@ def may_close(state: EvseState) -> bool:
 
 
 def may_stay_closed(state: EvseState) -> bool:
-    """Tell whether a closed contactor may stay so: as above, or the vehicle still has its grace.
+    """Return whether a closed contactor may stay closed: as above, or in the grace period.
 
-    A vehicle in state C after the end of PWM gets some seconds to end its current, because
-    opening under load wears the contacts. A fault, or leaving state C, ends that at once.
+    After the end of PWM, a vehicle in state C has some seconds to reduce its current, because
+    opening under load wears the contacts. A fault, or leaving state C, ends the period at once.
+    Spec: IEC 61851-1:2017 Table A.6, sequences 9.1, 10.1 and 10.2
     """
     return may_close(state) or (
         Timer.STOP_GRACE in state.timers and state.is_vehicle_ready and not state.faults
@@ -59,9 +60,9 @@ def may_stay_closed(state: EvseState) -> bool:
 
 
 def drive(state: EvseState, now: float, effects: list[Effect]) -> EvseState:
-    """Bring the hardware towards what the state asks for; orders are appended to `effects`."""
+    """Move the outputs towards what the state requires; append the orders to `effects`."""
     state = _drive_pilot(state, now, effects)
-    # Before the contactor: a plug is held when energy begins to flow.
+    # Before the contactor: the plug is locked before energy flows.
     state = _drive_lock(state, effects)
     state = _drive_contactor(state, now, effects)
     return _drive_discharge(state, effects)
@@ -70,13 +71,14 @@ def drive(state: EvseState, now: float, effects: list[Effect]) -> EvseState:
 # Control pilot
 
 
-def _wanted_offer(state: EvseState) -> Milliamps | None:
+def _required_offer(state: EvseState) -> Milliamps | None:
     """Return the current to offer, or None for no PWM."""
     if state.pilot is None or not state.pilot.is_connected or Timer.WAKE_PAUSE in state.timers:
         return None
-    direction = state.permitted_direction
     if state.transfer is not None and state.is_permitted(state.transfer.direction):
-        direction = state.transfer.direction
+        direction: Direction | None = state.transfer.direction
+    else:
+        direction = state.permitted_direction
     return None if direction is None else offer_ma(state.limits(direction).current_ma)
 
 
@@ -86,7 +88,7 @@ def _drive_pilot(state: EvseState, now: float, effects: list[Effect]) -> EvseSta
             effects.append(SignalUnavailable())
             state = _end_pwm(state, PilotOutput.F, now)
         return state
-    offer = _wanted_offer(state)
+    offer = _required_offer(state)
     if offer is None:
         if state.outputs.pilot is not PilotOutput.X1:
             effects.append(WithdrawOffer())
@@ -104,7 +106,7 @@ def _begin_pwm(state: EvseState, offer: Milliamps, now: float, effects: list[Eff
     allowed_at = state.outputs.withdrawn_at + state.settings.x1_pause_s
     if now < allowed_at:
         return state.with_timer(Timer.X1_PAUSE, allowed_at)
-    effects.append(OfferCurrent(offer))
+    effects.append(OfferCurrent(offer))  # sequence 3.1 in state B, 3.2 in state C
     outputs = replace(state.outputs, pilot=PilotOutput.X2, offered_ma=offer, offer_changed_at=now)
     state = state.without_timer(Timer.X1_PAUSE, Timer.STOP_GRACE).with_outputs(outputs)
     if state.pilot is PilotState.B and not state.outputs.is_awake:
@@ -113,6 +115,7 @@ def _begin_pwm(state: EvseState, offer: Milliamps, now: float, effects: list[Eff
 
 
 def _end_pwm(state: EvseState, output: PilotOutput, now: float) -> EvseState:
+    """Note the end of PWM: sequence 9.1 in state C, 9.2 in state B, 9.3 in state A."""
     was_offering = state.outputs.pilot is PilotOutput.X2
     outputs = replace(state.outputs, pilot=output, offered_ma=Milliamps(0), withdrawn_at=now)
     if was_offering and Timer.WAKE_PAUSE not in state.timers:
@@ -134,13 +137,13 @@ def _change_offer(
     allowed_at = state.outputs.offer_changed_at + state.settings.duty_interval_s
     if now < allowed_at:
         return state.with_timer(Timer.DUTY_CHANGE, allowed_at)
-    effects.append(OfferCurrent(offer))
+    effects.append(OfferCurrent(offer))  # sequence 6
     outputs = replace(state.outputs, offered_ma=offer, offer_changed_at=now)
     return state.without_timer(Timer.DUTY_CHANGE).with_outputs(outputs)
 
 
 def on_wake_up(state: EvseState, now: float) -> EvseState:
-    """Interrupt the offer for a moment: the vehicle may be asleep. Only once per offer.
+    """Interrupt the offer once to wake a sleeping vehicle.
 
     Spec: IEC 61851-1:2017 A.5.3
     """
@@ -158,6 +161,7 @@ def _drive_contactor(state: EvseState, now: float, effects: list[Effect]) -> Evs
     if contactor in (ContactorState.CLOSED, ContactorState.CLOSING):
         if may_stay_closed(state):
             return state
+        # Sequence 8.1: state B; 2.2: state A; 10.2: still in state C after the grace period.
         effects.append(OpenContactor())
         return (
             state.with_contactor(ContactorState.OPENING)
@@ -168,7 +172,7 @@ def _drive_contactor(state: EvseState, now: float, effects: list[Effect]) -> Evs
     if contactor is ContactorState.OPEN and not may_close(state):
         return state.without_timer(Timer.CONTACTOR)
     if contactor is ContactorState.OPEN and Timer.CONTACTOR not in state.timers:
-        effects.append(CloseContactor())
+        effects.append(CloseContactor())  # sequence 4
         return state.with_contactor(ContactorState.CLOSING).with_timer(
             Timer.CONTACTOR, now + state.settings.contactor_timeout_s
         )
@@ -176,18 +180,18 @@ def _drive_contactor(state: EvseState, now: float, effects: list[Effect]) -> Evs
 
 
 def with_closing_cancelled(state: EvseState) -> EvseState:
-    """Return the state as if `CloseContactor` had not been ordered: it was not given."""
+    """Return the state as if `CloseContactor` had not been ordered, because it was not executed."""
     return state.with_contactor(ContactorState.OPEN).without_timer(Timer.CONTACTOR)
 
 
 def on_contactor(
     state: EvseState, is_closed: bool, now: float, effects: list[Effect]
 ) -> tuple[EvseState, FaultState | None]:
-    """Take in what the mirror contact says; return the fault that it means, if any.
+    """Process the feedback of the mirror contact; return the fault that it shows, if any.
 
-    A backend may open by itself at any time. It then has the time of the feedback to give
-    its reason as another event; without one, no closure is the fault. The order to open
-    follows at once: if it was not the backend but the mirror contact's wire, the coil is on.
+    A backend may open by itself at any time. It then has the feedback time to report its reason
+    as another event; without one, the fault is that the contactor did not close. The order to
+    open is repeated at once: with a broken mirror-contact wire, the coil is still energised.
     """
     state = state.with_outputs(replace(state.outputs, is_reported_closed=is_closed))
     contactor = state.outputs.contactor
@@ -195,7 +199,7 @@ def on_contactor(
         if contactor is ContactorState.CLOSING:
             state = state.without_timer(Timer.CONTACTOR).with_contactor(ContactorState.CLOSED)
         elif contactor is ContactorState.OPEN:
-            # Told to open again by being made CLOSED: `drive` finds that it may not stay so.
+            # As CLOSED it is opened again: `drive` finds that it may not stay closed.
             state = state.with_contactor(ContactorState.CLOSED)
             return state, FaultState.CONTACT_WET_FAILURE
         return state, None
@@ -210,7 +214,7 @@ def on_contactor(
 
 
 def _is_stuck_closed(state: EvseState) -> bool:
-    """Tell whether the contactor stays closed against an order: no vehicle is to draw by it."""
+    """Return whether the contactor is welded; state F keeps the vehicle from drawing current."""
     return (
         FaultState.CONTACT_WET_FAILURE in state.faults
         and state.outputs.contactor is ContactorState.OPENING
@@ -221,11 +225,11 @@ def _is_stuck_closed(state: EvseState) -> bool:
 def on_contactor_timeout(
     state: EvseState, now: float, effects: list[Effect]
 ) -> tuple[EvseState, FaultState | None]:
-    """Judge the contactor by its last report, now that there was time enough for it."""
+    """Compare the contactor's last feedback with its order, once the feedback time is over."""
     contactor = state.outputs.contactor
     if contactor is ContactorState.OPENING:
         if state.outputs.is_reported_closed:
-            # Ordered again and again: an order may have got lost, or failed just once.
+            # Repeated until it opens: an order may have been lost or failed once.
             effects.append(OpenContactor())
             state = state.with_timer(Timer.CONTACTOR, now + _REPEAT_OPENING_S)
             return state, FaultState.CONTACT_WET_FAILURE
@@ -241,16 +245,16 @@ def on_contactor_timeout(
 
 
 def _drive_discharge(state: EvseState, effects: list[Effect]) -> EvseState:
-    wanted: Milliamps | None = None
+    limit_ma: Milliamps | None = None
     if (
         state.state is State.PLUGGED_IN_DISCHARGING
         and state.outputs.contactor is ContactorState.CLOSED
     ):
-        wanted = state.limits(Direction.DISCHARGE).current_ma
-    if wanted == state.outputs.discharge_ma:
+        limit_ma = state.limits(Direction.DISCHARGE).current_ma
+    if limit_ma == state.outputs.discharge_ma:
         return state
-    effects.append(SetDischarge(wanted))
-    return state.with_outputs(replace(state.outputs, discharge_ma=wanted))
+    effects.append(SetDischarge(limit_ma))
+    return state.with_outputs(replace(state.outputs, discharge_ma=limit_ma))
 
 
 def _drive_lock(state: EvseState, effects: list[Effect]) -> EvseState:

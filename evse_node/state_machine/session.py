@@ -1,4 +1,4 @@
-"""A charging session: from plugging in to unplugging.
+"""Charging session, from plugging in to unplugging.
 
 Spec: Matter Application Clusters 1.3 "Sessions" (Energy EVSE)
 """
@@ -15,7 +15,7 @@ _NO_ENERGY = MilliwattHours(0)
 
 
 class MeterReading(Struct, frozen=True):
-    """Totals of the energy meter, which only ever count up."""
+    """Totals of the energy meter, which only count up."""
 
     imported_mwh: MilliwattHours = _NO_ENERGY
     exported_mwh: MilliwattHours = _NO_ENERGY
@@ -27,9 +27,9 @@ NO_READING = MeterReading()
 def counter_offset(
     last: MeterReading, reading: MeterReading, *, is_counter_reset: bool
 ) -> MeterReading:
-    """Return by how much earlier readings are to be moved so that what was counted stays.
+    """Return the offset for earlier readings that keeps differences over a counter reset.
 
-    That is nothing for a meter that goes on counting.
+    Zero without a reset.
     """
 
     def offset(before: int, after: int) -> MilliwattHours:
@@ -42,7 +42,7 @@ def counter_offset(
 
 
 def shifted(start: MeterReading, offset: MeterReading) -> MeterReading:
-    """Return an earlier reading as the meter would have shown it, had it always counted so."""
+    """Return an earlier reading on the present counter's scale."""
     return MeterReading(
         MilliwattHours(start.imported_mwh + offset.imported_mwh),
         MilliwattHours(start.exported_mwh + offset.exported_mwh),
@@ -52,8 +52,7 @@ def shifted(start: MeterReading, offset: MeterReading) -> MeterReading:
 class Session(Struct, frozen=True):
     """The running session, or the last one when `is_active` is False.
 
-    `started_at` and `ended_at` are monotonic seconds. The readings are the meter's
-    at the start and, once ended, at the end; the values stay readable until the next start.
+    `started_at` and `ended_at` are monotonic seconds, `start` and `end` the meter's readings then.
     """
 
     id: int
@@ -64,16 +63,16 @@ class Session(Struct, frozen=True):
     end: MeterReading = NO_READING
 
     def duration_s(self, now: float) -> int:
-        """Whole seconds since the start, or of the whole session once it has ended."""
+        """Return the whole seconds so far, or of the ended session."""
         return max(0, int((now if self.is_active else self.ended_at) - self.started_at))
 
     def energy_charged_mwh(self, meter: MeterReading) -> MilliwattHours:
-        """Energy that went to the vehicle."""
+        """Return the energy delivered to the vehicle."""
         reading = meter if self.is_active else self.end
         return MilliwattHours(max(0, reading.imported_mwh - self.start.imported_mwh))
 
     def energy_discharged_mwh(self, meter: MeterReading) -> MilliwattHours:
-        """Energy that came back from the vehicle."""
+        """Return the energy received from the vehicle."""
         reading = meter if self.is_active else self.end
         return MilliwattHours(max(0, reading.exported_mwh - self.start.exported_mwh))
 
@@ -83,6 +82,6 @@ class Session(Struct, frozen=True):
 
 
 def next_session(last: Session | None, meter: MeterReading, now: float) -> Session:
-    """Begin a session. Ids count up from 0 and wrap at 32 bits."""
+    """Return a new session. Ids count up from 0 and wrap at 32 bits."""
     number = 0 if last is None else (last.id + 1) % _SESSION_ID_LIMIT
     return Session(number, now, meter)

@@ -1,4 +1,4 @@
-"""The charger's whole state, as one frozen value."""
+"""State of the charger as one frozen value."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ _NO_CURRENT = Milliamps(0)
 
 
 class EvseSettings(Struct, frozen=True):
-    """What does not change while the charger runs. Times are seconds.
+    """Settings that are constant at run time. Times are seconds.
 
-    `has_enabled_state`: the cluster's revision knows SupplyState Enabled.
-    `has_ventilation`: state D may be charged.
-    `has_socket`: cables are known by their proximity pilot, and without one no energy flows.
-    `state_f_s`: how long a fault during charging shows state F; 0 leaves it out, because
-    some old hybrids do not come back from it.
-    `allowed_cards`: cards of which one has to be shown before energy flows; None asks for
-    none. A card that is shown without a vehicle counts for `card_wait_s`.
+    `has_enabled_state`: the cluster's revision has SupplyState Enabled.
+    `has_ventilation`: charging in state D is allowed.
+    `has_socket`: the proximity pilot reports the cable; without a cable no energy flows.
+    `state_f_s`: duration of state F on a fault during charging; 0 omits it, because some old
+    hybrids do not recover from state F.
+    `allowed_cards`: one of these cards is required before energy flows; None requires none.
+    A card read without a vehicle is valid for `card_wait_s`.
     Spec: IEC 61851-1:2017 Table A.6
     """
 
@@ -57,7 +57,7 @@ class EvseSettings(Struct, frozen=True):
 
 
 class ContactorState(Enum):
-    """What is known of the contactor: a command is not yet a fact."""
+    """State of the contactor: an order is not a fact until its feedback arrives."""
 
     OPEN = "open"
     CLOSING = "closing"
@@ -66,11 +66,11 @@ class ContactorState(Enum):
 
 
 class Outputs(Struct, frozen=True):
-    """What the hardware was last told, and what the contactor last said.
+    """The last orders to the hardware, and the last feedback of the contactor.
 
-    `offered_ma` counts in X2 only. `offer_changed_at` and `withdrawn_at` are monotonic
-    seconds of the last change of duty cycle and of the last end of PWM. `is_awake` tells
-    that the vehicle has answered this offer, or was woken once.
+    `offered_ma` is valid in X2 only. `offer_changed_at` and `withdrawn_at` are monotonic seconds
+    of the last change of duty cycle and of the last end of PWM. `is_awake`: the vehicle has
+    responded to this offer, or its one wake-up is done.
     """
 
     pilot: PilotOutput = PilotOutput.X1
@@ -85,20 +85,20 @@ class Outputs(Struct, frozen=True):
 
 
 class Permission(Struct, frozen=True):
-    """Charging or discharging is allowed, until a time or without end."""
+    """Permission to charge or discharge, until a time or without end (None)."""
 
     until: Annotated[EpochSeconds, UINT32] | None = None
 
 
 class Transfer(Struct, frozen=True):
-    """An energy transfer that was announced and not yet ended, and the meter at its start."""
+    """An energy transfer whose start was notified, with the meter at its start."""
 
     direction: Direction
     start: MeterReading
 
 
 class Vehicle(Struct, frozen=True):
-    """What the vehicle tells of itself; None is not known."""
+    """Data reported by the vehicle; None when unknown."""
 
     state_of_charge_percent: int | None = None
     battery_capacity_mwh: MilliwattHours | None = None
@@ -112,7 +112,7 @@ _NOTHING_COMMANDED = Limits().with_claim(LimitSource.COMMAND, 0)
 
 
 class EvseState(Struct, frozen=True):
-    """All that `step` knows. `pilot` is None until the hardware reports for the first time.
+    """State of one charger. `pilot` is None until the hardware's first report.
 
     `observed_causes` are the monitored faults whose cause is present.
     """
@@ -145,9 +145,9 @@ class EvseState(Struct, frozen=True):
 
     @property
     def supply_state(self) -> SupplyState:
-        """What follows from faults, self-test and permissions.
+        """SupplyState as it follows from faults, self-test and permissions.
 
-        Without the Enabled state of revision 3, only one direction is ever allowed.
+        Without the Enabled state of revision 3, at most one direction is allowed.
         Spec: Matter Application Clusters 1.3 "SupplyState Attribute"
         """
         if self.faults:
@@ -164,30 +164,42 @@ class EvseState(Struct, frozen=True):
 
     @property
     def is_vehicle_ready(self) -> bool:
-        """True when the vehicle asks for energy and may have it here (D needs ventilation)."""
+        """True when the vehicle requests energy and may get it (D requires ventilation)."""
         if self.pilot is PilotState.D:
             return self.settings.has_ventilation
         return self.pilot is PilotState.C
 
     @property
     def is_card_awaited(self) -> bool:
-        """True while no energy flows because nobody has shown a card that is allowed."""
+        """True while no energy may flow for lack of an allowed card."""
         return self.settings.allowed_cards is not None and not self.is_authorized
 
     @property
     def is_cable_missing(self) -> bool:
-        """True while nobody knows what the cable in the socket carries."""
+        """True while the ampacity of the cable in the socket is unknown."""
         return self.settings.has_socket and self.charge_limits.claim(LimitSource.CABLE) is None
 
     def limits(self, direction: Direction) -> Limits:
-        """The claims of one direction."""
+        """Return the limits of one direction."""
         return self.charge_limits if direction is Direction.CHARGE else self.discharge_limits
 
-    def is_permitted(self, direction: Direction) -> bool:
-        """True when energy may flow this way as far as the charger is concerned.
+    def with_claim(
+        self, source: LimitSource, current_ma: int | None, direction: Direction
+    ) -> EvseState:
+        """Return the state with a source's claim on one direction, or without it for None."""
+        limits = self.limits(direction)
+        changed = limits.with_claim(source, current_ma)
+        if changed is limits:
+            return self
+        if direction is Direction.CHARGE:
+            return replace(self, charge_limits=changed)
+        return replace(self, discharge_limits=changed)
 
-        Takes no fault, no self-test, a permission, a card if one is asked for, a cable in a
-        socket, no schedule that holds back, and a limit that has a duty cycle.
+    def is_permitted(self, direction: Direction) -> bool:
+        """Return whether the charger permits energy in this direction.
+
+        That requires: a permission, no fault, no self-test, a card and a cable where required, no
+        schedule that holds charging back, and a limit that has a duty cycle.
         """
         permission = self.charging if direction is Direction.CHARGE else self.discharging
         return (
@@ -202,22 +214,22 @@ class EvseState(Struct, frozen=True):
 
     @property
     def permitted_direction(self) -> Direction | None:
-        """Which way energy may start to flow; None for neither.
+        """Direction in which energy may start to flow; None for neither.
 
-        Where both are allowed, a vehicle is emptied only if that is asked for: never because
-        charging has to wait.
+        Where both are enabled, the vehicle is discharged only on request, never because charging
+        has to wait.
         """
-        is_to_charge = self.charging is not None and not self.is_discharge_requested
-        is_back = self.discharging is not None and not is_to_charge
-        direction = Direction.DISCHARGE if is_back else Direction.CHARGE
+        is_charge_preferred = self.charging is not None and not self.is_discharge_requested
+        is_discharge = self.discharging is not None and not is_charge_preferred
+        direction = Direction.DISCHARGE if is_discharge else Direction.CHARGE
         return direction if self.is_permitted(direction) else None
 
     def with_timer(self, timer: Timer, when: float) -> EvseState:
-        """Set a deadline, replacing an earlier one of the same timer."""
+        """Return the state with a timer set, replacing its earlier deadline."""
         return replace(self, timers=MappingProxyType({**self.timers, timer: when}))
 
     def without_timer(self, *timers: Timer) -> EvseState:
-        """Remove deadlines; those that are not set do not matter."""
+        """Return the state without these timers, set or not."""
         if not self.timers or self.timers.keys().isdisjoint(timers):
             return self
         left = {timer: when for timer, when in self.timers.items() if timer not in timers}
@@ -228,7 +240,7 @@ class EvseState(Struct, frozen=True):
         return replace(self, outputs=outputs)
 
     def with_contactor(self, contactor: ContactorState) -> EvseState:
-        """Return the state with another knowledge of the contactor."""
+        """Return the state with another state of the contactor."""
         return replace(self, outputs=replace(self.outputs, contactor=contactor))
 
 

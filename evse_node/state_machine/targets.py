@@ -1,4 +1,4 @@
-"""Charging targets: what a week of them may look like, and what the next one asks for.
+"""Charging targets: validation and merging of a week's targets, and the plan for the next one.
 
 Spec: Matter Application Clusters 1.3 "SetTargets Command"
 """
@@ -29,14 +29,17 @@ _ALL_DAYS: Final = 0x7F
 _MINUTES_PER_DAY: Final = 24 * 60
 _DAYS_PER_WEEK: Final = 7
 LEEWAY_S: Final = 15 * 60
-"""Charging is planned to end this long before the target time."""
+"""Margin between the planned end of charging and the target time."""
 _SLOWER_FROM_PERCENT: Final = 80
 _SLOWER_BY: Final = 0.9
-"""A vehicle is expected to take less and less from there on, in a straight line, by so much."""
+"""Beyond that state of charge the draw is expected to fall linearly, by this share at 100 %."""
 
 
 class ChargingTarget(Struct, frozen=True):
-    """Be charged so far by this minute of the day, local time. What is None was not asked for."""
+    """A target for a minute of the day, local time; None is not requested.
+
+    Names and ranges of the stored JSON are given in the annotations.
+    """
 
     minutes_past_midnight: Annotated[int, Meta(ge=0, lt=_MINUTES_PER_DAY)] = field(name="minutes")
     target_soc_percent: Annotated[int, Meta(ge=0, le=100)] | None = field(default=None, name="soc")
@@ -46,17 +49,17 @@ class ChargingTarget(Struct, frozen=True):
 
 
 class ChargingTargetSchedule(Struct, frozen=True):
-    """The targets of some days of the week. `days` has bit 0 for Sunday to bit 6 for Saturday."""
+    """Targets of some days of the week. `days` has bit 0 for Sunday to bit 6 for Saturday."""
 
     days: Annotated[int, Meta(ge=0, le=_ALL_DAYS)]
     targets: tuple[ChargingTarget, ...]
 
 
 class NextCharge(Struct, frozen=True):
-    """What the next target means; None is not applicable.
+    """Plan for the next target; None is not applicable.
 
-    `required_energy_mwh` is for the whole session, what it already has included. `is_met`:
-    the vehicle has what the target asks for.
+    `required_energy_mwh` counts for the whole session, including energy already added. `is_met`:
+    the target is reached.
     """
 
     start_time: EpochSeconds | None = None
@@ -67,16 +70,16 @@ class NextCharge(Struct, frozen=True):
 
 
 class TargetProblem(Enum):
-    """Why a list of targets is refused."""
+    """Reason for refusing a list of targets."""
 
     CONSTRAINT = "a value is out of range"
-    INCOMPLETE = "a needed value is missing"
-    EMPTY = "a target asks for nothing"
-    EXHAUSTED = "there are too many targets for a day"
+    INCOMPLETE = "a required value is missing"
+    EMPTY = "a target has no value"
+    EXHAUSTED = "too many targets for a day"
 
 
 class TargetsRefusedError(EvseNodeError):
-    """A list of targets cannot be stored; `problem` is the kind of the first trouble found."""
+    """A list of targets cannot be stored; `problem` is the kind of the first violation."""
 
     def __init__(self, problem: TargetProblem, reason: str) -> None:
         self.problem = problem
@@ -86,7 +89,7 @@ class TargetsRefusedError(EvseNodeError):
 def check_targets(schedules: Iterable[ChargingTargetSchedule], *, has_soc: bool) -> None:
     """Raise TargetsRefusedError unless all schedules may be stored.
 
-    With `has_soc` each target names a state of charge; without, the only one is 100 %.
+    With `has_soc` each target requires a state of charge; without, only 100 % is allowed.
     """
     used_days = 0
     for schedule in schedules:
@@ -125,10 +128,10 @@ def _check_target(target: ChargingTarget, has_soc: bool) -> None:
 def merge_targets(
     stored: Sequence[ChargingTargetSchedule], new: Iterable[ChargingTargetSchedule]
 ) -> tuple[ChargingTargetSchedule, ...]:
-    """Put new schedules over the stored ones: a day's targets are replaced as a whole.
+    """Return the stored schedules with new ones merged in; a day's targets are replaced as a whole.
 
-    A new schedule takes the place of one with the same days, else it goes to the end;
-    the others only lose the days that it names.
+    A new schedule takes the place of one with the same days, or is appended; the others only
+    lose the days that it contains.
     """
     merged = list(stored)
     for schedule in new:
@@ -150,17 +153,16 @@ def merge_targets(
 def find_next_target(
     schedules: Iterable[ChargingTargetSchedule], now: EpochSeconds, zone: tzinfo | None
 ) -> tuple[EpochSeconds, ChargingTarget] | None:
-    """Return the first target that is still to come within a week, and its time.
+    """Return the next target within a week, and its time.
 
-    `zone` is where the minutes count; None is the system's. A wall-clock time that daylight
-    saving skips is taken as much later as the clocks go forward; one that comes twice counts
-    when it comes first.
+    `zone` is the time zone of the minutes (None: the system's). A wall-clock time skipped by
+    daylight saving moves on by as much as the clock; of a repeated one, the first counts.
     """
     schedules = tuple(schedules)
     midnight = datetime.fromtimestamp(now + MATTER_EPOCH_UNIX_S, zone).replace(
         hour=0, minute=0, second=0, microsecond=0, fold=0
     )
-    for days in range(_DAYS_PER_WEEK + 1):  # today's weekday twice: what is past comes again
+    for days in range(_DAYS_PER_WEEK + 1):  # today's weekday twice: past targets recur in a week
         day = midnight + timedelta(days=days)
         day_bit = 1 << (day.isoweekday() % 7)
         targets = (
@@ -169,7 +171,7 @@ def find_next_target(
             if schedule.days & day_bit
             for target in schedule.targets
         )
-        # By their instants: a time that is skipped comes after the next that is not.
+        # Sort by instant: a skipped time may come after the following target.
         for epoch_s, target in sorted(targets, key=lambda pair: pair[0]):
             if epoch_s > now:
                 return epoch_s, target
@@ -177,7 +179,7 @@ def find_next_target(
 
 
 def _instant(midnight: datetime, target: ChargingTarget) -> EpochSeconds:
-    # A wall-clock time: whoever changes the clocks in between moves the instant, too.
+    # Wall-clock arithmetic: a change of the clock in between moves the instant as well.
     hour, minute = divmod(target.minutes_past_midnight, 60)
     instant = midnight.replace(hour=hour, minute=minute).timestamp()
     return EpochSeconds(int(instant) - MATTER_EPOCH_UNIX_S)
@@ -186,10 +188,10 @@ def _instant(midnight: datetime, target: ChargingTarget) -> EpochSeconds:
 def missing_energy(
     target: ChargingTarget, vehicle: Vehicle, added_mwh: int, *, has_soc: bool
 ) -> MilliwattHours | None:
-    """Return what a vehicle still lacks of a target, or None when nobody can know.
+    """Return the energy that is missing for a target, or None when it cannot be determined.
 
-    `added_mwh` is what it got since it was plugged in: that is what AddedEnergy counts, however
-    often charging stops and starts. A state of charge that is known goes before it.
+    `added_mwh` is the energy since plugging in, which AddedEnergy refers to, however often charging
+    stops and starts. A known state of charge takes precedence over it.
     Spec: Matter Application Clusters 1.3 "TargetSoC Field", "AddedEnergy Field"
     """
     wanted_mwh = target.added_energy_mwh
@@ -216,10 +218,10 @@ def plan_charge(
     added_mwh: int = 0,
     delay_s: int = 0,
 ) -> NextCharge:
-    """Work out what a target needs and when charging has to start for it.
+    """Return the plan for a target: required energy and latest start.
 
-    A battery of unknown size is taken as one that needs all the time there is, and the last
-    fifth of one that is known takes longer. `delay_s` is by how much the start is put off.
+    For a battery of unknown size charging starts at once; the last fifth of a known one is planned
+    with a falling draw. `delay_s` postpones the start.
     Spec: Matter Application Clusters 1.3 "NextChargeStartTime Attribute"
     """
     is_battery_known = (
@@ -247,7 +249,7 @@ def plan_charge(
 
 
 def _top_mwh(target: ChargingTarget, vehicle: Vehicle, *, has_soc: bool) -> int:
-    """Return what could be charged while the vehicle takes less, because it is nearly full."""
+    """Return the energy that the falling draw near full would have allowed otherwise."""
     percent, capacity_mwh = vehicle.state_of_charge_percent, vehicle.battery_capacity_mwh
     wanted = target.target_soc_percent
     if not has_soc or percent is None or capacity_mwh is None or wanted is None:

@@ -1,4 +1,4 @@
-"""What each input does in each state of the vehicle's side of the story: one table.
+"""Transitions of the vehicle state: one table of state and input.
 
 Spec: Matter Application Clusters 1.3 "Energy EVSE Cluster"
 """
@@ -26,15 +26,15 @@ from evse_node.state_machine.state import UNKNOWN_VEHICLE, EvseState, Transfer
 
 
 class Input(Enum):
-    """What an event means for the vehicle's side of the story."""
+    """Effect of an event on the vehicle state."""
 
-    PLUGGED_IN = "a vehicle is there"
-    UNPLUGGED = "the vehicle is gone"
-    DEMAND = "the vehicle asks for energy"
-    NO_DEMAND = "the vehicle asks no more"
-    POWER = "energy may flow from now on"
-    NO_POWER = "energy may flow no more"
-    FAULT = "the shown fault changed to a fault"
+    PLUGGED_IN = "a vehicle was plugged in"
+    UNPLUGGED = "the vehicle was unplugged"
+    DEMAND = "the vehicle requests energy"
+    NO_DEMAND = "the vehicle requests no energy"
+    POWER = "energy may flow"
+    NO_POWER = "energy may not flow"
+    FAULT = "a fault is present"
     FAULT_CLEARED = "no fault is left"
 
     __hash__ = object.__hash__  # see `limits.LimitSource`
@@ -135,7 +135,7 @@ def _fail(state: EvseState, now: float, effects: list[Effect]) -> EvseState:
 
 
 def _recover(state: EvseState, now: float, effects: list[Effect]) -> EvseState:
-    """Leave the fault for the state that fits what is there now; a transfer may simply go on."""
+    """Leave the fault state for the one that matches the facts; a transfer may continue."""
     if state.pilot is None or not state.pilot.is_connected:
         return replace(state, state=State.NOT_PLUGGED_IN)
     if not state.pilot.is_ready:
@@ -189,14 +189,14 @@ TABLE: Final[Mapping[tuple[State, Input], _Action]] = {
 }
 
 
-def apply_input(state: EvseState, given: Input, now: float, effects: list[Effect]) -> EvseState:
-    """Carry out what the table says for this state and input; without an entry nothing changes."""
-    action = TABLE.get((state.state, given))
+def apply_input(state: EvseState, input_: Input, now: float, effects: list[Effect]) -> EvseState:
+    """Run the table's action for this state and input; without an entry nothing changes."""
+    action = TABLE.get((state.state, input_))
     return state if action is None else action(state, now, effects)
 
 
 def update_transfer(state: EvseState, now: float, effects: list[Effect]) -> EvseState:
-    """Start or stop a transfer, or turn its direction, when permissions or limits changed."""
+    """Start, stop or reverse the transfer after a change of permissions or limits."""
     if state.state.is_transferring:
         direction = None if state.transfer is None else state.transfer.direction
         if direction is not None and state.is_vehicle_ready and state.is_permitted(direction):
