@@ -1,7 +1,7 @@
-"""Encoded parts of answers and reports.
+"""Encoders for responses and reports.
 
-Messages lack their end: the revision of the interaction model, which is the node's, is
-added to each when it is sent.
+Messages are encoded without their end, which holds the node's interaction model revision
+and is appended when a message is sent.
 
 Spec: Matter Core 1.3, chapter 10 "Interaction Model Encoding Specification"
 """
@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from evse_node.matter.tlv import Writer
+from evse_node.matter.tlv import TlvList, Writer, encode
 
 MESSAGE_END_SIZE = 4
 
 
 def message_end(revision: int) -> bytes:
-    """Return the end of every message: InteractionModelRevision, and that of the structure."""
+    """Return the end of every message: InteractionModelRevision and the end of the structure."""
     return bytes((0x24, 0xFF, revision, 0x18))
 
 
@@ -27,15 +27,11 @@ def encode_status_response(status: int) -> bytes:
 
 def encode_subscribe_response(subscription_id: int, maximum_interval_s: int) -> bytes:
     """Encode a SubscribeResponseMessage."""
-    writer = Writer()
-    writer.start_structure()
-    writer.uint(0, subscription_id)
-    writer.uint(2, maximum_interval_s)
-    return writer.getvalue()
+    return encode({0: subscription_id, 2: maximum_interval_s})[:-1]
 
 
 def status_ib(tag: int, status: int, cluster_status: int | None = None) -> bytes:
-    """Encode a StatusIB with this context tag."""
+    """Encode a StatusIB with context tag `tag`."""
     if cluster_status is None:
         return bytes((0x35, tag, 0x24, 0x00, status, 0x18))
     return bytes((0x35, tag, 0x24, 0x00, status, 0x24, 0x01, cluster_status & 0xFF, 0x18))
@@ -43,14 +39,8 @@ def status_ib(tag: int, status: int, cluster_status: int | None = None) -> bytes
 
 @lru_cache(maxsize=1024)
 def attribute_path_ib(tag: int, endpoint: int, cluster: int, attribute: int) -> bytes:
-    """Encode a concrete AttributePathIB with this context tag."""
-    writer = Writer()
-    writer.start_list(tag)
-    writer.uint(2, endpoint)
-    writer.uint(3, cluster)
-    writer.uint(4, attribute)
-    writer.end()
-    return writer.getvalue()
+    """Encode a concrete AttributePathIB with context tag `tag`."""
+    return encode(TlvList(enumerate((endpoint, cluster, attribute), 2)), tag)
 
 
 def attribute_status_ib(
@@ -64,7 +54,7 @@ def attribute_status_ib(
 ) -> bytes:
     """Encode an anonymous AttributeStatusIB, as in a WriteResponseMessage.
 
-    `is_append` marks the status of an item appended to a list, by a null ListIndex.
+    `is_append` adds the null ListIndex of an item that was appended to a list.
     """
     path_ib = attribute_path_ib(0, endpoint, cluster, attribute)
     if is_append:
@@ -73,47 +63,29 @@ def attribute_status_ib(
 
 
 def attribute_status_report(endpoint: int, cluster: int, attribute: int, status: int) -> bytes:
-    """Encode an AttributeReportIB that holds a status instead of data."""
-    return (
-        b"\x15\x35\x00"
-        + attribute_path_ib(0, endpoint, cluster, attribute)
-        + status_ib(1, status)
-        + b"\x18\x18"
-    )
+    """Encode an AttributeReportIB with a status."""
+    return _status_report(attribute_path_ib(0, endpoint, cluster, attribute), status)
 
 
 @lru_cache(maxsize=1024)
 def event_path_ib(endpoint: int, cluster: int, event: int) -> bytes:
     """Encode a concrete EventPathIB with context tag 0."""
-    writer = Writer()
-    writer.start_list(0)
-    writer.uint(1, endpoint)
-    writer.uint(2, cluster)
-    writer.uint(3, event)
-    writer.end()
-    return writer.getvalue()
+    return encode(TlvList(enumerate((endpoint, cluster, event), 1)), 0)
 
 
 def event_status_report(endpoint: int, cluster: int, event: int, status: int) -> bytes:
-    """Encode an EventReportIB that holds a status instead of data."""
-    return (
-        b"\x15\x35\x00"
-        + event_path_ib(endpoint, cluster, event)
-        + status_ib(1, status)
-        + b"\x18\x18"
-    )
+    """Encode an EventReportIB with a status."""
+    return _status_report(event_path_ib(endpoint, cluster, event), status)
+
+
+def _status_report(path_ib: bytes, status: int) -> bytes:
+    return b"\x15\x35\x00" + path_ib + status_ib(1, status) + b"\x18\x18"
 
 
 @lru_cache(maxsize=1024)
 def command_path_ib(endpoint: int, cluster: int, command: int) -> bytes:
     """Encode a concrete CommandPathIB with context tag 0."""
-    writer = Writer()
-    writer.start_list(0)
-    writer.uint(0, endpoint)
-    writer.uint(1, cluster)
-    writer.uint(2, command)
-    writer.end()
-    return writer.getvalue()
+    return encode(TlvList(enumerate((endpoint, cluster, command))), 0)
 
 
 def command_data_response(

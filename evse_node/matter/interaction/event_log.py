@@ -1,4 +1,4 @@
-"""The node's event log: numbered, time-stamped, bounded per priority.
+"""The event log of the node.
 
 Spec: Matter Core 1.3 "Event", "Event Record"
 """
@@ -15,7 +15,7 @@ from evse_node.matter.store import Store
 from evse_node.matter.tlv import Writer
 
 _STORE_KEY = "counter/event"
-# Numbers are reserved in blocks, so that one write to the store lasts for many events.
+# Event numbers reserved by one write to the store.
 _BLOCK = 1024
 CAPACITIES: Mapping[EventPriority, int] = {
     EventPriority.DEBUG: 64,
@@ -25,17 +25,17 @@ CAPACITIES: Mapping[EventPriority, int] = {
 
 
 class LoggedEvent(NamedTuple):
-    """An event and its EventReportIB, encoded once."""
+    """An event and its encoded EventReportIB."""
 
     record: EventRecord
     report: bytes
 
 
 class EventLog:
-    """Keeps the latest events of each priority; the oldest give way.
+    """The latest events of each priority.
 
-    Event numbers rise over restarts and crashes: a number above all that may have been
-    used is in the store before one is used.
+    Event numbers increase across restarts and crashes: an upper bound is stored before a
+    number is used.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class EventLog:
         stored = store.get(_STORE_KEY)
         self.next_number = 0 if stored is None else int.from_bytes(stored, "little")
         self._reserved = self.next_number
-        # In order of number; the queues hold the numbers of each priority.
+        # By number, in ascending order; the queues hold the numbers of each priority.
         self._events: dict[int, LoggedEvent] = {}
         self._queues: dict[EventPriority, deque[int]] = {p: deque() for p in EventPriority}
 
@@ -65,10 +65,10 @@ class EventLog:
     def record(
         self, path: EventPath, priority: EventPriority, payload: bytes, fabric_index: int = 0
     ) -> EventRecord:
-        """Log an event now and tell the node's observers.
+        """Log an event and notify the node's observers.
 
         `payload` is the event's fields as TLV structure with context tag 7, `fabric_index`
-        the fabric that alone may read a fabric-sensitive event.
+        the only fabric that may read a fabric-sensitive event.
         """
         number = self.next_number
         if number >= self._reserved:
@@ -113,7 +113,7 @@ class EventLog:
         return found
 
     def remove_fabric(self, fabric_index: int) -> None:
-        """Forget the fabric-sensitive events of a fabric whose index may be given anew."""
+        """Remove the fabric-sensitive events of a fabric, whose index may be reused."""
         for number, event in list(self._events.items()):
             if event.record.fabric_index == fabric_index:
                 del self._events[number]

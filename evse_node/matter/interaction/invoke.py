@@ -32,10 +32,10 @@ from evse_node.matter.interaction.transaction import (
     RESPONSE_TIMEOUT_S,
     Transaction,
     check_success,
-    guard,
-    note,
+    log_outcome,
+    refuse,
+    response_status,
     send,
-    wire_status,
 )
 from evse_node.matter.messaging.exchange import Exchange
 from evse_node.matter.messaging.message import MAX_PAYLOAD, Message
@@ -45,17 +45,17 @@ _START = b"\x15\x28\x00\x36\x01"
 _END = b"\x18"
 _MORE = b"\x18\x29\x02"
 CAPACITY = MAX_PAYLOAD - len(_START) - len(_MORE) - MESSAGE_END_SIZE
-"""Bytes of InvokeResponseIBs in one message."""
+"""Maximum size of the InvokeResponseIBs in one message."""
 
 
 class InvokeTransaction(Transaction):
-    """Sends the remaining messages of a response that needs several."""
+    """Sends the responses to an invoke request, in as many messages as they need."""
 
     def __init__(self, responses: list[bytes]) -> None:
         self._responses = responses
 
     def send_next(self, exchange: Exchange, now: float) -> None:
-        """Send as many responses as one message holds."""
+        """Send as many responses as fit into one message."""
         room = CAPACITY
         count = 0
         for response in self._responses:
@@ -74,29 +74,32 @@ class InvokeTransaction(Transaction):
             exchange.close(now)
 
     def on_action(self, exchange: Exchange, message: Message, now: float) -> None:
-        """Take the peer's status for the message before."""
+        """Handle the peer's status for the previous message."""
         check_success(message)
         self.send_next(exchange, now)
 
 
-class WaitingTransaction(Transaction):
-    """Waits for the answers of commands that take longer; then all are sent."""
+class DeferredInvokeTransaction(Transaction):
+    """Waits for deferred replies, then sends the responses to all commands."""
 
-    def __init__(self, exchange: Exchange, answers: list[_Answer]) -> None:
+    def __init__(self, exchange: Exchange, outcomes: list[_Outcome]) -> None:
         self._exchange = exchange
-        self._answers = answers
-        for answer in answers:
-            if isinstance(answer.reply, DeferredReply):
-                answer.reply.on_answered = self._on_answered
+        self._outcomes = outcomes
+        for outcome in outcomes:
+            if isinstance(outcome.reply, DeferredReply):
+                outcome.reply.on_answered = self._on_answered
 
     def _on_answered(self, now: float) -> None:
         exchange = self._exchange
-        if exchange.is_open and not any(answer.is_awaited for answer in self._answers):
-            responses = [answer.encode() for answer in self._answers]
-            guard(exchange, now, lambda: InvokeTransaction(responses).send_next(exchange, now))
+        if exchange.is_open and not any(outcome.is_pending for outcome in self._outcomes):
+            try:
+                responses = [outcome.encode() for outcome in self._outcomes]
+                InvokeTransaction(responses).send_next(exchange, now)
+            except Exception as error:
+                refuse(exchange, now, error)
 
     def on_action(self, exchange: Exchange, message: Message, now: float) -> None:
-        """Refuse what comes before the answer."""
+        """Refuse any action before the response."""
         raise StatusError(Status.INVALID_ACTION)
 
 
@@ -108,7 +111,7 @@ def on_invoke_request(
     is_timed: bool,
     now: float,
 ) -> None:
-    """Carry out an InvokeRequestMessage of a secure session. Raises DecodeError, StatusError."""
+    """Execute an InvokeRequestMessage of a secure session. Raises DecodeError, StatusError."""
     session = exchange.session
     assert isinstance(session, SecureSession)
     request = decode_invoke_request(payload)
@@ -116,13 +119,13 @@ def on_invoke_request(
         raise StatusError(Status.TIMED_REQUEST_MISMATCH)
     _check_items(request, maximum_paths)
     context = InteractionContext(session.subject, now, is_timed=is_timed, session=session)
-    answers = [_answer(access, session, item, context) for item in request.items]
+    outcomes = [_execute(access, session, item, context) for item in request.items]
     if request.suppress_response:
         exchange.close(now)
-    elif any(answer.is_awaited for answer in answers):
-        exchange.handler = WaitingTransaction(exchange, answers)
+    elif any(outcome.is_pending for outcome in outcomes):
+        exchange.handler = DeferredInvokeTransaction(exchange, outcomes)
     else:
-        InvokeTransaction([answer.encode() for answer in answers]).send_next(exchange, now)
+        InvokeTransaction([outcome.encode() for outcome in outcomes]).send_next(exchange, now)
 
 
 def on_group_invoke_request(
@@ -132,7 +135,7 @@ def on_group_invoke_request(
     payload: bytes,
     now: float,
 ) -> None:
-    """Carry out an InvokeRequestMessage that was sent to a group; there is no response."""
+    """Execute an InvokeRequestMessage that was sent to a group, without a response."""
     request = decode_invoke_request(payload)
     if request.is_timed or len(request.items) != 1:
         raise DecodeError("timed or repeated invoke to a group")
@@ -143,11 +146,11 @@ def on_group_invoke_request(
             try:
                 _invoke(access, session, endpoint_id, item, context)
             except Exception as error:
-                wire_status(error)
+                response_status(error)
 
 
 def _check_items(request: InvokeRequest, maximum_paths: int) -> None:
-    """Raise DecodeError for a set of commands that cannot be in one message.
+    """Raise DecodeError for commands that must not be in one request.
 
     Spec: Matter Core 1.3 "Incoming Invoke Request Action Processing"
     """
@@ -155,17 +158,17 @@ def _check_items(request: InvokeRequest, maximum_paths: int) -> None:
     if not 0 < len(items) <= maximum_paths:
         raise DecodeError(f"{len(items)} commands in one request")
     if any(item.endpoint is None for item in items):
-        raise DecodeError("command to every endpoint outside a group")
+        raise DecodeError("wildcard endpoint in a command that is not for a group")
     if len(items) > 1:
         references = {item.reference for item in items}
         if None in references or len(references) != len(items):
-            raise DecodeError("commands without distinct references")
+            raise DecodeError("commands without unique references")
         if len({item[:3] for item in items}) != len(items):
-            raise DecodeError("command path twice in one request")
+            raise DecodeError("repeated command path in one request")
 
 
-class _Answer(NamedTuple):
-    """How a command ended, or will: with a reply, or with a status if that is not None."""
+class _Outcome(NamedTuple):
+    """The reply to a command, or a status if that is not None."""
 
     item: CommandItem
     reply: CommandReply | DeferredReply | None
@@ -173,7 +176,7 @@ class _Answer(NamedTuple):
     cluster_status: int | None = None
 
     @property
-    def is_awaited(self) -> bool:
+    def is_pending(self) -> bool:
         return isinstance(self.reply, DeferredReply) and not self.reply.is_answered
 
     def encode(self) -> bytes:
@@ -198,17 +201,17 @@ class _Answer(NamedTuple):
         )
 
 
-def _answer(
+def _execute(
     access: Access, session: SecureSession, item: CommandItem, context: InteractionContext
-) -> _Answer:
-    """Carry out one command."""
+) -> _Outcome:
+    """Execute one command."""
     try:
         reply = _invoke(access, session, item.endpoint or 0, item, context)
     except Exception as error:
-        note("command", *item[:3], context.subject, error)
-        return _Answer(item, None, *wire_status(error))
-    note("command", *item[:3], context.subject)
-    return _Answer(item, reply)
+        log_outcome("command", *item[:3], context.subject, error)
+        return _Outcome(item, None, *response_status(error))
+    log_outcome("command", *item[:3], context.subject)
+    return _Outcome(item, reply)
 
 
 def _invoke(

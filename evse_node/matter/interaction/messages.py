@@ -1,24 +1,21 @@
-"""Interaction model messages: opcodes and decoded requests.
+"""Opcodes of the interaction model, and decoders for requests.
 
-Requests are decoded strictly: a member of the wrong type, a missing mandatory member
-or a path that no action allows raises DecodeError, which the peer sees as
-INVALID_ACTION. Unknown members are skipped, so later revisions may add some.
+Decoding is strict: a member of the wrong type, a missing mandatory member or an invalid
+path raises DecodeError, which is answered by INVALID_ACTION. Unknown members are ignored,
+since later revisions may add some.
 
 Spec: Matter Core 1.3 "Action Encoding", chapter 10 "Interaction Model Encoding Specification"
 """
 
 from __future__ import annotations
 
-from enum import IntEnum
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from msgspec import Struct
 
 from evse_node.errors import DecodeError
 from evse_node.matter.tlv import TagKey, TlvList, TlvValue, decode_struct
-
-PROTOCOL_ID = 1
 
 MAX_U8 = 0xFF
 MAX_U16 = 0xFFFF
@@ -27,23 +24,26 @@ MAX_U64 = 0xFFFFFFFFFFFFFFFF
 FIRST_GLOBAL_ATTRIBUTE = 0xF000
 LAST_GLOBAL_ATTRIBUTE = 0xFFFE
 
-# Controllers poll: what they ask for again need not be decoded again.
+# Decoded requests to cache, since controllers poll with identical requests.
 _REPEATED_REQUESTS = 32
 
 
-class Opcode(IntEnum):
-    """Spec: Matter Core 1.3 "Interaction Model Protocol Opcodes"."""
+class Opcode:
+    """Opcodes; plain integers, which compare faster than members of an IntEnum.
 
-    STATUS_RESPONSE = 0x01
-    READ_REQUEST = 0x02
-    SUBSCRIBE_REQUEST = 0x03
-    SUBSCRIBE_RESPONSE = 0x04
-    REPORT_DATA = 0x05
-    WRITE_REQUEST = 0x06
-    WRITE_RESPONSE = 0x07
-    INVOKE_REQUEST = 0x08
-    INVOKE_RESPONSE = 0x09
-    TIMED_REQUEST = 0x0A
+    Spec: Matter Core 1.3 "Interaction Model Protocol Opcodes"
+    """
+
+    STATUS_RESPONSE: Final = 0x01
+    READ_REQUEST: Final = 0x02
+    SUBSCRIBE_REQUEST: Final = 0x03
+    SUBSCRIBE_RESPONSE: Final = 0x04
+    REPORT_DATA: Final = 0x05
+    WRITE_REQUEST: Final = 0x06
+    WRITE_RESPONSE: Final = 0x07
+    INVOKE_REQUEST: Final = 0x08
+    INVOKE_RESPONSE: Final = 0x09
+    TIMED_REQUEST: Final = 0x0A
 
 
 class AttributeRequest(NamedTuple):
@@ -64,7 +64,7 @@ class EventRequest(NamedTuple):
 
 
 class DataVersionFilter(NamedTuple):
-    """The version of a cluster's data that the requester has already."""
+    """The data version of a cluster that the requester already has."""
 
     endpoint: int
     cluster: int
@@ -72,7 +72,7 @@ class DataVersionFilter(NamedTuple):
 
 
 class ReadRequest(Struct, frozen=True):
-    """What is to be reported; `event_minimum` is the first event number of interest.
+    """A decoded read request; `event_minimum` is the first event number to report.
 
     Spec: Matter Core 1.3 "ReadRequestMessage"
     """
@@ -85,7 +85,7 @@ class ReadRequest(Struct, frozen=True):
 
 
 class SubscribeRequest(Struct, frozen=True):
-    """A read that goes on; intervals in seconds.
+    """A decoded subscribe request; intervals in seconds.
 
     Spec: Matter Core 1.3 "SubscribeRequestMessage"
     """
@@ -97,10 +97,10 @@ class SubscribeRequest(Struct, frozen=True):
 
 
 class WriteItem(NamedTuple):
-    """One attribute value to write. `endpoint` None is every endpoint (of the group).
+    """An attribute value to write; `endpoint` None means every endpoint of the group.
 
-    With `is_append` the data is one item to be added to a list. `has_list_index` is set
-    for the index of an item to be replaced, which no attribute supports.
+    With `is_append` the data is an item to append to a list. `has_list_index` is set for
+    the index of an item to replace, which is not supported.
     """
 
     endpoint: int | None
@@ -122,7 +122,7 @@ class WriteRequest(Struct):
 
 
 class CommandItem(NamedTuple):
-    """One command. `endpoint` None is every endpoint of the group; `fields` None: not given."""
+    """A command; `endpoint` None means every endpoint of the group, `fields` None is absent."""
 
     endpoint: int | None
     cluster: int
@@ -174,13 +174,13 @@ def _structure(value: TlvValue, what: str) -> dict[TagKey, TlvValue]:
 
 
 def _path(value: TlvValue, what: str) -> dict[TagKey, TlvValue]:
-    """Return a path's members by tag. Raises DecodeError if a tag repeats or is anonymous."""
+    """Return the members of a path by tag. Raises DecodeError for repeated and anonymous tags."""
     if not isinstance(value, TlvList):
         raise DecodeError(f"{what} is not a list")
     members: dict[TagKey, TlvValue] = {}
     for tag, member in value:
         if tag is None or tag in members:
-            raise DecodeError(f"{what} has a member twice or without tag")
+            raise DecodeError(f"{what} has a repeated or anonymous member")
         members[tag] = member
     return members
 
@@ -192,7 +192,7 @@ def _optional_unsigned(
 
 
 def _attribute_path(value: TlvValue) -> tuple[AttributeRequest, dict[TagKey, TlvValue]]:
-    # A node id (tag 1) is not looked at: whoever sent it has reached this node.
+    # The node id (tag 1) is ignored: the message has reached this node.
     members = _path(value, "attribute path")
     if members.get(0):
         raise DecodeError("tag compression is not supported")
@@ -209,13 +209,13 @@ def _attribute_path(value: TlvValue) -> tuple[AttributeRequest, dict[TagKey, Tlv
 def _attribute_request(value: TlvValue) -> AttributeRequest:
     path, members = _attribute_path(value)
     if 5 in members:
-        raise DecodeError("a list index cannot be read")
+        raise DecodeError("list index in a read")
     if (
         path.cluster is None
         and path.attribute is not None
         and not FIRST_GLOBAL_ATTRIBUTE <= path.attribute <= LAST_GLOBAL_ATTRIBUTE
     ):
-        raise DecodeError("only a global attribute can be requested of every cluster")
+        raise DecodeError("wildcard cluster with an attribute that is not global")
     return path
 
 
@@ -228,7 +228,7 @@ def _event_request(value: TlvValue) -> EventRequest:
         _optional_boolean(members, 4, "IsUrgent"),
     )
     if path.cluster is None and path.event is not None:
-        raise DecodeError("a certain event cannot be requested of every cluster")
+        raise DecodeError("wildcard cluster with a concrete event")
     return path
 
 
@@ -249,7 +249,7 @@ def _event_minimum(value: TlvValue) -> int:
 def _read_parts(
     members: dict[TagKey, TlvValue], attributes: int, events: int, filters: int, rest: int
 ) -> ReadRequest:
-    """Decode what read and subscribe requests share, given the tags of the parts."""
+    """Decode the members that read and subscribe requests share, given their tags."""
     return ReadRequest(
         tuple(map(_attribute_request, _optional_array(members, attributes, "AttributeRequests"))),
         tuple(map(_event_request, _optional_array(members, events, "EventRequests"))),
@@ -284,7 +284,7 @@ def _write_item(value: TlvValue) -> WriteItem:
     members = _structure(value, "attribute data")
     path, path_members = _attribute_path(members.get(1))
     if path.cluster is None or path.attribute is None:
-        raise DecodeError("a write names its cluster and attribute")
+        raise DecodeError("wildcard cluster or attribute in a write")
     if 2 not in members:
         raise DecodeError("attribute data without Data")
     has_list_index = False
@@ -340,16 +340,16 @@ def decode_invoke_request(payload: bytes) -> InvokeRequest:
 
 @lru_cache(maxsize=_REPEATED_REQUESTS)
 def decode_timed_request(payload: bytes) -> int:
-    """Decode a TimedRequestMessage; return its timeout in milliseconds. Raises DecodeError."""
+    """Return the timeout of a TimedRequestMessage, in milliseconds. Raises DecodeError."""
     return _unsigned(decode_struct(payload).get(0), MAX_U16, "Timeout")
 
 
 SUCCESS_RESPONSES = frozenset(
     bytes((0x15, 0x24, 0, 0, 0x24, 0xFF, revision, 0x18)) for revision in range(1, 32)
 )
-"""What peers send between the messages of a report: success, with their revision."""
+"""Status responses of success, of every revision."""
 
 
 def decode_status_response(payload: bytes) -> int:
-    """Decode a StatusResponseMessage; return its status. Raises DecodeError."""
+    """Return the status of a StatusResponseMessage. Raises DecodeError."""
     return _unsigned(decode_struct(payload).get(0), MAX_U8, "Status")

@@ -1,4 +1,4 @@
-"""The interaction model: takes messages of its protocol and answers them.
+"""The interaction model: dispatch of requests.
 
 Spec: Matter Core 1.3, chapter 8 "Interaction Model Specification"
 """
@@ -14,7 +14,7 @@ from evse_node.matter.data_model import Node
 from evse_node.matter.interaction.encoding import message_end
 from evse_node.matter.interaction.event_log import EventLog
 from evse_node.matter.interaction.invoke import on_group_invoke_request, on_invoke_request
-from evse_node.matter.interaction.messages import PROTOCOL_ID, Opcode, decode_timed_request
+from evse_node.matter.interaction.messages import Opcode, decode_timed_request
 from evse_node.matter.interaction.paths import Access, AccessGrants
 from evse_node.matter.interaction.read import on_read_request
 from evse_node.matter.interaction.status import Status
@@ -24,32 +24,25 @@ from evse_node.matter.interaction.transaction import (
     RESPONSE_TIMEOUT_S,
     Transaction,
     refuse,
+    response_status,
     send_status,
-    wire_status,
 )
 from evse_node.matter.interaction.write import WriteTransaction
 from evse_node.matter.messaging.exchange import Exchange
 from evse_node.matter.messaging.exchange_manager import ExchangeManager
-from evse_node.matter.messaging.message import Message
+from evse_node.matter.messaging.message import PROTOCOL_INTERACTION_MODEL, Message
 from evse_node.matter.messaging.session import GroupSession, SecureSession
 from evse_node.matter.store import Store
 from evse_node.matter.timers import Timers
 
 _LOGGER: Final = logging.getLogger(__name__)
 
-# Plain integers: compared with every message.
-_READ_REQUEST = int(Opcode.READ_REQUEST)
-_SUBSCRIBE_REQUEST = int(Opcode.SUBSCRIBE_REQUEST)
-_WRITE_REQUEST = int(Opcode.WRITE_REQUEST)
-_INVOKE_REQUEST = int(Opcode.INVOKE_REQUEST)
-_TIMED_REQUEST = int(Opcode.TIMED_REQUEST)
-
 
 class InteractionModel:
-    """Answers reads, writes, invokes and subscriptions of a node.
+    """Handler for reads, writes, invokes and subscriptions of a node.
 
-    `group_endpoints(fabric_index, group_id)` names the endpoints of a group. Removed
-    fabrics are to be told with `remove_fabric`. `revision` is said in every message.
+    `group_endpoints(fabric_index, group_id)` returns the endpoints of a group. Call
+    `remove_fabric` for each removed fabric. `revision` is part of every message.
     """
 
     def __init__(
@@ -84,23 +77,22 @@ class InteractionModel:
         self._store = store
         self._group_endpoints = group_endpoints
         self._maximum_paths_per_invoke = maximum_paths_per_invoke
-        exchanges.register(PROTOCOL_ID, self.on_message, message_end(revision))
+        exchanges.register(PROTOCOL_INTERACTION_MODEL, self.on_message, message_end(revision))
 
     def resume_subscriptions(self, connect: Connect, fabrics: Container[int], now: float) -> None:
-        """Go on with the subscriptions in the store; called once after start.
+        """Resume the stored subscriptions; call once, when fabrics and endpoints are complete.
 
-        `fabrics` are the indices of those that exist. Not to be called before these and
-        the endpoints are complete.
+        `fabrics` are the indices of the existing fabrics.
         """
         Resumer(self.subscriptions, fabrics, self._store, self._timers, connect).start(now)
 
     def remove_fabric(self, fabric_index: int) -> None:
-        """Forget what belongs to a fabric that is removed."""
+        """Remove the subscriptions and events of a fabric."""
         self.subscriptions.remove_fabric(fabric_index)
         self.event_log.remove_fabric(fabric_index)
 
     def on_message(self, exchange: Exchange, message: Message, now: float) -> None:
-        """Take a message that opens an exchange. Never raises for what a peer sent."""
+        """Handle a message that opens an exchange. Never raises for invalid messages."""
         session = exchange.session
         if isinstance(session, SecureSession):
             try:
@@ -113,26 +105,26 @@ class InteractionModel:
             except DecodeError as error:
                 _LOGGER.debug("group message dropped: %s", error)
             except Exception as error:
-                wire_status(error)
+                response_status(error)
 
     def _on_request(self, exchange: Exchange, message: Message, is_timed: bool, now: float) -> None:
         opcode = message.opcode
         payload = message.payload
-        if opcode == _INVOKE_REQUEST:
+        if opcode == Opcode.READ_REQUEST and not is_timed:
+            on_read_request(self.access, self.event_log, exchange, payload, now)
+        elif opcode == Opcode.INVOKE_REQUEST:
             on_invoke_request(
                 self.access, self._maximum_paths_per_invoke, exchange, payload, is_timed, now
             )
-        elif opcode == _WRITE_REQUEST:
+        elif opcode == Opcode.WRITE_REQUEST:
             session = exchange.session
             assert isinstance(session, SecureSession)
             WriteTransaction(self.access, session, is_timed).on_request(exchange, payload, now)
         elif is_timed:
             raise StatusError(Status.INVALID_ACTION)
-        elif opcode == _READ_REQUEST:
-            on_read_request(self.access, self.event_log, exchange, payload, now)
-        elif opcode == _SUBSCRIBE_REQUEST:
+        elif opcode == Opcode.SUBSCRIBE_REQUEST:
             self.subscriptions.on_request(exchange, payload, now)
-        elif opcode == _TIMED_REQUEST:
+        elif opcode == Opcode.TIMED_REQUEST:
             timeout_ms = decode_timed_request(payload)
             _TimedTransaction(self._on_request).start(exchange, timeout_ms, now)
         elif opcode == Opcode.REPORT_DATA:
@@ -153,7 +145,7 @@ class InteractionModel:
 
 
 class _TimedTransaction(Transaction):
-    """Waits for the write or invoke that a timed request announces.
+    """Waits for the write or invoke request after a timed request.
 
     Spec: Matter Core 1.3 "Timed Request Action"
     """
@@ -163,15 +155,15 @@ class _TimedTransaction(Transaction):
         self._deadline = 0.0
 
     def start(self, exchange: Exchange, timeout_ms: int, now: float) -> None:
-        """Invite the next action."""
+        """Send a status of success, and wait for the next action."""
         self._deadline = now + timeout_ms / 1000
         send_status(exchange, Status.SUCCESS, now)
         exchange.handler = self
-        # The exchange outlives the deadline, so that a late action can be told.
+        # The exchange outlives the deadline, so that a late action is answered by TIMEOUT.
         exchange.expect_response(timeout_ms / 1000 + RESPONSE_TIMEOUT_S, now)
 
     def on_action(self, exchange: Exchange, message: Message, now: float) -> None:
-        """Take the announced action, if it comes in time."""
+        """Execute the write or invoke request unless it is too late."""
         if now > self._deadline:
             raise StatusError(Status.TIMEOUT)
         self._on_request(exchange, message, True, now)

@@ -1,7 +1,7 @@
-"""Paths: who may touch which, and what a wildcard stands for.
+"""Access to paths, and expansion of wildcards.
 
-Privileges are handled as bit masks, bit p for privilege p, and kept per session: the
-access control list is asked once per (endpoint, cluster) until it changes.
+Privileges are bit masks, bit p for privilege p, and cached per session: the access
+control list is checked once per (endpoint, cluster) until it changes.
 
 Spec: Matter Core 1.3 "Path", "Path Expansion", "Access Control"
 """
@@ -31,11 +31,11 @@ from evse_node.matter.messaging.session import GroupSession, SecureSession
 _VIEW = 1 << Privilege.VIEW
 
 ReportRun: TypeAlias = tuple[bytes, Sequence[int]]
-"""Reports that follow one another: all of them joined, and where each one ends."""
+"""Consecutive reports: their joined bytes, and the offset at which each one ends."""
 
 
 class ComputedReport:
-    """An attribute whose value is computed for each report; `start` comes before the value."""
+    """An attribute whose value is computed for each report; `start` precedes the value."""
 
     __slots__ = ("entry", "start")
 
@@ -45,22 +45,21 @@ class ComputedReport:
 
 
 class AccessGrants(Protocol):
-    """The access control list, as asked here; `generation` differs after every change."""
+    """The access control list; `generation` changes with it."""
 
     generation: int
 
     def granted(
         self, subject: Subject, endpoint: int, cluster: int, device_types: tuple[int, ...]
     ) -> int:
-        """Return the mask of privileges that the subject has on a cluster instance."""
+        """Return the privilege mask of a subject on a cluster instance."""
         ...
 
 
 class ClusterView:
-    """Attributes of one cluster instance that are to be reported together, by id.
+    """Attributes of one cluster instance that are reported together, by id.
 
-    `pieces` belongs to the reports, which keep there what they made of the attributes at
-    `pieces_version`, a data version of the cluster.
+    `pieces` is a cache of the encoded reports at data version `pieces_version`.
     """
 
     __slots__ = ("cluster", "endpoint_id", "entries", "pieces", "pieces_version")
@@ -85,7 +84,7 @@ class Access:
         self._views: dict[tuple[int, int, int], ClusterView] = {}
 
     def mask(self, session: SecureSession | GroupSession, endpoint_id: int, cluster_id: int) -> int:
-        """Return the privileges of a session's subject; the cluster need not exist."""
+        """Return the privilege mask of a session; the cluster need not exist."""
         if isinstance(session, GroupSession):
             return self._granted(session.subject, endpoint_id, cluster_id)
         masks = self.cache(session).masks
@@ -93,7 +92,7 @@ class Access:
         mask = masks.get(key)
         if mask is None:
             mask = self._granted(session.subject, endpoint_id, cluster_id)
-            # What does not exist is not kept, or a peer could fill memory with it.
+            # Only for existing clusters, or a peer could fill the memory.
             endpoint = self.node.endpoints.get(endpoint_id)
             if endpoint is not None and cluster_id in endpoint.clusters:
                 masks[key] = mask
@@ -119,10 +118,10 @@ class Access:
     def find(
         self, session: SecureSession | GroupSession, endpoint_id: int, cluster_id: int
     ) -> tuple[Cluster, int]:
-        """Return the cluster of a concrete path and the privileges on it.
+        """Return the cluster of a concrete path and the privilege mask on it.
 
-        Raises StatusError when it does not exist, or, without telling whether it does,
-        when the subject may not even view it.
+        Raises StatusError when it does not exist, and UNSUPPORTED_ACCESS in either case
+        when the subject lacks the View privilege.
         """
         mask = self.mask(session, endpoint_id, cluster_id)
         if not mask & _VIEW:
@@ -136,7 +135,7 @@ class Access:
         return cluster, mask
 
     def view(self, endpoint_id: int, cluster: Cluster, mask: int) -> ClusterView:
-        """Return all attributes of a cluster that these privileges may read."""
+        """Return all attributes of a cluster that are readable with these privileges."""
         key = (endpoint_id, cluster.id, mask)
         view = self._views.get(key)
         if view is None or view.cluster is not cluster:
@@ -150,27 +149,27 @@ class Access:
 
 
 class AttributeExpansion(Struct):
-    """What attribute requests come to: data by cluster instance, and statuses to report."""
+    """The expansion of attribute requests: attributes by cluster instance, and statuses."""
 
     views: dict[tuple[int, int], ClusterView] = field(default_factory=dict)
     statuses: list[bytes] = field(default_factory=list)
 
     def add(self, view: ClusterView) -> None:
-        """Add attributes; what overlapping requests both ask for is reported once."""
+        """Add attributes; those of overlapping requests are reported once."""
         if not view.entries:
             return
         key = (view.endpoint_id, view.cluster.id)
-        known = self.views.get(key)
-        if known is not None and known is not view:
-            view = ClusterView(view.endpoint_id, view.cluster, {**known.entries, **view.entries})
+        other = self.views.get(key)
+        if other is not None and other is not view:
+            view = ClusterView(view.endpoint_id, view.cluster, {**other.entries, **view.entries})
         self.views[key] = view
 
 
 class SessionCache:
-    """What was computed for a session since the access control list last changed.
+    """Results for a session since the access control list last changed.
 
-    `masks` are the subject's privileges by (endpoint, cluster), `expansion` the latest
-    request and what it expanded to.
+    `masks` are the subject's privileges by (endpoint, cluster), `expansion` is the latest
+    request with its expansion.
     """
 
     __slots__ = ("expansion", "generation", "masks")
@@ -186,7 +185,7 @@ def expand_attributes(
 ) -> AttributeExpansion:
     """Expand requested paths. A concrete path that cannot be read becomes a status.
 
-    The result is kept, as controllers ask for the same again, and is not to be changed.
+    The result is cached, since controllers repeat their requests; do not modify it.
     Spec: Matter Core 1.3 "Incoming Read Request Action Processing"
     """
     cache = access.cache(session)
@@ -234,7 +233,7 @@ def _expand(
 
 
 class EventExpansion(Struct):
-    """What event requests come to: paths with their urgency, and statuses to report."""
+    """The expansion of event requests: paths with their urgency, and statuses."""
 
     paths: dict[EventPath, bool] = field(default_factory=dict)
     statuses: list[bytes] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""Reads attributes of another node. A charger asks others only for the time.
+"""Client that reads attributes of another node, used for time synchronization.
 
 Not implemented: events, wildcards and lists in several parts.
 
@@ -24,20 +24,20 @@ from evse_node.matter.messaging.exchange import Exchange
 from evse_node.matter.messaging.exchange_manager import ExchangeManager
 from evse_node.matter.messaging.message import Message
 from evse_node.matter.messaging.session import SecureSession
-from evse_node.matter.tlv import TlvList, TlvValue, Writer, decode_struct
+from evse_node.matter.tlv import TlvList, TlvValue, decode_struct, encode
 
 Values: TypeAlias = Mapping[AttributePath, TlvValue]
 OnValues: TypeAlias = Callable[[Values | None, float], None]
-"""`on_values(values, now)` is called once; None when there is no answer.
+"""`on_values(values, now)` is called once, with None when the read failed.
 
-An attribute that could not be read is missing.
+Attributes that could not be read are missing.
 """
 
 _MAX_MESSAGES: Final = 8
 
 
 class ReadClient(Transaction):
-    """One read."""
+    """A read request and its reports."""
 
     def __init__(self, on_values: OnValues) -> None:
         self._on_values: OnValues | None = on_values
@@ -51,13 +51,13 @@ class ReadClient(Transaction):
         paths: Sequence[AttributePath],
         now: float,
     ) -> None:
-        """Ask the peer of a session. Raises SessionError when it takes no more exchanges."""
+        """Send the request. Raises SessionError when the session cannot open an exchange."""
         exchange = exchanges.open(session, self)
         send(exchange, Opcode.READ_REQUEST, encode_read_request(paths), now)
         exchange.expect_response(RESPONSE_TIMEOUT_S, now)
 
     def on_action(self, exchange: Exchange, message: Message, now: float) -> None:
-        """Take a report, or the status that the peer answers with instead."""
+        """Handle a report, or a status in place of one."""
         if message.opcode == Opcode.STATUS_RESPONSE:
             exchange.close(now)
             return
@@ -65,7 +65,7 @@ class ReadClient(Transaction):
             raise StatusError(Status.INVALID_ACTION)
         self._messages += 1
         if self._messages > _MAX_MESSAGES:
-            raise StatusError(Status.RESOURCE_EXHAUSTED, reason="the answer has no end")
+            raise StatusError(Status.RESOURCE_EXHAUSTED, reason="too many messages in one report")
         members = decode_struct(message.payload)
         self._values.update(_decode_reports(members.get(1, [])))
         has_more = members.get(3) is True
@@ -75,36 +75,25 @@ class ReadClient(Transaction):
             exchange.expect_response(RESPONSE_TIMEOUT_S, now)
             return
         exchange.close(now)
-        self._tell(self._values, now)
+        self._finish(self._values, now)
 
-    def abandoned(self, now: float) -> None:
-        """Learn that there will be no more."""
-        self._tell(None, now)
+    def cleanup(self, now: float) -> None:
+        """Report a failure unless the read is complete."""
+        self._finish(None, now)
 
-    def _tell(self, values: Values | None, now: float) -> None:
+    def _finish(self, values: Values | None, now: float) -> None:
         on_values, self._on_values = self._on_values, None
         if on_values is not None:
             on_values(values, now)
 
 
 def encode_read_request(paths: Sequence[AttributePath]) -> bytes:
-    """Encode a ReadRequestMessage for attributes."""
-    writer = Writer()
-    writer.start_structure()
-    writer.start_array(0)
-    for path in paths:
-        writer.start_list()
-        writer.uint(2, path.endpoint)
-        writer.uint(3, path.cluster)
-        writer.uint(4, path.attribute)
-        writer.end()
-    writer.end()
-    writer.boolean(3, True)
-    return writer.getvalue()
+    """Encode a ReadRequestMessage for attributes, without its end."""
+    return encode({0: [TlvList(enumerate(path, 2)) for path in paths], 3: True})[:-1]
 
 
 def _decode_reports(reports: TlvValue) -> Values:
-    """Decode the AttributeReportIBs that hold data. Raises DecodeError."""
+    """Decode the AttributeReportIBs with data. Raises DecodeError."""
     if not isinstance(reports, list):
         raise DecodeError("attribute reports are not an array")
     values: dict[AttributePath, TlvValue] = {}

@@ -1,8 +1,7 @@
-"""Reports: attribute and event data cut into messages.
+"""Reports: attribute and event data, split into messages.
 
-Bytes are joined, not encoded: an attribute keeps its encoded value and path. Messages are
-filled in one go, which costs less than one by one with the peer's answers in between; only
-a very long report, such as one of many events, is made in several goes.
+Reports join the encoded values and paths that attributes cache. Messages are built ahead,
+up to 16 at a time, which costs less than one by one between the peer's responses.
 
 Spec: Matter Core 1.3 "Report Transaction", "Chunking"
 """
@@ -20,13 +19,24 @@ from evse_node.errors import StatusError
 from evse_node.matter.data_model import AttributeEntry, Cluster, InteractionContext
 from evse_node.matter.interaction.encoding import MESSAGE_END_SIZE, attribute_status_report
 from evse_node.matter.interaction.event_log import LoggedEvent
+from evse_node.matter.interaction.messages import Opcode
 from evse_node.matter.interaction.paths import ClusterView, ComputedReport, ReportRun
 from evse_node.matter.interaction.status import Status
-from evse_node.matter.messaging.message import MAX_PAYLOAD
+from evse_node.matter.interaction.transaction import (
+    RESPONSE_TIMEOUT_S,
+    Transaction,
+    check_success,
+)
+from evse_node.matter.messaging.exchange import Exchange
+from evse_node.matter.messaging.message import (
+    MAX_PAYLOAD,
+    PROTOCOL_INTERACTION_MODEL,
+    Message,
+)
 
 _LOGGER: Final = logging.getLogger(__name__)
 
-# Messages of one report that wait at the same time.
+# Messages of one report that are built ahead.
 _MESSAGES_AHEAD = 16
 
 # The structure, a subscription id, both arrays with their ends, the two flags, the end.
@@ -42,12 +52,12 @@ _LIST_END = b"\x18"
 def attribute_reports(
     views: Iterable[ClusterView], context: InteractionContext
 ) -> Iterator[ReportRun]:
-    """Yield the AttributeReportIBs of all attributes of `views`, each fit for one message."""
+    """Yield the AttributeReportIBs of all attributes of `views`, each fitting into a message."""
     for view in views:
         cluster = view.cluster
         version = cluster.data_version
         if view.pieces_version != version:
-            _prepare(view, context)
+            _cache_reports(view, context)
         for piece in view.pieces:
             if isinstance(piece, tuple):
                 yield piece
@@ -56,20 +66,20 @@ def attribute_reports(
             try:
                 encoded = cluster.encode_attribute(entry.id, context)
             except Exception as error:
-                yield _run([_failed(view, entry, error)])
+                yield _join([_error_report(view, entry, error)])
                 continue
             if entry.encoded is not None:
-                # The cluster keeps it from now on; so may the view.
+                # The cluster caches the value from now on, so rebuild the cache of the view.
                 view.pieces_version = None
             report = piece.start + encoded + _DATA_END
             if len(report) > CAPACITY:
-                yield _run(list(_large_reports(view, entry, piece.start, context)))
+                yield _join(list(_large_reports(view, entry, piece.start, context)))
             else:
                 yield report, (len(report),)
 
 
-def _prepare(view: ClusterView, context: InteractionContext) -> None:
-    """Make the reports of all attributes that are the same for every reader."""
+def _cache_reports(view: ClusterView, context: InteractionContext) -> None:
+    """Encode the reports of all attributes that are the same for every reader."""
     version = view.cluster.data_version
     prefix = _DATA_START + version.to_bytes(4, "little")
     pieces: list[ReportRun | ComputedReport] = []
@@ -79,7 +89,7 @@ def _prepare(view: ClusterView, context: InteractionContext) -> None:
         start = prefix + entry.path_ib
         if encoded is None:
             if reports:
-                pieces.append(_run(reports))
+                pieces.append(_join(reports))
                 reports = []
             pieces.append(ComputedReport(entry, start))
             continue
@@ -89,20 +99,20 @@ def _prepare(view: ClusterView, context: InteractionContext) -> None:
         else:
             reports.append(report)
     if reports:
-        pieces.append(_run(reports))
+        pieces.append(_join(reports))
     view.pieces = pieces
     view.pieces_version = version
 
 
-def _run(reports: Sequence[bytes]) -> ReportRun:
+def _join(reports: Sequence[bytes]) -> ReportRun:
     return b"".join(reports), tuple(accumulate(map(len, reports)))
 
 
-def _failed(view: ClusterView, entry: AttributeEntry, error: Exception) -> bytes:
+def _error_report(view: ClusterView, entry: AttributeEntry, error: Exception) -> bytes:
     if isinstance(error, StatusError):
         status = error.status
     else:
-        _LOGGER.exception("reading attribute %#x of cluster %#x", entry.id, view.cluster.id)
+        _LOGGER.exception("cannot read attribute %#x of cluster %#x", entry.id, view.cluster.id)
         status = Status.FAILURE
     return attribute_status_report(view.endpoint_id, view.cluster.id, entry.id, status)
 
@@ -110,20 +120,20 @@ def _failed(view: ClusterView, entry: AttributeEntry, error: Exception) -> bytes
 def _large_reports(
     view: ClusterView, entry: AttributeEntry, start: bytes, context: InteractionContext
 ) -> Iterator[bytes]:
-    """Report a list in parts: its first items replace the list, the others are appended."""
+    """Yield reports of a list in parts: the first replaces the list, the others append items."""
     cluster: Cluster = view.cluster
     try:
         if not entry.is_list:
             raise StatusError(Status.RESOURCE_EXHAUSTED, reason="value exceeds a message")
         items = list(cluster.encode_list_items(entry.id, context))
-        # The path gets a null ListIndex before its end, and the items the tag of Data.
+        # Add a null ListIndex at the end of the path, and the tag of Data to the items.
         append_start = start[:-1] + b"\x34\x05\x18"
         appended = [bytes((item[0] | 0x20, 2)) + item[1:] for item in items]
         longest = max(map(len, appended), default=0)
         if len(append_start) + longest + len(_DATA_END) > CAPACITY:
             raise StatusError(Status.RESOURCE_EXHAUSTED, reason="list item exceeds a message")
     except Exception as error:
-        yield _failed(view, entry, error)
+        yield _error_report(view, entry, error)
         return
     room = CAPACITY - len(start) - len(_LIST_START) - len(_LIST_END) - len(_DATA_END)
     count = 0
@@ -140,8 +150,8 @@ def _large_reports(
 class ReportStream:
     """The messages of one report.
 
-    `next_message` may be called until `is_done`; the peer asks for each one by a status
-    of success for the one before. `subscription_id` is None in answer to a read.
+    Call `next_message` until `is_done`, after each status of success from the peer.
+    `subscription_id` is None in response to a read.
     """
 
     def __init__(
@@ -154,17 +164,17 @@ class ReportStream:
         event_statuses: Iterable[bytes] = (),
         subscription_id: int | None = None,
     ) -> None:
-        self._attributes = _Source(
+        self._attributes = _ReportQueue(
             chain(attribute_reports(views, context), ((each, (len(each),)) for each in statuses))
         )
-        self._events = _Source(
+        self._events = _ReportQueue(
             (report, (len(report),))
             for report in chain(
                 (event.report for event in events if len(event.report) <= CAPACITY),
                 event_statuses,
             )
         )
-        self._is_read = subscription_id is None
+        self.is_read = subscription_id is None
         self._start = (
             b"\x15"
             if subscription_id is None
@@ -173,71 +183,100 @@ class ReportStream:
         self._messages: deque[bytes] = deque()
         self._is_complete = False
         self.is_done = False
-        """Whether `next_message` has returned the last one."""
+        """Whether `next_message` has returned the last message."""
 
     def next_message(self) -> bytes:
-        """Return the next ReportDataMessage, with as much as fits."""
+        """Return the next ReportDataMessage, filled as far as possible."""
         messages = self._messages
         if not messages:
             while not self._is_complete and len(messages) < _MESSAGES_AHEAD:
-                messages.append(self._make_message())
+                messages.append(self._build_message())
         message = messages.popleft()
         self.is_done = self._is_complete and not messages
         return message
 
-    def _make_message(self) -> bytes:
+    def _build_message(self) -> bytes:
         parts = [self._start]
         room = self._attributes.fill(parts, b"\x36\x01", CAPACITY)
-        if not self._attributes.is_held:
+        if not self._attributes.has_remainder:
             self._events.fill(parts, b"\x36\x02", room)
-        if self._attributes.is_held or self._events.is_held:
+        if self._attributes.has_remainder or self._events.has_remainder:
             parts.append(b"\x29\x03")
         else:
             self._is_complete = True
-            if self._is_read:
+            if self.is_read:
                 parts.append(b"\x29\x04")
         return b"".join(parts)
 
 
-class _Source:
-    """Reports that wait for a message; `is_held` when one did not fit into the last one."""
+class ReportTransaction(Transaction):
+    """Sends the messages of a report, each after a status of success for the previous one."""
+
+    def __init__(self, stream: ReportStream) -> None:
+        self._stream = stream
+
+    def send_next(self, exchange: Exchange, now: float) -> None:
+        """Send the next message; the last one of a read needs no response."""
+        stream = self._stream
+        payload = stream.next_message()
+        if stream.is_done and stream.is_read:
+            exchange.send(PROTOCOL_INTERACTION_MODEL, Opcode.REPORT_DATA, payload, now=now)
+            exchange.close(now)
+        else:
+            exchange.handler = self
+            exchange.send(
+                PROTOCOL_INTERACTION_MODEL,
+                Opcode.REPORT_DATA,
+                payload,
+                response_timeout_s=RESPONSE_TIMEOUT_S,
+                now=now,
+            )
+
+    def on_action(self, exchange: Exchange, message: Message, now: float) -> None:
+        """Handle the peer's status for the previous message."""
+        check_success(message)
+        self.send_next(exchange, now)
+
+
+class _ReportQueue:
+    """Reports to be sent; `has_remainder` when one did not fit into the last message."""
 
     def __init__(self, runs: Iterator[ReportRun]) -> None:
         self._runs = runs
-        # What is left of the run that did not fit as a whole, and where that begins.
-        self._rest: ReportRun = b"", ()
-        self._begin = 0
-        self.is_held = False
+        # The run that did not fit as a whole, and the offset of its remainder.
+        self._remainder: ReportRun = b"", ()
+        self._offset = 0
+        self.has_remainder = False
 
     def fill(self, parts: list[bytes], start: bytes, room: int) -> int:
-        """Move reports into `parts` as an array begun by `start`; return the room left."""
-        place = len(parts)
-        if self.is_held:
-            room = self._take_rest(parts, room)
-        if not self.is_held:
+        """Move reports into `parts` as an array that `start` opens; return the remaining room."""
+        position = len(parts)
+        if self.has_remainder:
+            room = self._take_remainder(parts, room)
+        if not self.has_remainder:
             for run in self._runs:
                 joined = run[0]
                 size = len(joined)
                 if size > room:
-                    self._rest = run
-                    self._begin = 0
-                    room = self._take_rest(parts, room)
+                    self._remainder = run
+                    self._offset = 0
+                    room = self._take_remainder(parts, room)
                     break
                 parts.append(joined)
                 room -= size
-        if len(parts) > place:
-            parts.insert(place, start)
+        if len(parts) > position:
+            parts.insert(position, start)
             parts.append(b"\x18")
         return room
 
-    def _take_rest(self, parts: list[bytes], room: int) -> int:
-        """Move as many reports as fit; return the room left."""
-        joined, ends = self._rest
-        begin = self._begin
+    def _take_remainder(self, parts: list[bytes], room: int) -> int:
+        """Move as many reports of the remainder as fit; return the remaining room."""
+        joined, ends = self._remainder
+        begin = self._offset
         number = bisect_right(ends, begin + room)
         end = ends[number - 1] if number else begin
         if end > begin:
             parts.append(joined[begin:end])
-        self._begin = end
-        self.is_held = end < len(joined)
+        self._offset = end
+        self.has_remainder = end < len(joined)
         return room - (end - begin)

@@ -9,7 +9,7 @@ from enum import IntEnum
 
 
 class Status(IntEnum):
-    """The outcome of an action, or of one path of it, as it goes over the wire.
+    """The status of an action, or of one of its paths.
 
     Spec: Matter Core 1.3 "Status Code Table"
     """

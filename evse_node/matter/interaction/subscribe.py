@@ -1,4 +1,4 @@
-"""Subscribe interactions: establishing, reporting, ending.
+"""Subscribe interactions, and the subscriptions of the node.
 
 Spec: Matter Core 1.3 "Subscribe Interaction"
 """
@@ -15,22 +15,16 @@ from evse_node.matter.data_model import AttributePath, EventRecord
 from evse_node.matter.interaction.encoding import encode_subscribe_response
 from evse_node.matter.interaction.event_log import EventLog
 from evse_node.matter.interaction.messages import (
-    PROTOCOL_ID,
     Opcode,
     SubscribeRequest,
     decode_subscribe_request,
 )
 from evse_node.matter.interaction.paths import Access
-from evse_node.matter.interaction.read import check_path_count, without_known
-from evse_node.matter.interaction.report import ReportStream
+from evse_node.matter.interaction.read import check_path_count, filter_by_version
+from evse_node.matter.interaction.report import ReportStream, ReportTransaction
 from evse_node.matter.interaction.status import Status
 from evse_node.matter.interaction.subscription import State, Subscription, encode_record
-from evse_node.matter.interaction.transaction import (
-    RESPONSE_TIMEOUT_S,
-    Transaction,
-    check_success,
-    send,
-)
+from evse_node.matter.interaction.transaction import check_success, send
 from evse_node.matter.messaging.exchange import Exchange
 from evse_node.matter.messaging.exchange_manager import ExchangeManager
 from evse_node.matter.messaging.message import Message
@@ -40,22 +34,19 @@ from evse_node.matter.timers import Timers
 
 _LOGGER: Final = logging.getLogger(__name__)
 
-# A plain integer: sent with every message.
-_REPORT_DATA = int(Opcode.REPORT_DATA)
-
 MAX_INTERVAL_S = 3600
-"""The longest interval that this node selects by itself."""
+"""Upper limit of the maximum interval, unless the requested minimum interval is longer."""
 SUBSCRIPTIONS_PER_FABRIC = 3
-"""What each fabric is sure to get."""
+"""Subscriptions that each fabric can rely on."""
 
 
 def record_key(subscription_id: int) -> str:
-    """Return the store's key for the record of a subscription."""
+    """Return the store key of a subscription."""
     return f"sub/{subscription_id:08x}"
 
 
 class Subscriptions:
-    """All subscriptions of a node."""
+    """All subscriptions of the node."""
 
     def __init__(
         self,
@@ -78,7 +69,7 @@ class Subscriptions:
         self._per_fabric = per_fabric
         self._capacity = fabrics * per_fabric
         self._subscriptions: dict[int, Subscription] = {}
-        # Records of subscriptions whose successor is not established yet.
+        # Store keys of subscriptions whose replacement is not established yet.
         self._replaced: list[str] = []
         access.node.attribute_observers.append(self._on_attribute_changed)
         access.node.event_observers.append(self._on_event)
@@ -92,23 +83,23 @@ class Subscriptions:
     # Establishing.
 
     def on_request(self, exchange: Exchange, payload: bytes, now: float) -> None:
-        """Take a SubscribeRequestMessage. Raises DecodeError, StatusError."""
+        """Execute a SubscribeRequestMessage. Raises DecodeError, StatusError."""
         session = exchange.session
         assert isinstance(session, SecureSession)
         request = decode_subscribe_request(payload)
         if not session.fabric_index:
             raise StatusError(Status.UNSUPPORTED_ACCESS)
         if not request.keep_subscriptions:
-            self._replace_peer((session.fabric_index, session.peer_node_id))
+            self._replace((session.fabric_index, session.peer_node_id))
         try:
             subscription, stream = self._establish(session, request, now)
         except (DecodeError, StatusError):
-            self._forget_replaced()
+            self._delete_replaced()
             raise
         try:
-            PrimingTransaction(self, subscription, stream).send_next(exchange, now)
+            PrimingReportTransaction(self, subscription, stream).send_next(exchange, now)
         except SessionError:
-            # Nothing more will be heard of the exchange.
+            # The exchange has no handler yet that would end it.
             self.end(subscription)
             raise
 
@@ -130,9 +121,9 @@ class Subscriptions:
         )
         statuses = subscription.expand(self.access, session)
         if subscription.is_empty:
-            raise DecodeError("nothing to subscribe to")
+            raise DecodeError("no accessible path to subscribe to")
         self.add(subscription)
-        views = without_known(subscription.views, request.read.data_versions)
+        views = filter_by_version(subscription.views, request.read.data_versions)
         return subscription, subscription.priming_stream(views, statuses, self.event_log, now)
 
     def _new_id(self) -> int:
@@ -146,42 +137,42 @@ class Subscriptions:
                 return subscription_id
 
     def add(self, subscription: Subscription) -> None:
-        """Take up a subscription. Raises StatusError when there is no place for it.
+        """Add a subscription. Raises StatusError RESOURCE_EXHAUSTED when the table is full.
 
-        A fabric that has less than its share gets the place of the oldest subscription
-        of the fabric that has most.
+        For a fabric that has less than its share, the oldest subscription of the fabric
+        with the most subscriptions is ended.
         """
         if len(self._subscriptions) >= self._capacity:
             counts = Counter(other.fabric_index for other in self._subscriptions.values())
             if counts[subscription.fabric_index] >= self._per_fabric:
                 raise StatusError(Status.RESOURCE_EXHAUSTED)
-            greediest = counts.most_common(1)[0][0]
-            self.end(next(s for s in self if s.fabric_index == greediest))
+            largest = counts.most_common(1)[0][0]
+            self.end(next(s for s in self if s.fabric_index == largest))
         self._subscriptions[subscription.id] = subscription
 
     def activate(self, subscription: Subscription, now: float) -> None:
-        """Keep a subscription whose first report has arrived, and start its clock."""
+        """Store and activate a subscription after its priming report."""
         session = subscription.session
         if session is not None and session.is_case:
             record = encode_record(subscription, session.address)
             self._store.set(record_key(subscription.id), record)
-        self._forget_replaced()
+        self._delete_replaced()
         subscription.activate(now)
 
     # Ending.
 
     def end(self, subscription: Subscription) -> None:
-        """Forget a subscription."""
+        """End a subscription and delete its record."""
         if self._subscriptions.pop(subscription.id, None) is not None:
             subscription.end()
             self._store.delete(record_key(subscription.id))
-            self._forget_replaced()
+            self._delete_replaced()
 
-    def _replace_peer(self, key: tuple[int, int]) -> None:
+    def _replace(self, key: tuple[int, int]) -> None:
         """End the subscriptions of a peer, given as fabric index and node id.
 
-        Their records go when the next subscription is established, or is not: the store
-        need not be written for each of the two.
+        Their records are deleted together with the next write, when the new subscription is
+        established or fails.
         """
         for subscription in self:
             if subscription.key == key:
@@ -189,22 +180,22 @@ class Subscriptions:
                 subscription.end()
                 self._replaced.append(record_key(subscription.id))
 
-    def _forget_replaced(self) -> None:
+    def _delete_replaced(self) -> None:
         for key in self._replaced:
             self._store.delete(key)
         self._replaced.clear()
 
     def remove_fabric(self, fabric_index: int) -> None:
-        """End the subscriptions of a fabric that is removed."""
+        """End the subscriptions of a removed fabric."""
         for subscription in self:
             if subscription.fabric_index == fabric_index:
                 self.end(subscription)
-        self._forget_replaced()
+        self._delete_replaced()
 
     # Reporting.
 
     def report_to_fabric(self, fabric_index: int, now: float) -> None:
-        """Report at once on a fabric's subscriptions, while it still has its sessions."""
+        """Send the reports of a fabric at once, before its sessions end."""
         for subscription in self:
             if subscription.fabric_index == fabric_index and subscription.state is State.ACTIVE:
                 self.report(subscription, now)
@@ -218,17 +209,17 @@ class Subscriptions:
             subscription.on_event(record)
 
     def find_session(self, subscription: Subscription) -> SecureSession | None:
-        """Return the session to report on: the one in use, or another one with the peer."""
+        """Return the subscription's session, or another one with the same peer."""
         session = subscription.session
         if session is not None and not session.is_closing and not session.is_defunct:
             return session
         return self.exchanges.sessions.find_case(*subscription.key)
 
     def report(self, subscription: Subscription, now: float) -> None:
-        """Send what is due on a subscription, or an empty report."""
+        """Send the changes of a subscription, or an empty report."""
         session = self.find_session(subscription)
         if session is None:
-            _LOGGER.info("subscription %08x has lost its session", subscription.id)
+            _LOGGER.info("subscription %08x: no session to report on", subscription.id)
             self.end(subscription)
             return
         if session is not subscription.session:
@@ -239,44 +230,33 @@ class Subscriptions:
         """Open an exchange and send the first message of a report."""
         stream = subscription.next_stream(self.access, self.event_log, now)
         if subscription.is_empty:
-            # Its subject has lost all access; without a sign of life it will find out.
-            _LOGGER.info("subscription %08x has nothing to report any more", subscription.id)
+            # The subject has lost all access, and detects the end by the missing reports.
+            _LOGGER.info("subscription %08x: no accessible path left", subscription.id)
             self.end(subscription)
             return
-        transaction = ReportTransaction(self, subscription, stream)
+        transaction = SubscriptionReportTransaction(self, subscription, stream)
         subscription.state = State.REPORTING
         try:
             transaction.send_next(self.exchanges.open(session, transaction), now)
         except SessionError as error:
-            _LOGGER.info("subscription %08x cannot report: %s", subscription.id, error)
+            _LOGGER.info("subscription %08x: cannot report: %s", subscription.id, error)
             self.end(subscription)
 
 
-class ReportTransaction(Transaction):
-    """Sends a report of an established subscription, and ends it if that fails."""
+class SubscriptionReportTransaction(ReportTransaction):
+    """Sends a report of a subscription, and ends the subscription if that fails."""
 
     def __init__(
         self, subscriptions: Subscriptions, subscription: Subscription, stream: ReportStream
     ) -> None:
+        super().__init__(stream)
         self._subscriptions = subscriptions
         self._subscription = subscription
-        self._stream = stream
-
-    def send_next(self, exchange: Exchange, now: float) -> None:
-        """Send the next message of the report; the peer answers each with a status."""
-        exchange.handler = self
-        exchange.send(
-            PROTOCOL_ID,
-            _REPORT_DATA,
-            self._stream.next_message(),
-            response_timeout_s=RESPONSE_TIMEOUT_S,
-            now=now,
-        )
 
     def on_action(self, exchange: Exchange, message: Message, now: float) -> None:
-        """Take the peer's status for the message before.
+        """Handle the peer's status for the previous message.
 
-        Any other status than success, such as INVALID_SUBSCRIPTION, ends the subscription.
+        Any status except success, such as INVALID_SUBSCRIPTION, ends the subscription.
         """
         check_success(message)
         if self._subscription.state is State.ENDED:
@@ -287,12 +267,12 @@ class ReportTransaction(Transaction):
             self.send_next(exchange, now)
 
     def finish(self, exchange: Exchange, now: float) -> None:
-        """Go on with the subscription after its report has arrived."""
+        """Reactivate the subscription after its last message was received."""
         exchange.close(now)
         self._subscription.activate(now)
 
     def on_closed(self, exchange: Exchange, now: float, failed: bool) -> None:
-        """Report again if only the session has gone and there is another one."""
+        """Report again if only the session has ended and the peer has another one."""
         subscription = self._subscription
         if (
             (not failed or exchange.session.is_defunct)
@@ -302,19 +282,19 @@ class ReportTransaction(Transaction):
             subscription.mark_all()
             subscription.activate(now)
         else:
-            self.abandoned(now)
+            self.cleanup(now)
 
-    def abandoned(self, now: float) -> None:
-        """End the subscription unless the report has arrived."""
+    def cleanup(self, now: float) -> None:
+        """End the subscription unless the report is complete."""
         if self._subscription.state in (State.PRIMING, State.REPORTING):
             self._subscriptions.end(self._subscription)
 
 
-class PrimingTransaction(ReportTransaction):
-    """Sends the first report of a subscription, then the response that establishes it."""
+class PrimingReportTransaction(SubscriptionReportTransaction):
+    """Sends the priming report of a subscription, then the SubscribeResponse."""
 
     def finish(self, exchange: Exchange, now: float) -> None:
-        """Establish the subscription."""
+        """Send the SubscribeResponse and activate the subscription."""
         subscription = self._subscription
         send(
             exchange,
@@ -326,5 +306,5 @@ class PrimingTransaction(ReportTransaction):
         self._subscriptions.activate(subscription, now)
 
     def on_closed(self, exchange: Exchange, now: float, failed: bool) -> None:
-        """End the subscription, also when the response itself was not acknowledged."""
+        """End the subscription, also when only the response was not acknowledged."""
         self._subscriptions.end(self._subscription)

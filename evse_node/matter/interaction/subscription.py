@@ -1,4 +1,4 @@
-"""A subscription: what it covers, what changed since the last report, when to report.
+"""A subscription: its paths, the changes since the last report, and its timers.
 
 Spec: Matter Core 1.3 "Subscribe Interaction", "Subscription Activation"
 """
@@ -28,13 +28,14 @@ from evse_node.matter.interaction.report import ReportStream
 from evse_node.matter.messaging.session import Address, SecureSession
 from evse_node.matter.timers import Timer, Timers
 from evse_node.matter.tlv import TlvList, TlvValue, decode_struct, encode
+from evse_node.matter.tlv_fields import expect_array, expect_integer, expect_text
 
 MAX_KEEP_ALIVE_MARGIN_S = 2.0
 MIN_KEEP_ALIVE_S = 0.5
 
 
 class State(Enum):
-    """Where a subscription stands; only an active one reports on its own."""
+    """States of a subscription; only an active one starts reports."""
 
     PRIMING = "priming"
     ACTIVE = "active"
@@ -44,7 +45,7 @@ class State(Enum):
 
 
 class Subscription:
-    """One subscription. `on_due(subscription, now)` is called when a report is to be sent.
+    """A subscription; `on_due(subscription, now)` is called when a report is due.
 
     `key` is the subscriber: fabric index and node id.
     """
@@ -72,7 +73,7 @@ class Subscription:
         self._events: dict[EventPath, bool] = {}
         self._generation = -1
         self._next_event = request.event_minimum
-        # What is older has arrived; a report that gets lost begins here again.
+        # The first event that the peer has not confirmed, to be repeated after a lost report.
         self._unconfirmed_event = request.event_minimum
         self._dirty: dict[tuple[int, int], dict[int, AttributeEntry]] = {}
         self._is_due = False
@@ -85,10 +86,10 @@ class Subscription:
         """The subscriber's fabric."""
         return self.key[0]
 
-    # Coverage.
+    # Paths.
 
     def expand(self, access: Access, session: SecureSession) -> tuple[list[bytes], list[bytes]]:
-        """Expand the paths for a session; return statuses of attribute and event paths."""
+        """Expand the paths for a session; return the statuses of attribute and event paths."""
         attributes = expand_attributes(access, session, self.request.attributes)
         events = expand_events(access, session, self.request.events)
         self.session = session
@@ -99,18 +100,18 @@ class Subscription:
 
     @property
     def views(self) -> dict[tuple[int, int], ClusterView]:
-        """Everything that the subscription covers."""
+        """All subscribed attributes, by cluster instance."""
         return self._views
 
     @property
     def is_empty(self) -> bool:
-        """True when the subject may see nothing of what it asked for."""
+        """Whether the subject has access to none of the requested paths."""
         return not (self._views or self._events)
 
     # Changes.
 
     def on_attribute_changed(self, path: AttributePath) -> None:
-        """Note a change, to be reported when the minimum interval is over."""
+        """Record a change, to be reported after the minimum interval."""
         key = path[:2]
         view = self._views.get(key)
         if view is None:
@@ -126,12 +127,12 @@ class Subscription:
         self._request_report()
 
     def on_event(self, record: EventRecord) -> None:
-        """Have an urgent event reported; others go with the next report."""
+        """Request a report of an urgent event; others are part of the next report."""
         if self._events.get(record.path) and record.fabric_index in (0, self.fabric_index):
             self._request_report()
 
     def mark_all(self) -> None:
-        """Have everything reported, as after a report that did not arrive."""
+        """Request a report of all attributes and unconfirmed events."""
         self._next_event = self._unconfirmed_event
         self._dirty = {key: dict(view.entries) for key, view in self._views.items()}
         self._request_report()
@@ -152,11 +153,11 @@ class Subscription:
         event_log: EventLog,
         now: float,
     ) -> ReportStream:
-        """Return the first report, with the statuses of paths that cannot be subscribed to."""
+        """Return the priming report, with the statuses of paths that cannot be subscribed to."""
         return self._stream(views, event_log, now, *statuses)
 
     def next_stream(self, access: Access, event_log: EventLog, now: float) -> ReportStream:
-        """Return the report of what changed since the last one; empty as a sign of life."""
+        """Return a report of the changes since the last one, possibly empty."""
         session = self.session
         assert session is not None
         if self._generation != access.grants.generation:
@@ -196,10 +197,10 @@ class Subscription:
             subscription_id=self.id,
         )
 
-    # Time.
+    # Timers.
 
     def activate(self, now: float) -> None:
-        """Begin, or go on, to wait for changes or the maximum interval."""
+        """Wait for changes, and for the end of the maximum interval."""
         self.state = State.ACTIVE
         self._unconfirmed_event = self._next_event
         if self._keep_alive_timer is None:
@@ -208,7 +209,7 @@ class Subscription:
             self._request_report()
 
     def end(self) -> None:
-        """Stop for good."""
+        """End the subscription and its timers."""
         self.state = State.ENDED
         for timer in (self._flush_timer, self._keep_alive_timer):
             if timer is not None:
@@ -216,7 +217,7 @@ class Subscription:
         self._flush_timer = self._keep_alive_timer = None
 
     def _keep_alive_at(self) -> float:
-        # Early enough for a lost datagram or two, but not before the minimum interval.
+        # Early enough for retransmissions, but not before the minimum interval.
         maximum = self.maximum_interval_s
         margin = min(MAX_KEEP_ALIVE_MARGIN_S, maximum * 0.1)
         return self._reported_at + max(maximum - margin, self.minimum_interval_s, MIN_KEEP_ALIVE_S)
@@ -227,7 +228,7 @@ class Subscription:
             self._on_due(self, now)
 
     def _keep_alive(self, now: float) -> None:
-        # The timer is not moved with each report; it looks whether one was sent meanwhile.
+        # The timer is not restarted by each report, so one may have been sent meanwhile.
         self._keep_alive_timer = None
         if self.state is State.ACTIVE and self._keep_alive_at() <= now:
             self._on_due(self, now)
@@ -236,11 +237,11 @@ class Subscription:
             self._keep_alive_timer = self._timers.call_at(when, self._keep_alive)
 
 
-# Records of subscriptions in the store.
+# Stored records.
 
 
 def encode_record(subscription: Subscription, address: Address) -> bytes:
-    """Encode what is needed to go on with a subscription after a restart."""
+    """Encode a subscription, to be resumed after a restart."""
     request = subscription.request
     return encode(
         {
@@ -268,36 +269,31 @@ def decode_record(
 ) -> tuple[Subscription, Address]:
     """Decode a record. Raises DecodeError."""
     members = decode_struct(data)
-
-    def number(tag: int) -> int:
-        value = members.get(tag)
-        if not isinstance(value, int):
-            raise DecodeError(f"subscription record without {tag}")
-        return value
-
-    def paths(tag: int) -> list[TlvList]:
-        value = members.get(tag)
-        if not isinstance(value, list):
-            raise DecodeError(f"subscription record without {tag}")
-        return [path for path in value if isinstance(path, TlvList)]
-
-    def member(path: TlvList, tag: int) -> int | None:
-        value = path.first(tag)
-        return value if isinstance(value, int) else None
-
-    host = members.get(8)
-    if not isinstance(host, str):
-        raise DecodeError("subscription record without address")
+    identity, fabric_index, node_id, minimum_s, maximum_s, port, scope_id = (
+        expect_integer(members.get(tag)) for tag in (0, 1, 2, 3, 4, 9, 10)
+    )
+    attributes, events = (
+        [_decode_path(path) for path in expect_array(members.get(tag))] for tag in (6, 7)
+    )
     request = ReadRequest(
-        tuple(AttributeRequest(member(p, 0), member(p, 1), member(p, 2)) for p in paths(6)),
-        tuple(
-            EventRequest(member(p, 0), member(p, 1), member(p, 2), p.first(3) is True)
-            for p in paths(7)
-        ),
+        tuple(AttributeRequest(*path) for path, _ in attributes),
+        tuple(EventRequest(*path, is_urgent) for path, is_urgent in events),
         fabric_filtered=members.get(5) is True,
     )
     subscription = Subscription(
-        number(0), (number(1), number(2)), number(3), number(4), request, timers, on_due
+        identity, (fabric_index, node_id), minimum_s, maximum_s, request, timers, on_due
     )
     subscription.state = State.RESUMING
-    return subscription, (host, number(9), 0, number(10))
+    return subscription, (expect_text(members.get(8)), port, 0, scope_id)
+
+
+def _decode_path(value: TlvValue) -> tuple[tuple[int | None, int | None, int | None], bool]:
+    """Return endpoint, cluster and element, each None for a wildcard, and the urgency."""
+    if not isinstance(value, TlvList):
+        raise DecodeError("not a path")
+    members = dict(value)
+
+    def number(tag: int) -> int | None:
+        return expect_integer(members[tag]) if tag in members else None
+
+    return (number(0), number(1), number(2)), members.get(3) is True

@@ -1,7 +1,7 @@
-"""Going on with subscriptions after a restart.
+"""Resumption of subscriptions after a restart.
 
-A subscriber that has not noticed the restart gets a complete report on the subscription
-that it holds; one that has given it up says so, and the subscription ends.
+A subscriber that still holds its subscription receives a complete report; one that does
+not answers INVALID_SUBSCRIPTION, which ends the subscription.
 
 Spec: Matter Core 1.3 "Subscription Activation", "Persisting subscriptions"
 """
@@ -25,17 +25,16 @@ OnConnected: TypeAlias = Callable[[SecureSession | None, float], None]
 Connect: TypeAlias = Callable[[int, int, Address, OnConnected, float], object]
 """`connect(fabric_index, node_id, address, on_done, now)` establishes a CASE session.
 
-`on_done(session, now)` is called once, with None when the peer cannot be reached; or
-SessionError is raised instead.
+`on_done(session, now)` is called once, with None on failure, unless SessionError is raised.
 """
 
 FIRST_DELAY_S = 2.0
 RETRY_DELAYS_S = (10.0, 30.0, 90.0, 300.0, 900.0)
-"""Waits between attempts; after the last one the peer's subscriptions are dropped."""
+"""Delays between attempts; after the last one the peer's subscriptions end."""
 
 
 class Resumer:
-    """Reconnects to the subscribers that the store knows, of the fabrics that exist."""
+    """Reconnects to the peers of stored subscriptions on existing fabrics."""
 
     def __init__(
         self,
@@ -52,7 +51,7 @@ class Resumer:
         self._connect = connect
 
     def start(self, now: float) -> None:
-        """Load all records and try to reach their peers, shortly after one another."""
+        """Load all subscriptions and schedule connections to their peers."""
         peers: dict[tuple[int, int], Address] = {}
         for key, data in self._store.items("sub/"):
             try:
@@ -60,11 +59,11 @@ class Resumer:
                     data, self._timers, self._subscriptions.report
                 )
                 if subscription.fabric_index not in self._fabrics:
-                    # Of a fabric that was never committed, or whose removal was cut short.
+                    # It was never committed, or a power cut interrupted its removal.
                     raise DecodeError("the fabric does not exist")
                 self._subscriptions.add(subscription)
             except (DecodeError, StatusError) as error:
-                _LOGGER.warning("dropping subscription record %s: %s", key, error)
+                _LOGGER.warning("deleting subscription record %s: %s", key, error)
                 self._store.delete(key)
             else:
                 peers[subscription.key] = address
@@ -80,7 +79,7 @@ class Resumer:
         waiting = [s for s in self._subscriptions if s.key == peer and s.state is State.RESUMING]
         if not waiting:
             return
-        # The peer may have come back by itself.
+        # The peer may have established a session itself.
         session = self._subscriptions.exchanges.sessions.find_case(*peer)
         if session is not None:
             self._resume(peer, session, now)
@@ -97,7 +96,7 @@ class Resumer:
         try:
             self._connect(*peer, address, on_done, now)
         except SessionError as error:
-            _LOGGER.debug("cannot call a subscriber: %s", error)
+            _LOGGER.debug("cannot connect to a subscriber: %s", error)
             on_done(None, now)
 
     def _resume(self, peer: tuple[int, int], session: SecureSession, now: float) -> None:
@@ -111,7 +110,7 @@ class Resumer:
                     self._subscriptions.start_report(subscription, session, now)
 
     def _give_up(self, peer: tuple[int, int]) -> None:
-        _LOGGER.info("subscriber %016x of fabric %d is gone", peer[1], peer[0])
+        _LOGGER.info("subscriber %016x of fabric %d is unreachable", peer[1], peer[0])
         for subscription in self._subscriptions:
             if subscription.key == peer and subscription.state is State.RESUMING:
                 self._subscriptions.end(subscription)

@@ -1,4 +1,4 @@
-"""What all interaction transactions share: sending, and the one place for errors.
+"""Base of all interaction transactions: sending and error handling.
 
 Spec: Matter Core 1.3 "Transactions", "Status Response Action"
 """
@@ -6,7 +6,6 @@ Spec: Matter Core 1.3 "Transactions", "Status Response Action"
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
@@ -14,39 +13,34 @@ from evse_node.errors import DecodeError, SessionError, StatusError
 from evse_node.matter.data_model import Subject
 from evse_node.matter.interaction.encoding import encode_status_response
 from evse_node.matter.interaction.messages import (
-    PROTOCOL_ID,
     SUCCESS_RESPONSES,
     Opcode,
     decode_status_response,
 )
 from evse_node.matter.interaction.status import Status
 from evse_node.matter.messaging.exchange import Exchange
-from evse_node.matter.messaging.message import Message
+from evse_node.matter.messaging.message import PROTOCOL_INTERACTION_MODEL, Message
 
 _LOGGER: Final = logging.getLogger(__name__)
 
-# A plain integer: compared with every message.
-_STATUS_RESPONSE = int(Opcode.STATUS_RESPONSE)
-
 RESPONSE_TIMEOUT_S = 30.0
-"""How long a peer may take for its next message in a transaction."""
+"""Time limit for the peer's next message in a transaction."""
 
 
-def send(exchange: Exchange, opcode: Opcode, payload: bytes, now: float) -> None:
+def send(exchange: Exchange, opcode: int, payload: bytes, now: float) -> None:
     """Send an interaction model message."""
-    exchange.send(PROTOCOL_ID, opcode, payload, now=now)
+    exchange.send(PROTOCOL_INTERACTION_MODEL, opcode, payload, now=now)
 
 
 def send_status(exchange: Exchange, status: int, now: float) -> None:
     """Send a StatusResponseMessage."""
-    exchange.send(PROTOCOL_ID, _STATUS_RESPONSE, encode_status_response(status), now=now)
+    send(exchange, Opcode.STATUS_RESPONSE, encode_status_response(status), now)
 
 
-def wire_status(error: Exception) -> tuple[int, int | None]:
-    """Return the status and cluster status that answer an exception.
+def response_status(error: Exception) -> tuple[int, int | None]:
+    """Return the status and cluster status of the response to an exception.
 
-    What was not raised on purpose is a defect of this node: it is logged, and the peer
-    gets FAILURE.
+    Unexpected exceptions are logged and answered by FAILURE.
     """
     if isinstance(error, StatusError):
         return error.status, error.cluster_status
@@ -56,7 +50,7 @@ def wire_status(error: Exception) -> tuple[int, int | None]:
     return Status.FAILURE, None
 
 
-def note(
+def log_outcome(
     what: str,
     endpoint: int | None,
     cluster: int,
@@ -64,13 +58,13 @@ def note(
     subject: Subject,
     error: Exception | None = None,
 ) -> None:
-    """Log at level debug how a command or a write ended: what a controller's author looks for."""
+    """Log the outcome of a command or write at level debug."""
     if not _LOGGER.isEnabledFor(logging.DEBUG):
         return
     outcome = "done"
     if isinstance(error, StatusError):
-        known = error.status in Status.__members__.values()
-        outcome = Status(error.status).name if known else f"status 0x{error.status:02X}"
+        is_named = error.status in Status.__members__.values()
+        outcome = Status(error.status).name if is_named else f"status 0x{error.status:02X}"
         outcome += f": {error.reason}" if error.reason else ""
     elif error is not None:
         outcome = str(error)
@@ -80,21 +74,13 @@ def note(
     )
 
 
-def guard(exchange: Exchange, now: float, action: Callable[[], None]) -> None:
-    """Run `action`; an exception ends the transaction with the status that answers it."""
-    try:
-        action()
-    except Exception as error:
-        refuse(exchange, now, error)
-
-
 def refuse(exchange: Exchange, now: float, error: Exception) -> None:
-    """End the transaction with the status that answers an exception."""
+    """End the transaction, with the status for an exception."""
     if isinstance(error, SessionError):
         _LOGGER.debug("interaction ended: %s", error)
         exchange.close(now)
         return
-    status, _ = wire_status(error)
+    status, _ = response_status(error)
     if exchange.is_open:
         _LOGGER.debug("interaction refused: %s", error)
         with suppress(SessionError):
@@ -103,40 +89,40 @@ def refuse(exchange: Exchange, now: float, error: Exception) -> None:
 
 
 class Transaction:
-    """The handler of an exchange in the middle of an interaction.
+    """Handler of an exchange during an interaction.
 
-    Subclasses take the next message in `on_action`. When they raise, the peer gets the
-    status and the exchange is closed; `abandoned` is called however it ends too early.
+    Subclasses handle messages in `on_action`. Exceptions are answered by a status, and
+    close the exchange. `cleanup` is called whenever the exchange has ended.
     """
 
     def on_message(self, exchange: Exchange, message: Message, now: float) -> None:
-        """Take a message of the exchange."""
+        """Handle a message of the exchange."""
         try:
             self.on_action(exchange, message, now)
         except Exception as error:
             refuse(exchange, now, error)
         if not exchange.is_open:
-            self.abandoned(now)
+            self.cleanup(now)
 
     def on_closed(self, exchange: Exchange, now: float, failed: bool) -> None:
-        """Learn that the peer is gone."""
-        self.abandoned(now)
+        """Clean up after a failed exchange."""
+        self.cleanup(now)
 
     def on_action(self, exchange: Exchange, message: Message, now: float) -> None:
-        """Take the next action of the transaction."""
+        """Handle the next action of the transaction."""
         raise NotImplementedError
 
-    def abandoned(self, now: float) -> None:
+    def cleanup(self, now: float) -> None:
         """Clean up after the exchange has ended; may be called more than once."""
 
 
 def check_success(message: Message) -> None:
-    """Make sure that a message is a status of success.
+    """Check that a message is a status of success.
 
-    Raises StatusError for another action, and SessionError when the peer reports failure,
-    which needs no answer.
+    Raises StatusError for another action, and SessionError for another status, which needs
+    no response.
     """
-    if message.opcode != _STATUS_RESPONSE:
+    if message.opcode != Opcode.STATUS_RESPONSE:
         raise StatusError(Status.INVALID_ACTION)
     if message.payload in SUCCESS_RESPONSES:
         return

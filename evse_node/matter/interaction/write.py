@@ -26,26 +26,26 @@ from evse_node.matter.interaction.status import Status
 from evse_node.matter.interaction.transaction import (
     RESPONSE_TIMEOUT_S,
     Transaction,
-    note,
+    log_outcome,
+    response_status,
     send,
-    wire_status,
 )
 from evse_node.matter.messaging.exchange import Exchange
 from evse_node.matter.messaging.message import MAX_PAYLOAD, Message
 from evse_node.matter.messaging.session import GroupSession, SecureSession
 
 _CAPACITY = MAX_PAYLOAD - MESSAGE_END_SIZE
-# So many statuses always fit a message.
+# Number of statuses that always fit into a message.
 _FEW_ITEMS = 32
 
 
 class WriteTransaction(Transaction):
-    """Carries out write requests; stays on the exchange while more chunks are to come.
+    """Executes the chunks of a write request.
 
-    A list is written as a replacement followed by items to append. All of that counts
-    as one write of the attribute: access and data version are checked at its start
-    only, since a new access control list may take the right to write away with its
-    first entry, and the version changes with each item.
+    A list is written as a replacement followed by items to append, which together are one
+    write of the attribute: access and data version are checked only at its start, since
+    the first entry of an access control list may revoke the writer's privilege, and each
+    item changes the version.
     """
 
     def __init__(self, access: Access, session: SecureSession | GroupSession, is_timed: bool):
@@ -56,20 +56,20 @@ class WriteTransaction(Transaction):
         self._refused: tuple[AttributePath, StatusError] | None = None
 
     def on_action(self, exchange: Exchange, message: Message, now: float) -> None:
-        """Take a further chunk."""
+        """Execute the next chunk."""
         if message.opcode != Opcode.WRITE_REQUEST:
             raise StatusError(Status.INVALID_ACTION)
         self.on_request(exchange, message.payload, now)
 
     def on_request(self, exchange: Exchange, payload: bytes, now: float) -> None:
-        """Take a WriteRequestMessage. Raises DecodeError, StatusError."""
+        """Execute a WriteRequestMessage. Raises DecodeError, StatusError."""
         request = decode_write_request(payload)
         if request.is_timed != self._is_timed:
             raise StatusError(Status.TIMED_REQUEST_MISMATCH)
         if request.more_chunks and request.suppress_response:
             raise DecodeError("chunked write without responses")
         if any(item.endpoint is None for item in request.items):
-            raise DecodeError("write to every endpoint outside a group")
+            raise DecodeError("wildcard endpoint in a write that is not for a group")
         if len(request.items) > _FEW_ITEMS and _is_response_too_long(request):
             raise StatusError(Status.RESOURCE_EXHAUSTED, reason="response exceeds a message")
         context = InteractionContext(
@@ -85,7 +85,7 @@ class WriteTransaction(Transaction):
             exchange.close(now)
 
     def on_group_request(self, endpoints: Iterable[int], payload: bytes, now: float) -> None:
-        """Take a WriteRequestMessage that was sent to a group; there is no response."""
+        """Execute a WriteRequestMessage that was sent to a group, without a response."""
         request = decode_write_request(payload)
         if request.is_timed or request.more_chunks:
             raise DecodeError("timed or chunked write to a group")
@@ -104,7 +104,7 @@ class WriteTransaction(Transaction):
         self._written = None
         try:
             if item.is_append and self._refused is not None and self._refused[0] == path:
-                # Items must not end up in the list that they were meant to replace.
+                # Do not append items to the list that they were to replace.
                 raise self._refused[1]
             self._refused = None
             try:
@@ -118,14 +118,14 @@ class WriteTransaction(Transaction):
             except StatusError as error:
                 if not item.is_append:
                     self._refused = path, error
-                # A list stays the same write when one of its items is refused.
+                # A refused item does not end the write of its list.
                 elif is_continued:
                     self._written = path
                 raise
         except Exception as error:
-            note("write", *item[:3], context.subject, error)
-            return wire_status(error)
-        note("write", *item[:3], context.subject)
+            log_outcome("write", *item[:3], context.subject, error)
+            return response_status(error)
+        log_outcome("write", *item[:3], context.subject)
         self._written = path
         return Status.SUCCESS, None
 
@@ -136,7 +136,7 @@ class WriteTransaction(Transaction):
         context: InteractionContext,
         is_continued: bool,
     ) -> tuple[Cluster, AttributeEntry]:
-        """Return what is to be written. Raises StatusError in the specification's order."""
+        """Return cluster and attribute. Raises StatusError in the order of the specification."""
         if is_continued:
             cluster = self._access.node.endpoints[path.endpoint].clusters[path.cluster]
             return cluster, cluster.attributes[path.attribute]
@@ -165,8 +165,7 @@ def _is_response_too_long(request: WriteRequest) -> bool:
 def _encode_response(request: WriteRequest, statuses: list[tuple[int, int | None]]) -> bytes:
     """Encode a WriteResponseMessage with a status for each item.
 
-    When that is too long for a message, successive items of one list that have the same
-    status share it.
+    If that exceeds a message, consecutive items of one list with the same status are merged.
     """
     response = _join(request.items, statuses)
     if len(response) > _CAPACITY:

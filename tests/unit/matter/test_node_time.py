@@ -7,8 +7,8 @@ from evse_node.cluster.servers.root.time_synchronization import TimeSynchronizat
 from evse_node.errors import SessionError
 from evse_node.matter.fabrics.fabric import FabricTable
 from evse_node.matter.interaction.encoding import message_end
-from evse_node.matter.interaction.messages import PROTOCOL_ID
 from evse_node.matter.interaction.subscription_resumption import OnConnected
+from evse_node.matter.messaging.message import PROTOCOL_INTERACTION_MODEL
 from evse_node.matter.messaging.session import Address
 from evse_node.matter.node_time import NodeTime, OnFound
 from evse_node.matter.tlv import SignedInt, TlvValue, encode
@@ -46,7 +46,7 @@ class Setting:
         self.host.node.endpoints[0].clusters[server.id] = server
         server.attach(0, self.host.environment)
         self.asker = Client(self.host)
-        self.asker.exchanges.endings[PROTOCOL_ID] = message_end(11)
+        self.asker.exchanges.endings[PROTOCOL_INTERACTION_MODEL] = message_end(11)
         self.calls: list[tuple[int, int, Address, OnConnected]] = []
         self.refuses = False
         self.store = MemoryStore()

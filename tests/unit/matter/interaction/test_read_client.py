@@ -5,8 +5,9 @@ import pytest
 from evse_node.errors import SessionError
 from evse_node.matter.data_model import AttributePath
 from evse_node.matter.interaction.encoding import message_end
-from evse_node.matter.interaction.messages import PROTOCOL_ID, Opcode, decode_read_request
+from evse_node.matter.interaction.messages import Opcode, decode_read_request
 from evse_node.matter.interaction.read_client import ReadClient, Values, encode_read_request
+from evse_node.matter.messaging.message import PROTOCOL_INTERACTION_MODEL
 from evse_node.matter.tlv import TlvList, TlvValue, encode
 from tests.support.fakes import MessageHost, Network, RecordingHandler, address, secure_pair
 from tests.support.matter.interaction_host import Client, InteractionHost
@@ -22,7 +23,7 @@ class Asker:
         self.network = Network()
         self.host = InteractionHost(self.network)
         self.client = Client(self.host)
-        self.client.exchanges.endings[PROTOCOL_ID] = message_end(11)
+        self.client.exchanges.endings[PROTOCOL_INTERACTION_MODEL] = message_end(11)
         self.answers: list[Values | None] = []
 
     def read(self, *paths: AttributePath) -> Values | None:
@@ -67,7 +68,7 @@ class Peer:
         self.answers = list(answers)
         self.handler = RecordingHandler(lambda exchange, message, now: self.answer(exchange, now))
         self.peer.exchanges.register(
-            PROTOCOL_ID, lambda exchange, message, now: self.answer(exchange, now)
+            PROTOCOL_INTERACTION_MODEL, lambda exchange, message, now: self.answer(exchange, now)
         )
         self.seen: list[Values | None] = []
         ReadClient(lambda values, now: self.seen.append(values)).start(
@@ -78,7 +79,7 @@ class Peer:
         exchange.handler = self.handler  # type: ignore[attr-defined]
         if self.answers:
             opcode, payload = self.answers.pop(0)
-            exchange.send(PROTOCOL_ID, opcode, payload, now=now)  # type: ignore[attr-defined]
+            exchange.send(PROTOCOL_INTERACTION_MODEL, opcode, payload, now=now)  # type: ignore[attr-defined]
 
 
 def report(*reports: TlvValue, more: bool = False, suppress: bool = False) -> tuple[int, bytes]:

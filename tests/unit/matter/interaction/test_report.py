@@ -3,7 +3,12 @@ from __future__ import annotations
 from evse_node.matter.data_model import AuthMode, InteractionContext, Subject
 from evse_node.matter.interaction.encoding import MESSAGE_END_SIZE, message_end
 from evse_node.matter.interaction.paths import ClusterView
-from evse_node.matter.interaction.report import CAPACITY, ReportStream, _Source, attribute_reports
+from evse_node.matter.interaction.report import (
+    CAPACITY,
+    ReportStream,
+    _ReportQueue,
+    attribute_reports,
+)
 from evse_node.matter.messaging.message import MAX_PAYLOAD
 from evse_node.matter.tlv import decode_struct
 from tests.support.matter.sample_cluster import FIXED, LEVEL, UPTIME, Sample
@@ -61,12 +66,12 @@ def test_messages_are_filled_and_nothing_is_lost() -> None:
 
 
 def test_a_run_is_cut_where_a_report_ends() -> None:
-    source = _Source(iter([(b"aabbbbcc", (2, 6, 8)), (b"d", (1,)), (b"eee", (3,))]))
+    source = _ReportQueue(iter([(b"aabbbbcc", (2, 6, 8)), (b"d", (1,)), (b"eee", (3,))]))
 
     def fill(room: int) -> tuple[bytes, int, bool]:
         parts: list[bytes] = []
         left = source.fill(parts, b"[", room)
-        return b"".join(parts), left, source.is_held
+        return b"".join(parts), left, source.has_remainder
 
     assert fill(3) == (b"[aa\x18", 1, True)
     assert fill(3) == (b"", 3, True)
