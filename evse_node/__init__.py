@@ -1,3 +1,3 @@
 """A Matter device node for EV chargers."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
