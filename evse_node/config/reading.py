@@ -3,7 +3,7 @@
 `board.toml: ratings.maximum-current-a: 100 cannot be used: give 6 to 80`: file, key, the value
 found and what would be right. The last comes from the type: the limits of `Meta`, the members
 of an Enum or Literal, or the `description` of a `Meta`, which goes before both. A description
-of a list speaks for its items, too.
+of a list speaks for its items, too, unless they are tables.
 
 A Struct checks keys against each other in `__post_init__`, and raises `FieldError` for one key
 or ValueError for the whole table. The module imports nothing of the package but the errors, so
@@ -103,6 +103,12 @@ def decode_json(text: str | bytes, to: type[T], source: str) -> T:
         raise ConfigError(f"{source}: not JSON: {error}") from None
 
 
+def convert_options(options: Mapping[str, object], to: type[T]) -> T:
+    """Convert a backend's `[hal]` table, hyphens or underscores in keys. Raises ConfigError."""
+    keys = {key.replace("_", "-"): value for key, value in options.items()}
+    return convert(keys, to, "configuration", prefix="hal.")
+
+
 def explain(
     error: msgspec.ValidationError,
     data: object,
@@ -184,10 +190,12 @@ class _Explanation:
                 self._type = self._field(key)
                 self._value = self._value[key] if isinstance(self._value, Mapping) else None
                 self._where = f"{self._where}.{key}" if self._where else key
-            elif self._description(self._type):
-                return
             else:
-                self._type = self._item(int(index))
+                item = self._item(int(index))
+                is_table = isinstance(item, self._inspect.StructType) and not item.array_like
+                if self._description(self._type) and not is_table:
+                    return
+                self._type = item
                 if isinstance(self._value, list | tuple):
                     self._value = self._value[int(index)]
                 self._where = f"{self._where}[{int(index) + 1}]"

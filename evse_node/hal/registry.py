@@ -39,7 +39,7 @@ def _create_modbus_evse(options: Mapping[str, object]) -> EvseBackend:
 
 
 def _create_openevse(options: Mapping[str, object]) -> EvseBackend:
-    from evse_node.hal.external.openevse.link import create
+    from evse_node.hal.external.openevse.options import create
 
     return create(options)
 

@@ -9,17 +9,14 @@ from __future__ import annotations
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from msgspec.structs import replace
-
 from evse_node.hal.external.backend import ExternalController
 from evse_node.hal.external.modbus.link import ModbusEvse, ModbusEvseLink
-from evse_node.hal.external.modbus.register_file import load_controller
 from evse_node.hal.interface import HalEvent, Ratings
 from evse_node.hal.modbus.bus_meter import MeterOnBus
 from evse_node.hal.modbus.connection import ModbusSpec
 from evse_node.hal.modbus.meter import load_map
 from tests.support.hal.modbus_evse_models import Controller, Meter, Phoenix, SimpleEvse, SmartEvse
-from tests.support.hal.modbus_evse_peer import LoopThread, Peer
+from tests.support.hal.modbus_evse_peer import LoopThread, Peer, quick_map
 
 _T = TypeVar("_T")
 STEP_S = 0.5
@@ -40,11 +37,14 @@ class ModbusBench:
             if is_rtu
             else ModbusSpec(host="127.0.0.1", tcp_port=int(port), unit=controller.unit)
         )
-        chart = replace(load_controller(name), pause_s=0, turnaround_s=0.005, timeout_s=0.5)
-        own = None if chart.meter is None else MeterOnBus(chart.meter, controller.unit, 0)
+        registers = quick_map(name, turnaround_ms=5, timeout_ms=500)
+        own = None if registers.meter is None else MeterOnBus(registers.meter, controller.unit, 0)
         on_bus = MeterOnBus(load_map("sdm630"), Meter.unit, 0)
         evse = ModbusEvse(
-            chart=chart, modbus=spec, meter=(own or on_bus) if meter else None, has_socket=True
+            registers=registers,
+            modbus=spec,
+            meter=(own or on_bus) if meter else None,
+            has_socket=True,
         )
         self.backend = ExternalController(
             ModbusEvseLink(evse, clock=self._now), Ratings(phases=3), clock=self._now

@@ -34,7 +34,10 @@ class OpenEvseBench:
         self.port = ModelPort(self.model)
         self.link = OpenEvseLink(self.port, self.settings, clock=lambda: self.now, answer_s=0.01)
         self.backend = ExternalController(
-            self.link, self.settings.ratings, pace=PollTimings(lost_s=7.0), clock=lambda: self.now
+            self.link,
+            self.settings.ratings,
+            timings=PollTimings(lost_s=7.0),
+            clock=lambda: self.now,
         )
         self.events: list[HalEvent] = []
         self.step_s = STEP_S

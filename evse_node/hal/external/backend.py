@@ -40,12 +40,12 @@ class ExternalController:
         link: Link,
         ratings: Ratings,
         *,
-        pace: PollTimings | None = None,
+        timings: PollTimings | None = None,
         clock: Callable[[], float] = time.monotonic,
         service_manager: ServiceManager | None = None,
     ) -> None:
         self.ratings = ratings
-        self.pace = pace or PollTimings()
+        self.timings = timings or PollTimings()
         self._link = link
         self._clock = clock
         self._post: HalInbox | None = None
@@ -73,7 +73,7 @@ class ExternalController:
         self.vehicle_identification = None
 
     def _new_polls(self) -> Poller:
-        return Poller(self._link, self.ratings, self.pace, self._clock, self._tell)
+        return Poller(self._link, self.ratings, self.timings, self._clock, self._tell)
 
     def _tell(self, event: HalEvent) -> None:
         if self._post is not None:
@@ -106,7 +106,7 @@ class ExternalController:
     async def _begin(self, post: HalInbox) -> None:
         polls = self._polls
         self._post = post
-        deadline = self._clock() + self.pace.start_s
+        deadline = self._clock() + self.timings.start_s
         await polls.poll()
         while not polls.teller.is_complete and not polls.is_ending:
             if self._clock() > deadline:
@@ -133,12 +133,12 @@ class ExternalController:
         self._post = None
         polls = self._polls
         polls.end()
-        disabling = ShutdownSequence(self._link, self.pace.retry_s)
+        disabling = ShutdownSequence(self._link, self.timings.retry_s)
         failure = "it was not waited for"
         try:
             await self._end_polls()
             disabling.is_linked = polls.is_linked
-            async with asyncio.timeout(self.pace.stop_s):
+            async with asyncio.timeout(self.timings.stop_s):
                 failure = await disabling.run(is_patient=is_patient)
         except TimeoutError:
             failure = disabling.failure
@@ -155,10 +155,10 @@ class ExternalController:
         if task is None:
             return
         try:
-            await asyncio.wait({task}, timeout=self.pace.call_s + self.pace.close_s)
+            await asyncio.wait({task}, timeout=self.timings.call_s + self.timings.close_s)
         finally:
             if task.cancel():
-                await asyncio.wait({task}, timeout=self.pace.close_s)
+                await asyncio.wait({task}, timeout=self.timings.close_s)
 
     async def _run(self) -> None:
         polls, mistake = self._polls, ""
@@ -174,7 +174,7 @@ class ExternalController:
                 if repr(error) != mistake:
                     mistake = repr(error)
                     _LOGGER.exception("what the controller told could not be taken in")
-                await asyncio.sleep(self.pace.retry_s)
+                await asyncio.sleep(self.timings.retry_s)
 
     def next_poll_s(self) -> float:
         """Return how long to wait before the next poll, if nothing wakes it."""

@@ -66,13 +66,13 @@ class Poller:
         self,
         link: Link,
         ratings: Ratings,
-        pace: PollTimings,
+        timings: PollTimings,
         clock: Callable[[], float],
         tell: Callable[[HalEvent], None],
     ) -> None:
-        self.pace = pace
+        self.timings = timings
         self.wishes = DesiredState()
-        self.teller = StatusDiffer(self.wishes, link.traits, ratings, tell, pace.unordered_s)
+        self.teller = StatusDiffer(self.wishes, link.traits, ratings, tell, timings.unordered_s)
         self.is_linked = self.is_lost = self.is_ending = False
         self.failure = ""
         self._link = link
@@ -98,9 +98,9 @@ class Poller:
         if self._news.is_set():
             return 0.0
         if self.is_lost or not self.is_linked:
-            return self.pace.reopen_s
+            return self.timings.reopen_s
         is_pending = self._applied != self._orders or self.wishes.is_opening
-        return self.pace.retry_s if is_pending else self.pace.poll_s
+        return self.timings.retry_s if is_pending else self.timings.poll_s
 
     def wake(self) -> None:
         """Let the next poll follow at once."""
@@ -125,7 +125,7 @@ class Poller:
         """Give the orders that are new, ask the controller, and tell what changed."""
         self._news.clear()
         try:
-            async with asyncio.timeout(self.pace.call_s):
+            async with asyncio.timeout(self.timings.call_s):
                 status = await self._talk()
         except _FAILURES as error:
             await self._on_failure(error)
@@ -208,7 +208,7 @@ class Poller:
         if not self._is_failing:
             self._is_failing = True
             _LOGGER.warning("the controller: %s", self.failure)
-        if not self.is_lost and self._clock() - self._heard_at >= self.pace.lost_s:
+        if not self.is_lost and self._clock() - self._heard_at >= self.timings.lost_s:
             _LOGGER.error("the controller is lost: %s", self.failure)
             self.is_lost = True
             self._revoke()
@@ -222,7 +222,7 @@ class Poller:
         """Let go of the port."""
         self.is_linked = False
         try:
-            async with asyncio.timeout(self.pace.close_s):
+            async with asyncio.timeout(self.timings.close_s):
                 await self._link.close()
         except _FAILURES as error:
             _LOGGER.warning("the controller's port: %s", words_of(error))

@@ -26,11 +26,16 @@ class MeterOnBus(Struct, frozen=True):
     controller; what it told before holds for `limit_s`.
     """
 
-    chart: RegisterMap
+    registers: RegisterMap
     unit: int
     every_s: float = 1.0
     retry_s: float = 2.0
     limit_s: float = 6.0
+
+    @property
+    def phases(self) -> int:
+        """Number of phases that the meter measures."""
+        return len(self.registers.quantities.current_a.registers)
 
 
 class BusMeter:
@@ -46,8 +51,8 @@ class BusMeter:
         self._due_at = self._heard_at = -inf
         self._is_failing = False
 
-    def begin(self) -> None:
-        """Begin to read anew, at once."""
+    def restart(self) -> None:
+        """Read all blocks again, at once."""
         self._due_at = -inf
         self._blocks_read = 0
 
@@ -65,7 +70,7 @@ class BusMeter:
         try:
             if not await self._read_blocks(bus):
                 return self._values
-            values = meter.chart.values(self._words)
+            values = meter.registers.values(self._words)
         except HalError as error:
             if not self._is_failing:
                 _LOGGER.warning("the meter does not answer: %s", error)
@@ -87,9 +92,9 @@ class BusMeter:
 
     async def _read_blocks(self, bus: ModbusBus) -> bool:
         """Read what is next; return whether all blocks are read."""
-        chart = self._meter.chart
-        blocks = chart.blocks()
-        table = Table.INPUT if chart.function == 4 else Table.HOLDING
+        registers = self._meter.registers
+        blocks = registers.blocks()
+        table = Table.INPUT if registers.function == 4 else Table.HOLDING
         while self._blocks_read < len(blocks):
             start, length = blocks[self._blocks_read]
             words = await bus.read(Block(table, start, length), self._meter.unit)

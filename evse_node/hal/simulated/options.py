@@ -1,84 +1,78 @@
-"""The simulated backend and its car as a configuration describes them."""
+"""The simulated backend and its vehicle by the `[hal]` table."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Annotated, Literal
 
+from msgspec import Meta
+
+from evse_node.config.reading import TomlStruct, convert_options
 from evse_node.errors import ConfigError
 from evse_node.hal.interface import Ratings
 from evse_node.hal.simulated.backend import SimulatedBackend
 from evse_node.hal.simulated.electric_vehicle import ElectricCar, Habits
 from evse_node.units import Milliamps, MilliwattHours
 
-_FEATURES: Final = ("PNC", "RFID", "SOC", "V2X")
+_Amperes = Annotated[float, Meta(ge=6, le=80)]
+_Phases = Annotated[int, Meta(ge=1, le=3)]
+_Seconds = Annotated[float, Meta(ge=0, le=1e6)]
+
+
+class Options(TomlStruct, frozen=True, kw_only=True):
+    """Keys of the `[hal]` table, all optional."""
+
+    maximum_current_a: _Amperes = 32
+    phases: _Phases = 3
+    cable_a: _Amperes = 32
+    grid_meter: bool = False
+    without: Annotated[
+        frozenset[Literal["PNC", "RFID", "SOC", "V2X"]],
+        Meta(description="a list of PNC, RFID, SOC, V2X"),
+    ] = frozenset()
+    speed: Annotated[float, Meta(ge=0.001, le=100_000)] = 1
+    battery_kwh: Annotated[float, Meta(ge=0.001, le=1000)] = 60
+    soc_percent: Annotated[int, Meta(ge=0, le=100)] = 40
+    car_current_a: _Amperes = 16
+    car_phases: _Phases = 3
+    asks_at_once: bool = False
+    stops_at_percent: Annotated[int, Meta(ge=1, le=100)] = 100
+    pauses_after_s: _Seconds = 0
+    pauses_for_s: _Seconds = 0
+    leaves_after_s: _Seconds = 0
+    asks_without_offer: bool = True
+    heeds_offer: bool = True
 
 
 def create(options: Mapping[str, object]) -> SimulatedBackend:
-    """Make the backend from the `[hal]` table of a configuration; all keys may be left out.
-
-    Raises ConfigError naming the key, its value and what would be right.
-    """
-    left = {key.replace("_", "-"): value for key, value in options.items()}
-
-    def number(key: str, low: float, high: float, default: float) -> float:
-        value = left.pop(key, default)
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise ConfigError(f"hal.{key}: {value!r} cannot be used: give {low:g} to {high:g}")
-        if not low <= value <= high:
-            raise ConfigError(f"hal.{key}: {value} cannot be used: give {low:g} to {high:g}")
-        return value
-
-    def whole(key: str, low: int, high: int, default: int) -> int:
-        value = number(key, low, high, default)
-        if value != int(value):
-            raise ConfigError(f"hal.{key}: {value} cannot be used: give a whole number")
-        return int(value)
-
-    def flag(key: str, default: bool) -> bool:
-        value = left.pop(key, default)
-        if not isinstance(value, bool):
-            raise ConfigError(f"hal.{key}: {value!r} cannot be used: give true or false")
-        return value
-
-    def features(key: str) -> frozenset[str]:
-        value = left.pop(key, [])
-        if not isinstance(value, list) or any(item not in _FEATURES for item in value):
-            raise ConfigError(
-                f"hal.{key}: {value!r} cannot be used: give a list of {', '.join(_FEATURES)}"
-            )
-        return frozenset(value)
-
-    maximum_ma = Milliamps(int(number("maximum-current-a", 6, 80, 32) * 1000))
-    phases = whole("phases", 1, 3, 3)
-    car = ElectricCar(
-        capacity_mwh=MilliwattHours(int(number("battery-kwh", 0.001, 1000, 60) * 1_000_000)),
-        charger_maximum_ma=Milliamps(int(number("car-current-a", 6, 80, 16) * 1000)),
-        phases=whole("car-phases", 1, 3, 3),
-        habits=Habits(
-            asks_at_once=flag("asks-at-once", False),
-            stops_at_percent=whole("stops-at-percent", 1, 100, 100),
-            pauses_after_s=int(number("pauses-after-s", 0, 1e6, 0)),
-            pauses_for_s=int(number("pauses-for-s", 0, 1e6, 0)),
-            leaves_after_s=int(number("leaves-after-s", 0, 1e6, 0)),
-            asks_without_offer=flag("asks-without-offer", True),
-            heeds_offer=flag("heeds-offer", True),
-        ),
-    )
-    car.state_of_charge_percent = whole("soc-percent", 0, 100, 40)
-    backend = SimulatedBackend(
-        speed=number("speed", 0.001, 100_000, 1),
-        ratings=Ratings(maximum_ma, maximum_ma, phases),
-        cable_ma=Milliamps(int(number("cable-a", 6, 80, 32) * 1000)),
-        car=car,
-        without=features("without"),
-        has_grid_meter=flag("grid-meter", False),
-    )
-    if "port" in left:
+    """Create the backend. Raises ConfigError."""
+    if "port" in options:
         raise ConfigError(
-            f"device: the simulated backend has no serial port, as for '{left['port']}': "
+            f"device: the simulated backend has no serial port, as for '{options['port']}': "
             "choose a --backend that has one"
         )
-    if left:
-        raise ConfigError(f"hal.{min(left)}: the simulated backend has no such key")
-    return backend
+    read = convert_options(options, Options)
+    maximum_ma = Milliamps(int(read.maximum_current_a * 1000))
+    car = ElectricCar(
+        capacity_mwh=MilliwattHours(int(read.battery_kwh * 1_000_000)),
+        charger_maximum_ma=Milliamps(int(read.car_current_a * 1000)),
+        phases=read.car_phases,
+        habits=Habits(
+            asks_at_once=read.asks_at_once,
+            stops_at_percent=read.stops_at_percent,
+            pauses_after_s=int(read.pauses_after_s),
+            pauses_for_s=int(read.pauses_for_s),
+            leaves_after_s=int(read.leaves_after_s),
+            asks_without_offer=read.asks_without_offer,
+            heeds_offer=read.heeds_offer,
+        ),
+    )
+    car.state_of_charge_percent = read.soc_percent
+    return SimulatedBackend(
+        speed=read.speed,
+        ratings=Ratings(maximum_ma, maximum_ma, read.phases),
+        cable_ma=Milliamps(int(read.cable_a * 1000)),
+        car=car,
+        without=read.without,
+        has_grid_meter=read.grid_meter,
+    )

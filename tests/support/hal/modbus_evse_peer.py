@@ -13,11 +13,13 @@ from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from msgspec.structs import replace
 from pymodbus.constants import ExcCodes
 from pymodbus.exceptions import NoSuchIdException
 from pymodbus.server import ModbusSerialServer, ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
+from evse_node.hal.external.modbus.controller_map import ControllerMap, load_controller
 from tests.support.hal.modbus_evse_models import COILS, HOLDING, INPUT, Controller
 
 _T = TypeVar("_T")
@@ -156,6 +158,12 @@ class Wire:
             self._loop.remove_reader(master)
         for each in (*self._masters, *self._slaves):
             os.close(each)
+
+
+def quick_map(name: str, **timings: float) -> ControllerMap:
+    """Return a shipped register map with these timings, such as timeout_ms, and no pauses."""
+    registers = load_controller(name)
+    return replace(registers, link=replace(registers.link, pause_ms=0.0, **timings))
 
 
 class Peer:

@@ -9,8 +9,8 @@ from evse_node.cli import main as cli
 from evse_node.cli.hardware import safe_off
 from evse_node.errors import HalError
 from evse_node.hal.external.backend import ExternalController
+from evse_node.hal.external.modbus.controller_map import load_controller
 from evse_node.hal.external.modbus.link import ModbusEvse, ModbusEvseLink
-from evse_node.hal.external.modbus.register_file import load_controller
 from evse_node.hal.external.poller import PollTimings
 from evse_node.hal.interface import Ratings
 from evse_node.hal.modbus.connection import ModbusSpec
@@ -45,11 +45,11 @@ def test_a_controller_whose_node_has_died_is_switched_off(
 
 def test_a_controller_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     evse = ModbusEvse(
-        chart=load_controller("phoenix-em-cp-pp-eth"),
+        registers=load_controller("phoenix-em-cp-pp-eth"),
         modbus=ModbusSpec(host="127.0.0.1", tcp_port=9),
     )
     backend = ExternalController(
-        ModbusEvseLink(evse), Ratings(), pace=PollTimings(start_s=0, reopen_s=0.01)
+        ModbusEvseLink(evse), Ratings(), timings=PollTimings(start_s=0, reopen_s=0.01)
     )
     monkeypatch.setattr("evse_node.cli.hardware.create_backend", lambda name, options: backend)
     with pytest.raises(HalError, match=r"modbus-evse: not in the safe state: .*cannot be opened"):

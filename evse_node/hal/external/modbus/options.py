@@ -1,4 +1,4 @@
-"""The backend "modbus-evse" from its `[hal]` table.
+"""The backend "modbus-evse" by its `[hal]` table.
 
 [hal]
 controller = "simpleevse"        # a shipped map, or a map's file
@@ -8,108 +8,123 @@ port = "/dev/ttyUSB0"            # or host = "192.168.1.8", with port = 502
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Annotated, Final, Literal
 
+from msgspec import Meta
+
+from evse_node.config.reading import FieldError, convert_options, missing, unusable
 from evse_node.errors import ConfigError
 from evse_node.hal.external.backend import ExternalController
+from evse_node.hal.external.modbus.controller_map import ControllerMap, load_controller
 from evse_node.hal.external.modbus.link import ModbusEvse, ModbusEvseLink
-from evse_node.hal.external.modbus.register_file import load_controller
-from evse_node.hal.external.modbus.registers import ControllerMap, Write
 from evse_node.hal.external.poller import PollTimings
 from evse_node.hal.interface import Ratings
 from evse_node.hal.modbus.bus_meter import MeterOnBus
-from evse_node.hal.modbus.connection import ModbusSpec, read_modbus
+from evse_node.hal.modbus.connection import ModbusKeys, ModbusSpec
 from evse_node.hal.modbus.meter import load_map
-from evse_node.hal.toml_table import TomlTable
 from evse_node.units import Milliamps
 
-_OWN_METER: Final = "controller"
-_NO_METER: Final = "none"
-# The order waits for the bus, the controller for its relay, and the news for the next poll.
+# The order waits for the bus, the controller for its relay, and the report for the next poll.
 _CONTACTOR_TIMEOUT_S: Final = 5.0
-# No document tells how soon they open by themselves.
+# No document states how soon the controllers open by themselves.
 _OPENING_S: Final = 1.0
-# An answer that is lost takes two seconds until the next request; two of them are no reason
-# to end a session.
-_PACE: Final = PollTimings(call_s=4.0, lost_s=6.0)
+# A lost answer delays the next request by two seconds; two of them must not end a session.
+_TIMINGS: Final = PollTimings(call_s=4.0, lost_s=6.0)
+
+
+class Options(ModbusKeys, frozen=True, kw_only=True):
+    """Keys of the `[hal]` table."""
+
+    controller: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            description="a shipped controller's name, or a register map's file",
+        ),
+    ]
+    maximum_current_a: Annotated[float, Meta(ge=6, le=80)] | None = None
+    phases: Annotated[int, Meta(ge=1, le=3)] | None = None
+    cable: Literal["fixed", "socket"] = "fixed"
+    meter: Annotated[str, Meta(min_length=1)] = "none"
+    meter_unit: Annotated[int, Meta(ge=1, le=247)] | None = None
+    fallback_current_a: Annotated[float, Meta(ge=0, le=80)] | None = None
+    fallback_after_s: Annotated[float, Meta(ge=2, le=3_600)] = 10.0
 
 
 def create(options: Mapping[str, object]) -> ExternalController:
-    """Make the backend. Raises ConfigError naming the key, its value and what would be right."""
-    table = TomlTable(
-        {key.replace("_", "-"): value for key, value in options.items()}, "configuration", "hal."
-    )
-    evse, maximum_ma = read_evse(table)
+    """Create the backend. Raises ConfigError."""
+    evse, maximum_ma = read_evse(options)
     ratings = Ratings(
         maximum_current_ma=maximum_ma,
         phases=evse.phases,
         contactor_timeout_s=_CONTACTOR_TIMEOUT_S,
         opening_s=_OPENING_S,
     )
-    return ExternalController(ModbusEvseLink(evse), ratings, pace=_PACE)
+    return ExternalController(ModbusEvseLink(evse), ratings, timings=_TIMINGS)
 
 
-def read_evse(table: TomlTable) -> tuple[ModbusEvse, Milliamps]:
-    """Read a whole `[hal]` table; return the controller and its highest current."""
-    chart = load_controller(
-        table.text("controller", right="a shipped controller's name, or a register map's file")
-    )
-    modbus = read_modbus(table, chart.link)
-    _check_broadcasts(table, chart, modbus)
-    meter = _meter(table, chart, modbus)
-    measured = 3 if meter is None else len(meter.chart.quantities.current_a.registers)
-    phases = table.whole("phases", 1, 3, measured)
-    if meter is not None and phases > measured:
-        raise table.wrong("phases", phases, f"{measured} at most: the meter measures no more")
-    maximum_a = chart.maximum_current_ma / 1000
-    maximum_ma = round(table.number("maximum-current-a", 6, maximum_a, min(32, maximum_a)) * 1000)
-    evse = ModbusEvse(
-        chart=chart,
-        modbus=modbus,
-        phases=phases,
-        meter=meter,
-        has_socket=table.one_of("cable", ("fixed", "socket"), "fixed") == "socket",
-        fallback_ma=_fallback_ma(table, chart, maximum_ma),
-        fallback_s=table.number("fallback-after-s", 2, 3_600, 10),
-    )
-    if evse.has_socket and chart.cable is None:
-        raise table.wrong("cable", "socket", f"fixed: {chart.name} does not tell what its cable is")
-    table.finish()
-    return evse, Milliamps(maximum_ma)
+def read_evse(options: Mapping[str, object]) -> tuple[ModbusEvse, Milliamps]:
+    """Return the controller and its highest current. Raises ConfigError."""
+    read = convert_options(options, Options)
+    registers = load_controller(read.controller)
+    try:
+        return _evse(read, registers)
+    except FieldError as error:
+        raise ConfigError(f"configuration: hal.{error.key}{error.separator}{error}") from None
 
 
-def _check_broadcasts(table: TomlTable, chart: ControllerMap, modbus: ModbusSpec) -> None:
-    def count(write: Write) -> int:
-        return 247 if write.broadcast_unit is None else write.count
-
-    highest = min(count(write) for writes in chart.orders.values() for write in writes)
+def _evse(options: Options, registers: ControllerMap) -> tuple[ModbusEvse, Milliamps]:
+    modbus = options.modbus_spec(registers.link.modbus_spec())
+    writes = registers.orders.all()
+    highest = min(247 if each.broadcast_unit is None else each.count for each in writes)
     if modbus.unit > highest:
-        raise table.wrong("unit", modbus.unit, f"1 to {highest}: {chart.name} knows no more")
+        right = f"1 to {highest}: {registers.name} has no more units"
+        raise unusable("unit", modbus.unit, right)
+    meter = _meter(options, registers, modbus)
+    measured = 3 if meter is None else meter.phases
+    if meter is not None and (options.phases or 0) > measured:
+        right = f"{measured} at most: the meter measures no more"
+        raise unusable("phases", options.phases, right)
+    if options.cable == "socket" and registers.status.cable is None:
+        raise unusable("cable", "socket", f"fixed: {registers.name} does not report its cable")
+    maximum_a = options.maximum_current_a or min(32, registers.maximum_current_a)
+    if maximum_a > registers.maximum_current_a:
+        raise unusable("maximum-current-a", maximum_a, f"6 to {registers.maximum_current_a:g}")
+    evse = ModbusEvse(
+        registers=registers,
+        modbus=modbus,
+        phases=options.phases or measured,
+        meter=meter,
+        has_socket=options.cable == "socket",
+        fallback_ma=_fallback_ma(options.fallback_current_a, maximum_a, registers),
+        fallback_s=options.fallback_after_s,
+    )
+    return evse, Milliamps(round(maximum_a * 1000))
 
 
-def _meter(table: TomlTable, chart: ControllerMap, modbus: ModbusSpec) -> MeterOnBus | None:
-    name = table.text("meter", _NO_METER)
-    if name == _NO_METER:
+def _meter(options: Options, registers: ControllerMap, modbus: ModbusSpec) -> MeterOnBus | None:
+    match options.meter:
+        case "none":
+            return None
+        case "controller":
+            if registers.meter is None:
+                right = f"a meter's map and meter-unit: {registers.name} has no meter of its own"
+                raise unusable("meter", options.meter, right)
+            return MeterOnBus(registers.meter, modbus.unit)
+        case name:
+            if options.meter_unit is None:
+                raise missing("meter-unit", "1 to 247")
+            return MeterOnBus(load_map(name), options.meter_unit)
+
+
+def _fallback_ma(
+    current_a: float | None, maximum_a: float, registers: ControllerMap
+) -> Milliamps | None:
+    key, fallback = "fallback-current-a", registers.fallback
+    if current_a is None:
         return None
-    if name != _OWN_METER:
-        return MeterOnBus(load_map(name), table.whole("meter-unit", 1, 247))
-    if chart.meter is None:
-        raise table.wrong(
-            "meter", name, f"a meter's map and meter-unit: {chart.name} has no meter of its own"
-        )
-    return MeterOnBus(chart.meter, modbus.unit)
-
-
-def _fallback_ma(table: TomlTable, chart: ControllerMap, maximum_ma: int) -> Milliamps | None:
-    key, fallback = "fallback-current-a", chart.fallback
-    if not table.has(key):
-        return None
-    current_a = table.number(key, 0, maximum_ma / 1000)
     if fallback.current is None and fallback.restart_current is None:
-        raise ConfigError(f"{table.where(key)}: {chart.name} cannot be told: leave it out")
-    if 0 < current_a < 6:
-        raise ConfigError(
-            f"{table.where(key)}: {current_a!r} cannot be used: "
-            f"give 0 for no charging, or 6 to {maximum_ma / 1000:g}"
-        )
+        raise FieldError(key, f"{registers.name} has no such setting: leave it out")
+    if 0 < current_a < 6 or current_a > maximum_a:
+        raise unusable(key, current_a, f"0 for no charging, or 6 to {maximum_a:g}")
     return Milliamps(round(current_a * 1000))

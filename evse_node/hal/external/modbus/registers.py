@@ -1,204 +1,160 @@
-"""What is known of a controller's registers: which one tells what, and what to write for what.
-
-`register_file` reads it from TOML.
-"""
+"""Registers in the register maps of EVSE controllers: conditions, quantities and writes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from enum import Enum
-from typing import Final
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Final
 
-from msgspec import Struct, field
+from msgspec import Meta, field
 
-from evse_node.hal.modbus.connection import ModbusSpec
-from evse_node.hal.modbus.meter import RegisterMap
-from evse_node.hal.modbus.table import Address, Block, group_reads
-from evse_node.state_machine.control_pilot import PilotState
-from evse_node.state_machine.faults import FaultState
-from evse_node.units import Milliamps
+from evse_node.config.reading import FieldError, TomlStruct, missing
+from evse_node.hal.modbus.table import Address, Table
 
 WHOLE_WORD: Final = 0xFFFF
 
+Words = Mapping[Address, int]
+"""Contents of the registers that were read."""
 
-class Place(Struct, frozen=True):
-    """What of a register counts."""
-
-    address: Address
-    mask: int = WHOLE_WORD
-
-
-class Condition(Struct, frozen=True):
-    """Holds when the place has one of these values; without values, when any bit is set."""
-
-    place: Place
-    values: frozenset[int] = frozenset()
-
-    def holds(self, words: Mapping[Address, int]) -> bool:
-        """Tell by the words that were read."""
-        word = words[self.place.address] & self.place.mask
-        return word in self.values if self.values else word != 0
+_Word = Annotated[int, Meta(ge=0, le=WHOLE_WORD)]
+WordList = Annotated[
+    tuple[_Word, ...],
+    Meta(min_length=1, description=f"a list of whole numbers from 0 to {WHOLE_WORD}"),
+]
+_Factor = Annotated[float, Meta(ge=1e-6, le=1e6)]
 
 
-class FaultSign(Struct, frozen=True):
-    """A fault is there while all conditions hold."""
+class Register(TomlStruct, frozen=True, kw_only=True):
+    """One register, or one bit of the tables of bits, and the bits of it that count."""
 
-    fault: FaultState
-    conditions: tuple[Condition, ...]
+    coil: _Word | None = None
+    discrete: _Word | None = None
+    input: _Word | None = None
+    holding: _Word | None = None
+    mask: Annotated[int, Meta(ge=1, le=WHOLE_WORD)] = WHOLE_WORD
+
+    def __post_init__(self) -> None:
+        if len(self._addresses()) != 1:
+            raise ValueError("give exactly one of coil, discrete, input, holding")
+
+    def _addresses(self) -> list[Address]:
+        numbers = zip(Table, (self.coil, self.discrete, self.input, self.holding), strict=True)
+        return [Address(table, number) for table, number in numbers if number is not None]
+
+    @property
+    def address(self) -> Address:
+        """Return the table and the address in it."""
+        return self._addresses()[0]
+
+    def bits(self, words: Words) -> int:
+        """Return the bits that count."""
+        return words[self.address] & self.mask
 
 
-class Scale(Struct, frozen=True):
-    """A quantity in a register: so many steps to one ampere, degree, second.
+class Condition(Register, frozen=True, kw_only=True):
+    """Holds when the register has one of the values; without values, when any bit is set."""
 
-    `fine_per_unit` holds instead while the condition `fine` does.
+    values: WordList = field(default=(), name="is")
+
+    def holds(self, words: Words) -> bool:
+        """Return whether the condition is met."""
+        bits = self.bits(words)
+        return bits in self.values if self.values else bits != 0
+
+
+def all_hold(conditions: tuple[Condition, ...], words: Words) -> bool:
+    """Return whether all conditions are met."""
+    return all(condition.holds(words) for condition in conditions)
+
+
+class Scale(Register, frozen=True, kw_only=True):
+    """A quantity in a register: steps per ampere, degree or second, and the value of step 0.
+
+    `fine_per_unit` replaces `per_unit` while `fine_if` holds.
     """
 
-    place: Place
-    per_unit: float = 1
-    offset: float = 0
-    fine: Condition | None = None
-    fine_per_unit: float = 1
+    unit: ClassVar[str]
+    per_unit: _Factor = 1.0
+    fine_per_unit: _Factor | None = None
+    offset: Annotated[float, Meta(ge=-1e6, le=1e6)] = 0.0
+    fine_if: Condition | None = None
 
-    def steps(self, words: Mapping[Address, int]) -> float:
-        """Return how many steps one unit is now."""
-        is_fine = self.fine is not None and self.fine.holds(words)
-        return self.fine_per_unit if is_fine else self.per_unit
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.fine_if is not None and self.fine_per_unit is None:
+            raise missing(f"fine-per-{self.unit}", "1e-06 to 1e+06")
+        if self.fine_if is None and self.fine_per_unit is not None:
+            raise missing("fine-if", "the condition for this")
 
-    def milli(self, words: Mapping[Address, int]) -> int:
+    def steps(self, words: Words) -> float:
+        """Return the steps per unit now."""
+        if self.fine_if is not None and self.fine_if.holds(words):
+            return self.fine_per_unit or self.per_unit
+        return self.per_unit
+
+    def milli(self, words: Words) -> int:
         """Return the quantity in thousandths of its unit."""
-        word = words[self.place.address] & self.place.mask
-        return round((word / self.steps(words) + self.offset) * 1000)
+        return round((self.bits(words) / self.steps(words) + self.offset) * 1000)
 
-    def word(self, milli: int, words: Mapping[Address, int]) -> int:
-        """Return what to write for a quantity, rounded down, and never more than fits."""
+    def word(self, milli: int, words: Words) -> int:
+        """Return the word for a quantity, rounded down and limited to what the register holds."""
         steps = int((milli / 1000 - self.offset) * self.steps(words) + 1e-6)
-        return min(max(steps, 0), self.place.mask)
+        return min(max(steps, 0), self.mask)
 
 
-class Write(Struct, frozen=True):
-    """One register to write: a fixed value, or the current.
+class Current(Scale, frozen=True, kw_only=True):
+    """A current in a register."""
 
-    With `broadcast_unit` it goes to all who listen there, who do not answer: a list of
-    `count` registers, of which the one counted from the unit's own number means this
-    controller (the first is that of unit 1). `only_if` leaves it out while it does not hold.
-    `repeat_s` says it again and again, as a sign of life. What is written by `is_command`
-    does not stay in the register.
+    unit = "ampere"
+    per_unit: _Factor = field(default=1.0, name="per-ampere")
+    fine_per_unit: _Factor | None = field(default=None, name="fine-per-ampere")
+
+
+class Temperature(Scale, frozen=True, kw_only=True):
+    """A temperature in a register."""
+
+    unit = "degree"
+    per_unit: _Factor = field(default=1.0, name="per-degree")
+    fine_per_unit: _Factor | None = field(default=None, name="fine-per-degree")
+
+
+class Duration(Scale, frozen=True, kw_only=True):
+    """A time in a register."""
+
+    unit = "second"
+    per_unit: _Factor = field(default=1.0, name="per-second")
+    fine_per_unit: _Factor | None = field(default=None, name="fine-per-second")
+
+
+class Write(Current, frozen=True, kw_only=True):
+    """One register to write: a fixed `value`, or with `per-ampere` the current.
+
+    With `broadcast_unit` it is a broadcast to that unit, which nobody answers: `count` registers,
+    of which the first is that of unit 1. It is left out unless `only_if` holds, and repeated
+    after `repeat_s`. The register does not keep the value of a write that `is_command`.
     """
 
-    address: Address
-    value: int | Scale
-    broadcast_unit: int | None = None
-    count: int = 1
+    per_unit: _Factor = field(default=0.0, name="per-ampere")
+    value: _Word | None = None
+    broadcast_unit: Annotated[int, Meta(ge=0, le=247)] | None = None
+    count: Annotated[int, Meta(ge=1, le=64)] = 1
     only_if: Condition | None = None
-    repeat_s: float | None = None
+    repeat_s: Annotated[float, Meta(ge=0.1, le=3_600)] | None = None
     is_command: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.value is None) is (self.per_unit == 0):
+            raise ValueError("give a value, or with per-ampere how the current is written")
+        scaling = (self.mask, self.offset, self.fine_if)
+        if self.value is not None and scaling != (WHOLE_WORD, 0, None):
+            raise ValueError("mask, offset and fine-if are for per-ampere, not for a value")
+        table = self.address.table
+        if table not in (Table.COIL, Table.HOLDING):
+            raise FieldError(table.value, "cannot be written: give a coil or a holding")
+        if self.broadcast_unit is not None and table is not Table.HOLDING:
+            raise FieldError("broadcast-unit", "only for a holding register")
 
     @property
     def is_kept(self) -> bool:
-        """Whether the controller can be asked for what was written."""
+        """Return whether the written value can be read back."""
         return self.broadcast_unit is None and self.only_if is None and not self.is_command
-
-
-class Target(Enum):
-    """What a charger can ask a controller for."""
-
-    SUPPLY = "supply"  # PWM, and contactor closed as soon as the vehicle is ready
-    REST = "rest"  # X1: no offer, and open when the vehicle has ended its current
-    OPEN = "open"  # open at once; without it, as REST
-    UNAVAILABLE = "unavailable"  # state F; without it, as OPEN
-
-
-class Fallback(Struct, frozen=True):
-    """What the controller does by itself when nobody speaks to it.
-
-    `after_s` and `current_ma` are fixed; `after` and `current` are registers that take
-    them. `restart_current` is the register of the current after a restart. Such registers may
-    be in memory that wears out, and are only written when they differ.
-    """
-
-    after_s: float | None = None
-    current_ma: Milliamps | None = None
-    after: Scale | None = None
-    current: Scale | None = None
-    restart_current: Scale | None = None
-
-    @property
-    def has_timeout(self) -> bool:
-        """Whether the controller notices silence at all."""
-        return self.after_s is not None or self.after is not None
-
-
-class ControllerMap(Struct, frozen=True, kw_only=True):
-    """One controller's registers.
-
-    `pilot_states` say what the pilot's values mean; those of `pilot_kept` say nothing, so
-    that what was known before holds, and any other is nonsense. `max_gap` is how many
-    registers in between may be read along.
-    """
-
-    name: str
-    document: str
-    firmware: str
-    link: ModbusSpec
-    pause_s: float
-    turnaround_s: float
-    timeout_s: float
-    has_single_writes: bool
-    maximum_current_ma: Milliamps
-    pilot: Place
-    pilot_states: Mapping[int, PilotState]
-    pilot_kept: frozenset[int] = frozenset()
-    closed: tuple[Condition, ...]
-    faults: tuple[FaultSign, ...] = ()
-    enabled: tuple[Condition, ...] = ()
-    offered: Scale | None = None
-    limit: Scale | None = None
-    cable: Scale | None = None
-    temperature: Scale | None = None
-    orders: Mapping[Target, tuple[Write, ...]] = field(default_factory=dict)
-    fallback: Fallback = field(default_factory=Fallback)
-    meter: RegisterMap | None = None
-    max_gap: int = 0
-
-    def status_blocks(self) -> list[Block]:
-        """Return the reads that tell the status, as few as the gaps allow."""
-        return group_reads((place.address for place in self._status_places()), self.max_gap)
-
-    def setup_blocks(self) -> list[Block]:
-        """Return the reads of what does not change while the controller runs."""
-        return group_reads((place.address for place in self._setup_places()), self.max_gap)
-
-    def _scales(self) -> tuple[Scale | None, ...]:
-        return (self.offered, self.limit, self.cable, self.temperature)
-
-    def _writes(self) -> Iterator[Write]:
-        for writes in self.orders.values():
-            yield from writes
-
-    def _status_places(self) -> Iterator[Place]:
-        yield self.pilot
-        for condition in (*self.closed, *self.enabled):
-            yield condition.place
-        for sign in self.faults:
-            for condition in sign.conditions:
-                yield condition.place
-        for scale in self._scales():
-            if scale is not None:
-                yield scale.place
-        for write in self._writes():
-            if write.only_if is not None:
-                yield write.only_if.place
-            elif write.is_kept:
-                # Read back, so that a controller that started anew is told again.
-                yield Place(write.address)
-
-    def _setup_places(self) -> Iterator[Place]:
-        fallback = self.fallback
-        written = [write.value for write in self._writes() if isinstance(write.value, Scale)]
-        own = (fallback.after, fallback.current, fallback.restart_current)
-        for scale in (*self._scales(), *written, *own):
-            if scale is not None and scale.fine is not None:
-                yield scale.fine.place
-        for scale in own:
-            if scale is not None:
-                yield scale.place

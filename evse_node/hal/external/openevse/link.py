@@ -11,22 +11,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Final
 
 from msgspec import Struct
 
 from evse_node.errors import HalError
-from evse_node.hal.external.backend import ExternalController
 from evse_node.hal.external.link import ControllerOrders, ControllerStatus, LinkTraits
 from evse_node.hal.external.openevse import state as openevse_state
 from evse_node.hal.external.openevse.rapi import News
 from evse_node.hal.external.openevse.rapi_client import RapiClient, number
 from evse_node.hal.external.openevse.state import EnergyTotal, OpenEvseState, parse_state
-from evse_node.hal.external.poller import PollTimings
 from evse_node.hal.interface import MeterValues, Ratings
-from evse_node.hal.serial_port import Port, SerialPort
-from evse_node.hal.toml_table import TomlTable
+from evse_node.hal.serial_port import Port
 from evse_node.state_machine.control_pilot import PilotState
 from evse_node.units import Milliamps, Millivolts, MilliwattHours, Milliwatts
 
@@ -36,11 +33,9 @@ ANSWER_S: Final = 0.3
 # The firmware counts the heartbeat's interval in 16 bits of milliseconds.
 LONGEST_HEARTBEAT_S: Final = 65
 _HEARTBEATS_PER_INTERVAL: Final = 4
-# It says nothing for five seconds when it gets too hot, and while it starts.
-_LOST_S: Final = 7.0
 # From the order to enable it, it looks at the pilot for a while, twice, and may test itself.
-_CONTACTOR_S: Final = 2.0
-_OPENING_S: Final = 0.3
+CONTACTOR_S: Final = 2.0
+OPENING_S: Final = 0.3
 _SHORT_CIRCUIT_S: Final = 3.0
 _DERATED_S: Final = 60.0
 _RESTART_S: Final = 30.0
@@ -59,7 +54,7 @@ class OpenEvseSettings(Struct, frozen=True):
     controllers that do not measure it.
     """
 
-    ratings: Ratings = Ratings(contactor_timeout_s=_CONTACTOR_S, opening_s=_OPENING_S)
+    ratings: Ratings = Ratings(contactor_timeout_s=CONTACTOR_S, opening_s=OPENING_S)
     has_meter: bool = True
     has_thermometer: bool = True
     has_lock: bool = False
@@ -315,30 +310,3 @@ class OpenEvseLink:
 
 def _do_nothing() -> None:
     pass
-
-
-def create(options: Mapping[str, object]) -> ExternalController:
-    """Make the backend from the `[hal]` table. Raises ConfigError."""
-    table = TomlTable(
-        {key.replace("_", "-"): value for key, value in options.items()}, "configuration", "hal."
-    )
-    device = table.text("port", right="a serial port like /dev/ttyUSB0")
-    baud = table.whole("baud", 9_600, 1_000_000, 115_200)
-    ratings = Ratings(
-        maximum_current_ma=Milliamps(1_000 * table.whole("maximum-current-a", 6, 80, 32)),
-        phases=table.whole("phases", 1, 3, 1),
-        nominal_voltage_mv=Millivolts(1_000 * table.whole("voltage-v", 100, 500, 230)),
-        contactor_timeout_s=_CONTACTOR_S,
-        opening_s=_OPENING_S,
-    )
-    settings = OpenEvseSettings(
-        ratings=ratings,
-        has_meter=table.flag("meter", True),
-        has_thermometer=table.flag("thermometer", True),
-        has_lock=table.flag("lock", False),
-        heartbeat_s=table.whole("fallback-after-s", 0, LONGEST_HEARTBEAT_S, 20),
-        fallback_a=table.whole("fallback-current-a", 6, 80, 6),
-    )
-    table.finish()
-    link = OpenEvseLink(SerialPort(device, baud), settings)
-    return ExternalController(link, ratings, pace=PollTimings(lost_s=_LOST_S))

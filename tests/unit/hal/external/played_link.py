@@ -93,7 +93,9 @@ class Rig:
     def __init__(self, link: PlayedLink) -> None:
         self.link = link
         self.clock: Callable[[], float] = time.monotonic
-        self.backend = ExternalController(link, Ratings(), pace=QUICK, clock=lambda: self.clock())
+        self.backend = ExternalController(
+            link, Ratings(), timings=QUICK, clock=lambda: self.clock()
+        )
         self.events: list[HalEvent] = []
 
     async def until(self, condition: Callable[[], bool], limit_s: float = 10.0) -> None:

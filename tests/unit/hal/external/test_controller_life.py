@@ -42,7 +42,7 @@ class TestLost:
         # However long that takes: the clock stands still, and no poll is too long.
         began = time.monotonic()
         rig.clock = lambda: began
-        rig.backend._polls.pace = replace(QUICK, call_s=10.0)
+        rig.backend._polls.timings = replace(QUICK, call_s=10.0)
         rig.link.failure = HalError("garbage")
         failed = len(rig.link.calls)
         await rig.until(lambda: len(rig.link.calls) > failed + 2)
@@ -122,7 +122,7 @@ async def test_the_service_manager_is_told(link: PlayedLink) -> None:
         def notify(self, text: str) -> None:
             told.append(text)
 
-    backend = ExternalController(link, Ratings(), pace=QUICK, service_manager=Manager())
+    backend = ExternalController(link, Ratings(), timings=QUICK, service_manager=Manager())
     await backend.start(lambda event: None)
     assert told == ["READY=1", "WATCHDOG=1"]
     await asyncio.sleep(0.05)

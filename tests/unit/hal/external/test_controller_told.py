@@ -119,7 +119,7 @@ class TestTold:
 
     async def test_news_are_fetched_at_once(self, link: PlayedLink) -> None:
         rig = Rig(link)
-        rig.backend.pace = replace(QUICK, poll_s=60)
+        rig.backend.timings = replace(QUICK, poll_s=60)
         await rig.backend.start(rig.events.append)
         await asyncio.sleep(0.02)
         link.status = replace(IDLE, pilot=PilotState.B)

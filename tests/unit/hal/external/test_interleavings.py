@@ -30,7 +30,7 @@ CHARGING = ControllerStatus(PilotState.C, is_closed=True)
 async def rig(link: PlayedLink) -> AsyncIterator[Rig]:
     """One that takes no busy machine for a link that hangs."""
     made = Rig(link)
-    made.backend.pace = replace(QUICK, call_s=5.0, stop_s=5.0)
+    made.backend.timings = replace(QUICK, call_s=5.0, stop_s=5.0)
     await made.backend.start(made.events.append)
     yield made
     link.failure, link.status = None, IDLE

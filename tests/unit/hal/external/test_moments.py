@@ -38,7 +38,7 @@ def break_off(backend: ExternalController, link: SteppedLink) -> None:
 async def test_it_is_open_afterwards_and_stays_so(act: Act) -> None:
     for moment in range(17):
         link = SteppedLink()
-        backend = ExternalController(link, Ratings(), pace=PACE)
+        backend = ExternalController(link, Ratings(), timings=PACE)
         await charge_and(act, backend, link, moment)
         assert not link.is_enabled, moment
         # Not even for a moment since the order, whatever it met.
@@ -65,7 +65,7 @@ async def charge_and(act: Act, backend: ExternalController, link: SteppedLink, m
 async def test_orders_that_come_faster_than_they_can_be_given() -> None:
     link = SteppedLink()
     told: list[HalEvent] = []
-    backend = ExternalController(link, Ratings(), pace=PACE)
+    backend = ExternalController(link, Ratings(), timings=PACE)
     await backend.start(told.append)
     wishes = itertools.cycle([backend.contactor.open, backend.withdraw, backend.signal_unavailable])
 

@@ -14,12 +14,11 @@ from msgspec.structs import replace
 from evse_node.errors import HalError
 from evse_node.hal.external.backend import ExternalController
 from evse_node.hal.external.modbus.link import ModbusEvse, ModbusEvseLink
-from evse_node.hal.external.modbus.register_file import load_controller
 from evse_node.hal.interface import Ratings
 from evse_node.hal.modbus.connection import ModbusSpec
 from tests.contract.openevse_bench import OpenEvseBench
 from tests.support.hal.modbus_evse_models import Controller, Phoenix, SimpleEvse
-from tests.support.hal.modbus_evse_peer import Peer
+from tests.support.hal.modbus_evse_peer import Peer, quick_map
 from tests.support.hal.rapi_peer import GFCI, SLEEPING
 from tests.unit.hal.external.stepped_link import HASTY, OFFER, PACE, SteppedLink, charge, until
 
@@ -29,7 +28,7 @@ ERROR = "the controller could not be disabled"
 async def stop_at(moment: int) -> SteppedLink:
     """Start, charge, and stop at this moment of a poll, or after the last that counts."""
     link = SteppedLink(moment)
-    backend = ExternalController(link, Ratings(), pace=PACE)
+    backend = ExternalController(link, Ratings(), timings=PACE)
     stops: list[asyncio.Task[None]] = []
     link.on_moment = lambda: stops.append(asyncio.create_task(backend.stop()))
     with contextlib.suppress(HalError):
@@ -56,7 +55,7 @@ async def test_at_every_moment_of_a_poll(caplog: pytest.LogCaptureFixture) -> No
 
 async def test_a_poll_that_hangs_is_cut_short_and_made_up_for() -> None:
     link = SteppedLink(repents_s=0.05)
-    backend = ExternalController(link, Ratings(), pace=HASTY)
+    backend = ExternalController(link, Ratings(), timings=HASTY)
     await charge(backend)
     await until(lambda: link.is_enabled)
     link.hangs = True
@@ -72,7 +71,7 @@ async def test_a_poll_that_hangs_is_cut_short_and_made_up_for() -> None:
 @pytest.mark.parametrize("failure", [HalError("garbage"), OSError("gone"), ValueError("odd")])
 async def test_trouble_for_a_moment(failure: Exception, caplog: pytest.LogCaptureFixture) -> None:
     link = SteppedLink()
-    backend = ExternalController(link, Ratings(), pace=PACE)
+    backend = ExternalController(link, Ratings(), timings=PACE)
     await charge(backend)
     await until(lambda: link.is_enabled)
     link.failure = failure
@@ -87,7 +86,7 @@ async def test_trouble_for_a_moment(failure: Exception, caplog: pytest.LogCaptur
 
 async def test_lost_and_reachable_again_when_stopped(caplog: pytest.LogCaptureFixture) -> None:
     link = SteppedLink()
-    backend = ExternalController(link, Ratings(), pace=replace(PACE, lost_s=0.0, reopen_s=60.0))
+    backend = ExternalController(link, Ratings(), timings=replace(PACE, lost_s=0.0, reopen_s=60.0))
     await charge(backend)
     await until(lambda: link.is_enabled)
     link.failure = HalError("silence")
@@ -101,7 +100,7 @@ async def test_lost_and_reachable_again_when_stopped(caplog: pytest.LogCaptureFi
 
 async def test_what_cannot_be_disabled_is_said(caplog: pytest.LogCaptureFixture) -> None:
     link = SteppedLink()
-    backend = ExternalController(link, Ratings(), pace=HASTY)
+    backend = ExternalController(link, Ratings(), timings=HASTY)
     await charge(backend)
     link.failure = HalError("silence")
     await backend.stop()
@@ -115,7 +114,7 @@ async def test_what_cannot_be_disabled_is_said(caplog: pytest.LogCaptureFixture)
 
 async def test_a_contactor_that_sticks_is_said(caplog: pytest.LogCaptureFixture) -> None:
     link = SteppedLink()
-    backend = ExternalController(link, Ratings(), pace=HASTY)
+    backend = ExternalController(link, Ratings(), timings=HASTY)
     await charge(backend)
     link.is_stuck = True
     await backend.stop()
@@ -125,7 +124,7 @@ async def test_a_contactor_that_sticks_is_said(caplog: pytest.LogCaptureFixture)
 
 async def test_a_stop_that_is_not_waited_for_is_said(caplog: pytest.LogCaptureFixture) -> None:
     link = SteppedLink()
-    backend = ExternalController(link, Ratings(), pace=PACE)
+    backend = ExternalController(link, Ratings(), timings=PACE)
     await charge(backend)
     link.hangs = True
     with pytest.raises(TimeoutError):
@@ -138,7 +137,7 @@ async def test_a_stop_that_is_not_waited_for_is_said(caplog: pytest.LogCaptureFi
 async def test_a_start_that_is_given_up_disables(caplog: pytest.LogCaptureFixture) -> None:
     for steps in range(1, 10):
         link = SteppedLink(repents_s=0.0)
-        backend = ExternalController(link, Ratings(), pace=PACE)
+        backend = ExternalController(link, Ratings(), timings=PACE)
         start = asyncio.create_task(backend.start(lambda event: None))
         await until(lambda link=link, steps=steps: link.steps >= steps)  # type: ignore[misc]
         start.cancel()
@@ -152,7 +151,7 @@ async def test_a_start_that_is_given_up_disables(caplog: pytest.LogCaptureFixtur
 
 async def test_two_stops_at_a_time_and_a_new_start() -> None:
     link = SteppedLink()
-    backend = ExternalController(link, Ratings(), pace=PACE)
+    backend = ExternalController(link, Ratings(), timings=PACE)
     for _ in range(2):
         await charge(backend)
         await until(lambda: link.is_enabled)
@@ -209,10 +208,10 @@ async def test_at_random_moments_over_a_server(
         if is_rtu
         else ModbusSpec(host="127.0.0.1", tcp_port=int(port), unit=unit)
     )
-    chart = load_controller("simpleevse" if is_rtu else "phoenix-em-cp-pp-eth")
-    # What is cut short costs more than a stop may take.
-    evse = ModbusEvse(chart=replace(chart, pause_s=0, timeout_s=10.0), modbus=spec)
-    backend = ExternalController(ModbusEvseLink(evse), Ratings(phases=3), pace=PACE)
+    # A request that is cut short costs more time than a stop may take.
+    registers = quick_map("simpleevse" if is_rtu else "phoenix-em-cp-pp-eth", timeout_ms=10_000)
+    evse = ModbusEvse(registers=registers, modbus=spec)
+    backend = ExternalController(ModbusEvseLink(evse), Ratings(phases=3), timings=PACE)
     controller.turn_to("C")
     draw = random.Random(7)
     peer.faults.slow_s = 0.001

@@ -389,12 +389,12 @@ class TestConfiguration:
             ({"without": "V2X"}, "hal.without: 'V2X'"),
             ({"without": ["PREF"]}, "PREF"),
             ({"port": "/dev/x"}, "device: the simulated backend has no serial port"),
-            ({"voltage": 1}, "hal.voltage: the simulated backend has no such key"),
+            ({"voltage": 1}, "hal.voltage: no such key; known keys are asks-at-once"),
             ({"phases": 2.5}, "hal.phases: 2.5 cannot be used: give a whole number"),
             ({"phases": True}, "hal.phases: True"),
         ],
     )
-    def test_wrong_options(self, options: Mapping[str, object], message: str) -> None:
+    def test_invalid_options_are_refused(self, options: Mapping[str, object], message: str) -> None:
         with pytest.raises(ConfigError, match=message):
             create(options)
 

@@ -9,13 +9,12 @@ from typing import Any
 from msgspec.structs import replace
 
 from evse_node.hal.external.link import ControllerOrders
+from evse_node.hal.external.modbus.controller_map import Fallback
 from evse_node.hal.external.modbus.link import ModbusEvse, ModbusEvseLink
-from evse_node.hal.external.modbus.register_file import load_controller
-from evse_node.hal.external.modbus.registers import Fallback
 from evse_node.hal.modbus.connection import ModbusSpec
 from evse_node.units import Milliamps
 from tests.support.hal.modbus_evse_models import Controller, Phoenix, SimpleEvse, SmartEvse
-from tests.support.hal.modbus_evse_peer import Peer, hardly
+from tests.support.hal.modbus_evse_peer import Peer, hardly, quick_map
 
 NAMES = {SimpleEvse: "simpleevse", Phoenix: "phoenix-em-cp-pp-eth", SmartEvse: "smartevse"}
 
@@ -40,13 +39,12 @@ async def linked(
     """A controller over TCP, and a link that is open."""
     peer = Peer(controller, *more)
     await peer.serve_tcp()
-    chart = load_controller(NAMES[type(controller)])
-    chart = replace(chart, pause_s=0, timeout_s=0.3, turnaround_s=0.02)
+    registers = quick_map(NAMES[type(controller)], timeout_ms=300, turnaround_ms=20)
     if fallback is not None:
-        chart = replace(chart, fallback=fallback)
+        registers = replace(registers, fallback=fallback)
     modbus = ModbusSpec(host="127.0.0.1", tcp_port=int(peer.port), unit=controller.unit)
     link = ModbusEvseLink(
-        ModbusEvse(chart=chart, modbus=modbus, **evse),
+        ModbusEvse(registers=registers, modbus=modbus, **evse),
         sleep=hardly,
         clock=lambda: controller.now,
     )

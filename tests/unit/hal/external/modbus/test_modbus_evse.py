@@ -168,11 +168,11 @@ async def test_a_restart_is_told_by_a_whole_status() -> None:
         assert (await link.read_status()).has_restarted
 
 
-async def test_a_pilot_state_that_means_nothing() -> None:
+async def test_unknown_pilot_value_raises() -> None:
     phoenix = Phoenix()
     async with linked(phoenix) as (link, _):
         phoenix.vehicle = "X"
-        with pytest.raises(HalError, match="tells 88 as its pilot's state"):
+        with pytest.raises(HalError, match="unknown value of the pilot: 88"):
             await link.read_status()
 
 

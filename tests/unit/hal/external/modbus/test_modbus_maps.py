@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from evse_node.hal.external.modbus.controller_map import Fallback
 from evse_node.hal.external.modbus.link import ModbusEvseLink
-from evse_node.hal.external.modbus.registers import Fallback, Place, Scale
-from evse_node.hal.modbus.table import Address, Table
+from evse_node.hal.external.modbus.registers import Current, Duration
 from evse_node.state_machine.control_pilot import PilotState
 from evse_node.state_machine.faults import FaultState
 from evse_node.units import Milliamps
@@ -69,9 +69,8 @@ class TestSimpleEvse:
             await link.open(lambda: None)
         told = [record.message for record in caplog.records if "EVSE" in record.message]
         assert told == [
-            "SimpleEVSE / EVSE-DIN goes on with its last orders should this node die: "
-            "it knows no timeout",
-            "SimpleEVSE / EVSE-DIN offers 32000 mA after a restart of its own",
+            "SimpleEVSE / EVSE-DIN has no communication timeout: it continues with its last orders "
+            "without this node; offers 32 A after its own restart",
         ]
 
 
@@ -217,10 +216,7 @@ class Watchful(Phoenix):
 NAMES[Watchful] = "phoenix-em-cp-pp-eth"
 
 
-REGISTERS = Fallback(
-    after=Scale(Place(Address(Table.HOLDING, 900))),
-    current=Scale(Place(Address(Table.HOLDING, 901))),
-)
+REGISTERS = Fallback(after=Duration(holding=900), current=Current(holding=901))
 
 
 class TestFallbackRegisters:

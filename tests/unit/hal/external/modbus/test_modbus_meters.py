@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from evse_node.hal.external.modbus.register_file import load_controller
+from evse_node.hal.external.modbus.controller_map import load_controller
 from evse_node.hal.modbus.bus_meter import MeterOnBus
 from evse_node.hal.modbus.meter import load_map
 from evse_node.state_machine.control_pilot import PilotState
@@ -16,9 +16,9 @@ class TestMeters:
     async def test_the_controllers_own(self) -> None:
         phoenix = Phoenix()
         phoenix.energy_wh = 12_340
-        chart = load_controller("phoenix-em-cp-pp-eth").meter
-        assert chart is not None
-        async with linked(phoenix, meter=MeterOnBus(chart, 180)) as (link, _):
+        registers = load_controller("phoenix-em-cp-pp-eth").meter
+        assert registers is not None
+        async with linked(phoenix, meter=MeterOnBus(registers, 180)) as (link, _):
             phoenix.turn_to("C")
             await link.apply(supply())
             values = (await link.read_status()).meter

@@ -7,12 +7,10 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from msgspec.structs import replace
 
 from evse_node.charger import Charger, ChargerSettings, Snapshot
 from evse_node.hal.external.backend import ExternalController
 from evse_node.hal.external.modbus.link import ModbusEvse, ModbusEvseLink
-from evse_node.hal.external.modbus.register_file import load_controller
 from evse_node.hal.external.poller import PollTimings
 from evse_node.hal.interface import Ratings
 from evse_node.hal.modbus.bus_meter import MeterOnBus
@@ -27,7 +25,7 @@ from evse_node.state_machine.state import ContactorState, EvseSettings
 from evse_node.testing.memory_store import MemoryStore
 from evse_node.units import Milliamps
 from tests.support.hal.modbus_evse_models import Controller, Meter, Phoenix, SimpleEvse, SmartEvse
-from tests.support.hal.modbus_evse_peer import LoopThread, Peer, hardly
+from tests.support.hal.modbus_evse_peer import LoopThread, Peer, hardly, quick_map
 
 ENABLE = EnableCharging(None, Milliamps(6_000), Milliamps(16_000))
 STEP_S = 0.5
@@ -62,7 +60,7 @@ class Site:
         self._set_timeout(self.timeout_s)
 
     def _set_timeout(self, timeout_s: float) -> None:
-        self.link._chart = replace(self.link._chart, timeout_s=timeout_s)
+        self.link._map = quick_map(self.name, timeout_ms=1000 * timeout_s, turnaround_ms=20)
         if self.link._bus is not None:
             client: Any = self.link._bus._client
             client.ctx.comm_params.timeout_connect = timeout_s
@@ -81,16 +79,15 @@ class Site:
             if self.is_rtu
             else ModbusSpec(host="127.0.0.1", tcp_port=int(port), unit=unit)
         )
-        chart = load_controller(self.name)
-        chart = replace(chart, pause_s=0, timeout_s=self.timeout_s, turnaround_s=0.02)
+        registers = quick_map(self.name, timeout_ms=1000 * self.timeout_s, turnaround_ms=20)
         evse = ModbusEvse(
-            chart=chart, modbus=modbus, meter=MeterOnBus(load_map("sdm630"), Meter.unit)
+            registers=registers, modbus=modbus, meter=MeterOnBus(load_map("sdm630"), Meter.unit)
         )
         self.link = ModbusEvseLink(evse, sleep=hardly, clock=lambda: self.now)
         self.backend = ExternalController(
             self.link,
             Ratings(phases=3, contactor_timeout_s=CONTACTOR_S),
-            pace=PollTimings(),
+            timings=PollTimings(),
             clock=lambda: self.now,
         )
         settings = ChargerSettings(EvseSettings(contactor_timeout_s=CONTACTOR_S))

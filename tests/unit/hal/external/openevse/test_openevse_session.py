@@ -211,7 +211,7 @@ async def test_a_session_over_a_terminal() -> None:
         backend = ExternalController(
             OpenEvseLink(SerialPort(peer.device, 115_200), settings),
             settings.ratings,
-            pace=PollTimings(poll_s=0.05, lost_s=0.5, reopen_s=0.05),
+            timings=PollTimings(poll_s=0.05, lost_s=0.5, reopen_s=0.05),
         )
         charger = Charger(backend, MemoryStore(), now=time.monotonic(), settings=SETTINGS)
         assert charger.state.faults == ()
@@ -246,7 +246,7 @@ async def test_a_terminal_that_ends() -> None:
         backend = ExternalController(
             OpenEvseLink(SerialPort(peer.device, 115_200), settings),
             settings.ratings,
-            pace=PollTimings(poll_s=0.02, lost_s=0.1, reopen_s=0.02, stop_s=0.5),
+            timings=PollTimings(poll_s=0.02, lost_s=0.1, reopen_s=0.02, stop_s=0.5),
         )
         await backend.start(told.append)
         told.clear()

@@ -9,7 +9,8 @@ import pytest
 from msgspec.structs import replace
 
 from evse_node.errors import ConfigError, HalError
-from evse_node.hal.external.openevse.link import OpenEvseLink, OpenEvseSettings, create
+from evse_node.hal.external.openevse.link import OpenEvseLink, OpenEvseSettings
+from evse_node.hal.external.openevse.options import create
 from evse_node.hal.registry import create_backend
 from evse_node.hal.serial_port import SerialPort
 from evse_node.state_machine.events import ContactorReported, FaultCleared
@@ -56,7 +57,7 @@ class TestStart:
         self, prepare: Callable[[OpenEvseBench], None], words: str
     ) -> None:
         bench = OpenEvseBench()
-        bench.backend.pace = replace(bench.backend.pace, start_s=-1, reopen_s=0.01)
+        bench.backend.timings = replace(bench.backend.timings, start_s=-1, reopen_s=0.01)
         prepare(bench)
         with pytest.raises(HalError, match=words):
             await bench.start()
