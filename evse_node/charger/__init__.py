@@ -1,4 +1,4 @@
-"""The charger at work: the machine, the hardware under it, and what outlives a restart."""
+"""The charger at run time: state machine, hardware, plans and storage."""
 
 from evse_node.charger.charger import Charger
 from evse_node.charger.snapshot import ChargerSettings, Snapshot

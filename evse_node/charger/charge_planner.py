@@ -1,7 +1,7 @@
-"""What the wall clock, the charging targets and the sun mean for the charger, one event at a time.
+"""Planning of charging: permissions that expire, charging targets and solar surplus.
 
-In a mode that follows both targets and sun, the sun charges for nothing until it is time to
-start for the target; from then on the target counts.
+In a mode with both targets and solar surplus, the surplus charges until the planned start for the
+target; from then on the target takes precedence.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ from evse_node.units import (
 )
 
 _CLOCK_UNKNOWN_RETRY_S: Final = 30.0
-"""How often to look for the wall clock while something waits for it."""
+"""Interval of checks for the wall clock while a plan waits for it."""
 _CLOCK_LONGEST_WAIT_S: Final = 60.0
-"""The wall clock may be set while something waits for it, so no wait is longer than this."""
+"""Longest wait for a planned time, because the wall clock may be set meanwhile."""
 _CLOCK_PATIENCE_S: Final = 600.0
-"""So long after a restart, a vehicle that waited before goes on waiting without a clock."""
+"""After a restart without wall clock, a vehicle that was held back stays so for this long."""
 
 _CachedPower: TypeAlias = tuple[Limits, LearnedDraws, int | None, tuple[Milliwatts, bool]]
 
 
 class ChargePlanner:
-    """Schedule, sun and clock of one charger, and what its vehicle was seen to take.
+    """Schedule, solar controller and draw estimator of one charger.
 
-    `draw_delay_s` returns by how much the start for a target is put off.
+    `draw_delay_s` returns a random delay for the start for a target.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class ChargePlanner:
         self._waits_for_clock_until: float | None = None
 
     def next_deadline(self) -> float | None:
-        """Return when to look again (monotonic seconds), or None."""
+        """Return when to call `next_event` again (monotonic seconds), or None."""
         moments = [self._next_check_at]
         if self.solar.is_enabled and self._is_solar_allowed:
             moments.append(self.solar.next_deadline())
@@ -90,22 +90,35 @@ class ChargePlanner:
                 moments.append(self._grid.next_deadline())
         return min((moment for moment in moments if moment is not None), default=None)
 
+    def is_idle(self, state: EvseState) -> bool:
+        """Return whether nothing expires, is planned, or remains of a plan."""
+        charging, discharging = state.charging, state.discharging
+        return (
+            (charging is None or charging.until is None)
+            and (discharging is None or discharging.until is None)
+            and not state.is_held
+            and LimitSource.SOLAR not in state.charge_limits.claims
+            and not (self.schedule.is_enabled or self.schedule.targets)
+            and not self.solar.is_enabled
+            and self.next_deadline() is None
+        )
+
     def observe(self, state: EvseState, values: MeterValues | None, now: float) -> None:
-        """Take in what the charger's meter shows, and the one at the house's connection."""
+        """Process the readings of the charger's meter and of the grid meter."""
         self.draw_estimator.observe(state, values, now)
         if self._grid is not None:
             self._grid.poll(values, now)
 
     def save(self) -> None:
-        """Keep what is to outlive a restart."""
+        """Store what must survive a restart."""
         self._persistence.save_plan(self.schedule.commitment, self.draw_estimator.learned)
 
     def next_event(
         self, state: EvseState, now: float, *, is_solar_allowed: bool = True
     ) -> Event | None:
-        """Return what the charger is to be told next; None when it is up to date.
+        """Return the next event for the machine; None when it is up to date.
 
-        Without `is_solar_allowed`, charging does not follow the sun for now.
+        Without `is_solar_allowed`, charging does not follow the surplus for now.
         """
         self._is_solar_allowed = is_solar_allowed
         utc_ms = self._utc_ms()
@@ -124,7 +137,7 @@ class ChargePlanner:
         claim_ma = self._solar_claim(is_waiting, now) if is_solar_allowed else None
         if claim_ma != state.charge_limits.claim(LimitSource.SOLAR):
             return LimitClaimed(LimitSource.SOLAR, claim_ma, (Direction.CHARGE,))
-        # The sun charges without being asked to, but not past what the user wants.
+        # The surplus charges ahead of the plan, but not beyond the target.
         is_by_sun = (
             is_solar_allowed and self.solar.is_enabled and not self.schedule.is_charged_enough
         )
@@ -135,7 +148,7 @@ class ChargePlanner:
         return None
 
     def guaranteed_power(self, state: EvseState) -> tuple[Milliwatts, bool]:
-        """Return the power that a target can count on, and whether the vehicle has shown it."""
+        """Return the power that a plan can rely on, and whether the vehicle has drawn it."""
         limits, learned = state.charge_limits, self.draw_estimator.learned
         session_id = None if state.session is None else state.session.id
         kept = self._cached_power
@@ -147,10 +160,10 @@ class ChargePlanner:
     def _compute_power(
         self, limits: Limits, learned: LearnedDraws, session_id: int | None
     ) -> tuple[Milliwatts, bool]:
-        """Work out `guaranteed_power`.
+        """Compute `guaranteed_power`.
 
-        What the sun leaves over, and what energy management asks for, is for a time only.
-        Without a meter nothing is ever seen, and the whole offer counts.
+        Limits by solar surplus and energy management are temporary and do not count. Without a
+        meter, the draw is unknown and the whole offer counts.
         """
         current_ma = limits.current_without(LimitSource.SOLAR, LimitSource.GRID)
         voltage_mv, phases = self._ratings.nominal_voltage_mv, self._ratings.phases
@@ -165,7 +178,7 @@ class ChargePlanner:
 
     @property
     def _phases(self) -> int:
-        """The phases that the sun has to reach for: until a vehicle was seen, as many as any."""
+        """Phases that the surplus must supply: the vehicle's, or the most of recent vehicles."""
         learned, phases = self.draw_estimator.learned, self._ratings.phases
         if learned.present is not None:
             return min(learned.present.phases, phases)

@@ -1,19 +1,19 @@
-"""The driver of the machine: it feeds events, carries out effects, and keeps time.
+"""One charger at run time: the state machine with its hardware, storage, plans and deadlines.
 
-How to build and run one:
+Example:
 
     backend = create_backend("simulated", {})
     charger = Charger(backend, store, now=monotonic(), utc_ms=utc_clock, timers=stack_timers)
-    charger.observers.append(on_change)        # called with (Snapshot, notifications, now)
+    charger.observers.append(on_change)  # called with (Snapshot, notifications, now)
     await backend.start(lambda event: charger.receive(event, monotonic()))
     ...
     charger.save(monotonic())
     await backend.stop()
 
-Everything happens in one thread. `receive` takes what the hardware tells, `handle` what
-anyone else wants; both carry out all that follows, also what the hardware answers at
-once, and then call the observers one time. With `timers` the charger keeps its one
-deadline there; without, ask `next_deadline` and call `on_timer`.
+Everything runs in one thread. `receive` processes events of the hardware, `handle` all others.
+Both process everything that follows, including immediate feedback of the hardware, and then call
+the observers once. With `timers` the charger sets its deadline there; without, the caller reads
+`next_deadline` and calls `on_timer`.
 """
 
 from __future__ import annotations
@@ -26,20 +26,11 @@ from typing import Final
 from msgspec.structs import replace
 
 from evse_node.charger.charge_planner import ChargePlanner
-from evse_node.charger.hardware import (
-    DummyHardware,
-    HardwareView,
-    RealHardware,
-)
+from evse_node.charger.hardware import DummyHardware, HardwareView, RealHardware
 from evse_node.charger.hardware_monitor import HardwareMonitor, first_reading
 from evse_node.charger.machine_driver import MachineDriver
 from evse_node.charger.persistence import ChargerPersistence
-from evse_node.charger.snapshot import (
-    ChargerSettings,
-    Observer,
-    Snapshot,
-    differs_beyond_meter,
-)
+from evse_node.charger.snapshot import ChargerSettings, Observer, Snapshot, differs_beyond_meter
 from evse_node.charger.vehicle_draw import VehicleDraw
 from evse_node.hal.interface import (
     CurrentDerated,
@@ -52,12 +43,7 @@ from evse_node.hal.interface import (
 from evse_node.matter.store import Store
 from evse_node.matter.timers import Deadline, Timers
 from evse_node.state_machine.control_pilot import PilotState
-from evse_node.state_machine.effects import (
-    BaseNotification,
-    Notification,
-    Refused,
-    UnlockCable,
-)
+from evse_node.state_machine.effects import BaseNotification, Notification, Refused, UnlockCable
 from evse_node.state_machine.events import (
     CableChanged,
     ContactorReported,
@@ -78,11 +64,7 @@ from evse_node.state_machine.faults import FaultState
 from evse_node.state_machine.limits import LimitSource
 from evse_node.state_machine.session import MeterReading
 from evse_node.state_machine.state import EvseState, next_deadline
-from evse_node.state_machine.targets import (
-    ChargingTargetSchedule,
-    check_targets,
-    merge_targets,
-)
+from evse_node.state_machine.targets import ChargingTargetSchedule, check_targets, merge_targets
 from evse_node.units import Milliwatts
 
 _LOGGER: Final = logging.getLogger(__name__)
@@ -91,10 +73,10 @@ _COMMANDS: Final = (EnableCharging, EnableDischarging, Disable)
 
 
 class Charger:
-    """One charger: the machine with a backend, a store and a sense of time.
+    """One charger on a backend and a store.
 
-    `now` is monotonic seconds; `utc_ms` returns milliseconds since 1970, or None while
-    the wall clock is not known. `draw` returns a random number from 0 up to 1.
+    `now` is monotonic seconds; `utc_ms` returns milliseconds since 1970, or None while the wall
+    clock is unknown. `draw` returns a random number in [0, 1).
     """
 
     def __init__(
@@ -120,7 +102,7 @@ class Charger:
         self._saved_claims: list[LimitClaimed] = []
         self._deadline = Deadline(timers, self.on_timer)
         self._is_busy = False
-        self._error = ""
+        self._last_error = ""
         self._is_test_mode = self._last_notified_test_mode = False
         self._re_reported: set[FaultState] | None = None
         self._persistence = ChargerPersistence(store, utc_ms, now)
@@ -145,9 +127,9 @@ class Charger:
         )
         self._schedule, self._solar = self._planner.schedule, self._planner.solar
         self._last_snapshot = Snapshot(state, self._schedule.next_charge, False)
-        self._run([], now)
+        self._process([], now)
 
-    # What it is
+    # State
 
     @property
     def state(self) -> EvseState:
@@ -155,53 +137,50 @@ class Charger:
         return self._driver.state
 
     def snapshot(self) -> Snapshot:
-        """Return the charger as others may see it now."""
-        state, plan, last = self._driver.state, self._schedule.next_charge, self._last_snapshot
-        if (
-            last.evse is state
-            and last.next_charge is plan
-            and last.is_test_mode is self._is_test_mode
-        ):
-            return last
-        last = self._last_snapshot = Snapshot(state, plan, self._is_test_mode)
+        """Return the present state for observers."""
+        plan, is_test_mode = self._schedule.next_charge, self._is_test_mode
+        last = self._last_snapshot
+        is_current = last.evse is self.state and last.next_charge is plan
+        if not is_current or last.is_test_mode is not is_test_mode:
+            last = self._last_snapshot = Snapshot(self.state, plan, is_test_mode)
         return last
 
     @property
     def expected_draw(self) -> VehicleDraw | None:
-        """What the vehicle was seen to take, or the last one; None before the first."""
+        """Measured draw of the vehicle, else of the previous one; None before the first."""
         return self._planner.draw_estimator.learned.expected
 
     @property
     def guaranteed_power_mw(self) -> Milliwatts:
-        """The power that a target can count on, whatever vehicle this turns out to be."""
+        """The power that a plan can rely on, whichever vehicle is connected."""
         return self._planner.guaranteed_power(self.state)[0]
 
     def meter_values(self) -> MeterValues | None:
-        """Return what the meter shows now, or None without a meter that answers."""
+        """Read the meter; None without a meter, or when it does not answer."""
         return self._monitor.read_meter()
 
     def refresh_meter(self, now: float) -> MeterReading:
-        """Take in the meter's totals now; return them."""
-        self._run((), now)
+        """Read the meter's totals now and return them."""
+        self._process((), now)
         return self.state.meter
 
-    # What happens
+    # Events
 
     def handle(self, event: Event, now: float) -> str | None:
-        """Take in an event and all that follows; return why it was refused, or None.
+        """Process an event and all that follows; return the reason for refusing it, or None.
 
-        Called out of an observer or an order, it waits for its turn and returns None.
+        Called from an observer or an order, it queues the event and returns None.
         """
-        return self._run([event], now)
+        return self._process([event], now)
 
     def receive(self, event: HalEvent, now: float) -> None:
-        """Take in what the hardware tells."""
+        """Process an event of the hardware."""
         if isinstance(event, SurplusReported):
             self.set_surplus(event.surplus_mw, now)
             return
         if isinstance(event, CurrentDerated):
             self._monitor.hardware_limit_ma = event.current_ma
-            self._run((), now)
+            self._process((), now)
             return
         self._hardware_view.record(event)
         if self._re_reported is not None and isinstance(event, FaultRaised):
@@ -210,51 +189,49 @@ class Charger:
             self._real_hardware.acknowledge_card()
         elif self.is_test_mode:
             return
-        self._run([event], now)
+        self._process([event], now)
 
     def next_deadline(self) -> float | None:
-        """Return when `on_timer` wants to be called (monotonic seconds), or None."""
+        """Return when to call `on_timer` (monotonic seconds), or None."""
         state = self._driver.state
         machine = next_deadline(state)
-        earliest = None if machine is None else machine[0]
-        for moment in (
+        deadlines = (
+            None if machine is None else machine[0],
             self._planner.next_deadline(),
             None if self._is_test_mode else self._monitor.next_deadline(state),
             self._persistence.next_deadline(state),
-        ):
-            if moment is not None and (earliest is None or moment < earliest):
-                earliest = moment
-        return earliest
+        )
+        return min((each for each in deadlines if each is not None), default=None)
 
     def on_timer(self, now: float) -> None:
-        """Do what is due. May be called at any time."""
+        """Process what is due. May be called at any time."""
         due: list[Event] = [
             TimerExpired(timer)
             for timer, _ in sorted(self.state.timers.items(), key=lambda item: item[1])
         ]
-        self._run(due, now)
+        self._process(due, now)
 
     def acknowledge_faults(self, now: float) -> None:
-        """Clear the faults that a person has seen to; one whose cause is still there stays."""
-        retold: set[FaultState] = set()
-        self._re_reported = retold
+        """Clear all faults but those whose cause is still present."""
+        re_reported: set[FaultState] = set()
+        self._re_reported = re_reported
         try:
             self._real_hardware.reset_protection()
         finally:
             self._re_reported = None
-        # What the hardware tells while it is reset is new.
-        present = [FaultCleared(fault) for fault in self.state.faults if fault not in retold]
-        self._run(present, now)
+        # Faults that the hardware reports during its reset are new.
+        cleared = [FaultCleared(each) for each in self.state.faults if each not in re_reported]
+        self._process(cleared, now)
 
-    # Targets and sun
+    # Targets and solar surplus
 
     @property
     def targets(self) -> tuple[ChargingTargetSchedule, ...]:
-        """The charging targets that are stored."""
+        """The stored charging targets."""
         return self._schedule.targets
 
     def set_targets(self, schedules: Iterable[ChargingTargetSchedule], now: float) -> None:
-        """Put charging targets over the stored ones. Raises TargetsRefusedError; all or nothing.
+        """Merge charging targets into the stored ones. Raises TargetsRefusedError, storing none.
 
         Spec: Matter Application Clusters 1.3 "SetTargets Command"
         """
@@ -263,47 +240,48 @@ class Charger:
         self._store_targets(merge_targets(self.targets, new), now)
 
     def clear_targets(self, now: float) -> None:
-        """Forget all charging targets."""
+        """Clear all charging targets."""
         self._store_targets((), now)
 
-    def follow_schedule(self, is_followed: bool, now: float) -> None:
-        """Let charging wait for the start that the targets ask for, or no longer."""
-        self._schedule.is_enabled = is_followed
-        self._run([], now)
+    def follow_schedule(self, is_enabled: bool, now: float) -> None:
+        """Let charging wait for the planned start, or no longer."""
+        self._schedule.is_enabled = is_enabled
+        self._process([], now)
 
-    def follow_surplus(self, is_followed: bool, now: float) -> None:
-        """Let charging follow what the sun leaves over, or no longer."""
-        if is_followed is not self._solar.is_enabled:
+    def follow_surplus(self, is_enabled: bool, now: float) -> None:
+        """Let charging follow the solar surplus, or no longer."""
+        if is_enabled is not self._solar.is_enabled:
             self._solar.reset()
-        self._solar.is_enabled = is_followed
-        self._run([], now)
+        self._solar.is_enabled = is_enabled
+        self._process([], now)
 
     def set_surplus(
         self, surplus_mw: Milliwatts | None, now: float, valid_s: float | None = None
     ) -> None:
-        """Take in how much power the sun leaves over for charging, what already goes there
-        included. It holds for so many seconds, or until the next report.
+        """Set the power available for charging, including what already charges.
+
+        It is valid for `valid_s` seconds, or until the next call.
         """
-        self._solar.report(surplus_mw, now, valid_s)
-        self._run([], now)
+        self._solar.set_surplus(surplus_mw, now, valid_s)
+        self._process([], now)
 
     def _store_targets(self, targets: tuple[ChargingTargetSchedule, ...], now: float) -> None:
         self._schedule.targets = targets
         self._persistence.save_targets(targets)
-        self._run([], now)
+        self._process([], now)
 
     # Test mode
 
     @property
     def is_test_mode(self) -> bool:
-        """True while a play vehicle stands in for the hardware."""
+        """True while a test vehicle replaces the hardware."""
         return self._is_test_mode
 
     def enter_test_mode(self, now: float) -> None:
-        """Put the real hardware to rest; from now on `handle` alone says what the pilot shows.
+        """Switch the real hardware off; from now on `handle` alone changes the pilot.
 
-        The charger begins with no vehicle, no fault and nothing enabled, and tells nobody
-        how it got there. Called again, it begins again.
+        The charger restarts without vehicle, fault or permission, and without notifications.
+        A second call restarts it again.
         """
         if not self.is_test_mode:
             self._saved_claims = [
@@ -313,52 +291,52 @@ class Charger:
             ]
             self._hardware_view.faults = list(self.state.faults)
             self._is_test_mode = True
-            self._run([Reset()], now)
+            self._process([Reset()], now)
             self._driver.hardware = DummyHardware()
             self._replace_cards(None)
         self._monitor.invalidate()
-        rest = (LimitSource.TEMPERATURE, LimitSource.SOLAR)
-        claims = [LimitClaimed(source, None) for source in rest]
-        self._run([Reset(), ContactorReported(False), *claims], now)
+        others = (LimitSource.TEMPERATURE, LimitSource.SOLAR)
+        claims = [LimitClaimed(source, None) for source in others]
+        self._process([Reset(), ContactorReported(False), *claims], now)
 
     def leave_test_mode(self, now: float) -> None:
-        """Give the hardware back its place and the limits their values.
+        """Return to the real hardware and its limits.
 
-        What was enabled for a play vehicle does not hold for a real one.
+        Permissions for the test vehicle do not apply to a real one.
         """
         if not self.is_test_mode:
             return
-        # The hardware tells its cable again, if it knows of one.
-        gone = (PilotChanged(PilotState.A), CableChanged(None))
-        self._run([FaultCleared(), Disable(), *gone], now)
+        # The cable follows with `replay`, if the hardware reported one.
+        unplugged = (PilotChanged(PilotState.A), CableChanged(None))
+        self._process([FaultCleared(), Disable(), *unplugged], now)
         self._driver.hardware, self._is_test_mode = self._real_hardware, False
         self._replace_cards(self.settings.evse.allowed_cards)
         for event in self._real_hardware.execute(UnlockCable()):
             self._hardware_view.record(event)
-        self._run([*self._saved_claims, *self._hardware_view.replay()], now)
+        self._process([*self._saved_claims, *self._hardware_view.replay()], now)
 
     def _replace_cards(self, allowed: frozenset[bytes] | None) -> None:
         settings = replace(self.state.settings, allowed_cards=allowed)
         self._driver.state = replace(self.state, settings=settings)
 
-    # One turn
+    # Processing
 
-    def _run(self, events: Iterable[Event], now: float) -> str | None:
-        given = tuple(events)
+    def _process(self, events: Iterable[Event], now: float) -> str | None:
+        received = tuple(events)
         if self._is_busy:
-            self._driver.add(given)
+            self._driver.add(received)
             return None
         self._is_busy = True
         notifications: list[Notification] = []
         refusal: str | None = None
         before, plan = self._driver.state, self._schedule.next_charge
         try:
-            self._take_in(given, now)
+            self._queue_events(received, now)
             for event, effects in self._driver.process_events(self._next_planned_event, now):
                 for effect in effects:
                     if isinstance(effect, BaseNotification):
                         notifications.append(effect)
-                    elif isinstance(effect, Refused) and given and event is given[0]:
+                    elif isinstance(effect, Refused) and received and event is received[0]:
                         refusal = effect.reason
         finally:
             self._is_busy = False
@@ -376,8 +354,8 @@ class Charger:
                 observer(snapshot, tuple(notifications), now)
         return refusal
 
-    def _take_in(self, given: Sequence[Event], now: float) -> None:
-        """Queue what happened, between the meter's totals and what the monitor has to say."""
+    def _queue_events(self, received: Sequence[Event], now: float) -> None:
+        """Queue the received events between the meter's totals and the monitor's findings."""
         state, monitor = self._driver.state, self._monitor
         first: Sequence[Event] = ()
         last: Sequence[Event] = ()
@@ -385,49 +363,37 @@ class Charger:
             if self._is_test_mode:
                 first = monitor.poll_meter(state)
             else:
-                is_command = len(given) == 1 and isinstance(given[0], _COMMANDS)
+                is_command = len(received) == 1 and isinstance(received[0], _COMMANDS)
                 if not (is_command and monitor.is_up_to_date(state, now)):
                     first, last = monitor.poll(state, now)
                 self._planner.observe(state, monitor.values, now)
         except Exception as error:
-            last = (*last, *self._on_exception(error))
-        self._driver.add((*first, *given, *last))
+            fault = self._on_exception(error)
+            last = last if fault is None else (*last, fault)
+        self._driver.add((*first, *received, *last))
 
     def _next_planned_event(self, now: float) -> Event | None:
-        """Return what clock, targets and sun bring about."""
+        """Return the next event of clock, targets and solar surplus."""
         state = self._driver.state
-        if self._is_free_of_plans(state):
+        if self._planner.is_idle(state):
             return None
         try:
             return self._planner.next_event(state, now, is_solar_allowed=not self._is_test_mode)
         except Exception as error:
-            return next(iter(self._on_exception(error)), None)
+            return self._on_exception(error)
 
-    def _on_exception(self, error: Exception) -> Sequence[Event]:
-        """Cut power over what cannot be: a reading that is none, or a mistake in planning.
+    def _on_exception(self, error: Exception) -> Event | None:
+        """Raise a fault, which opens the contactor, when a reading is invalid or planning raises.
 
-        What happened is still taken in. A mistake that lasts is logged once.
+        The received events are still processed. A persistent error is logged once.
         """
-        if repr(error) != self._error:
-            self._error = repr(error)
-            _LOGGER.exception("what is read or planned cannot be")
-        is_told = FaultState.OTHER in self._driver.state.faults
-        return () if is_told else (FaultRaised(FaultState.OTHER),)
-
-    def _is_free_of_plans(self, state: EvseState) -> bool:
-        """Tell whether nothing is planned, nor left of a plan: the clock does not matter."""
-        charging, discharging = state.charging, state.discharging
-        return (
-            (charging is None or charging.until is None)
-            and (discharging is None or discharging.until is None)
-            and not state.is_held
-            and LimitSource.SOLAR not in state.charge_limits.claims
-            and not (self._schedule.is_enabled or self._schedule.targets)
-            and not self._solar.is_enabled
-            and self._planner.next_deadline() is None
-        )
+        if repr(error) != self._last_error:
+            self._last_error = repr(error)
+            _LOGGER.exception("invalid reading, or error in planning")
+        is_present = FaultState.OTHER in self._driver.state.faults
+        return None if is_present else FaultRaised(FaultState.OTHER)
 
     def save(self, now: float) -> None:
-        """Put the running session's values into the store; for the end of the program."""
-        self._run((), now)
+        """Store the running session's values; called on shutdown."""
+        self._process((), now)
         self._persistence.save_session(self.state, now)

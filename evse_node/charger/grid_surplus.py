@@ -1,7 +1,7 @@
-"""What a meter at the house's connection says of the sun: what is fed in, or would be.
+"""Solar surplus from a meter at the grid connection.
 
-The power that the charger itself takes is added back, so that a vehicle which already charges
-from the surplus does not take it for used up.
+The charger's own draw is added to the power fed into the grid, so that a vehicle charging from
+the surplus does not reduce it.
 """
 
 from __future__ import annotations
@@ -17,43 +17,43 @@ from evse_node.units import Milliwatts
 _LOGGER: Final = logging.getLogger(__name__)
 
 _INTERVAL_S: Final = 5.0
-"""A duty cycle may change no more often, so there is no use in looking more often."""
+"""The duty cycle may not change more often, so polling faster is of no use."""
 _VALID_S: Final = 30.0
-"""How long the last surplus counts when the meter falls silent."""
+"""Validity of the last surplus when the meter stops answering."""
 
 
 class GridSurplus:
-    """Reads a meter at the connection, and tells a follower of the sun."""
+    """Poller of the grid meter that feeds a solar controller."""
 
     def __init__(self, meter: GridMeter, solar: SolarController) -> None:
         self._meter = meter
         self._solar = solar
-        self._looks_at = 0.0
+        self._poll_at = 0.0
         self._is_lost = False
 
     def next_deadline(self) -> float | None:
-        """Return when to look again (monotonic seconds), or None while nobody follows."""
-        return self._looks_at if self._solar.is_enabled else None
+        """Return when to poll again (monotonic seconds), or None while solar charging is off."""
+        return self._poll_at if self._solar.is_enabled else None
 
     def poll(self, own: MeterValues | None, now: float) -> None:
-        """Read the meter if it is time. `own` is what the charger's meter shows.
+        """Read the meter if it is due. `own` is the reading of the charger's meter.
 
-        Without it, nobody knows what of the house's power is the charger's.
+        Without it, the charger's share of the grid power is unknown and no surplus is set.
         """
-        if not self._solar.is_enabled or now < self._looks_at:
+        if not self._solar.is_enabled or now < self._poll_at:
             return
-        self._looks_at = now + _INTERVAL_S
+        self._poll_at = now + _INTERVAL_S
         try:
             grid_mw = self._meter.read_grid_power_mw()
         except Exception as error:
-            # Lost, or a mistake in the backend: neither may end the turn.
+            # No error of a meter, or of its driver, may interrupt the charger.
             if not self._is_lost:
-                is_mistake = not isinstance(error, HalError)
-                _LOGGER.error("the grid's meter is lost: %r", error, exc_info=is_mistake)
+                is_defect = not isinstance(error, HalError)
+                _LOGGER.error("grid meter lost: %r", error, exc_info=is_defect)
             self._is_lost = True
             return
         if self._is_lost:
-            _LOGGER.info("the meter at the grid connection answers again")
+            _LOGGER.info("grid meter answers again")
         self._is_lost = False
         if own is not None:
-            self._solar.report(Milliwatts(own.power_mw - grid_mw), now, _VALID_S)
+            self._solar.set_surplus(Milliwatts(own.power_mw - grid_mw), now, _VALID_S)

@@ -1,8 +1,8 @@
-"""Between the machine's words and the hardware's: orders go down, events come up.
+"""Execution of the machine's orders: on a backend, or on none in test mode.
 
-`RealHardware` drives a backend. `DummyHardware` takes its place during test events:
-it closes no contactor, so that a test can play a vehicle on a charger that has a
-live socket. Meanwhile `HardwareView` remembers how things really are.
+`DummyHardware` replaces the backend during test events. It closes no contactor, so that a test
+vehicle can be simulated on a charger with a live socket. Meanwhile `HardwareView` records the
+state of the real hardware.
 """
 
 from __future__ import annotations
@@ -47,30 +47,30 @@ _IDLE_MA: Final = 500
 
 
 class Hardware(Protocol):
-    """What carries out orders. The events that it returns happened because of the order."""
+    """Executor of orders. The events that it returns are the immediate feedback."""
 
     def execute(self, order: Order) -> list[Event]:
-        """Carry out one order. Never raises."""
+        """Execute one order. Never raises."""
 
 
 class RealHardware:
-    """The backend. An order that fails becomes a fault, never an exception."""
+    """Backend hardware. An order that fails raises a fault, never an exception."""
 
     def __init__(self, backend: EvseBackend) -> None:
         self._backend = backend
 
     def execute(self, order: Order) -> list[Event]:
-        """Give the order to the backend."""
+        """Execute one order on the backend."""
         try:
             if isinstance(order, BeginDiagnostics):
                 return self._begin_diagnostics()
-            self._give(order)
+            self._execute(order)
         except HalError as error:
             _LOGGER.error("%s failed: %s", type(order).__name__, error)
             if isinstance(order, CloseContactor):
                 return [FaultRaised(FaultState.CONTACT_DRY_FAILURE)]
         except Exception:
-            # A mistake in a backend must not keep the orders that follow from being given.
+            # A defect of a backend must not prevent the orders that follow.
             _LOGGER.exception("%s failed in the backend", type(order).__name__)
         else:
             return []
@@ -79,7 +79,7 @@ class RealHardware:
             failed.append(SelfTestCompleted())
         return failed
 
-    def _give(self, order: Order) -> None:
+    def _execute(self, order: Order) -> None:
         backend = self._backend
         match order:
             case OpenContactor():
@@ -105,7 +105,7 @@ class RealHardware:
                 self._begin_diagnostics()
 
     def _begin_diagnostics(self) -> list[Event]:
-        """Look at what can be looked at from here; the backend tests the rest by itself."""
+        """Check meter and thermometer here; the backend tests the rest by itself."""
         backend = self._backend
         findings: list[Event] = []
         if backend.meter is not None:
@@ -118,7 +118,7 @@ class RealHardware:
         return findings
 
     def reset_protection(self) -> None:
-        """Let the residual current device be ready again."""
+        """Reset the residual current device."""
         device = self._backend.residual_current_device
         if device is not None:
             try:
@@ -129,26 +129,26 @@ class RealHardware:
                 _LOGGER.exception("the residual current device cannot be reset")
 
     def acknowledge_card(self) -> None:
-        """Let the reader show that the card was read."""
+        """Let the reader signal that the card was read."""
         reader = self._backend.rfid_reader
         if reader is not None:
             try:
                 reader.acknowledge()
             except HalError as error:
-                _LOGGER.warning("the card reader does not answer: %s", error)
+                _LOGGER.warning("the card reader failed: %s", error)
             except Exception:
-                _LOGGER.exception("the card reader does not answer")
+                _LOGGER.exception("the card reader failed")
 
 
 def check_meter(meter: Meter, ratings: Ratings) -> list[Event]:
-    """Return what is wrong with the meter, or with what it measures while nothing is supplied."""
+    """Return the faults of the meter, and those that it shows with the contactor open."""
     try:
         values = meter.read()
     except HalError as error:
         _LOGGER.error("self-test: the meter does not answer: %s", error)
         return [FaultRaised(FaultState.METER_FAILURE)]
     found: set[FaultState] = set()
-    # A phase that the meter shows as dead is one that is not connected.
+    # A phase without voltage is not connected.
     voltages = [voltage for voltage in values.voltages_mv if voltage > _DEAD_MV]
     if not voltages:
         found.add(FaultState.POWER_LOSS)
@@ -164,10 +164,10 @@ def check_meter(meter: Meter, ratings: Ratings) -> list[Event]:
 
 
 class DummyHardware:
-    """A contactor that obeys at once, and nothing else."""
+    """Hardware of the test vehicle: a contactor that follows at once, and nothing else."""
 
     def execute(self, order: Order) -> list[Event]:
-        """Pretend to carry out the order."""
+        """Return the feedback of an order without executing it."""
         match order:
             case OpenContactor():
                 return [ContactorReported(False)]
@@ -178,14 +178,14 @@ class DummyHardware:
 
 
 class HardwareView(Struct):
-    """How the hardware really is while a stand-in has its place."""
+    """Last reports of the real hardware while `DummyHardware` replaces it."""
 
     pilot: PilotState | None = None
-    facts: dict[type[Event], Event] = field(default_factory=dict)
+    reports: dict[type[Event], Event] = field(default_factory=dict)
     faults: list[FaultState] = field(default_factory=list)
 
     def record(self, event: Event) -> None:
-        """Remember what the hardware told."""
+        """Record an event of the hardware."""
         match event:
             case PilotChanged(pilot):
                 self.pilot = pilot
@@ -197,16 +197,16 @@ class HardwareView(Struct):
                     left for left in self.faults if fault is not None and left is not fault
                 ]
             case ContactorReported() | CableChanged() | BatteryReported() | VehicleIdentified():
-                self.facts[type(event)] = event
+                self.reports[type(event)] = event
             case _:
                 pass
 
     def replay(self) -> list[Event]:
-        """Return events that bring a machine without vehicle up to date."""
-        told: list[Event] = [FaultRaised(fault) for fault in self.faults]
+        """Return the events that bring a machine without vehicle up to date."""
+        events: list[Event] = [FaultRaised(fault) for fault in self.faults]
         vehicle = (BatteryReported, VehicleIdentified)
-        told += (event for event in self.facts.values() if not isinstance(event, vehicle))
+        events += (event for event in self.reports.values() if not isinstance(event, vehicle))
         if self.pilot is not None:
-            told.append(PilotChanged(self.pilot))
-        told += (event for event in self.facts.values() if isinstance(event, vehicle))
-        return told
+            events.append(PilotChanged(self.pilot))
+        events += (event for event in self.reports.values() if isinstance(event, vehicle))
+        return events

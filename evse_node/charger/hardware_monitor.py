@@ -1,8 +1,8 @@
-"""Watches meter and thermometer: for what limits the current, and for what forbids it.
+"""Monitoring of meter and thermometer: energy, derating and faults.
 
-Energy comes from the meter's totals. A vehicle that takes more than it is offered, a
-meter that does not answer, and a board that is too hot are faults; a board that is only
-warm lowers the current first. Looked at in each turn, and regularly while it matters.
+The meter's totals give the energy. Overcurrent, a meter that does not answer and overtemperature
+are faults; before overtemperature the current is derated. Both are polled with each event, and
+every `interval_s` while energy flows or a cause is present.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from evse_node.units import Milliamps
 _LOGGER: Final = logging.getLogger(__name__)
 
 MONITORED_FAULTS: Final = frozenset({FaultState.METER_FAILURE, FaultState.OVER_TEMPERATURE})
-"""Faults that come and go with what is watched."""
+"""Faults that follow their cause, without acknowledgement."""
 
 
 class MonitorSettings(Struct, frozen=True):
-    """Where to draw the lines. Temperatures are millidegrees Celsius, times seconds.
+    """Thresholds. Temperatures are millidegrees Celsius, times seconds.
 
-    From `derate_from_mc` the current falls in a straight line to 6 A at `derate_to_mc`; at
-    `cut_off_mc` it ends, until the board has cooled down to `cooled_mc`. A current counts
-    as too high above `tolerance_permille` of the offer and `tolerance_ma` on top, for
-    longer than `over_current_s`; a vehicle has 5 s to follow an offer.
+    From `derate_from_mc` the current falls linearly to 6 A at `derate_to_mc`; from `cut_off_mc`
+    it is off until the board has cooled to `cooled_mc`. Overcurrent is a current above
+    `tolerance_permille` of the offer plus `tolerance_ma` for longer than `over_current_s`; a
+    vehicle has 5 s to follow an offer.
     """
 
     interval_s: float = 1.0
@@ -58,12 +58,12 @@ _AMPERE: Final = 1_000
 
 
 class HardwareMonitor:
-    """One charger's watch.
+    """Monitor of one charger.
 
-    `faults` are those that outlived a restart: their causes are taken as still there until
-    seen otherwise. `is_counter_reset`: no session goes on, so the meter's first totals are a
-    beginning. `hardware_limit_ma` is what the hardware itself says that it can bear, `values`
-    what the meter showed when it was last looked at.
+    `faults` are those of before a restart: their causes count as present until the first poll.
+    `is_counter_reset`: no session continues, so the meter's first totals start a count.
+    `hardware_limit_ma` is the limit that the hardware itself reports, `values` the last reading
+    of the meter.
     """
 
     def __init__(
@@ -80,47 +80,47 @@ class HardwareMonitor:
         self._sensor: TemperatureSensor | None = backend.temperature_sensor
         self._maximum_ma = max(MINIMUM_OFFER_MA, backend.ratings.maximum_current_ma)
         self._settings = settings
-        self._causes = faults & self._watched
+        self._causes = faults & self._monitored
         self._derated_ma: int | None = None
         self._claimed_ma: int | None = None
         self._is_new_count = is_counter_reset
-        self._too_much_since: float | None = None
+        self._over_current_since: float | None = None
         self._polled_at = 0.0
 
     @property
-    def _watched(self) -> frozenset[FaultState]:
-        watched = set()
+    def _monitored(self) -> frozenset[FaultState]:
+        monitored = set()
         if self._meter is not None:
-            watched.add(FaultState.METER_FAILURE)
+            monitored.add(FaultState.METER_FAILURE)
         if self._sensor is not None:
-            watched.add(FaultState.OVER_TEMPERATURE)
-        return frozenset(watched)
+            monitored.add(FaultState.OVER_TEMPERATURE)
+        return frozenset(monitored)
 
     @property
     def causes(self) -> frozenset[FaultState]:
-        """The faults whose causes can be seen now."""
+        """The faults whose causes are present."""
         return self._causes
 
     def read_meter(self) -> MeterValues | None:
-        """Return what the meter shows, or None without a meter that answers."""
+        """Read the meter; None without a meter, or when it does not answer."""
         if self._meter is None:
             return None
         try:
             return self._meter.read()
         except HalError as error:
             if FaultState.METER_FAILURE not in self._causes:
-                _LOGGER.error("the meter is lost: %s", error)
+                _LOGGER.error("meter lost: %s", error)
         except Exception:
-            # A mistake in a backend must not keep the charger from opening the contactor.
+            # A defect of a backend must not prevent opening the contactor.
             _LOGGER.exception("the meter cannot be read")
         return None
 
     def next_deadline(self, state: EvseState) -> float | None:
-        """Return when to look again (monotonic seconds), or None while nothing can happen."""
+        """Return when to poll again (monotonic seconds), or None while nothing can change."""
         return None if self._is_idle(state) else self._polled_at + self._settings.interval_s
 
     def is_up_to_date(self, state: EvseState, now: float) -> bool:
-        """Tell whether no vehicle is there, and what was seen no older than while one charges."""
+        """Return whether no vehicle is connected and the last poll is recent."""
         is_fresh = now - self._polled_at < self._settings.interval_s
         return is_fresh and state.pilot is PilotState.A and self._is_idle(state)
 
@@ -132,7 +132,7 @@ class HardwareMonitor:
         )
 
     def poll(self, state: EvseState, now: float) -> tuple[list[Event], list[Event]]:
-        """Return what the meter says first of all, and what follows last of all."""
+        """Return the events to process before all others, and those to process after them."""
         self._polled_at = now
         first: list[Event] = []
         last: list[Event] = []
@@ -142,7 +142,7 @@ class HardwareMonitor:
             if reading != state.meter:
                 first.append(MeterRead(reading, self._is_new_count))
             self._is_new_count = False
-            if self._is_too_much(state, values, now):
+            if self._is_over_current(state, values, now):
                 last.append(FaultRaised(FaultState.OVER_CURRENT))
         causes = set()
         if self._meter is not None and values is None:
@@ -161,7 +161,7 @@ class HardwareMonitor:
         return first, last
 
     def poll_meter(self, state: EvseState) -> list[Event]:
-        """Return what the meter says, and keep everything else for later."""
+        """Return the event of the meter's totals only."""
         values = self.read_meter()
         if values is None:
             return []
@@ -169,60 +169,58 @@ class HardwareMonitor:
         return [] if reading == state.meter else [MeterRead(reading)]
 
     def invalidate(self) -> None:
-        """Take what was told as withdrawn, and tell it anew."""
+        """Invalidate the last claim, so that the next poll repeats it."""
         self._claimed_ma = None
 
     # Current
 
-    def _is_too_much(self, state: EvseState, values: MeterValues, now: float) -> bool:
+    def _is_over_current(self, state: EvseState, values: MeterValues, now: float) -> bool:
         outputs, settings = state.outputs, self._settings
         if outputs.pilot is not PilotOutput.X2 or outputs.contactor is not ContactorState.CLOSED:
-            self._too_much_since = None
+            self._over_current_since = None
             return False
         allowed_ma = outputs.offered_ma * settings.tolerance_permille // 1000
         highest_ma = max((abs(current) for current in values.currents_ma), default=0)
         if highest_ma <= allowed_ma + settings.tolerance_ma:
-            self._too_much_since = None
+            self._over_current_since = None
             return False
-        if self._too_much_since is None:
-            self._too_much_since = now
-        if now - self._too_much_since < settings.over_current_s:
+        if self._over_current_since is None:
+            self._over_current_since = now
+        if now - self._over_current_since < settings.over_current_s:
             return False
-        _LOGGER.error("%d mA flow, %d mA are offered", highest_ma, outputs.offered_ma)
-        self._too_much_since = None
+        _LOGGER.error("overcurrent: %d mA at an offer of %d mA", highest_ma, outputs.offered_ma)
+        self._over_current_since = None
         return True
 
     # Temperature
 
     def _is_too_hot(self) -> bool:
-        """Read the thermometer; note what it limits, and return whether that is a fault."""
+        """Read the thermometer, derate, and return whether overtemperature is present."""
         if self._sensor is None:
             return False
         was_too_hot = FaultState.OVER_TEMPERATURE in self._causes
         try:
             temperature_mc = self._sensor.read_millicelsius()
         except Exception as error:
-            # Lost, or a mistake in the backend: neither may end the turn.
+            # No error of a thermometer, or of its driver, may interrupt the charger.
             if self._derated_ma != MINIMUM_OFFER_MA:
-                is_mistake = not isinstance(error, HalError)
-                _LOGGER.error(
-                    "the thermometer is lost: %r; 6 A at most", error, exc_info=is_mistake
-                )
+                is_defect = not isinstance(error, HalError)
+                _LOGGER.error("thermometer lost: %r; at most 6 A", error, exc_info=is_defect)
             self._derated_ma = MINIMUM_OFFER_MA
             return was_too_hot
-        limit_ma = self._bearable_ma(temperature_mc)
+        limit_ma = self._limit_ma(temperature_mc)
         before_ma = self._derated_ma
         if before_ma is not None and (limit_ma is None or limit_ma > before_ma):
-            # Up again only when it has cooled down a little, or it would never rest.
-            limit_ma = self._bearable_ma(temperature_mc + _HYSTERESIS_MC)
+            # Hysteresis: raise the limit only once the board has cooled down a little.
+            limit_ma = self._limit_ma(temperature_mc + _HYSTERESIS_MC)
             if limit_ma is not None and limit_ma < before_ma:
                 limit_ma = before_ma
         self._derated_ma = limit_ma
         settings = self._settings
         return temperature_mc >= (settings.cooled_mc if was_too_hot else settings.cut_off_mc)
 
-    def _bearable_ma(self, temperature_mc: int) -> int | None:
-        """Return the current at a temperature in whole amperes, None for all there is."""
+    def _limit_ma(self, temperature_mc: int) -> int | None:
+        """Return the limit at a temperature in whole amperes; None for no limit."""
         settings = self._settings
         if temperature_mc < settings.derate_from_mc:
             return None

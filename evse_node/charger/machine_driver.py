@@ -1,7 +1,6 @@
-"""One step of the machine after another: events wait in line, and orders bring about more.
+"""Driver of the state machine: a queue of events, and execution of the orders.
 
-An order that makes things safer is given first; the contactor is not told to close while a
-fault waits to be taken in.
+Safety orders are executed first; the contactor is not closed while a fault is queued.
 """
 
 from __future__ import annotations
@@ -21,14 +20,14 @@ from evse_node.state_machine.state import EvseState
 
 _LOGGER: Final = logging.getLogger(__name__)
 
-# Who gives these has logged the reason; faults by other events are the machine's own.
-_GIVEN_FAULTS: Final = (FaultRaised, CausesObserved)
+# The source of these events has logged the reason; other faults are found by the machine.
+_EXTERNAL_FAULTS: Final = (FaultRaised, CausesObserved)
 
-_EVENTS_PER_TURN: Final = 1000
+_MAXIMUM_EVENTS: Final = 1000
 
 
 class MachineDriver:
-    """The machine's `state`, the `hardware` that follows its orders, and what waits for it."""
+    """The machine's `state`, the `hardware` that executes its orders, and the queue of events."""
 
     def __init__(self, hardware: Hardware, state: EvseState) -> None:
         self.hardware = hardware
@@ -36,37 +35,37 @@ class MachineDriver:
         self._queue: deque[Event] = deque()
 
     def add(self, events: Iterable[Event]) -> None:
-        """Let these events wait for their turn."""
+        """Append events to the queue."""
         self._queue.extend(events)
 
     def process_events(
-        self, look: Callable[[float], Event | None], now: float
+        self, next_event: Callable[[float], Event | None], now: float
     ) -> Iterator[tuple[Event, tuple[Effect, ...]]]:
-        """Step through all that waits, what it brings about, and then what `look` finds."""
-        for _ in range(_EVENTS_PER_TURN):
-            event = self._queue.popleft() if self._queue else look(now)
+        """Process the queue with all events that follow, then those of `next_event` until None."""
+        for _ in range(_MAXIMUM_EVENTS):
+            event = self._queue.popleft() if self._queue else next_event(now)
             if event is None:
                 return
             yield event, self._step(event, now)
-        _LOGGER.error("events do not come to an end; the rest is dropped, and power is cut")
+        _LOGGER.error("endless events: the queue is dropped, and power is cut")
         self._queue.clear()
         fault = FaultRaised(FaultState.OTHER)
         yield fault, self._step(fault, now)
         self._queue.clear()
 
     def _step(self, event: Event, now: float) -> tuple[Effect, ...]:
-        """Take one step and give its orders; what they bring about goes to the queue."""
+        """Run one step and execute its orders; their feedback goes to the queue."""
         before = self.state.faults
         self.state, effects = step(self.state, event, now)
-        if self.state.faults is not before and not isinstance(event, _GIVEN_FAULTS):
+        if self.state.faults is not before and not isinstance(event, _EXTERNAL_FAULTS):
             self._log_faults(before, event)
         if not effects:
             return effects
         orders = [effect for effect in effects if isinstance(effect, BaseOrder)]
         orders.sort(key=lambda order: not isinstance(order, SafetyOrder))
         for order in orders:
-            if isinstance(order, CloseContactor) and self._is_fault_waiting:
-                # It would be opened again a moment later.
+            if isinstance(order, CloseContactor) and self._is_fault_queued:
+                # The fault would open it again at once.
                 self.state = with_closing_cancelled(self.state)
                 continue
             self._queue.extend(self.hardware.execute(order))
@@ -80,8 +79,8 @@ class MachineDriver:
                 _LOGGER.error("fault %s: %s", fault.value, event)
 
     @property
-    def _is_fault_waiting(self) -> bool:
-        """True when an order, or what came before it, brought about a fault not yet taken in."""
+    def _is_fault_queued(self) -> bool:
+        """True while the queue holds a fault."""
         return any(
             isinstance(event, FaultRaised) or (isinstance(event, CausesObserved) and event.faults)
             for event in self._queue

@@ -1,4 +1,4 @@
-"""The charging schedule: which target is next, and whether charging waits for its start.
+"""Charging schedule: the next target, its plan, and whether charging waits for the start.
 
 Spec: Matter Application Clusters 1.3 "NextChargeStartTime Attribute"
 """
@@ -37,22 +37,22 @@ _PLUGGED_IN = frozenset(
 )
 
 _LONGEST_DELAY_S: Final = LEEWAY_S * 2 // 3
-"""A start is put off by less than the plan has to spare, or the target would be missed."""
+"""Longest delay of a start; shorter than the margin of the plan, so that the target is met."""
 _STEP_MWH: Final = 500_000
-"""The plan follows what is still missing in such steps, so that it does not move all the time."""
+"""Step of the missing energy at which the plan is updated, so that it does not move constantly."""
 
 _WORTH_WAITING_S: Final = 600
-"""A vehicle that turns out to be fast is not stopped for less."""
+"""Shortest wait for which the charge of a faster vehicle is interrupted."""
 
 _Inputs: TypeAlias = tuple[object, ...]
 
 
 class Commitment(Struct, frozen=True):
-    """What was settled for a target in a session; it holds over a restart.
+    """Commitment to a target in a session; it survives a restart.
 
-    `delay_s` is by how much the start is put off. `has_begun`: charging for it has begun;
-    `is_trial`: with a vehicle that was not seen charging yet. `missed` is a target before it
-    whose time is over, and that is still charged for.
+    `delay_s` postpones the start. `has_begun`: charging for the target has begun; `is_trial`: with
+    a vehicle whose draw is not measured yet. `missed` is an earlier target whose time has passed
+    and that is still charged for.
     """
 
     session_id: Annotated[int, INT64] = field(name="session")
@@ -64,18 +64,16 @@ class Commitment(Struct, frozen=True):
 
 
 class Schedule:
-    """Targets, and the plan that follows from them. It is made anew only when its inputs change.
+    """Targets and the resulting plan, which is updated only when its inputs change.
 
-    `has_soc`: the state of charge is reported. `zone` is where the targets' minutes
-    count (None: the system's). `draw_delay_s` returns by how much the start for a target
-    is put off, so that not all cars of a street start at once; never so far that the target
-    would be missed.
+    `has_soc`: the state of charge is reported. `zone` is the time zone of the targets (None: the
+    system's). `draw_delay_s` returns a random delay of the start, so that not all vehicles of a
+    street start at once; it never causes a missed target.
 
-    `is_followed`: charging waits for the start of the plan. Once it has begun for a target, it
-    goes on until that is met, also past its time, and then waits for the next one. A target of
-    100 % is met when the vehicle says so. While nobody knows how much is needed, nothing waits.
-    It begins early for a vehicle that might be slow; once that has shown to be faster, it waits
-    again.
+    `is_enabled`: charging waits for the planned start. Once begun for a target, it continues until
+    the target is met, even past its time, and then waits for the next one. A target of 100 % is
+    met when the vehicle stops. While the required energy is unknown, charging does not wait. It
+    starts early for a vehicle of unknown draw, and waits again once a higher draw is measured.
     """
 
     def __init__(
@@ -104,7 +102,7 @@ class Schedule:
 
     @property
     def targets(self) -> tuple[ChargingTargetSchedule, ...]:
-        """The charging targets; with new ones, nobody asks for those that were missed."""
+        """The charging targets. New ones discard a missed target."""
         return self._targets
 
     @targets.setter
@@ -116,7 +114,7 @@ class Schedule:
 
     @property
     def is_charged_enough(self) -> bool:
-        """True when the battery has the state of charge that the user wants, and no more."""
+        """True when the battery has reached a target below 100 %."""
         plan = self.next_charge
         is_by_percent = plan.target_soc_percent is not None and plan.target_soc_percent < _FULL
         return self.is_enabled and plan.is_met and is_by_percent
@@ -129,10 +127,10 @@ class Schedule:
         *,
         is_power_seen: bool = True,
     ) -> bool:
-        """Make the plan anew if there is a reason to; return whether it changed.
+        """Update the plan if its inputs changed; return whether the plan changed.
 
-        Without a clock, a vehicle, or charging being enabled there is no plan. `is_power_seen`:
-        the power is not only the least that can be counted on.
+        Without clock, vehicle or permission to charge there is no plan. `is_power_seen`: the power
+        was measured, rather than assumed as the minimum.
         """
         session = state.session
         was_off = self._is_restored
@@ -141,7 +139,7 @@ class Schedule:
         if self._are_targets_new and now is not None:
             self._are_targets_new = False
             if self.commitment is not None and now >= self.commitment.target_time:
-                # It is over, and was not one of these targets, though it may look like one.
+                # Its time has passed; it is none of the new targets, even at an equal time.
                 self.commitment = None
         if (
             now is None
@@ -193,9 +191,9 @@ class Schedule:
         *,
         was_off: bool,
     ) -> None:
-        """Note that a target was missed which charging had begun for, or that it is met at last.
+        """Record a target missed after charging for it had begun, or its late completion.
 
-        What passed while the charger `was_off` would have begun.
+        Charging counts as begun for a target that passed while the charger `was_off`.
         """
         commitment = self.commitment
         if commitment is None or commitment.session_id != session_id:
@@ -212,13 +210,13 @@ class Schedule:
             self.commitment = replace(commitment, missed=missed)
 
     def _utc_offset(self, now: EpochSeconds) -> timedelta | None:
-        # A controller may set another zone, which moves every target.
+        # A controller may set another time zone, which moves every target.
         if self._zone is None:
             return None
         return datetime.fromtimestamp(now + MATTER_EPOCH_UNIX_S, self._zone).utcoffset()
 
     def _is_under_way(self, session_id: int) -> bool:
-        """Tell whether charging has begun for the next target, or goes on for a missed one."""
+        """Return whether charging has begun for the next target, or continues for a missed one."""
         commitment = self.commitment
         if commitment is None or commitment.session_id != session_id:
             return False
@@ -226,7 +224,7 @@ class Schedule:
         return commitment.missed is not None or (commitment.has_begun and is_for_next)
 
     def is_holding(self, state: EvseState, now: EpochSeconds | None) -> bool:
-        """Return whether charging is to wait."""
+        """Return whether charging must wait."""
         plan, session = self.next_charge, state.session
         if not self.is_enabled or now is None:
             return False
@@ -244,9 +242,9 @@ class Schedule:
         return False
 
     def _is_holding_before(self, state: EvseState) -> bool:
-        """Return whether charging is to wait for there being a plan.
+        """Return whether charging must wait although there is no plan yet.
 
-        A vehicle may be offered energy in the moment in which it comes, so it is held before.
+        A vehicle might be offered energy the moment it connects, so charging is held before.
         """
         if state.state is State.FAULT:
             return state.is_held
@@ -254,7 +252,7 @@ class Schedule:
         return is_idle and bool(self._targets)
 
     def was_waiting(self, state: EvseState) -> bool:
-        """Return whether this very vehicle waited for its start when the clock was last known."""
+        """Return whether this session waited for its start when the clock was last known."""
         session, commitment = state.session, self.commitment
         return (
             self.is_enabled
@@ -267,7 +265,7 @@ class Schedule:
         )
 
     def next_check(self, now: EpochSeconds | None) -> EpochSeconds | None:
-        """Return when to look again, or None."""
+        """Return when the plan must be checked again, or None."""
         plan = self.next_charge
         if now is None or plan.target_time is None:
             return None
@@ -309,7 +307,7 @@ class Schedule:
         if not commitment.has_begun:
             return plan
         if plan.is_met and plan.target_soc_percent != _FULL:
-            # What gets lost again is charged for again, but in its own time.
+            # Charge lost later is charged again, with a start of its own.
             self.commitment = replace(commitment, has_begun=False)
         before = self.next_charge
         is_same = before.target_time == target_time and before.start_time is not None
@@ -318,7 +316,7 @@ class Schedule:
         return plan
 
     def _commit(self, session_id: int, target_time: EpochSeconds) -> Commitment:
-        """Settle what is drawn only once for a target in a session."""
+        """Return the commitment to a target in a session; its delay is drawn only once."""
         found = self.commitment
         if found is None or (found.session_id, found.target_time) != (session_id, target_time):
             delay_s = min(self._draw_delay_s(), _LONGEST_DELAY_S)

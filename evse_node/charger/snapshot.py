@@ -1,7 +1,7 @@
-"""What is configured for a charger, and what others may see of it.
+"""Settings of a charger, and the snapshot of its state for observers.
 
-An observer is called after each turn with the snapshot, the notifications of the turn in
-their order, and the monotonic time.
+An observer is called after each change with the snapshot, the notifications in order, and the
+monotonic time.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ from evse_node.units import Milliamps
 
 
 class ChargerSettings(Struct, frozen=True):
-    """What is configured. `features` are codes of the Energy EVSE cluster, None for all possible.
+    """Settings of one charger.
 
-    `zone` is where charging targets count (None: the system's). `circuit_capacity_ma` is
-    what the installation carries, `user_maximum_ma` the user's limit until one is written.
-    `may_charge_when_new` allows charging without end until a controller says otherwise.
-    `are_vehicles_known`: no vehicle comes that was not here before, so that a plan need not reckon
-    with a slower one. `watch` and `solar` say where lines are drawn and how slowly the sun is
-    followed.
+    `features` are codes of the Energy EVSE cluster, None for all that the backend supports. `zone`
+    is the time zone of charging targets (None: the system's). `circuit_capacity_ma` is the rating
+    of the installation, `user_maximum_ma` the user's limit until one is written.
+    `may_charge_when_new` enables charging without end until the first command.
+    `are_vehicles_known`: only vehicles that charged here before are expected, so that a plan
+    need not allow for a slower one.
     """
 
     evse: EvseSettings = field(default_factory=EvseSettings)
@@ -55,10 +55,7 @@ class ChargerSettings(Struct, frozen=True):
 
 
 class Snapshot(Struct, frozen=True):
-    """The charger as others may see it: a window on one of the machine's states.
-
-    Most of it is never asked for, so it is looked up only then.
-    """
+    """Immutable view of one state; values are looked up when read, because most never are."""
 
     evse: EvseState
     next_charge: NextCharge
@@ -66,12 +63,12 @@ class Snapshot(Struct, frozen=True):
 
     @property
     def state(self) -> State:
-        """Where the vehicle's side of the story is."""
+        """The vehicle state."""
         return self.evse.state
 
     @property
     def supply_state(self) -> SupplyState:
-        """What is allowed, or why nothing is."""
+        """The supply state."""
         return self.evse.supply_state
 
     @property
@@ -81,62 +78,62 @@ class Snapshot(Struct, frozen=True):
 
     @property
     def faults(self) -> tuple[FaultState, ...]:
-        """All that are present, the oldest first."""
+        """All present faults, the oldest first."""
         return self.evse.faults
 
     @property
     def charging(self) -> Permission | None:
-        """Until when charging is allowed; None if it is not."""
+        """The permission to charge; None when disabled."""
         return self.evse.charging
 
     @property
     def discharging(self) -> Permission | None:
-        """Until when discharging is allowed; None if it is not."""
+        """The permission to discharge; None when disabled."""
         return self.evse.discharging
 
     @property
     def circuit_capacity_ma(self) -> Milliamps:
-        """What the installation carries."""
+        """The rating of the installation."""
         return self.evse.charge_limits.claim(LimitSource.CIRCUIT) or Milliamps(0)
 
     @property
     def minimum_charge_ma(self) -> Milliamps:
-        """The least with which the vehicle may be asked to charge."""
+        """The minimum charge current of the command."""
         return self.evse.minimum_charge_ma
 
     @property
     def maximum_charge_ma(self) -> Milliamps:
-        """The lowest of all claims on the charge current."""
+        """The lowest limit of the charge current."""
         return self.evse.charge_limits.current_ma
 
     @property
     def maximum_discharge_ma(self) -> Milliamps:
-        """The lowest of all claims on the discharge current."""
+        """The lowest limit of the discharge current."""
         return self.evse.discharge_limits.current_ma
 
     @property
     def user_maximum_charge_ma(self) -> Milliamps:
-        """The user's own limit."""
+        """The user's limit."""
         return self.evse.charge_limits.claim(LimitSource.USER) or Milliamps(0)
 
     @property
     def limit(self) -> Limit:
-        """The lowest claim on the charge current, and whose it is."""
+        """The lowest limit of the charge current, and its source."""
         return self.evse.charge_limits.lowest
 
     @property
     def is_held(self) -> bool:
-        """True while charging waits for the start of the plan."""
+        """True while charging waits for the planned start."""
         return self.evse.is_held
 
     @property
     def is_card_awaited(self) -> bool:
-        """True while no energy flows because nobody has shown a card."""
+        """True while no energy may flow for lack of an allowed card."""
         return self.evse.is_card_awaited
 
     @property
     def vehicle(self) -> Vehicle:
-        """What the vehicle tells of itself."""
+        """Data reported by the vehicle."""
         return self.evse.vehicle
 
     @property
@@ -146,32 +143,32 @@ class Snapshot(Struct, frozen=True):
 
     @property
     def meter(self) -> MeterReading:
-        """The meter's totals when they were last looked at."""
+        """The meter's totals at the last poll."""
         return self.evse.meter
 
     @property
     def pilot(self) -> PilotState | None:
-        """What the vehicle puts on the pilot."""
+        """The vehicle state on the pilot."""
         return self.evse.pilot
 
     @property
     def pilot_output(self) -> PilotOutput:
-        """What the charger puts on the pilot."""
+        """The charger's signal on the pilot."""
         return self.evse.outputs.pilot
 
     @property
     def offered_ma(self) -> Milliamps:
-        """The current that the duty cycle offers; it counts in X2 only."""
+        """The offered current; valid in X2 only."""
         return self.evse.outputs.offered_ma
 
     @property
     def contactor(self) -> ContactorState:
-        """What is known of the contactor."""
+        """The state of the contactor."""
         return self.evse.outputs.contactor
 
     @property
     def is_locked(self) -> bool:
-        """True while the plug is held."""
+        """True while the plug is locked."""
         return self.evse.outputs.is_locked
 
 
@@ -179,7 +176,7 @@ _but_meter: Final = attrgetter(*(name for name in EvseState.__struct_fields__ if
 
 
 def differs_beyond_meter(before: EvseState, state: EvseState) -> bool:
-    """Return whether two states differ in more than the meter's totals."""
+    """Return whether two states differ in anything but the meter's totals."""
     return _but_meter(before) != _but_meter(state)
 
 

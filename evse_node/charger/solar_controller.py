@@ -1,9 +1,8 @@
-"""Charging from what the sun leaves over: a surplus of power becomes a limit of current.
+"""Solar charging: a power surplus becomes a limit of the charge current.
 
-Below 6 A a vehicle cannot charge at all. So that neither a cloud nor a kettle makes the
-contactor chatter, charging begins after the surplus has been enough for a while, ends
-after it has been too little for a while, and stays so for a while; meanwhile the 6 A come
-from wherever they come.
+A vehicle cannot charge below 6 A. Start and stop therefore have a delay and a minimum duration,
+so that neither a cloud nor a kettle makes the contactor chatter; meanwhile the grid supplies what
+the surplus does not.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from evse_node.units import Milliamps, Millivolts, Milliwatts
 
 
 class SolarSettings(Struct, frozen=True):
-    """How slow to be, in seconds."""
+    """Delays and minimum durations in seconds."""
 
     start_after_s: float = 60.0
     stop_after_s: float = 120.0
@@ -26,9 +25,9 @@ class SolarSettings(Struct, frozen=True):
 
 
 class SolarController:
-    """One charger's follower. `is_followed`: its mode asks for it.
+    """Solar controller of one charger. `is_followed`: the charge mode uses it.
 
-    `phases` is how many the vehicle uses; on one, 6 A need no more than a third of the sun.
+    `phases` is the number that the vehicle uses; on one, 6 A require a third of the surplus.
     """
 
     def __init__(self, settings: SolarSettings, voltage_mv: Millivolts, phases: int) -> None:
@@ -42,23 +41,23 @@ class SolarController:
         self._changed_at = -inf
         self._opposite_since: float | None = None
 
-    def report(
+    def set_surplus(
         self, surplus_mw: Milliwatts | None, now: float, valid_s: float | None = None
     ) -> None:
-        """Take in the power that is left over for charging; None or below 0 is none.
+        """Set the power available for charging; None or below 0 is none.
 
-        It holds for `valid_s` seconds, or until the next report.
+        It is valid for `valid_s` seconds, or until the next call.
         """
         self._surplus_mw = max(0, surplus_mw or 0)
         self._valid_until = inf if valid_s is None else now + valid_s
 
     def drop_expired(self, now: float) -> None:
-        """Count on no report any longer than it holds."""
+        """Drop a surplus that has expired."""
         if now >= self._valid_until:
             self._surplus_mw, self._valid_until = 0, inf
 
     def claim_ma(self, now: float) -> Milliamps:
-        """Return the limit now: 0 is a pause, everything else at least 6 A."""
+        """Return the present limit: 0 for a pause, else at least 6 A."""
         self.drop_expired(now)
         surplus_ma = self._surplus_mw * 1000 // (self._voltage_mv * self.phases)
         if (surplus_ma >= MINIMUM_OFFER_MA) is self._is_on:
@@ -74,11 +73,11 @@ class SolarController:
         return Milliamps(max(MINIMUM_OFFER_MA, surplus_ma))
 
     def reset(self) -> None:
-        """Begin anew the next time."""
+        """Reset to off, without a minimum duration."""
         self._is_on, self._changed_at, self._opposite_since = False, -inf, None
 
     def next_deadline(self) -> float | None:
-        """Return when `claim_ma` may be another without a report, or None."""
+        """Return when `claim_ma` may change without a new surplus, or None."""
         moments = [self._valid_until]
         if self._opposite_since is not None:
             moments.append(self._change_at(self._opposite_since))

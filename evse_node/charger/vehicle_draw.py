@@ -1,15 +1,15 @@
-"""What a vehicle takes of what it is offered: learned from the meter, once it charges.
+"""Draw of vehicles, estimated from the meter while they charge.
 
-A charger offers a current on all its phases. A vehicle may use fewer phases, and its own
-charger may bear less; a plan that counts on the whole offer would then start too late.
+A charger offers a current on all its phases. A vehicle may use fewer phases, and its on-board
+charger may be limited to less; a plan that relies on the whole offer would start too late.
 
-The most that it took for a minute counts. So neither the ramp at the start, nor a pause, nor a
-battery that is nearly full, nor an offer that is low for a time makes it look slow. A meter
-that cannot tell phases apart makes each vehicle look as if it used them all.
+The highest average of a minute counts. Thus neither the ramp at the start, a pause, a battery
+that is nearly full nor a temporarily low offer makes a vehicle look slow. With a meter that does
+not measure phases separately, each vehicle appears to use them all.
 
-Until a vehicle has charged for a while, nobody knows which one it is. A plan that is to hold for
-any then counts on the least with which one can charge at all; where only vehicles come that were
-here before, on the slowest of those.
+Until a vehicle has charged for a while, its draw is unknown. A plan that must hold for any vehicle
+then relies on the minimum of 6 A on one phase; where only known vehicles are expected, on the
+slowest of these.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ from evse_node.state_machine.state import ContactorState, EvseState
 from evse_node.units import UINT63, Milliamps
 
 _SETTLE_S: Final = 30.0
-"""A vehicle needs a while to reach what it is going to take."""
+"""Time that a vehicle needs to reach its current."""
 _WINDOW_S: Final = 60.0
 _IDLE_MA: Final = 1_000
-"""Less than this is no charging."""
+"""Below this current a vehicle does not charge."""
 _TOLERANCE_MA: Final = 1_000
-"""An offer may rise by this much, and a vehicle stay this much below it, as measured."""
+"""Largest rise of the offer within a window, and shortfall that counts as the full offer."""
 _STEP_MA: Final = 500
 _TYPICAL_MWH: Final = 5_000_000
-"""A session with less says nothing of the next one: the battery may have been nearly full."""
+"""A session with less energy is not representative: the battery may have been nearly full."""
 _RECENT: Final = 8
-"""So many vehicles are remembered that differ in what they take."""
+"""Number of vehicles with a different draw that are kept."""
 
 
 class VehicleDraw(Struct, frozen=True):
-    """The phases that a vehicle uses, and the highest current that it took on one for a while.
+    """Phases that a vehicle uses, and the highest average current on one of them.
 
-    `is_own_limit`: it was offered more at the same time.
+    `is_own_limit`: the offer was higher, so this is the vehicle's own limit.
     """
 
     phases: Annotated[int, Meta(ge=1)]
@@ -50,17 +50,17 @@ class VehicleDraw(Struct, frozen=True):
     is_own_limit: bool = False
 
     def expected_ma(self, offered_ma: Milliamps) -> Milliamps:
-        """Return the current that it can be expected to take."""
+        """Return the current that the vehicle is expected to draw."""
         return min(offered_ma, self.current_ma) if self.is_own_limit else offered_ma
 
     def minimum_ma(self, offered_ma: Milliamps) -> Milliamps:
-        """Return the current that it takes at least, as far as was seen."""
+        """Return the current that the vehicle draws at least, as measured."""
         if self.is_own_limit:
             return min(offered_ma, self.current_ma)
         return min(offered_ma, max(self.current_ma, MINIMUM_OFFER_MA))
 
     def is_known_at(self, offered_ma: Milliamps) -> bool:
-        """Tell whether it was seen what it takes of such an offer."""
+        """Return whether the draw at such an offer was measured."""
         return self.is_own_limit or not _is_less(self.current_ma, offered_ma)
 
 
@@ -68,9 +68,9 @@ _SLOWEST: Final = VehicleDraw(1, MINIMUM_OFFER_MA, is_own_limit=True)
 
 
 class LearnedDraws(Struct, frozen=True):
-    """What is known in a session: of its own vehicle, and of those that were here lately.
+    """Draws measured in a session (`present`) and in earlier ones (`recent`).
 
-    `recent` has numbers of sessions with what was taken in them, the last one at the end.
+    `recent` has pairs of session id and draw, the latest at the end.
     """
 
     session_id: int | None = None
@@ -79,24 +79,24 @@ class LearnedDraws(Struct, frozen=True):
 
     @property
     def expected(self) -> VehicleDraw | None:
-        """What is likely. Until it was seen, today's vehicle is taken for the last one."""
+        """The likely draw: the measured one, else that of the latest vehicle."""
         if self.present is not None or not self.recent:
             return self.present
         return self.recent[-1][1]
 
     def candidates(self, session_id: int | None, *, may_be_new: bool) -> tuple[VehicleDraw, ...]:
-        """Return all that the vehicle of a session may turn out to be.
+        """Return the possible draws of a session's vehicle.
 
-        Unless it `may_be_new`, it is one of the recent ones, if there was any.
+        Unless it `may_be_new`, it is one of the recent vehicles, if any.
         """
-        known = () if may_be_new else tuple(intake for _, intake in self.recent)
+        known = () if may_be_new else tuple(draw for _, draw in self.recent)
         known = known or (_SLOWEST,)
         present = self.present
         if present is None or self.session_id != session_id:
             return known
         if present.is_own_limit:
             return (present,)
-        # It took all of an offer, or only its phases are known: it may be slower with more.
+        # It drew the full offer, or only its phases are known: at a higher offer it may be slower.
         return tuple(
             replace(
                 each, phases=present.phases, current_ma=max(each.current_ma, present.current_ma)
@@ -104,14 +104,14 @@ class LearnedDraws(Struct, frozen=True):
             for each in known
         )
 
-    def with_recent(self, session_id: int, intake: VehicleDraw) -> LearnedDraws:
-        """Return what is known after a session in which this was taken."""
-        others = (each for each in self.recent if each[0] != session_id and each[1] != intake)
-        return replace(self, recent=(*others, (session_id, intake))[-_RECENT:])
+    def with_recent(self, session_id: int, draw: VehicleDraw) -> LearnedDraws:
+        """Return the learned draws with a session's draw as the latest."""
+        others = (each for each in self.recent if each[0] != session_id and each[1] != draw)
+        return replace(self, recent=(*others, (session_id, draw))[-_RECENT:])
 
 
 class DrawEstimator:
-    """Watches one charger's meter. `learned` is what it knows, another object when it changes."""
+    """Estimator of one charger. `learned` is replaced by another object when it changes."""
 
     def __init__(self, learned: LearnedDraws | None = None) -> None:
         self.learned = learned or LearnedDraws()
@@ -119,7 +119,7 @@ class DrawEstimator:
         self._window: _Window | None = None
 
     def observe(self, state: EvseState, values: MeterValues | None, now: float) -> None:
-        """Take in what the meter shows now."""
+        """Process a reading of the meter."""
         session = state.session
         if session is None or not session.is_active:
             return
@@ -128,7 +128,7 @@ class DrawEstimator:
         if values is None or not _is_charging(state):
             self._charging_since = self._window = None
             return
-        self._look_at_current(values, state.outputs.offered_ma, now)
+        self._observe_current(values, state.outputs.offered_ma, now)
         present = self.learned.present
         if present is None or not present.current_ma:
             return
@@ -136,7 +136,7 @@ class DrawEstimator:
         if is_typical and self.learned.recent[-1:] != ((session.id, present),):
             self.learned = self.learned.with_recent(session.id, present)
 
-    def _look_at_current(self, values: MeterValues, offered_ma: Milliamps, now: float) -> None:
+    def _observe_current(self, values: MeterValues, offered_ma: Milliamps, now: float) -> None:
         window, since = self._window, self._charging_since
         if since is None:
             since = self._charging_since = now
@@ -165,12 +165,12 @@ class DrawEstimator:
         elif phases > present.phases:
             self.learned = replace(self.learned, present=replace(present, phases=phases))
 
-    def _conclude(self, taken_ma: int, offered_ma: int) -> None:
+    def _conclude(self, drawn_ma: int, offered_ma: int) -> None:
         present = self.learned.present
-        if present is None or taken_ma < _IDLE_MA:
+        if present is None or drawn_ma < _IDLE_MA:
             return
-        is_less = _is_less(taken_ma, offered_ma)
-        rounded_ma = Milliamps(taken_ma // _STEP_MA * _STEP_MA)
+        is_less = _is_less(drawn_ma, offered_ma)
+        rounded_ma = Milliamps(drawn_ma // _STEP_MA * _STEP_MA)
         if rounded_ma > present.current_ma:
             present = replace(present, current_ma=rounded_ma, is_own_limit=is_less)
         elif is_less and not present.is_own_limit and rounded_ma >= present.current_ma - _STEP_MA:
@@ -180,7 +180,7 @@ class DrawEstimator:
 
 
 class _Window(Struct):
-    """A time over which a current is averaged. `offered_ma` is the lowest offer in it."""
+    """Averaging window. `offered_ma` is the lowest offer in it."""
 
     begins_at: float
     offered_ma: int
@@ -188,9 +188,9 @@ class _Window(Struct):
     samples: int = 0
 
 
-def _is_less(taken_ma: int, offered_ma: int) -> bool:
-    # A tenth less is what some vehicles leave as a matter of course.
-    return taken_ma * 10 < offered_ma * 9 and taken_ma < offered_ma - _TOLERANCE_MA
+def _is_less(drawn_ma: int, offered_ma: int) -> bool:
+    # Some vehicles always draw a tenth less than offered.
+    return drawn_ma * 10 < offered_ma * 9 and drawn_ma < offered_ma - _TOLERANCE_MA
 
 
 def _is_charging(state: EvseState) -> bool:

@@ -262,7 +262,7 @@ class TestHardwareTrouble:
         host.backend.unplug()
         host.run(5)
         assert host.charger.snapshot().pilot is PilotState.A
-        assert caplog.text.count("what is read or planned cannot be") == 1
+        assert caplog.text.count("invalid reading, or error in planning") == 1
 
     def test_nor_what_the_hardware_bears(
         self, host: ChargerHost, monkeypatch: pytest.MonkeyPatch

@@ -26,22 +26,22 @@ class TestFollower:
         return SolarController(SolarSettings(), Millivolts(230_000), 3)
 
     def test_rounds_down(self, follower: SolarController) -> None:
-        follower.report(Milliwatts(6_900_000 - 1), 0.0)
+        follower.set_surplus(Milliwatts(6_900_000 - 1), 0.0)
         assert follower.claim_ma(0.0) == 0
         assert follower.next_deadline() == 60.0
         assert follower.claim_ma(60.0) == 9_999
         assert follower.next_deadline() is None
 
     def test_a_cloud_is_borne(self, follower: SolarController) -> None:
-        follower.report(Milliwatts(6_900_000), 0.0)
+        follower.set_surplus(Milliwatts(6_900_000), 0.0)
         follower.claim_ma(0.0)
         follower.claim_ma(60.0)
-        follower.report(Milliwatts(0), 600.0)
+        follower.set_surplus(Milliwatts(0), 600.0)
         assert follower.claim_ma(600.0) == 6_000
         assert follower.claim_ma(719.0) == 6_000
-        follower.report(Milliwatts(6_900_000), 719.5)
+        follower.set_surplus(Milliwatts(6_900_000), 719.5)
         assert follower.claim_ma(719.5) == 10_000
-        follower.report(None, 800.0)
+        follower.set_surplus(None, 800.0)
         assert follower.claim_ma(800.0) == 6_000
         assert follower.claim_ma(920.0) == 0
 
@@ -51,14 +51,14 @@ class TestFollower:
         for second in range(3600):
             # Whatever the sky does, here every ninety seconds.
             if second % 90 == 0:
-                follower.report(Milliwatts(9_000_000 * (second // 90 % 2)), second)
+                follower.set_surplus(Milliwatts(9_000_000 * (second // 90 % 2)), second)
             claim = follower.claim_ma(second)
             changes += (claim > 0) is not (before > 0)
             before = claim
         assert changes == 1  # on, and the gaps are shorter than the patience
 
     def test_a_report_may_run_out(self, follower: SolarController) -> None:
-        follower.report(Milliwatts(6_900_000), 0.0, valid_s=100.0)
+        follower.set_surplus(Milliwatts(6_900_000), 0.0, valid_s=100.0)
         follower.claim_ma(0.0)
         assert follower.claim_ma(60.0) == 10_000
         assert follower.next_deadline() == 100.0
