@@ -1,4 +1,4 @@
-"""A commissioner takes a node into its fabric, step by step, and leaves it again."""
+"""Commissioning of a node, step by step, and removal of its fabrics."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def start(network: Network, store: MemoryStore | None = None) -> MatterStack:
 
 
 class Commissioner:
-    """A controller that knows commands by name."""
+    """A controller that invokes commands by name."""
 
     def __init__(self, network: Network, number: int = 2) -> None:
         self.controller = FakeController(network, address(number), NODE, seed=number)
@@ -60,7 +60,7 @@ class Commissioner:
     def invoke(
         self, cluster: str, name: str, *fields: TlvValue, timed_ms: int | None = None
     ) -> Mapping[int, TlvValue] | int | tuple[int, int]:
-        """Invoke a command; `fields` are its fields in order, None for one left out."""
+        """Invoke a command; `fields` are its fields in order, None for an absent one."""
         definition = self._definition(cluster)
         command = definition.command(name)
         members = {number: value for number, value in enumerate(fields) if value is not None}
@@ -138,7 +138,7 @@ def one(network: Network) -> Commissioner:
     return Commissioner(network)
 
 
-def test_from_the_passcode_to_a_fabric(
+def test_commissioner_adds_node_to_its_fabric(
     network: Network, stack: MatterStack, one: Commissioner
 ) -> None:
     one.commission()
@@ -153,7 +153,7 @@ def test_from_the_passcode_to_a_fabric(
         one.controller.pase(PASSCODE)
 
 
-def test_each_step_undone_leaves_a_new_node(
+def test_fail_safe_expiry_after_any_step_reverts_commissioning(
     network: Network, stack: MatterStack, one: Commissioner
 ) -> None:
     steps = [
@@ -166,7 +166,7 @@ def test_each_step_undone_leaves_a_new_node(
         one.controller.pase(PASSCODE)
         *before, last = steps[:count]
         for step in before:
-            if step != one.request_noc:  # who adds a fabric asks for it once more
+            if step != one.request_noc:  # the commissioner requests it again
                 step()
         last()
         assert one.arm(0) == 0
@@ -178,7 +178,7 @@ def test_each_step_undone_leaves_a_new_node(
     one.commission()
 
 
-def test_a_commissioner_that_vanishes_is_forgotten(
+def test_fail_safe_expiry_ends_commissioning_of_silent_peer(
     network: Network, stack: MatterStack, one: Commissioner
 ) -> None:
     one.controller.pase(PASSCODE)
@@ -190,7 +190,7 @@ def test_a_commissioner_that_vanishes_is_forgotten(
     one.commission()
 
 
-def test_a_commissioner_that_says_goodbye(
+def test_closed_pase_session_reverts_commissioning(
     network: Network, stack: MatterStack, one: Commissioner
 ) -> None:
     one.controller.pase(PASSCODE)
@@ -200,7 +200,7 @@ def test_a_commissioner_that_says_goodbye(
     one.commission()
 
 
-def test_a_power_cut_before_completion(
+def test_power_cut_before_completion_reverts_commissioning(
     network: Network, stack: MatterStack, one: Commissioner
 ) -> None:
     store = stack.store
@@ -221,7 +221,7 @@ def test_a_power_cut_before_completion(
     assert one.read(CREDENTIALS, "CommissionedFabrics") == 1
 
 
-def test_completion_needs_case(stack: MatterStack, one: Commissioner) -> None:
+def test_commissioning_complete_requires_case(stack: MatterStack, one: Commissioner) -> None:
     one.controller.pase(PASSCODE)
     answer = one.invoke(COMMISSIONING, "CommissioningComplete")
     assert answer == Status.UNSUPPORTED_ACCESS
@@ -229,7 +229,9 @@ def test_completion_needs_case(stack: MatterStack, one: Commissioner) -> None:
     assert one.code(COMMISSIONING, "CommissioningComplete") == 2
 
 
-def test_a_second_administrator(network: Network, stack: MatterStack, one: Commissioner) -> None:
+def test_second_administrator_commissions_over_enhanced_window(
+    network: Network, stack: MatterStack, one: Commissioner
+) -> None:
     one.commission()
     assert one.open_window(34567890) == 0
     assert one.open_window(34567890) == (Status.FAILURE, 2)
@@ -239,7 +241,7 @@ def test_a_second_administrator(network: Network, stack: MatterStack, one: Commi
         two.controller.pase(PASSCODE)
     two.commission(34567890)
     assert two.read(CREDENTIALS, "CurrentFabricIndex") == 2
-    # Each sees only its own certificates and access control.
+    # Each administrator reads only its own certificates and access control entries.
     for commissioner in (one, two):
         nocs = commissioner.read(CREDENTIALS, "NOCs")
         assert isinstance(nocs, list)
@@ -247,18 +249,18 @@ def test_a_second_administrator(network: Network, stack: MatterStack, one: Commi
     assert one.read(ACCESS, "ACL") != two.read(ACCESS, "ACL")
     assert one.code(CREDENTIALS, "RemoveFabric", 2) == 0
     assert [fabric.index for fabric in stack.fabrics] == [1]
-    two.controller.forget_resumption()
+    two.controller.clear_resumption()
     with pytest.raises(RefusedError):
         two.controller.case(NODE_ID)
 
 
-def test_the_last_administrator_leaves(
+def test_removal_of_last_fabric_decommissions_after_response(
     network: Network, stack: MatterStack, one: Commissioner
 ) -> None:
     one.commission()
     assert Decommissioned() not in events(stack)
     assert one.open_window(34567890) == 0
-    # It has the answer, and the node lets nobody in until it begins anew.
+    # The administrator has the response; the node accepts no session until its reset.
     assert one.code(CREDENTIALS, "RemoveFabric", 1) == 0
     network.run(1.0)
     assert events(stack).count(Decommissioned()) == 1
@@ -266,7 +268,7 @@ def test_the_last_administrator_leaves(
     assert not stack.fabrics
     assert not stack.window.is_open
     one.controller.session = None
-    one.controller.forget_resumption()
+    one.controller.clear_resumption()
     for passcode in (PASSCODE, 34567890):
         with pytest.raises(RefusedError):
             one.controller.pase(passcode)
@@ -274,7 +276,7 @@ def test_the_last_administrator_leaves(
     one.commission()
 
 
-def test_the_last_administrator_leaves_while_another_one_comes(
+def test_second_commissioning_completes_after_removal_of_last_fabric(
     network: Network, stack: MatterStack, one: Commissioner
 ) -> None:
     one.commission()
@@ -293,7 +295,7 @@ def test_the_last_administrator_leaves_while_another_one_comes(
     assert two.read(CREDENTIALS, "CommissionedFabrics") == 1
 
 
-def test_an_administrator_who_vanishes_after_its_last_command(
+def test_decommissioning_does_not_wait_for_silent_administrator(
     network: Network, stack: MatterStack, one: Commissioner
 ) -> None:
     one.commission()
@@ -304,7 +306,7 @@ def test_an_administrator_who_vanishes_after_its_last_command(
     assert not stack.window.is_open
 
 
-def test_a_fabric_hears_of_its_own_removal(
+def test_leave_event_is_reported_to_removed_fabric(
     network: Network, stack: MatterStack, one: Commissioner
 ) -> None:
     one.commission()
@@ -319,29 +321,33 @@ def test_a_fabric_hears_of_its_own_removal(
     assert [event.fields for event in report.events] == [{0: 2}]
 
 
-def test_a_new_certificate(network: Network, stack: MatterStack, one: Commissioner) -> None:
+def test_update_noc_ends_sessions_of_old_identity(
+    network: Network, stack: MatterStack, one: Commissioner
+) -> None:
     one.commission()
     for is_completed in (False, True):
         assert one.arm(60) == 0
         noc = one.request_noc(update=True, node_id=NODE_ID + 1)
         assert one.code(CREDENTIALS, "UpdateNOC", noc, one.authority.icac) == 0
         network.run(10.0)
-        # The old identity is gone with its sessions.
+        # The old identity and its sessions no longer exist.
         assert not stack.sessions
-        one.controller.forget_resumption()
+        one.controller.clear_resumption()
         one.controller.case(NODE_ID + 1)
         if is_completed:
             assert one.code(COMMISSIONING, "CommissioningComplete") == 0
         else:
             assert one.arm(0) == 0
             network.run(10.0)
-            one.controller.forget_resumption()
+            one.controller.clear_resumption()
             one.controller.case(NODE_ID)
     one.controller.case(NODE_ID + 1)
     assert one.read(CREDENTIALS, "CommissionedFabrics") == 1
 
 
-def test_twenty_wrong_passcodes(network: Network, stack: MatterStack, one: Commissioner) -> None:
+def test_window_closes_after_twenty_wrong_passcodes(
+    network: Network, stack: MatterStack, one: Commissioner
+) -> None:
     one.commission()
     assert one.open_window(34567890) == 0
     two = Commissioner(network, 3)

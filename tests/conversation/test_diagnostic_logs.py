@@ -71,7 +71,7 @@ def setting() -> Setting:
     return Setting()
 
 
-def test_logs_by_bdx(setting: Setting) -> None:
+def test_logs_are_transferred_by_bdx(setting: Setting) -> None:
     conversation = setting.ask()
     assert answers(conversation) == [{0: LogStatus.SUCCESS, 1: b"", 3: 5}]
     assert setting.receiver.offers == [(0x10, 0, 1024, b"filename")]
@@ -79,12 +79,12 @@ def test_logs_by_bdx(setting: Setting) -> None:
     assert setting.receiver.data == b"".join(entry.text for entry in LOG)
 
 
-def test_the_answer_waits_for_the_transfer(setting: Setting) -> None:
+def test_response_waits_for_transfer_acceptance(setting: Setting) -> None:
     setting.receiver.accepts = False
     conversation = setting.ask()
     setting.network.run(BEGIN_TIMEOUT_S - 1)
     assert not conversation.messages
-    # Meanwhile the node is there for others, but not for a second transfer.
+    # Meanwhile the node serves other requests, but no second transfer.
     other = InteractionClient(Client(setting.host, 3))
     reply = other.invoke((0, DIAGNOSTIC_LOGS, 0), {0: 0, 1: 1, 2: "other"})
     assert reply == {0: LogStatus.BUSY, 1: b""}
@@ -92,14 +92,14 @@ def test_the_answer_waits_for_the_transfer(setting: Setting) -> None:
     assert not setting.bdx.is_busy
 
 
-def test_no_answer_is_wanted(setting: Setting) -> None:
+def test_suppressed_response_is_not_sent_after_transfer(setting: Setting) -> None:
     conversation = setting.ask(suppress=True)
     setting.network.run(1)
     assert not conversation.messages
     assert setting.receiver.is_complete
 
 
-def test_a_client_that_goes_on_before_the_answer(setting: Setting) -> None:
+def test_action_before_response_is_invalid(setting: Setting) -> None:
     setting.receiver.accepts = False
     conversation = setting.ask()
     setting.network.run(1)
@@ -111,7 +111,7 @@ def test_a_client_that_goes_on_before_the_answer(setting: Setting) -> None:
     assert not setting.bdx.is_busy
 
 
-def test_a_client_that_is_gone(setting: Setting) -> None:
+def test_removed_session_ends_the_transfer(setting: Setting) -> None:
     setting.receiver.accepts = False
     setting.ask()
     setting.network.run(1)
@@ -120,7 +120,7 @@ def test_a_client_that_is_gone(setting: Setting) -> None:
     assert not setting.bdx.is_busy
 
 
-def test_other_commands_of_the_message_wait_too() -> None:
+def test_responses_of_other_commands_wait_for_transfer() -> None:
     setting = Setting(maximum_paths_per_invoke=2)
     conversation = setting.ask(Invoke((1, CLUSTER, ADD), {0: 1, 1: 1}, 1))
     found = answers(conversation)

@@ -1,4 +1,4 @@
-"""A few thousand hostile datagrams; `python -m benchmarks.fuzz` sends as many as one likes."""
+"""A few thousand hostile datagrams; `python -m benchmarks.fuzz` sends any number."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from tests.support.matter.hostile_network import Handshakes
 
 
 @pytest.mark.parametrize("make_fuzzer", [sample_fuzzer, charger_fuzzer])
-def test_datagrams(make_fuzzer: Callable[[int], Fuzzer]) -> None:
+def test_hostile_datagrams_change_nothing(make_fuzzer: Callable[[int], Fuzzer]) -> None:
     fuzzer = make_fuzzer(1)
     fuzzer.run(4000)
     assert fuzzer.sent == 4000
-    # The fire has reached what lies behind the encryption.
+    # Some datagrams passed decryption.
     assert fuzzer.received > 1000
     assert {"malformed", "not authentic", "no session"} <= set(fuzzer.counters())
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_handshakes(seed: int) -> None:
+def test_hostile_handshakes_change_nothing(seed: int) -> None:
     handshakes = Handshakes(seed)
     handshakes.run(30)
     assert handshakes.network.changed > 10
@@ -35,13 +35,13 @@ def test_handshakes(seed: int) -> None:
     assert handshakes.refused > 10
 
 
-def test_a_change_without_a_right_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fuzzer_detects_unauthorized_change(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(AccessControl, "granted", lambda *arguments: ALL_PRIVILEGES)
-    with pytest.raises(AssertionError, match="without a right"):
+    with pytest.raises(AssertionError, match="without privileges"):
         sample_fuzzer(1).run(10_000)
 
 
-def test_an_exception_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fuzzer_detects_exception(monkeypatch: pytest.MonkeyPatch) -> None:
     def decode(value: object) -> SessionParameters:
         raise KeyError
 
@@ -50,7 +50,7 @@ def test_an_exception_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
         sample_fuzzer(1).run(4000)
 
 
-def test_a_growing_table_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fuzzer_detects_growing_table(monkeypatch: pytest.MonkeyPatch) -> None:
     def drop(self: MessageLayer, reason: str, *_: object) -> None:
         number = len(self.dropped)
         self.dropped[f"{reason} {number}"] = 1
@@ -60,7 +60,7 @@ def test_a_growing_table_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
         sample_fuzzer(1).run(4000)
 
 
-def test_a_session_for_a_stranger_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fuzzer_detects_session_of_outsider(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(CaseCredentials, "verify_peer", lambda *_: CasePeer(NODE_ID, ()))
     handshakes = Handshakes(1, share=0.0)
     ours = handshakes.stack.fabrics.find_by_destination_id

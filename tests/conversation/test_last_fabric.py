@@ -1,4 +1,4 @@
-"""A whole node loses its last fabric, and with it all that was made for its fabrics."""
+"""Factory reset of a whole node after the removal of its last fabric."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ from tests.support.matter.interaction_client import Write
 from tests.support.matter.udp_network import UdpNetwork
 
 NODE_ID = 7
-# Numbers of events are kept in blocks, in whole ones over restarts.
+# Event numbers are reserved in blocks; a restart skips the rest of a block.
 EVENT_BLOCK = 1024
 _DEFINITIONS = load_definitions()
-# What administrators wrote, where, and what is there on a new node: value, default.
+# Attributes written by administrators: value and factory default.
 WRITTEN: dict[tuple[int, str, str], tuple[TlvValue, TlvValue]] = {
     (0, "Basic Information", "NodeLabel"): ("Carport", ""),
     (0, "Basic Information", "Location"): ("DE", "XX"),
@@ -50,14 +50,14 @@ WRITTEN: dict[tuple[int, str, str], tuple[TlvValue, TlvValue]] = {
     (1, "Energy EVSE", "RandomizationDelayWindow"): (1, 600),
     (1, "Energy EVSE", "ApproximateEVEfficiency"): (5_000, None),
 }
-# By commands: cluster, command, fields, and the attribute that tells.
+# Fields of commands.
 _ZONE: TlvValue = [{0: SignedInt(3600), 1: 0, 2: "Europe/Berlin"}]
 _TARGETS: TlvValue = [{0: 127, 1: [{0: 420, 1: 80}]}]
 _FOREVER = 4_102_444_800 - 946_684_800
 
 
 class Owner(UdpCommissioner):
-    """A commissioner who uses all of the node, not only endpoint 0."""
+    """A commissioner that uses all endpoints of the node."""
 
     def path(self, endpoint: int, cluster: str, name: str) -> tuple[int, int, int]:
         definition = _DEFINITIONS[cluster]
@@ -73,8 +73,8 @@ class Owner(UdpCommissioner):
         path = (endpoint, definition.id, definition.command(name).id)
         return self.client.invoke(path, fields, timed_ms=5000)
 
-    def settle_in(self) -> None:
-        """Change whatever an administrator can."""
+    def change_settings(self) -> None:
+        """Change all settings that an administrator can change."""
         for path, (value, _) in WRITTEN.items():
             (status,) = self.client.write(Write(self.path(*path), value))
             assert status == 0, path
@@ -101,25 +101,27 @@ def owner() -> Iterator[Owner]:
     network.close()
 
 
-async def take_in(owner: Owner, node: EvseNode) -> None:
-    await asyncio.to_thread(owner.take_in, where(node), node.factory.passcode, NODE_ID)
+async def commission(owner: Owner, node: EvseNode) -> None:
+    await asyncio.to_thread(owner.commission, where(node), node.factory.passcode, NODE_ID)
 
 
 def is_new(node: EvseNode) -> bool:
     return node.is_running and node.stack.window.commissioning_mode == 1
 
 
-async def test_the_next_owner_finds_a_new_node(tmp_path: Path, owner: Owner) -> None:
+async def test_removal_of_last_fabric_resets_node_to_factory_defaults(
+    tmp_path: Path, owner: Owner
+) -> None:
     async with EvseNode(config(tmp_path)) as node:
         codes, unique_id = node.qr_code, node.stack.store.get("basic/unique_id")
-        await take_in(owner, node)
+        await commission(owner, node)
         defaults = {path: await asyncio.to_thread(owner.get, *path) for path in WRITTEN}
         assert defaults == {path: default for path, (_, default) in WRITTEN.items()}
         time = ("TimeZone", "DSTOffset", "TrustedTimeSource", "DefaultNTP")
         for name in time:
             path = (0, "Time Synchronization", name)
             defaults[path] = await asyncio.to_thread(owner.get, *path)
-        await asyncio.to_thread(owner.settle_in)
+        await asyncio.to_thread(owner.change_settings)
         for path, (value, _) in WRITTEN.items():
             assert await asyncio.to_thread(owner.get, *path) == value
         await asyncio.to_thread(owner.leave)
@@ -128,16 +130,16 @@ async def test_the_next_owner_finds_a_new_node(tmp_path: Path, owner: Owner) -> 
         assert node.stack.store.get("basic/unique_id") != unique_id
         assert node.state.supply_state is SupplyState.DISABLED
         assert node.charger.targets == ()
-        owner.controller.forget_resumption()
-        await take_in(owner, node)
+        owner.controller.clear_resumption()
+        await commission(owner, node)
         found = {path: await asyncio.to_thread(owner.get, *path) for path in defaults}
         assert found == defaults
         assert await asyncio.to_thread(owner.get, 0, CREDENTIALS, "CurrentFabricIndex") == 1
 
 
-async def test_what_counts_on_counts_on(tmp_path: Path, owner: Owner) -> None:
+async def test_counters_are_kept_by_removal_of_last_fabric(tmp_path: Path, owner: Owner) -> None:
     async with EvseNode(config(tmp_path)) as node:
-        await take_in(owner, node)
+        await commission(owner, node)
         assert node.stack.event_log.next_number < EVENT_BLOCK
         node.car.plug_in()
         await until(lambda: node.state.session is not None)
@@ -156,7 +158,7 @@ async def test_what_counts_on_counts_on(tmp_path: Path, owner: Owner) -> None:
         assert node.stack.event_log.next_number > EVENT_BLOCK
         assert node.state.session is not None
         assert node.state.session.id == session.id
-        await take_in(owner, node)
+        await commission(owner, node)
         diagnostics = (0, "General Diagnostics")
         assert await asyncio.to_thread(owner.get, *diagnostics, "RebootCount") == 2
         assert await asyncio.to_thread(owner.get, *diagnostics, "TotalOperationalHours") == 77
@@ -166,9 +168,9 @@ async def test_what_counts_on_counts_on(tmp_path: Path, owner: Owner) -> None:
         assert energy[0] == 5_000_000
 
 
-async def test_charging_ends_with_the_last_fabric(tmp_path: Path, owner: Owner) -> None:
+async def test_charging_stops_when_last_fabric_is_removed(tmp_path: Path, owner: Owner) -> None:
     async with EvseNode(config(tmp_path)) as node:
-        await take_in(owner, node)
+        await commission(owner, node)
         assert await asyncio.to_thread(owner.charge) == 0
         node.car.plug_in()
         node.car.demand()
@@ -180,9 +182,9 @@ async def test_charging_ends_with_the_last_fabric(tmp_path: Path, owner: Owner) 
         assert node.car.status()["contactor"] == "open"
 
 
-async def test_a_fault_stays_with_the_charger(tmp_path: Path, owner: Owner) -> None:
+async def test_faults_are_kept_by_factory_reset(tmp_path: Path, owner: Owner) -> None:
     async with EvseNode(config(tmp_path)) as node:
-        await take_in(owner, node)
+        await commission(owner, node)
         node.car.fault("GroundFault")
         await until(lambda: node.state.fault is FaultState.GROUND_FAULT)
         await asyncio.to_thread(owner.leave)
@@ -192,14 +194,14 @@ async def test_a_fault_stays_with_the_charger(tmp_path: Path, owner: Owner) -> N
         assert node.state.faults == (FaultState.GROUND_FAULT,)
 
 
-async def test_one_of_two_fabrics_takes_nothing_along(tmp_path: Path, owner: Owner) -> None:
+async def test_removal_of_one_of_two_fabrics_keeps_settings(tmp_path: Path, owner: Owner) -> None:
     async with EvseNode(config(tmp_path)) as node:
-        await take_in(owner, node)
-        await asyncio.to_thread(owner.settle_in)
+        await commission(owner, node)
+        await asyncio.to_thread(owner.change_settings)
         assert await asyncio.to_thread(owner.open_window, 34567890) == 0
         with closing(UdpNetwork()) as network:
             second = Owner(network, seed=3)
-            await asyncio.to_thread(second.take_in, where(node), 34567890, NODE_ID)
+            await asyncio.to_thread(second.commission, where(node), 34567890, NODE_ID)
             stack = node.stack
             await asyncio.to_thread(second.leave)
         assert [fabric.index for fabric in node.stack.fabrics] == [1]
@@ -208,26 +210,28 @@ async def test_one_of_two_fabrics_takes_nothing_along(tmp_path: Path, owner: Own
         assert node.stack is stack
 
 
-async def test_a_power_cut_after_the_last_answer(tmp_path: Path, owner: Owner) -> None:
+async def test_power_cut_after_removal_of_last_fabric_still_resets_node(
+    tmp_path: Path, owner: Owner
+) -> None:
     async with EvseNode(config(tmp_path)) as node:
-        await take_in(owner, node)
-        await asyncio.to_thread(owner.settle_in)
+        await commission(owner, node)
+        await asyncio.to_thread(owner.change_settings)
         assert not is_decommissioned(node.stack.store)
-    # This is what the store holds when the command is answered: the fabric is gone, nothing else.
+    # The state of the store when the command is answered: only the fabric is removed.
     store = SqliteStore(tmp_path)
     store.delete("fabric/1")
     store.commit()
     assert is_decommissioned(store)
     store.close()
     async with EvseNode(config(tmp_path)) as node:
-        await take_in(owner, node)
+        await commission(owner, node)
         for path, (_, default) in WRITTEN.items():
             assert await asyncio.to_thread(owner.get, *path) == default
         assert node.state.supply_state is SupplyState.DISABLED
 
 
-async def test_a_node_that_cannot_begin_anew_says_so(tmp_path: Path, owner: Owner) -> None:
-    class Fading(SimulatedBackend):
+async def test_failed_restart_after_last_fabric_is_reported(tmp_path: Path, owner: Owner) -> None:
+    class FailingRestart(SimulatedBackend):
         starts = 0
 
         async def start(self, post: HalInbox) -> None:
@@ -236,16 +240,16 @@ async def test_a_node_that_cannot_begin_anew_says_so(tmp_path: Path, owner: Owne
                 raise HalError("the board is gone")
             await super().start(post)
 
-    backend = Fading()
+    backend = FailingRestart()
     async with EvseNode(config(tmp_path), backend=backend) as node:
-        await take_in(owner, node)
+        await commission(owner, node)
         await asyncio.to_thread(owner.leave)
         async with asyncio.timeout(10):
             with pytest.raises(HalError, match="the board is gone"):
                 await node.wait_failed()
         assert not node.is_running
         await node.stop()
-        # Another attempt, from Python, is another life.
+        # The same object can be started again.
         backend.starts = 0
         await node.start()
         with pytest.raises(TimeoutError):
@@ -253,17 +257,17 @@ async def test_a_node_that_cannot_begin_anew_says_so(tmp_path: Path, owner: Owne
                 await node.wait_failed()
 
 
-async def test_a_stop_while_the_node_begins_anew(tmp_path: Path, owner: Owner) -> None:
+async def test_stop_during_restart_after_last_fabric(tmp_path: Path, owner: Owner) -> None:
     node = EvseNode(config(tmp_path))
     await node.start()
-    await take_in(owner, node)
+    await commission(owner, node)
     await asyncio.to_thread(owner.leave)
     await until(lambda: not node.is_running or is_new(node))
     await node.stop()
     assert not node.is_running
 
 
-def test_a_node_that_began_anew_may_run_in_another_loop(tmp_path: Path) -> None:
+def test_node_runs_in_another_loop_after_restart(tmp_path: Path) -> None:
     node = EvseNode(config(tmp_path))
 
     async def lose_the_fabric() -> None:

@@ -1,4 +1,4 @@
-"""Whole nodes with sockets and stores, in one process, and a controller in a thread beside it."""
+"""Whole nodes with sockets and stores in one process, and a controller in another thread."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NOT_PLUGGED_IN, PLUGGED_IN_NO_DEMAND = 0, 1
 
 
 class UdpCommissioner(Commissioner):
-    """Commissions any number of nodes into its one fabric."""
+    """A commissioner of several nodes, with one fabric."""
 
     def __init__(self, network: UdpNetwork, seed: int = 99) -> None:
         self.network = network
@@ -29,12 +29,12 @@ class UdpCommissioner(Commissioner):
         self.client = InteractionClient(self.controller)
         self.authority = self.controller.authority
 
-    def call(self, peer: Address, node_id: int) -> None:
-        """Talk to a node of the fabric from now on."""
+    def connect(self, peer: Address, node_id: int) -> None:
+        """Establish a CASE session with a node of the fabric."""
         self.controller.peer = peer
         self.controller.case(node_id)
 
-    def take_in(self, peer: Address, passcode: int, node_id: int) -> None:
+    def commission(self, peer: Address, passcode: int, node_id: int) -> None:
         """Commission the node at `peer`."""
         self.controller.peer = peer
         self.controller.pase(passcode)
@@ -46,11 +46,11 @@ class UdpCommissioner(Commissioner):
             *(self.controller.ipk_epoch_key, self.controller.node_id, 0xFFF1),
         )
         assert status == 0
-        self.call(peer, node_id)
+        self.connect(peer, node_id)
         assert self.code(COMMISSIONING, "CommissioningComplete") == 0
 
     def state(self) -> object:
-        """Read the EVSE's State from the node that was called last."""
+        """Read the EVSE's State from the node connected last."""
         return self.client.read((1, EVSE, STATE)).value(1, EVSE, STATE)
 
 
@@ -69,35 +69,35 @@ def where(node: EvseNode) -> Address:
     return ("::1", node.port, 0, 0)
 
 
-async def test_one_controller_takes_in_two_nodes_of_one_process(
+async def test_controller_commissions_two_nodes_in_one_process(
     tmp_path: Path, commissioner: UdpCommissioner
 ) -> None:
     async with EvseNode(config(tmp_path / "1")) as one, EvseNode(config(tmp_path / "2")) as two:
         for node_id, node in ((1, one), (2, two)):
             passcode = node.factory.passcode
-            await asyncio.to_thread(commissioner.take_in, where(node), passcode, node_id)
+            await asyncio.to_thread(commissioner.commission, where(node), passcode, node_id)
             (fabric,) = node.stack.fabrics
             assert fabric.node_id == node_id
             assert [service.type for service in node.mdns.services] == ["_matter._tcp"]
         two.car.plug_in()
         assert await asyncio.to_thread(commissioner.state) == PLUGGED_IN_NO_DEMAND
-        await asyncio.to_thread(commissioner.call, where(one), 1)
+        await asyncio.to_thread(commissioner.connect, where(one), 1)
         assert await asyncio.to_thread(commissioner.state) == NOT_PLUGGED_IN
 
 
-async def test_a_node_is_found_again_after_a_restart_and_not_after_a_reset(
+async def test_node_is_discoverable_after_restart_but_not_after_factory_reset(
     tmp_path: Path, commissioner: UdpCommissioner
 ) -> None:
     async with EvseNode(config(tmp_path)) as node:
         passcode = node.factory.passcode
-        await asyncio.to_thread(commissioner.take_in, where(node), passcode, 7)
+        await asyncio.to_thread(commissioner.commission, where(node), passcode, 7)
         instance = node.mdns.services[0].instance
     async with EvseNode(config(tmp_path)) as node:
         assert [service.instance for service in node.mdns.services] == [instance]
-        await asyncio.to_thread(commissioner.call, where(node), 7)
+        await asyncio.to_thread(commissioner.connect, where(node), 7)
         assert await asyncio.to_thread(commissioner.state) == NOT_PLUGGED_IN
         await node.factory_reset()
         assert [service.type for service in node.mdns.services] == ["_matterc._udp"]
         assert len(node.stack.fabrics) == 0
-        await asyncio.to_thread(commissioner.take_in, where(node), passcode, 8)
+        await asyncio.to_thread(commissioner.commission, where(node), passcode, 8)
         assert await asyncio.to_thread(commissioner.state) == NOT_PLUGGED_IN

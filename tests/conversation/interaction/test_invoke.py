@@ -1,4 +1,4 @@
-"""Invoking commands: responses, several at once, timed ones, groups."""
+"""Invoke interactions: responses, several commands, timed requests, groups."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.matter.interaction_client import (
     Invoke,
     WireStatusError,
     command_path,
-    invoke_answers,
+    invoke_all,
     invoke_request,
 )
 from tests.support.matter.interaction_host import OPERATE, VIEW, Client, InteractionHost
@@ -29,24 +29,26 @@ def path(command: int) -> tuple[int, int, int]:
     return (1, CLUSTER, command)
 
 
-def test_response_command(host: InteractionHost, client: InteractionClient) -> None:
+def test_response_command_is_returned(host: InteractionHost, client: InteractionClient) -> None:
     assert client.invoke(path(ADD), {0: 10, 1: 2, 2: 1}) == {0: 13, 1: bytes(20)}
     assert host.samples[1].calls == [(10, 2, 1)]
     assert host.samples[0].calls == []
     assert len(host.network.log) == 3
 
 
-def test_absent_fields_have_the_handlers_default_or_none(
+def test_absent_fields_use_default_or_none(
     host: InteractionHost, client: InteractionClient
 ) -> None:
     client.invoke(path(ADD), {0: 10})
     assert host.samples[1].calls == [(10, None, 3)]
 
 
-def test_status_response(host: InteractionHost, client: InteractionClient) -> None:
+def test_command_without_response_returns_status(
+    host: InteractionHost, client: InteractionClient
+) -> None:
     assert client.invoke(path(MANAGE)) == 0
     assert client.invoke(path(MANAGE), {}) == 0
-    # Fields of a later revision are passed over.
+    # Fields of later revisions are ignored.
     assert client.invoke(path(MANAGE), {9: 1}) == 0
     assert host.samples[1].calls == ["manage"] * 3
 
@@ -67,11 +69,11 @@ def test_status_response(host: InteractionHost, client: InteractionClient) -> No
         (path(FAIL), {0: 0}, Status.NOT_FOUND),
         (path(FAIL), {0: 1}, (Status.FAILURE, 4)),
         (path(FAIL), {0: 2}, Status.FAILURE),
-        # The response would not fit a message.
+        # The response exceeds a message.
         (path(ADD), {0: 1, 1: 130}, Status.RESOURCE_EXHAUSTED),
     ],
 )
-def test_statuses(
+def test_invalid_command_returns_status(
     client: InteractionClient, target: tuple[int, int, int], fields: object, status: object
 ) -> None:
     assert client.invoke(target, fields) == status  # type: ignore[arg-type]
@@ -87,12 +89,14 @@ class TestAccess:
         assert client.invoke(path(0x77)) == Status.UNSUPPORTED_COMMAND
         assert client.invoke((7, CLUSTER, ADD)) == Status.UNSUPPORTED_ENDPOINT
 
-    def test_higher_privilege(self, host: InteractionHost, client: InteractionClient) -> None:
+    def test_insufficient_privilege_is_refused(
+        self, host: InteractionHost, client: InteractionClient
+    ) -> None:
         host.grants.masks[0x2222] = OPERATE
         assert client.invoke(path(MANAGE)) == Status.UNSUPPORTED_ACCESS
         assert client.invoke(path(SCOPED)) == 0
 
-    def test_without_view_nothing_is_told(
+    def test_without_view_existence_is_not_disclosed(
         self, host: InteractionHost, client: InteractionClient
     ) -> None:
         host.grants.masks[0x2222] = 0
@@ -110,15 +114,17 @@ class TestAccess:
 
 
 class TestTimed:
-    def test_timed_invoke(self, host: InteractionHost, client: InteractionClient) -> None:
+    def test_timed_command_succeeds_after_timed_request(
+        self, host: InteractionHost, client: InteractionClient
+    ) -> None:
         assert client.invoke(path(LOCK), timed_ms=500) == 0
         assert host.samples[1].calls == ["lock"]
 
-    def test_timed_invoke_of_any_command(self, client: InteractionClient) -> None:
+    def test_untimed_command_succeeds_after_timed_request(self, client: InteractionClient) -> None:
         assert client.invoke(path(MANAGE), timed_ms=500) == 0
 
     @pytest.mark.parametrize("command", [LOCK, MANAGE])
-    def test_flag_without_timed_request(
+    def test_flag_without_timed_request_is_refused(
         self, host: InteractionHost, client: InteractionClient, command: int
     ) -> None:
         with pytest.raises(WireStatusError) as info:
@@ -126,7 +132,7 @@ class TestTimed:
         assert info.value.status is Status.TIMED_REQUEST_MISMATCH
         assert host.samples[1].calls == []
 
-    def test_timed_request_without_flag(
+    def test_timed_request_without_flag_is_refused(
         self, host: InteractionHost, client: InteractionClient
     ) -> None:
         with pytest.raises(WireStatusError) as info:
@@ -140,36 +146,36 @@ class TestTimed:
         assert conversation.receive().payload == OK
         return conversation
 
-    def test_too_late(self, host: InteractionHost) -> None:
+    def test_invoke_after_timeout_is_refused(self, host: InteractionHost) -> None:
         conversation = self.start(host, 200)
         host.network.run(0.3)
         conversation.send(Opcode.INVOKE_REQUEST, invoke_request(Invoke(path(LOCK)), timed=True))
         assert conversation.receive().payload[3] == Status.TIMEOUT
         assert host.samples[1].calls == []
 
-    def test_just_in_time(self, host: InteractionHost) -> None:
+    def test_invoke_before_timeout_succeeds(self, host: InteractionHost) -> None:
         conversation = self.start(host, 500)
         host.network.run(0.4)
         conversation.send(Opcode.INVOKE_REQUEST, invoke_request(Invoke(path(LOCK)), timed=True))
         assert conversation.receive().opcode == Opcode.INVOKE_RESPONSE
 
-    def test_other_action_is_invalid(self, host: InteractionHost) -> None:
+    def test_other_action_after_timed_request_is_invalid(self, host: InteractionHost) -> None:
         conversation = self.start(host, 500)
         conversation.send(Opcode.READ_REQUEST, encode({3: True}))
         assert conversation.receive().payload[3] == Status.INVALID_ACTION
 
-    def test_timed_request_twice_is_invalid(self, host: InteractionHost) -> None:
+    def test_second_timed_request_is_invalid(self, host: InteractionHost) -> None:
         conversation = self.start(host, 500)
         conversation.send(Opcode.TIMED_REQUEST, encode({0: 500, **REVISION}))
         assert conversation.receive().payload[3] == Status.INVALID_ACTION
 
-    def test_nothing_follows(self, host: InteractionHost) -> None:
+    def test_exchange_ends_without_invoke_request(self, host: InteractionHost) -> None:
         self.start(host, 500)
         host.network.run(60)
         assert len(host.exchanges) == 0
 
     @pytest.mark.parametrize("payload", [b"", encode({}), encode({0: 0x10000}), encode({0: "1"})])
-    def test_malformed(
+    def test_malformed_timed_request_is_invalid(
         self, host: InteractionHost, client: InteractionClient, payload: bytes
     ) -> None:
         with pytest.raises(WireStatusError) as info:
@@ -178,7 +184,7 @@ class TestTimed:
 
 
 class TestSeveralCommands:
-    def test_one_path_is_the_default_limit(
+    def test_default_limit_is_one_path(
         self, host: InteractionHost, client: InteractionClient
     ) -> None:
         payload = invoke_request(Invoke(path(ADD), {0: 1}, 0), Invoke(path(MANAGE), None, 1))
@@ -191,12 +197,12 @@ class TestSeveralCommands:
     def wide(self) -> InteractionHost:
         return InteractionHost(Network(), maximum_paths_per_invoke=4)
 
-    def test_each_has_its_reference(self, wide: InteractionHost) -> None:
+    def test_responses_contain_command_references(self, wide: InteractionHost) -> None:
         payload = invoke_request(
             Invoke(path(ADD), {0: 1}, 7), Invoke(path(MANAGE), None, 9), Invoke(path(0x77), None, 8)
         )
         message = InteractionClient(Client(wide)).request(Opcode.INVOKE_REQUEST, payload)
-        assert invoke_answers(message) == [
+        assert invoke_all(message) == [
             (7, {0: 4, 1: b""}),
             (9, 0),
             (8, Status.UNSUPPORTED_COMMAND),
@@ -212,7 +218,7 @@ class TestSeveralCommands:
             [],
         ],
     )
-    def test_combinations_that_are_invalid(
+    def test_invalid_combination_is_refused(
         self, wide: InteractionHost, items: list[Invoke]
     ) -> None:
         with pytest.raises(WireStatusError) as info:
@@ -220,7 +226,7 @@ class TestSeveralCommands:
         assert info.value.status is Status.INVALID_ACTION
         assert wide.samples[1].calls == []
 
-    def test_long_response_takes_several_messages(self, wide: InteractionHost) -> None:
+    def test_long_response_is_sent_in_several_messages(self, wide: InteractionHost) -> None:
         conversation = Client(wide).open()
         conversation.send(
             Opcode.INVOKE_REQUEST,
@@ -232,21 +238,21 @@ class TestSeveralCommands:
         )
         first = conversation.receive()
         assert decode_struct(first.payload)[2] is True
-        assert [reference for reference, _ in invoke_answers(first)] == [1]
+        assert [reference for reference, _ in invoke_all(first)] == [1]
         conversation.send(Opcode.STATUS_RESPONSE, OK)
         second = conversation.receive()
         assert 2 not in decode_struct(second.payload)
-        assert [reference for reference, _ in invoke_answers(second)] == [2, 3]
+        assert [reference for reference, _ in invoke_all(second)] == [2, 3]
         conversation.close()
         assert len(wide.exchanges) == 0
 
 
-def test_reference_of_a_single_command_comes_back(client: InteractionClient) -> None:
+def test_reference_of_single_command_is_returned(client: InteractionClient) -> None:
     payload = invoke_request(Invoke(path(MANAGE), None, 5))
-    assert invoke_answers(client.request(Opcode.INVOKE_REQUEST, payload)) == [(5, 0)]
+    assert invoke_all(client.request(Opcode.INVOKE_REQUEST, payload)) == [(5, 0)]
 
 
-def test_suppressed_response(host: InteractionHost) -> None:
+def test_suppressed_response_is_not_sent(host: InteractionHost) -> None:
     conversation = Client(host).open()
     conversation.send(Opcode.INVOKE_REQUEST, invoke_request(Invoke(path(MANAGE)), suppress=True))
     host.network.run(1)
@@ -269,13 +275,13 @@ def test_suppressed_response(host: InteractionHost) -> None:
         encode({0: False, 2: [{0: command_path((1, 1, 1))}]}),
     ],
 )
-def test_malformed_request(client: InteractionClient, payload: bytes) -> None:
+def test_malformed_request_is_invalid(client: InteractionClient, payload: bytes) -> None:
     with pytest.raises(WireStatusError) as info:
         client.request(Opcode.INVOKE_REQUEST, payload)
     assert info.value.status is Status.INVALID_ACTION
 
 
-def test_repeated_datagram_does_not_repeat_the_command() -> None:
+def test_duplicate_datagram_does_not_repeat_the_command() -> None:
     network = Network(5, repeat=1.0)
     host = InteractionHost(network)
     InteractionClient(Client(host)).invoke(path(MANAGE))
@@ -292,7 +298,7 @@ class TestGroups:
         host.exchanges.receive_group(session, message, host.network.now)
         host.network.run(1)
 
-    def test_command_on_the_endpoints_of_the_group(self, host: InteractionHost) -> None:
+    def test_command_is_executed_on_endpoints_of_group(self, host: InteractionHost) -> None:
         self.receive(host, invoke_request(Invoke((None, CLUSTER, ADD), {0: 1})))
         assert [sample.calls for sample in host.samples] == [[], [(1, None, 3)]]
         assert host.network.log == []
@@ -308,11 +314,11 @@ class TestGroups:
             b"\x15",
         ],
     )
-    def test_what_is_dropped(self, host: InteractionHost, payload: bytes) -> None:
+    def test_invalid_group_command_is_dropped(self, host: InteractionHost, payload: bytes) -> None:
         self.receive(host, payload)
         assert [sample.calls for sample in host.samples] == [[], []]
         assert host.network.log == []
 
-    def test_other_group_or_opcode(self, host: InteractionHost) -> None:
+    def test_other_group_or_opcode_is_ignored(self, host: InteractionHost) -> None:
         self.receive(host, invoke_request(Invoke((None, CLUSTER, MANAGE))), group=0x5555)
         assert host.samples[1].calls == []

@@ -1,4 +1,4 @@
-"""Reading attributes and events: paths, chunks, filters, access."""
+"""Read interactions: paths, chunking, filters, access."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ from tests.support.matter.sample_cluster import (
 GLOBAL = {0xFFF8, 0xFFF9, 0xFFFB, 0xFFFC, 0xFFFD}
 
 
-def test_reads_one_attribute(host: InteractionHost, client: InteractionClient) -> None:
+def test_concrete_path_reads_one_attribute(
+    host: InteractionHost, client: InteractionClient
+) -> None:
     report = client.read((1, CLUSTER, LEVEL))
     assert report.values == {(1, CLUSTER, LEVEL): 7}
     assert report.versions == {(1, CLUSTER, LEVEL): host.samples[1].data_version}
@@ -43,19 +45,21 @@ def test_reads_one_attribute(host: InteractionHost, client: InteractionClient) -
     assert report.subscription_id is None
 
 
-def test_takes_three_datagrams(host: InteractionHost, client: InteractionClient) -> None:
+def test_read_takes_three_datagrams(host: InteractionHost, client: InteractionClient) -> None:
     client.read((1, CLUSTER, LEVEL))
     # Request, report with piggybacked acknowledgement, acknowledgement.
     assert len(host.network.log) == 3
 
 
-def test_computed_attribute_is_read_anew(host: InteractionHost, client: InteractionClient) -> None:
+def test_computed_attribute_is_computed_for_each_read(
+    host: InteractionHost, client: InteractionClient
+) -> None:
     assert client.read((1, CLUSTER, UPTIME)).value(1, CLUSTER, UPTIME) == 1000
     host.network.run(5)
     assert client.read((1, CLUSTER, UPTIME)).value(1, CLUSTER, UPTIME) == 1005
 
 
-def test_repeated_paths_are_expanded_once_and_read_anew(
+def test_repeated_paths_are_expanded_once_and_values_are_current(
     host: InteractionHost, controller: Client, client: InteractionClient
 ) -> None:
     client.read((1, CLUSTER, None))
@@ -68,22 +72,22 @@ def test_repeated_paths_are_expanded_once_and_read_anew(
     assert client.read((0, CLUSTER, LEVEL)).values == {(0, CLUSTER, LEVEL): 7}
 
 
-def test_wildcard_reads_everything(host: InteractionHost, client: InteractionClient) -> None:
+def test_wildcard_reads_all_attributes(host: InteractionHost, client: InteractionClient) -> None:
     report = client.read((None, None, None))
     for endpoint, sample in enumerate(host.samples):
         found = {path[2] for path in report.values if path[0] == endpoint}
         assert found | {BROKEN} == set(sample.attributes) | {BROKEN}
         assert found >= GLOBAL
-    # An attribute whose computation is broken does not take the others with it.
+    # A failing attribute does not affect the others.
     assert report.statuses == {(1, CLUSTER, BROKEN): Status.FAILURE}
 
 
-def test_wildcard_of_a_global_attribute(client: InteractionClient) -> None:
+def test_wildcard_reads_global_attribute_of_every_cluster(client: InteractionClient) -> None:
     report = client.read((None, None, 0xFFFD))
     assert report.values == {(0, CLUSTER, 0xFFFD): 1, (1, CLUSTER, 0xFFFD): 1}
 
 
-def test_wildcard_on_what_does_not_exist_is_empty(client: InteractionClient) -> None:
+def test_wildcard_without_match_is_empty(client: InteractionClient) -> None:
     report = client.read((9, None, None), (None, 0x99, None), (0, CLUSTER, BROKEN + 1000))
     assert report.values == {}
     assert list(report.statuses) == [(0, CLUSTER, BROKEN + 1000)]
@@ -94,7 +98,7 @@ def test_overlapping_paths_are_reported_once(client: InteractionClient) -> None:
     assert report.value(1, CLUSTER, LEVEL) == 7
 
 
-def test_nine_paths(client: InteractionClient) -> None:
+def test_nine_paths_are_read_in_one_request(client: InteractionClient) -> None:
     paths = [(e, CLUSTER, a) for e in (0, 1) for a in (0, 1, 2, 3, 0xFFFD)]
     assert set(client.read(*paths).values) == set(paths)
 
@@ -108,20 +112,24 @@ def test_nine_paths(client: InteractionClient) -> None:
         ((1, CLUSTER, BROKEN), Status.FAILURE),
     ],
 )
-def test_statuses_of_concrete_paths(client: InteractionClient, path: tuple, status: int) -> None:
+def test_unreadable_concrete_path_returns_status(
+    client: InteractionClient, path: tuple, status: int
+) -> None:
     report = client.read(path, (1, CLUSTER, LEVEL))
     assert report.statuses == {path: status}
     assert report.values == {(1, CLUSTER, LEVEL): 7}
 
 
 class TestAccess:
-    def test_privilege_is_needed(self, host: InteractionHost, client: InteractionClient) -> None:
+    def test_insufficient_privilege_is_refused(
+        self, host: InteractionHost, client: InteractionClient
+    ) -> None:
         host.grants.masks[0x2222] = VIEW
         report = client.read((1, CLUSTER, LEVEL), (1, CLUSTER, SECRET))
         assert report.values == {(1, CLUSTER, LEVEL): 7}
         assert report.statuses == {(1, CLUSTER, SECRET): Status.UNSUPPORTED_ACCESS}
 
-    def test_wildcard_leaves_out_what_is_not_granted(
+    def test_wildcard_omits_inaccessible_attributes(
         self, host: InteractionHost, client: InteractionClient
     ) -> None:
         host.grants.masks[0x2222] = VIEW
@@ -131,7 +139,7 @@ class TestAccess:
         assert (1, CLUSTER, SECRET) not in report.values
         assert (1, CLUSTER, SECRET) not in report.statuses
 
-    def test_without_any_access_existence_is_not_told(
+    def test_without_view_existence_is_not_disclosed(
         self, host: InteractionHost, client: InteractionClient
     ) -> None:
         host.grants.masks[0x2222] = 0
@@ -139,17 +147,17 @@ class TestAccess:
         report = client.read(*paths)
         assert report.statuses == dict.fromkeys(paths, Status.UNSUPPORTED_ACCESS)
 
-    def test_decision_is_kept_until_the_list_changes(
+    def test_privileges_are_cached_until_access_control_changes(
         self, host: InteractionHost, client: InteractionClient
     ) -> None:
         client.read((1, CLUSTER, LEVEL))
         client.read((1, CLUSTER, LEVEL))
-        assert host.grants.asked == 1
+        assert host.grants.lookups == 1
         host.grants.masks[0x2222] = 0
         host.grants.change()
         assert client.read((1, CLUSTER, LEVEL)).values == {}
 
-    def test_paths_that_do_not_exist_are_not_kept(
+    def test_privileges_of_nonexistent_paths_are_not_cached(
         self, host: InteractionHost, client: InteractionClient
     ) -> None:
         client.read(*[(e, CLUSTER, 0) for e in range(2, 40)])
@@ -157,14 +165,14 @@ class TestAccess:
 
 
 class TestDataVersions:
-    def test_known_cluster_is_left_out(
+    def test_cluster_with_current_version_is_omitted(
         self, host: InteractionHost, client: InteractionClient
     ) -> None:
         version = host.samples[1].data_version
         report = client.read((None, None, None), versions=[(1, CLUSTER, version)])
         assert {path[0] for path in report.values} == {0}
 
-    def test_older_version_is_reported(
+    def test_cluster_with_older_version_is_reported(
         self, host: InteractionHost, client: InteractionClient
     ) -> None:
         version = host.samples[1].data_version
@@ -179,14 +187,14 @@ class TestFabrics:
         {"text": "theirs", "secret": 2, "fabric_index": 2},
     ]
 
-    def test_filtered_list_has_own_items(
+    def test_filtered_list_contains_own_items(
         self, host: InteractionHost, client: InteractionClient
     ) -> None:
         host.samples[1].set(notes=self.NOTES)
         report = client.read((1, CLUSTER, NOTES))
         assert report.value(1, CLUSTER, NOTES) == [{1: "mine", 2: 1, 254: 1}]
 
-    def test_unfiltered_list_hides_sensitive_fields_of_others(
+    def test_unfiltered_list_omits_sensitive_fields_of_other_fabrics(
         self, host: InteractionHost, client: InteractionClient
     ) -> None:
         host.samples[1].set(notes=self.NOTES)
@@ -196,14 +204,14 @@ class TestFabrics:
             {1: "theirs", 254: 2},
         ]
 
-    def test_without_fabric_there_is_nothing(self, host: InteractionHost) -> None:
+    def test_fabric_scoped_list_is_empty_without_fabric(self, host: InteractionHost) -> None:
         host.samples[1].set(notes=self.NOTES)
         client = InteractionClient(Client(host, 5, auth_mode=AuthMode.PASE, fabric_index=0))
         assert client.read((1, CLUSTER, NOTES)).value(1, CLUSTER, NOTES) == []
 
 
 class TestChunking:
-    def test_long_report_takes_several_messages(
+    def test_long_report_is_sent_in_several_messages(
         self, host: InteractionHost, client: InteractionClient
     ) -> None:
         for sample in host.samples:
@@ -212,7 +220,7 @@ class TestChunking:
         assert report.messages >= 2
         assert report.value(0, CLUSTER, FIXED) == report.value(1, CLUSTER, FIXED) == "x" * 900
 
-    def test_long_list_comes_in_parts(
+    def test_long_list_is_sent_in_parts(
         self, host: InteractionHost, client: InteractionClient
     ) -> None:
         labels = [{"label": f"{number:03}" * 50} for number in range(30)]
@@ -237,7 +245,7 @@ class TestChunking:
         assert report.statuses == {(1, CLUSTER, FIXED): Status.RESOURCE_EXHAUSTED}
 
     @pytest.mark.parametrize("size", range(1150, 1216))
-    def test_every_size_around_the_limit(
+    def test_list_of_any_size_around_the_limit_is_complete(
         self, host: InteractionHost, client: InteractionClient, size: int
     ) -> None:
         host.samples[1].set(fixed="x" * size)
@@ -245,7 +253,7 @@ class TestChunking:
         assert report.value(1, CLUSTER, LEVEL) == 7
         assert ((1, CLUSTER, FIXED) in report.values) != ((1, CLUSTER, FIXED) in report.statuses)
 
-    def test_peer_can_stop_a_report(self, host: InteractionHost) -> None:
+    def test_report_stops_on_failure_status(self, host: InteractionHost) -> None:
         for sample in host.samples:
             sample.set(fixed="x" * 900)
         controller = Client(host)
@@ -256,7 +264,7 @@ class TestChunking:
         host.network.run(1)
         assert len(host.exchanges) == 0
 
-    def test_other_action_in_a_report_is_invalid(self, host: InteractionHost) -> None:
+    def test_other_action_during_report_is_invalid(self, host: InteractionHost) -> None:
         for sample in host.samples:
             sample.set(fixed="x" * 900)
         conversation = Client(host).open()
@@ -267,7 +275,7 @@ class TestChunking:
         host.network.run(1)
         assert len(host.exchanges) == 0
 
-    def test_silent_peer_is_given_up(self, host: InteractionHost) -> None:
+    def test_report_to_silent_peer_is_abandoned(self, host: InteractionHost) -> None:
         for sample in host.samples:
             sample.set(fixed="x" * 900)
         conversation = Client(host).open()
@@ -278,7 +286,9 @@ class TestChunking:
 
 
 class TestEvents:
-    def test_events_in_order(self, host: InteractionHost, client: InteractionClient) -> None:
+    def test_events_are_reported_in_order(
+        self, host: InteractionHost, client: InteractionClient
+    ) -> None:
         host.samples[1].emit("Happened", number=1)
         host.utc_ms = 1_700_000_000_000
         host.samples[0].emit("Happened", number=2)
@@ -290,7 +300,7 @@ class TestEvents:
         assert (second.number, second.fields) == (1, {0: 2})
         assert (second.system_ms, second.utc_ms) == (None, 1_700_000_000_000)
 
-    def test_together_with_attributes(
+    def test_events_and_attributes_are_reported_together(
         self, host: InteractionHost, client: InteractionClient
     ) -> None:
         host.samples[1].emit("Happened", number=1)
@@ -298,13 +308,15 @@ class TestEvents:
         assert report.value(1, CLUSTER, LEVEL) == 7
         assert len(report.events) == 1
 
-    def test_event_filter(self, host: InteractionHost, client: InteractionClient) -> None:
+    def test_event_filter_omits_older_events(
+        self, host: InteractionHost, client: InteractionClient
+    ) -> None:
         for number in range(5):
             host.samples[1].emit("Happened", number=number)
         report = client.read(events=[(1, CLUSTER, None)], event_minimum=3)
         assert [event.number for event in report.events] == [3, 4]
 
-    def test_many_events_take_several_messages(
+    def test_many_events_are_sent_in_several_messages(
         self, host: InteractionHost, client: InteractionClient
     ) -> None:
         for number in range(120):
@@ -313,7 +325,7 @@ class TestEvents:
         assert [event.fields[0] for event in report.events] == list(range(120))
         assert report.messages > 2
 
-    def test_fabric_sensitive_event_is_for_its_fabric(
+    def test_fabric_sensitive_event_is_reported_to_its_fabric_only(
         self, host: InteractionHost, client: InteractionClient
     ) -> None:
         host.samples[1].emit("Told", number=1, fabric_index=1)
@@ -329,10 +341,14 @@ class TestEvents:
             ((1, CLUSTER, 0x77), Status.UNSUPPORTED_EVENT),
         ],
     )
-    def test_statuses(self, client: InteractionClient, path: tuple, status: int) -> None:
+    def test_unreadable_concrete_path_returns_status(
+        self, client: InteractionClient, path: tuple, status: int
+    ) -> None:
         assert client.read(events=[path]).event_statuses == {path: status}
 
-    def test_access(self, host: InteractionHost, client: InteractionClient) -> None:
+    def test_inaccessible_events_are_omitted_or_refused(
+        self, host: InteractionHost, client: InteractionClient
+    ) -> None:
         host.samples[1].emit("Happened", number=1)
         host.grants.denied.add((1, CLUSTER))
         path = (1, CLUSTER, HAPPENED)
@@ -341,7 +357,7 @@ class TestEvents:
 
 
 class TestRefusals:
-    def test_too_many_paths(self, client: InteractionClient) -> None:
+    def test_too_many_paths_are_refused(self, client: InteractionClient) -> None:
         paths = [(1, CLUSTER, number) for number in range(65)]
         with pytest.raises(WireStatusError) as info:
             client.read(*paths)
@@ -368,7 +384,7 @@ class TestRefusals:
             encode({3: True, 4: [{0: TlvList([(1, 1)]), 1: 1}]}),
         ],
     )
-    def test_malformed_request(
+    def test_malformed_request_is_invalid(
         self, host: InteractionHost, client: InteractionClient, payload: bytes
     ) -> None:
         with pytest.raises(WireStatusError) as info:
@@ -383,18 +399,20 @@ class TestRefusals:
         assert report.is_suppressed
 
     @pytest.mark.parametrize("opcode", [4, 7, 9, 0x0B, 0xFF])
-    def test_opcodes_that_are_no_request(self, client: InteractionClient, opcode: int) -> None:
+    def test_opcode_that_is_not_a_request_is_invalid(
+        self, client: InteractionClient, opcode: int
+    ) -> None:
         with pytest.raises(WireStatusError) as info:
             client.report(opcode, encode(REVISION))
         assert info.value.status is Status.INVALID_ACTION
 
-    def test_report_without_subscription(self, client: InteractionClient) -> None:
+    def test_report_without_subscription_is_refused(self, client: InteractionClient) -> None:
         with pytest.raises(WireStatusError) as info:
             client.report(Opcode.REPORT_DATA, encode({0: 5, **REVISION}))
         assert info.value.status is Status.INVALID_SUBSCRIPTION
 
 
-def test_messages_fit_the_mtu(host: InteractionHost, client: InteractionClient) -> None:
+def test_report_messages_fit_the_mtu(host: InteractionHost, client: InteractionClient) -> None:
     for sample in host.samples:
         sample.set(fixed="x" * 1000, labels=[{"label": "y" * 199}] * 30)
     client.read((None, None, None))
@@ -402,7 +420,7 @@ def test_messages_fit_the_mtu(host: InteractionHost, client: InteractionClient) 
     assert MAX_PAYLOAD < 1232
 
 
-def test_lossy_network() -> None:
+def test_long_report_is_complete_on_lossy_network() -> None:
     network = Network(3, drop=0.2, repeat=0.2, reorder=0.2)
     host = InteractionHost(network)
     client = InteractionClient(Client(host))

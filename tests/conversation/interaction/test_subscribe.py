@@ -1,4 +1,4 @@
-"""Subscriptions: how they begin, and what is reported when."""
+"""Subscribe interactions: establishment and reports."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tests.support.matter.sample_cluster import (
 
 
 class TestEstablishing:
-    def test_first_report_and_response(
+    def test_priming_report_precedes_response(
         self, host: InteractionHost, client: InteractionClient
     ) -> None:
         report, subscription_id, maximum = client.subscribe(LEVEL_PATH, maximum=60)
@@ -45,12 +45,14 @@ class TestEstablishing:
         ("minimum", "ceiling", "selected"),
         [(0, 1, 1), (0, 3595, 3595), (3, 3605, 3600), (4000, 5000, 4000), (10, 10, 10), (0, 0, 0)],
     )
-    def test_selected_interval(
+    def test_selected_interval_is_limited(
         self, client: InteractionClient, minimum: int, ceiling: int, selected: int
     ) -> None:
         assert client.subscribe(LEVEL_PATH, minimum=minimum, maximum=ceiling)[2] == selected
 
-    def test_long_first_report(self, host: InteractionHost, client: InteractionClient) -> None:
+    def test_long_priming_report_is_sent_in_several_messages(
+        self, host: InteractionHost, client: InteractionClient
+    ) -> None:
         for sample in host.samples:
             sample.set(fixed="x" * 900)
         report, _, _ = client.subscribe((None, None, None), events=[(None, None, None)])
@@ -58,14 +60,18 @@ class TestEstablishing:
         assert report.value(0, CLUSTER, FIXED) == "x" * 900
         assert len(host.model.subscriptions) == 1
 
-    def test_statuses_of_some_paths(self, client: InteractionClient) -> None:
+    def test_priming_report_contains_statuses_of_invalid_paths(
+        self, client: InteractionClient
+    ) -> None:
         report, _, _ = client.subscribe(
             LEVEL_PATH, (7, CLUSTER, LEVEL), events=[(1, CLUSTER, 0x77)]
         )
         assert report.statuses == {(7, CLUSTER, LEVEL): Status.UNSUPPORTED_ENDPOINT}
         assert report.event_statuses == {(1, CLUSTER, 0x77): Status.UNSUPPORTED_EVENT}
 
-    def test_data_version_filter(self, host: InteractionHost, client: InteractionClient) -> None:
+    def test_data_version_filter_omits_current_clusters(
+        self, host: InteractionHost, client: InteractionClient
+    ) -> None:
         version = host.samples[1].data_version
         report, _, _ = client.subscribe(LEVEL_PATH, versions=[(1, CLUSTER, version)])
         assert report.values == {}
@@ -82,7 +88,7 @@ class TestEstablishing:
             ([LEVEL_PATH] * 65, {}, Status.PATHS_EXHAUSTED),
         ],
     )
-    def test_refusals(
+    def test_invalid_request_is_refused(
         self,
         host: InteractionHost,
         client: InteractionClient,
@@ -98,7 +104,7 @@ class TestEstablishing:
     @pytest.mark.parametrize(
         "paths", [[(1, CLUSTER, SECRET)], [(1, CLUSTER, None)], [(1, None, None), (0, None, 0)]]
     )
-    def test_nothing_accessible(
+    def test_request_without_accessible_path_is_refused(
         self, host: InteractionHost, client: InteractionClient, paths: list[tuple[int, int, int]]
     ) -> None:
         host.grants.masks[0x2222] = VIEW if paths[0][2] == SECRET else 0
@@ -106,7 +112,7 @@ class TestEstablishing:
             client.subscribe(*paths)
         assert info.value.status is Status.INVALID_ACTION
 
-    def test_needs_a_fabric(self, host: InteractionHost) -> None:
+    def test_session_without_fabric_is_refused(self, host: InteractionHost) -> None:
         client = InteractionClient(Client(host, 5, auth_mode=AuthMode.PASE, fabric_index=0))
         with pytest.raises(WireStatusError) as info:
             client.subscribe(LEVEL_PATH)
@@ -121,12 +127,14 @@ class TestEstablishing:
             encode({0: True, 1: 0, 2: 10}),
         ],
     )
-    def test_malformed(self, client: InteractionClient, payload: bytes) -> None:
+    def test_malformed_request_is_invalid(self, client: InteractionClient, payload: bytes) -> None:
         with pytest.raises(WireStatusError) as info:
             client.request(Opcode.SUBSCRIBE_REQUEST, payload)
         assert info.value.status is Status.INVALID_ACTION
 
-    def test_refused_first_report(self, host: InteractionHost, controller: Client) -> None:
+    def test_refused_priming_report_ends_subscription(
+        self, host: InteractionHost, controller: Client
+    ) -> None:
         conversation = controller.open()
         conversation.send(Opcode.SUBSCRIBE_REQUEST, subscribe_request(LEVEL_PATH))
         conversation.receive()
@@ -135,7 +143,9 @@ class TestEstablishing:
         assert len(host.model.subscriptions) == 0
         assert len(host.exchanges) == 0
 
-    def test_unanswered_first_report(self, host: InteractionHost, controller: Client) -> None:
+    def test_unanswered_priming_report_ends_subscription(
+        self, host: InteractionHost, controller: Client
+    ) -> None:
         conversation = controller.open()
         conversation.send(Opcode.SUBSCRIBE_REQUEST, subscribe_request(LEVEL_PATH))
         conversation.receive()
@@ -143,7 +153,7 @@ class TestEstablishing:
         assert len(host.model.subscriptions) == 0
         assert host.store.items("sub/") == []
 
-    def test_change_during_the_first_report(
+    def test_change_during_priming_report_is_reported_afterwards(
         self, host: InteractionHost, controller: Client
     ) -> None:
         conversation = controller.open()
@@ -170,14 +180,16 @@ class TestReports:
         assert report.subscription_id == subscription_id
         assert not report.is_suppressed
 
-    def test_takes_three_datagrams(self, host: InteractionHost, client: InteractionClient) -> None:
+    def test_report_takes_three_datagrams(
+        self, host: InteractionHost, client: InteractionClient
+    ) -> None:
         client.subscribe(LEVEL_PATH)
         host.network.log.clear()
         host.samples[1].set(level=8)
         host.network.run(0)
         assert len(host.network.log) == 3
 
-    def test_changes_of_one_turn_go_together(
+    def test_simultaneous_changes_are_reported_together(
         self, host: InteractionHost, controller: Client, client: InteractionClient
     ) -> None:
         client.subscribe((None, None, None))
@@ -200,7 +212,7 @@ class TestReports:
         host.network.run(1)
         assert controller.reports == []
 
-    def test_other_attributes_are_not_reported(
+    def test_unsubscribed_attributes_are_not_reported(
         self, host: InteractionHost, controller: Client, client: InteractionClient
     ) -> None:
         client.subscribe(LEVEL_PATH)
@@ -209,7 +221,7 @@ class TestReports:
         host.network.run(1)
         assert controller.reports == []
 
-    def test_minimum_interval(
+    def test_minimum_interval_delays_report(
         self, host: InteractionHost, controller: Client, client: InteractionClient
     ) -> None:
         client.subscribe(LEVEL_PATH, minimum=3, maximum=10)
@@ -221,7 +233,7 @@ class TestReports:
         (report,) = reports_of(controller.reports)
         assert report.values == {LEVEL_PATH: 9}
 
-    def test_sign_of_life(
+    def test_empty_report_is_sent_at_maximum_interval(
         self, host: InteractionHost, controller: Client, client: InteractionClient
     ) -> None:
         client.subscribe(LEVEL_PATH, maximum=10)
@@ -233,14 +245,14 @@ class TestReports:
         assert [report.values for report in reports] == [{}, {}]
         assert not reports[0].is_suppressed
 
-    def test_maximum_interval_of_zero_is_no_flood(
+    def test_maximum_interval_of_zero_does_not_flood(
         self, host: InteractionHost, controller: Client, client: InteractionClient
     ) -> None:
         client.subscribe(LEVEL_PATH, maximum=0)
         host.network.run(10)
         assert 10 <= len(controller.reports) <= 20
 
-    def test_change_postpones_the_sign_of_life(
+    def test_change_postpones_empty_report(
         self, host: InteractionHost, controller: Client, client: InteractionClient
     ) -> None:
         client.subscribe(LEVEL_PATH, maximum=10)
@@ -251,7 +263,7 @@ class TestReports:
         host.network.run(2)
         assert len(reports_of(controller.reports)) == 2
 
-    def test_change_during_a_report(
+    def test_change_during_report_is_reported_next(
         self, host: InteractionHost, controller: Client, client: InteractionClient
     ) -> None:
         client.subscribe(LEVEL_PATH)
@@ -264,7 +276,7 @@ class TestReports:
             {LEVEL_PATH: 9},
         ]
 
-    def test_long_report(
+    def test_long_report_is_sent_in_several_messages(
         self, host: InteractionHost, controller: Client, client: InteractionClient
     ) -> None:
         client.subscribe((None, None, None))
@@ -275,7 +287,7 @@ class TestReports:
         assert len(report.values) == 2
         assert report.messages == 2
 
-    def test_quiet_change_waits_for_report(
+    def test_quiet_change_is_part_of_next_report(
         self, host: InteractionHost, controller: Client, client: InteractionClient
     ) -> None:
         client.subscribe(LEVEL_PATH)
@@ -297,7 +309,9 @@ class TestReports:
         host.network.run(1)
         assert reports_of(controller.reports)[0].value(1, CLUSTER, UPTIME) == 1005
 
-    def test_each_fabric_sees_its_part(self, host: InteractionHost, controller: Client) -> None:
+    def test_fabric_scoped_items_are_reported_to_their_fabric(
+        self, host: InteractionHost, controller: Client
+    ) -> None:
         other = Client(host, 3, fabric_index=2, node_id=0x3333)
         for peer in (controller, other):
             InteractionClient(peer).subscribe((1, CLUSTER, NOTES))
@@ -306,7 +320,7 @@ class TestReports:
         assert reports_of(controller.reports)[0].value(1, CLUSTER, NOTES) == []
         assert len(reports_of(other.reports)[0].value(1, CLUSTER, NOTES)) == 1
 
-    def test_own_write_is_reported(
+    def test_write_by_subscriber_is_reported(
         self, host: InteractionHost, controller: Client, client: InteractionClient
     ) -> None:
         client.subscribe(LEVEL_PATH)
@@ -314,7 +328,7 @@ class TestReports:
         host.network.run(1)
         assert reports_of(controller.reports)[0].values == {LEVEL_PATH: 5}
 
-    def test_access_that_was_taken_away(
+    def test_attribute_with_revoked_access_is_not_reported(
         self, host: InteractionHost, controller: Client, client: InteractionClient
     ) -> None:
         client.subscribe(LEVEL_PATH, (1, CLUSTER, SECRET), maximum=10)
@@ -324,7 +338,7 @@ class TestReports:
         host.network.run(1)
         assert reports_of(controller.reports)[0].values == {LEVEL_PATH: 8}
 
-    def test_changes_without_reports_do_not_pile_up(
+    def test_changes_without_report_do_not_accumulate(
         self, host: InteractionHost, client: InteractionClient
     ) -> None:
         client.subscribe(LEVEL_PATH, minimum=60, maximum=60)
@@ -334,7 +348,7 @@ class TestReports:
         assert len(host.timers) <= before + 1
 
 
-def test_lossy_network() -> None:
+def test_reports_are_complete_on_lossy_network() -> None:
     network = Network(11, drop=0.15, repeat=0.2, reorder=0.2)
     host = InteractionHost(network)
     controller = Client(host)

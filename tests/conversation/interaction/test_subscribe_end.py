@@ -1,4 +1,4 @@
-"""Subscriptions: how they end, how many there may be, and how they go on after a restart."""
+"""Subscriptions: end, limits, and resumption after a restart."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from tests.support.matter.interaction_client import (
 from tests.support.matter.interaction_host import Client, InteractionHost
 from tests.support.matter.sample_cluster import CLUSTER, LEVEL_PATH, NOTES, UPTIME
 
-# Those that exist after a restart.
+# Fabrics that exist after a restart.
 FABRICS = {1}
 
 
 class TestEnding:
-    def test_peer_that_does_not_know_the_subscription(
+    def test_invalid_subscription_status_ends_subscription(
         self, host: InteractionHost, controller: Client, client: InteractionClient
     ) -> None:
         client.subscribe(LEVEL_PATH)
@@ -38,7 +38,7 @@ class TestEnding:
         assert host.store.items("sub/") == []
         assert len(host.exchanges) == 0
 
-    def test_peer_that_is_gone(
+    def test_unreachable_peer_ends_subscription(
         self, host: InteractionHost, controller: Client, client: InteractionClient
     ) -> None:
         client.subscribe(LEVEL_PATH)
@@ -48,7 +48,7 @@ class TestEnding:
         assert len(host.model.subscriptions) == 0
         assert host.store.items("sub/") == []
 
-    def test_peer_that_acknowledges_but_does_not_answer(
+    def test_acknowledgement_without_status_ends_subscription(
         self, host: InteractionHost, controller: Client, client: InteractionClient
     ) -> None:
         client.subscribe(LEVEL_PATH)
@@ -57,7 +57,7 @@ class TestEnding:
         host.network.run(60)
         assert len(host.model.subscriptions) == 0
 
-    def test_a_refused_one_replaces_them_too(
+    def test_refused_request_ends_previous_subscriptions(
         self, host: InteractionHost, client: InteractionClient
     ) -> None:
         client.subscribe(LEVEL_PATH)
@@ -67,7 +67,7 @@ class TestEnding:
         assert len(host.model.subscriptions) == 0
         assert host.store.items("sub/") == []
 
-    def test_subject_that_lost_all_access(
+    def test_revoked_access_ends_subscription(
         self, host: InteractionHost, controller: Client, client: InteractionClient
     ) -> None:
         client.subscribe(LEVEL_PATH, maximum=10)
@@ -78,7 +78,7 @@ class TestEnding:
         assert len(host.model.subscriptions) == 0
         assert host.store.items("sub/") == []
 
-    def test_session_without_counters(
+    def test_exhausted_session_counter_ends_subscription(
         self, host: InteractionHost, controller: Client, client: InteractionClient
     ) -> None:
         client.subscribe(LEVEL_PATH)
@@ -89,7 +89,7 @@ class TestEnding:
         assert len(host.sessions) == 0
         assert len(host.exchanges) == 0
 
-    def test_session_without_counters_for_the_first_report(
+    def test_exhausted_session_counter_ends_subscription_before_priming_report(
         self, host: InteractionHost, controller: Client
     ) -> None:
         conversation = controller.open()
@@ -113,7 +113,7 @@ class TestEnding:
         host.network.run(1)
         assert len(reports_of(controller.reports)) == 1
 
-    def test_replaced_subscriptions_leave_nothing_behind(
+    def test_records_of_replaced_subscriptions_are_deleted_from_store(
         self, host: InteractionHost, client: InteractionClient
     ) -> None:
         deleted: list[str] = []
@@ -127,7 +127,7 @@ class TestEnding:
         assert len(host.store.items("sub/")) == 1
         assert len(deleted) == len(set(deleted)) == 3
 
-    def test_replaced_while_a_report_is_under_way(
+    def test_is_replaced_during_report(
         self, host: InteractionHost, controller: Client, client: InteractionClient
     ) -> None:
         client.subscribe(LEVEL_PATH)
@@ -144,7 +144,7 @@ class TestEnding:
         assert len(host.exchanges) == 0
         assert len(host.model.subscriptions) == 1
 
-    def test_session_replaced_by_another(
+    def test_reports_continue_on_replacement_session(
         self, host: InteractionHost, controller: Client, client: InteractionClient
     ) -> None:
         client.subscribe(LEVEL_PATH)
@@ -154,11 +154,11 @@ class TestEnding:
         host.samples[1].set(level=8)
         host.network.run(1)
         assert reports_of(controller.reports)[0].values == {LEVEL_PATH: 8}
-        # What may be read is what the peer's new session may, with its tags.
+        # Access is that of the new session, with its CASE authenticated tags.
         (subscription,) = host.model.subscriptions
         assert subscription.session is controller.host_session
 
-    def test_session_replaced_during_a_report(
+    def test_report_is_repeated_on_replacement_session(
         self, host: InteractionHost, controller: Client, client: InteractionClient
     ) -> None:
         client.subscribe(LEVEL_PATH)
@@ -173,7 +173,7 @@ class TestEnding:
         assert reports_of(controller.reports)[0].values == {LEVEL_PATH: 8}
         assert len(host.model.subscriptions) == 1
 
-    def test_peer_that_uses_another_session(
+    def test_report_is_delivered_on_new_session_of_peer(
         self, host: InteractionHost, controller: Client, client: InteractionClient
     ) -> None:
         client.subscribe(LEVEL_PATH)
@@ -184,7 +184,7 @@ class TestEnding:
         assert reports_of(controller.reports)[0].values == {LEVEL_PATH: 8}
         assert len(host.model.subscriptions) == 1
 
-    def test_session_removed_without_another(
+    def test_removed_session_without_replacement_ends_subscription(
         self, host: InteractionHost, controller: Client, client: InteractionClient
     ) -> None:
         client.subscribe(LEVEL_PATH)
@@ -193,7 +193,9 @@ class TestEnding:
         host.network.run(1)
         assert len(host.model.subscriptions) == 0
 
-    def test_fabric_removed(self, host: InteractionHost, controller: Client) -> None:
+    def test_removed_fabric_ends_subscription(
+        self, host: InteractionHost, controller: Client
+    ) -> None:
         other = Client(host, 3, fabric_index=2, node_id=0x3333)
         InteractionClient(controller).subscribe(LEVEL_PATH)
         InteractionClient(other).subscribe(LEVEL_PATH)
@@ -214,7 +216,7 @@ class TestEnding:
 
 
 class TestLimits:
-    def test_each_fabric_gets_its_share(self) -> None:
+    def test_each_fabric_is_guaranteed_its_share(self) -> None:
         host = InteractionHost(Network(), supported_fabrics=3, subscriptions_per_fabric=3)
         greedy = InteractionClient(Client(host, 2, fabric_index=1))
         for _ in range(9):
@@ -233,7 +235,7 @@ class TestLimits:
         assert (fabrics.count(1), fabrics.count(2)) == (6, 3)
         assert first not in [s.id for s in host.model.subscriptions]
 
-    def test_sixteen_fabrics_with_three_each(self) -> None:
+    def test_sixteen_fabrics_have_three_each(self) -> None:
         host = InteractionHost(Network())
         for fabric in range(1, 17):
             client = InteractionClient(
@@ -249,14 +251,14 @@ class TestResumption:
         network = host.network
         return InteractionHost(network, seed=77, store=host.store)
 
-    def test_goes_on_after_a_restart(
+    def test_resumes_after_restart(
         self, host: InteractionHost, controller: Client, client: InteractionClient
     ) -> None:
         host.samples[1].set(level=33)
         _, subscription_id, _ = client.subscribe(
             LEVEL_PATH, (1, CLUSTER, UPTIME), urgent=[(1, CLUSTER, None)], minimum=1, maximum=30
         )
-        again = self.restart(host)
+        restarted = self.restart(host)
         calls: list[tuple[int, int, Address]] = []
 
         def connect(
@@ -267,46 +269,46 @@ class TestResumption:
             now: float,
         ) -> None:
             calls.append((fabric_index, node_id, where))
-            controller.host = again
+            controller.host = restarted
             on_done(controller.connect(), now)
 
-        again.samples[1].emit("Happened", number=9)
-        again.model.resume_subscriptions(connect, FABRICS, again.network.now)
-        again.network.run(5)
+        restarted.samples[1].emit("Happened", number=9)
+        restarted.model.resume_subscriptions(connect, FABRICS, restarted.network.now)
+        restarted.network.run(5)
         assert calls == [(1, 0x2222, controller.address)]
         (report,) = reports_of(controller.reports)
         assert report.subscription_id == subscription_id
         assert report.value(*LEVEL_PATH) == 33
         assert set(report.values) == {LEVEL_PATH, (1, CLUSTER, UPTIME)}
         assert [event.fields for event in report.events] == [{0: 9}]
-        again.samples[1].set(level=34)
-        again.network.run(5)
+        restarted.samples[1].set(level=34)
+        restarted.network.run(5)
         assert reports_of(controller.reports)[1].values == {LEVEL_PATH: 34}
-        again.network.run(30)
+        restarted.network.run(30)
         assert len(reports_of(controller.reports)) == 3
 
     def resume(self, host: InteractionHost, controller: Client) -> InteractionHost:
-        """Restart the host, and let the peer come back before anything else happens."""
-        again = self.restart(host)
-        controller.host = again
+        """Restart the host, and connect the peer before the first attempt."""
+        restarted = self.restart(host)
+        controller.host = restarted
         controller.connect()
-        again.model.resume_subscriptions(_no_call, FABRICS, again.network.now)
-        again.network.run(5)
+        restarted.model.resume_subscriptions(_no_call, FABRICS, restarted.network.now)
+        restarted.network.run(5)
         controller.reports.clear()
-        return again
+        return restarted
 
     @pytest.mark.parametrize("kind", ["urgent", "events"])
-    def test_what_is_urgent_stays_so(
+    def test_urgent_event_paths_are_restored(
         self, host: InteractionHost, controller: Client, client: InteractionClient, kind: str
     ) -> None:
         client.subscribe(LEVEL_PATH, **{kind: [(1, CLUSTER, None)]})
-        again = self.resume(host, controller)
-        again.samples[1].emit("Happened", number=9)
-        again.network.run(5)
+        restarted = self.resume(host, controller)
+        restarted.samples[1].emit("Happened", number=9)
+        restarted.network.run(5)
         assert len(reports_of(controller.reports)) == (kind == "urgent")
 
     @pytest.mark.parametrize("fabric_filtered", [False, True])
-    def test_what_other_fabrics_have_stays_hidden_or_shown(
+    def test_fabric_filter_is_restored(
         self,
         host: InteractionHost,
         controller: Client,
@@ -314,41 +316,41 @@ class TestResumption:
         fabric_filtered: bool,
     ) -> None:
         client.subscribe((1, CLUSTER, NOTES), fabric_filtered=fabric_filtered)
-        again = self.resume(host, controller)
-        again.samples[1].set(notes=[{"text": "theirs", "secret": 1, "fabric_index": 2}])
-        again.network.run(5)
+        restarted = self.resume(host, controller)
+        restarted.samples[1].set(notes=[{"text": "theirs", "secret": 1, "fabric_index": 2}])
+        restarted.network.run(5)
         (report,) = reports_of(controller.reports)
         assert len(report.value(1, CLUSTER, NOTES)) == (not fabric_filtered)
 
-    def test_peer_came_back_by_itself(
+    def test_resumes_on_session_that_peer_established(
         self, host: InteractionHost, controller: Client, client: InteractionClient
     ) -> None:
         client.subscribe(LEVEL_PATH)
-        again = self.restart(host)
-        controller.host = again
+        restarted = self.restart(host)
+        controller.host = restarted
         controller.connect()
-        again.model.resume_subscriptions(_no_call, FABRICS, again.network.now)
-        again.network.run(5)
+        restarted.model.resume_subscriptions(_no_call, FABRICS, restarted.network.now)
+        restarted.network.run(5)
         assert len(reports_of(controller.reports)) == 1
 
-    def test_peer_that_forgot_it(
+    def test_invalid_subscription_status_ends_subscription(
         self, host: InteractionHost, controller: Client, client: InteractionClient
     ) -> None:
         client.subscribe(LEVEL_PATH)
-        again = self.restart(host)
-        controller.host = again
+        restarted = self.restart(host)
+        controller.host = restarted
         controller.connect()
         controller.report_status = Status.INVALID_SUBSCRIPTION
-        again.model.resume_subscriptions(_no_call, FABRICS, again.network.now)
-        again.network.run(5)
-        assert len(again.model.subscriptions) == 0
-        assert again.store.items("sub/") == []
+        restarted.model.resume_subscriptions(_no_call, FABRICS, restarted.network.now)
+        restarted.network.run(5)
+        assert len(restarted.model.subscriptions) == 0
+        assert restarted.store.items("sub/") == []
 
-    def test_peer_that_cannot_be_reached(
+    def test_unreachable_peer_is_retried_then_dropped(
         self, host: InteractionHost, client: InteractionClient
     ) -> None:
         client.subscribe(LEVEL_PATH)
-        again = self.restart(host)
+        restarted = self.restart(host)
         times: list[float] = []
 
         def connect(
@@ -361,50 +363,50 @@ class TestResumption:
             times.append(now)
             on_done(None, now)
 
-        again.model.resume_subscriptions(connect, FABRICS, again.network.now)
-        again.network.run(3600)
+        restarted.model.resume_subscriptions(connect, FABRICS, restarted.network.now)
+        restarted.network.run(3600)
         assert len(times) == 6
         assert all(b - a >= 10 for a, b in pairwise(times))
-        assert len(again.model.subscriptions) == 0
-        assert again.store.items("sub/") == []
+        assert len(restarted.model.subscriptions) == 0
+        assert restarted.store.items("sub/") == []
 
     def test_new_subscription_of_the_peer_replaces_it(
         self, host: InteractionHost, controller: Client, client: InteractionClient
     ) -> None:
         client.subscribe(LEVEL_PATH)
-        again = self.restart(host)
-        again.model.resume_subscriptions(_no_call, FABRICS, again.network.now)
-        controller.host = again
+        restarted = self.restart(host)
+        restarted.model.resume_subscriptions(_no_call, FABRICS, restarted.network.now)
+        controller.host = restarted
         controller.connect()
         client.subscribe(LEVEL_PATH, keep=False)
-        again.network.run(5)
-        assert len(again.model.subscriptions) == 1
+        restarted.network.run(5)
+        assert len(restarted.model.subscriptions) == 1
         assert reports_of(controller.reports) == []
-        assert len(again.store.items("sub/")) == 1
+        assert len(restarted.store.items("sub/")) == 1
 
-    def test_record_of_a_fabric_that_is_gone(
+    def test_record_of_removed_fabric_is_deleted(
         self, host: InteractionHost, client: InteractionClient
     ) -> None:
         client.subscribe(LEVEL_PATH)
-        again = self.restart(host)
-        again.model.resume_subscriptions(_no_call, {2, 3}, again.network.now)
-        assert len(again.model.subscriptions) == 0
-        assert again.store.items("sub/") == []
+        restarted = self.restart(host)
+        restarted.model.resume_subscriptions(_no_call, {2, 3}, restarted.network.now)
+        assert len(restarted.model.subscriptions) == 0
+        assert restarted.store.items("sub/") == []
 
     @pytest.mark.parametrize("tag", [0, 1, 2, 3, 4, 6, 7, 8, 9, 10])
     @pytest.mark.parametrize("value", [None, {1: 1}])
-    def test_record_with_a_member_that_is_none(
+    def test_record_with_invalid_member_is_deleted(
         self, host: InteractionHost, client: InteractionClient, tag: int, value: TlvValue
     ) -> None:
         client.subscribe(LEVEL_PATH, events=[(1, CLUSTER, None)])
         ((key, record),) = host.store.items("sub/")
         members = decode_struct(record) | {tag: value}
-        again = self.restart(host)
-        again.store.set(key, encode(members))
-        again.model.resume_subscriptions(_no_call, FABRICS, again.network.now)
-        assert again.store.items("sub/") == []
+        restarted = self.restart(host)
+        restarted.store.set(key, encode(members))
+        restarted.model.resume_subscriptions(_no_call, FABRICS, restarted.network.now)
+        assert restarted.store.items("sub/") == []
 
-    def test_record_that_cannot_be_read(self, host: InteractionHost) -> None:
+    def test_unreadable_record_is_deleted(self, host: InteractionHost) -> None:
         host.store.set("sub/00000001", b"\x15\x18")
         host.store.set("sub/00000002", b"?")
         host.model.resume_subscriptions(_no_call, FABRICS, host.network.now)

@@ -1,4 +1,4 @@
-"""Subscriptions to events: urgent ones at once, others with the next report."""
+"""Subscriptions to events, urgent and not."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class TestEvents:
         (report,) = reports_of(controller.reports)
         assert [event.fields for event in report.events] == [{0: 5}]
 
-    def test_other_event_waits_for_the_next_report(
+    def test_event_that_is_not_urgent_waits_for_next_report(
         self, host: InteractionHost, controller: Client, client: InteractionClient
     ) -> None:
         client.subscribe(LEVEL_PATH, events=[(1, CLUSTER, HAPPENED)])
@@ -33,7 +33,7 @@ class TestEvents:
         assert len(report.events) == 1
         assert report.values == {LEVEL_PATH: 9}
 
-    def test_event_goes_with_the_sign_of_life(
+    def test_event_is_part_of_report_at_maximum_interval(
         self, host: InteractionHost, controller: Client, client: InteractionClient
     ) -> None:
         client.subscribe(events=[(1, CLUSTER, HAPPENED)], maximum=10)
@@ -53,7 +53,7 @@ class TestEvents:
         reports = reports_of(controller.reports)
         assert [event.fields[0] for report in reports for event in report.events] == [2, 3, 4]
 
-    def test_events_of_a_report_that_got_lost_are_told_on_the_next_session(
+    def test_events_of_lost_report_are_repeated_on_next_session(
         self, host: InteractionHost, controller: Client, client: InteractionClient
     ) -> None:
         client.subscribe(urgent=[(1, CLUSTER, None)])
@@ -81,7 +81,7 @@ class TestEvents:
         host.network.run(1)
         assert len(reports_of(controller.reports)[0].events) == 2
 
-    def test_events_of_other_fabrics(
+    def test_fabric_sensitive_events_of_other_fabrics_are_omitted(
         self, host: InteractionHost, controller: Client, client: InteractionClient
     ) -> None:
         client.subscribe(urgent=[(1, CLUSTER, TOLD)])
@@ -92,7 +92,9 @@ class TestEvents:
         host.network.run(1)
         assert len(reports_of(controller.reports)[0].events) == 1
 
-    def test_event_minimum(self, host: InteractionHost, client: InteractionClient) -> None:
+    def test_event_minimum_omits_older_events(
+        self, host: InteractionHost, client: InteractionClient
+    ) -> None:
         for number in range(4):
             host.samples[1].emit("Happened", number=number)
         report, _, _ = client.subscribe(events=[(1, CLUSTER, None)], event_minimum=3)

@@ -1,4 +1,4 @@
-"""Writing attributes: lists, timed writes, access, data versions."""
+"""Write interactions: lists, timed writes, access, data versions."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def write(attribute: int, data: object, **options: object) -> Write:
     return Write((1, CLUSTER, attribute), data, **options)  # type: ignore[arg-type]
 
 
-def test_writes_a_value(host: InteractionHost, client: InteractionClient) -> None:
+def test_written_value_is_stored(host: InteractionHost, client: InteractionClient) -> None:
     version = host.samples[1].data_version
     assert client.write(write(LEVEL, 42)) == [0]
     assert host.samples[1].get("level") == 42
@@ -46,9 +46,7 @@ def test_writes_a_value(host: InteractionHost, client: InteractionClient) -> Non
     assert len(host.network.log) == 3
 
 
-def test_several_values_have_a_status_each(
-    host: InteractionHost, client: InteractionClient
-) -> None:
+def test_each_value_has_its_status(host: InteractionHost, client: InteractionClient) -> None:
     statuses = client.write(write(LEVEL, 42), write(LEVEL, 101), write(UPTIME, 1), write(LEVEL, 9))
     assert statuses == [0, Status.CONSTRAINT_ERROR, Status.UNSUPPORTED_WRITE, 0]
     assert host.samples[1].get("level") == 9
@@ -76,7 +74,7 @@ def test_several_values_have_a_status_each(
         (write(LABELS, {}), Status.INVALID_DATA_TYPE),
     ],
 )
-def test_statuses(
+def test_invalid_write_returns_status(
     host: InteractionHost, client: InteractionClient, item: Write, status: int
 ) -> None:
     version = host.samples[1].data_version
@@ -84,7 +82,7 @@ def test_statuses(
     assert host.samples[1].data_version == version + 1
 
 
-def test_writer_takes_the_value(host: InteractionHost, client: InteractionClient) -> None:
+def test_write_method_takes_value_or_null(host: InteractionHost, client: InteractionClient) -> None:
     assert client.write(write(CHECKED, SignedInt(-5))) == [0]
     assert host.samples[1].get("checked") == -5
     assert client.write(write(CHECKED, None)) == [0]
@@ -92,7 +90,9 @@ def test_writer_takes_the_value(host: InteractionHost, client: InteractionClient
 
 
 class TestAccess:
-    def test_privilege_is_needed(self, host: InteractionHost, client: InteractionClient) -> None:
+    def test_insufficient_privilege_is_refused(
+        self, host: InteractionHost, client: InteractionClient
+    ) -> None:
         host.grants.masks[0x2222] = OPERATE
         assert client.write(write(LEVEL, 1), write(SECRET, 1)) == [0, Status.UNSUPPORTED_ACCESS]
         host.grants.masks[0x2222] = VIEW
@@ -113,7 +113,7 @@ class TestAccess:
         statuses = client.write(write(LEVEL, "x"), write(TIMED, True))
         assert statuses == [Status.UNSUPPORTED_ACCESS] * 2
 
-    def test_without_view_nothing_is_told(
+    def test_without_view_existence_is_not_disclosed(
         self, host: InteractionHost, client: InteractionClient
     ) -> None:
         host.grants.masks[0x2222] = 0
@@ -126,7 +126,7 @@ class TestAccess:
         client = InteractionClient(Client(host, 5, auth_mode=AuthMode.PASE, fabric_index=0))
         assert client.write(write(NOTES, [])) == [Status.UNSUPPORTED_ACCESS]
 
-    def test_list_goes_on_though_its_first_items_take_the_right_away(
+    def test_list_write_continues_after_its_first_items_revoke_access(
         self, host: InteractionHost, client: InteractionClient
     ) -> None:
         sample = host.samples[1]
@@ -149,13 +149,17 @@ class TestAccess:
 
 
 class TestDataVersion:
-    def test_matching(self, host: InteractionHost, client: InteractionClient) -> None:
+    def test_write_with_current_version_succeeds(
+        self, host: InteractionHost, client: InteractionClient
+    ) -> None:
         version = host.samples[1].data_version
         assert client.write(write(LEVEL, 1, version=version)) == [0]
         assert client.write(write(LEVEL, 2, version=version)) == [Status.DATA_VERSION_MISMATCH]
         assert host.samples[1].get("level") == 1
 
-    def test_counts_once_for_a_list(self, host: InteractionHost, client: InteractionClient) -> None:
+    def test_version_is_checked_once_for_a_list(
+        self, host: InteractionHost, client: InteractionClient
+    ) -> None:
         version = host.samples[1].data_version
         statuses = client.write(
             write(LABELS, [], version=version),
@@ -178,16 +182,16 @@ class TestDataVersion:
 
 
 class TestLists:
-    def test_replace(self, host: InteractionHost, client: InteractionClient) -> None:
+    def test_list_is_replaced(self, host: InteractionHost, client: InteractionClient) -> None:
         assert client.write(write(LABELS, [{0: "a"}, {0: "b", 1: 2}])) == [0]
         assert host.samples[1].get("labels") == [{"label": "a"}, {"label": "b", "number": 2}]
 
-    def test_append(self, host: InteractionHost, client: InteractionClient) -> None:
+    def test_items_are_appended(self, host: InteractionHost, client: InteractionClient) -> None:
         host.samples[1].set(labels=[{"label": "a"}])
         assert client.write(write(LABELS, {0: "b"}, append=True)) == [0]
         assert host.samples[1].get("labels") == [{"label": "a"}, {"label": "b"}]
 
-    def test_refused_item_leaves_the_others(
+    def test_refused_item_does_not_affect_other_items(
         self, host: InteractionHost, client: InteractionClient
     ) -> None:
         statuses = client.write(
@@ -199,7 +203,9 @@ class TestLists:
         assert statuses == [0, 0, Status.INVALID_DATA_TYPE, 0]
         assert host.samples[1].get("labels") == [{"label": "a"}, {"label": "c"}]
 
-    def test_too_many_items(self, host: InteractionHost, client: InteractionClient) -> None:
+    def test_too_many_items_are_refused(
+        self, host: InteractionHost, client: InteractionClient
+    ) -> None:
         host.samples[1].set(labels=[{"label": "a"}] * 40)
         assert client.write(write(LABELS, {0: "b"}, append=True)) == [Status.CONSTRAINT_ERROR]
         assert client.write(write(LABELS, [{0: ""}] * 41)) == [Status.CONSTRAINT_ERROR]
@@ -211,13 +217,13 @@ class TestLists:
         )
         assert write_statuses(message) == [Status.UNSUPPORTED_WRITE]
 
-    def test_fabric_scoped_list_keeps_the_items_of_others(
+    def test_fabric_scoped_list_keeps_items_of_other_fabrics(
         self, host: InteractionHost, client: InteractionClient
     ) -> None:
         theirs = {"text": "theirs", "secret": 2, "fabric_index": 2}
         mine = {"text": "mine", "secret": 1, "fabric_index": 1}
         host.samples[1].set(notes=[theirs, mine])
-        # The fabric index that a client sends does not count.
+        # The fabric index that a client sends is ignored.
         assert client.write(write(NOTES, [{1: "new", 2: 3, 254: 2}])) == [0]
         new = {"text": "new", "secret": 3, "fabric_index": 1}
         assert host.samples[1].get("notes") == [theirs, new]
@@ -227,7 +233,7 @@ class TestLists:
         assert client.write(write(NOTES, [])) == [0]
         assert host.samples[1].get("notes") == [theirs]
 
-    def test_chunked_write(self, host: InteractionHost) -> None:
+    def test_chunked_write_is_one_list_write(self, host: InteractionHost) -> None:
         controller = Client(host)
         conversation = controller.open()
         conversation.send(
@@ -248,13 +254,13 @@ class TestLists:
         assert len(host.exchanges) == 0
         assert [item["label"] for item in host.samples[1].get("labels")] == ["a", "b", "c"]
 
-    def test_long_response_merges_the_items_of_a_list(
+    def test_long_response_merges_statuses_of_list_items(
         self, host: InteractionHost, client: InteractionClient
     ) -> None:
         items = [write(LABELS, None, append=True)] * 55
         assert client.write(*items) == [Status.INVALID_DATA_TYPE]
 
-    def test_response_beyond_a_message(
+    def test_response_beyond_message_size_is_refused(
         self, host: InteractionHost, client: InteractionClient
     ) -> None:
         with pytest.raises(WireStatusError) as info:
@@ -262,7 +268,7 @@ class TestLists:
         assert info.value.status is Status.RESOURCE_EXHAUSTED
         assert host.samples[1].get("level") == 7
 
-    def test_other_action_in_a_chunked_write(self, host: InteractionHost) -> None:
+    def test_other_action_during_chunked_write_is_invalid(self, host: InteractionHost) -> None:
         conversation = Client(host).open()
         conversation.send(Opcode.WRITE_REQUEST, write_request(write(LEVEL, 1), more=True))
         conversation.receive()
@@ -273,11 +279,13 @@ class TestLists:
 
 
 class TestTimed:
-    def test_timed_write(self, host: InteractionHost, client: InteractionClient) -> None:
+    def test_timed_attribute_is_written_after_timed_request(
+        self, host: InteractionHost, client: InteractionClient
+    ) -> None:
         assert client.write(write(TIMED, True), timed_ms=500) == [0]
         assert host.samples[1].get("timed") is True
 
-    def test_flag_without_timed_request(
+    def test_flag_without_timed_request_is_refused(
         self, host: InteractionHost, client: InteractionClient
     ) -> None:
         with pytest.raises(WireStatusError) as info:
@@ -285,7 +293,7 @@ class TestTimed:
         assert info.value.status is Status.TIMED_REQUEST_MISMATCH
         assert host.samples[1].get("level") == 7
 
-    def test_timed_request_without_flag(
+    def test_timed_request_without_flag_is_refused(
         self, host: InteractionHost, client: InteractionClient
     ) -> None:
         with pytest.raises(WireStatusError) as info:
@@ -294,7 +302,7 @@ class TestTimed:
         assert host.samples[1].get("level") == 7
 
 
-def test_suppressed_response(host: InteractionHost) -> None:
+def test_suppressed_response_is_not_sent(host: InteractionHost) -> None:
     conversation = Client(host).open()
     conversation.send(Opcode.WRITE_REQUEST, write_request(write(LEVEL, 1), suppress=True))
     host.network.run(1)
@@ -317,7 +325,7 @@ def test_suppressed_response(host: InteractionHost) -> None:
         write_request(write(LEVEL, 1), more=True, suppress=True),
     ],
 )
-def test_malformed_request(
+def test_malformed_request_is_invalid(
     host: InteractionHost, client: InteractionClient, payload: bytes
 ) -> None:
     with pytest.raises(WireStatusError) as info:
@@ -335,31 +343,35 @@ class TestGroups:
         host.exchanges.receive_group(session, message, host.network.now)
         host.network.run(1)
 
-    def test_writes_on_the_endpoints_of_the_group(self, host: InteractionHost) -> None:
+    def test_value_is_written_on_endpoints_of_group(self, host: InteractionHost) -> None:
         self.receive(host, write_request(Write((None, CLUSTER, LEVEL), 33)))
         assert [sample.get("level") for sample in host.samples] == [7, 33]
         assert host.network.log == []
 
-    def test_other_group(self, host: InteractionHost) -> None:
+    def test_other_group_is_ignored(self, host: InteractionHost) -> None:
         self.receive(host, write_request(Write((None, CLUSTER, LEVEL), 33)), group=0x5555)
         assert [sample.get("level") for sample in host.samples] == [7, 7]
 
     @pytest.mark.parametrize("options", [{"timed": True}, {"more": True}])
-    def test_timed_or_chunked(self, host: InteractionHost, options: dict[str, bool]) -> None:
+    def test_timed_or_chunked_write_is_dropped(
+        self, host: InteractionHost, options: dict[str, bool]
+    ) -> None:
         self.receive(host, write_request(Write((None, CLUSTER, LEVEL), 33), **options))
         assert host.samples[1].get("level") == 7
 
-    def test_malformed(self, host: InteractionHost) -> None:
+    def test_malformed_write_is_dropped(self, host: InteractionHost) -> None:
         self.receive(host, b"\x15\x18\x18")
         assert host.samples[1].get("level") == 7
 
-    def test_context_is_the_group(self, host: InteractionHost) -> None:
+    def test_privilege_of_the_group_is_required(self, host: InteractionHost) -> None:
         host.grants.masks[0x4444] = VIEW
         self.receive(host, write_request(Write((None, CLUSTER, LEVEL), 33)))
         assert host.samples[1].get("level") == 7
 
 
-def test_written_values_survive_a_restart(host: InteractionHost, client: InteractionClient) -> None:
+def test_written_values_are_restored_after_restart(
+    host: InteractionHost, client: InteractionClient
+) -> None:
     client.write(write(LEVEL, 55), write(NOTES, [{1: "kept", 2: 9}]))
     again = InteractionHost(Network(), seed=8, store=host.store)
     context = InteractionContext(Subject(AuthMode.CASE, 1), 0)

@@ -1,4 +1,4 @@
-"""The target of a fuzzer that is a whole charger: all endpoints, and a simulated car."""
+"""A whole charger as fuzzing target: all endpoints, and a simulated car."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from tests.support.matter.root_node import ENABLE_KEY, ETHERNET
 
 @cache
 def factory_data() -> FactoryData:
-    """Return factory data, made once."""
+    """Return factory data, generated once."""
     return load_factory_data(NodeConfig(), MemoryStore(), seeded_bytes(1))
 
 
 def populate_charger(stack: MatterStack, clock: Callable[[], float]) -> None:
-    """Put the endpoints of a node with a charger into a stack; a car is plugged in."""
+    """Add the endpoints of a charger node to a stack, and plug in a car."""
     definitions = ClusterDefinitions(None)
     wall_clock = WallClock(monotonic=clock, system_utc_us=lambda: None)
     backend = SimulatedBackend(clock=clock)
@@ -69,7 +69,7 @@ def populate_charger(stack: MatterStack, clock: Callable[[], float]) -> None:
 
 
 # The session that is saved every five minutes, TotalOperationalHours, energy, whose
-# readings have a time, and Time Synchronization, which misses a source of time.
+# readings have a time, and Time Synchronization, which lacks a time source.
 MOVING = frozenset(
     {
         "store evse/session",

@@ -1,4 +1,4 @@
-"""Peers of a fuzzer's stack: who they are, and what they send."""
+"""Peers of a fuzzer's stack, with and without privileges."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 OPERATING_GROUP, IDLE_GROUP = 0x10, 0x20
 GROUP_KEYS = {OPERATING_GROUP: b"\x01" * 16, IDLE_GROUP: b"\x02" * 16}
 _PROTOCOLS = (0, 0, 1, 1, 1, 1, 1, 1, 2, 3, 4, 0xFFFF, 0xFFF1_0001)
-# Messages of the stack that wait for an answer.
+# Messages of the stack that expect a response.
 _EXPECTING = frozenset({im.Opcode.STATUS_RESPONSE, im.Opcode.REPORT_DATA})
 # TimedRequestMessage: 5 s.
 _TIMED = bytes.fromhex("15 25 00 88 13 24 ff 0b 18")
@@ -56,7 +56,7 @@ SECURE_CHANNEL_CORPUS: list[tuple[int, bytes]] = [
 
 @dataclass
 class Peer:
-    """Someone who sends datagrams; `may_change` says whether they are entitled to anything."""
+    """A sender of datagrams; `may_change` is whether it has privileges to change the node."""
 
     fuzzer: Fuzzer
     address: Address
@@ -67,11 +67,11 @@ class Peer:
         raise NotImplementedError
 
     def on_datagram(self, data: bytes) -> None:
-        """Take what the stack has sent."""
+        """Handle a datagram from the stack."""
 
 
 class Outsider(Peer):
-    """Sends noise, and unsecured messages that nearly open a session."""
+    """A peer that sends noise, and unsecured messages that almost establish a session."""
 
     def datagram(self) -> bytes:
         source, mutator = self.fuzzer.random, self.fuzzer.mutator
@@ -103,7 +103,7 @@ class Outsider(Peer):
 
 
 class SessionPeer(Peer):
-    """Has a secure session; a new one as soon as the stack has dropped it."""
+    """A peer with a secure session, which is replaced when the stack has removed it."""
 
     def __init__(
         self, fuzzer: Fuzzer, where: Address, may_change: bool, subject: Subject, local_node: int
@@ -113,7 +113,7 @@ class SessionPeer(Peer):
         self._local_node = local_node
         self._connect()
         self._received: list[Message] = []
-        # What is to follow a timed request, by exchange.
+        # Requests to send after a timed request, by exchange.
         self._timed: dict[int, Request] = {}
 
     def _connect(self) -> None:
@@ -160,11 +160,11 @@ class SessionPeer(Peer):
         if source.random() < 0.03:
             plain = fuzzer.mutator.change(plain)
         _, data = self._end.seal(plain)
-        # Sometimes what arrives was tampered with on the way.
+        # Corrupt some datagrams.
         return data if source.random() < 0.97 else fuzzer.mutator.change(data)
 
     def _content(self) -> tuple[int, int, int | None, int, bytes]:
-        """Go on with a conversation that the stack has begun or answered, or begin one."""
+        """Continue an exchange that the stack has opened or answered, or open one."""
         source = self.fuzzer.random
         if self._received and source.random() < 0.7:
             return self._answer(self._received.pop())
@@ -188,7 +188,7 @@ class SessionPeer(Peer):
         if request is not None:
             opcode, payload = request.opcode, request.payload
         elif message.opcode not in _EXPECTING and source.random() < 0.9:
-            # Nothing is to be said any more; only to be acknowledged.
+            # Only an acknowledgement is left to send.
             opcode, payload = Opcode.STANDALONE_ACK, b""
         flags = 0 if message.flags & EXCHANGE_INITIATOR else EXCHANGE_INITIATOR
         if opcode != Opcode.STANDALONE_ACK and source.random() < 0.8:
@@ -208,7 +208,7 @@ class SessionPeer(Peer):
             self._received.append(message)
 
     def _stack_end_opens(self, data: bytes, header: MessageHeader) -> bytes | None:
-        # Datagrams of a session that is gone already cannot be opened any more.
+        # Datagrams of a removed session cannot be decrypted.
         try:
             return self._end.open(data, header.counter, header.security_flags, header.size)
         except Exception:
@@ -216,7 +216,7 @@ class SessionPeer(Peer):
 
 
 class GroupPeer(Peer):
-    """Knows the key of a group."""
+    """A peer with the key of a group."""
 
     def __init__(self, fuzzer: Fuzzer, where: Address, may_change: bool, group: int) -> None:
         super().__init__(fuzzer, where, may_change)

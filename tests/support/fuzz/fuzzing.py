@@ -1,8 +1,8 @@
-"""A stack under fire: peers of every kind that send hostile datagrams, and what must hold.
+"""Fuzzer for the stack: peers of every kind that send hostile datagrams, and invariants.
 
-Peers have real sessions and encrypt what they send, so that the fire reaches what lies
-behind the encryption. Some are entitled to nothing: whatever they send must leave no
-trace. Others may administer the node: they may change it, but not break it.
+Peers have real sessions and encrypt their messages, so that the code behind decryption is
+reached. Datagrams of peers without privileges must change nothing; administrators may
+change the node, but not break it.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ from tests.support.matter.fake_node import settings
 from tests.support.matter.pase_initiator import encode_pbkdf_param_request
 from tests.support.matter.sample_cluster import Sample
 
-ADMINISTRATOR, STRANGER = 0x1111, 0x2222
+ADMINISTRATOR, OUTSIDER = 0x1111, 0x2222
 
 Populate = Callable[[MatterStack, Callable[[], float]], None]
 
 
-class Deadline(logging.Handler):
-    """Collects what the stack has logged as a defect of its own."""
+class ErrorCollector(logging.Handler):
+    """Log handler that collects unexpected exceptions of the stack."""
 
     def __init__(self, ignored: tuple[type[BaseException], ...]) -> None:
         super().__init__(logging.ERROR)
@@ -64,11 +64,11 @@ class Deadline(logging.Handler):
 
 
 class Fuzzer:
-    """A stack, its peers, and a clock that runs while they fire.
+    """A stack, its peers, and a clock that runs while they send.
 
-    `populate(stack, clock)` puts endpoints into the stack's node. `ignored` are exceptions that
-    clusters for tests raise on purpose, `moving` what time changes by itself,
-    as `_differences` names it.
+    `populate(stack, clock)` adds endpoints to the stack's node. `ignored` are exceptions that
+    clusters for tests raise on purpose, `moving` the values that change with time, named as
+    by `_differences`.
     """
 
     def __init__(
@@ -81,14 +81,14 @@ class Fuzzer:
     ) -> None:
         self.moving = moving
         self.random = random.Random(seed)
-        self.alarm = Deadline(ignored)
+        self.errors = ErrorCollector(ignored)
         self.sent = 0
         self.received = 0
         self.rebuilds = -1
         self.dropped: dict[str, int] = {}
         self.largest: dict[str, int] = {}
         self.now = 1000.0
-        # Datagrams that outsiders may have overheard, and handshakes that they may know.
+        # Datagrams that outsiders may replay, and handshakes that they may imitate.
         self.seen: list[bytes] = []
         self.openings: list[tuple[int, bytes]] = []
         self._populate = populate
@@ -111,7 +111,7 @@ class Fuzzer:
         )
         stack.node.event_observers.append(self._count)
         self.fabric = add_fabric(stack.fabrics)
-        self._entitle()
+        self._restore_privileges()
         self._populate(stack, lambda: self.now)
         stack.start(self.now)
         self.maker = RequestMaker(self.random, stack.node)
@@ -130,7 +130,7 @@ class Fuzzer:
         self.peers: list[Peer] = [
             Outsider(self, address(10), False),
             SessionPeer(
-                self, address(11), False, Subject(case, self.fabric.index, STRANGER), node_id
+                self, address(11), False, Subject(case, self.fabric.index, OUTSIDER), node_id
             ),
             GroupPeer(self, address(12), False, IDLE_GROUP),
             SessionPeer(
@@ -142,7 +142,7 @@ class Fuzzer:
         self._by_address = {peer.address: peer for peer in self.peers}
 
     def _sigma1(self, resumption_id: bytes | None = None, resume_mic: bytes | None = None) -> bytes:
-        """Return a Sigma1 that the stack answers, as a member of the fabric could send it."""
+        """Return a Sigma1 of a member of the fabric, which the stack answers."""
         initiator_random = self.random.randbytes(32)
         return Sigma1(
             initiator_random,
@@ -154,8 +154,8 @@ class Fuzzer:
             resume_mic,
         ).encode()
 
-    def _entitle(self) -> None:
-        """Give back what those who may change the node have changed about themselves."""
+    def _restore_privileges(self) -> None:
+        """Restore the access control entries and group keys of privileged peers."""
         stack, index = self.stack, self.fabric.index
         stack.access_control.set_entries(
             index,
@@ -173,58 +173,58 @@ class Fuzzer:
         mappings = [GroupKeyMapping(group, number) for number, group in enumerate(GROUP_KEYS, 1)]
         stack.group_keys.set_key_map(index, mappings)
 
-    # Firing.
+    # Sending.
 
     def run(self, count: int, batch: int = 500) -> None:
-        """Send `count` datagrams, in batches by those who may change something or not.
+        """Send `count` datagrams, in batches from all peers or from those without privileges.
 
-        Raises AssertionError when something that must hold does not.
+        Raises AssertionError when an invariant is violated.
         """
-        logging.getLogger("evse_node").addHandler(self.alarm)
+        logging.getLogger("evse_node").addHandler(self.errors)
         try:
             end = self.sent + count
             while self.sent < end:
                 size = min(batch, end - self.sent)
-                self._fire_batch(size, may_change=self.random.random() < 0.6)
+                self._send_batch(size, may_change=self.random.random() < 0.6)
         finally:
-            logging.getLogger("evse_node").removeHandler(self.alarm)
+            logging.getLogger("evse_node").removeHandler(self.errors)
 
-    def _fire_batch(self, size: int, *, may_change: bool) -> None:
+    def _send_batch(self, size: int, *, may_change: bool) -> None:
         if self.fabric.index not in self.stack.fabrics:
-            # An administrator has removed the fabric that everything here depends on.
+            # An administrator has removed the fabric of all peers.
             self._keep_counters()
             self._build()
-        self._entitle()
+        self._restore_privileges()
         peers = self.peers
         if not may_change:
             peers = [peer for peer in self.peers if not peer.may_change]
             self._settle()
         before = self.snapshot()
         for _ in range(size):
-            self.fire(self.random.choice(peers))
+            self.send(self.random.choice(peers))
         if not may_change:
             changed = _differences(before, self.snapshot())
             for name in self.moving:
                 changed.pop(name, None)
-            assert not changed, f"peers without a right have changed the node: {changed}"
+            assert not changed, f"peers without privileges changed the node: {changed}"
         self.check()
 
     def _settle(self) -> None:
-        """Let everything end that the entitled have begun."""
+        """Wait for the end of everything that privileged peers started."""
         stack = self.stack
         for session in stack.sessions:
-            if session.subject.node_id != STRANGER:
+            if session.subject.node_id != OUTSIDER:
                 stack.sessions.remove(session, self.now)
         stack.window.close(self.now)
         for _ in range(200):
             self._advance(30.0)
             if not stack.fail_safe.is_armed and not len(stack.interaction.subscriptions):
                 break
-        # What they have told the charger to do for a while ends, too.
+        # Commands to the charger that are limited in time end, too.
         self._advance(3600.0)
 
-    def fire(self, peer: Peer) -> None:
-        """Let a peer send one datagram; time goes on, answers are taken."""
+    def send(self, peer: Peer) -> None:
+        """Send one datagram of a peer, deliver the responses, and advance the clock."""
         data = peer.datagram()
         self.stack.receive_datagram(data, peer.address, self.now)
         self.sent += 1
@@ -252,10 +252,10 @@ class Fuzzer:
         while self.stack.next_event() is not None:
             pass
 
-    # What must hold.
+    # Invariants.
 
     def snapshot(self) -> dict[str, object]:
-        """Return what nobody without a right may change."""
+        """Return the state that peers without privileges must not change."""
         stack = self.stack
         return {
             "store": {key: value for key, value in self.store.items("") if key not in self.moving},
@@ -311,8 +311,8 @@ class Fuzzer:
     }
 
     def check(self) -> None:
-        """Make sure that nothing was raised inside, and that no table grows too long."""
-        assert not self.alarm.records, self.alarm.records[0]
+        """Check that no unexpected exception was raised, and that no table exceeds its limit."""
+        assert not self.errors.records, self.errors.records[0]
         assert "internal error" not in self.stack.dropped
         for name, size in self.sizes().items():
             self.largest[name] = max(size, self.largest.get(name, 0))
@@ -323,7 +323,7 @@ class Fuzzer:
             self.dropped[reason] = self.dropped.get(reason, 0) + count
 
     def counters(self) -> dict[str, int]:
-        """Return how many datagrams led to nothing, by reason, over all stacks."""
+        """Return the number of dropped datagrams, by reason, over all stacks."""
         total = dict(self.dropped)
         for reason, count in self.stack.dropped.items():
             total[reason] = total.get(reason, 0) + count
@@ -331,7 +331,7 @@ class Fuzzer:
 
 
 def _differences(before: dict[str, object], after: dict[str, object]) -> dict[str, object]:
-    """Return what two snapshots do not have in common, old and new."""
+    """Return the values that differ between two snapshots, old and new."""
     found: dict[str, object] = {}
     for name, old in before.items():
         new = after[name]
@@ -345,7 +345,7 @@ def _differences(before: dict[str, object], after: dict[str, object]) -> dict[st
 
 
 def populate_samples(stack: MatterStack, clock: Callable[[], float]) -> None:
-    """Put the sample cluster onto endpoints 0 and 1."""
+    """Add the sample cluster to endpoints 0 and 1."""
     environment = ClusterEnvironment(
         stack.node,
         stack.store,

@@ -1,4 +1,4 @@
-"""Hostile bytes: changed copies of good ones, and TLV that nobody expects."""
+"""Hostile bytes: mutations of valid messages, and random TLV."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _TEXTS = ("", "x", "a" * 33, "Zürich", "\0", "🔌" * 8)
 
 
 class Mutator:
-    """Makes hostile bytes of a seeded random source."""
+    """Generator of hostile bytes from a seeded random source."""
 
     def __init__(self, source: random.Random, corpus: Sequence[bytes] = (b"",)) -> None:
         self.random = source
@@ -42,7 +42,7 @@ class Mutator:
         )
 
     def payload(self, good: bytes) -> bytes:
-        """Return a payload made from a good one: the same, changed, or something else."""
+        """Return a valid payload unchanged or mutated, or an unrelated one."""
         kind = self.random.random()
         if kind < 0.45:
             return good
@@ -59,7 +59,7 @@ class Mutator:
         return self.random.randbytes(self.random.randrange(limit + 1))
 
     def change(self, data: bytes) -> bytes:
-        """Return `data` with one to four changes that know nothing of its form."""
+        """Return `data` with one to four changes of arbitrary bytes."""
         changed = bytearray(data)
         for _ in range(self.random.choice((1, 1, 1, 2, 4))):
             self.random.choice(self._changes)(changed)
@@ -183,7 +183,7 @@ class Mutator:
         return items
 
     def _other(self, value: TlvValue) -> TlvValue:
-        """Return something in place of one element, most often of the same kind."""
+        """Return a replacement of one element, mostly of the same type."""
         if isinstance(value, int) and not isinstance(value, bool) and self.random.random() < 0.7:
             near = int(value) + self.random.choice((-1, 1, 0x100, -0x100))
             number = self.random.choice((*_NUMBERS, *_LARGE, max(0, min(near, 2**64 - 1))))

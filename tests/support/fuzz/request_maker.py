@@ -1,4 +1,4 @@
-"""Requests that a node's clusters could well accept, made from their definitions."""
+"""Plausible requests for the clusters of a node, generated from their definitions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.support.matter.interaction_client import (
 
 
 class Request(NamedTuple):
-    """A message; with `is_timed` it is to follow a timed request."""
+    """A message; with `is_timed` it follows a timed request."""
 
     opcode: int
     payload: bytes
@@ -31,7 +31,7 @@ class Request(NamedTuple):
 
 
 class RequestMaker:
-    """Makes good requests of a seeded random source."""
+    """Generator of valid requests from a seeded random source."""
 
     def __init__(self, source: random.Random, node: Node) -> None:
         self.random = source
@@ -115,7 +115,7 @@ class RequestMaker:
     # Values.
 
     def members(self, fields: tuple[FieldDefinition, ...]) -> dict[object, TlvValue]:
-        """Return the members of a struct or command, optional ones now and then."""
+        """Return the members of a struct or command, some optional ones included."""
         return {
             field.id: self.value(field.type)
             for field in fields
@@ -123,7 +123,7 @@ class RequestMaker:
         }
 
     def value(self, value_type: ValueType) -> TlvValue:
-        """Return a value that fits the type, its limits with preference."""
+        """Return a value of the type, preferably at its limits."""
         kind = value_type.kind
         if value_type.is_nullable and self.random.random() < 0.2:
             return None

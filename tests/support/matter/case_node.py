@@ -28,7 +28,7 @@ from evse_node.testing.memory_store import MemoryStore
 from tests.support.fakes import MessageHost, Network, address
 from tests.support.matter.fake_ca import NOT_BEFORE, CertificateAuthority
 from tests.support.matter.fake_controller import (
-    ClosedDoor,
+    ClosedWindow,
     Conversation,
     FakeController,
     RefusedError,
@@ -53,7 +53,7 @@ class Node(MessageHost):
         self.secure_channel = SecureChannel(
             self.exchanges,
             self.fabrics,
-            ClosedDoor(),
+            ClosedWindow(),
             self.store,
             self.timers,
             SessionParameters(idle_interval_ms=900),

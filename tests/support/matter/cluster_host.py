@@ -1,6 +1,6 @@
-"""One endpoint for cluster servers, with a clock that is moved by hand.
+"""One endpoint for cluster servers, with a clock that tests advance.
 
-Values go in and out as TLV, as they do for a controller, but come back under their names.
+Values are passed as TLV, as for a controller, and returned by name.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ START_EPOCH_S = START_UTC_MS // 1000 - 946_684_800
 
 
 class ClusterHost:
-    """Attaches servers, and keeps what they report and emit.
+    """Host of cluster servers that records their reports and events.
 
     `reports` are attribute names in order, `events` pairs of name and fields.
     """
@@ -59,7 +59,7 @@ class ClusterHost:
             server.attach(ENDPOINT, self.environment)
 
     def advance(self, seconds: float) -> None:
-        """Let time pass on both clocks, with every timer at its time."""
+        """Advance both clocks, and run all timers on time."""
         end = self.now + seconds
         while (due := self.timers.deadline()) is not None and due <= end:
             self._move(max(due, self.now))
@@ -86,7 +86,7 @@ class ClusterHost:
         return events
 
     def read(self, server: ClusterServer, name: str) -> Value:
-        """Read an attribute by its snake_case name. KeyError if it is not there."""
+        """Read an attribute by its snake_case name. Raises KeyError if it is missing."""
         attribute = server.definition.attribute(name)
         entry = server.attributes[attribute.id]
         encoded = entry.encoded or server.encode_attribute(entry.id, self.context)

@@ -62,7 +62,7 @@ IM_SUCCESS = bytes.fromhex("15 24 00 00 24 ff 0b 18")
 
 
 class RefusedError(Exception):
-    """The node refused, or did not answer (`report` is None then)."""
+    """A refused handshake, or a missing response (`report` is None)."""
 
     def __init__(self, report: StatusReport | None) -> None:
         self.report = report
@@ -70,14 +70,14 @@ class RefusedError(Exception):
 
     @property
     def busy_wait_ms(self) -> int | None:
-        """The waiting time of a busy report; None for another report."""
+        """The minimum wait time of a busy report, None for other reports."""
         if self.report is None or self.report.general_code is not GeneralCode.BUSY:
             return None
         return int.from_bytes(self.report.protocol_data, "little")
 
 
-class ClosedDoor:
-    """The commissioning window of a node that never opens one."""
+class ClosedWindow:
+    """A commissioning window that never opens."""
 
     def pase_verifier(self) -> PasscodeVerifier | None:
         return None
@@ -90,9 +90,9 @@ class ClosedDoor:
 
 
 class Conversation:
-    """One exchange of the controller, message by message.
+    """An exchange of the controller, message by message.
 
-    `is_over` says that the exchange ended without the controller's doing.
+    `is_over` is whether the exchange ended without a call of `close`.
     """
 
     def __init__(self, controller: FakeController) -> None:
@@ -114,7 +114,7 @@ class Conversation:
         self.exchange.send(protocol_id, opcode, payload, reliable=reliable, now=now)
 
     def receive(self, seconds: float = 30.0) -> Message:
-        """Return the next message; raises RefusedError when none comes."""
+        """Return the next message. Raises RefusedError when none is received."""
         self.controller.network.run(seconds, until=lambda: bool(self.messages) or self.is_over)
         if not self.messages:
             raise RefusedError(None)
@@ -167,7 +167,7 @@ class FakeController(MessageHost):
         self.secure_channel = SecureChannel(
             self.exchanges,
             self.fabrics,
-            ClosedDoor(),
+            ClosedWindow(),
             self.store,
             self.timers,
             self.parameters,
@@ -227,12 +227,12 @@ class FakeController(MessageHost):
         self.session = session
         return session
 
-    def forget_resumption(self) -> None:
-        """Make the next `case` a full handshake."""
+    def clear_resumption(self) -> None:
+        """Clear the resumption data, so that the next `case` is a full handshake."""
         self.secure_channel.resumption.remove_fabric(self.fabric.index)
 
     def close_session(self) -> None:
-        """Remove the session, and tell the peer."""
+        """Close the session with a CloseSession report."""
         assert self.session is not None
         self.sessions.remove(self.session, self.network.now, announce=True)
         self.session = None
@@ -241,7 +241,7 @@ class FakeController(MessageHost):
     # Exchanges.
 
     def open(self, session: SecureSession | UnsecuredSession | None = None) -> Conversation:
-        """Open an exchange, on the session established last if none is given."""
+        """Open an exchange, by default on the session established last."""
         session = session or self.session
         assert session is not None
         conversation = Conversation(self)
@@ -249,7 +249,7 @@ class FakeController(MessageHost):
         return conversation
 
     def open_unsecured(self) -> Conversation:
-        """Open an exchange of messages without encryption."""
+        """Open an unsecured exchange."""
         return self.open(
             self.sessions.open_unsecured(self.peer, SessionParameters(), self.network.now)
         )
@@ -257,7 +257,7 @@ class FakeController(MessageHost):
     def request(
         self, protocol_id: int, opcode: int, payload: bytes, *, seconds: float = 30.0
     ) -> tuple[int, bytes]:
-        """Send one message, return opcode and payload of the answer; raises RefusedError."""
+        """Send a message; return opcode and payload of the response. Raises RefusedError."""
         conversation = self.open()
         conversation.send(opcode, payload, protocol_id)
         message = conversation.receive(seconds)
@@ -276,7 +276,7 @@ def _answer_report(exchange: Exchange, now: float) -> None:
 
 
 class _ReportHandler:
-    """Takes the further parts of a report."""
+    """Handler for the remaining messages of a report."""
 
     def __init__(self, reports: list[Message]) -> None:
         self._reports = reports

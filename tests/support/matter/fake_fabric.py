@@ -1,4 +1,4 @@
-"""Fabrics and sessions for tests: credentials that a commissioner would have issued."""
+"""Fabrics and sessions for tests, with credentials as issued by a commissioner."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def add_fabric(
 
 
 def make_session(subject: Subject, local_id: int = 1, now: float = 0.0) -> SecureSession:
-    """Return a secure session with this peer; its keys are of no use."""
+    """Return a secure session with this peer, with dummy keys."""
     key = AeadKey(bytes(16))
     return SecureSession(
         local_id=local_id,

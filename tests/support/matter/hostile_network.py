@@ -108,7 +108,7 @@ class Handshakes:
     def _case(self) -> None:
         if self.random.random() < 0.5:
             if self.random.random() < 0.5:
-                self.member.forget_resumption()
+                self.member.clear_resumption()
             self._attempt(lambda: self.member.case(NODE_ID))
             return
         before = len(self.stack.sessions)

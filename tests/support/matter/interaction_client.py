@@ -1,4 +1,4 @@
-"""A client of the interaction model, for tests: requests by name, answers decoded.
+"""A client of the interaction model for tests, with decoded responses.
 
 client = InteractionClient(controller)     # FakeController, or anything that can `open`
 assert client.read((1, 0x99, 0)).value(1, 0x99, 0) == 0
@@ -22,7 +22,7 @@ Path = tuple[int | None, int | None, int | None]
 
 
 class WireStatusError(Exception):
-    """The peer answered the whole action with a status."""
+    """A status in response to a whole action."""
 
     def __init__(self, status: int) -> None:
         self.status = Status(status)
@@ -148,7 +148,7 @@ class Event:
 
 @dataclass
 class Report:
-    """What one or more ReportDataMessages say."""
+    """The content of one or more ReportDataMessages."""
 
     values: dict[tuple[Any, ...], Any] = field(default_factory=dict)
     versions: dict[tuple[Any, ...], int] = field(default_factory=dict)
@@ -160,7 +160,7 @@ class Report:
     is_suppressed: bool = False
 
     def add(self, payload: bytes) -> bool:
-        """Take a message; return whether more are to come."""
+        """Add a message; return whether more follow."""
         assert len(payload) <= 1232
         message: Any = decode_struct(payload)
         self.messages += 1
@@ -197,7 +197,7 @@ def _members(path: TlvList, first: int) -> tuple[Any, ...]:
 
 
 def reports_of(messages: Sequence[Message]) -> list[Report]:
-    """Put together the reports that came on subscriptions."""
+    """Join the messages of reports on subscriptions."""
     reports: list[Report] = []
     is_open = False
     for message in messages:
@@ -210,13 +210,13 @@ def reports_of(messages: Sequence[Message]) -> list[Report]:
 
 
 class InteractionClient:
-    """Carries out interactions as a well-behaved peer."""
+    """Client that follows the protocol."""
 
     def __init__(self, controller: Any) -> None:
         self.controller = controller
 
     def report(self, opcode: int, payload: bytes) -> Report:
-        """Send a read; collect the whole report."""
+        """Send a read request, and return the whole report."""
         conversation = self.controller.open()
         conversation.send(opcode, payload)
         report = Report()
@@ -235,7 +235,7 @@ class InteractionClient:
         return self.report(Opcode.READ_REQUEST, read_request(*paths, **options))
 
     def subscribe(self, *paths: Path, **options: Any) -> tuple[Report, int, int]:
-        """Return the first report, the subscription's id and its maximum interval."""
+        """Return the priming report, the subscription id and its maximum interval."""
         conversation = self.controller.open()
         conversation.send(Opcode.SUBSCRIBE_REQUEST, subscribe_request(*paths, **options))
         report = Report()
@@ -251,7 +251,7 @@ class InteractionClient:
         return report, response[0], response[2]
 
     def request(self, opcode: int, payload: bytes, timed_ms: int | None = None) -> Message:
-        """Send one message (after a timed request) and return the answer."""
+        """Send one message (after a timed request), and return the response."""
         conversation = self.controller.open()
         if timed_ms is not None:
             conversation.send(Opcode.TIMED_REQUEST, encode({0: timed_ms, **REVISION}))
@@ -271,7 +271,7 @@ class InteractionClient:
     def invoke(self, path: Path, fields: TlvValue = None, *, timed_ms: int | None = None) -> Any:
         """Return the fields of the response, or the status (as for `write`)."""
         payload = invoke_request(Invoke(path, fields), timed=timed_ms is not None)
-        answers = invoke_answers(self.request(Opcode.INVOKE_REQUEST, payload, timed_ms))
+        answers = invoke_all(self.request(Opcode.INVOKE_REQUEST, payload, timed_ms))
         assert len(answers) == 1
         return answers[0][1]
 
@@ -292,7 +292,7 @@ def write_statuses(message: Message) -> list[Any]:
     return [_status(item[1]) for item in body[0]]
 
 
-def invoke_answers(message: Message) -> list[tuple[Any, Any]]:
+def invoke_all(message: Message) -> list[tuple[Any, Any]]:
     """Return (reference, fields or status) of each response."""
     assert message.opcode == Opcode.INVOKE_RESPONSE
     body: Any = decode_struct(message.payload)

@@ -22,18 +22,18 @@ OPERATE = VIEW | 1 << Privilege.OPERATE
 
 
 class Grants:
-    """Access control by a rule; `deny` takes it away from (endpoint, cluster)."""
+    """Access control by given masks; `denied` are (endpoint, cluster) without access."""
 
     def __init__(self) -> None:
         self.generation = 0
         self.masks: dict[int, int] = {}
         self.denied: set[tuple[int, int]] = set()
-        self.asked = 0
+        self.lookups = 0
 
     def granted(
         self, subject: Subject, endpoint: int, cluster: int, device_types: tuple[int, ...]
     ) -> int:
-        self.asked += 1
+        self.lookups += 1
         if (endpoint, cluster) in self.denied:
             return 0
         return self.masks.get(subject.node_id, ALL)
@@ -122,7 +122,7 @@ class Client(MessageHost):
         self.exchanges.register(PROTOCOL_INTERACTION_MODEL, self._on_unsolicited)
 
     def connect(self) -> SecureSession:
-        """Make a session; return the host's end."""
+        """Establish a session; return the host's side."""
         self.host_session, self.session = secure_pair(
             self.host,
             self.host.address,

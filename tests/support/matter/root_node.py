@@ -1,4 +1,4 @@
-"""A node with all root clusters, driven without sessions: commands in, fields out."""
+"""A node with all root clusters; tests call them without a network."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ _ATTESTATION: list[Attestation] = []
 
 
 def attestation() -> Attestation:
-    """Development credentials, made once for all tests."""
+    """Return development credentials, generated once for all tests."""
     if not _ATTESTATION:
         _ATTESTATION.append(make_development_attestation())
     return _ATTESTATION[0]
@@ -79,7 +79,7 @@ def attestation() -> Attestation:
 
 @dataclass
 class EventRecorder:
-    """Keeps events as (name, fields)."""
+    """Recorder of events as (name, fields)."""
 
     node: RootNode
     records: list[EventRecord] = field(default_factory=list)
@@ -92,7 +92,7 @@ class EventRecorder:
         return record
 
     def take(self) -> list[tuple[str, Mapping[str, Value], int]]:
-        """Return and forget what was recorded: name, fields, fabric."""
+        """Return the recorded events (name, fields, fabric), and clear them."""
         taken = []
         for record in self.records:
             cluster = self.node.node.endpoints[0].clusters[record.path.cluster]
@@ -106,7 +106,7 @@ class EventRecorder:
 
 
 class Parts(Protocol):
-    """What the root clusters work on; a whole stack has it, too."""
+    """The parts of a stack that the root clusters use."""
 
     fabrics: FabricTable
     access_control: AccessControl
@@ -159,7 +159,7 @@ class RootClusters:
         )
 
     def attach(self, environment: ClusterEnvironment) -> None:
-        """Make up endpoint 0."""
+        """Build endpoint 0 from the clusters."""
         servers: list[ClusterServer] = [
             self.descriptor,
             self.access,
@@ -179,7 +179,7 @@ class RootClusters:
 
 
 class RootNode:
-    """Everything that the root clusters work on, and the clusters. The clock is `now`."""
+    """The root clusters and the parts of a stack that they use. The clock is `now`."""
 
     def __init__(self, store: MemoryStore | None = None, supported: int = 16) -> None:
         self.now = 100.0
@@ -222,11 +222,11 @@ class RootNode:
         self.node.attribute_observers.append(self.changes.append)
 
     def restart(self) -> RootNode:
-        """Cut the power and start again with what was committed."""
+        """Return a node started after a power cut, with the committed store."""
         return RootNode(self.store.after_power_cut(), self.fabrics.supported)
 
     def add_fabric(self, number: int = 1, authority: CertificateAuthority | None = None) -> Fabric:
-        """A fabric that was commissioned earlier, with ADMIN as its administrator."""
+        """Add a committed fabric, with ADMIN as its administrator."""
         fabric = add_fabric(self.fabrics, number, authority=authority)
         self.access.grant_administration(Subject(AuthMode.PASE), fabric.index, ADMIN)
         self.store.commit()
@@ -234,14 +234,14 @@ class RootNode:
         self.changes.clear()
         return fabric
 
-    # Who asks
+    # Contexts
 
     def case(self, fabric_index: int = 1, node_id: int = ADMIN) -> InteractionContext:
-        """Ask as a controller with a session."""
+        """Return the context of a controller with a CASE session."""
         return self._context(Subject(AuthMode.CASE, fabric_index, node_id))
 
     def pase(self) -> InteractionContext:
-        """Ask as a commissioner that has just got in; its fail-safe is armed."""
+        """Return the context of a new PASE session; its fail-safe is armed."""
         if not self.window.is_open:
             self.window.open_basic(900, self.now)
         context = self._context(Subject(AuthMode.PASE))
@@ -251,18 +251,18 @@ class RootNode:
 
     def _context(self, subject: Subject) -> InteractionContext:
         session = make_session(subject, self.sessions.reserve_id(), self.now)
-        # The exchange that carries the command: the session cannot go before it has ended.
+        # The exchange of the command, which delays the end of the session.
         session.exchanges[1] = None  # type: ignore[assignment]
         self.sessions.add(session, self.now)
         return InteractionContext(subject, self.now, session=session)
 
-    def again(self, context: InteractionContext) -> InteractionContext:
-        """Ask once more over the same session, now."""
+    def refreshed(self, context: InteractionContext) -> InteractionContext:
+        """Return a context with the same session at the current time."""
         session = context.session
         assert isinstance(session, SecureSession)
         return InteractionContext(session.subject, self.now, session=session)
 
-    # What is asked
+    # Interactions
 
     def invoke(
         self, server: ClusterServer, name: str, context: InteractionContext, **fields: Value
@@ -270,7 +270,7 @@ class RootNode:
         """Invoke a command and return the response's fields. Raises StatusError."""
         definition = server.definition.command(name)
         _, tlv, _ = decode_element(command_codec(definition).encoded(fields), 0)
-        reply = server.invoke(definition.id, tlv, self.again(context))
+        reply = server.invoke(definition.id, tlv, self.refreshed(context))
         if definition.response is None:
             assert reply is None
             return {}
@@ -288,7 +288,7 @@ class RootNode:
         *,
         fabric_filtered: bool = True,
     ) -> Value:
-        """Read an attribute, as a controller of fabric 1 unless told otherwise."""
+        """Read an attribute, by default as a controller of fabric 1."""
         context = context or InteractionContext(Subject(AuthMode.CASE, 1, ADMIN), self.now)
         context = InteractionContext(
             context.subject, self.now, fabric_filtered=fabric_filtered, session=context.session
@@ -305,7 +305,7 @@ class RootNode:
         """Write an attribute. Raises StatusError."""
         definition = server.definition.attribute(name)
         _, tlv, _ = decode_element(attribute_codec(definition).encoded(value), 0)
-        server.write_attribute(definition.id, tlv, self.again(context))
+        server.write_attribute(definition.id, tlv, self.refreshed(context))
 
     def append(
         self, server: ClusterServer, name: str, item: Value, context: InteractionContext
@@ -315,10 +315,10 @@ class RootNode:
         codec = attribute_codec(definition).entry
         assert codec is not None
         _, tlv, _ = decode_element(codec.encoded(item), 0)
-        server.append_list_item(definition.id, tlv, self.again(context))
+        server.append_list_item(definition.id, tlv, self.refreshed(context))
 
     def reported(self) -> set[str]:
-        """Return and forget which attributes were reported, as "cluster.attribute"."""
+        """Return the names of the reported attributes, and clear them."""
         names = set()
         for path in self.changes:
             cluster = self.node.endpoints[0].clusters[path.cluster]

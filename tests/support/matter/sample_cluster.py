@@ -16,7 +16,7 @@ from evse_node.matter.interaction.status import Status
 
 _LOADED = load_cluster_file(Path(__file__).parent / "sample_cluster.xml")[0]
 _STORED = {"level", "notes", "labels"}
-# What ZAP XML cannot say is in an overlay, which knows nothing of this cluster.
+# The overlay for properties that ZAP XML lacks does not cover this cluster.
 SAMPLE = replace(
     _LOADED,
     attributes=MappingProxyType(

@@ -22,7 +22,7 @@ Struct = dict[str, Value]
 
 
 class Host:
-    """A root node with the cluster; `asked` are the questions to other sources of time."""
+    """A root node with the cluster; `queries` are its requests to time sources."""
 
     def __init__(
         self,
@@ -33,17 +33,17 @@ class Host:
         look_up_dst: LookUpDst | None = None,
     ) -> None:
         self.root = root or RootNode()
-        self.asked: list[tuple[object, OnTime]] = []
+        self.queries: list[tuple[object, OnTime]] = []
         self.clock = WallClock(source, monotonic=lambda: self.root.now, system_utc_us=system_utc_us)
         self.server = TimeSynchronizationServer(
             load_definitions()["Time Synchronization"],
             self.clock,
             self.root.timers,
             self.root.fabrics,
-            read_node=lambda fabric, node, endpoint, on_time, now: self.asked.append(
+            read_node=lambda fabric, node, endpoint, on_time, now: self.queries.append(
                 ((fabric, node, endpoint), on_time)
             ),
-            query_ntp=lambda host, on_time, now: self.asked.append((host, on_time)),
+            query_ntp=lambda host, on_time, now: self.queries.append((host, on_time)),
             supports_dns=supports_dns,
             look_up_dst=look_up_dst,
         )

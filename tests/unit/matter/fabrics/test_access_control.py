@@ -44,12 +44,12 @@ def case(node_id: int = ADMIN, fabric_index: int = 1, tags: tuple[int, ...] = ()
     return Subject(AuthMode.CASE, fabric_index, node_id, tags)
 
 
-def test_pase_administers(access: AccessControl) -> None:
+def test_pase_subject_has_all_privileges(access: AccessControl) -> None:
     assert access.granted(Subject(AuthMode.PASE), 0, 0x1F, ()) == ALL_PRIVILEGES
     assert access.granted(Subject(AuthMode.PASE, 1), 1, 0x99, ()) == ALL_PRIVILEGES
 
 
-def test_without_an_entry_nothing_is_granted(access: AccessControl) -> None:
+def test_subject_without_entry_has_no_privilege(access: AccessControl) -> None:
     assert access.granted(case(), 0, 0x1F, ()) == 0
 
 
@@ -63,30 +63,30 @@ def test_without_an_entry_nothing_is_granted(access: AccessControl) -> None:
         (Privilege.ADMINISTER, bits(*Privilege)),
     ],
 )
-def test_privileges_imply_lesser_ones(
+def test_privilege_implies_lesser_privileges(
     access: AccessControl, privilege: Privilege, implied: int
 ) -> None:
     access.set_entries(1, [entry(privilege)])
     assert access.granted(case(), 0, 0x1F, ()) == implied
 
 
-def test_a_list_is_for_its_fabric_only(access: AccessControl) -> None:
+def test_entries_apply_to_their_fabric_only(access: AccessControl) -> None:
     access.set_entries(1, [entry()])
     assert access.granted(case(fabric_index=2), 0, 0x1F, ()) == 0
     assert access.granted(case(ADMIN + 1), 0, 0x1F, ()) == 0
 
 
-def test_null_subjects_are_everybody_of_that_mode(access: AccessControl) -> None:
+def test_null_subjects_match_all_subjects_of_the_auth_mode(access: AccessControl) -> None:
     access.set_entries(1, [entry(Privilege.VIEW, None)])
     assert access.granted(case(5), 0, 0x1F, ()) == bits(Privilege.VIEW)
     assert access.granted(Subject(AuthMode.GROUP, 1, 5), 0, 0x1F, ()) == 0
 
 
-def test_group_subjects(access: AccessControl) -> None:
+def test_group_subject_matches_group_id(access: AccessControl) -> None:
     access.set_entries(1, [entry(Privilege.OPERATE, (7,), None, AuthMode.GROUP)])
     assert access.granted(Subject(AuthMode.GROUP, 1, 7), 1, 0x99, ()) & bits(Privilege.OPERATE)
     assert access.granted(Subject(AuthMode.GROUP, 1, 8), 1, 0x99, ()) == 0
-    # A node id of the same number is not the group.
+    # A node id equal to the group id does not match.
     assert access.granted(case(7), 1, 0x99, ()) == 0
 
 
@@ -101,7 +101,7 @@ def test_group_subjects(access: AccessControl) -> None:
         ((0x0009_0001, 0x0001_FFFF), True),
     ],
 )
-def test_authenticated_tags_match_from_their_version_on(
+def test_authenticated_tag_matches_same_or_later_version(
     access: AccessControl, tags: tuple[int, ...], matches: bool
 ) -> None:
     access.set_entries(1, [entry(subjects=(CAT | 0x0001_0002,))])
@@ -118,7 +118,9 @@ def test_authenticated_tags_match_from_their_version_on(
         (Target(cluster=0x99, device_type=0x16), {(2, 0x99)}),
     ],
 )
-def test_targets(access: AccessControl, target: Target, granted: set[tuple[int, int]]) -> None:
+def test_target_restricts_clusters_and_endpoints(
+    access: AccessControl, target: Target, granted: set[tuple[int, int]]
+) -> None:
     access.set_entries(1, [entry(targets=(target,))])
     device_types = {1: (0x050C, 0x0011), 2: (0x16,)}
     found = {
@@ -130,7 +132,7 @@ def test_targets(access: AccessControl, target: Target, granted: set[tuple[int, 
     assert found == granted
 
 
-def test_entries_add_up(access: AccessControl) -> None:
+def test_privileges_of_several_entries_are_combined(access: AccessControl) -> None:
     access.set_entries(
         1,
         [
@@ -175,7 +177,9 @@ VALID = entry(Privilege.OPERATE, (1,), (Target(cluster=0x99),))
         replace(VALID, targets=(Target(cluster=11, endpoint=22, device_type=33),)),
     ],
 )
-def test_invalid_entries_change_nothing(access: AccessControl, bad: AccessControlEntry) -> None:
+def test_invalid_entry_is_refused_and_list_unchanged(
+    access: AccessControl, bad: AccessControlEntry
+) -> None:
     access.set_entries(1, [entry()])
     generation = access.generation
     with pytest.raises(StatusError) as error:
@@ -197,12 +201,12 @@ def test_invalid_entries_change_nothing(access: AccessControl, bad: AccessContro
         replace(VALID, privilege=Privilege.PROXY_VIEW),
     ],
 )
-def test_valid_entries(access: AccessControl, good: AccessControlEntry) -> None:
+def test_valid_entry_is_accepted(access: AccessControl, good: AccessControlEntry) -> None:
     access.set_entries(1, [good])
     assert access.entries(1) == (good,)
 
 
-def test_limits(access: AccessControl) -> None:
+def test_list_beyond_limit_is_refused(access: AccessControl) -> None:
     full = entry(
         subjects=tuple(range(1, 5)), targets=tuple(Target(endpoint=number) for number in range(3))
     )
@@ -218,12 +222,12 @@ def test_limits(access: AccessControl) -> None:
     assert len(access.entries(1)) == 4
 
 
-def test_empty_lists_are_kept_as_null(access: AccessControl) -> None:
+def test_empty_subjects_and_targets_are_stored_as_null(access: AccessControl) -> None:
     access.set_entries(1, [entry(subjects=(), targets=())])
     assert access.entries(1) == (entry(subjects=None, targets=None),)
 
 
-def test_lists_survive_a_restart(
+def test_lists_are_restored_after_restart(
     store: MemoryStore, fabrics: FabricTable, access: AccessControl
 ) -> None:
     entries = [
@@ -240,7 +244,7 @@ def test_lists_survive_a_restart(
     assert again.extension(1) is None
 
 
-def test_changes_are_told(access: AccessControl) -> None:
+def test_observers_are_called_after_each_change(access: AccessControl) -> None:
     seen: list[int] = []
     access.on_changed.append(seen.append)
     access.set_entries(2, [entry()])
@@ -249,7 +253,7 @@ def test_changes_are_told(access: AccessControl) -> None:
     assert access.generation == 2
 
 
-def test_a_pending_fabric_keeps_its_list_in_memory(
+def test_list_of_pending_fabric_is_not_stored(
     store: MemoryStore, fabrics: FabricTable, access: AccessControl
 ) -> None:
     index = add_pending(fabrics, 3).index
@@ -261,7 +265,7 @@ def test_a_pending_fabric_keeps_its_list_in_memory(
     assert store.get(f"aclext/{index}") == b"\x17\x18"
 
 
-def test_a_removed_fabric_takes_its_list_along(
+def test_list_of_removed_fabric_is_deleted(
     store: MemoryStore, fabrics: FabricTable, access: AccessControl
 ) -> None:
     access.set_entries(1, [entry()])
@@ -273,7 +277,7 @@ def test_a_removed_fabric_takes_its_list_along(
     assert store.items("acl") == []
 
 
-def test_left_overs_of_a_lost_fabric_are_swept_away(
+def test_stored_lists_of_missing_fabric_are_deleted_at_start(
     store: MemoryStore, fabrics: FabricTable, access: AccessControl
 ) -> None:
     access.set_entries(1, [entry()])
@@ -285,7 +289,9 @@ def test_left_overs_of_a_lost_fabric_are_swept_away(
     assert store.get("aclext/9") is None
 
 
-def test_a_damaged_list_is_named(store: MemoryStore, fabrics: FabricTable) -> None:
+def test_damaged_list_raises_config_error_with_its_key(
+    store: MemoryStore, fabrics: FabricTable
+) -> None:
     for value in (b"\x15\x18", b"\x16\x04\x01\x18", b"\x16\x15\x18\x18"):
         store.set("acl/1", value)
         with pytest.raises(ConfigError, match="acl/1"):
@@ -296,7 +302,7 @@ _SINGLE = bytes.fromhex("17d00000f1ff01000548656c6c6f0018")
 
 
 @pytest.mark.parametrize("data", [b"\x17\x18", b"\x17" + bytes.fromhex("d00000f1ff01000018")])
-def test_extensions(data: bytes) -> None:
+def test_valid_extension_is_stored(data: bytes) -> None:
     check_extension(data)
 
 
@@ -314,7 +320,7 @@ def test_extensions(data: bytes) -> None:
         b"\x17" + bytes.fromhex("d00000f1ff010073") + bytes(0x78) + b"\x18",
     ],
 )
-def test_extensions_that_are_none(access: AccessControl, data: bytes) -> None:
+def test_invalid_extension_is_refused(access: AccessControl, data: bytes) -> None:
     access.set_extension(1, b"\x17\x18")
     with pytest.raises(StatusError) as error:
         access.set_extension(1, data)
@@ -322,7 +328,7 @@ def test_extensions_that_are_none(access: AccessControl, data: bytes) -> None:
     assert access.extension(1) == b"\x17\x18"
 
 
-def test_an_extension_may_have_128_bytes() -> None:
+def test_extension_of_128_bytes_is_accepted() -> None:
     data = b"\x17" + bytes.fromhex("d00000f1ff0100") + bytes((118,)) + bytes(118) + b"\x18"
     assert len(data) == 128
     check_extension(data)
@@ -351,9 +357,9 @@ def test_an_extension_may_have_128_bytes() -> None:
         max_size=4,
     )
 )
-def test_whatever_is_accepted_reads_back(entries: list[AccessControlEntry]) -> None:
+def test_accepted_entries_are_restored_after_restart(entries: list[AccessControlEntry]) -> None:
     store = MemoryStore()
-    # Nothing of the fabric matters here but that it is there.
+    # Any fabric will do.
     table = FabricTable(store)
     access = AccessControl(store, table)
     try:

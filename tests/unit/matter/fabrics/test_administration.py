@@ -38,8 +38,8 @@ class Setup:
         self.administration = Administration(
             self.timers, self.fabrics, self.sessions, self.fail_safe, self.window
         )
-        self.told: list[float] = []
-        self.administration.on_decommissioned.append(self.told.append)
+        self.notified: list[float] = []
+        self.administration.on_decommissioned.append(self.notified.append)
 
     def add_session(self, auth_mode: AuthMode, fabric_index: int = 0) -> SecureSession:
         session = make_session(Subject(auth_mode, fabric_index), self.sessions.reserve_id())
@@ -47,7 +47,7 @@ class Setup:
         return session
 
     def commission(self, now: float = NOW) -> SecureSession:
-        """A commissioner gets in over PASE and adds a fabric."""
+        """Establish PASE and add a pending fabric."""
         pase = self.add_session(AuthMode.PASE)
         self.window.on_pase_established(pase, now)
         pase.fabric_index = add_pending(self.fabrics).index
@@ -60,20 +60,20 @@ def setup() -> Setup:
     return Setup()
 
 
-def test_a_new_node_opens_its_window(setup: Setup) -> None:
+def test_window_opens_at_start_without_fabrics(setup: Setup) -> None:
     setup.administration.start(NOW)
     assert setup.window.is_open
     setup.timers.run(NOW + 900.0)
     assert not setup.window.is_open
 
 
-def test_a_commissioned_node_does_not(setup: Setup) -> None:
+def test_window_stays_closed_at_start_with_a_fabric(setup: Setup) -> None:
     add_fabric(setup.fabrics)
     setup.administration.start(NOW)
     assert not setup.window.is_open
 
 
-def test_completion_makes_the_fabric_last(setup: Setup) -> None:
+def test_commissioning_complete_stores_fabric_and_ends_pase(setup: Setup) -> None:
     setup.administration.start(NOW)
     pase = setup.commission()
     case = setup.add_session(AuthMode.CASE, 1)
@@ -85,14 +85,14 @@ def test_completion_makes_the_fabric_last(setup: Setup) -> None:
     assert not setup.window.is_open
 
 
-def test_a_power_cut_before_completion_leaves_a_new_node(setup: Setup) -> None:
+def test_power_cut_before_completion_leaves_no_fabric(setup: Setup) -> None:
     setup.administration.start(NOW)
     setup.commission()
     setup.store.commit()
     assert not FabricTable(setup.store.after_power_cut())
 
 
-def test_expiry_undoes_the_fabric_and_lets_the_next_in(setup: Setup) -> None:
+def test_fail_safe_expiry_reverts_fabric_and_accepts_pase_again(setup: Setup) -> None:
     setup.administration.start(NOW)
     setup.commission()
     setup.add_session(AuthMode.CASE, 1)
@@ -103,7 +103,7 @@ def test_expiry_undoes_the_fabric_and_lets_the_next_in(setup: Setup) -> None:
     assert setup.window.is_open
 
 
-def test_a_session_answers_before_it_goes(setup: Setup) -> None:
+def test_session_with_open_exchange_ends_after_its_response(setup: Setup) -> None:
     setup.administration.start(NOW)
     pase = setup.commission()
     pase.exchanges[1] = object()  # type: ignore[assignment]
@@ -112,7 +112,7 @@ def test_a_session_answers_before_it_goes(setup: Setup) -> None:
     assert pase.is_closing
 
 
-def test_a_window_that_ran_out_meanwhile_opens_again(setup: Setup) -> None:
+def test_window_that_timed_out_during_attempt_opens_again(setup: Setup) -> None:
     setup.administration.start(NOW)
     setup.commission(NOW + 890.0)
     setup.timers.run(NOW + 900.0)
@@ -121,7 +121,7 @@ def test_a_window_that_ran_out_meanwhile_opens_again(setup: Setup) -> None:
     assert setup.window.is_open
 
 
-def test_a_window_that_was_tried_too_often_stays_closed(setup: Setup) -> None:
+def test_window_closed_by_failures_stays_closed(setup: Setup) -> None:
     setup.administration.start(NOW)
     for _ in range(19):
         setup.window.on_pase_failed(NOW)
@@ -130,7 +130,7 @@ def test_a_window_that_was_tried_too_often_stays_closed(setup: Setup) -> None:
     assert not setup.window.is_open
 
 
-def test_the_end_of_pase_ends_the_fail_safe(setup: Setup) -> None:
+def test_fail_safe_expires_when_pase_session_ends(setup: Setup) -> None:
     setup.administration.start(NOW)
     pase = setup.add_session(AuthMode.PASE)
     setup.window.on_pase_established(pase, NOW)
@@ -139,7 +139,7 @@ def test_the_end_of_pase_ends_the_fail_safe(setup: Setup) -> None:
     assert setup.window.pase_verifier() is not None
 
 
-def test_an_earlier_session_may_end_under_the_next_fail_safe(setup: Setup) -> None:
+def test_fail_safe_is_not_expired_by_end_of_earlier_pase_session(setup: Setup) -> None:
     setup.administration.start(NOW)
     first = setup.add_session(AuthMode.PASE)
     setup.window.on_pase_established(first, NOW)
@@ -154,14 +154,14 @@ def test_an_earlier_session_may_end_under_the_next_fail_safe(setup: Setup) -> No
     assert not setup.fail_safe.is_armed
 
 
-def test_the_end_of_pase_leaves_an_administrators_fail_safe(setup: Setup) -> None:
+def test_fail_safe_of_administrator_outlasts_pase_session(setup: Setup) -> None:
     pase = setup.add_session(AuthMode.PASE)
     setup.fail_safe.arm(1, 60, NOW)
     setup.sessions.remove(pase, NOW + 1.0)
     assert setup.fail_safe.is_armed
 
 
-def test_after_add_noc_pase_may_end(setup: Setup) -> None:
+def test_fail_safe_outlasts_pase_session_after_add_noc(setup: Setup) -> None:
     setup.administration.start(NOW)
     pase = setup.commission()
     setup.sessions.remove(pase, NOW + 1.0)
@@ -169,7 +169,7 @@ def test_after_add_noc_pase_may_end(setup: Setup) -> None:
     assert setup.fabrics
 
 
-def test_an_update_is_undone(setup: Setup) -> None:
+def test_fail_safe_expiry_reverts_updated_noc(setup: Setup) -> None:
     authority = CertificateAuthority()
     old = add_fabric(setup.fabrics, authority=authority)
     other = add_fabric(setup.fabrics, 2)
@@ -185,23 +185,23 @@ def test_an_update_is_undone(setup: Setup) -> None:
     assert mine.is_closing
 
 
-def test_removal_of_a_fabric(setup: Setup) -> None:
+def test_removed_fabric_receives_report_and_its_sessions_end(setup: Setup) -> None:
     add_fabric(setup.fabrics, 1)
     add_fabric(setup.fabrics, 2)
     log: list[object] = []
-    # Whoever wants to say goodbye still finds everything in place.
+    # Fabric and sessions still exist when observers are called.
     setup.administration.on_fabric_leaving.append(
         lambda index, now: log.append((index, index in setup.fabrics, len(setup.sessions)))
     )
-    setup.administration.report_to_fabric = lambda index, now: log.append("farewell")
-    asking, another, stranger = (setup.add_session(AuthMode.CASE, index) for index in (1, 1, 2))
-    asking.exchanges[1] = object()  # type: ignore[assignment]
+    setup.administration.report_to_fabric = lambda index, now: log.append("report")
+    requesting, another, other = (setup.add_session(AuthMode.CASE, index) for index in (1, 1, 2))
+    requesting.exchanges[1] = object()  # type: ignore[assignment]
     setup.window.open_basic(900, NOW, Opener(1, 0xFFF1))
-    setup.administration.remove_fabric(1, NOW, asking)
-    assert log == [(1, True, 3), "farewell"]
-    assert set(setup.sessions) == {asking, stranger}
-    assert asking.is_closing
-    assert not stranger.is_closing
+    setup.administration.remove_fabric(1, NOW, requesting)
+    assert log == [(1, True, 3), "report"]
+    assert set(setup.sessions) == {requesting, other}
+    assert requesting.is_closing
+    assert not other.is_closing
     assert another.is_closing
     assert setup.window.opener == Opener(None, 0xFFF1)
     with pytest.raises(FabricError):
@@ -209,46 +209,46 @@ def test_removal_of_a_fabric(setup: Setup) -> None:
     assert len(log) == 2
 
 
-def test_without_its_last_fabric_a_node_lets_nobody_in(setup: Setup) -> None:
+def test_decommissioned_node_keeps_window_closed(setup: Setup) -> None:
     add_fabric(setup.fabrics)
     setup.window.open_basic(900, NOW, Opener(1, 0xFFF1))
     assert not setup.fabrics.is_decommissioned
     setup.administration.remove_fabric(1, NOW)
     assert setup.fabrics.is_decommissioned
-    assert setup.told == [NOW]
+    assert setup.notified == [NOW]
     assert is_decommissioned(setup.store)
-    # Also what the last administrator had opened is closed, and nothing opens it again.
+    # The window of the last administrator is closed, and none opens again.
     assert not setup.window.is_open
     setup.administration.start(NOW + 1.0)
     setup.timers.run(NOW + 1000.0)
     assert not setup.window.is_open
-    assert setup.told == [NOW]
+    assert setup.notified == [NOW]
 
 
-def test_the_last_answer_is_waited_for(setup: Setup) -> None:
+def test_decommissioning_is_notified_after_last_response(setup: Setup) -> None:
     add_fabric(setup.fabrics)
-    asking = setup.add_session(AuthMode.CASE, 1)
-    asking.exchanges[1] = object()  # type: ignore[assignment]
-    setup.administration.remove_fabric(1, NOW, asking)
-    assert setup.told == []
-    setup.sessions.remove(asking, NOW + 1.0)
-    assert setup.told == [NOW + 1.0]
+    requesting = setup.add_session(AuthMode.CASE, 1)
+    requesting.exchanges[1] = object()  # type: ignore[assignment]
+    setup.administration.remove_fabric(1, NOW, requesting)
+    assert setup.notified == []
+    setup.sessions.remove(requesting, NOW + 1.0)
+    assert setup.notified == [NOW + 1.0]
     setup.timers.run(NOW + 10.0)
-    assert setup.told == [NOW + 1.0]
+    assert setup.notified == [NOW + 1.0]
 
 
-def test_the_last_answer_is_not_waited_for_long(setup: Setup) -> None:
+def test_decommissioning_is_notified_after_5_s_without_last_response(setup: Setup) -> None:
     add_fabric(setup.fabrics)
-    asking = setup.add_session(AuthMode.CASE, 1)
-    asking.exchanges[1] = object()  # type: ignore[assignment]
-    setup.administration.remove_fabric(1, NOW, asking)
+    requesting = setup.add_session(AuthMode.CASE, 1)
+    requesting.exchanges[1] = object()  # type: ignore[assignment]
+    setup.administration.remove_fabric(1, NOW, requesting)
     setup.timers.run(NOW + 5.0)
-    assert setup.told == [NOW + 5.0]
-    setup.sessions.remove(asking, NOW + 6.0)
-    assert setup.told == [NOW + 5.0]
+    assert setup.notified == [NOW + 5.0]
+    setup.sessions.remove(requesting, NOW + 6.0)
+    assert setup.notified == [NOW + 5.0]
 
 
-def test_who_is_just_commissioning_a_node_loses_it_with_its_last_fabric(setup: Setup) -> None:
+def test_removal_of_last_fabric_ends_commissioning_before_add_noc(setup: Setup) -> None:
     add_fabric(setup.fabrics)
     setup.window.open_basic(900, NOW, Opener(1, 0xFFF1))
     pase = setup.add_session(AuthMode.PASE)
@@ -256,43 +256,45 @@ def test_who_is_just_commissioning_a_node_loses_it_with_its_last_fabric(setup: S
     setup.administration.remove_fabric(1, NOW)
     assert not setup.sessions
     assert not setup.fail_safe.is_armed
-    assert setup.told == [NOW]
+    assert setup.notified == [NOW]
 
 
-def test_a_fabric_that_is_being_added_may_become_the_only_one(setup: Setup) -> None:
+def test_pending_fabric_completes_after_removal_of_the_last_one(setup: Setup) -> None:
     add_fabric(setup.fabrics)
     setup.window.open_basic(900, NOW, Opener(1, 0xFFF1))
     setup.commission()
     setup.administration.remove_fabric(1, NOW)
-    assert setup.told == []
+    assert setup.notified == []
     setup.fail_safe.complete(NOW + 10.0)
     assert [fabric.index for fabric in setup.fabrics] == [2]
-    assert setup.told == []
+    assert setup.notified == []
     assert not is_decommissioned(setup.store)
 
 
-def test_a_fabric_that_was_to_take_over_and_failed(setup: Setup) -> None:
+def test_node_is_decommissioned_when_pending_fabric_fails_after_removal_of_the_last_one(
+    setup: Setup,
+) -> None:
     add_fabric(setup.fabrics)
     setup.window.open_basic(900, NOW, Opener(1, 0xFFF1))
     setup.commission()
     setup.administration.remove_fabric(1, NOW)
-    # A power cut at this point comes to the same.
+    # A power cut at this point has the same effect.
     assert is_decommissioned(setup.store)
     setup.timers.run(NOW + 60.0)
-    assert setup.told == [NOW + 60.0]
+    assert setup.notified == [NOW + 60.0]
     assert not setup.window.is_open
 
 
-def test_commissioning_that_fails_abandons_no_node(setup: Setup) -> None:
+def test_failed_first_commissioning_does_not_decommission(setup: Setup) -> None:
     setup.administration.start(NOW)
     setup.commission()
     setup.timers.run(NOW + 60.0)
     assert not setup.fabrics.is_decommissioned
-    assert setup.told == []
+    assert setup.notified == []
     assert setup.window.is_open
 
 
-def test_removal_of_the_fabric_that_holds_the_fail_safe(setup: Setup) -> None:
+def test_fail_safe_expires_when_its_fabric_is_removed(setup: Setup) -> None:
     add_fabric(setup.fabrics, 1)
     add_fabric(setup.fabrics, 2)
     setup.fail_safe.arm(1, 60, NOW)
@@ -303,7 +305,7 @@ def test_removal_of_the_fabric_that_holds_the_fail_safe(setup: Setup) -> None:
     assert not setup.fabrics
 
 
-def test_removal_of_a_pending_fabric(setup: Setup) -> None:
+def test_window_accepts_pase_after_removal_of_pending_fabric(setup: Setup) -> None:
     setup.administration.start(NOW)
     setup.commission()
     setup.administration.remove_fabric(1, NOW)

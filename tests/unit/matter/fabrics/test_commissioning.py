@@ -50,7 +50,7 @@ def setup() -> Setup:
 # Fail-safe
 
 
-def test_it_expires(setup: Setup) -> None:
+def test_fail_safe_expires_after_its_length(setup: Setup) -> None:
     setup.fail_safe.arm(1, 60, 100.0)
     assert setup.fail_safe.is_armed_by(1)
     assert not setup.fail_safe.is_armed_by(2)
@@ -63,7 +63,7 @@ def test_it_expires(setup: Setup) -> None:
     assert len(setup.timers) == 0
 
 
-def test_it_can_be_extended_and_shortened(setup: Setup) -> None:
+def test_fail_safe_expiry_can_be_extended_and_shortened(setup: Setup) -> None:
     setup.fail_safe.arm(1, 60, 100.0)
     setup.fail_safe.arm(1, 60, 150.0)
     setup.timers.run(209.0)
@@ -73,20 +73,20 @@ def test_it_can_be_extended_and_shortened(setup: Setup) -> None:
     assert not setup.fail_safe.is_armed
 
 
-def test_it_cannot_be_extended_for_ever(setup: Setup) -> None:
+def test_fail_safe_cannot_exceed_cumulative_limit(setup: Setup) -> None:
     setup.fail_safe.arm(1, 900, 100.0)
     setup.fail_safe.arm(1, 900, 800.0)
     setup.timers.run(999.0)
     assert setup.fail_safe.is_armed
     setup.timers.run(1000.0)
     assert not setup.fail_safe.is_armed
-    # Armed anew, it has its full time again.
+    # Arming it again restarts the cumulative limit.
     setup.fail_safe.arm(1, 900, 1000.0)
     setup.timers.run(1899.0)
     assert setup.fail_safe.is_armed
 
 
-def test_completion_keeps(setup: Setup) -> None:
+def test_completed_fail_safe_does_not_roll_back(setup: Setup) -> None:
     setup.fail_safe.arm(1, 60, 100.0)
     setup.fail_safe.complete(110.0)
     assert setup.log == ["completed", "ended"]
@@ -96,7 +96,7 @@ def test_completion_keeps(setup: Setup) -> None:
     assert setup.log == ["completed", "ended"]
 
 
-def test_rollback_sees_the_context_and_leaves_none(setup: Setup) -> None:
+def test_fail_safe_context_is_cleared_after_rollback(setup: Setup) -> None:
     fail_safe = setup.fail_safe
     fail_safe.arm(0, 60, 100.0)
     fail_safe.csr_key = KeyPair.generate()
@@ -119,7 +119,7 @@ def test_rollback_sees_the_context_and_leaves_none(setup: Setup) -> None:
 # Window
 
 
-def test_closed_at_first(setup: Setup) -> None:
+def test_window_is_closed_initially(setup: Setup) -> None:
     window = setup.window
     assert not window.is_open
     assert window.pase_verifier() is None
@@ -128,14 +128,14 @@ def test_closed_at_first(setup: Setup) -> None:
     assert setup.changes == 0
 
 
-def test_the_node_opens_it_itself(setup: Setup) -> None:
+def test_basic_window_opens_and_times_out(setup: Setup) -> None:
     window = setup.window
     window.open_basic(900, 100.0)
     assert window.status is WindowStatus.BASIC_OPEN
     assert window.pase_verifier() is FACTORY
     assert window.commissioning_mode == 1
     assert window.discriminator == 3840
-    # Administrators see only windows of administrators.
+    # WindowStatus reports only windows opened by an administrator.
     assert window.announced_status is WindowStatus.NOT_OPEN
     setup.timers.run(999.0)
     assert window.is_open
@@ -145,7 +145,7 @@ def test_the_node_opens_it_itself(setup: Setup) -> None:
     assert setup.log == ["closed"]
 
 
-def test_an_enhanced_window(setup: Setup) -> None:
+def test_enhanced_window_uses_given_verifier_and_discriminator(setup: Setup) -> None:
     window = setup.window
     window.open_enhanced(180, 100.0, OPENER, CHOSEN, 1234)
     assert window.pase_verifier() is CHOSEN
@@ -158,7 +158,7 @@ def test_an_enhanced_window(setup: Setup) -> None:
     assert setup.changes == 2
 
 
-def test_one_at_a_time(setup: Setup) -> None:
+def test_window_cannot_open_while_open_or_fail_safe_armed(setup: Setup) -> None:
     setup.window.open_basic(900, 100.0, OPENER)
     with pytest.raises(SessionError):
         setup.window.open_enhanced(180, 100.0, OPENER, CHOSEN, 1)
@@ -168,7 +168,7 @@ def test_one_at_a_time(setup: Setup) -> None:
         setup.window.open_basic(900, 100.0)
 
 
-def test_twenty_failures_close_it(setup: Setup) -> None:
+def test_window_closes_after_twenty_failures(setup: Setup) -> None:
     window = setup.window
     window.open_basic(900, 100.0)
     for _ in range(19):
@@ -184,7 +184,7 @@ def test_twenty_failures_close_it(setup: Setup) -> None:
     assert window.is_open
 
 
-def test_a_session_keeps_others_out_until_its_fail_safe_ends(setup: Setup) -> None:
+def test_window_stops_listening_while_pase_fail_safe_is_armed(setup: Setup) -> None:
     window = setup.window
     window.open_basic(900, 100.0)
     window.on_pase_established(setup.pase, 110.0)
@@ -200,7 +200,7 @@ def test_a_session_keeps_others_out_until_its_fail_safe_ends(setup: Setup) -> No
     assert setup.log == ["rollback", "ended"]
 
 
-def test_giving_up_twenty_times_closes_it_too(setup: Setup) -> None:
+def test_window_closes_after_twenty_expired_fail_safes(setup: Setup) -> None:
     setup.window.open_basic(900, 100.0)
     for _ in range(20):
         assert setup.window.is_open
@@ -209,7 +209,7 @@ def test_giving_up_twenty_times_closes_it_too(setup: Setup) -> None:
     assert not setup.window.is_open
 
 
-def test_completion_closes_it(setup: Setup) -> None:
+def test_window_closes_on_commissioning_complete(setup: Setup) -> None:
     setup.window.open_basic(900, 100.0)
     setup.window.on_pase_established(setup.pase, 110.0)
     setup.fail_safe.complete(120.0)
@@ -217,7 +217,7 @@ def test_completion_closes_it(setup: Setup) -> None:
     assert setup.log == ["closed", "completed", "ended"]
 
 
-def test_time_over_while_a_commissioner_is_at_work(setup: Setup) -> None:
+def test_window_timeout_keeps_fail_safe_of_pase_session(setup: Setup) -> None:
     setup.window.open_basic(180, 100.0)
     setup.window.on_pase_established(setup.pase, 270.0)
     setup.timers.run(280.0)
@@ -228,7 +228,7 @@ def test_time_over_while_a_commissioner_is_at_work(setup: Setup) -> None:
     assert not setup.window.is_open
 
 
-def test_the_opener_may_leave(setup: Setup) -> None:
+def test_opener_is_cleared_when_its_fabric_is_removed(setup: Setup) -> None:
     setup.window.open_basic(900, 100.0, OPENER)
     setup.window.clear_opener(2, 110.0)
     assert setup.window.opener == OPENER

@@ -15,7 +15,7 @@ from evse_node.matter.messaging.session import SessionParameters
 PARAMETERS = SessionParameters(500, 300, 4000)
 
 
-def test_commissionable_service() -> None:
+def test_commissionable_service_has_all_keys_and_subtypes() -> None:
     service = commissionable_service(
         CommissionableIdentity(
             0xFFF1,
@@ -49,7 +49,7 @@ def test_commissionable_service() -> None:
     }
 
 
-def test_commissionable_service_with_the_least() -> None:
+def test_commissionable_service_omits_optional_keys() -> None:
     service = commissionable_service(
         CommissionableIdentity(1, 2),
         PARAMETERS,
@@ -64,7 +64,7 @@ def test_commissionable_service_with_the_least() -> None:
     assert service.txt["CM"] == "2"
 
 
-def test_operational_service() -> None:
+def test_operational_service_has_instance_subtype_and_session_keys() -> None:
     service = operational_service(
         bytes.fromhex("2906c908d115d362"), 0x8FC7772401CD0696, PARAMETERS, 5540
     )
@@ -75,11 +75,11 @@ def test_operational_service() -> None:
 
 
 @pytest.mark.parametrize(("node_id", "text"), [(1, "0" * 15 + "1"), (2**64 - 1, "F" * 16)])
-def test_instance_name_has_fixed_width(node_id: int, text: str) -> None:
+def test_operational_instance_name_has_fixed_width(node_id: int, text: str) -> None:
     assert operational_instance(bytes(8), node_id) == f"{'0' * 16}-{text}"
 
 
-def test_long_name_ends_at_a_whole_character() -> None:
+def test_long_device_name_is_cut_at_a_character() -> None:
     service = commissionable_service(
         CommissionableIdentity(1, 2, device_name="x" * 31 + "\u00e4"),
         PARAMETERS,
@@ -98,7 +98,7 @@ def test_long_name_ends_at_a_whole_character() -> None:
     st.integers(1, 3_600_000),
     st.integers(0, 65535),
 )
-def test_records_stay_within_their_limits(
+def test_service_records_stay_within_dns_limits(
     discriminator: int, name: str, instruction: str, interval: int, threshold: int
 ) -> None:
     service = commissionable_service(

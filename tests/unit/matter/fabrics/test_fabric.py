@@ -24,7 +24,7 @@ def table(store: MemoryStore) -> FabricTable:
 
 
 class Log:
-    """What observers were told."""
+    """Record of observer calls."""
 
     def __init__(self, table: FabricTable) -> None:
         self.calls: list[tuple[str, int]] = []
@@ -33,12 +33,12 @@ class Log:
             observers.append(lambda index, name=name: self.calls.append((name, index)))
 
 
-def test_compressed_fabric_id() -> None:
+def test_compressed_fabric_id_matches_vector() -> None:
     derived = derive_compressed_fabric_id(vectors.ROOT_PUBLIC_KEY, vectors.FABRIC_ID)
     assert derived == vectors.COMPRESSED_FABRIC_ID
 
 
-def test_destination_id() -> None:
+def test_destination_id_matches_vector() -> None:
     fabric = Fabric(
         index=1,
         root_certificate=b"",
@@ -57,7 +57,7 @@ def test_destination_id() -> None:
     )
 
 
-def test_a_fabric_survives_a_restart(store: MemoryStore, table: FabricTable) -> None:
+def test_committed_fabric_is_restored_after_restart(store: MemoryStore, table: FabricTable) -> None:
     added = add_fabric(table, 0x1234)
     table.set_label(added.index, "Home")
     store.commit()
@@ -74,9 +74,7 @@ def test_a_fabric_survives_a_restart(store: MemoryStore, table: FabricTable) -> 
 
 
 @pytest.mark.parametrize(("count", "chosen"), [(1, 0), (2, 0), (3, 1)])
-def test_others_are_called_by_the_second_newest_ipk(
-    table: FabricTable, count: int, chosen: int
-) -> None:
+def test_operational_ipk_is_the_second_newest(table: FabricTable, count: int, chosen: int) -> None:
     index = add_fabric(table).index
     keys = tuple(EpochKey(bytes((number,)) * 16, number) for number in range(1, count + 1))
     table.set_ipk(index, GroupKeySet(0, 0, keys))
@@ -87,14 +85,16 @@ def test_others_are_called_by_the_second_newest_ipk(
     )
 
 
-def test_a_fabric_without_intermediate_survives_too(table: FabricTable, store: MemoryStore) -> None:
+def test_fabric_without_icac_is_restored_after_restart(
+    table: FabricTable, store: MemoryStore
+) -> None:
     added = add_fabric(table, authority=CertificateAuthority(with_icac=False))
     loaded = FabricTable(store).get(added.index)
     assert loaded is not None
     assert loaded.icac is None
 
 
-def test_a_pending_fabric_is_in_use_but_not_stored(store: MemoryStore, table: FabricTable) -> None:
+def test_pending_fabric_is_in_table_but_not_stored(store: MemoryStore, table: FabricTable) -> None:
     log = Log(table)
     fabric = add_pending(table)
     assert table.get(fabric.index) is fabric
@@ -107,7 +107,7 @@ def test_a_pending_fabric_is_in_use_but_not_stored(store: MemoryStore, table: Fa
     assert log.calls == [("added", 1), ("committed", 1)]
 
 
-def test_a_reverted_fabric_is_gone(store: MemoryStore, table: FabricTable) -> None:
+def test_reverted_pending_fabric_is_removed(store: MemoryStore, table: FabricTable) -> None:
     log = Log(table)
     add_pending(table)
     table.revert_pending()
@@ -119,7 +119,7 @@ def test_a_reverted_fabric_is_gone(store: MemoryStore, table: FabricTable) -> No
     assert len(log.calls) == 2
 
 
-def test_an_update_can_be_reverted(store: MemoryStore, table: FabricTable) -> None:
+def test_pending_update_is_reverted(store: MemoryStore, table: FabricTable) -> None:
     authority = CertificateAuthority()
     old = add_fabric(table, authority=authority)
     log = Log(table)
@@ -127,7 +127,7 @@ def test_an_update_can_be_reverted(store: MemoryStore, table: FabricTable) -> No
     noc = authority.issue_noc(key.public_key, 0x77)
     new = table.update_pending(old.index, noc, authority.icac, key)
     assert (new.node_id, new.index, new.fabric_id) == (0x77, old.index, old.fabric_id)
-    # The fabric itself exists already: what else is kept for it need not wait.
+    # Other data of the fabric is stored at once, since the fabric is committed.
     assert not table.is_pending(old.index)
     assert table.has_pending_change(old.index)
     stored = FabricTable(store).get(old.index)
@@ -139,7 +139,7 @@ def test_an_update_can_be_reverted(store: MemoryStore, table: FabricTable) -> No
     assert log.calls == [("updated", 1), ("updated", 1)]
 
 
-def test_an_update_can_be_committed(store: MemoryStore, table: FabricTable) -> None:
+def test_pending_update_is_committed(store: MemoryStore, table: FabricTable) -> None:
     authority = CertificateAuthority()
     old = add_fabric(table, authority=authority)
     key = KeyPair.generate()
@@ -150,7 +150,7 @@ def test_an_update_can_be_committed(store: MemoryStore, table: FabricTable) -> N
     assert stored.node_id == 0x77
 
 
-def test_label_and_ipk_set_during_an_update_outlive_its_revert(
+def test_label_and_ipk_set_during_update_are_kept_by_revert(
     store: MemoryStore, table: FabricTable
 ) -> None:
     authority = CertificateAuthority()
@@ -167,7 +167,7 @@ def test_label_and_ipk_set_during_an_update_outlive_its_revert(
     assert (reverted.label, reverted.node_id) == ("Home", old.node_id)
 
 
-def test_indexes_are_not_used_again_soon(store: MemoryStore, table: FabricTable) -> None:
+def test_fabric_indices_are_not_reused_soon(store: MemoryStore, table: FabricTable) -> None:
     first, second = add_fabric(table, 1), add_fabric(table, 2)
     assert (first.index, second.index) == (1, 2)
     table.remove(2)
@@ -175,7 +175,7 @@ def test_indexes_are_not_used_again_soon(store: MemoryStore, table: FabricTable)
     assert add_pending(FabricTable(store), 4).index == 4
 
 
-def test_indexes_wrap_around(store: MemoryStore, table: FabricTable) -> None:
+def test_fabric_indices_wrap_around(store: MemoryStore, table: FabricTable) -> None:
     add_fabric(table, 1)
     store.set("counter/fabric_index", bytes((254,)))
     assert add_fabric(table, 2).index == 2
@@ -183,7 +183,7 @@ def test_indexes_wrap_around(store: MemoryStore, table: FabricTable) -> None:
     assert add_fabric(table, 3).index == 254
 
 
-def test_the_table_has_an_end(store: MemoryStore) -> None:
+def test_full_table_refuses_fabric(store: MemoryStore) -> None:
     table = FabricTable(store, supported=5)
     for number in range(5):
         add_fabric(table, number + 1)
@@ -192,7 +192,7 @@ def test_the_table_has_an_end(store: MemoryStore) -> None:
     assert error.value.status is Status.TABLE_FULL
 
 
-def test_a_fabric_is_its_root_and_its_id(table: FabricTable) -> None:
+def test_duplicate_root_and_fabric_id_are_refused(table: FabricTable) -> None:
     authority = CertificateAuthority(7)
     fabric = add_fabric(table, 7, authority=authority)
     with pytest.raises(FabricError) as error:
@@ -200,11 +200,11 @@ def test_a_fabric_is_its_root_and_its_id(table: FabricTable) -> None:
     assert error.value.status is Status.FABRIC_CONFLICT
     assert table.find(authority.root_public_key, 7) is fabric
     assert table.find(authority.root_public_key, 8) is None
-    # The same id under another root is another fabric.
+    # The same fabric id under another root is a different fabric.
     assert add_pending(table, 7).index == 2
 
 
-def test_certificates_must_lead_to_the_root(table: FabricTable) -> None:
+def test_invalid_certificates_are_refused(table: FabricTable) -> None:
     authority, other = CertificateAuthority(), CertificateAuthority()
     key = KeyPair.generate()
     noc = authority.issue_noc(key.public_key, 1)
@@ -224,7 +224,7 @@ def test_certificates_must_lead_to_the_root(table: FabricTable) -> None:
     assert len(table) == 0
 
 
-def test_an_update_stays_on_its_fabric(table: FabricTable) -> None:
+def test_update_for_another_fabric_is_refused(table: FabricTable) -> None:
     authority = CertificateAuthority(1)
     fabric = add_fabric(table, authority=authority)
     key = KeyPair.generate()
@@ -237,7 +237,7 @@ def test_an_update_stays_on_its_fabric(table: FabricTable) -> None:
     assert error.value.status is Status.INVALID_FABRIC_INDEX
 
 
-def test_labels_are_unique_unless_empty(table: FabricTable) -> None:
+def test_duplicate_label_is_refused_unless_empty(table: FabricTable) -> None:
     first, second = add_fabric(table, 1), add_fabric(table, 2)
     log = Log(table)
     table.set_label(first.index, "Home")
@@ -251,7 +251,7 @@ def test_labels_are_unique_unless_empty(table: FabricTable) -> None:
     table.set_label(second.index, "")
 
 
-def test_removal(store: MemoryStore, table: FabricTable) -> None:
+def test_removed_fabric_is_deleted_from_store(store: MemoryStore, table: FabricTable) -> None:
     fabric = add_fabric(table)
     log = Log(table)
     table.remove(fabric.index)
@@ -262,7 +262,7 @@ def test_removal(store: MemoryStore, table: FabricTable) -> None:
     assert error.value.status is Status.INVALID_FABRIC_INDEX
 
 
-def test_removal_during_an_update_takes_the_update_along(table: FabricTable) -> None:
+def test_removal_clears_pending_update(table: FabricTable) -> None:
     authority = CertificateAuthority()
     fabric = add_fabric(table, authority=authority)
     key = KeyPair.generate()
@@ -273,7 +273,7 @@ def test_removal_during_an_update_takes_the_update_along(table: FabricTable) -> 
     assert len(table) == 0
 
 
-def test_any_key_of_the_ipk_set_finds_the_fabric(table: FabricTable) -> None:
+def test_destination_id_is_found_for_each_ipk(table: FabricTable) -> None:
     add_fabric(table, 1)
     fabric = add_fabric(table, 2)
     keys = (EpochKey(IPK_EPOCH_KEY, 0), EpochKey(bytes(range(16)), 99))
@@ -288,7 +288,9 @@ def test_any_key_of_the_ipk_set_finds_the_fabric(table: FabricTable) -> None:
     assert table.find_by_destination_id(bytes(32), random) is None
 
 
-def test_a_damaged_record_is_named(store: MemoryStore, table: FabricTable) -> None:
+def test_damaged_record_raises_config_error_with_its_key(
+    store: MemoryStore, table: FabricTable
+) -> None:
     add_fabric(table)
     for value in (b"", b"\x15\x18", b"\x15\x30\x00\x00\x18"):
         store.set("fabric/1", value)
@@ -296,7 +298,7 @@ def test_a_damaged_record_is_named(store: MemoryStore, table: FabricTable) -> No
             FabricTable(store)
 
 
-def test_secrets_stay_out_of_logs(table: FabricTable) -> None:
+def test_repr_contains_no_secrets(table: FabricTable) -> None:
     fabric = add_fabric(table)
     assert fabric.operational_key.private_bytes.hex() not in repr(fabric)
     assert IPK_EPOCH_KEY.hex() not in repr(fabric)

@@ -34,20 +34,22 @@ def key_set(key_set_id: int = 0x1A, *keys: EpochKey) -> GroupKeySet:
 
 
 @pytest.mark.parametrize(("epoch", "compressed", "operational"), vectors.OPERATIONAL_KEYS)
-def test_operational_key(epoch: str, compressed: str, operational: str) -> None:
+def test_operational_key_matches_vector(epoch: str, compressed: str, operational: str) -> None:
     derived = derive_operational_key(bytes.fromhex(epoch), bytes.fromhex(compressed))
     assert derived.hex() == operational
 
 
 @pytest.mark.parametrize(("operational", "session_id", "privacy"), vectors.GROUP_SESSIONS)
-def test_session_id_and_privacy_key(operational: str, session_id: int | None, privacy: str) -> None:
+def test_session_id_and_privacy_key_match_vectors(
+    operational: str, session_id: int | None, privacy: str
+) -> None:
     key = bytes.fromhex(operational)
     if session_id is not None:
         assert derive_session_id(key) == session_id
     assert derive_privacy_key(key).hex() == privacy
 
 
-def test_multicast_address() -> None:
+def test_multicast_address_matches_vector() -> None:
     assert (
         group_multicast_address(0x1122334455667788, 0xABCD)
         == "ff35:0040:fd11:2233:4455:6677:8800:abcd"
@@ -55,7 +57,7 @@ def test_multicast_address() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
-def test_key_sets_of_one_to_three_keys(count: int) -> None:
+def test_key_set_accepts_one_to_three_keys(count: int) -> None:
     times = (1, LATE, LATER)
     made = make_key_set(
         0x1A,
@@ -95,7 +97,7 @@ K0, K1, K2 = KEYS
         ((K0, K1, K2 + b"\xde"), (1, LATE, 1), Status.CONSTRAINT_ERROR),
     ],
 )
-def test_key_sets_that_are_refused(
+def test_invalid_key_set_is_refused(
     keys: tuple[bytes | None, bytes | None, bytes | None],
     times: tuple[int | None, int | None, int | None],
     status: Status,
@@ -108,13 +110,13 @@ def test_key_sets_that_are_refused(
 @pytest.mark.parametrize(
     ("policy", "status"), [(1, Status.INVALID_COMMAND), (2, Status.CONSTRAINT_ERROR)]
 )
-def test_policies_that_are_refused(policy: int, status: Status) -> None:
+def test_unsupported_policy_is_refused(policy: int, status: Status) -> None:
     with pytest.raises(StatusError) as error:
         make_key_set(0x1A, policy, (K0, None, None), (1, None, None))
     assert error.value.status == status
 
 
-def test_the_ipk_is_key_set_0(groups: GroupKeys, fabrics: FabricTable, store: MemoryStore) -> None:
+def test_ipk_is_key_set_0(groups: GroupKeys, fabrics: FabricTable, store: MemoryStore) -> None:
     ipk = groups.key_set(1, 0)
     assert ipk is not None
     assert ipk.epoch_keys == (EpochKey(IPK_EPOCH_KEY, 0),)
@@ -130,7 +132,7 @@ def test_the_ipk_is_key_set_0(groups: GroupKeys, fabrics: FabricTable, store: Me
     assert error.value.status == Status.INVALID_COMMAND
 
 
-def test_key_sets_survive_a_restart(
+def test_key_sets_are_restored_after_restart(
     groups: GroupKeys, fabrics: FabricTable, store: MemoryStore
 ) -> None:
     groups.set_key_set(1, key_set(7, EpochKey(K0, 1), EpochKey(K1, LATE)))
@@ -152,7 +154,7 @@ def _session_id(fabrics: FabricTable, epoch_key: bytes, index: int = 1) -> int:
     return derive_session_id(derive_operational_key(epoch_key, fabric.compressed_fabric_id))
 
 
-def test_key_sets_are_limited(groups: GroupKeys) -> None:
+def test_key_set_beyond_limit_is_refused(groups: GroupKeys) -> None:
     for number in range(1, groups.keys_per_fabric):
         groups.set_key_set(1, key_set(number))
     assert groups.key_set_ids(1) == [0, 1, 2, 3]
@@ -163,7 +165,7 @@ def test_key_sets_are_limited(groups: GroupKeys) -> None:
     groups.set_key_set(2, key_set(99))
 
 
-def test_removing_a_key_set_removes_its_mappings(groups: GroupKeys, fabrics: FabricTable) -> None:
+def test_removed_key_set_is_removed_from_key_map(groups: GroupKeys, fabrics: FabricTable) -> None:
     groups.set_key_set(1, key_set(7))
     groups.set_key_map(1, [GroupKeyMapping(1, 7), GroupKeyMapping(2, 8)])
     groups.remove_key_set(1, 7)
@@ -174,7 +176,9 @@ def test_removing_a_key_set_removes_its_mappings(groups: GroupKeys, fabrics: Fab
     assert error.value.status == Status.NOT_FOUND
 
 
-def test_candidates_know_their_groups_and_decrypt(groups: GroupKeys, fabrics: FabricTable) -> None:
+def test_candidates_decrypt_messages_of_their_groups(
+    groups: GroupKeys, fabrics: FabricTable
+) -> None:
     groups.set_key_set(1, key_set(7, EpochKey(K0, 1), EpochKey(K1, 2)))
     groups.set_key_map(1, [GroupKeyMapping(1, 7), GroupKeyMapping(3, 7), GroupKeyMapping(2, 8)])
     for key in (K0, K1):
@@ -190,7 +194,7 @@ def test_candidates_know_their_groups_and_decrypt(groups: GroupKeys, fabrics: Fa
     assert groups.candidates(0) == ()
 
 
-def test_key_map_is_checked_whole(groups: GroupKeys) -> None:
+def test_invalid_key_map_is_refused_and_unchanged(groups: GroupKeys) -> None:
     groups.set_key_map(1, [GroupKeyMapping(1, 7)])
     refused = [
         ([GroupKeyMapping(2, 7), GroupKeyMapping(3, 0)], Status.CONSTRAINT_ERROR),
@@ -205,7 +209,9 @@ def test_key_map_is_checked_whole(groups: GroupKeys) -> None:
         assert groups.key_map(1) == ((1, 7),)
 
 
-def test_group_table(groups: GroupKeys, fabrics: FabricTable) -> None:
+def test_group_table_is_updated_and_restored_after_restart(
+    groups: GroupKeys, fabrics: FabricTable
+) -> None:
     seen: list[int] = []
     groups.on_changed.append(seen.append)
     groups.add_endpoint(1, 5, 2, "A")
@@ -230,7 +236,7 @@ def test_group_table(groups: GroupKeys, fabrics: FabricTable) -> None:
     assert error.value.status == Status.RESOURCE_EXHAUSTED
 
 
-def test_a_pending_fabric_keeps_its_groups_in_memory(
+def test_groups_of_pending_fabric_are_not_stored(
     groups: GroupKeys, fabrics: FabricTable, store: MemoryStore
 ) -> None:
     index = add_pending(fabrics, 3).index
@@ -240,7 +246,7 @@ def test_a_pending_fabric_keeps_its_groups_in_memory(
     assert GroupKeys(store, fabrics).key_set_ids(index) == [0, 0x1A]
 
 
-def test_a_removed_fabric_takes_its_groups_along(
+def test_groups_of_removed_fabric_are_deleted(
     groups: GroupKeys, fabrics: FabricTable, store: MemoryStore
 ) -> None:
     session_id = _session_id(fabrics, K0)
@@ -254,7 +260,9 @@ def test_a_removed_fabric_takes_its_groups_along(
     assert store.get("groupkeys/9") is None
 
 
-def test_damaged_groups_are_named(fabrics: FabricTable, store: MemoryStore) -> None:
+def test_damaged_groups_raise_config_error_with_their_key(
+    fabrics: FabricTable, store: MemoryStore
+) -> None:
     store.set("groupkeys/1", b"\x15\x18")
     with pytest.raises(ConfigError, match="groupkeys/1"):
         GroupKeys(store, fabrics)

@@ -1,4 +1,4 @@
-"""QR code and manual pairing code: vectors, ranges, damaged codes."""
+"""QR code and manual pairing code: vectors, ranges, malformed codes."""
 
 import os
 from contextlib import suppress
@@ -33,7 +33,7 @@ from tests.vectors.onboarding import MANUAL_PARTS, PAYLOADS
     ("vendor", "product", "discriminator", "passcode", "flow", "discovery", "qr_code", "manual"),
     PAYLOADS,
 )
-def test_vectors(
+def test_codes_match_vectors(
     vendor: int,
     product: int,
     discriminator: int,
@@ -63,7 +63,7 @@ def test_vectors(
     ("digits", "passcode", "short_discriminator", "vendor_id", "product_id"),
     MANUAL_PARTS,
 )
-def test_manual_code_vectors(
+def test_manual_code_parts_match_vectors(
     digits: str,
     passcode: int,
     short_discriminator: int,
@@ -74,7 +74,7 @@ def test_manual_code_vectors(
     assert parse_manual_code(digits + _check_digit(digits)) == expected
 
 
-def test_separators_are_passed_over() -> None:
+def test_manual_code_separators_are_ignored() -> None:
     assert parse_manual_code("3497-011-2332") == parse_manual_code("34970112332")
     assert parse_manual_code("3497 011 2332").passcode == 20202021
 
@@ -90,13 +90,13 @@ def test_separators_are_passed_over() -> None:
         "23456789123456785610",
         "2327680000",
         "02684354589",
-        # Not ASCII, though Python takes it for digits.
+        # Not ASCII, but isdigit() is true.
         "3497011233\u0662",
         "34970112333",
         "34970112323",
     ],
 )
-def test_manual_codes_that_are_refused(text: str) -> None:
+def test_malformed_manual_code_is_refused(text: str) -> None:
     with pytest.raises(DecodeError):
         parse_manual_code(text)
 
@@ -105,22 +105,22 @@ def test_manual_codes_that_are_refused(text: str) -> None:
     "digits",
     [
         "8497011233",  # first digit above 7
-        "7497011233",  # says that ids follow, but they do not
+        "7497011233",  # announces ids that are missing
         "3655361233",  # middle part above 16 bits
         "3497018192",  # last part above 13 bits
         "0000000000",  # passcode 0
         "64129507536553600001",
         "64129507530000165536",
-        "24129507530000100001",  # ids follow, but it does not say so
+        "24129507530000100001",  # ids that are not announced
     ],
 )
-def test_manual_parts_out_of_range(digits: str) -> None:
+def test_manual_code_with_part_out_of_range_is_refused(digits: str) -> None:
     with pytest.raises(DecodeError, match=r"out of range|invalid"):
         parse_manual_code(digits + _check_digit(digits))
 
 
 @pytest.mark.parametrize("position", range(10))
-def test_check_digit_finds_each_single_error(position: int) -> None:
+def test_check_digit_detects_each_single_digit_error(position: int) -> None:
     code = "34970112332"
     for digit in "0123456789":
         if digit == code[position]:
@@ -129,7 +129,7 @@ def test_check_digit_finds_each_single_error(position: int) -> None:
             parse_manual_code(code[:position] + digit + code[position + 1 :])
 
 
-def test_check_digit_of_a_known_number() -> None:
+def test_check_digit_matches_vector() -> None:
     assert _check_digit("236") == "3"
 
 
@@ -137,7 +137,7 @@ def test_check_digit_of_a_known_number() -> None:
     "passcode",
     [0, -1, 99999999, 100000000, 12345678, 87654321, *(11111111 * digit for digit in range(1, 10))],
 )
-def test_passcodes_that_are_refused(passcode: int) -> None:
+def test_invalid_passcode_is_refused(passcode: int) -> None:
     assert not is_valid_passcode(passcode)
     with pytest.raises(ConfigError):
         validate_passcode(passcode)
@@ -146,19 +146,19 @@ def test_passcodes_that_are_refused(passcode: int) -> None:
 
 
 @pytest.mark.parametrize("passcode", [1, 20202021, 99999998])
-def test_passcodes_at_the_limits(passcode: int) -> None:
+def test_passcode_at_limit_is_accepted(passcode: int) -> None:
     validate_passcode(passcode)
 
 
 @pytest.mark.parametrize(
     "values", [(65536, 1, 0), (-1, 1, 0), (1, 65536, 0), (1, 1, 4096), (1, 1, -1)]
 )
-def test_values_out_of_range(values: tuple[int, int, int]) -> None:
+def test_payload_value_out_of_range_is_refused(values: tuple[int, int, int]) -> None:
     with pytest.raises(ConfigError):
         OnboardingPayload(*values, 20202021)
 
 
-def test_drawn_values() -> None:
+def test_generated_passcode_and_discriminator_are_valid() -> None:
     draws = [bytes(4), (12345678).to_bytes(4, "big"), (0xF8000000 + 123456).to_bytes(4, "big")]
     assert generate_passcode(lambda length: draws.pop(0)) == 123456
     assert is_valid_passcode(generate_passcode(os.urandom))
@@ -181,12 +181,12 @@ def test_drawn_values() -> None:
         "MT:M5L90MP500K64J00000*M5L90U.D010K4J00000",
     ],
 )
-def test_qr_codes_that_are_refused(text: str) -> None:
+def test_malformed_qr_code_is_refused(text: str) -> None:
     with pytest.raises(DecodeError):
         parse_qr_code(text)
 
 
-def test_qr_code_fields_that_are_refused() -> None:
+def test_qr_code_with_unknown_version_padding_or_flow_is_refused() -> None:
     good = _decode_base38("-24J0AFN00KA0648G00")
     packed = int.from_bytes(good, "little")
     for bit in (0, 84, 87):  # version, padding
@@ -197,7 +197,7 @@ def test_qr_code_fields_that_are_refused() -> None:
         parse_qr_code("MT:" + _encode_base38(reserved_flow.to_bytes(11, "little")))
 
 
-def test_qr_code_with_vendor_data() -> None:
+def test_qr_code_vendor_data_is_ignored() -> None:
     good = _decode_base38("-24J0AFN00KA0648G00")
     text = "MT:" + _encode_base38(good + tlv.encode({0: "SN-1", 0x82: 5}))
     assert parse_qr_code(text) == parse_qr_code("MT:-24J0AFN00KA0648G00")
@@ -218,7 +218,7 @@ def test_base38_round_trip(data: bytes) -> None:
     st.sampled_from(CommissioningFlow),
     st.integers(0, 255).map(DiscoveryCapability),
 )
-def test_any_payload_round_trip(
+def test_payload_codes_round_trip(
     vendor: int,
     product: int,
     discriminator: int,
@@ -234,7 +234,7 @@ def test_any_payload_round_trip(
 
 
 @given(st.text(max_size=30))
-def test_arbitrary_text(text: str) -> None:
+def test_arbitrary_text_parses_or_raises_decode_error(text: str) -> None:
     for parse in (parse_qr_code, parse_manual_code):
         with suppress(DecodeError):
             parse(text)
@@ -242,7 +242,7 @@ def test_arbitrary_text(text: str) -> None:
         parse_qr_code("MT:" + text)
 
 
-def test_the_passcode_is_not_shown() -> None:
+def test_repr_does_not_contain_passcode() -> None:
     payload = OnboardingPayload(0xFFF1, 0x8001, 3840, 34970112)
     assert "34970112" not in repr(payload)
     assert "34970112" not in repr(parse_manual_code(payload.manual_code()))

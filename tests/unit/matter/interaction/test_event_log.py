@@ -38,7 +38,7 @@ def numbers(log: EventLog, minimum: int = 0, fabric: int = 1) -> list[int]:
     return [event.record.number for event in log.select({PATH, OTHER}, minimum, fabric)]
 
 
-def test_report_is_encoded_once(clock: Clock) -> None:
+def test_event_report_is_encoded_once(clock: Clock) -> None:
     log = make_log(clock)
     clock.now = 51.5
     log.record(PATH, EventPriority.CRITICAL, PAYLOAD)
@@ -47,7 +47,7 @@ def test_report_is_encoded_once(clock: Clock) -> None:
     assert decode(event.report) == {1: {0: path, 1: 0, 2: 2, 4: 1500, 7: {0: 1}}}
 
 
-def test_wall_clock_is_used_when_known(clock: Clock) -> None:
+def test_event_has_utc_timestamp_when_wall_clock_is_set(clock: Clock) -> None:
     log = make_log(clock)
     clock.utc_ms = 1_700_000_000_000
     log.record(PATH, EventPriority.INFO, PAYLOAD)
@@ -62,7 +62,7 @@ def test_wall_clock_is_used_when_known(clock: Clock) -> None:
     }
 
 
-def test_observers_get_the_record(clock: Clock) -> None:
+def test_observers_receive_the_record(clock: Clock) -> None:
     node = Node()
     records: list[EventRecord] = []
     node.event_observers.append(records.append)
@@ -72,7 +72,7 @@ def test_observers_get_the_record(clock: Clock) -> None:
     assert (record.number, record.fabric_index) == (0, 5)
 
 
-def test_oldest_of_the_same_priority_gives_way(clock: Clock) -> None:
+def test_oldest_event_of_same_priority_is_dropped(clock: Clock) -> None:
     log = make_log(clock)
     log.record(PATH, EventPriority.CRITICAL, PAYLOAD)
     for _ in range(10):
@@ -81,7 +81,7 @@ def test_oldest_of_the_same_priority_gives_way(clock: Clock) -> None:
     assert len(log) == 4
 
 
-def test_selection(clock: Clock) -> None:
+def test_select_returns_events_by_path_number_and_fabric(clock: Clock) -> None:
     log = make_log(clock, info=100)
     for number in range(20):
         log.record(OTHER if number % 2 else PATH, EventPriority.INFO, PAYLOAD, number % 3)
@@ -94,22 +94,22 @@ def test_selection(clock: Clock) -> None:
 
 
 class TestNumbers:
-    def test_rise_after_a_crash(self, clock: Clock) -> None:
+    def test_increase_after_crash(self, clock: Clock) -> None:
         store = MemoryStore()
         log = make_log(clock, store)
         last = [log.record(PATH, EventPriority.INFO, PAYLOAD).number for _ in range(5)][-1]
-        # Nothing is said to the log before it is gone.
+        # The log is not closed.
         again = make_log(clock, store)
         assert again.record(PATH, EventPriority.INFO, PAYLOAD).number > last
 
-    def test_rise_over_many_restarts_without_events(self, clock: Clock) -> None:
+    def test_are_not_consumed_by_restarts_without_events(self, clock: Clock) -> None:
         store = MemoryStore()
         make_log(clock, store).record(PATH, EventPriority.INFO, PAYLOAD)
         for _ in range(5):
             make_log(clock, store)
         assert make_log(clock, store).next_number == 1024
 
-    def test_one_write_lasts_for_many(self, clock: Clock) -> None:
+    def test_are_reserved_in_blocks(self, clock: Clock) -> None:
         writes: list[str] = []
         store = MemoryStore()
         store.before_set = lambda key, value: writes.append(key)
@@ -120,7 +120,7 @@ class TestNumbers:
         log.record(PATH, EventPriority.INFO, PAYLOAD)
         assert len(writes) == 2
 
-    def test_old_numbers_are_found_after_restart(self, clock: Clock) -> None:
+    def test_number_from_before_restart_selects_new_events(self, clock: Clock) -> None:
         store = MemoryStore()
         make_log(clock, store).record(PATH, EventPriority.INFO, PAYLOAD)
         log = make_log(clock, store)
@@ -128,12 +128,12 @@ class TestNumbers:
         assert numbers(log, 5) == [1024]
 
 
-def test_events_of_a_removed_fabric_are_forgotten(clock: Clock) -> None:
+def test_events_of_removed_fabric_are_deleted(clock: Clock) -> None:
     log = make_log(clock, info=2)
     log.record(PATH, EventPriority.INFO, PAYLOAD, 1)
     log.record(PATH, EventPriority.INFO, PAYLOAD, 2)
     log.remove_fabric(1)
     assert numbers(log, fabric=1) == []
-    # The queue has lost it too, so that there is room again.
+    # It no longer counts towards the capacity.
     log.record(PATH, EventPriority.INFO, PAYLOAD, 2)
     assert numbers(log, fabric=2) == [1, 2]

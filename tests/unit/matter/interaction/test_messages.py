@@ -78,7 +78,7 @@ INVOKE = bytes.fromhex(
 )
 
 
-def test_read_request() -> None:
+def test_read_request_is_decoded() -> None:
     request = decode_read_request(READ)
     assert list(request.attributes) == [
         AttributeRequest(1, 0x99, 5),
@@ -90,14 +90,14 @@ def test_read_request() -> None:
     assert list(request.data_versions) == [DataVersionFilter(1, 0x1D, 0x12345678)]
 
 
-def test_subscribe_request() -> None:
+def test_subscribe_request_is_decoded() -> None:
     request = decode_subscribe_request(SUBSCRIBE)
     assert request.keep_subscriptions is False
     assert (request.minimum_interval_s, request.maximum_interval_s) == (3, 3605)
     assert list(request.read.attributes) == [AttributeRequest(None, None, None)]
 
 
-def test_write_request() -> None:
+def test_write_request_is_decoded() -> None:
     request = decode_write_request(WRITE)
     assert request.is_timed
     assert not request.suppress_response
@@ -108,7 +108,7 @@ def test_write_request() -> None:
     ]
 
 
-def test_invoke_request() -> None:
+def test_invoke_request_is_decoded() -> None:
     request = decode_invoke_request(INVOKE)
     assert request.is_timed
     assert request.items == [CommandItem(1, 0x99, 2, {0: None}, reference=7)]
@@ -123,26 +123,28 @@ def test_invoke_request() -> None:
         (decode_invoke_request, INVOKE),
     ],
 )
-def test_every_truncation_is_refused(decoder: Callable[[bytes], object], payload: bytes) -> None:
+def test_truncated_request_raises_decode_error(
+    decoder: Callable[[bytes], object], payload: bytes
+) -> None:
     for length in range(len(payload)):
         with pytest.raises(DecodeError):
             decoder(payload[:length])
 
 
-def test_unknown_members_are_passed_over() -> None:
+def test_unknown_members_are_ignored() -> None:
     payload = encode({3: False, 99: "new", 0: [TlvList([(2, 1), (9, 7)])], 0xFF: 13})
     request = decode_read_request(payload)
     assert list(request.attributes) == [AttributeRequest(1, None, None)]
     assert request.fabric_filtered is False
 
 
-def test_several_event_filters_count_as_the_highest() -> None:
+def test_highest_event_filter_applies() -> None:
     request = decode_read_request(encode({2: [{1: 5}, {0: 1, 1: 9}, {1: 3}], 3: True}))
     assert request.event_minimum == 9
 
 
 @given(st.binary(max_size=64))
-def test_any_bytes_decode_or_are_refused(payload: bytes) -> None:
+def test_arbitrary_bytes_decode_or_raise_decode_error(payload: bytes) -> None:
     for decoder in DECODERS:
         with suppress(DecodeError):
             decoder(payload)
@@ -164,7 +166,7 @@ tlv_values = st.recursive(
 
 
 @given(st.dictionaries(st.integers(0, 9), tlv_values, max_size=7))
-def test_any_structure_decodes_or_is_refused(members: dict[int, object]) -> None:
+def test_arbitrary_structure_decodes_or_raises_decode_error(members: dict[int, object]) -> None:
     payload = encode(members)  # type: ignore[arg-type]
     for decoder in DECODERS:
         with suppress(DecodeError):
@@ -176,7 +178,7 @@ ids = st.integers(0, 0xFFFFFFFF)
 
 
 @given(st.lists(st.tuples(endpoints, ids, st.none() | ids), max_size=5), st.booleans())
-def test_read_and_subscribe_paths_round_trip(
+def test_read_and_subscribe_requests_round_trip(
     paths: list[tuple[int | None, int, int | None]], filtered: bool
 ) -> None:
     read = decode_read_request(read_request(*paths, events=paths, fabric_filtered=filtered))
@@ -189,7 +191,7 @@ def test_read_and_subscribe_paths_round_trip(
 
 
 @given(st.lists(st.tuples(st.tuples(endpoints, ids, ids), tlv_values), max_size=4))
-def test_write_and_invoke_round_trip(
+def test_write_and_invoke_requests_round_trip(
     items: list[tuple[tuple[int | None, int, int], object]],
 ) -> None:
     write = decode_write_request(
@@ -201,24 +203,24 @@ def test_write_and_invoke_round_trip(
 
 
 class TestAnswers:
-    def test_status_response(self) -> None:
+    def test_status_response_is_encoded(self) -> None:
         payload = encode_status_response(Status.INVALID_ACTION) + message_end(11)
         assert payload == bytes.fromhex("15 24 00 80 24 ff 0b 18")
         assert decode_status_response(payload) == Status.INVALID_ACTION
 
-    def test_subscribe_response(self) -> None:
+    def test_subscribe_response_is_encoded(self) -> None:
         payload = encode_subscribe_response(0x12345678, 3600) + message_end(11)
         assert decode(payload) == {0: 0x12345678, 2: 3600, 0xFF: 11}
 
-    def test_attribute_path(self) -> None:
+    def test_attribute_path_is_encoded(self) -> None:
         tag, value, _ = decode_element(attribute_path_ib(1, 1, 0xFFF1FC01, 5), 0)
         assert (tag, value) == (1, [(2, 1), (3, 0xFFF1FC01), (4, 5)])
 
-    def test_event_and_command_path(self) -> None:
+    def test_event_and_command_paths_are_encoded(self) -> None:
         assert decode_element(event_path_ib(1, 2, 3), 0)[1] == [(1, 1), (2, 2), (3, 3)]
         assert decode_element(command_path_ib(1, 2, 3), 0)[1] == [(0, 1), (1, 2), (2, 3)]
 
-    def test_attribute_status(self) -> None:
+    def test_attribute_status_is_encoded(self) -> None:
         path = TlvList([(2, 1), (3, 2), (4, 3)])
         assert decode(attribute_status_ib(1, 2, 3, 0x87)) == {0: path, 1: {0: 0x87}}
         assert decode(attribute_status_ib(1, 2, 3, 1, 4)) == {0: path, 1: {0: 1, 1: 4}}
@@ -228,11 +230,11 @@ class TestAnswers:
         path = TlvList([(2, 1), (3, 2), (4, 3), (5, None)])
         assert decode(attribute_status_ib(1, 2, 3, 0, is_append=True)) == {0: path, 1: {0: 0}}
 
-    def test_event_status(self) -> None:
+    def test_event_status_is_encoded(self) -> None:
         path = TlvList([(1, 1), (2, 2), (3, 3)])
         assert decode(event_status_report(1, 2, 3, 0xC7)) == {0: {0: path, 1: {0: 0xC7}}}
 
-    def test_command_responses(self) -> None:
+    def test_command_responses_are_encoded(self) -> None:
         path = TlvList([(0, 1), (1, 2), (2, 3)])
         fields = encode({0: 5}, 1)
         assert decode(command_data_response(1, 2, 3, fields, None)) == {0: {0: path, 1: {0: 5}}}
@@ -254,6 +256,6 @@ class TestAnswers:
         (Status.NO_COMMAND_RESPONSE, 0xCC),
     ],
 )
-def test_status_codes(status: Status, code: int) -> None:
+def test_status_code_matches_specification(status: Status, code: int) -> None:
     assert status == code
     assert encode_status_response(status)[3] == code

@@ -1,4 +1,4 @@
-"""Hostile and mixed-up messages: nothing raises, nothing stays behind."""
+"""Malformed and out-of-order messages: nothing raises, and no exchange stays open."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ REQUESTS = [
 
 @pytest.fixture(autouse=True)
 def _no_defects(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """An exception that is not a peer's fault is logged as an error; there are none.
+    """Check that no unexpected exception was logged as an error.
 
     Except for the sample cluster's attribute 8, which is broken.
     """
@@ -59,7 +59,7 @@ def send(client: Client, exchange: Exchange, opcode: int, payload: bytes) -> Non
 
 
 @pytest.mark.parametrize("revision", [11, 12])
-def test_every_message_says_the_revision(revision: int) -> None:
+def test_every_message_contains_the_revision(revision: int) -> None:
     host = InteractionHost(Network(), revision=revision)
     client = Client(host)
     opcodes = set()
@@ -78,7 +78,7 @@ def test_every_message_says_the_revision(revision: int) -> None:
     }
 
 
-def test_mutated_requests() -> None:
+def test_mutated_requests_leave_no_exchange_open() -> None:
     host = InteractionHost(Network())
     client = Client(host)
     source = random.Random(4)
@@ -99,7 +99,9 @@ def test_mutated_requests() -> None:
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.sampled_from(REQUESTS), min_size=2, max_size=5))
-def test_any_sequence_on_one_exchange(requests: list[tuple[int, bytes]]) -> None:
+def test_arbitrary_sequence_on_one_exchange_raises_nothing(
+    requests: list[tuple[int, bytes]],
+) -> None:
     host = InteractionHost(Network())
     for sample in host.samples:
         sample.set(fixed="x" * 900)
@@ -125,13 +127,13 @@ def test_unsecured_messages_are_ignored() -> None:
     assert len(host.model.subscriptions) == 0
 
 
-def test_pase_may_read_before_it_has_a_fabric() -> None:
+def test_pase_session_without_fabric_can_read() -> None:
     host = InteractionHost(Network())
     client = InteractionClient(Client(host, 5, auth_mode=AuthMode.PASE, fabric_index=0))
     assert client.read((1, CLUSTER, LEVEL)).value(1, CLUSTER, LEVEL) == 7
 
 
-def test_opcode_beyond_the_table_is_answered_once() -> None:
+def test_unknown_opcode_is_answered_once() -> None:
     host = InteractionHost(Network())
     client = Client(host)
     handler = RecordingHandler()
@@ -141,7 +143,7 @@ def test_opcode_beyond_the_table_is_answered_once() -> None:
     assert handler.messages[0].opcode == Opcode.STATUS_RESPONSE
 
 
-def test_a_controllers_author_sees_what_was_done_and_why_not(
+def test_outcomes_of_commands_and_writes_are_logged_at_debug(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level("DEBUG", "evse_node.matter.interaction.transaction")

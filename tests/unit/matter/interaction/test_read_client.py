@@ -16,8 +16,8 @@ from tests.support.matter.sample_cluster import CLUSTER, LEVEL
 PATHS = (AttributePath(1, CLUSTER, LEVEL), AttributePath(1, CLUSTER, 0xFFFD))
 
 
-class Asker:
-    """A client that reads from a real interaction model."""
+class Reader:
+    """A client that reads from an interaction model."""
 
     def __init__(self) -> None:
         self.network = Network()
@@ -34,28 +34,28 @@ class Asker:
         return self.answers.pop()
 
 
-def test_a_read_of_a_real_node() -> None:
-    asker = Asker()
-    asker.host.samples[1].set(level=7)
-    assert asker.read(*PATHS) == {PATHS[0]: 7, PATHS[1]: 1}
-    assert not asker.client.session.exchanges
-    assert not asker.answers
+def test_read_returns_values_of_a_node() -> None:
+    reader = Reader()
+    reader.host.samples[1].set(level=7)
+    assert reader.read(*PATHS) == {PATHS[0]: 7, PATHS[1]: 1}
+    assert not reader.client.session.exchanges
+    assert not reader.answers
 
 
-def test_an_attribute_that_is_not_there_is_missing() -> None:
-    asker = Asker()
+def test_missing_attribute_is_left_out() -> None:
+    reader = Reader()
     nothing = AttributePath(1, CLUSTER, 0x777)
-    assert asker.read(nothing, PATHS[1]) == {PATHS[1]: 1}
+    assert reader.read(nothing, PATHS[1]) == {PATHS[1]: 1}
 
 
-def test_the_request() -> None:
+def test_read_request_is_encoded() -> None:
     request = decode_read_request(encode_read_request(PATHS) + message_end(11))
     assert request.fabric_filtered
     assert [tuple(path)[:3] for path in request.attributes] == [tuple(path) for path in PATHS]
 
 
 class Peer:
-    """A peer that answers a read with messages of the test's choice."""
+    """A peer that answers a read with given messages."""
 
     def __init__(self, *answers: tuple[int, bytes]) -> None:
         self.network = Network()
@@ -92,7 +92,7 @@ def data(value: TlvValue, path: AttributePath = PATHS[0]) -> TlvValue:
 
 
 @pytest.mark.parametrize("suppress", [True, False])
-def test_parts_are_put_together(suppress: bool) -> None:
+def test_report_in_several_messages_is_joined(suppress: bool) -> None:
     peer = Peer(report(data(1), more=True), report(data(2, PATHS[1]), suppress=suppress))
     peer.network.run(5)
     assert peer.seen == [{PATHS[0]: 1, PATHS[1]: 2}]
@@ -111,7 +111,7 @@ def test_parts_are_put_together(suppress: bool) -> None:
         report({1: {0: 1, 1: TlvList([(2, 1), (3, CLUSTER)]), 2: 4}}),
     ],
 )
-def test_bad_answers(answer: tuple[int, bytes]) -> None:
+def test_invalid_report_fails_the_read(answer: tuple[int, bytes]) -> None:
     peer = Peer(answer)
     peer.network.run(5)
     assert peer.seen == [None]
@@ -120,19 +120,19 @@ def test_bad_answers(answer: tuple[int, bytes]) -> None:
     )
 
 
-def test_an_answer_without_end() -> None:
+def test_report_of_too_many_messages_fails_the_read() -> None:
     peer = Peer(*[report(data(1), more=True)] * 20)
     peer.network.run(20)
     assert peer.seen == [None]
 
 
-def test_no_answer() -> None:
+def test_read_fails_without_response() -> None:
     peer = Peer()
     peer.network.run(60)
     assert peer.seen == [None]
 
 
-def test_a_session_that_is_closing() -> None:
+def test_closing_session_raises_session_error() -> None:
     peer = Peer()
     peer.session.is_closing = True
     with pytest.raises(SessionError):

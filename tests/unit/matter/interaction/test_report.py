@@ -29,18 +29,18 @@ def runs(view: ClusterView, now: float = 20.0) -> list[bytes]:
     return [joined for joined, _ in attribute_reports([view], context)]
 
 
-def test_what_is_the_same_for_all_is_joined_once() -> None:
+def test_cached_reports_are_joined_once() -> None:
     _, view = make_view(LEVEL, UPTIME, FIXED)
     first = runs(view)
     assert len(first) == 3
     again = runs(view, 21.0)
-    # The same bytes object: nothing was joined again; the attribute between is computed.
+    # The same bytes object is reused; the attribute between is computed.
     assert again[0] is first[0]
     assert again[2] is first[2]
     assert again[1] != first[1]
 
 
-def test_a_change_is_seen_by_the_next_report() -> None:
+def test_changed_value_is_in_the_next_report() -> None:
     sample, view = make_view(LEVEL)
     first = runs(view)
     sample.set(level=77)
@@ -49,7 +49,7 @@ def test_a_change_is_seen_by_the_next_report() -> None:
     assert second == runs(ClusterView(1, sample, view.entries))
 
 
-def test_messages_are_filled_and_nothing_is_lost() -> None:
+def test_messages_are_filled_and_complete() -> None:
     status = bytes.fromhex("15 2c 01 03 61 62 63 18")
     stream = ReportStream([], CONTEXT, statuses=[status] * 500, subscription_id=7)
     messages = []
@@ -65,7 +65,7 @@ def test_messages_are_filled_and_nothing_is_lost() -> None:
     assert set(counts[:-1]) == {CAPACITY // len(status)}
 
 
-def test_a_run_is_cut_where_a_report_ends() -> None:
+def test_joined_reports_are_split_at_report_ends() -> None:
     source = _ReportQueue(iter([(b"aabbbbcc", (2, 6, 8)), (b"d", (1,)), (b"eee", (3,))]))
 
     def fill(room: int) -> tuple[bytes, int, bool]:

@@ -167,7 +167,7 @@ def test_fabrics_see_only_their_own_certificates(root: RootNode) -> None:
     (own,) = root.read(root.credentials, "nocs", root.case(1))  # type: ignore[misc]
     assert own["noc"] == first.noc
     definition = root.credentials.definition.attribute("nocs")
-    context = root.again(root.case(1))
+    context = root.refreshed(root.case(1))
     context.fabric_filtered = False
     items = root.credentials.encode_list_items(definition.id, context)
     decoded = [tlv.decode_struct(item) for item in items]

@@ -86,7 +86,7 @@ def test_a_new_fabric(root: RootNode) -> None:
     assert isinstance(session, SecureSession)
     assert session.fabric_index == 1
     assert root.fail_safe.is_armed_by(1)
-    again = root.again(context)
+    again = root.refreshed(context)
     assert root.read(root.credentials, "current_fabric_index", again) == 1
     assert root.read(root.credentials, "commissioned_fabrics") == 1
     ((fabric,), (noc,)) = (root.read(root.credentials, name, again) for name in ("fabrics", "nocs"))
@@ -137,7 +137,7 @@ def test_a_fabric_by_case(root: RootNode) -> None:
     root.fail_safe.arm(1, 60, root.now)
     assert commission(root, context, CertificateAuthority(2))["fabric_index"] == 2
     # The session stays with its fabric.
-    assert root.again(context).subject.fabric_index == 1
+    assert root.refreshed(context).subject.fabric_index == 1
     ((_, fields, index),) = root.events.take()
     assert (index, fields["admin_node_id"]) == (2, ADMIN)
     reply = root.invoke(root.commissioning, "commissioning_complete", root.case(2))

@@ -92,7 +92,7 @@ def test_the_systems_clock_is_not_set() -> None:
     assert host.read("utc_time") == (1_800_000_000 - 946_684_800) * S
     host.wait(HOUR)
     assert host.read("time_source") == TimeSource.UNKNOWN
-    assert not host.asked
+    assert not host.queries
 
 
 def test_the_time_is_not_reported_but_its_granularity_is(host: Host) -> None:
@@ -131,7 +131,7 @@ def test_the_trusted_node_is_asked(host: Host) -> None:
     host.root.add_fabric()
     host.invoke("SetTrustedTimeSource", trusted_time_source={"node_id": 7, "endpoint": 3})
     host.wait(0)
-    ((question, answer),) = host.asked
+    ((question, answer),) = host.queries
     assert question == (1, 7, 3)
     answer(GivenTime(NOW_US, Granularity.MILLISECONDS), host.root.now)
     assert host.read("utc_time") == NOW_US
@@ -139,9 +139,9 @@ def test_the_trusted_node_is_asked(host: Host) -> None:
     assert host.read("time_source") == TimeSource.NODE_TIME_CLUSTER
     assert host.events() == []
     host.wait(86_000)
-    assert len(host.asked) == 1
+    assert len(host.queries) == 1
     host.wait(500)
-    assert len(host.asked) == 2
+    assert len(host.queries) == 2
 
 
 def test_without_answer_the_ntp_server_is_asked(host: Host) -> None:
@@ -149,9 +149,9 @@ def test_without_answer_the_ntp_server_is_asked(host: Host) -> None:
     host.invoke("SetDefaultNTP", default_ntp="fe80::1")
     host.invoke("SetTrustedTimeSource", trusted_time_source={"node_id": 7, "endpoint": 3})
     host.wait(0)
-    host.asked.pop()[1](None, host.root.now)
+    host.queries.pop()[1](None, host.root.now)
     assert host.events() == [("MissingTrustedTimeSource", {})]
-    ((server, answer),) = host.asked
+    ((server, answer),) = host.queries
     assert server == "fe80::1"
     answer(GivenTime(NOW_US, Granularity.MILLISECONDS), host.root.now)
     assert host.read("utc_time") == NOW_US
@@ -173,11 +173,11 @@ def test_failure_is_told_once_per_hour(host: Host) -> None:
 def test_a_late_answer_does_not_count(host: Host) -> None:
     host.invoke("SetDefaultNTP", default_ntp="ntp.example")
     host.wait(700)
-    assert len(host.asked) == 2
+    assert len(host.queries) == 2
     late = GivenTime(5, Granularity.MILLISECONDS)
-    host.asked[0][1](late, host.root.now)
+    host.queries[0][1](late, host.root.now)
     assert host.read("utc_time") is None
-    host.asked[1][1](late, host.root.now)
+    host.queries[1][1](late, host.root.now)
     assert host.read("utc_time") == 5
 
 
@@ -186,7 +186,7 @@ def test_an_answer_does_not_replace_a_better_time(host: Host) -> None:
     host.invoke("SetTrustedTimeSource", trusted_time_source={"node_id": 7, "endpoint": 3})
     host.wait(0)
     host.set_time()
-    host.asked[0][1](GivenTime(5, Granularity.SECONDS), host.root.now)
+    host.queries[0][1](GivenTime(5, Granularity.SECONDS), host.root.now)
     assert host.read("utc_time") == NOW_US
 
 
