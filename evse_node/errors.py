@@ -1,33 +1,33 @@
 """The exception tree.
 
 EvseNodeError
-├── DecodeError     bytes that do not follow their format (the peer's fault)
-├── CryptoError     a key, signature, certificate or tag that does not verify
-├── StatusError     an interaction-model status to be sent to the peer
-├── SessionError    a session or exchange that cannot go on
-├── HalError        hardware that does not do what it was told
-├── StorageError    the disk cannot keep what it was given
-└── ConfigError     a setting that cannot be used (file, key, value)
+├── DecodeError     malformed bytes from a peer
+├── CryptoError     an invalid key, signature, certificate or tag
+├── StatusError     an Interaction Model status to send to the peer
+├── SessionError    a session or exchange that cannot continue
+├── HalError        a hardware failure
+├── StorageError    a failure of the disk
+└── ConfigError     an invalid setting
 """
 
 
 class EvseNodeError(Exception):
-    """Base of every error that this package raises on purpose."""
+    """Base class of the exceptions that this package raises."""
 
 
 class DecodeError(EvseNodeError):
-    """Bytes do not follow the format that they claim to have."""
+    """Bytes do not follow their format."""
 
 
 class CryptoError(EvseNodeError):
-    """A key, signature, certificate chain or authentication tag is not valid."""
+    """A key, signature, certificate chain or authentication tag is invalid."""
 
 
 class StatusError(EvseNodeError):
-    """A request is answered with an interaction-model status other than success.
+    """A request ends with an Interaction Model status other than success.
 
-    `status` is a code of `evse_node.matter.interaction.status.Status`, and
-    `cluster_status`, if any, the code that the cluster defines beside it.
+    `status` is a code of `evse_node.matter.interaction.status.Status`, and `cluster_status`,
+    if any, a cluster-specific code.
     Spec: Matter Core 1.3 "Status Code Table"
     """
 
@@ -39,16 +39,16 @@ class StatusError(EvseNodeError):
 
 
 class SessionError(EvseNodeError):
-    """A session or exchange is gone, full, or not in a state to do this."""
+    """A session or exchange is gone, full, or in the wrong state."""
 
 
 class HalError(EvseNodeError):
-    """Hardware failed, is missing, or contradicts what it was told."""
+    """Hardware failed, is missing, or does not follow a command."""
 
 
 class StorageError(EvseNodeError):
-    """What was set cannot be made durable: disk full, read-only or broken."""
+    """Data cannot be stored: the disk is full, read-only or broken."""
 
 
 class ConfigError(EvseNodeError):
-    """A setting cannot be used. The message names file, key, value and what would be right."""
+    """A setting is invalid. The message names file, key, value and what would be right."""

@@ -1,8 +1,8 @@
-"""Quantities as whole numbers of small units, and the two epochs.
+"""Units of quantities, and the epochs of Unix and Matter.
 
-Everything inside the node counts in milliamps, millivolts, milliwatts and
-milliwatt-hours; floats exist only at the edge of an analogue input. Monotonic time
-is a float of seconds and called `now`; wall time has its own types below.
+Quantities are integers of milliamperes, millivolts, milliwatts and milliwatt-hours; only
+analogue inputs use floats. Monotonic time is a float of seconds named `now`; wall time has the
+types below.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""The command line: run a node, show its codes, reset it, and act on its simulated car.
+"""The command line `evse-node`.
 
-What is wrong with a command is one line and exit code 2 (command line and settings) or
-1 (everything else). Imports that one command needs stay inside it: `run` is to be
-discoverable fast.
+Errors print one line to stderr and exit with status 2 (command line and settings) or 1
+(everything else). Each command imports what it needs itself, for a fast start.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import gc
 import io
 import json
 import sys
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
 
@@ -24,73 +23,86 @@ from evse_node.errors import ConfigError, EvseNodeError
 if TYPE_CHECKING:
     from evse_node.cli.control_client import ControlClient, JsonObject
 
-# Those that ship with the node. A backend of another package may talk to a server.
+# Backends of other packages may use TLS.
 _BACKENDS_WITHOUT_TLS: Final = ("simulated", "gpio", "openevse")
 
-# Settings that tell a command which running node is meant, and what they mean there.
-_FINDING: Final = {
+# Settings that select the running node, with their help for this use.
+_NODE_SETTINGS: Final = {
     "storage": "storage folder of the running node",
-    "control": "its control API (as the node wrote it into its storage folder)",
+    "control": "address of its control API (default: from its storage folder)",
 }
-
-_SIMULATION: Final = {
-    "plug-in": "plug the car in",
-    "unplug": "unplug the car",
-    "demand": "let the car ask for energy",
-    "no-demand": "let the car want no energy",
-    "tap": "hold a card to the RFID reader",
-    "fault": "let the hardware report a fault",
-    "clear-fault": "let the hardware's faults go away",
-    "battery": "give the car another battery or state of charge",
-    "temperature": "give the board another temperature",
-    "surplus": "let the sun leave power over for charging",
-    "derate": "let the hardware get hot, so that it bears less current",
-}
+_BOARD_HELP: Final = "TOML file of the board, or the name of a board that comes with evse-node"
 
 
 class _Argument(NamedTuple):
-    """One argument of an action, by the name that the control API gives it."""
+    """Argument of a simulation; `name` is that of the control API's parameter."""
 
     name: str
     metavar: str
     help: str
-    kind: type[int] | type[str] = int
+    type: type[int] | type[str] = int
     is_optional: bool = False
 
 
-_ARGUMENTS: Final[Mapping[str, tuple[_Argument, ...]]] = {
-    "tap": (_Argument("uid", "UID", "the card: 1 to 10 bytes in hexadecimal", str),),
-    "fault": (_Argument("name", "NAME", "a name of FaultStateEnum, like OverTemperature", str),),
-    "battery": (
-        _Argument("soc_percent", "PERCENT", "its state of charge"),
-        _Argument("capacity_mwh", "MWH", "its capacity, if that changes", is_optional=True),
+class _Simulation(NamedTuple):
+    """Subcommand of `evse-node sim`; `name` is that of the control API's operation."""
+
+    name: str
+    help: str
+    arguments: tuple[_Argument, ...] = ()
+
+
+_SIMULATIONS: Final = (
+    _Simulation("plug-in", "plug the car in"),
+    _Simulation("unplug", "unplug the car"),
+    _Simulation("demand", "make the car request energy"),
+    _Simulation("no-demand", "make the car stop requesting energy"),
+    _Simulation(
+        "tap",
+        "present a card to the RFID reader",
+        (_Argument("uid", "UID", "UID of the card: 1 to 10 bytes in hexadecimal", str),),
     ),
-    "temperature": (_Argument("celsius", "C", "whole degrees Celsius"),),
-    "surplus": (_Argument("watts", "WATTS", "whole watts"),),
-    "derate": (
-        _Argument(
-            "current_ma", "MA", "what it bears; left out when it has cooled down", is_optional=True
+    _Simulation(
+        "fault",
+        "make the hardware report a fault",
+        (_Argument("name", "NAME", "name in FaultStateEnum, like OverTemperature", str),),
+    ),
+    _Simulation("clear-fault", "clear the hardware's faults"),
+    _Simulation(
+        "battery",
+        "set state of charge and capacity of the car's battery",
+        (
+            _Argument("soc_percent", "PERCENT", "state of charge"),
+            _Argument("capacity_mwh", "MWH", "capacity (default: unchanged)", is_optional=True),
         ),
     ),
-}
-
-
-_BOARD_HELP: Final = "TOML file of the board, or the name of one that is shipped"
+    _Simulation(
+        "temperature",
+        "set the temperature of the board",
+        (_Argument("celsius", "C", "whole degrees Celsius"),),
+    ),
+    _Simulation("surplus", "set the solar surplus", (_Argument("watts", "WATTS", "whole watts"),)),
+    _Simulation(
+        "derate",
+        "reduce the current that the hardware supports, as heat does",
+        (_Argument("current_ma", "MA", "milliamperes (default: full current)", is_optional=True),),
+    ),
+)
 
 
 class _Parser(argparse.ArgumentParser):
-    """An argument parser whose complaints are one line."""
+    """Argument parser that raises its errors as ConfigError."""
 
     def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message} ({self.prog} --help tells more)")
+        raise ConfigError(f"{message} (see {self.prog} --help)")
 
 
 def main() -> NoReturn:
     """Run the command line and exit."""
-    # Imports make objects to keep and little garbage; looking for it often takes a tenth of
-    # the start, never looking a twentieth of the memory.
+    # Imports create many objects and little garbage: frequent collections cost a tenth of the
+    # start, and none at all a twentieth of the memory.
     gc.set_threshold(10_000)
-    _print_whatever_comes()
+    _escape_unprintable_output()
     try:
         arguments, unknown = _parser().parse_known_args()
         if unknown:
@@ -113,18 +125,18 @@ def main() -> NoReturn:
     sys.exit(0)
 
 
-def _print_whatever_comes() -> None:
-    """Let names of folders and labels of fabrics not fail where their letters cannot be shown."""
+def _escape_unprintable_output() -> None:
+    """Print characters that the output's encoding does not have as escapes, without an error."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
-def _fail(message: str, code: int) -> NoReturn:
-    # What somebody gave may have line breaks, or worse for a terminal.
+def _fail(message: str, status: int) -> NoReturn:
+    # A quoted value may contain line breaks or control sequences of terminals.
     line = "".join(each if each.isprintable() else repr(each)[1:-1] for each in message)
     print(f"evse-node: {line}", file=sys.stderr)
-    sys.exit(code)
+    sys.exit(status)
 
 
 def _parser() -> _Parser:
@@ -133,51 +145,60 @@ def _parser() -> _Parser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
     run = _add(commands, "run", "run a node until Ctrl-C or SIGTERM", _run)
-    _add_settings(run, [setting.key for setting in SETTINGS])
+    _add_all_settings(run)
 
     onboarding = _add(commands, "onboarding", "show the codes of a running node", _onboarding)
     onboarding.add_argument("--json", action="store_true", help="print JSON")
-    _add_finding(onboarding)
+    _add_node_settings(onboarding)
 
     reset = _add(
-        commands, "factory-reset", "make a running node forget fabrics and settings", _factory_reset
+        commands, "factory-reset", "erase fabrics and settings of a running node", _factory_reset
     )
-    reset.add_argument("--yes", "-y", action="store_true", help="do not ask")
-    _add_finding(reset)
+    reset.add_argument("--yes", "-y", action="store_true", help="do not ask for confirmation")
+    _add_node_settings(reset)
 
     paa = _add(commands, "paa", "write the root certificate of the development attestation", _paa)
-    paa.add_argument("--output", metavar="DIR", default=".", help="folder to write to (.)")
+    paa.add_argument(
+        "--output", metavar="DIR", default=".", help="folder to write to (default: this one)"
+    )
 
-    pics = _add(commands, "pics", "write what a node with these settings implements (PICS)", _pics)
-    pics.add_argument("--output", metavar="FILE", help="file to write (standard output)")
-    pics.add_argument("--endpoint", metavar="N", type=int, help="of this endpoint only")
-    _add_settings(pics, [setting.key for setting in SETTINGS])
+    pics = _add(commands, "pics", "write the PICS of a node with these settings", _pics)
+    pics.add_argument(
+        "--output", metavar="FILE", help="file to write to (default: standard output)"
+    )
+    pics.add_argument("--endpoint", metavar="N", type=int, help="only this endpoint (default: all)")
+    _add_all_settings(pics)
 
-    safe_off = _add(commands, "safe-off", "switch a board or a controller off", _safe_off)
-    what = safe_off.add_mutually_exclusive_group(required=True)
-    what.add_argument("--board", metavar="FILE", help=_BOARD_HELP)
-    what.add_argument("--config", metavar="FILE", help="the node's TOML file, for its backend")
-    doctor = _add(commands, "doctor", "check every part of a board, and draw its wiring", _doctor)
+    safe_off = _add(commands, "safe-off", "switch off a board or an EVSE controller", _safe_off)
+    target = safe_off.add_mutually_exclusive_group(required=True)
+    target.add_argument("--board", metavar="FILE", help=_BOARD_HELP)
+    target.add_argument("--config", metavar="FILE", help="TOML file of the node with its backend")
+
+    doctor = _add(commands, "doctor", "check each part of a board, and show its wiring", _doctor)
     doctor.add_argument("--board", metavar="FILE", required=True, help=_BOARD_HELP)
 
-    sim = commands.add_parser("sim", help="act on the simulated car of a running node")
-    actions = sim.add_subparsers(metavar="ACTION", required=True)
-    for action, text in _SIMULATION.items():
-        parsed = _add(actions, action, text, _simulate)
-        parsed.set_defaults(action=action)
-        for argument in _ARGUMENTS.get(action, ()):
-            parsed.add_argument(
+    text = "control the simulated car of a running node"
+    sim = commands.add_parser("sim", help=text, description=f"{text.capitalize()}.")
+    _add_simulations(sim.add_subparsers(metavar="ACTION", required=True))
+    return parser
+
+
+def _add_simulations(actions: argparse._SubParsersAction[_Parser]) -> None:
+    for simulation in _SIMULATIONS:
+        parser = _add(actions, simulation.name, simulation.help, _simulate)
+        parser.set_defaults(simulation=simulation)
+        for argument in simulation.arguments:
+            parser.add_argument(
                 argument.name,
                 metavar=argument.metavar,
                 help=argument.help,
-                type=argument.kind,
+                type=argument.type,
                 nargs="?" if argument.is_optional else None,
             )
-        _add_finding(parsed)
-    status = _add(actions, "status", "show what the charger does", _status)
+        _add_node_settings(parser)
+    status = _add(actions, "status", "show the state of the charger", _status)
     status.add_argument("--json", action="store_true", help="print JSON")
-    _add_finding(status)
-    return parser
+    _add_node_settings(status)
 
 
 def _add(
@@ -192,55 +213,57 @@ def _add(
     return parser
 
 
-def _add_finding(parser: _Parser) -> None:
-    """Add the flags that say which running node is meant."""
-    _add_settings(parser, _FINDING, _FINDING)
+def _add_all_settings(parser: _Parser) -> None:
+    parser.usage = f"{parser.prog} [options]"
+    _add_settings(parser, {each.key: f"{each.help} (default: {each.default})" for each in SETTINGS})
 
 
-def _add_settings(
-    parser: _Parser, keys: Collection[str], helps: Mapping[str, str] | None = None
-) -> None:
-    """Add flags whose values the settings table reads, all as text."""
+def _add_node_settings(parser: _Parser) -> None:
+    """Add the flags that select a running node."""
+    _add_settings(parser, _NODE_SETTINGS)
+
+
+def _add_settings(parser: _Parser, helps: Mapping[str, str]) -> None:
+    """Add a flag for each key of `helps`; its value stays text for `load_config`."""
     for setting in SETTINGS:
-        if setting.key in keys:
+        if setting.key in helps:
             parser.add_argument(
                 f"--{setting.key}",
-                dest=f"setting {setting.key}",
+                dest=setting.key,
                 metavar=setting.metavar,
-                help=(helps or {}).get(setting.key, f"{setting.help} (default: {setting.default})"),
+                help=helps[setting.key],
                 action="append" if setting.key == "interface" else "store",
             )
     parser.add_argument("--config", metavar="FILE", help="TOML file with the same keys")
 
 
-def _settings(arguments: argparse.Namespace) -> NodeConfig:
-    given: Mapping[str, object] = vars(arguments)
-    flags = {setting.key: given.get(f"setting {setting.key}") for setting in SETTINGS}
-    return load_config(flags, file=Path(arguments.config) if arguments.config else None)
+def _load_config(arguments: argparse.Namespace) -> NodeConfig:
+    file = Path(arguments.config) if arguments.config else None
+    return load_config(vars(arguments), file=file)
 
 
-def _node(arguments: argparse.Namespace) -> ControlClient:
+def _connect(arguments: argparse.Namespace) -> ControlClient:
     from evse_node.cli.control_client import ControlClient, find_node
 
-    settings = _settings(arguments)
-    if settings.control is not None and settings.control.port:
-        return ControlClient(settings.control)
-    return ControlClient(find_node(settings.storage), settings.storage)
+    config = _load_config(arguments)
+    if config.control is not None and config.control.port:
+        return ControlClient(config.control)
+    return ControlClient(find_node(config.storage), config.storage)
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    settings = _settings(arguments)
-    if settings.backend in _BACKENDS_WITHOUT_TLS:
+    config = _load_config(arguments)
+    if config.backend in _BACKENDS_WITHOUT_TLS:
         _import_asyncio_without_tls()
     from evse_node.cli.run import serve
 
-    serve(settings)
+    serve(config)
 
 
 def _import_asyncio_without_tls() -> None:
-    """Let asyncio find no `ssl`, as in a Python that was built without.
+    """Import asyncio without `ssl`, as in a Python that was built without.
 
-    A tenth of the memory: nothing else here needs that library. It can be imported later.
+    This saves a tenth of the memory. `ssl` can still be imported later.
     """
     if "ssl" in sys.modules:
         return
@@ -252,7 +275,7 @@ def _import_asyncio_without_tls() -> None:
 
 
 def _onboarding(arguments: argparse.Namespace) -> None:
-    node = _node(arguments)
+    node = _connect(arguments)
     codes = node.call("GET", "/onboarding")
     if arguments.json:
         _print_json(codes)
@@ -271,17 +294,17 @@ def _onboarding(arguments: argparse.Namespace) -> None:
 
 
 def _factory_reset(arguments: argparse.Namespace) -> None:
-    node = _node(arguments)
+    node = _connect(arguments)
     if not arguments.yes:
         if not sys.stdin.isatty():
-            raise ConfigError("nothing was reset: there is nobody to ask, so give --yes")
-        if not _is_wanted("Forget all fabrics and settings? [y/N] "):
+            raise ConfigError("nothing was reset: not on a terminal, so give --yes")
+        if not _is_confirmed("Erase all fabrics and settings? [y/N] "):
             raise ConfigError("nothing was reset")
     node.call("POST", "/factory-reset")
-    print("The node has forgotten its fabrics and settings, and can be commissioned again.")
+    print("Fabrics and settings are erased; the node can be commissioned again.")
 
 
-def _is_wanted(question: str) -> bool:
+def _is_confirmed(question: str) -> bool:
     try:
         return input(question).strip().lower() in ("y", "yes")
     except EOFError:
@@ -306,7 +329,7 @@ def _paa(arguments: argparse.Namespace) -> None:
 def _pics(arguments: argparse.Namespace) -> None:
     from evse_node.cli.pics import pics_text
 
-    text = pics_text(_settings(arguments), arguments.endpoint)
+    text = pics_text(_load_config(arguments), arguments.endpoint)
     if arguments.output is None:
         print(text, end="")
         return
@@ -337,16 +360,15 @@ def _doctor(arguments: argparse.Namespace) -> None:
 
 
 def _simulate(arguments: argparse.Namespace) -> None:
-    parameters: JsonObject | None = None
-    if arguments.action in _ARGUMENTS:
-        names = [argument.name for argument in _ARGUMENTS[arguments.action]]
-        given: Mapping[str, int | str | None] = vars(arguments)
-        parameters = {name: value for name in names if (value := given[name]) is not None}
-    _node(arguments).call("POST", f"/sim/{arguments.action}", parameters)
+    simulation: _Simulation = arguments.simulation
+    values: Mapping[str, int | str | None] = vars(arguments)
+    names = [argument.name for argument in simulation.arguments]
+    parameters = {name: value for name in names if (value := values[name]) is not None}
+    _connect(arguments).call("POST", f"/sim/{simulation.name}", parameters if names else None)
 
 
 def _status(arguments: argparse.Namespace) -> None:
-    status = _node(arguments).call("GET", "/status")
+    status = _connect(arguments).call("GET", "/status")
     if arguments.json:
         _print_json(status)
         return

@@ -1,4 +1,4 @@
-"""What `evse-node` shows a person: lines, codes, tables."""
+"""Output of `evse-node` for people: lines, codes, tables."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from evse_node.cli.control_client import JsonObject, JsonValue, is_object
 
 
 def describe(charger: JsonObject) -> str:
-    """Return the charger's state as one line."""
+    """Return the charger's state in one line."""
     parts = [str(charger["state"]), f"supply {charger['supply_state']}"]
     if charger["fault"] != "NoError":
         parts.append(f"fault {charger['fault']}")
@@ -21,30 +21,30 @@ def describe(charger: JsonObject) -> str:
 
 
 def show_codes(qr_code: str, manual_code: str) -> None:
-    """Print both codes as text."""
+    """Print the onboarding codes."""
     show(f"  Manual code: {_grouped(manual_code)}")
     show(f"  QR code:     {qr_code}")
 
 
 def commissioning_line(window: str, fabrics: int) -> str:
-    """Return what the codes are good for now. `window` is the label of its status."""
+    """Return whether the node can be commissioned. `window` is the label of its `WindowStatus`."""
     if window == "enhanced":
-        return "  A controller has opened the node for another one, with codes of its own."
+        return "  Commissioning window open: use the codes of the controller that opened it."
     if window == "basic":
         return "  Ready to be commissioned with these codes."
     if fabrics:
-        known = f"{fabrics} fabric{'s' if fabrics > 1 else ''}"
-        return f"  Commissioned, on {known}: a controller there can let another one in."
-    return "  Not ready to be commissioned any more: restart the node for another 15 minutes."
+        count = f"{fabrics} fabric{'s' if fabrics > 1 else ''}"
+        return f"  Commissioned, on {count}; to add a controller, use one of them."
+    return "  Commissioning window closed: restart the node for another 15 minutes."
 
 
 def drawing_command(qr_code: str) -> list[str]:
-    """Return the command that draws a QR code here; empty where it could not be shown.
+    """Return the command that draws a QR code; empty where the output cannot show it.
 
-    It is a process of its own because the library brings HTTP and TLS into memory, which
-    a node would then keep for good.
+    It runs in a process of its own because the library imports HTTP and TLS, which would
+    stay in the node's memory.
     """
-    # Neither is there an output for every program, nor an encoding for every output.
+    # Standard output may be closed, or a stream without an encoding.
     encoding: str | None = getattr(sys.stdout, "encoding", None)
     if encoding is None or not encoding.lower().startswith("utf"):
         return []
@@ -53,7 +53,7 @@ def drawing_command(qr_code: str) -> list[str]:
 
 
 def _grouped(code: str) -> str:
-    """Return a manual code the way it is printed: 4-3-4, or 4-3-4-5-5 digits."""
+    """Return a manual code in groups of 4-3-4, or 4-3-4-5-5 digits."""
     if len(code) not in (11, 21):
         return code
     parts = [code[:4], code[4:7], code[7:11], code[11:16], code[16:]]
@@ -61,7 +61,7 @@ def _grouped(code: str) -> str:
 
 
 def show_status(status: JsonObject) -> None:
-    """Print all of a node's status, a section for each part."""
+    """Print a node's status, in a section for each part."""
     for title, value in status.items():
         if is_object(value):
             show(title)
@@ -87,5 +87,5 @@ def _as_text(value: JsonValue) -> str:
 
 
 def show(line: str) -> None:
-    """Print a line at once, also into a pipe."""
+    """Print a line immediately, even into a pipe."""
     print(line, flush=True)

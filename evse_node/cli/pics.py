@@ -1,7 +1,7 @@
-"""The node's PICS: what it implements, in the form that certification scripts read.
+"""PICS of a node: its protocol implementation conformance statement, for certification scripts.
 
-Everything is taken from endpoints built for the given settings, nothing is listed here
-but the names that the test plans have for clusters.
+All items are derived from endpoints that are built for the given settings; only the test
+plans' names of clusters are listed here.
 
     EEVSE.S=1           the cluster's server
     EEVSE.S.A0000=1     attribute 0x0000
@@ -36,7 +36,7 @@ from evse_node.platform.sqlite_store import SqliteStore
 
 NETWORK_COMMISSIONING: Final = 0x0031
 
-# The test plans' names of the clusters that a charger may have.
+# Names in the test plans of the clusters that a charger may have.
 CLUSTER_CODES: Final[Mapping[int, str]] = {
     0x0003: "I",
     0x0004: "G",
@@ -74,7 +74,7 @@ CLUSTER_CODES: Final[Mapping[int, str]] = {
     0x0402: "TMP",
 }
 
-# Keys of the commissionable service's TXT record, and what says that they are there.
+# Keys of the commissionable service's TXT record, and their items.
 _TXT_ITEMS: Final = {
     "VP": "MCORE.SC.VP_KEY",
     "DT": "MCORE.SC.DT_KEY",
@@ -92,11 +92,10 @@ _NETWORK_ITEMS: Final = {"WI": "MCORE.COM.WIFI", "TH": "MCORE.COM.THR", "ET": "M
 
 
 def pics_text(config: NodeConfig, endpoint: int | None = None) -> str:
-    """Return the PICS file of a node with these settings, one KEY=0 or KEY=1 a line.
+    """Return the PICS file of a node with these settings: a line KEY=0 or KEY=1 for each item.
 
-    `endpoint` leaves out what only other endpoints have. The hardware is not touched,
-    nor the node's storage. Raises ConfigError for settings that cannot be used, and for
-    an endpoint that the node does not have.
+    `endpoint` limits the clusters to that endpoint. Neither the hardware nor the node's storage
+    is used. Raises ConfigError for invalid settings, and for an endpoint that does not exist.
     """
     items = asyncio.run(_build(config, endpoint))
     return "".join(f"{key}={int(value)}\n" for key, value in items.items())
@@ -104,7 +103,7 @@ def pics_text(config: NodeConfig, endpoint: int | None = None) -> str:
 
 async def _build(config: NodeConfig, endpoint: int | None) -> dict[str, bool]:
     with tempfile.TemporaryDirectory() as folder:
-        # Port 0, so that it does not matter whether the node itself is running.
+        # Any free port, because the node itself may be running.
         own = replace(config, storage=Path(folder), port=0)
         store = SqliteStore(own.storage)
         try:
@@ -133,7 +132,7 @@ async def _describe(
 
 
 def base_items(node: Node, services: Sequence[Service]) -> dict[str, bool]:
-    """Return what belongs to no cluster; `services` are those of a node not commissioned."""
+    """Return the items of the node itself; `services` are those before commissioning."""
     items = {
         "MCORE.ROLE.COMMISSIONEE": True,
         "MCORE.ROLE.COMMISSIONER": False,
@@ -165,7 +164,7 @@ def base_items(node: Node, services: Sequence[Service]) -> dict[str, bool]:
 
 
 def cluster_items(node: Node, endpoint: int | None = None) -> dict[str, bool]:
-    """Return the items of all clusters, 0 for those that no endpoint (or not this one) has."""
+    """Return the items of all clusters, False for clusters that the endpoint (or node) lacks."""
     items = {f"{code}.S": False for code in CLUSTER_CODES.values()}
     for number, each in sorted(node.endpoints.items()):
         if endpoint is not None and number != endpoint:

@@ -1,4 +1,4 @@
-"""`evse-node run`: a node in the foreground, until a signal ends it."""
+"""The command `evse-node run`: a node in the foreground until SIGINT or SIGTERM."""
 
 from __future__ import annotations
 
@@ -24,16 +24,19 @@ from evse_node.config.node_config import NodeConfig
 from evse_node.node.evse_node import EvseNode
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
-# Nobody reads more lines than this allows, and a burst of commands pays for one of them.
+# One line for a burst of changes.
 _SETTLING_S: Final = 0.2
 _LOG_FORMAT: Final = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 
 
 def serve(config: NodeConfig) -> NoReturn:
-    """Run a node until SIGINT or SIGTERM, then exit with 0. Raises ConfigError before."""
+    """Run a node until SIGINT or SIGTERM, then exit with status 0.
+
+    Raises ConfigError or HalError if it cannot start, or ends for another reason.
+    """
     level = logging.getLevelNamesMapping()[config.log_level.upper()]
     logging.basicConfig(level=level, format=_LOG_FORMAT, stream=sys.stderr)
-    # Its own news at this level is about packets of others.
+    # Its messages below warnings are about packets of other hosts.
     zeroconf = logging.getLogger("zeroconf")
     zeroconf.setLevel(max(level, logging.WARNING))
     if level > logging.DEBUG:
@@ -43,7 +46,7 @@ def serve(config: NodeConfig) -> NoReturn:
 
 
 def _without_traceback(record: logging.LogRecord) -> bool:
-    """Leave one line of a record: where a library could not send is of no use."""
+    """Shorten a log record to one line: the place where a library failed to send is no help."""
     record.exc_info = None
     return True
 
@@ -54,7 +57,7 @@ async def _serve(config: NodeConfig) -> None:
 
     def on_signal() -> None:
         stop.set()
-        # Whoever does not want to wait for the farewell sends another one.
+        # A second signal ends the process at once.
         for number in _SIGNALS:
             loop.remove_signal_handler(number)
 
@@ -66,11 +69,11 @@ async def _serve(config: NodeConfig) -> None:
     async with contextlib.AsyncExitStack() as closing:
         closing.push_async_callback(node.stop)
         show(f"evse-node {__version__}, {config.backend} charger, UDP port {node.port}")
-        show(f"  State is kept in {config.storage}")
+        show(f"  Storage: {config.storage}")
         if names := ", ".join(interface.name for interface in node.mdns.interfaces):
-            show(f"  Found by DNS-SD as {node.mdns.host}.local on {names}")
+            show(f"  DNS-SD: {node.mdns.host}.local on {names}")
         else:
-            show("  Not found by anyone until a network interface is up")
+            show("  DNS-SD: not discoverable until a network interface is up")
         address = node.control_address
         show(f"  Control API: {'off' if address is None else f'http://{address}/openapi.json'}")
         show_codes(node.qr_code, node.manual_code)
@@ -79,18 +82,18 @@ async def _serve(config: NodeConfig) -> None:
         changes = _Changes(node)
         unwatch = node.watch(changes.show, settling_s=_SETTLING_S)
         changes.show()
-        # What is left of the start stays for good, and need not be looked at again.
+        # Objects of the start stay: exclude them from garbage collection.
         gc.collect()
         gc.freeze()
         await _wait(node, stop)
         unwatch()
-        show("Closing: contactor open, goodbye.")
+        show("Stopping: opening the contactor.")
 
 
 async def _start(node: EvseNode, stop: asyncio.Event) -> bool:
-    """Start the node. Return False when the signal came first: what had begun is undone then.
+    """Start the node. Return False if the signal arrives first, with the start undone.
 
-    Hardware that does not answer may take long to start, and nobody has to wait for that.
+    Hardware that does not respond may delay the start; the signal need not wait for it.
     """
     starting, stopped = asyncio.create_task(node.start()), asyncio.create_task(stop.wait())
     await asyncio.wait((starting, stopped), return_when=asyncio.FIRST_COMPLETED)
@@ -100,7 +103,7 @@ async def _start(node: EvseNode, stop: asyncio.Event) -> bool:
         return True
     starting.cancel()
     await asyncio.wait((starting,))
-    # The contactor is in doubt if the hardware could not be let go.
+    # Raises if the hardware could not be closed, which leaves the contactor's state unknown.
     if not starting.cancelled():
         starting.result()
         await node.stop()
@@ -108,7 +111,7 @@ async def _start(node: EvseNode, stop: asyncio.Event) -> bool:
 
 
 async def _wait(node: EvseNode, stop: asyncio.Event) -> None:
-    """Wait for the signal. Raises HalError and ConfigError when the node ends without one."""
+    """Wait for the signal. Raises HalError or ConfigError if the node ends before."""
     stopped, failed = asyncio.create_task(stop.wait()), asyncio.create_task(node.wait_failed())
     done, rest = await asyncio.wait((stopped, failed), return_when=asyncio.FIRST_COMPLETED)
     for task in rest:
@@ -118,8 +121,8 @@ async def _wait(node: EvseNode, stop: asyncio.Event) -> None:
 
 
 async def _draw(command: Sequence[str], stop: asyncio.Event) -> None:
-    """Run the command, for which a small machine needs long, but not beyond the node's end."""
-    # What it has to say of an output that takes nothing is not for the charger's log.
+    """Run the command, which takes long on a small machine, but stop it with the node."""
+    # Errors of an output that is closed do not belong in the charger's log.
     drawing = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.DEVNULL)
     drawn, stopped = asyncio.create_task(drawing.wait()), asyncio.create_task(stop.wait())
     await asyncio.wait((drawn, stopped), return_when=asyncio.FIRST_COMPLETED)
@@ -131,7 +134,7 @@ async def _draw(command: Sequence[str], stop: asyncio.Event) -> None:
 
 
 class _Changes:
-    """Prints a line when something that a person cares for has changed, and is so for a moment."""
+    """Printer of changes in commissioning and charging, once they have settled."""
 
     def __init__(self, node: EvseNode) -> None:
         self._node = node
@@ -139,7 +142,7 @@ class _Changes:
         self._commissioning = ""
 
     def show(self) -> None:
-        """Print what may be commissioned, and the charger's state, if it is new."""
+        """Print the state of commissioning and of the charger, each if it has changed."""
         if not self._node.is_running:
             return
         self._show_commissioning()
@@ -148,7 +151,7 @@ class _Changes:
     def _show_commissioning(self) -> None:
         stack = self._node.stack
         if stack.administration.is_decommissioned:
-            return  # It begins anew at once.
+            return  # It is about to restart.
         line = commissioning_line(stack.window.status.label, len(stack.fabrics))
         if line != self._commissioning:
             self._commissioning = line
@@ -157,15 +160,15 @@ class _Changes:
     def _show_charger(self) -> None:
         charger = self._node.state
         limit = charger.limit
-        watched = (
+        shown = (
             charger.state,
             charger.supply_state,
             charger.fault,
             charger.contactor,
             limit.current_ma,
         )
-        if watched != self._shown:
-            self._shown = watched
+        if shown != self._shown:
+            self._shown = shown
             line = describe(
                 {
                     "state": charger.state.value,

@@ -1,4 +1,4 @@
-"""The command line, as a process: what it prints, and with which code it ends."""
+"""The command line as a process: output and exit status."""
 
 from __future__ import annotations
 
@@ -51,8 +51,11 @@ def test_help_names_every_setting_and_command() -> None:
             "backend: 'nothing' is not known",
         ),
         (["run", "--port", "1\n\x1b[2J"], r"--port: '1\n\x1b[2J' cannot be used"),
-        (["run", "--prot", "1"], "unrecognized arguments: --prot 1 (evse-node run --help"),
-        (["sim", "plug-in", "now"], "unrecognized arguments: now (evse-node sim plug-in --help"),
+        (["run", "--prot", "1"], "unrecognized arguments: --prot 1 (see evse-node run --help)"),
+        (
+            ["sim", "plug-in", "now"],
+            "unrecognized arguments: now (see evse-node sim plug-in",
+        ),
         (["run", "--interface", "a/b"], "--interface: 'a/b' cannot be used"),
         (["run", "--backend", "gpio"], "hal.board: is missing: give a file, or one of"),
         (["run", "--port"], "argument --port: expected one argument"),
@@ -62,7 +65,7 @@ def test_help_names_every_setting_and_command() -> None:
         ([], "the following arguments are required: COMMAND"),
     ],
 )
-def test_a_wrong_command_line_is_one_line_and_exit_code_2(
+def test_invalid_command_line_prints_one_line_and_exits_with_2(
     arguments: list[str], line: str, tmp_path: Path
 ) -> None:
     done = run(*arguments, EVSE_NODE_STORAGE=str(tmp_path))
@@ -72,27 +75,27 @@ def test_a_wrong_command_line_is_one_line_and_exit_code_2(
     assert done.stdout == ""
 
 
-def test_help_keeps_capital_letters() -> None:
+def test_help_of_command_begins_with_sentence() -> None:
     assert "Run a node until Ctrl-C or SIGTERM." in run("run", "--help").stdout
-    assert "Hold a card to the RFID reader." in run("sim", "tap", "--help").stdout
+    assert "Present a card to the RFID reader." in run("sim", "tap", "--help").stdout
 
 
-def test_without_a_running_node_it_says_how_to_start_one(tmp_path: Path) -> None:
+def test_command_without_running_node_explains_how_to_start_one(tmp_path: Path) -> None:
     done = run("sim", "plug-in", "--storage", str(tmp_path))
     assert done.returncode == 1
     assert done.stderr.startswith(f"evse-node: no node runs on {tmp_path}: start one with")
 
 
-def test_a_factory_reset_wants_a_yes(tmp_path: Path) -> None:
+def test_factory_reset_requires_confirmation(tmp_path: Path) -> None:
     write_control_file(tmp_path, HostPort("127.0.0.1", 9))
     done = run("factory-reset", "--storage", str(tmp_path))
     assert done.returncode == 2
-    assert done.stderr == "evse-node: nothing was reset: there is nobody to ask, so give --yes\n"
-    # With it the node is called, which is not there.
+    assert done.stderr == "evse-node: nothing was reset: not on a terminal, so give --yes\n"
+    # With --yes the node is called, and not reachable.
     assert run("factory-reset", "--yes", "--storage", str(tmp_path)).returncode == 1
 
 
-def test_the_root_certificate_is_written(tmp_path: Path) -> None:
+def test_paa_writes_root_certificate(tmp_path: Path) -> None:
     done = run("paa", "--output", str(tmp_path / "paa"))
     assert done.returncode == 0
     files = [Path(line) for line in done.stdout.splitlines()]
@@ -104,7 +107,7 @@ def test_the_root_certificate_is_written(tmp_path: Path) -> None:
     assert done.returncode == 2
 
 
-def test_running_needs_no_heavy_import() -> None:
+def test_run_does_not_import_heavy_modules() -> None:
     code = (
         "import sys, evse_node.cli.main, evse_node.cli.run; import json;"
         "print(json.dumps(sorted(name for name in sys.modules if '.' not in name)))"
@@ -115,14 +118,14 @@ def test_running_needs_no_heavy_import() -> None:
     assert loaded & heavy == set()
 
 
-def test_every_command_line_option_is_read_by_the_settings_table() -> None:
+def test_interface_flag_may_be_repeated() -> None:
     arguments = _parser().parse_args(["run", "--interface", "a", "--interface", "b"])
-    assert vars(arguments)["setting interface"] == ["a", "b"]
+    assert vars(arguments)["interface"] == ["a", "b"]
 
 
 @contextmanager
 def node(folder: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
-    """Run a node on loopback; yields the process and what it printed until it was up."""
+    """Run a node on loopback; yield the process and its output until it has started."""
     arguments = ("run", "--interface", "lo", "--port", "0", "--storage", str(folder), *options)
     process = subprocess.Popen(
         [sys.executable, "-m", "evse_node", *arguments],
@@ -145,12 +148,12 @@ def node(folder: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], l
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_node_shows_itself_obeys_and_closes_cleanly(
+def test_node_prints_codes_accepts_commands_and_stops_on_signal(
     tmp_path: Path, number: signal.Signals
 ) -> None:
     with node(tmp_path, "--passcode", "20202021", "--discriminator", "3840") as (process, lines):
         shown = "\n".join(lines)
-        assert f"State is kept in {tmp_path}" in shown
+        assert f"Storage: {tmp_path}" in shown
         assert "Manual code: 3497-011-2332" in shown
         assert "QR code:     MT:-24J0AFN00KA0648G00" in shown
         assert "Ready to be commissioned with these codes." in shown
@@ -182,18 +185,18 @@ def test_a_node_shows_itself_obeys_and_closes_cleanly(
         process.send_signal(number)
         assert process.wait(10) == 0
         assert process.stdout is not None
-        assert process.stdout.read().endswith("Closing: contactor open, goodbye.\n")
+        assert process.stdout.read().endswith("Stopping: opening the contactor.\n")
     assert not (tmp_path / "control.json").exists()
 
 
-def test_a_second_node_on_the_same_storage_is_refused(tmp_path: Path) -> None:
+def test_second_node_on_same_storage_is_rejected(tmp_path: Path) -> None:
     with node(tmp_path):
         second = run("run", "--storage", str(tmp_path), "--interface", "lo", "--port", "0")
     assert second.returncode == 2
     assert "in use by another node" in second.stderr
 
 
-def test_node_does_without_a_second_openssl() -> None:
+def test_node_runs_without_importing_ssl() -> None:
     script = """if True:
         import sys
         from evse_node.cli.main import _import_asyncio_without_tls
@@ -210,14 +213,14 @@ def test_node_does_without_a_second_openssl() -> None:
     assert done.stdout == "[]\nruns ssl\n"
 
 
-def test_names_that_cannot_be_shown_are_no_error(tmp_path: Path) -> None:
+def test_unencodable_output_is_escaped(tmp_path: Path) -> None:
     folder = str(tmp_path / "odd\udcff")
     done = run("paa", "--output", folder, PYTHONIOENCODING="ascii:strict")
     assert (done.returncode, done.stderr) == (0, "")
     assert "odd\\udcff" in done.stdout
 
 
-def test_a_full_disk_is_one_line() -> None:
+def test_full_disk_prints_one_line() -> None:
     with open("/dev/full", "w") as full:
         done = subprocess.run(
             [sys.executable, "-m", "evse_node", "pics"],

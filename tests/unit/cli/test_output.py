@@ -1,5 +1,3 @@
-"""What a person is told of the codes."""
-
 from __future__ import annotations
 
 import logging
@@ -16,17 +14,19 @@ from evse_node.matter.fabrics.commissioning import WindowStatus
     [
         (WindowStatus.BASIC_OPEN, 0, "Ready to be commissioned with these codes."),
         (WindowStatus.BASIC_OPEN, 1, "Ready to be commissioned with these codes."),
-        (WindowStatus.ENHANCED_OPEN, 1, "codes of its own"),
+        (WindowStatus.ENHANCED_OPEN, 1, "codes of the controller that opened it"),
         (WindowStatus.NOT_OPEN, 0, "restart the node"),
-        (WindowStatus.NOT_OPEN, 1, "Commissioned, on 1 fabric:"),
-        (WindowStatus.NOT_OPEN, 2, "Commissioned, on 2 fabrics:"),
+        (WindowStatus.NOT_OPEN, 1, "Commissioned, on 1 fabric; to add a controller"),
+        (WindowStatus.NOT_OPEN, 2, "Commissioned, on 2 fabrics; to add a controller"),
     ],
 )
-def test_commissioning_line(status: WindowStatus, fabrics: int, text: str) -> None:
+def test_commissioning_line_for_window_and_fabrics(
+    status: WindowStatus, fabrics: int, text: str
+) -> None:
     assert text in commissioning_line(status.label, fabrics)
 
 
-def test_a_library_that_cannot_send_gets_one_line(caplog: pytest.LogCaptureFixture) -> None:
+def test_log_record_of_library_has_no_traceback(caplog: pytest.LogCaptureFixture) -> None:
     logger = logging.getLogger("tests.library")
     logger.addFilter(_without_traceback)
     try:
@@ -37,6 +37,6 @@ def test_a_library_that_cannot_send_gets_one_line(caplog: pytest.LogCaptureFixtu
     assert "Traceback" not in caplog.text
 
 
-def test_without_an_output_nothing_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_qr_code_is_not_drawn_without_output(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdout", None)
     assert drawing_command("MT:") == []

@@ -1,5 +1,3 @@
-"""The PICS file says what the node's endpoints have, and nothing else."""
-
 from __future__ import annotations
 
 import sys
@@ -23,7 +21,7 @@ def pics(endpoint: int | None = None, **settings: object) -> dict[str, bool]:
     return items
 
 
-def test_what_the_charger_has() -> None:
+def test_items_are_those_of_clusters_of_charger() -> None:
     items = pics()
     for key in ("EEVSE.S", "EEVSE.S.A0000", "EEVSE.S.C01.Rsp", "EEVSE.S.C00.Tx", "EEVSE.S.E00"):
         assert items[key]
@@ -35,18 +33,18 @@ def test_what_the_charger_has() -> None:
     assert not items["MCORE.SC.RI_KEY"]
 
 
-def test_global_attributes_have_no_item() -> None:
+def test_global_attributes_have_no_items() -> None:
     assert not [key for key in pics() if ".S.Af" in key]
 
 
-def test_features_decide() -> None:
+def test_items_depend_on_features() -> None:
     items = pics(features="none")
     assert items["EEVSE.S"]
     for key in ("EEVSE.S.F00", "EEVSE.S.A0023", "EEVSE.S.C05.Rsp", "EEVSE.S.C00.Tx"):
         assert items[key] is False
 
 
-def test_one_endpoint() -> None:
+def test_endpoint_limits_items() -> None:
     root, charger = pics(0), pics(1)
     assert root["BINFO.S"]
     assert not root["EEVSE.S"]
@@ -55,17 +53,17 @@ def test_one_endpoint() -> None:
     assert not charger["BINFO.S"]
 
 
-def test_the_storage_is_not_made() -> None:
+def test_storage_is_not_created() -> None:
     pics()
     assert not Path("unused").exists()
 
 
-def test_unknown_endpoint() -> None:
+def test_unknown_endpoint_is_rejected() -> None:
     with pytest.raises(ConfigError, match=r"give one of 0, 1"):
         pics(9)
 
 
-def test_command_writes_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_command_writes_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "pics"
     monkeypatch.setattr(sys, "argv", ["evse-node", "pics", "--output", str(file)])
     with pytest.raises(SystemExit) as end:

@@ -1,5 +1,3 @@
-"""What runs beside the node in the foreground ends with it."""
-
 from __future__ import annotations
 
 import asyncio
@@ -18,7 +16,7 @@ from evse_node.node.evse_node import EvseNode
 from tests.support.loopback_node import config
 
 
-async def test_a_drawing_that_takes_long_does_not_outlive_the_node() -> None:
+async def test_slow_drawing_ends_with_node() -> None:
     stop = asyncio.Event()
     drawing = asyncio.create_task(
         _draw((sys.executable, "-c", "import time; time.sleep(60)"), stop)
@@ -30,7 +28,7 @@ async def test_a_drawing_that_takes_long_does_not_outlive_the_node() -> None:
         await drawing
 
 
-async def test_a_drawing_is_waited_for(tmp_path: Path) -> None:
+async def test_drawing_is_completed(tmp_path: Path) -> None:
     drawn = tmp_path / "drawn"
     command = "import sys, pathlib; pathlib.Path(sys.argv[1]).touch()"
     async with asyncio.timeout(10):
@@ -38,12 +36,12 @@ async def test_a_drawing_is_waited_for(tmp_path: Path) -> None:
     assert drawn.exists()
 
 
-async def test_what_a_drawing_complains_of_is_not_shown(capfd: pytest.CaptureFixture[str]) -> None:
+async def test_error_output_of_drawing_is_discarded(capfd: pytest.CaptureFixture[str]) -> None:
     await _draw((sys.executable, "-c", "raise SystemExit('no room')"), asyncio.Event())
     assert capfd.readouterr().err == ""
 
 
-class _Fading(SimulatedBackend):
+class _BackendFailingOnRestart(SimulatedBackend):
     starts = 0
 
     async def start(self, post: HalInbox) -> None:
@@ -53,9 +51,9 @@ class _Fading(SimulatedBackend):
         await super().start(post)
 
 
-async def test_a_node_that_cannot_begin_anew_ends(tmp_path: Path) -> None:
-    # Or a service manager takes it for running.
-    async with EvseNode(config(tmp_path, control=None), backend=_Fading()) as node:
+async def test_failed_restart_ends_process(tmp_path: Path) -> None:
+    # A service manager would not notice otherwise.
+    async with EvseNode(config(tmp_path, control=None), backend=_BackendFailingOnRestart()) as node:
         waiting = asyncio.create_task(_wait(node, asyncio.Event()))
         await asyncio.sleep(0)
         assert not waiting.done()
@@ -66,16 +64,14 @@ async def test_a_node_that_cannot_begin_anew_ends(tmp_path: Path) -> None:
                 await waiting
 
 
-class _Silent(SimulatedBackend):
-    """Hardware that does not answer when it is started."""
-
+class _UnresponsiveBackend(SimulatedBackend):
     def __init__(self) -> None:
         super().__init__()
-        self.was_asked = asyncio.Event()
+        self.start_called = asyncio.Event()
         self.is_closed = False
 
     async def start(self, post: HalInbox) -> None:
-        self.was_asked.set()
+        self.start_called.set()
         await asyncio.sleep(60)
 
     async def stop(self) -> None:
@@ -83,25 +79,23 @@ class _Silent(SimulatedBackend):
         await super().stop()
 
 
-async def test_a_signal_ends_a_start_that_takes_long(tmp_path: Path) -> None:
-    stop, backend = asyncio.Event(), _Silent()
+async def test_signal_cancels_slow_start(tmp_path: Path) -> None:
+    stop, backend = asyncio.Event(), _UnresponsiveBackend()
     node = EvseNode(config(tmp_path, control=None), backend=backend)
     starting = asyncio.create_task(_start(node, stop))
     async with asyncio.timeout(10):
-        await backend.was_asked.wait()
+        await backend.start_called.wait()
         stop.set()
         assert not await starting
     assert backend.is_closed
     assert not node.is_running
-    # The folder, and what else it had taken, is free again.
+    # The storage folder is released.
     async with EvseNode(config(tmp_path, control=None)):
         pass
 
 
 @pytest.mark.parametrize("after_s", [0.001, 0.01, 0.05])
-async def test_a_signal_in_the_middle_of_a_start_leaves_nothing_open(
-    tmp_path: Path, after_s: float
-) -> None:
+async def test_signal_during_start_leaves_no_resource_open(tmp_path: Path, after_s: float) -> None:
     stop = asyncio.Event()
     node = EvseNode(config(tmp_path, control=None))
     starting = asyncio.create_task(_start(node, stop))
@@ -110,13 +104,13 @@ async def test_a_signal_in_the_middle_of_a_start_leaves_nothing_open(
     async with asyncio.timeout(10):
         await starting
     await node.stop()
-    # What was left open would say so when it is thrown away.
+    # An open resource would warn when it is collected.
     await asyncio.sleep(0)
     del node, starting
     gc.collect()
 
 
-async def test_a_node_starts_and_what_keeps_it_from_that_is_raised(tmp_path: Path) -> None:
+async def test_start_raises_error_of_node(tmp_path: Path) -> None:
     node = EvseNode(config(tmp_path, control=None))
     assert await _start(node, asyncio.Event())
     with pytest.raises(ConfigError, match="in use by another node"):
@@ -124,7 +118,7 @@ async def test_a_node_starts_and_what_keeps_it_from_that_is_raised(tmp_path: Pat
     await node.stop()
 
 
-async def test_a_node_waits_for_its_signal(tmp_path: Path) -> None:
+async def test_node_runs_until_signal_across_factory_reset(tmp_path: Path) -> None:
     stop = asyncio.Event()
     async with EvseNode(config(tmp_path, control=None)) as node:
         waiting = asyncio.create_task(_wait(node, stop))
@@ -135,7 +129,7 @@ async def test_a_node_waits_for_its_signal(tmp_path: Path) -> None:
             await waiting
 
 
-async def test_a_node_that_is_about_to_begin_anew_asks_for_no_restart(
+async def test_node_about_to_restart_does_not_ask_for_restart(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async with EvseNode(config(tmp_path, control=None)) as node:
