@@ -19,8 +19,8 @@ from typing import Final
 from msgspec.structs import replace
 
 from evse_node.hal.gpio.backend import GpioBackend
-from evse_node.hal.gpio.board import LineSpec
-from evse_node.hal.gpio.board_file import load_board
+from evse_node.hal.gpio.board import load_board
+from evse_node.hal.gpio.specs import LineSpec
 from evse_node.hal.gpio.watchdog import ServiceManager
 from evse_node.hal.interface import HalEvent
 from evse_node.state_machine.control_pilot import PilotState

@@ -14,8 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from evse_node.errors import EvseNodeError
-from evse_node.hal.gpio.board import HEARTBEAT, Board
-from evse_node.hal.gpio.board_file import load_board
+from evse_node.hal.gpio.board import HEARTBEAT, Board, load_board
 from evse_node.hal.gpio.drivers import Drivers
 from evse_node.hal.gpio.linux import LinuxDrivers
 from evse_node.hal.gpio.square_wave import SquareWave

@@ -19,18 +19,23 @@ from evse_node.hal.gpio.board import (
     RCD_RESET,
     RCD_TEST,
     RCD_TRIP,
-    AdcSpec,
     Board,
-    HeartbeatSpec,
-    LineSpec,
-    RcdSpec,
-    RfidKind,
-    TemperatureKind,
-    TemperatureSpec,
 )
 from evse_node.hal.gpio.drivers import Drivers, Inputs
 from evse_node.hal.gpio.pilot_adc import measure_pilot, measure_plug
 from evse_node.hal.gpio.sampler import is_close_to
+from evse_node.hal.gpio.specs import (
+    AdcSpec,
+    Ds18b20Spec,
+    HeartbeatSpec,
+    HwmonSpec,
+    I2cAdcSpec,
+    LineSpec,
+    Pn532I2cSpec,
+    Pn532UartSpec,
+    RfidSpec,
+    TemperatureSpec,
+)
 from evse_node.hal.gpio.temperature import read_plausible
 from evse_node.state_machine.control_pilot import PilotState
 from evse_node.state_machine.proximity_pilot import ampacity
@@ -63,7 +68,7 @@ def examine(board: Board, drivers: Drivers, boot_config: Path = _BOOT_CONFIG) ->
     if board.inputs():
         yield from _inputs(board, drivers)
     yield from _pilot(board, drivers)
-    if board.meter is not None and board.meter.modbus is not None:
+    if board.meter is not None and board.meter.pulse is None:
         yield _try("meter", lambda: _meter(board, drivers))
     if board.grid_meter is not None:
         yield _try("grid meter", lambda: _grid_meter(board, drivers))
@@ -97,7 +102,7 @@ def _inputs(board: Board, drivers: Drivers) -> Iterator[Check]:
         return
     try:
         if board.rcd is not None and board.rcd.reset is not None:
-            yield _try("RCD's latch", partial(_reset, drivers, board.rcd, inputs))
+            yield _try("RCD's latch", partial(_reset, board, drivers, inputs))
         for name in board.inputs():
             is_active = inputs.is_active(name)
             state = "active" if is_active else "inactive"
@@ -116,14 +121,14 @@ def _inputs(board: Board, drivers: Drivers) -> Iterator[Check]:
         inputs.close()
 
 
-def _reset(drivers: Drivers, rcd: RcdSpec, inputs: Inputs) -> str:
-    """A latch may be in any state after power-on."""
-    if rcd.reset is None or not inputs.is_active(RCD_TRIP):
+def _reset(board: Board, drivers: Drivers, inputs: Inputs) -> str:
+    """Reset a latch, which may be in any state after power-on."""
+    if board.rcd is None or not inputs.is_active(RCD_TRIP):
         return "not needed"
-    line = drivers.open_output(RCD_RESET, rcd.reset)
+    line = drivers.open_output(RCD_RESET, board.outputs()[RCD_RESET])
     try:
         line.set(True)
-        time.sleep(rcd.reset_ms / 1000)
+        time.sleep(board.rcd.reset_ms / 1000)
     finally:
         # Also when it is interrupted: a line may stay as it was when it is let go of.
         try:
@@ -159,9 +164,9 @@ def _pilot(board: Board, drivers: Drivers) -> Iterator[Check]:
     opened: list[_Closable] = []
 
     def find_pwm() -> str:
-        pwm = drivers.open_pwm(board.pwm)
+        pwm = drivers.open_pwm(board.pilot)
         opened.append(pwm)
-        return f"channel {board.pwm.channel} obeys, at constant -12 V"
+        return f"channel {board.pilot.pwm_channel} obeys, at constant -12 V"
 
     def measure() -> str:
         adc = drivers.open_adc(board.adc)
@@ -270,53 +275,52 @@ def wiring(board: Board) -> list[tuple[str, str, str]]:
         rows.append((f"{name} (out)", _where(spec), how))
     for name, spec in board.inputs().items():
         rows.append((f"{name} (in)", _where(spec), _how(spec)))
-    pwm = board.pwm
+    pilot, bus = board.pilot, _bus(board.adc)
     rows.append(
         (
             "pilot PWM (out)",
-            f"{' or '.join(pwm.devices)}, channel {pwm.channel}",
-            "1 kHz, inverted" if pwm.is_inverted else "1 kHz",
+            f"{' or '.join(pilot.devices)}, channel {pilot.pwm_channel}",
+            "1 kHz, inverted" if pilot.is_inverted else "1 kHz",
         )
     )
-    bus = _bus(board.adc)
-    pilot = board.pilot
-    how = f"burst of {pilot.samples}" if pilot.low is None else "peak detector"
-    rows.append(("pilot voltage (in)", f"{bus}, channel {pilot.high.channel}", how))
-    if pilot.low is not None:
-        rows.append(("pilot low level (in)", f"{bus}, channel {pilot.low.channel}", how))
+    how = f"burst of {pilot.burst}" if pilot.low_channel is None else "peak detector"
+    rows.append(("pilot voltage (in)", f"{bus}, channel {pilot.channel}", how))
+    if pilot.low_channel is not None:
+        rows.append(("pilot low level (in)", f"{bus}, channel {pilot.low_channel}", how))
     if board.proximity is not None:
         plug = board.proximity
         how = f"{plug.pull_up_ohm} ohms to {plug.supply_mv} mV"
-        rows.append(("proximity pilot (in)", f"{bus}, channel {plug.input.channel}", how))
+        rows.append(("proximity pilot (in)", f"{bus}, channel {plug.channel}", how))
     for name, meter in (("meter", board.meter), ("grid meter", board.grid_meter)):
-        if meter is not None and meter.modbus is not None:
+        if meter is not None and meter.map:
             modbus = meter.modbus
             where = f"{modbus.host}:{modbus.tcp_port}" if modbus.host else modbus.port
             line = "" if modbus.host else f", {modbus.baud} {modbus.parity}"
-            rows.append((f"{name} {meter.map_name}", where, f"unit {modbus.unit}{line}"))
+            rows.append((f"{name} {meter.map}", where, f"unit {modbus.unit}{line}"))
     if board.rfid is not None:
-        rfid = board.rfid
-        where = {
-            RfidKind.PN532_UART: rfid.port,
-            RfidKind.PN532_I2C: f"/dev/i2c-{rfid.bus}",
-            RfidKind.MFRC522: f"/dev/spidev{rfid.bus}.{rfid.address}",
-        }[rfid.kind]
-        how = f"address 0x{rfid.address:02x}" if rfid.kind is RfidKind.PN532_I2C else ""
-        rows.append((f"RFID reader {rfid.kind.value}", where, how))
+        rows.append((f"RFID reader {board.rfid.kind}", *_reader(board.rfid)))
     if board.temperature is not None:
-        rows.append(
-            (f"thermometer {board.temperature.kind.value}", *_thermometer(board.temperature))
-        )
+        rows.append((f"thermometer {board.temperature.kind}", *_thermometer(board.temperature)))
     return rows
 
 
+def _reader(spec: RfidSpec) -> tuple[str, str]:
+    match spec:
+        case Pn532UartSpec():
+            return spec.port, ""
+        case Pn532I2cSpec():
+            return f"/dev/i2c-{spec.bus}", f"address 0x{spec.address:02x}"
+        case _:
+            return f"/dev/spidev{spec.bus}.{spec.chip_select}", ""
+
+
 def _thermometer(spec: TemperatureSpec) -> tuple[str, str]:
-    match spec.kind:
-        case TemperatureKind.DS18B20:
-            return "1-Wire", spec.device
-        case TemperatureKind.HWMON:
-            return f"hwmon {spec.device}", f"temp{spec.input}_input"
-        case TemperatureKind.TMP102 | TemperatureKind.LM75:
+    match spec:
+        case Ds18b20Spec():
+            return "1-Wire", spec.id
+        case HwmonSpec():
+            return f"hwmon {spec.name}", f"temp{spec.input}_input"
+        case _:
             return f"/dev/i2c-{spec.bus}", f"address 0x{spec.address:02x}"
 
 
@@ -347,6 +351,6 @@ def _pulses(board: Board, name: str) -> list[str]:
 
 
 def _bus(spec: AdcSpec) -> str:
-    if spec.kind.is_on_i2c:
-        return f"{spec.kind.value} on /dev/i2c-{spec.bus} at 0x{spec.address:02x}"
-    return f"{spec.kind.value} on /dev/spidev{spec.bus}.{spec.address}"
+    if isinstance(spec, I2cAdcSpec):
+        return f"{spec.kind} on /dev/i2c-{spec.bus} at 0x{spec.address:02x}"
+    return f"{spec.kind} on /dev/spidev{spec.bus}.{spec.chip_select}"

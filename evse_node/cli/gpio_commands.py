@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from evse_node.cli.doctor import examine, wiring
 from evse_node.errors import HalError
-from evse_node.hal.gpio.board_file import load_board
+from evse_node.hal.gpio.board import load_board
 from evse_node.hal.gpio.linux import LinuxDrivers
 from evse_node.hal.gpio.safe_off import make_safe
 

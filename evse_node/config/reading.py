@@ -79,17 +79,18 @@ def load_toml(file: Path, to: type[T]) -> T:
 def convert(
     data: object,
     to: type[T],
-    source: str,
+    source: str = "",
     *,
     prefix: str = "",
     strict: bool = True,
     dec_hook: Callable[[type, Any], Any] | None = None,
 ) -> T:
-    """Convert plain data. Raises ConfigError that begins with `source` and `prefix` + key."""
+    """Convert plain data. Raises ConfigError: `source`, if any, then `prefix` and key."""
     try:
         return msgspec.convert(data, to, strict=strict, dec_hook=dec_hook)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{source}: {explain(error, data, to, prefix=prefix)}") from None
+        line = explain(error, data, to, prefix=prefix)
+        raise ConfigError(f"{source}: {line}" if source else line) from None
 
 
 def decode_json(text: str | bytes, to: type[T], source: str) -> T:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from evse_node.hal.gpio.backend import GpioBackend
-from evse_node.hal.gpio.board import Board, MeterSpec
-from evse_node.hal.gpio.board_file import load_board
+from evse_node.hal.gpio.board import Board, load_board
+from evse_node.hal.gpio.specs import ModbusMeterSpec
 from evse_node.hal.interface import HalEvent
-from evse_node.hal.modbus.connection import ModbusSpec
 from evse_node.platform.systemd import ServiceManager
 from evse_node.state_machine.control_pilot import PilotState
 from tests.support.hal.gpio_electronics import SimulatedElectronics
@@ -19,7 +18,7 @@ CABLE_32_A_OHM = 220
 
 def bench_board() -> Board:
     """The reference board, without the kernel's watchdog, and with a meter for the house."""
-    grid_meter = MeterSpec("sdm630", ModbusSpec(host="192.0.2.1"))
+    grid_meter = ModbusMeterSpec(map="sdm630", host="192.0.2.1")
     return replace(load_board("reference"), watchdog=None, grid_meter=grid_meter)
 
 
@@ -38,7 +37,7 @@ class GpioBench:
         )
         # What is told of a vehicle that is ready waits for the test of a latch.
         rcd = self.board.rcd
-        self.rcd_test_s = 0.8 if rcd is not None and rcd.is_tested_on_demand else 0.0
+        self.rcd_test_s = 0.8 if rcd is not None and rcd.test_on_demand else 0.0
         self.events: list[HalEvent] = []
         self.runs_loop = True
         self.runs_sampler = True

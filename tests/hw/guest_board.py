@@ -8,10 +8,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from evse_node.hal.gpio.board import AdcSpec, Board, LineSpec
-from evse_node.hal.gpio.board_file import load_board
+from evse_node.hal.gpio.board import Board, load_board
 from evse_node.hal.gpio.lines import GpioOutput
 from evse_node.hal.gpio.linux import LinuxDrivers
+from evse_node.hal.gpio.specs import AdcSpec, LineSpec
 from evse_node.state_machine.control_pilot import NOMINAL_MV, PilotState
 from tests.hw.gpio_sim import SimulatedChip
 from tests.hw.virtual_machine import PWM_DEVICE

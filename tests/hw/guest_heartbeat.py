@@ -13,7 +13,7 @@ import pytest
 
 from evse_node.errors import HalError
 from evse_node.hal.gpio.backend import GpioBackend
-from evse_node.hal.gpio.board_file import load_board
+from evse_node.hal.gpio.board import load_board
 from evse_node.hal.interface import HalEvent
 from evse_node.platform.systemd import ServiceManager
 from evse_node.state_machine.control_pilot import PilotState

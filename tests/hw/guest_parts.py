@@ -19,18 +19,16 @@ from msgspec.structs import replace
 
 from evse_node.errors import HalError
 from evse_node.hal.gpio.adc import open_adc
-from evse_node.hal.gpio.board import (
-    AdcKind,
-    AdcSpec,
+from evse_node.hal.gpio.lines import GpioInputs, GpioOutput, find_line
+from evse_node.hal.gpio.pwm import SysfsPwm
+from evse_node.hal.gpio.specs import (
+    Ads1115Spec,
     Bias,
     LineSpec,
     PwmSpec,
-    TemperatureKind,
-    TemperatureSpec,
+    Tmp102Spec,
     WatchdogSpec,
 )
-from evse_node.hal.gpio.lines import GpioInputs, GpioOutput, find_line
-from evse_node.hal.gpio.pwm import SysfsPwm
 from evse_node.hal.gpio.temperature import open_temperature_source
 from evse_node.hal.gpio.watchdog import KernelWatchdog
 from tests.hw.gpio_sim import SimulatedChip
@@ -80,7 +78,7 @@ def test_an_output_is_driven_and_has_one_owner(chip: SimulatedChip) -> None:
 
 
 def test_an_output_that_is_active_low_starts_high(chip: SimulatedChip) -> None:
-    output = GpioOutput("contactor", LineSpec(CONTACTOR, CHIPS, is_active_low=True))
+    output = GpioOutput("contactor", LineSpec(CONTACTOR, CHIPS, active="low"))
     assert chip.is_high(CONTACTOR)
     output.set(True)
     assert not chip.is_high(CONTACTOR)
@@ -89,7 +87,7 @@ def test_an_output_that_is_active_low_starts_high(chip: SimulatedChip) -> None:
 
 def test_edges_wake_the_descriptor(chip: SimulatedChip) -> None:
     chip.pull(MIRROR, True)
-    spec = LineSpec(MIRROR, CHIPS, is_active_low=True, bias=Bias.PULL_UP)
+    spec = LineSpec(MIRROR, CHIPS, active="low", bias=Bias.PULL_UP)
     inputs = GpioInputs({"mirror": spec})
     (fd,) = inputs.filenos()
     assert not inputs.is_active("mirror")
@@ -157,7 +155,7 @@ from pathlib import Path
 board = guest_board(Path(sys.argv[1]))
 drivers = LinuxDrivers()
 coil = drivers.open_output("contactor", board.contactor.outputs[0])
-pwm = drivers.open_pwm(board.pwm)
+pwm = drivers.open_pwm(board.pilot)
 pwm.drive(266)
 coil.set(True)
 print("charging", flush=True)
@@ -233,7 +231,7 @@ def test_a_tmp102_on_a_real_i2c_bus(i2c_bus: int) -> None:
 
     with smbus2.SMBus(i2c_bus) as raw:
         raw.write_i2c_block_data(0x4A, 0, [0xE7, 0x40])
-    spec = TemperatureSpec(TemperatureKind.TMP102, bus=i2c_bus, address=0x4A)
+    spec = Tmp102Spec(bus=i2c_bus, address=0x4A)
     source = open_temperature_source(spec)
     assert source.read() == -24_750
     source.close()
@@ -245,11 +243,11 @@ def test_a_tmp102_on_a_real_i2c_bus(i2c_bus: int) -> None:
 
 def test_an_ads1115_on_a_real_i2c_bus(i2c_bus: int) -> None:
     bus = i2c_bus
-    adc = open_adc(AdcSpec(AdcKind.ADS1115, bus, 0x48))
+    adc = open_adc(Ads1115Spec(bus, 0x48))
     # The stub has byte registers: the low byte of the answer is the one of the configuration.
     assert adc.read(2) & 0xFF == 0x80 | (4 + 2) << 4 | 3
     adc.close()
-    absent = open_adc(AdcSpec(AdcKind.ADS1115, bus, 0x49))
+    absent = open_adc(Ads1115Spec(bus, 0x49))
     with pytest.raises(OSError, match=r"."):
         absent.read(0)
     absent.close()

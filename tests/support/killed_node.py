@@ -27,9 +27,9 @@ from pathlib import Path
 from evse_node.cli import gpio_commands as commands
 from evse_node.errors import HalError
 from evse_node.hal.gpio import linux
-from evse_node.hal.gpio.board import AdcSpec, LineSpec, PwmSpec
 from evse_node.hal.gpio.drivers import Edge, Inputs, OutputLine
 from evse_node.hal.gpio.pwm import SysfsPwm
+from evse_node.hal.gpio.specs import AdcSpec, LineSpec, PwmSpec
 from evse_node.platform.sqlite_store import DATABASE_NAME, SqliteStore
 from evse_node.state_machine.control_pilot import NOMINAL_MV, PilotState
 

@@ -6,8 +6,8 @@ import time
 from typing import Final, Protocol
 
 from evse_node.errors import HalError
-from evse_node.hal.gpio.board import AdcKind, AdcSpec
 from evse_node.hal.gpio.drivers import Adc
+from evse_node.hal.gpio.specs import AdcSpec, I2cAdcSpec, Mcp3208Spec, SpiAdcSpec
 from evse_node.hal.optional_packages import load_extra
 
 
@@ -36,9 +36,10 @@ class I2cBus(Protocol):
 
 def open_adc(spec: AdcSpec) -> Adc:
     """Open the converter. Raises HalError when its bus is not there."""
-    if spec.kind.is_on_i2c:
-        return Ads1115(open_i2c(spec.bus, f"an {spec.kind.value}"), spec.address)
-    return Mcp3x08(open_spi(spec.bus, spec.address, spec.speed_hz, f"an {spec.kind.value}"), spec)
+    purpose = f"an {spec.kind}"
+    if isinstance(spec, I2cAdcSpec):
+        return Ads1115(open_i2c(spec.bus, purpose), spec.address)
+    return Mcp3x08(open_spi(spec.bus, spec.chip_select, spec.speed_hz, purpose), spec)
 
 
 def open_spi(bus: int, chip_select: int, speed_hz: int, purpose: str) -> SpiBus:
@@ -75,9 +76,9 @@ class Mcp3x08:
     same bits of the answer after a null bit.
     """
 
-    def __init__(self, bus: SpiBus, spec: AdcSpec) -> None:
+    def __init__(self, bus: SpiBus, spec: SpiAdcSpec) -> None:
         self._bus = bus
-        self._is_12_bits = spec.kind is AdcKind.MCP3208
+        self._is_12_bits = isinstance(spec, Mcp3208Spec)
 
     def read(self, channel: int) -> int:
         """Return 0 to 1023, or to 4095. Raises HalError when nothing answers on the bus."""

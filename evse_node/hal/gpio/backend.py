@@ -36,6 +36,7 @@ from evse_node.hal.gpio.sampler import (
     PilotSeen,
     TroubleSeen,
 )
+from evse_node.hal.gpio.specs import CardButtonSpec
 from evse_node.hal.gpio.square_wave import SquareWave
 from evse_node.hal.gpio.temperature import TEMPERATURE_POLL_S
 from evse_node.hal.interface import HalInbox
@@ -92,7 +93,9 @@ class GpioBackend(BoardOrders):
         self.lock = None if board.lock is None else actuators
         self.meter = None if board.meter is None else actuators
         self.grid_meter = None if board.grid_meter is None else self
-        has_cards = board.rfid is not None or any(button.uid for button in board.buttons)
+        has_cards = board.rfid is not None or any(
+            isinstance(button, CardButtonSpec) for button in board.buttons
+        )
         self.rfid_reader = self if has_cards else None
         self.residual_current_device = None if board.rcd is None else self
         self.temperature_sensor = None if board.temperature is None else self
@@ -399,8 +402,8 @@ class GpioBackend(BoardOrders):
                 parts.pulses.on_pulse(edge.timestamp_ns)
             button = parts.buttons.get(edge.name)
             if edge.is_active and button is not None:
-                if button.uid:
-                    self._tell(RfidTapped(button.uid))
+                if isinstance(button, CardButtonSpec):
+                    self._tell(RfidTapped(bytes.fromhex(button.uid)))
                 else:
                     self.reset()
         self._update_feedback()

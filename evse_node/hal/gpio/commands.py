@@ -181,7 +181,7 @@ class BoardOrders:
     def _read_meter_before_start(self) -> MeterValues:
         """A session that goes on after a restart needs the totals at once."""
         spec = self.board.meter
-        if spec is None or spec.modbus is None:
+        if spec is None or spec.pulse is not None:
             raise HalError("the meter is not in hand: the backend is not started")
         try:
             source = self._drivers.open_meter(spec)
@@ -267,7 +267,7 @@ class BoardOrders:
     def _tests_before_telling(self, pilot: PilotState) -> bool:
         """Test the RCD before the machine hears of a vehicle that wants to be charged."""
         parts, rcd = self._parts, self.board.rcd
-        if parts is None or rcd is None or not rcd.is_tested_on_demand:
+        if parts is None or rcd is None or not rcd.test_on_demand:
             return False
         if not pilot.is_ready:
             self._is_demand_tested = False

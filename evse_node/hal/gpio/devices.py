@@ -16,7 +16,6 @@ from evse_node.hal.gpio.board import (
     RCD_TEST,
     RCD_TRIP,
     Board,
-    ButtonSpec,
 )
 from evse_node.hal.gpio.contactor import ContactorDriver
 from evse_node.hal.gpio.drivers import Drivers, OutputLine
@@ -26,6 +25,7 @@ from evse_node.hal.gpio.pollers import CardPoller, PolledMeter, PulseMeter
 from evse_node.hal.gpio.rcd import Rcd
 from evse_node.hal.gpio.sampler import Finding, PilotSampler
 from evse_node.hal.gpio.self_check import SelfCheck
+from evse_node.hal.gpio.specs import ButtonSpec
 from evse_node.hal.gpio.square_wave import SquareWave
 from evse_node.hal.gpio.temperature import PolledThermometer
 from evse_node.hal.gpio.watchdog import Watchdogs
@@ -84,7 +84,7 @@ class Parts:
         self.heartbeat = self._make_heartbeat(board, clock)
         is_always = board.heartbeat is not None and board.heartbeat.is_always
         self.gate = ContactorDriver(coils, None if is_always else self.heartbeat)
-        self.pwm = drivers.open_pwm(board.pwm)
+        self.pwm = drivers.open_pwm(board.pilot)
         self._keep(self.pwm)
         self.inputs = drivers.open_inputs(board.inputs())
         self._keep(self.inputs)
@@ -139,9 +139,10 @@ class Parts:
         self._closing.callback(close)
 
     def _open_meters(self, board: Board, drivers: Drivers, clock: Callable[[], float]) -> None:
+        is_shared = board.is_meter_port_shared
         self.grid_meter: PolledMeter | None = None
         if board.grid_meter is not None:
-            source = drivers.open_meter(board.grid_meter)
+            source = drivers.open_meter(board.grid_meter, is_port_shared=is_shared)
             self.grid_meter = PolledMeter(source, board.grid_meter.limit_s, clock)
             self._keep(self.grid_meter)
         self.meter: PolledMeter | None = None
@@ -149,10 +150,11 @@ class Parts:
         spec = board.meter
         if spec is None:
             return
-        if spec.pulse is not None:
+        if spec.pulses_per_kwh is not None:
             self.pulses = PulseMeter(spec.pulses_per_kwh, board.ratings, clock)
             return
-        self.meter = PolledMeter(drivers.open_meter(spec), spec.limit_s, clock)
+        source = drivers.open_meter(spec, is_port_shared=is_shared)
+        self.meter = PolledMeter(source, spec.limit_s, clock)
         self._keep(self.meter)
 
     def _make_heartbeat(self, board: Board, clock: Callable[[], float]) -> SquareWave | None:

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple, Protocol
 
-from evse_node.hal.gpio.board import (
+from evse_node.hal.gpio.specs import (
     AdcSpec,
     LineSpec,
-    MeterSpec,
+    ModbusMeterSpec,
     PwmSpec,
     RfidSpec,
     TemperatureSpec,
@@ -121,7 +121,7 @@ class Drivers(Protocol):
     def open_adc(self, spec: AdcSpec) -> Adc:
         """Take the converter."""
 
-    def open_meter(self, spec: MeterSpec) -> MeterSource:
+    def open_meter(self, spec: ModbusMeterSpec, *, is_port_shared: bool = False) -> MeterSource:
         """Take the meter's bus; the meter itself need not answer yet."""
 
     def open_rfid(self, spec: RfidSpec) -> CardSource:

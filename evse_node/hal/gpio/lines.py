@@ -21,8 +21,8 @@ from gpiod.line import Direction, Value
 from gpiod.line import Edge as LineEdge
 
 from evse_node.errors import HalError
-from evse_node.hal.gpio.board import Bias, LineSpec
 from evse_node.hal.gpio.drivers import Edge
+from evse_node.hal.gpio.specs import Bias, LineSpec
 
 _DEVICES: Final = "/dev/gpiochip*"
 _CONSUMER: Final = "evse-node"

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from evse_node.errors import ConfigError, HalError
+from msgspec import Meta
+
+from evse_node.config.reading import TomlStruct, convert
+from evse_node.errors import HalError
 from evse_node.hal.gpio.adc import open_adc
 from evse_node.hal.gpio.backend import GpioBackend
-from evse_node.hal.gpio.board import (
+from evse_node.hal.gpio.board import board_names, load_board
+from evse_node.hal.gpio.drivers import Adc, CardSource, MeterSource, TemperatureSource
+from evse_node.hal.gpio.pwm import SysfsPwm
+from evse_node.hal.gpio.specs import (
     AdcSpec,
     LineSpec,
-    MeterSpec,
+    ModbusMeterSpec,
     PwmSpec,
     RfidSpec,
     TemperatureSpec,
 )
-from evse_node.hal.gpio.board_file import board_names, load_board
-from evse_node.hal.gpio.drivers import Adc, CardSource, MeterSource, TemperatureSource
-from evse_node.hal.gpio.pwm import SysfsPwm
 from evse_node.hal.optional_packages import load_extra
 
 if TYPE_CHECKING:
@@ -57,13 +60,11 @@ class LinuxDrivers:
         """Take the converter."""
         return open_adc(spec)
 
-    def open_meter(self, spec: MeterSpec) -> MeterSource:
+    def open_meter(self, spec: ModbusMeterSpec, *, is_port_shared: bool = False) -> MeterSource:
         """Take the meter's bus."""
         from evse_node.hal.modbus.meter import open_modbus_meter
 
-        if spec.modbus is None:
-            raise HalError("the board has no Modbus meter")
-        return open_modbus_meter(spec.modbus, spec.map_name, is_port_shared=spec.is_port_shared)
+        return open_modbus_meter(spec.modbus, spec.map, is_port_shared=is_port_shared)
 
     def open_rfid(self, spec: RfidSpec) -> CardSource:
         """Take the reader's bus."""
@@ -78,17 +79,16 @@ class LinuxDrivers:
         return open_temperature_source(spec)
 
 
-def create(options: Mapping[str, object]) -> GpioBackend:
-    """Make the backend from the `[hal]` table: `board` is a shipped board's name or a file.
+class Options(TomlStruct, frozen=True):
+    """Table `[hal]` of a configuration."""
 
-    Raises ConfigError.
-    """
-    left = {key.replace("_", "-"): value for key, value in options.items()}
-    board = left.pop("board", None)
-    right = f"a file, or one of {', '.join(board_names())}"
-    if not isinstance(board, str) or not board:
-        problem = "is missing" if board is None else f"{board!r} cannot be used"
-        raise ConfigError(f"hal.board: {problem}: give {right} (`board` in the table [hal])")
-    if left:
-        raise ConfigError(f"hal.{min(left)}: no such key; known is board")
+    board: Annotated[
+        str, Meta(min_length=1, description=f"a file, or one of {', '.join(board_names())}")
+    ]
+
+
+def create(options: Mapping[str, object]) -> GpioBackend:
+    """Create the backend from the `[hal]` table. Raises ConfigError."""
+    given = {key.replace("_", "-"): value for key, value in options.items()}
+    board = convert(given, Options, prefix="hal.").board
     return GpioBackend(load_board(board), LinuxDrivers())

@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-from evse_node.hal.gpio.board import Board, PilotInputSpec, ProximityInputSpec
+from evse_node.hal.gpio.board import Board
 from evse_node.hal.gpio.drivers import Adc
 from evse_node.hal.gpio.sampler import PilotVoltages
+from evse_node.hal.gpio.specs import PilotSpec, ProximitySpec
 from evse_node.state_machine.proximity_pilot import HIGHEST_OHM, ampacity
 from evse_node.units import Milliamps, Ohms
 
 
-def measure_pilot(adc: Adc, spec: PilotInputSpec) -> PilotVoltages:
+def measure_pilot(adc: Adc, spec: PilotSpec) -> PilotVoltages:
     """Measure both levels of the pilot, from a burst or behind peak detectors."""
-    high = spec.high
-    if spec.low is not None:
-        low = spec.low
-        return PilotVoltages(
-            high.calibration.to_mv(adc.read(high.channel)),
-            low.calibration.to_mv(adc.read(low.channel)),
-        )
-    read, channel = adc.read, high.channel
-    burst = [read(channel) for _ in range(spec.samples)]
-    levels = (high.calibration.to_mv(max(burst)), high.calibration.to_mv(min(burst)))
+    read, channel, calibration = adc.read, spec.channel, spec.calibration
+    if spec.low_channel is not None and spec.low_calibration is not None:
+        high_mv = calibration.to_mv(read(channel))
+        return PilotVoltages(high_mv, spec.low_calibration.to_mv(read(spec.low_channel)))
+    burst = [read(channel) for _ in range(spec.burst)]
+    levels = (calibration.to_mv(max(burst)), calibration.to_mv(min(burst)))
     return PilotVoltages(max(levels), min(levels))
 
 
-def measure_plug(adc: Adc, spec: ProximityInputSpec) -> Ohms | None:
+def measure_plug(adc: Adc, spec: ProximitySpec) -> Ohms | None:
     """Measure the plug's resistor; None for an open input."""
-    input_mv = spec.input.calibration.to_mv(adc.read(spec.input.channel))
+    input_mv = spec.calibration.to_mv(adc.read(spec.channel))
     left_mv = spec.supply_mv - input_mv
     if left_mv <= 0:
         return None

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from evse_node.errors import HalError
-from evse_node.hal.gpio.board import PWM_PERIOD_NS, PwmSpec
+from evse_node.hal.gpio.specs import PWM_PERIOD_NS, PwmSpec
 
 PWM_CLASS: Final = Path("/sys/class/pwm")
 _EXPORT_LIMIT_S: Final = 1.0
@@ -41,8 +41,8 @@ class SysfsPwm:
 
     def __init__(self, spec: PwmSpec, folder: Path = PWM_CLASS) -> None:
         chip = find_pwm_chip(spec, folder)
-        self._channel = chip / f"pwm{spec.channel}"
-        self._export(chip, spec.channel)
+        self._channel = chip / f"pwm{spec.pwm_channel}"
+        self._export(chip, spec.pwm_channel)
         polarity = "inversed" if spec.is_inverted else "normal"
         try:
             if self._read("polarity") != polarity:

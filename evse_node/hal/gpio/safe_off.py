@@ -31,7 +31,7 @@ def make_safe(board: Board, drivers: Drivers) -> list[SafeStep]:
         steps.append(SafeStep(name, problem))
     problem = ""
     try:
-        pwm = drivers.open_pwm(board.pwm)
+        pwm = drivers.open_pwm(board.pilot)
         try:
             pwm.disable()
         finally:

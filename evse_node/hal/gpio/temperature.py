@@ -13,8 +13,8 @@ from typing import Final
 
 from evse_node.errors import HalError
 from evse_node.hal.gpio.adc import I2cBus, open_i2c
-from evse_node.hal.gpio.board import TemperatureKind, TemperatureSpec
 from evse_node.hal.gpio.drivers import TemperatureSource
+from evse_node.hal.gpio.specs import Ds18b20Spec, HwmonSpec, I2cThermometerSpec, TemperatureSpec
 
 W1_DEVICES: Final = Path("/sys/bus/w1/devices")
 HWMON_CLASS: Final = Path("/sys/class/hwmon")
@@ -24,8 +24,6 @@ _HIGHEST_MC: Final = 125_000
 # What a DS18B20 holds after power-on, until it has measured.
 _POWER_ON_MC: Final = 85_000
 _NEAR_MC: Final = 5_000
-# Bits that a chip leaves undefined: TMP102 has 12, an LM75 at least 9.
-_MASKS: Final = {TemperatureKind.TMP102: 0xFFF0, TemperatureKind.LM75: 0xFF80}
 
 
 class KernelThermometer:
@@ -97,10 +95,10 @@ def find_hwmon(name: str, number: int, folder: Path = HWMON_CLASS) -> Path:
 class I2cThermometer:
     """TMP102 or LM75: register 0 holds 256ths of a degree, high byte first."""
 
-    def __init__(self, bus: I2cBus, spec: TemperatureSpec) -> None:
+    def __init__(self, bus: I2cBus, spec: I2cThermometerSpec) -> None:
         self._bus = bus
         self._address = spec.address
-        self._mask = _MASKS[spec.kind]
+        self._mask = spec.mask
 
     def read(self) -> int:
         """Return millidegrees. Raises OSError when the chip does not answer."""
@@ -115,13 +113,13 @@ class I2cThermometer:
 
 def open_temperature_source(spec: TemperatureSpec) -> TemperatureSource:
     """Open a thermometer's bus; the thermometer itself need not answer yet. Raises HalError."""
-    match spec.kind:
-        case TemperatureKind.DS18B20:
-            return Ds18b20(spec.device)
-        case TemperatureKind.HWMON:
-            return KernelThermometer(lambda: find_hwmon(spec.device, spec.input))
-        case TemperatureKind.TMP102 | TemperatureKind.LM75:
-            return I2cThermometer(open_i2c(spec.bus, f"a {spec.kind.value}"), spec)
+    match spec:
+        case Ds18b20Spec():
+            return Ds18b20(spec.id)
+        case HwmonSpec():
+            return KernelThermometer(lambda: find_hwmon(spec.name, spec.input))
+        case _:
+            return I2cThermometer(open_i2c(spec.bus, f"a {spec.kind}"), spec)
 
 
 def read_plausible(source: TemperatureSource) -> int:

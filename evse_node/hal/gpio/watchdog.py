@@ -14,7 +14,7 @@ import struct
 from typing import Final
 
 from evse_node.errors import HalError
-from evse_node.hal.gpio.board import WatchdogSpec
+from evse_node.hal.gpio.specs import WatchdogSpec
 from evse_node.platform.systemd import ServiceManager
 
 _LOGGER: Final = logging.getLogger(__name__)

@@ -10,16 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from evse_node.hal.gpio.board import (
+from evse_node.hal.gpio.board import Board
+from evse_node.hal.gpio.drivers import Edge
+from evse_node.hal.gpio.specs import (
     AdcSpec,
-    Board,
+    Calibration,
     LineSpec,
-    MeterSpec,
+    ModbusMeterSpec,
     PwmSpec,
     RfidSpec,
     TemperatureSpec,
 )
-from evse_node.hal.gpio.drivers import Edge
 from evse_node.hal.interface import MeterValues
 from evse_node.state_machine.control_pilot import NOMINAL_MV, PilotState
 from evse_node.units import Milliamps, Millivolts, MilliwattHours, Milliwatts
@@ -176,7 +177,7 @@ class SimulatedElectronics:
         self.open_count += 1
         return SimulatedAdc(self)
 
-    def open_meter(self, spec: MeterSpec) -> SimulatedMeter:
+    def open_meter(self, spec: ModbusMeterSpec, *, is_port_shared: bool = False) -> SimulatedMeter:
         self.check("open meter")
         self.open_count += 1
         if spec == self.board.grid_meter:
@@ -262,21 +263,21 @@ class SimulatedAdc(SimulatedPart):
         electronics = self.electronics
         electronics.check("adc")
         board = electronics.board
-        if board.proximity is not None and channel == board.proximity.input.channel:
+        if board.proximity is not None and channel == board.proximity.channel:
             ohm = electronics.plug_ohm
             supply, pull_up = board.proximity.supply_mv, board.proximity.pull_up_ohm
             input_mv = supply if ohm is None else supply * ohm / (ohm + pull_up)
-            return _to_raw(board.proximity.input.calibration, input_mv)
-        low = board.pilot.low
-        if low is None:
-            return _to_raw(board.pilot.high.calibration, electronics.pilot_mv())
-        if channel == low.channel:
-            return _to_raw(low.calibration, electronics.peak_mv(is_high=False))
-        return _to_raw(board.pilot.high.calibration, electronics.peak_mv(is_high=True))
+            return _to_raw(board.proximity.calibration, input_mv)
+        pilot = board.pilot
+        if pilot.low_calibration is None:
+            return _to_raw(pilot.calibration, electronics.pilot_mv())
+        if channel == pilot.low_channel:
+            return _to_raw(pilot.low_calibration, electronics.peak_mv(is_high=False))
+        return _to_raw(pilot.calibration, electronics.peak_mv(is_high=True))
 
 
-def _to_raw(calibration: tuple[float, float, float, float], mv: float) -> int:
-    raw_1, mv_1, raw_2, mv_2 = calibration
+def _to_raw(calibration: Calibration, mv: float) -> int:
+    (raw_1, mv_1), (raw_2, mv_2) = calibration.first, calibration.second
     return round(raw_1 + (mv - mv_1) * (raw_2 - raw_1) / (mv_2 - mv_1))
 
 

@@ -15,7 +15,7 @@ import pytest
 from msgspec.structs import fields, replace
 
 from evse_node.config.node_config import SETTINGS, load_config
-from evse_node.hal.gpio.board_file import load_board
+from evse_node.hal.gpio.board import load_board
 from evse_node.hal.simulated.options import Options
 from evse_node.node.evse_node import EvseNode
 from tests.support.hal.gpio_electronics import SimulatedElectronics

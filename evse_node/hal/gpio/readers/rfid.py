@@ -9,10 +9,10 @@ from typing import Protocol, cast
 
 from evse_node.errors import HalError
 from evse_node.hal.gpio.adc import open_spi
-from evse_node.hal.gpio.board import RfidKind, RfidSpec
 from evse_node.hal.gpio.drivers import CardSource
 from evse_node.hal.gpio.readers.mfrc522 import Mfrc522
 from evse_node.hal.gpio.readers.pn532 import I2cLink, Pn532, SerialPort, UartLink
+from evse_node.hal.gpio.specs import Mfrc522Spec, Pn532I2cSpec, Pn532UartSpec, RfidSpec
 from evse_node.hal.optional_packages import load_extra
 
 _BAUD = 115_200
@@ -59,12 +59,12 @@ class SmbusTransfers:
 
 def open_card_source(spec: RfidSpec) -> CardSource:
     """Open the reader's bus; the reader itself is looked for with each poll. Raises HalError."""
-    match spec.kind:
-        case RfidKind.MFRC522:
-            return Mfrc522(open_spi(spec.bus, spec.address, _SPI_HZ, "an MFRC522"))
-        case RfidKind.PN532_I2C:
+    match spec:
+        case Mfrc522Spec():
+            return Mfrc522(open_spi(spec.bus, spec.chip_select, _SPI_HZ, "an MFRC522"))
+        case Pn532I2cSpec():
             return Pn532(I2cLink(SmbusTransfers(spec.bus, spec.address)))
-        case RfidKind.PN532_UART:
+        case Pn532UartSpec():
             reopen = partial(open_serial, spec.port)
             return Pn532(UartLink(reopen(), reopen))
 

@@ -6,8 +6,15 @@ import pytest
 from msgspec.structs import replace
 
 from evse_node.errors import ConfigError
-from evse_node.hal.gpio.board import AdcKind, Bias, Board, HeartbeatSpec, LineSpec, RfidKind
-from evse_node.hal.gpio.board_file import board_names, load_board
+from evse_node.hal.gpio.board import Board, board_names, load_board
+from evse_node.hal.gpio.specs import (
+    Bias,
+    HeartbeatSpec,
+    I2cAdcSpec,
+    LineSpec,
+    Mcp3208Spec,
+    Pn532I2cSpec,
+)
 from evse_node.hal.modbus.meter import map_names
 from evse_node.hal.registry import create_backend
 from evse_node.testing.backend_contract import run_check
@@ -37,8 +44,8 @@ def load(tmp_path: Path, text: str) -> object:
 def test_shipped_boards_can_be_read(name: str) -> None:
     board = load_board(name)
     assert board.name
-    if board.meter is not None and board.meter.map_name:
-        assert board.meter.map_name in map_names()
+    if board.meter is not None and board.meter.map:
+        assert board.meter.map in map_names()
 
 
 def test_shipped_boards_are_documented() -> None:
@@ -50,7 +57,8 @@ def test_shipped_boards_are_documented() -> None:
 async def test_shipped_boards_charge_a_car(name: str) -> None:
     """Whatever is wired where: closed only with a ready vehicle, and off after the loss."""
     await run_check(
-        "opens by itself when unplugged", GpioBench(replace(load_board(name), watchdog=None))
+        "the contactor opens by itself when unplugged",
+        GpioBench(replace(load_board(name), watchdog=None)),
     )
 
 
@@ -58,9 +66,8 @@ async def test_shipped_boards_charge_a_car(name: str) -> None:
 def test_shipped_boards_leave_the_buses_pins_alone(name: str) -> None:
     """Lines that a bus or the pilot of the same board needs are no lines for anything else."""
     board = load_board(name)
-    taken = {"GPIO2", "GPIO3"} if board.adc.kind.is_on_i2c else {"GPIO9", "GPIO10", "GPIO11"}
-    if not board.adc.kind.is_on_i2c:
-        taken.add("GPIO8")
+    is_on_i2c = isinstance(board.adc, I2cAdcSpec)
+    taken = {"GPIO2", "GPIO3"} if is_on_i2c else {"GPIO8", "GPIO9", "GPIO10", "GPIO11"}
     taken |= {"GPIO18"} if name in ("automation-hat", "pi-evse-hat") else {"GPIO12"}
     used = {spec.line for spec in (*board.outputs().values(), *board.inputs().values())}
     assert not used & taken
@@ -68,20 +75,19 @@ def test_shipped_boards_leave_the_buses_pins_alone(name: str) -> None:
 
 def test_the_reference_board_has_everything() -> None:
     board = load_board("reference")
-    assert board.adc.kind is AdcKind.MCP3208
-    assert board.contactor.feedbacks[0] == LineSpec(
+    assert board.adc == Mcp3208Spec()
+    assert board.inputs()["contactor 1 mirror contact"] == LineSpec(
         "GPIO27",
         ("pinctrl-rp1", "pinctrl-bcm2711", "pinctrl-bcm2835"),
-        is_active_low=True,
+        active="low",
         bias=Bias.PULL_UP,
         debounce_ms=5,
     )
     assert (len(board.outputs()), len(board.inputs())) == (6, 6)
-    assert board.rfid is not None
-    assert board.rfid.kind is RfidKind.PN532_I2C
+    assert board.rfid == Pn532I2cSpec()
     assert board.ratings.phases == 3
-    assert board.pilot.high.calibration.to_mv(341) == -12_000
-    assert board.pilot.high.calibration.to_mv(2047.5) == 0
+    assert board.pilot.calibration.to_mv(341) == -12_000
+    assert board.pilot.calibration.to_mv(2047.5) == 0
 
 
 @pytest.mark.parametrize(
@@ -94,8 +100,8 @@ def test_a_meter_at_the_grid_connection(tmp_path: Path, grid: str, is_shared: bo
     assert isinstance(board, Board)
     assert board.grid_meter is not None
     assert board.meter is not None
-    assert board.grid_meter.map_name == "sdm72"
-    assert board.grid_meter.is_port_shared is board.meter.is_port_shared is is_shared
+    assert board.grid_meter.map == "sdm72"
+    assert board.is_meter_port_shared is is_shared
 
 
 def test_a_heartbeat_and_a_latch(tmp_path: Path) -> None:
@@ -117,12 +123,14 @@ def test_a_heartbeat_and_a_latch(tmp_path: Path) -> None:
     board = load(tmp_path, SMALL + text)
     assert isinstance(board, Board)
     assert board.heartbeat is not None
-    assert board.heartbeat == HeartbeatSpec(board.heartbeat.line, 0.5, 3, is_always=True)
-    assert board.heartbeat.line.is_active_low
+    assert board.heartbeat == HeartbeatSpec(
+        4, active="low", interval_ms=0.5, limit_ms=3, phase="always"
+    )
+    assert board.heartbeat.is_active_low
     assert board.rcd is not None
     lines = [board.rcd.trip, board.rcd.test, board.rcd.reset]
     assert [line and line.line for line in lines] == [5, 6, 7]
-    assert (board.rcd.test_hz, board.rcd.is_tested_on_demand, board.rcd.reset_ms) == (50, True, 20)
+    assert (board.rcd.test_hz, board.rcd.test_on_demand, board.rcd.reset_ms) == (50, True, 20)
     assert [*board.outputs()] == ["contactor 1", "heartbeat", "RCD test", "RCD reset"]
 
 
@@ -136,7 +144,7 @@ def test_how_long_the_contactor_may_take(tmp_path: Path, text: str, timeout_s: f
 def test_a_small_board_is_enough(tmp_path: Path) -> None:
     board = load_board(str(tmp_path / "board.toml")) if load(tmp_path, SMALL) else None
     assert board is not None
-    assert board.pilot.low is None
+    assert board.pilot.low_channel is None
     assert (board.meter, board.rfid, board.lock, board.watchdog) == (None, None, None, None)
 
 
@@ -147,14 +155,17 @@ def test_a_small_board_is_enough(tmp_path: Path) -> None:
         (('name = "small"\n', ""), "name is missing"),
         (("17", "true"), "contactor.output.line: True cannot be used: give the line's name"),
         (("17", '17, active = "up"'), "contactor.output.active: 'up' cannot be used: give one of"),
-        (("17", "17, level = 1"), "contactor.output.level: no such key; known are active, bias"),
+        (
+            ("17", "17, level = 1"),
+            "contactor.output.level: no such key; known keys are active",
+        ),
         (('"mcp3208"', '"mcp3208"\nbus = 1.5'), "adc.bus: 1.5 cannot be used"),
         (("channel = 0\ncal", "channel = 8\ncal"), "pilot.channel: 8 cannot be used: give 0 to 7"),
         (("[4095, 15000]", "[0, 15000]"), "two different points"),
         (("[[0, -15000], [4095, 15000]]", "[0, 1]"), "pilot.calibration"),
         (('"mcp3208"', '"ads1115"'), "low-channel is missing: an ads1115 is too slow"),
         (("[4095, 15000]", "[nan, 15000]"), "pilot.calibration: [[0, -15000], [nan, 15000]]"),
-        (("[4095, 15000]", "[inf, 15000]"), "cannot be used: give pairs of numbers"),
+        (("[4095, 15000]", "[inf, 15000]"), "cannot be used: give two different points"),
         (
             ("[adc]", '[rfid]\nkind = "mfrc522"\nchip-select = 0\n[adc]'),
             "adc and rfid are both at chip select 0 of spi 0",
@@ -175,7 +186,29 @@ def test_a_small_board_is_enough(tmp_path: Path) -> None:
         (("[adc]", '[heartbeat]\nline = 4\nwhile = "open"\n[adc]'), "heartbeat.while: 'open'"),
         (("[adc]", "[heartbeat]\nline = 17\n[adc]"), "contactor 1, and heartbeat"),
         (("[adc]", "[rcd]\ntrip = { line = 5 }\ntest-hz = 60\n[adc]"), "rcd.test-hz: no such"),
-        (("[adc]", "[rcd]\ntrip = { line = 5 }\nreset-ms = 9\n[adc]"), "rcd.reset-ms: no such"),
+        (("[adc]", "[rcd]\ntrip = { line = 5 }\nreset-ms = 90\n[adc]"), "rcd.reset-ms: no such"),
+        (
+            ("[adc]", "[rcd]\ntrip = { line = 5 }\nreset = { line = 6 }\nreset-ms = 9\n[adc]"),
+            "rcd.reset-ms: 9 cannot be used: give 10 to 1000",
+        ),
+        (("[adc]", "[meter]\npulse = { line = 5 }\n[adc]"), "meter.pulses-per-kwh is missing"),
+        (
+            ("[adc]", "[meter]\npulse = { line = 5 }\npulses-per-kwh = 1\nunit = 1\n[adc]"),
+            "meter.unit: no such key beside `pulse`",
+        ),
+        (
+            ("[adc]", "[meter]\n[adc]"),
+            "meter.map is missing: give a register map's name or file, or",
+        ),
+        (("channel = 0\n", "channel = 0\nlow-channel = 1\n"), "pilot.low-calibration is missing"),
+        (
+            ("channel = 0\n", "channel = 0\nlow-calibration = [[0, 0], [1, 1]]\n"),
+            "pilot.low-channel is missing",
+        ),
+        (
+            ("17 }", "17 }\nsecond-feedback = { line = 18 }"),
+            "contactor.second-output is missing: give the line of the second coil",
+        ),
         (("[adc]", "[rcd]\nreset = { line = 5 }\n[adc]"), "rcd.trip is missing"),
         (("[adc]", '[grid-meter]\nport = "x"\n[adc]'), "grid-meter.map is missing"),
         (("[adc]", '[grid-meter]\nmap = "x"\npulse = 1\nport = "x"\n[adc]'), "grid-meter.pulse"),
@@ -200,7 +233,7 @@ def test_a_board_that_is_not_there() -> None:
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        ({}, "hal.board: is missing: give a file, or one of"),
+        ({}, "hal.board is missing: give a file, or one of"),
         ({"board": 3}, "hal.board: 3 cannot be used"),
         ({"board": "reference", "speed": 1}, "hal.speed: no such key"),
     ],

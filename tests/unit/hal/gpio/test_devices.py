@@ -14,9 +14,16 @@ from evse_node.cli.doctor import examine, wiring
 from evse_node.errors import ConfigError, HalError
 from evse_node.hal.gpio import adc
 from evse_node.hal.gpio.adc import Ads1115, Mcp3x08
-from evse_node.hal.gpio.board import AdcKind, AdcSpec, LineSpec, PwmSpec, WatchdogSpec
 from evse_node.hal.gpio.pwm import SysfsPwm, find_pwm_chip
 from evse_node.hal.gpio.safe_off import make_safe
+from evse_node.hal.gpio.specs import (
+    LineSpec,
+    Mcp3008Spec,
+    Mcp3208Spec,
+    PwmSpec,
+    SpiAdcSpec,
+    WatchdogSpec,
+)
 from evse_node.hal.gpio.watchdog import KernelWatchdog, Watchdogs
 from evse_node.hal.optional_packages import load_extra
 from evse_node.platform.systemd import ServiceManager
@@ -39,25 +46,25 @@ class Spi:
 
 
 @pytest.mark.parametrize(
-    ("kind", "channel", "sent", "answer", "raw"),
+    ("spec", "channel", "sent", "answer", "raw"),
     [
         # MCP3204/3208 data sheet, figure 6-1; MCP3004/3008 data sheet, figure 6-1.
-        (AdcKind.MCP3208, 0, [0x06, 0x00, 0], [0xFF, 0xEF, 0xFF], 4095),
-        (AdcKind.MCP3208, 7, [0x07, 0xC0, 0], [0x00, 0x0A, 0xBC], 0xABC),
-        (AdcKind.MCP3008, 0, [0x01, 0x80, 0], [0xFF, 0xFB, 0xFF], 1023),
-        (AdcKind.MCP3008, 5, [0x01, 0xD0, 0], [0x00, 0x02, 0x34], 0x234),
+        (Mcp3208Spec(), 0, [0x06, 0x00, 0], [0xFF, 0xEF, 0xFF], 4095),
+        (Mcp3208Spec(), 7, [0x07, 0xC0, 0], [0x00, 0x0A, 0xBC], 0xABC),
+        (Mcp3008Spec(), 0, [0x01, 0x80, 0], [0xFF, 0xFB, 0xFF], 1023),
+        (Mcp3008Spec(), 5, [0x01, 0xD0, 0], [0x00, 0x02, 0x34], 0x234),
     ],
 )
-def test_mcp(kind: AdcKind, channel: int, sent: list[int], answer: list[int], raw: int) -> None:
+def test_mcp(spec: SpiAdcSpec, channel: int, sent: list[int], answer: list[int], raw: int) -> None:
     bus = Spi(answer)
-    assert Mcp3x08(bus, AdcSpec(kind, 0, 0)).read(channel) == raw
+    assert Mcp3x08(bus, spec).read(channel) == raw
     assert bus.sent == sent
 
 
-@pytest.mark.parametrize("kind", [AdcKind.MCP3008, AdcKind.MCP3208])
-def test_a_floating_spi_bus_is_no_reading(kind: AdcKind) -> None:
+@pytest.mark.parametrize("spec", [Mcp3008Spec(), Mcp3208Spec()])
+def test_a_floating_spi_bus_is_no_reading(spec: SpiAdcSpec) -> None:
     with pytest.raises(HalError, match="no converter answers"):
-        Mcp3x08(Spi([0xFF, 0xFF, 0xFF]), AdcSpec(kind, 0, 0)).read(0)
+        Mcp3x08(Spi([0xFF, 0xFF, 0xFF]), spec).read(0)
 
 
 def test_an_spi_device_that_takes_no_settings_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,8 +9,7 @@ from msgspec.structs import replace
 
 from evse_node.cli import doctor
 from evse_node.errors import HalError
-from evse_node.hal.gpio.board import EMERGENCY_STOP, Board
-from evse_node.hal.gpio.board_file import load_board
+from evse_node.hal.gpio.board import EMERGENCY_STOP, Board, load_board
 from evse_node.hal.gpio.drivers import Edge
 from evse_node.hal.gpio.rcd import Rcd
 from evse_node.hal.gpio.safe_off import make_safe
@@ -81,7 +80,7 @@ def test_it_beats_while_the_contactor_is_closed_and_only_then(bench: Hat) -> Non
 def test_always_is_always() -> None:
     board = hat()
     assert board.heartbeat is not None
-    bench = Hat(replace(board, heartbeat=replace(board.heartbeat, is_always=True)))
+    bench = Hat(replace(board, heartbeat=replace(board.heartbeat, phase="always")))
     bench.attach()
     assert bench.count_edges(0.1) > 20
     bench.charge()

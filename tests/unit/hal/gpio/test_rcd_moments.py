@@ -206,7 +206,7 @@ def late_release(bench: GpioBench, after_s: float) -> Callable[[], None]:
 def test_a_coil_that_stays_on_ends_a_heartbeat_that_is_always_there() -> None:
     board = hat()
     assert board.heartbeat is not None
-    bench = Hat(replace(board, heartbeat=replace(board.heartbeat, is_always=True)))
+    bench = Hat(replace(board, heartbeat=replace(board.heartbeat, phase="always")))
     bench.attach()
     bench.charge()
     coil = bench.backend._open_parts.gate._coils[0]

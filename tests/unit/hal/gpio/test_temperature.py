@@ -9,8 +9,8 @@ import pytest
 from evse_node.charger import Charger
 from evse_node.cli.doctor import examine, wiring
 from evse_node.errors import ConfigError, HalError
-from evse_node.hal.gpio.board import TemperatureKind, TemperatureSpec
-from evse_node.hal.gpio.board_file import load_board
+from evse_node.hal.gpio.board import load_board
+from evse_node.hal.gpio.specs import Ds18b20Spec, HwmonSpec, Lm75Spec, TemperatureSpec, Tmp102Spec
 from evse_node.hal.gpio.temperature import (
     Ds18b20,
     I2cThermometer,
@@ -108,20 +108,22 @@ class I2c:
 @pytest.mark.parametrize(
     ("kind", "answer", "temperature_mc"),
     [
-        (TemperatureKind.TMP102, (0x19, 0x00), 25_000),
-        (TemperatureKind.TMP102, (0x00, 0x40), 250),
-        (TemperatureKind.TMP102, (0xE7, 0x00), -25_000),
-        (TemperatureKind.TMP102, (0x4B, 0x0F), 75_000),
-        (TemperatureKind.LM75, (0x7D, 0x00), 125_000),
-        (TemperatureKind.LM75, (0x19, 0x7F), 25_000),
-        (TemperatureKind.LM75, (0x00, 0x80), 500),
-        (TemperatureKind.LM75, (0xFF, 0x80), -500),
-        (TemperatureKind.LM75, (0xC9, 0x00), -55_000),
+        (Tmp102Spec, (0x19, 0x00), 25_000),
+        (Tmp102Spec, (0x00, 0x40), 250),
+        (Tmp102Spec, (0xE7, 0x00), -25_000),
+        (Tmp102Spec, (0x4B, 0x0F), 75_000),
+        (Lm75Spec, (0x7D, 0x00), 125_000),
+        (Lm75Spec, (0x19, 0x7F), 25_000),
+        (Lm75Spec, (0x00, 0x80), 500),
+        (Lm75Spec, (0xFF, 0x80), -500),
+        (Lm75Spec, (0xC9, 0x00), -55_000),
     ],
 )
-def test_i2c(kind: TemperatureKind, answer: tuple[int, int], temperature_mc: int) -> None:
+def test_i2c(
+    kind: type[Tmp102Spec | Lm75Spec], answer: tuple[int, int], temperature_mc: int
+) -> None:
     bus = I2c(*answer)
-    assert I2cThermometer(bus, TemperatureSpec(kind, address=0x4A)).read() == temperature_mc
+    assert I2cThermometer(bus, kind(address=0x4A)).read() == temperature_mc
     assert bus.asked == [(0x4A, 0, 2)]
 
 
@@ -167,14 +169,14 @@ def load(tmp_path: Path, text: str) -> TemperatureSpec | None:
 @pytest.mark.parametrize(
     ("text", "spec"),
     [
-        ('kind = "ds18b20"', TemperatureSpec(TemperatureKind.DS18B20)),
+        ('kind = "ds18b20"', Ds18b20Spec()),
         (
             'kind = "hwmon"\nname = "lm75"\ninput = 2',
-            TemperatureSpec(TemperatureKind.HWMON, "lm75", 2),
+            HwmonSpec("lm75", 2),
         ),
         (
             'kind = "tmp102"\naddress = 0x49\nlimit-s = 5',
-            TemperatureSpec(TemperatureKind.TMP102, address=0x49, limit_s=5),
+            Tmp102Spec(address=0x49, limit_s=5),
         ),
     ],
 )

@@ -11,8 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from evse_node.hal.gpio.backend import GpioBackend
-from evse_node.hal.gpio.board import Board
-from evse_node.hal.gpio.board_file import load_board
+from evse_node.hal.gpio.board import Board, load_board
 from evse_node.hal.interface import HalEvent
 from evse_node.platform.systemd import ServiceManager
 from evse_node.state_machine.control_pilot import PilotState
