@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from evse_node.cli.main import _SIMULATION
+from evse_node.cli.main import _SIMULATIONS
 from evse_node.node.control.operations import OPERATIONS
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "virtual-charger.md"
@@ -32,7 +32,7 @@ def test_its_test_passes(tmp_path: Path) -> None:
 def test_it_names_every_action() -> None:
     text = DOCUMENT.read_text()
     actions = {each.path.removeprefix("/sim/") for each in OPERATIONS if each.is_simulation}
-    assert set(_SIMULATION) <= actions
+    assert {simulation.name for simulation in _SIMULATIONS} <= actions
     table = text[text.index("| `evse-node sim") : text.index("$ curl")]
     assert all(f"`{action}" in table for action in actions)
     parameters = {each.name for op in OPERATIONS if op.is_simulation for each in op.parameters}
