@@ -79,7 +79,7 @@ class Administration:
         if index in self.fabrics:
             self.fabrics.remove(index)
         self.window.clear_opener(index, now)
-        self.end_sessions(index, now, keep)
+        self.sessions.remove_fabric(index, now, keep)
         if self.fabrics.is_decommissioned:
             self._decommission(now)
         else:
@@ -106,10 +106,6 @@ class Administration:
             self._timer = None
         for observer in list(self.on_decommissioned):
             observer(now)
-
-    def end_sessions(self, index: int, now: float, keep: SecureSession | None = None) -> None:
-        """End a fabric's sessions, `keep` after it has sent its response."""
-        self.sessions.remove_fabric(index, now, keep)
 
     def _on_rollback(self, now: float) -> None:
         fail_safe = self.fail_safe

@@ -163,7 +163,7 @@ class Opener(Struct, frozen=True):
 
 
 class CommissioningWindow:
-    """Accepts PASE for a limited time, with the factory passcode or a given verifier.
+    """The commissioning window: accepts PASE with the factory passcode or a given verifier.
 
     While a PASE session exists, the window stays open but accepts no other commissioner
     (`is_listening` is false) until the fail-safe of that session expires. It closes after
@@ -194,7 +194,7 @@ class CommissioningWindow:
         self.opener: Opener | None = None
         self.discriminator = factory_discriminator
         self.is_listening = False
-        fail_safe.on_completed.append(self._on_commissioning_complete)
+        fail_safe.on_completed.append(self.close)
         fail_safe.on_ended.append(self._on_fail_safe_ended)
 
     @property
@@ -320,9 +320,6 @@ class CommissioningWindow:
 
     def _on_timeout(self, now: float) -> None:
         self._timer = None
-        self.close(now)
-
-    def _on_commissioning_complete(self, now: float) -> None:
         self.close(now)
 
     def _on_fail_safe_ended(self, now: float) -> None:

@@ -49,7 +49,7 @@ CAPACITY = MAX_PAYLOAD - len(_START) - len(_MORE) - MESSAGE_END_SIZE
 
 
 class InvokeTransaction(Transaction):
-    """Sends the responses to an invoke request, in as many messages as they need."""
+    """Sender of the responses to an invoke request, in one or more messages."""
 
     def __init__(self, responses: list[bytes]) -> None:
         self._responses = responses
@@ -80,7 +80,7 @@ class InvokeTransaction(Transaction):
 
 
 class DeferredInvokeTransaction(Transaction):
-    """Waits for deferred replies, then sends the responses to all commands."""
+    """The wait for deferred replies, after which the responses to all commands are sent."""
 
     def __init__(self, exchange: Exchange, outcomes: list[_Outcome]) -> None:
         self._exchange = exchange

@@ -113,7 +113,7 @@ class WriteItem(NamedTuple):
 
 
 class WriteRequest(Struct):
-    """Spec: Matter Core 1.3 "WriteRequestMessage"."""
+    """A decoded write request. Spec: Matter Core 1.3 "WriteRequestMessage"."""
 
     suppress_response: bool
     is_timed: bool
@@ -132,7 +132,7 @@ class CommandItem(NamedTuple):
 
 
 class InvokeRequest(Struct):
-    """Spec: Matter Core 1.3 "InvokeRequestMessage"."""
+    """A decoded invoke request. Spec: Matter Core 1.3 "InvokeRequestMessage"."""
 
     suppress_response: bool
     is_timed: bool
@@ -247,7 +247,7 @@ def _event_minimum(value: TlvValue) -> int:
 
 
 def _read_parts(
-    members: dict[TagKey, TlvValue], attributes: int, events: int, filters: int, rest: int
+    members: dict[TagKey, TlvValue], attributes: int, events: int, filters: int, flags: int
 ) -> ReadRequest:
     """Decode the members that read and subscribe requests share, given their tags."""
     return ReadRequest(
@@ -257,8 +257,8 @@ def _read_parts(
             (_event_minimum(v) for v in _optional_array(members, filters, "EventFilters")),
             default=0,
         ),
-        _boolean(members, rest, "FabricFiltered"),
-        tuple(map(_data_version_filter, _optional_array(members, rest + 1, "DataVersionFilters"))),
+        _boolean(members, flags, "FabricFiltered"),
+        tuple(map(_data_version_filter, _optional_array(members, flags + 1, "DataVersionFilters"))),
     )
 
 

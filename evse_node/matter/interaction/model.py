@@ -145,7 +145,7 @@ class InteractionModel:
 
 
 class _TimedTransaction(Transaction):
-    """Waits for the write or invoke request after a timed request.
+    """The wait for the write or invoke request after a timed request.
 
     Spec: Matter Core 1.3 "Timed Request Action"
     """

@@ -210,7 +210,7 @@ class ReportStream:
 
 
 class ReportTransaction(Transaction):
-    """Sends the messages of a report, each after a status of success for the previous one."""
+    """Sender of a report; each message follows a status of success for the previous one."""
 
     def __init__(self, stream: ReportStream) -> None:
         self._stream = stream

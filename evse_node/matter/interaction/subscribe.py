@@ -124,7 +124,7 @@ class Subscriptions:
             raise DecodeError("no accessible path to subscribe to")
         self.add(subscription)
         views = filter_by_version(subscription.views, request.read.data_versions)
-        return subscription, subscription.priming_stream(views, statuses, self.event_log, now)
+        return subscription, subscription.report_stream(views, self.event_log, now, *statuses)
 
     def _new_id(self) -> int:
         while True:
@@ -244,7 +244,7 @@ class Subscriptions:
 
 
 class SubscriptionReportTransaction(ReportTransaction):
-    """Sends a report of a subscription, and ends the subscription if that fails."""
+    """Sender of a report on a subscription, which ends if that fails."""
 
     def __init__(
         self, subscriptions: Subscriptions, subscription: Subscription, stream: ReportStream
@@ -291,7 +291,7 @@ class SubscriptionReportTransaction(ReportTransaction):
 
 
 class PrimingReportTransaction(SubscriptionReportTransaction):
-    """Sends the priming report of a subscription, then the SubscribeResponse."""
+    """Sender of the priming report of a subscription, and of the SubscribeResponse."""
 
     def finish(self, exchange: Exchange, now: float) -> None:
         """Send the SubscribeResponse and activate the subscription."""

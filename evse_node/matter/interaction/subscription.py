@@ -69,7 +69,7 @@ class Subscription:
         self.session: SecureSession | None = None
         self._timers = timers
         self._on_due = on_due
-        self._views: dict[tuple[int, int], ClusterView] = {}
+        self.views: dict[tuple[int, int], ClusterView] = {}
         self._events: dict[EventPath, bool] = {}
         self._generation = -1
         self._next_event = request.event_minimum
@@ -93,27 +93,22 @@ class Subscription:
         attributes = expand_attributes(access, session, self.request.attributes)
         events = expand_events(access, session, self.request.events)
         self.session = session
-        self._views = attributes.views
+        self.views = attributes.views
         self._events = events.paths
         self._generation = access.grants.generation
         return attributes.statuses, events.statuses
 
     @property
-    def views(self) -> dict[tuple[int, int], ClusterView]:
-        """All subscribed attributes, by cluster instance."""
-        return self._views
-
-    @property
     def is_empty(self) -> bool:
         """Whether the subject has access to none of the requested paths."""
-        return not (self._views or self._events)
+        return not (self.views or self._events)
 
     # Changes.
 
     def on_attribute_changed(self, path: AttributePath) -> None:
         """Record a change, to be reported after the minimum interval."""
         key = path[:2]
-        view = self._views.get(key)
+        view = self.views.get(key)
         if view is None:
             return
         entry = view.entries.get(path.attribute)
@@ -134,7 +129,7 @@ class Subscription:
     def mark_all(self) -> None:
         """Request a report of all attributes and unconfirmed events."""
         self._next_event = self._unconfirmed_event
-        self._dirty = {key: dict(view.entries) for key, view in self._views.items()}
+        self._dirty = {key: dict(view.entries) for key, view in self.views.items()}
         self._request_report()
 
     def _request_report(self) -> None:
@@ -146,16 +141,6 @@ class Subscription:
 
     # Reports.
 
-    def priming_stream(
-        self,
-        views: Iterable[ClusterView],
-        statuses: tuple[list[bytes], list[bytes]],
-        event_log: EventLog,
-        now: float,
-    ) -> ReportStream:
-        """Return the priming report, with the statuses of paths that cannot be subscribed to."""
-        return self._stream(views, event_log, now, *statuses)
-
     def next_stream(self, access: Access, event_log: EventLog, now: float) -> ReportStream:
         """Return a report of the changes since the last one, possibly empty."""
         session = self.session
@@ -164,20 +149,21 @@ class Subscription:
             self.expand(access, session)
         views = []
         for key, entries in self._dirty.items():
-            view = self._views.get(key)
+            view = self.views.get(key)
             if view is not None:
                 entries = {id_: entry for id_, entry in entries.items() if id_ in view.entries}
                 views.append(ClusterView(view.endpoint_id, view.cluster, entries))
-        return self._stream(views, event_log, now)
+        return self.report_stream(views, event_log, now)
 
-    def _stream(
+    def report_stream(
         self,
         views: Iterable[ClusterView],
         event_log: EventLog,
         now: float,
-        statuses: list[bytes] | tuple[()] = (),
-        event_statuses: list[bytes] | tuple[()] = (),
+        statuses: Iterable[bytes] = (),
+        event_statuses: Iterable[bytes] = (),
     ) -> ReportStream:
+        """Return a report of `views` and new events, with the statuses of a priming report."""
         session = self.session
         assert session is not None
         context = InteractionContext(

@@ -34,7 +34,7 @@ RETRY_DELAYS_S = (10.0, 30.0, 90.0, 300.0, 900.0)
 
 
 class Resumer:
-    """Reconnects to the peers of stored subscriptions on existing fabrics."""
+    """Reconnection to the peers of stored subscriptions on existing fabrics."""
 
     def __init__(
         self,

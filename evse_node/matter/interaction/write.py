@@ -40,7 +40,7 @@ _FEW_ITEMS = 32
 
 
 class WriteTransaction(Transaction):
-    """Executes the chunks of a write request.
+    """A write request of one or more chunks.
 
     A list is written as a replacement followed by items to append, which together are one
     write of the attribute: access and data version are checked only at its start, since

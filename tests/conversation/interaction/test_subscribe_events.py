@@ -7,7 +7,7 @@ from tests.support.matter.interaction_client import (
     reports_of,
 )
 from tests.support.matter.interaction_host import Client, InteractionHost
-from tests.support.matter.sample_cluster import CLUSTER, HAPPENED, LEVEL_PATH, TOLD
+from tests.support.matter.sample_cluster import CLUSTER, HAPPENED, LEVEL_PATH, SENSITIVE
 
 
 class TestEvents:
@@ -84,11 +84,11 @@ class TestEvents:
     def test_fabric_sensitive_events_of_other_fabrics_are_omitted(
         self, host: InteractionHost, controller: Client, client: InteractionClient
     ) -> None:
-        client.subscribe(urgent=[(1, CLUSTER, TOLD)])
-        host.samples[1].emit("Told", number=1, fabric_index=2)
+        client.subscribe(urgent=[(1, CLUSTER, SENSITIVE)])
+        host.samples[1].emit("Sensitive", number=1, fabric_index=2)
         host.network.run(1)
         assert controller.reports == []
-        host.samples[1].emit("Told", number=2, fabric_index=1)
+        host.samples[1].emit("Sensitive", number=2, fabric_index=1)
         host.network.run(1)
         assert len(reports_of(controller.reports)[0].events) == 1
 

@@ -48,8 +48,8 @@ from tests.support.matter.sample_cluster import (
     SAMPLE,
     SCOPED,
     SECRET,
+    SENSITIVE,
     TIMED,
-    TOLD,
     UPTIME,
     Sample,
 )
@@ -118,9 +118,9 @@ class TestElements:
         assert sample.commands[LOCK].is_timed
         assert sample.commands[SCOPED].is_fabric_scoped
         assert sample.commands[MANAGE].invoke_privilege is Privilege.MANAGE
-        assert list(sample.events) == [HAPPENED, TOLD]
-        assert sample.events[TOLD].is_fabric_sensitive
-        assert sample.events[TOLD].priority is EventPriority.CRITICAL
+        assert list(sample.events) == [HAPPENED, SENSITIVE]
+        assert sample.events[SENSITIVE].is_fabric_sensitive
+        assert sample.events[SENSITIVE].priority is EventPriority.CRITICAL
 
     def test_global_attributes(self, sample: Sample) -> None:
         assert value_of(sample, 0xFFFD) == 1
@@ -367,7 +367,7 @@ class TestEvents:
         assert record.fabric_index == 0
 
     def test_fabric_sensitive_event(self, bench: Bench, sample: Sample) -> None:
-        sample.emit("Told", number=3, fabric_index=2)
+        sample.emit("Sensitive", number=3, fabric_index=2)
         (record,) = bench.events
         assert record.payload == encode({0: 3, 254: 2}, 7)
         assert record.fabric_index == 2

@@ -258,7 +258,7 @@ class OperationalCredentialsServer(ClusterServer):
         except FabricError as error:
             return _refusal(error.status, str(error))
         fail_safe.is_noc_updated = True
-        self._administration.end_sessions(index, context.now, _session_of(context))
+        self._administration.sessions.remove_fabric(index, context.now, _session_of(context))
         return _success(index)
 
     @command
