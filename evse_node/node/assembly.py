@@ -124,7 +124,7 @@ class Assembly:
     """The parts of one running node.
 
     `port` 0 chooses a free one; `port` then tells which. `on_changed` is called after
-    anything that others may want to look at, `on_abandoned` when the last fabric is gone and
+    anything that others may want to look at, `on_decommissioned` when the last fabric is gone and
     the node is to begin anew. Raises ConfigError.
     """
 
@@ -135,7 +135,7 @@ class Assembly:
         backend: EvseBackend,
         port: int,
         on_changed: Callable[[], None],
-        on_abandoned: Callable[[], None],
+        on_decommissioned: Callable[[], None],
     ) -> None:
         self._revision = load_revision(config.matter_version)
         self.factory = load_factory_data(config, store, os.urandom)
@@ -150,7 +150,7 @@ class Assembly:
         self.backend = backend
         self.mdns = MdnsAdvertiser(config.interfaces, self._on_interfaces_changed)
         self._on_changed = on_changed
-        self._on_abandoned = on_abandoned
+        self._on_decommissioned = on_decommissioned
         self._thread = get_ident()
         self._groups: frozenset[str] = frozenset()
         self._described: tuple[Sequence[Interface], Sequence[NetworkInterface]] = ((), ())
@@ -300,7 +300,7 @@ class Assembly:
         elif isinstance(event, GroupAddressesChanged):
             self._listen_to_groups(event.addresses)
         elif isinstance(event, Decommissioned):
-            self._on_abandoned()
+            self._on_decommissioned()
         self._on_changed()
 
     def _listen_to_groups(self, addresses: frozenset[str]) -> None:

@@ -1,4 +1,4 @@
-"""The composition root: one node, from its settings to a running charger on the network.
+"""Composition root: one node, from its settings to a running charger on the network.
 
     async with EvseNode(NodeConfig(storage=Path("state"))) as node:
         print(node.qr_code)
@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable
+from importlib import import_module
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, NoReturn, Self
 
@@ -26,7 +27,7 @@ from evse_node.hal.simulated.backend import SimulatedBackend
 from evse_node.matter.fabrics.fabric import is_decommissioned
 from evse_node.matter.stack import MatterStack
 from evse_node.node.assembly import Assembly
-from evse_node.node.factory_data import KEPT, KEPT_WITHOUT_FABRICS, FactoryData
+from evse_node.node.factory_data import KEPT_BY_FACTORY_RESET, KEPT_WITHOUT_FABRICS, FactoryData
 from evse_node.platform.dns_sd import MdnsAdvertiser
 from evse_node.platform.sqlite_store import SqliteStore
 
@@ -37,36 +38,36 @@ _LOGGER: Final = logging.getLogger(__name__)
 
 
 class _Watcher:
-    """Who watches a node: told soon, or when changes have had time to settle."""
+    """Observer of a node, called once for all changes within `settling_s`."""
 
     def __init__(self, observer: Callable[[], None], settling_s: float) -> None:
         self._observer = observer
         self._settling_s = settling_s
-        self._notice: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
-    def notice(self) -> None:
-        """Tell of a change, together with all that come until then."""
-        if self._notice is None:
+    def on_change(self) -> None:
+        """Schedule a call, unless one is scheduled."""
+        if self._timer is None:
             loop = asyncio.get_running_loop()
-            self._notice = loop.call_later(self._settling_s, self._tell)
+            self._timer = loop.call_later(self._settling_s, self._call)
 
     def cancel(self) -> None:
-        """Tell nothing more."""
-        if self._notice is not None:
-            self._notice.cancel()
+        """Cancel the scheduled call."""
+        if self._timer is not None:
+            self._timer.cancel()
 
-    def _tell(self) -> None:
-        self._notice = None
+    def _call(self) -> None:
+        self._timer = None
         try:
             self._observer()
-        except Exception:  # a console that is gone, for instance
-            _LOGGER.exception("who watches the node failed")
+        except Exception:  # a closed console, for instance
+            _LOGGER.exception("an observer of the node failed")
 
 
 class EvseNode:
-    """One node. `backend` takes the place of the one that the settings name.
+    """One node. `backend` replaces the one that the settings name.
 
-    What it tells of itself is there while it runs; RuntimeError otherwise.
+    Most properties exist while the node runs, and raise RuntimeError otherwise.
     """
 
     def __init__(self, config: NodeConfig, *, backend: EvseBackend | None = None) -> None:
@@ -77,14 +78,14 @@ class EvseNode:
         self._assembly: Assembly | None = None
         self._control: ControlServer | None = None
         self._control_address: HostPort | None = None
-        # One at a time: start, stop, factory reset, the end of the last fabric.
-        self._life = asyncio.Lock()
-        self._beginning_anew: asyncio.Task[None] | None = None
+        # Serializes start, stop, factory reset and removal of the last fabric.
+        self._lifecycle = asyncio.Lock()
+        self._restart_task: asyncio.Task[None] | None = None
         self._failure: Exception | None = None
         self._has_failed = asyncio.Event()
         self._watchers: list[_Watcher] = []
 
-    # Its life
+    # Lifecycle
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -99,12 +100,12 @@ class EvseNode:
         await self.stop()
 
     async def start(self) -> None:
-        """Start everything; when it returns, the node can be found and commissioned.
+        """Start everything; on return, the node can be discovered and commissioned.
 
         Raises ConfigError for settings that cannot be used here, HalError when the hardware
-        is not there, and RuntimeError for a node that runs already.
+        is missing, and RuntimeError for a node that is running.
         """
-        async with self._life:
+        async with self._lifecycle:
             if self._store is not None:
                 raise RuntimeError("the node is running")
             self._has_failed.clear()
@@ -112,108 +113,109 @@ class EvseNode:
                 if self._backend is None:
                     self._backend = create_backend(self.config.backend, self.config.hal)
                 self._store = SqliteStore(self.config.storage)
-                await self._begin(self._store, self._backend)
+                await self._start_assembly(self._store, self._backend)
                 await self._start_control()
             except BaseException:
                 await self._close()
                 raise
 
     async def stop(self) -> None:
-        """Open the contactor, take leave of the network, and close. May be repeated."""
-        async with self._life:
+        """Open the contactor, leave the network, and close. May be repeated."""
+        async with self._lifecycle:
             await self._close()
-        # One that is done may be of a loop that is closed.
-        if self._beginning_anew is not None and not self._beginning_anew.done():
-            await asyncio.wait((self._beginning_anew,))
+        # A task that is done may belong to a loop that is closed.
+        if self._restart_task is not None and not self._restart_task.done():
+            await asyncio.wait((self._restart_task,))
 
     async def wait_failed(self) -> NoReturn:
-        """Wait until the node stopped by itself, because it could not begin anew.
+        """Wait until the node has stopped because a restart failed.
 
-        Raises then what was the reason, such as HalError.
+        Raises the cause, such as HalError.
         """
         await self._has_failed.wait()
         assert self._failure is not None
         raise self._failure
 
     async def factory_reset(self) -> None:
-        """Forget fabrics and all settings that were made over Matter, and start anew.
+        """Erase fabrics and all settings made over Matter, and restart.
 
-        Raises StorageError when the disk refuses: then the node has begun anew, but answers
-        nobody until it can be kept. Raises HalError when the hardware does not come back;
-        then the node has stopped.
+        Raises StorageError when the disk fails: the node has restarted then, but answers no
+        request until it can commit. Raises HalError when the hardware does not start again;
+        the node has stopped then.
         """
-        async with self._life:
+        async with self._lifecycle:
             store, backend = self._store, self._backend
             if store is None or backend is None:
                 raise RuntimeError("the node is not running")
 
-            def forget() -> None:
-                store.erase(KEPT)
+            def erase() -> None:
+                store.erase(KEPT_BY_FACTORY_RESET)
                 store.commit()
 
-            await self._begin_again(store, backend, forget)
+            await self._restart(store, backend, erase)
         self._notify()
 
-    def _on_abandoned(self) -> None:
-        self._beginning_anew = asyncio.get_running_loop().create_task(self._begin_anew())
+    def _on_decommissioned(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._restart_task = loop.create_task(self._restart_decommissioned())
 
-    async def _begin_anew(self) -> None:
-        async with self._life:
+    async def _restart_decommissioned(self) -> None:
+        async with self._lifecycle:
             store, backend = self._store, self._backend
-            # A stop or a factory reset may have come before.
+            # A stop or a factory reset may have come first.
             if store is None or backend is None or not is_decommissioned(store):
                 return
-            _LOGGER.info("the last fabric is gone: what was made for it is forgotten")
+            _LOGGER.info("the last fabric is removed: its data is erased")
             try:
-                await self._begin_again(store, backend)
+                await self._restart(store, backend)
             except EvseNodeError as error:
-                _LOGGER.critical("the node could not begin anew: %s", error)
+                _LOGGER.critical("the node could not restart: %s", error)
             except Exception:
-                _LOGGER.critical("the node could not begin anew", exc_info=True)
+                _LOGGER.critical("the node could not restart", exc_info=True)
         self._notify()
 
-    async def _begin_again(
-        self, store: SqliteStore, backend: EvseBackend, meanwhile: Callable[[], None] | None = None
+    async def _restart(
+        self, store: SqliteStore, backend: EvseBackend, between: Callable[[], None] | None = None
     ) -> None:
-        """End, do something `meanwhile`, and begin even if that fails."""
+        """Stop, call `between`, and start even if that fails."""
         try:
-            await self._end()
+            await self._stop_assembly()
             try:
-                if meanwhile is not None:
-                    meanwhile()
+                if between is not None:
+                    between()
             finally:
-                await self._begin(store, backend)
+                await self._start_assembly(store, backend)
         except Exception as error:
             if not self.is_running:
                 self._failure = error
                 self._has_failed.set()
             raise
 
-    async def _begin(self, store: SqliteStore, backend: EvseBackend) -> None:
+    async def _start_assembly(self, store: SqliteStore, backend: EvseBackend) -> None:
         if is_decommissioned(store):
             # Also after a power cut at this point. The first answer waits for the commit.
             store.erase(KEPT_WITHOUT_FABRICS)
         self._assembly = Assembly(
-            self.config, store, backend, self._port, self._notify, self._on_abandoned
+            self.config, store, backend, self._port, self._notify, self._on_decommissioned
         )
         self._port = self._assembly.port
         try:
             await self._assembly.start()
         except BaseException:
-            await self._end()
+            await self._stop_assembly()
             raise
 
-    async def _end(self) -> None:
+    async def _stop_assembly(self) -> None:
         assembly, self._assembly = self._assembly, None
         if assembly is not None:
             await assembly.stop()
 
     async def _close(self) -> None:
         async with contextlib.AsyncExitStack() as closing:
-            # In reverse order; one that fails does not keep the others from their end.
+            # In reverse order; a failure of one does not skip the others.
             closing.callback(self._close_store)
             closing.push_async_callback(self._stop_control)
-            closing.push_async_callback(self._end)
+            closing.push_async_callback(self._stop_assembly)
 
     def _close_store(self) -> None:
         store, self._store = self._store, None
@@ -223,18 +225,21 @@ class EvseNode:
     async def _start_control(self) -> None:
         if self.config.control is None:
             return
-        # Only now, so that it does not keep the node from being discoverable.
+        # After the announcement, so that discovery does not wait for it; in a thread, so that
+        # neither controllers nor the hardware's watchdog wait for the imports.
+        await asyncio.to_thread(import_module, "evse_node.node.control.server")
         from evse_node.node.control.node_control import NodeControl
         from evse_node.node.control.server import ControlServer
         from evse_node.platform.control_file import write_control_file
 
-        self._control = ControlServer(NodeControl(self))
+        control = NodeControl(self.config, lambda: self._assembly, self.factory_reset, self.watch)
+        self._control = ControlServer(control)
         self._control_address = await self._control.start(self.config.control)
         try:
             write_control_file(self.config.storage, self._control_address)
         except OSError as error:
-            # No reason not to charge.
-            _LOGGER.warning("commands do not find the control API by the folder: %s", error)
+            # Charging does not depend on it.
+            _LOGGER.warning("commands cannot find the control API by the folder: %s", error)
 
     async def _stop_control(self) -> None:
         control, self._control = self._control, None
@@ -248,12 +253,12 @@ class EvseNode:
             self._control_address = None
         await control.close()
 
-    # Who watches it
+    # Observers
 
     def watch(self, observer: Callable[[], None], *, settling_s: float = 0.0) -> Callable[[], None]:
         """Call `observer` soon after every change; return what ends that.
 
-        With `settling_s` it is called so much later, once for all that changed meanwhile.
+        With `settling_s`, the call follows the first change by this time and covers all until then.
         """
         watcher = _Watcher(observer, settling_s)
         self._watchers.append(watcher)
@@ -267,14 +272,14 @@ class EvseNode:
 
     def _notify(self) -> None:
         for watcher in self._watchers:
-            watcher.notice()
+            watcher.on_change()
 
     def wake(self) -> None:
-        """Let the stack see soon what was changed from outside."""
+        """Let the stack process soon what was changed from outside."""
         if self._assembly is not None:
             self._assembly.runtime.wake()
 
-    # What it is
+    # Properties
 
     @property
     def _running(self) -> Assembly:
@@ -294,7 +299,7 @@ class EvseNode:
 
     @property
     def control_address(self) -> HostPort | None:
-        """Where the control API listens, or None without one."""
+        """The address of the control API, or None without one."""
         return self._control_address
 
     @property
@@ -331,15 +336,6 @@ class EvseNode:
     def state(self) -> Snapshot:
         """The charger's state now."""
         return self._running.charger.snapshot()
-
-    def range_km(self, energy_mwh: int) -> int | None:
-        """Return how far the vehicle gets with an energy; None unless a controller told it."""
-        return self._running.clusters.bridge.energy_evse.range_km(energy_mwh)
-
-    @property
-    def has_car(self) -> bool:
-        """Whether the backend is the simulated one."""
-        return isinstance(self._running.backend, SimulatedBackend)
 
     @property
     def car(self) -> SimulatedBackend:

@@ -32,7 +32,7 @@ from evse_node.matter.fabrics.onboarding import (
 from evse_node.matter.secure_channel.spake2p import compute_verifier
 from evse_node.matter.store import Store
 
-KEPT: Final = (
+KEPT_BY_FACTORY_RESET: Final = (
     *("factory/", "attestation/"),
     # A fault that is there is none of the settings, and nothing is switched on over it.
     "evse/faults",
@@ -40,7 +40,7 @@ KEPT: Final = (
 """Prefixes of the keys that a factory reset leaves in the store."""
 
 KEPT_WITHOUT_FABRICS: Final = (
-    *KEPT,
+    *KEPT_BY_FACTORY_RESET,
     "counter/event",
     # Starts and hours of operation. Spec: Matter Core 1.3 "General Diagnostics Cluster"
     *("attr/0/0033/0001", "attr/0/0033/0003"),

@@ -1,217 +1,227 @@
-"""A node as the control API sees it."""
+"""Operations of the control API, carried out on a running node."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from typing import TYPE_CHECKING
 
 from evse_node import __version__
-from evse_node.charger import Snapshot
-from evse_node.node.control.api import ApiError, JsonObject, JsonValue
-from evse_node.state_machine.limits import Limits
-from evse_node.units import (
-    MATTER_EPOCH_UNIX_S,
-    EpochSeconds,
-    Milliamps,
-    MilliwattHours,
-    Milliwatts,
+from evse_node.config.node_config import NodeConfig
+from evse_node.errors import HalError
+from evse_node.hal.simulated.backend import SimulatedBackend
+from evse_node.node.assembly import Assembly
+from evse_node.node.control.messages import (
+    ApiError,
+    CarRequest,
+    ChargerStatus,
+    ClearFault,
+    Demand,
+    Derate,
+    FabricStatus,
+    NextChargeStatus,
+    NoDemand,
+    NodeStatus,
+    Onboarding,
+    PlugIn,
+    ReportFault,
+    SessionStatus,
+    SetBattery,
+    SetHouseSurplus,
+    SetSurplus,
+    SetTemperature,
+    Status,
+    Tap,
+    Unplug,
+    VehicleStatus,
 )
-
-if TYPE_CHECKING:
-    from evse_node.node.evse_node import EvseNode
+from evse_node.state_machine.limits import Limits, LimitSource
+from evse_node.units import MATTER_EPOCH_UNIX_S, EpochSeconds, Milliamps, MilliwattHours, Milliwatts
 
 
 class NodeControl:
-    """Answers the operations of the control API from one node."""
+    """One node as the control server sees it.
 
-    def __init__(self, node: EvseNode) -> None:
-        self._node = node
+    `running` returns the parts of the node, None while it restarts; each method then raises
+    ApiError. `watch` registers an observer of changes and returns what removes it.
+    """
 
-    def status(self) -> JsonObject:
-        """Return the data of /status. Raises ApiError while the node restarts."""
-        self._check_running()
-        node = self._node
-        simulation: JsonValue = None
-        if node.has_car:
-            simulation = {key: _json(value) for key, value in node.car.status().items()}
-        return {
-            "charger": describe_charger(
-                node.state,
-                node.charger.state.charge_limits,
-                node.charger.state.discharge_limits,
-                node.range_km,
-            ),
-            "simulation": simulation,
-            "node": self._describe_node(),
-        }
+    def __init__(
+        self,
+        config: NodeConfig,
+        running: Callable[[], Assembly | None],
+        factory_reset: Callable[[], Awaitable[None]],
+        watch: Callable[[Callable[[], None]], Callable[[], None]],
+    ) -> None:
+        self._config = config
+        self._running = running
+        self._factory_reset = factory_reset
+        self.watch = watch
 
-    def onboarding(self) -> JsonObject:
-        """Return the data of /onboarding."""
-        self._check_running()
-        payload = self._node.factory.onboarding
-        return {
-            "qr_code": payload.qr_code(),
-            "manual_code": payload.manual_code(),
-            "passcode": payload.passcode,
-            "discriminator": payload.discriminator,
-            "vendor_id": payload.vendor_id,
-            "product_id": payload.product_id,
-        }
+    def status(self) -> Status:
+        """Return the state of charger and node."""
+        parts = self._parts()
+        backend = parts.backend
+        return Status(
+            charger=charger_status(parts),
+            simulation=backend.status() if isinstance(backend, SimulatedBackend) else None,
+            node=self._node_status(parts),
+        )
+
+    def onboarding(self) -> Onboarding:
+        """Return the codes to commission the node with."""
+        payload = self._parts().factory.onboarding
+        return Onboarding(
+            qr_code=payload.qr_code(),
+            manual_code=payload.manual_code(),
+            passcode=payload.passcode,
+            discriminator=payload.discriminator,
+            vendor_id=payload.vendor_id,
+            product_id=payload.product_id,
+        )
 
     async def factory_reset(self) -> None:
-        """Forget all that a factory reset forgets, and start anew."""
-        self._check_running()
-        await self._node.factory_reset()
+        """Erase all fabrics and settings, and restart the node."""
+        self._parts()
+        await self._factory_reset()
 
-    def act(self, action: str, parameters: JsonObject) -> None:
-        """Act on the charger. Raises ApiError while the node restarts."""
-        self._check_running()
-        charger, now = self._node.charger, time.monotonic()
-        if action == "surplus":
-            surplus = Milliwatts(1000 * (_integer(parameters.get("watts")) or 0))
-            charger.set_surplus(surplus, now, _integer(parameters.get("seconds")))
-        else:
-            charger.acknowledge_faults(now)
-        self._node.wake()
+    def set_surplus(self, request: SetSurplus) -> None:
+        """Report the solar surplus to the charger."""
+        parts = self._parts()
+        surplus = Milliwatts(1000 * request.watts)
+        parts.charger.set_surplus(surplus, time.monotonic(), request.seconds)
+        parts.runtime.wake()
 
-    def simulate(self, action: str, parameters: JsonObject) -> None:
-        """Act on the simulated car. Raises ApiError for what it cannot do."""
-        self._check_running()
-        car = self._node.car
+    def clear_faults(self) -> None:
+        """Acknowledge the charger's faults."""
+        parts = self._parts()
+        parts.charger.acknowledge_faults(time.monotonic())
+        parts.runtime.wake()
+
+    def simulate(self, request: CarRequest) -> None:
+        """Act on the simulated car. Raises HalError with real hardware."""
+        parts = self._parts()
+        backend = parts.backend
+        if not isinstance(backend, SimulatedBackend):
+            raise HalError(f"the backend '{self._config.backend}' has no simulated car")
         try:
-            match action:
-                case "plug-in":
-                    car.plug_in()
-                case "unplug":
-                    car.unplug()
-                case "demand":
-                    car.demand()
-                case "no-demand":
-                    car.no_demand()
-                case "tap":
-                    car.tap(bytes.fromhex(str(parameters["uid"])))
-                case "fault":
-                    car.fault(str(parameters["name"]))
-                case "clear-fault":
-                    car.clear_fault()
-                case "battery":
-                    capacity = _integer(parameters.get("capacity_mwh"))
-                    car.set_battery(
-                        soc_percent=_integer(parameters.get("soc_percent")),
-                        capacity_mwh=None if capacity is None else MilliwattHours(capacity),
-                    )
-                case "temperature":
-                    car.set_temperature(_integer(parameters["celsius"]) or 0)
-                case "surplus":
-                    car.set_surplus(_integer(parameters["watts"]) or 0)
-                case "derate":
-                    current = _integer(parameters.get("current_ma"))
-                    car.derate(None if current is None else Milliamps(current))
-                case _:
-                    raise ApiError(HTTPStatus.NOT_FOUND, f"no such action: {action}")
+            _apply(request, backend)
         except ValueError as error:
             raise ApiError(HTTPStatus.BAD_REQUEST, str(error)) from None
-        self._node.wake()
+        parts.runtime.wake()
 
-    def watch(self, observer: Callable[[], None]) -> Callable[[], None]:
-        """Call `observer` after every change; return what ends that."""
-        return self._node.watch(observer)
-
-    def _check_running(self) -> None:
-        if not self._node.is_running:
+    def _parts(self) -> Assembly:
+        parts = self._running()
+        if parts is None:
             raise ApiError(HTTPStatus.SERVICE_UNAVAILABLE, "the node restarts")
+        return parts
 
-    def _describe_node(self) -> JsonObject:
-        node = self._node
-        return {
-            "version": __version__,
-            "backend": node.config.backend,
-            "storage": str(node.config.storage),
-            "port": node.port,
-            "host": node.mdns.host,
-            "interfaces": [interface.name for interface in node.mdns.interfaces],
-            "commissioning_window": node.stack.window.status.label,
-            "fabrics": [
-                {
-                    "index": fabric.index,
-                    "label": fabric.label,
-                    "vendor_id": fabric.vendor_id,
-                    "fabric_id": f"{fabric.fabric_id:016X}",
-                    "node_id": f"{fabric.node_id:016X}",
-                }
-                for fabric in node.stack.fabrics
+    def _node_status(self, parts: Assembly) -> NodeStatus:
+        return NodeStatus(
+            version=__version__,
+            backend=self._config.backend,
+            storage=str(self._config.storage),
+            port=parts.port,
+            host=parts.mdns.host,
+            interfaces=[interface.name for interface in parts.mdns.interfaces],
+            commissioning_window=parts.stack.window.status.label,
+            fabrics=[
+                FabricStatus(
+                    index=fabric.index,
+                    label=fabric.label,
+                    vendor_id=fabric.vendor_id,
+                    fabric_id=f"{fabric.fabric_id:016X}",
+                    node_id=f"{fabric.node_id:016X}",
+                )
+                for fabric in parts.stack.fabrics
             ],
-        }
+        )
 
 
-def describe_charger(
-    snapshot: Snapshot,
-    charge_limits: Limits,
-    discharge_limits: Limits,
-    range_km: Callable[[int], int | None],
-) -> JsonObject:
-    """Return the charger's state as JSON; names as in the cluster, units in the keys.
+def _apply(request: CarRequest, car: SimulatedBackend) -> None:
+    match request:
+        case PlugIn():
+            car.plug_in()
+        case Unplug():
+            car.unplug()
+        case Demand():
+            car.demand()
+        case NoDemand():
+            car.no_demand()
+        case Tap(uid):
+            car.tap(bytes.fromhex(uid))
+        case ReportFault(name):
+            car.fault(name)
+        case ClearFault():
+            car.clear_fault()
+        case SetBattery(soc_percent, capacity):
+            capacity_mwh = None if capacity is None else MilliwattHours(capacity)
+            car.set_battery(soc_percent=soc_percent, capacity_mwh=capacity_mwh)
+        case SetTemperature(celsius):
+            car.set_temperature(celsius)
+        case SetHouseSurplus(watts):
+            car.set_surplus(watts)
+        case Derate(current):
+            car.derate(None if current is None else Milliamps(current))
 
-    `range_km` returns how far the vehicle gets with an energy, if that is known.
-    """
-    session, vehicle, limit = snapshot.session, snapshot.vehicle, snapshot.limit
-    plan = snapshot.next_charge
-    return {
-        "state": snapshot.state.value,
-        "supply_state": snapshot.supply_state.value,
-        "fault": snapshot.fault.value,
-        "faults": [fault.value for fault in snapshot.faults],
-        "control_pilot": None if snapshot.pilot is None else snapshot.pilot.value,
-        "pilot_output": snapshot.pilot_output.value,
-        "offered_ma": snapshot.offered_ma,
-        "contactor": snapshot.contactor.value,
-        "is_locked": snapshot.is_locked,
-        "is_held": snapshot.is_held,
-        "is_card_awaited": snapshot.is_card_awaited,
-        "charging_enabled": snapshot.charging is not None,
-        "discharging_enabled": snapshot.discharging is not None,
-        "charge_limit_ma": limit.current_ma,
-        "charge_limit_source": None if limit.source is None else limit.source.value,
-        "charge_limits_ma": _claims(charge_limits),
-        "discharge_limits_ma": _claims(discharge_limits),
-        "vehicle": {
-            "state_of_charge_percent": vehicle.state_of_charge_percent,
-            "battery_capacity_mwh": vehicle.battery_capacity_mwh,
-            "id": vehicle.id,
-        },
-        "next_charge": {
-            "start_utc_s": _utc_s(plan.start_time),
-            "target_utc_s": _utc_s(plan.target_time),
-            "required_energy_mwh": plan.required_energy_mwh,
-            "target_soc_percent": plan.target_soc_percent,
-            "is_met": plan.is_met,
-        },
-        "session": None
-        if session is None
-        else {
-            "id": session.id,
-            "is_active": session.is_active,
-            "duration_s": session.duration_s(time.monotonic()),
-            "energy_charged_mwh": session.energy_charged_mwh(snapshot.meter),
-            "energy_discharged_mwh": session.energy_discharged_mwh(snapshot.meter),
-            "range_charged_km": range_km(session.energy_charged_mwh(snapshot.meter)),
-        },
-    }
+
+def charger_status(parts: Assembly) -> ChargerStatus:
+    """Return the charger's state; names as in the cluster."""
+    snapshot = parts.charger.snapshot()
+    vehicle, limit, plan = snapshot.vehicle, snapshot.limit, snapshot.next_charge
+    return ChargerStatus(
+        state=snapshot.state,
+        supply_state=snapshot.supply_state,
+        fault=snapshot.fault,
+        faults=list(snapshot.faults),
+        control_pilot=snapshot.pilot,
+        pilot_output=snapshot.pilot_output,
+        offered_ma=snapshot.offered_ma,
+        contactor=snapshot.contactor,
+        is_locked=snapshot.is_locked,
+        is_held=snapshot.is_held,
+        is_card_awaited=snapshot.is_card_awaited,
+        charging_enabled=snapshot.charging is not None,
+        discharging_enabled=snapshot.discharging is not None,
+        charge_limit_ma=limit.current_ma,
+        charge_limit_source=limit.source,
+        charge_limits_ma=_claims(parts.charger.state.charge_limits),
+        discharge_limits_ma=_claims(parts.charger.state.discharge_limits),
+        vehicle=VehicleStatus(
+            state_of_charge_percent=vehicle.state_of_charge_percent,
+            battery_capacity_mwh=vehicle.battery_capacity_mwh,
+            id=vehicle.id,
+        ),
+        next_charge=NextChargeStatus(
+            start_utc_s=_utc_s(plan.start_time),
+            target_utc_s=_utc_s(plan.target_time),
+            required_energy_mwh=plan.required_energy_mwh,
+            target_soc_percent=plan.target_soc_percent,
+            is_met=plan.is_met,
+        ),
+        session=_session_status(parts),
+    )
+
+
+def _session_status(parts: Assembly) -> SessionStatus | None:
+    snapshot = parts.charger.snapshot()
+    session = snapshot.session
+    if session is None:
+        return None
+    charged = session.energy_charged_mwh(snapshot.meter)
+    return SessionStatus(
+        id=session.id,
+        is_active=session.is_active,
+        duration_s=session.duration_s(time.monotonic()),
+        energy_charged_mwh=charged,
+        energy_discharged_mwh=session.energy_discharged_mwh(snapshot.meter),
+        range_charged_km=parts.clusters.bridge.energy_evse.range_km(charged),
+    )
 
 
 def _utc_s(time: EpochSeconds | None) -> int | None:
     return None if time is None else time + MATTER_EPOCH_UNIX_S
 
 
-def _claims(limits: Limits) -> JsonObject:
-    return {source.value: int(current) for source, current in limits.claims.items()}
-
-
-def _integer(value: JsonValue) -> int | None:
-    return value if isinstance(value, int) else None
-
-
-def _json(value: object) -> JsonValue:
-    return value if isinstance(value, bool | int | float | str) else None
+def _claims(limits: Limits) -> dict[LimitSource, int]:
+    return dict(limits.claims)

@@ -1,278 +1,169 @@
-"""What the control API offers, and the schemas of its answers."""
+"""Table of the control API's operations; routes and the OpenAPI document follow from it."""
 
 from __future__ import annotations
 
-from typing import Final
+from http import HTTPStatus
+from typing import Any, Final
 
-from evse_node.node.control.api import JsonObject, JsonValue, Operation, Parameter
+import msgspec
+from msgspec import Struct
 
-UID: Final = Parameter(
-    "uid",
-    "string",
-    "the card's UID, 1 to 10 bytes as hexadecimal digits",
-    is_required=True,
-    pattern="^([0-9A-Fa-f]{2}){1,10}$",
+from evse_node import __version__
+from evse_node.config.reading import explain
+from evse_node.node.control.messages import (
+    ApiError,
+    CarRequest,
+    ClearFault,
+    ClearFaults,
+    Demand,
+    Derate,
+    Done,
+    Error,
+    FactoryReset,
+    NoDemand,
+    Onboarding,
+    PlugIn,
+    ReportFault,
+    Request,
+    SetBattery,
+    SetHouseSurplus,
+    SetSurplus,
+    SetTemperature,
+    Status,
+    Tap,
+    Unplug,
 )
-FAULT: Final = Parameter(
-    "name",
-    "string",
-    "a fault of the cluster's FaultStateEnum, like OverTemperature",
-    is_required=True,
-    pattern="^[A-Za-z]+$",
-)
-SOC: Final = Parameter(
-    "soc_percent", "integer", "the state of charge in percent", minimum=0, maximum=100
-)
-CAPACITY: Final = Parameter(
-    "capacity_mwh", "integer", "the battery's capacity in mWh", minimum=1, maximum=10**12
-)
-CURRENT: Final = Parameter(
-    "current_ma",
-    "integer",
-    "what the hot hardware can bear in mA; left out when it has cooled down",
-    minimum=0,
-    maximum=80_000,
-)
-WATTS: Final = Parameter(
-    "watts",
-    "integer",
-    "the power in watts that is left over for charging, what already goes there included",
-    is_required=True,
-    minimum=0,
-    maximum=1_000_000,
-)
-SECONDS: Final = Parameter(
-    "seconds",
-    "integer",
-    "how long it holds; until the next one when left out",
-    minimum=1,
-    maximum=86_400,
-)
-CELSIUS: Final = Parameter(
-    "celsius", "integer", "degrees Celsius", is_required=True, minimum=-40, maximum=150
-)
+
+_SCHEMA: Final = "#/components/schemas/{name}"
+
+
+class Operation(Struct, frozen=True):
+    """One method on one path. `request` is the type of a POST body, None for GET."""
+
+    path: str
+    summary: str
+    answer: type
+    request: type[Request] | None = None
+    media_type: str = "application/json"
+
+    @property
+    def method(self) -> str:
+        """Return the HTTP method."""
+        return "GET" if self.request is None else "POST"
+
+    @property
+    def is_simulation(self) -> bool:
+        """Whether only the simulated backend has it."""
+        return self.request is not None and issubclass(self.request, CarRequest)
+
 
 OPERATIONS: Final = (
-    Operation("GET", "/status", "What the charger and the node do now.", "Status"),
-    Operation("GET", "/onboarding", "The codes to commission the node with.", "Onboarding"),
+    Operation("/status", "Return the state of charger and node.", Status),
+    Operation("/onboarding", "Return the codes to commission the node with.", Onboarding),
     Operation(
-        "GET",
         "/events",
-        "Server-sent events: `status` at once and after every change, with the data of /status.",
-        "Events",
+        "Stream server-sent events: `status` at once and after each change, with the data of "
+        "/status.",
+        str,
         media_type="text/event-stream",
     ),
-    Operation("GET", "/openapi.json", "This description.", "OpenApi"),
+    Operation("/openapi.json", "Return this description.", dict),
     Operation(
-        "POST",
         "/factory-reset",
-        "Open the contactor, forget all fabrics and settings, and start anew.",
-        "Done",
+        "Open the contactor, erase all fabrics and settings, and restart.",
+        Done,
+        FactoryReset,
     ),
     Operation(
-        "POST",
         "/surplus",
-        "Tell the charger what the sun leaves over; a mode with solar charging follows it.",
-        "Status",
-        parameters=(WATTS, SECONDS),
+        "Report the solar surplus, which a mode with solar charging follows.",
+        Status,
+        SetSurplus,
     ),
     Operation(
-        "POST",
-        "/clear-faults",
-        "Clear the faults that were seen to. One whose cause is still there stays.",
-        "Status",
+        "/clear-faults", "Acknowledge faults. One whose cause persists stays.", Status, ClearFaults
     ),
-    Operation("POST", "/sim/plug-in", "Plug the simulated car in.", "Status", is_simulation=True),
-    Operation("POST", "/sim/unplug", "Unplug the simulated car.", "Status", is_simulation=True),
-    Operation("POST", "/sim/demand", "The car asks for energy.", "Status", is_simulation=True),
-    Operation("POST", "/sim/no-demand", "The car wants no energy.", "Status", is_simulation=True),
-    Operation(
-        "POST",
-        "/sim/tap",
-        "Hold a card to the RFID reader.",
-        "Status",
-        parameters=(UID,),
-        is_simulation=True,
-    ),
-    Operation(
-        "POST",
-        "/sim/fault",
-        "Make the hardware report a fault.",
-        "Status",
-        parameters=(FAULT,),
-        is_simulation=True,
-    ),
-    Operation(
-        "POST",
-        "/sim/clear-fault",
-        "Make the hardware's faults go away.",
-        "Status",
-        is_simulation=True,
-    ),
-    Operation(
-        "POST",
-        "/sim/battery",
-        "Give the car another battery or state of charge.",
-        "Status",
-        parameters=(SOC, CAPACITY),
-        is_simulation=True,
-    ),
-    Operation(
-        "POST",
-        "/sim/temperature",
-        "Give the simulated board another temperature.",
-        "Status",
-        parameters=(CELSIUS,),
-        is_simulation=True,
-    ),
-    Operation(
-        "POST",
-        "/sim/surplus",
-        "Let the sun shine on the simulated house.",
-        "Status",
-        parameters=(WATTS,),
-        is_simulation=True,
-    ),
-    Operation(
-        "POST",
-        "/sim/derate",
-        "Let the hardware get hot, so that it bears less current.",
-        "Status",
-        parameters=(CURRENT,),
-        is_simulation=True,
-    ),
+    Operation("/sim/plug-in", "Plug the simulated car in.", Status, PlugIn),
+    Operation("/sim/unplug", "Unplug the simulated car.", Status, Unplug),
+    Operation("/sim/demand", "Let the car request energy.", Status, Demand),
+    Operation("/sim/no-demand", "Let the car request no energy.", Status, NoDemand),
+    Operation("/sim/tap", "Hold a card to the RFID reader.", Status, Tap),
+    Operation("/sim/fault", "Make the hardware report a fault.", Status, ReportFault),
+    Operation("/sim/clear-fault", "End the faults of the hardware.", Status, ClearFault),
+    Operation("/sim/battery", "Set the car's battery or state of charge.", Status, SetBattery),
+    Operation("/sim/temperature", "Set the board's temperature.", Status, SetTemperature),
+    Operation("/sim/surplus", "Set the simulated house's solar surplus.", Status, SetHouseSurplus),
+    Operation("/sim/derate", "Limit the current, as hot hardware does.", Status, Derate),
 )
 
 
-def _object(properties: JsonObject, description: str = "") -> JsonObject:
-    schema: dict[str, JsonValue] = {
-        "type": "object",
-        "required": list(properties),
-        "properties": properties,
-    }
-    return {"description": description, **schema} if description else schema
+def decode_request(body: bytes, to: type[Request]) -> Request:
+    """Return the request in a body. Raises ApiError that names member, value and remedy."""
+    try:
+        found = msgspec.json.decode(body if body.strip() else b"{}")
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ApiError(HTTPStatus.BAD_REQUEST, f"the body is not JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise ApiError(HTTPStatus.BAD_REQUEST, "the body is not a JSON object")
+    try:
+        return msgspec.convert(found, to)
+    except msgspec.ValidationError as error:
+        message = explain(error, found, to, is_json=True)
+        raise ApiError(HTTPStatus.BAD_REQUEST, message) from None
 
 
-def _nullable(schema: JsonObject) -> JsonObject:
-    return {"oneOf": [schema, {"type": "null"}]}
-
-
-_STRING: Final[JsonObject] = {"type": "string"}
-_INTEGER: Final[JsonObject] = {"type": "integer"}
-_BOOLEAN: Final[JsonObject] = {"type": "boolean"}
-_OPTIONAL_INTEGER: Final[JsonObject] = {"type": ["integer", "null"]}
-_OPTIONAL_STRING: Final[JsonObject] = {"type": ["string", "null"]}
-_STRINGS: Final[JsonObject] = {"type": "array", "items": _STRING}
-_CLAIMS: Final[JsonObject] = {
-    "type": "object",
-    "description": "What each source allows, in milliamperes; the lowest counts.",
-    "additionalProperties": _INTEGER,
-}
-
-
-def _ref(name: str) -> JsonObject:
-    return {"$ref": f"#/components/schemas/{name}"}
-
-
-SCHEMAS: Final[JsonObject] = {
-    "Error": _object({"error": _object({"code": _STRING, "message": _STRING})}),
-    "Done": _object({"done": _BOOLEAN}),
-    "OpenApi": {"type": "object"},
-    "Events": {"type": "string", "description": "Lines of `id`, `event` and `data`."},
-    "Onboarding": _object(
-        {
-            "qr_code": _STRING,
-            "manual_code": _STRING,
-            "passcode": _INTEGER,
-            "discriminator": _INTEGER,
-            "vendor_id": _INTEGER,
-            "product_id": _INTEGER,
-        }
-    ),
-    "Status": _object(
-        {
-            "charger": _ref("Charger"),
-            "simulation": _nullable(_ref("Simulation")),
-            "node": _ref("Node"),
-        }
-    ),
-    "Simulation": {
-        "description": "How board and car are; null with real hardware. Units are in the names.",
-        "type": "object",
-        "additionalProperties": {"type": ["boolean", "integer", "number", "string", "null"]},
-    },
-    "Charger": _object(
-        {
-            "state": {"type": "string", "description": "Name in the cluster's StateEnum."},
-            "supply_state": {"type": "string", "description": "Name in SupplyStateEnum."},
-            "fault": {"type": "string", "description": "Name in FaultStateEnum."},
-            "faults": _STRINGS,
-            "control_pilot": _OPTIONAL_STRING,
-            "pilot_output": _STRING,
-            "offered_ma": _INTEGER,
-            "contactor": {"enum": ["open", "closing", "closed", "opening"]},
-            "is_locked": _BOOLEAN,
-            "is_held": {"type": "boolean", "description": "A schedule puts charging off."},
-            "is_card_awaited": {"type": "boolean", "description": "No card was shown yet."},
-            "charging_enabled": _BOOLEAN,
-            "discharging_enabled": _BOOLEAN,
-            "charge_limit_ma": _INTEGER,
-            "charge_limit_source": _OPTIONAL_STRING,
-            "charge_limits_ma": _CLAIMS,
-            "discharge_limits_ma": _CLAIMS,
-            "vehicle": _object(
-                {
-                    "state_of_charge_percent": _OPTIONAL_INTEGER,
-                    "battery_capacity_mwh": _OPTIONAL_INTEGER,
-                    "id": _OPTIONAL_STRING,
-                }
-            ),
-            "next_charge": _object(
-                {
-                    "start_utc_s": _OPTIONAL_INTEGER,
-                    "target_utc_s": _OPTIONAL_INTEGER,
-                    "required_energy_mwh": _OPTIONAL_INTEGER,
-                    "target_soc_percent": _OPTIONAL_INTEGER,
-                    "is_met": _BOOLEAN,
-                },
-                "What the next charging target asks for; UTC in seconds since 1970.",
-            ),
-            "session": _nullable(
-                _object(
-                    {
-                        "id": _INTEGER,
-                        "is_active": _BOOLEAN,
-                        "duration_s": _INTEGER,
-                        "energy_charged_mwh": _INTEGER,
-                        "energy_discharged_mwh": _INTEGER,
-                        "range_charged_km": _OPTIONAL_INTEGER,
-                    }
-                )
-            ),
+def openapi() -> dict[str, object]:
+    """Return the OpenAPI 3.1 description of all operations."""
+    types = {kind for each in OPERATIONS for kind in (each.answer, each.request) if kind}
+    ordered = sorted(types | {Error}, key=lambda kind: kind.__name__)
+    schemas, components = msgspec.json.schema_components(ordered, ref_template=_SCHEMA)
+    schema_of = dict(zip(ordered, schemas, strict=True))
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "evse-node control API",
+            "version": __version__,
+            "description": "Local control of one running node. It has no authentication, and "
+            "listens on loopback by default.",
         },
-        "The charger's state. Currents in mA, energy in mWh.",
-    ),
-    "Node": _object(
-        {
-            "version": _STRING,
-            "backend": _STRING,
-            "storage": _STRING,
-            "port": _INTEGER,
-            "host": _STRING,
-            "interfaces": _STRINGS,
-            "commissioning_window": {"enum": ["closed", "basic", "enhanced"]},
-            "fabrics": {
-                "type": "array",
-                "items": _object(
-                    {
-                        "index": _INTEGER,
-                        "label": _STRING,
-                        "vendor_id": _INTEGER,
-                        "fabric_id": _STRING,
-                        "node_id": _STRING,
-                    }
-                ),
+        "paths": {
+            each.path: {each.method.lower(): _describe(each, schema_of)} for each in OPERATIONS
+        },
+        "components": {
+            "schemas": components,
+            "responses": {
+                "Error": {
+                    "description": "The request cannot be served.",
+                    "content": {"application/json": {"schema": schema_of[Error]}},
+                }
             },
+        },
+    }
+
+
+def _describe(operation: Operation, schema_of: dict[type, dict[str, Any]]) -> dict[str, object]:
+    error = {"$ref": "#/components/responses/Error"}
+    responses: dict[str, object] = {
+        "200": {
+            "description": "Done.",
+            "content": {operation.media_type: {"schema": schema_of[operation.answer]}},
+        },
+        "403": error,
+        "default": error,
+    }
+    described: dict[str, object] = {
+        "operationId": operation.path[1:].replace("/", "."),
+        "summary": operation.summary,
+        "tags": ["simulation" if operation.is_simulation else "node"],
+        "responses": responses,
+    }
+    if operation.request is not None:
+        responses["400"] = responses["415"] = error
+        fields = msgspec.structs.fields(operation.request)
+        described["requestBody"] = {
+            "required": any(field.required for field in fields),
+            "content": {"application/json": {"schema": schema_of[operation.request]}},
         }
-    ),
-}
+    if operation.is_simulation:
+        responses["409"] = error
+    return described

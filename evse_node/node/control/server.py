@@ -1,8 +1,17 @@
-"""Serves the control API over HTTP on loopback.
+"""Control API of a node over HTTP, on loopback by default.
 
-The API has no passwords. What keeps others out is where it listens, and two checks for
-requests that a browser on this machine was tricked into: the Host header must not be a
-foreign name (DNS rebinding), and an Origin header must be the API's own.
+The API has no passwords. Access is limited by the address it listens on, and by two checks
+against requests that a web page makes a local browser send: the Host header must be an address
+or a name of this machine (DNS rebinding), and an Origin header must be the API's own.
+
+aiohttp parses and writes HTTP. It needs 14 to 19 MB of memory and 0.2 s to import, so it is
+imported only with the API, after the first announcement on the network. microdot, the
+alternative at 0.1 MB, limits neither time nor header lines nor connections, ignores
+Transfer-Encoding, accepts duplicate headers and prints malformed requests with a traceback;
+with that added in front, little of it would be in use.
+
+Each connection serves one request and has one deadline at a time: for the request, then for
+the client to read the response. Event streams count separately from short requests.
 """
 
 from __future__ import annotations
@@ -10,47 +19,159 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
-import json
 import logging
 import os
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Final, Protocol, TypeAlias
 
+import msgspec
+from aiohttp import HttpVersion10, web
+from aiohttp.http_exceptions import LineTooLong
+from msgspec import Struct
+
 from evse_node.config.values import HostPort
 from evse_node.errors import ConfigError, EvseNodeError
-from evse_node.node.control.api import ApiError, JsonObject, openapi
-from evse_node.node.control.http import EventStream, HttpServer, Request
-from evse_node.node.control.operations import OPERATIONS, SCHEMAS
+from evse_node.node.control.messages import (
+    ApiError,
+    CarRequest,
+    ClearFaults,
+    Done,
+    Error,
+    ErrorDetail,
+    FactoryReset,
+    Onboarding,
+    Request,
+    SetSurplus,
+    Status,
+)
+from evse_node.node.control.operations import OPERATIONS, decode_request, openapi
 
 _LOGGER: Final = logging.getLogger(__name__)
+
+# Of a request. Larger ones are answered with 431 or 413.
+_MAX_HEADER_LINES: Final = 64
+_MAX_HEADER_LINE: Final = 8 * 1024
+_MAX_BODY: Final = 64 * 1024
+# At the same time. Short requests beyond that are disconnected, streams answered with 503.
+_MAX_REQUESTS: Final = 64
+_MAX_STREAMS: Final = 64
+_REQUEST_TIMEOUT_S: Final = 10.0
+# Drop clients that do not read for this long.
+_SEND_TIMEOUT_S: Final = 30.0
 _KEEP_ALIVE_S: Final = 15.0
+_CLOSE_TIMEOUT_S: Final = 1.0
 _EVENTS: Final = "/events"
-_SIMULATION: Final = "/sim/"
+_HEADERS: Final = {
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "Connection": "close",
+    "Server": "evse-node",
+}
 
 Observer: TypeAlias = Callable[[], None]
 
 
 class Controlled(Protocol):
-    """What the API needs of a node."""
+    """Operations that the API needs of a node. All raise EvseNodeError, mostly ApiError."""
 
-    def status(self) -> JsonObject:
-        """Return the data of /status."""
+    def status(self) -> Status:
+        """Return the state of charger and node."""
 
-    def onboarding(self) -> JsonObject:
-        """Return the data of /onboarding."""
+    def onboarding(self) -> Onboarding:
+        """Return the codes to commission the node with."""
 
     async def factory_reset(self) -> None:
-        """Forget all that a factory reset forgets, and start anew."""
+        """Erase all fabrics and settings, and restart."""
 
-    def act(self, action: str, parameters: JsonObject) -> None:
-        """Act on the charger, whatever its hardware is."""
+    def set_surplus(self, request: SetSurplus) -> None:
+        """Report the solar surplus to the charger."""
 
-    def simulate(self, action: str, parameters: JsonObject) -> None:
-        """Act on the simulated car. Raises EvseNodeError when there is none or it cannot."""
+    def clear_faults(self) -> None:
+        """Acknowledge the charger's faults."""
+
+    def simulate(self, request: CarRequest) -> None:
+        """Act on the simulated car."""
 
     def watch(self, observer: Observer) -> Callable[[], None]:
         """Call `observer` after every change; return what ends that."""
+
+
+class _Connection(web.RequestHandler):
+    """Connection that is aborted at its deadline, and answers HTTP errors in JSON."""
+
+    def __init__(self, server: web.Server) -> None:
+        self._loop_now = asyncio.get_running_loop()
+        self._deadline: asyncio.TimerHandle | None = None
+        self._tcp: asyncio.BaseTransport | None = None
+        self.on_lost: Callable[[], None] = lambda: None
+        super().__init__(
+            server,
+            loop=self._loop_now,
+            logger=_LOGGER,
+            access_log=None,  # type: ignore[arg-type]
+            max_line_size=_MAX_HEADER_LINE,
+            max_field_size=_MAX_HEADER_LINE,
+            max_headers=_MAX_HEADER_LINES,
+            lingering_time=_CLOSE_TIMEOUT_S,
+            auto_decompress=False,
+        )
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the client has disconnected."""
+        return self._tcp is None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Start the deadline for the request."""
+        self._tcp = transport
+        super().connection_made(transport)
+        self.set_deadline(_REQUEST_TIMEOUT_S)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Report the end to the stream, if there is one."""
+        self._tcp = None
+        self.set_deadline(None)
+        super().connection_lost(exc)
+        self.on_lost()
+
+    def set_deadline(self, seconds: float | None) -> None:
+        """Replace the deadline, after which the connection is aborted."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+        if seconds is not None:
+            self._deadline = self._loop_now.call_later(seconds, self.abort)
+
+    def abort(self) -> None:
+        """Disconnect without sending what is buffered."""
+        if isinstance(self._tcp, asyncio.WriteTransport):
+            self._tcp.abort()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Return the response to a malformed request."""
+        self.set_deadline(_SEND_TIMEOUT_S)
+        if isinstance(exc, LineTooLong):
+            error = ApiError(
+                HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "the headers are too large"
+            )
+        else:
+            error = ApiError(HTTPStatus(status), "this is not an HTTP/1.1 request")
+        return _error_response(error)
+
+
+class _Refused(asyncio.Protocol):
+    """Connection beyond the limit."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Disconnect."""
+        transport.close()
 
 
 class ControlServer:
@@ -59,8 +180,11 @@ class ControlServer:
     def __init__(self, node: Controlled) -> None:
         self._node = node
         self._own_host = ""
-        self._http = HttpServer(self._handle, _EVENTS, self._stream, self._check_caller)
-        self._description = openapi(OPERATIONS, SCHEMAS)
+        self._listener: asyncio.Server | None = None
+        self._server: web.Server | None = None
+        self._requests: set[asyncio.Task[object]] = set()
+        self._streams: set[_Connection] = set()
+        self._description = openapi()
 
     async def start(self, address: HostPort) -> HostPort:
         """Listen, and return the address with the port that was chosen.
@@ -68,109 +192,203 @@ class ControlServer:
         Raises ConfigError when the address cannot be used.
         """
         self._own_host = address.host.lower()
+        server = self._server = web.Server(self._serve)
+
+        def accept() -> asyncio.Protocol:
+            short = len(server.connections) - len(self._streams)
+            return _Refused() if short >= _MAX_REQUESTS else _Connection(server)
+
         try:
-            port = await self._http.start(address.host, address.port)
+            loop = asyncio.get_running_loop()
+            listener = await loop.create_server(accept, address.host, address.port)
         except OSError as error:
-            # The event loop's own text says everything twice.
+            # The event loop's own text repeats the address.
             reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
             raise ConfigError(
                 f"control: '{address}' cannot be used ({reason}): give another HOST:PORT or off"
             ) from None
         except UnicodeError:
             raise ConfigError(
-                f"control: '{address}' cannot be used (no name of a host): "
+                f"control: '{address}' cannot be used (not a host name): "
                 "give another HOST:PORT or off"
             ) from None
+        self._listener = listener
         if not _is_loopback(address.host):
-            _LOGGER.warning("the control API on %s is open to everyone who reaches it", address)
-        return HostPort(address.host, port)
+            _LOGGER.warning("the control API on %s is open to every host that reaches it", address)
+        return HostPort(address.host, listener.sockets[0].getsockname()[1])
 
     async def close(self) -> None:
-        """End all event streams and stop listening."""
-        await self._http.close()
+        """Stop listening, and end all requests and streams."""
+        if self._listener is None or self._server is None:
+            return
+        self._listener.close()
+        for task in self._requests:
+            task.cancel()
+        await asyncio.gather(*self._requests, return_exceptions=True)
+        for connection in self._server.connections:
+            assert isinstance(connection, _Connection)
+            connection.abort()
+        # Lets asyncio close the sockets.
+        await asyncio.sleep(0)
+        await self._server.shutdown(_CLOSE_TIMEOUT_S)
 
-    async def _handle(self, request: Request) -> JsonObject:
-        operations = {each.method: each for each in OPERATIONS if each.path == request.path}
+    async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
+        connection = request.protocol
+        assert isinstance(connection, _Connection)
+        task = asyncio.current_task()
+        assert task is not None
+        self._requests.add(task)
+        task.add_done_callback(self._requests.discard)
+        try:
+            return await self._answer(request, connection)
+        except ApiError as error:
+            return _error_response(error)
+        except EvseNodeError as error:
+            return _error_response(ApiError(HTTPStatus.CONFLICT, str(error)))
+        except ConnectionError:
+            raise
+        except Exception:
+            _LOGGER.exception("%s %s failed", request.method, request.path)
+            return _error_response(
+                ApiError(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error: see the node's log")
+            )
+        finally:
+            connection.set_deadline(_SEND_TIMEOUT_S)
+
+    async def _answer(
+        self, request: web.BaseRequest, connection: _Connection
+    ) -> web.StreamResponse:
+        _check_form(request)
+        body = await request.read()
+        self._check_client(request)
+        path = request.raw_path.partition("?")[0]
+        operations = {each.method: each for each in OPERATIONS if each.path == path}
         if not operations:
-            raise ApiError(HTTPStatus.NOT_FOUND, f"no such path: {request.path}; see /openapi.json")
+            raise ApiError(HTTPStatus.NOT_FOUND, f"no such path: {path}; see /openapi.json")
         operation = operations.get(request.method)
         if operation is None:
             raise ApiError(HTTPStatus.METHOD_NOT_ALLOWED, f"use {' or '.join(operations)}")
-        parameters: JsonObject = {}
-        if operation.method == "POST":
-            parameters = operation.read_body(_json_body(request))
-        try:
-            return await self._carry_out(operation.path, parameters)
-        except (ApiError, ConnectionError):
-            raise
-        except EvseNodeError as error:
-            raise ApiError(HTTPStatus.CONFLICT, str(error)) from None
+        connection.set_deadline(None)
+        if path == _EVENTS:
+            return await self._stream(request, connection)
+        if operation.request is None:
+            return _response(self._get(path))
+        _check_media_type(request, body)
+        return _response(await self._post(decode_request(body, operation.request)))
 
-    async def _carry_out(self, path: str, parameters: JsonObject) -> JsonObject:
-        node = self._node
+    def _get(self, path: str) -> object:
         match path:
             case "/status":
-                return node.status()
+                return self._node.status()
             case "/onboarding":
-                return node.onboarding()
-            case "/openapi.json":
-                return self._description
-            case "/factory-reset":
-                await node.factory_reset()
-                return {"done": True}
-            case "/surplus" | "/clear-faults":
-                node.act(path.removeprefix("/"), parameters)
-                return node.status()
+                return self._node.onboarding()
             case _:
-                node.simulate(path.removeprefix(_SIMULATION), parameters)
-                return node.status()
+                return self._description
 
-    async def _stream(self, request: Request, stream: EventStream) -> None:
-        # Only the newest status counts: a slow reader skips some, and none wait for it.
+    async def _post(self, request: Request) -> Struct:
+        match request:
+            case FactoryReset():
+                await self._node.factory_reset()
+                return Done()
+            case SetSurplus():
+                self._node.set_surplus(request)
+            case ClearFaults():
+                self._node.clear_faults()
+            case CarRequest():
+                self._node.simulate(request)
+        return self._node.status()
+
+    async def _stream(
+        self, request: web.BaseRequest, connection: _Connection
+    ) -> web.StreamResponse:
+        if len(self._streams) >= _MAX_STREAMS:
+            raise ApiError(HTTPStatus.SERVICE_UNAVAILABLE, "too many event streams are open")
+        response = web.StreamResponse(headers={**_HEADERS, "Content-Type": "text/event-stream"})
+        response.force_close()
+        # Only the newest status is sent: a slow client skips some and delays no other client.
         changed = asyncio.Event()
         changed.set()
+        connection.on_lost = changed.set
         unwatch = self._node.watch(changed.set)
-        gone = asyncio.ensure_future(stream.wait_gone())
-        gone.add_done_callback(lambda _: changed.set())
+        self._streams.add(connection)
         number = 0
         try:
-            await stream.start()
-            while True:
+            await response.prepare(request)
+            while not connection.is_lost:
                 try:
                     async with asyncio.timeout(_KEEP_ALIVE_S):
                         await changed.wait()
                 except TimeoutError:
-                    await stream.send(": still here\n\n")
+                    await self._send(response, connection, b": still here\n\n")
                     continue
-                if gone.done():
-                    return
                 changed.clear()
                 try:
-                    data = json.dumps(self._node.status())
-                except ApiError:  # it restarts, and tells when it is back
+                    data = msgspec.json.encode(self._node.status())
+                except ApiError:  # restarting; another change follows
                     continue
                 number += 1
-                await stream.send(f"id: {number}\nevent: status\ndata: {data}\n\n")
+                await self._send(
+                    response, connection, b"id: %d\nevent: status\ndata: %b\n\n" % (number, data)
+                )
         finally:
             unwatch()
-            gone.cancel()
+            self._streams.discard(connection)
+        return response
 
-    def _check_caller(self, request: Request) -> None:
-        host = request.header("host")
+    async def _send(
+        self, response: web.StreamResponse, connection: _Connection, data: bytes
+    ) -> None:
+        """Send to a stream. Raises ConnectionError when the client is gone or does not read."""
+        connection.set_deadline(_SEND_TIMEOUT_S)
+        await response.write(data)
+        connection.set_deadline(None)
+
+    def _check_client(self, request: web.BaseRequest) -> None:
+        host = request.headers.get("Host", "")
         name = _host_name(host)
         if not (name in ("localhost", self._own_host) or _is_address(name)):
             raise ApiError(HTTPStatus.FORBIDDEN, f"this API is not for '{host}'")
-        origin = request.headers.get("origin")
+        origin = request.headers.get("Origin")
         if origin is not None and origin.removeprefix("http://") != host:
             raise ApiError(HTTPStatus.FORBIDDEN, "this API is not for other sites' pages")
 
 
-def _json_body(request: Request) -> bytes:
-    # A page can make a browser post forms and text unasked, but not JSON.
-    media_type = request.header("content-type").partition(";")[0].strip().lower()
-    if (request.body or media_type) and media_type != "application/json":
+def _check_form(request: web.BaseRequest) -> None:
+    """Raise ApiError for what the HTTP parser accepts, but this API does not."""
+    if request.version < HttpVersion10:
+        raise ApiError(HTTPStatus.BAD_REQUEST, "this is not an HTTP/1.1 request")
+    names = [name.lower() for name, _ in request.raw_headers]
+    if len(set(names)) != len(names):
+        raise ApiError(HTTPStatus.BAD_REQUEST, "a header is repeated")
+    if not all(name.isascii() and value.isascii() for name, value in request.raw_headers):
+        raise ApiError(HTTPStatus.BAD_REQUEST, "the headers are not ASCII")
+    if "Transfer-Encoding" in request.headers:
+        raise ApiError(HTTPStatus.LENGTH_REQUIRED, "send Content-Length")
+    if (request.content_length or 0) > _MAX_BODY:
+        raise ApiError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"at most {_MAX_BODY} bytes")
+
+
+def _check_media_type(request: web.BaseRequest, body: bytes) -> None:
+    # A page can make a browser post forms and text, but not JSON.
+    media_type = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    if (body or media_type) and media_type != "application/json":
         raise ApiError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send Content-Type: application/json")
-    return request.body
+
+
+def _response(answer: object, status: HTTPStatus = HTTPStatus.OK) -> web.Response:
+    response = web.Response(
+        body=msgspec.json.encode(answer),
+        status=status,
+        headers=_HEADERS,
+        content_type="application/json",
+    )
+    response.force_close()
+    return response
+
+
+def _error_response(error: ApiError) -> web.Response:
+    code = error.status.phrase.lower().replace(" ", "-")
+    return _response(Error(ErrorDetail(code, str(error))), error.status)
 
 
 def _host_name(host: str) -> str:

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
+
 from evse_node.cli.main import _SIMULATIONS
 from evse_node.node.control.operations import OPERATIONS
 
@@ -35,5 +37,10 @@ def test_it_names_every_action() -> None:
     assert {simulation.name for simulation in _SIMULATIONS} <= actions
     table = text[text.index("| `evse-node sim") : text.index("$ curl")]
     assert all(f"`{action}" in table for action in actions)
-    parameters = {each.name for op in OPERATIONS if op.is_simulation for each in op.parameters}
+    parameters = {
+        field.name
+        for each in OPERATIONS
+        if each.is_simulation and each.request
+        for field in msgspec.structs.fields(each.request)
+    }
     assert set(re.findall(r'"(\w+)":', table)) == parameters

@@ -13,7 +13,7 @@ from evse_node.config.node_config import NodeConfig
 from evse_node.errors import ConfigError
 from evse_node.matter.certificates.attestation import make_development_attestation
 from evse_node.matter.secure_channel.spake2p import compute_verifier
-from evse_node.node.factory_data import KEPT, load_factory_data
+from evse_node.node.factory_data import KEPT_BY_FACTORY_RESET, load_factory_data
 from evse_node.testing.memory_store import MemoryStore
 
 RANDOM = Random(7).randbytes
@@ -32,7 +32,7 @@ def test_the_first_start_draws_and_the_next_finds_the_same(tmp_path: Path) -> No
     other = load_factory_data(config, MemoryStore(), RANDOM)
     assert other.passcode != first.passcode
     assert other.serial_number != first.serial_number
-    assert all(key.startswith(KEPT) for key, _ in store.items(""))
+    assert all(key.startswith(KEPT_BY_FACTORY_RESET) for key, _ in store.items(""))
 
 
 def test_the_verifier_belongs_to_the_passcode(tmp_path: Path) -> None:

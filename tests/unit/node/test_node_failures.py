@@ -168,7 +168,7 @@ async def test_a_control_file_that_cannot_be_written_is_no_reason_not_to_charge(
     (tmp_path / "control.new").mkdir()
     async with EvseNode(config(tmp_path)) as node:
         assert node.control_address is not None
-        assert "commands do not find the control API" in caplog.text
+        assert "commands cannot find the control API" in caplog.text
         (tmp_path / "control.json").mkdir()
 
 
@@ -197,4 +197,4 @@ async def test_one_who_watches_and_fails_does_not_blind_the_others(
         node.watch(lambda: seen.append(node.state.state))
         node.car.plug_in()
         await until(lambda: State.PLUGGED_IN_NO_DEMAND in seen)
-    assert "who watches the node failed" in caplog.text
+    assert "an observer of the node failed" in caplog.text

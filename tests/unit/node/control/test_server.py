@@ -5,59 +5,27 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator, Callable
-from http import HTTPStatus
+from collections.abc import AsyncIterator
 from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
 
-from evse_node.cli.control_client import ControlClient, ControlError, find_node
+from evse_node.cli.control_client import (
+    ControlClient,
+    ControlError,
+    JsonObject,
+    JsonValue,
+    find_node,
+    is_object,
+)
 from evse_node.config.values import HostPort
-from evse_node.errors import ConfigError, HalError
+from evse_node.errors import ConfigError
 from evse_node.node.control import server
-from evse_node.node.control.api import ApiError, JsonObject, JsonValue, is_object
 from evse_node.node.control.operations import OPERATIONS
 from evse_node.node.control.server import ControlServer
 from evse_node.platform.control_file import write_control_file
-
-
-class JournalNode:
-    """Notes what it is asked to do."""
-
-    def __init__(self) -> None:
-        self.is_restarting = False
-        self.journal: list[str] = []
-        self.observers: list[Callable[[], None]] = []
-
-    def status(self) -> JsonObject:
-        if self.is_restarting:
-            raise ApiError(HTTPStatus.SERVICE_UNAVAILABLE, "the node restarts")
-        return {"journal": list(self.journal)}
-
-    def onboarding(self) -> JsonObject:
-        return {"manual_code": "34970112332"}
-
-    async def factory_reset(self) -> None:
-        self.journal.append("factory-reset")
-
-    def act(self, action: str, parameters: JsonObject) -> None:
-        self.journal.append(f"{action} {json.dumps(parameters)}")
-
-    def simulate(self, action: str, parameters: JsonObject) -> None:
-        if action == "unplug":
-            raise HalError("the lock is stuck")
-        if action == "demand":
-            raise ApiError(HTTPStatus.CONFLICT, "no car is plugged in")
-        if action == "no-demand":
-            raise RuntimeError("a secret")
-        self.journal.append(f"{action} {json.dumps(parameters)}")
-        for observer in self.observers:
-            observer()
-
-    def watch(self, observer: Callable[[], None]) -> Callable[[], None]:
-        self.observers.append(observer)
-        return lambda: self.observers.remove(observer)
+from tests.support.journal_node import JournalNode
 
 
 @pytest.fixture
@@ -102,13 +70,28 @@ def message_of(answer: JsonObject) -> JsonValue:
     return error["message"]
 
 
-async def test_each_operation_is_served(address: HostPort, node: JournalNode) -> None:
-    assert await call(address, "GET", "/onboarding") == {"manual_code": "34970112332"}
+def journal_of(status: JsonValue) -> JsonValue:
+    assert is_object(status)
+    node = status["node"]
+    assert is_object(node)
+    return node["interfaces"]
+
+
+async def test_every_operation_is_served(address: HostPort, node: JournalNode) -> None:
+    codes = await call(address, "GET", "/onboarding")
+    assert codes["manual_code"] == "34970112332"
     assert await call(address, "POST", "/factory-reset") == {"done": True}
     await call(address, "POST", "/sim/plug-in", {})
     await call(address, "POST", "/sim/tap", {"uid": "04A1"})
-    status = await call(address, "GET", "/status")
-    assert status == {"journal": ["factory-reset", "plug-in {}", 'tap {"uid": "04A1"}']}
+    await call(address, "POST", "/surplus", {"watts": 5})
+    await call(address, "POST", "/clear-faults")
+    assert journal_of(await call(address, "GET", "/status")) == [
+        "factory_reset",
+        "PlugIn {}",
+        "Tap {'uid': '04A1'}",
+        "SetSurplus {'watts': 5, 'seconds': None}",
+        "clear_faults",
+    ]
     document = await call(address, "GET", "/openapi.json")
     paths = document["paths"]
     assert is_object(paths)
@@ -136,7 +119,7 @@ async def test_a_failure_inside_tells_nothing_outside(
     address: HostPort, caplog: pytest.LogCaptureFixture
 ) -> None:
     status, answer = await request(address, "POST", "/sim/no-demand")
-    assert (status, message_of(answer)) == (500, "the node's log tells more")
+    assert (status, message_of(answer)) == (500, "internal error: see the node's log")
     assert "a secret" in caplog.text
 
 
@@ -183,17 +166,17 @@ async def test_changes_are_streamed(address: HostPort, node: JournalNode) -> Non
             number = (await reader.readline()).decode().strip()
             assert await reader.readline() == b"event: status\n"
             data: JsonValue = json.loads((await reader.readline()).removeprefix(b"data: "))
-        return number, data
+        return number, journal_of(data)
 
-    assert await next_status() == ("1", {"journal": []})
+    assert await next_status() == ("1", [])
     await call(address, "POST", "/sim/plug-in", {})
-    assert await next_status() == ("2", {"journal": ["plug-in {}"]})
+    assert await next_status() == ("2", ["PlugIn {}"])
     node.is_restarting = True
     node.observers[0]()
     await asyncio.sleep(0.01)
     node.is_restarting = False
     node.observers[0]()
-    assert await next_status() == ("3", {"journal": ["plug-in {}"]})
+    assert await next_status() == ("3", ["PlugIn {}"])
     writer.close()
     await writer.wait_closed()
     async with asyncio.timeout(5):
@@ -208,7 +191,9 @@ async def test_a_quiet_stream_says_that_it_is_still_there(
     reader, writer = await asyncio.open_connection(address.host, address.port)
     writer.write(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
     async with asyncio.timeout(5):
-        await reader.readuntil(b": still here\n\n: still here\n\n")
+        await reader.readuntil(b"data: ")
+        for _ in range(2):
+            await reader.readuntil(b": still here\n\n")
     writer.close()
 
 
