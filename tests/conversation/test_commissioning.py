@@ -60,20 +60,20 @@ class Commissioner:
     def invoke(
         self, cluster: str, name: str, *fields: TlvValue, timed_ms: int | None = None
     ) -> Mapping[int, TlvValue] | int | tuple[int, int]:
-        """Invoke a command; `fields` are its fields in order, None for an absent one."""
+        """Invoke a command; `fields` are its fields in order, None for an absent commissioner."""
         definition = self._definition(cluster)
         command = definition.command(name)
         members = {number: value for number, value in enumerate(fields) if value is not None}
-        answer: Mapping[int, TlvValue] | int | tuple[int, int] = self.client.invoke(
+        response: Mapping[int, TlvValue] | int | tuple[int, int] = self.client.invoke(
             (0, definition.id, command.id), members, timed_ms=timed_ms
         )
-        return answer
+        return response
 
     def code(self, cluster: str, name: str, *fields: TlvValue) -> TlvValue:
         """Invoke a command and return the first field of its response."""
-        answer = self.invoke(cluster, name, *fields)
-        assert isinstance(answer, dict), answer
-        return answer[0]
+        response = self.invoke(cluster, name, *fields)
+        assert isinstance(response, dict), response
+        return response[0]
 
     def read(self, cluster: str, name: str) -> TlvValue:
         definition = self._definition(cluster)
@@ -134,227 +134,229 @@ def stack(network: Network) -> MatterStack:
 
 
 @pytest.fixture
-def one(network: Network) -> Commissioner:
+def commissioner(network: Network) -> Commissioner:
     return Commissioner(network)
 
 
 def test_commissioner_adds_node_to_its_fabric(
-    network: Network, stack: MatterStack, one: Commissioner
+    network: Network, stack: MatterStack, commissioner: Commissioner
 ) -> None:
-    one.commission()
+    commissioner.commission()
     assert not stack.window.is_open
     assert not stack.fail_safe.is_armed
     assert all(session.is_case for session in stack.sessions)
-    assert one.read(CREDENTIALS, "CurrentFabricIndex") == 1
-    assert one.read(COMMISSIONING, "Breadcrumb") == 0
+    assert commissioner.read(CREDENTIALS, "CurrentFabricIndex") == 1
+    assert commissioner.read(COMMISSIONING, "Breadcrumb") == 0
     (entry,) = stack.access_control.entries(1)
-    assert entry.subjects == (one.controller.node_id,)
+    assert entry.subjects == (commissioner.controller.node_id,)
     with pytest.raises(RefusedError):
-        one.controller.pase(PASSCODE)
+        commissioner.controller.pase(PASSCODE)
 
 
 def test_fail_safe_expiry_after_any_step_reverts_commissioning(
-    network: Network, stack: MatterStack, one: Commissioner
+    network: Network, stack: MatterStack, commissioner: Commissioner
 ) -> None:
     steps = [
-        lambda: one.arm(60),
-        one.request_noc,
-        one.add_noc,
-        lambda: one.controller.case(NODE_ID),
+        lambda: commissioner.arm(60),
+        commissioner.request_noc,
+        commissioner.add_noc,
+        lambda: commissioner.controller.case(NODE_ID),
     ]
     for count in range(1, len(steps) + 1):
-        one.controller.pase(PASSCODE)
+        commissioner.controller.pase(PASSCODE)
         *before, last = steps[:count]
         for step in before:
-            if step != one.request_noc:  # the commissioner requests it again
+            if step != commissioner.request_noc:  # the commissioner requests it again
                 step()
         last()
-        assert one.arm(0) == 0
+        assert commissioner.arm(0) == 0
         network.run(1.0)
         assert not stack.fabrics
         assert not stack.sessions
         assert stack.access_control.entries(1) == ()
         assert stack.window.commissioning_mode == 1
-    one.commission()
+    commissioner.commission()
 
 
 def test_fail_safe_expiry_ends_commissioning_of_silent_peer(
-    network: Network, stack: MatterStack, one: Commissioner
+    network: Network, stack: MatterStack, commissioner: Commissioner
 ) -> None:
-    one.controller.pase(PASSCODE)
-    one.add_noc()
+    commissioner.controller.pase(PASSCODE)
+    commissioner.add_noc()
     network.run(61.0)
     assert not stack.fabrics
     assert not stack.sessions
-    one.controller.session = None
-    one.commission()
+    commissioner.controller.session = None
+    commissioner.commission()
 
 
 def test_closed_pase_session_reverts_commissioning(
-    network: Network, stack: MatterStack, one: Commissioner
+    network: Network, stack: MatterStack, commissioner: Commissioner
 ) -> None:
-    one.controller.pase(PASSCODE)
-    one.arm(60)
-    one.controller.close_session()
+    commissioner.controller.pase(PASSCODE)
+    commissioner.arm(60)
+    commissioner.controller.close_session()
     assert not stack.fail_safe.is_armed
-    one.commission()
+    commissioner.commission()
 
 
 def test_power_cut_before_completion_reverts_commissioning(
-    network: Network, stack: MatterStack, one: Commissioner
+    network: Network, stack: MatterStack, commissioner: Commissioner
 ) -> None:
     store = stack.store
     assert isinstance(store, MemoryStore)
-    one.controller.pase(PASSCODE)
-    one.add_noc()
+    commissioner.controller.pase(PASSCODE)
+    commissioner.add_noc()
     store.commit()
     stack = start(network, store.after_power_cut())
     assert not stack.fabrics
-    one.commission()
+    commissioner.commission()
     store = stack.store
     assert isinstance(store, MemoryStore)
     store.commit()
     stack = start(network, store.after_power_cut())
     assert len(stack.fabrics) == 1
     assert not stack.window.is_open
-    one.controller.case(NODE_ID)
-    assert one.read(CREDENTIALS, "CommissionedFabrics") == 1
+    commissioner.controller.case(NODE_ID)
+    assert commissioner.read(CREDENTIALS, "CommissionedFabrics") == 1
 
 
-def test_commissioning_complete_requires_case(stack: MatterStack, one: Commissioner) -> None:
-    one.controller.pase(PASSCODE)
-    answer = one.invoke(COMMISSIONING, "CommissioningComplete")
-    assert answer == Status.UNSUPPORTED_ACCESS
-    one.add_noc()
-    assert one.code(COMMISSIONING, "CommissioningComplete") == 2
+def test_commissioning_complete_requires_case(
+    stack: MatterStack, commissioner: Commissioner
+) -> None:
+    commissioner.controller.pase(PASSCODE)
+    response = commissioner.invoke(COMMISSIONING, "CommissioningComplete")
+    assert response == Status.UNSUPPORTED_ACCESS
+    commissioner.add_noc()
+    assert commissioner.code(COMMISSIONING, "CommissioningComplete") == 2
 
 
 def test_second_administrator_commissions_over_enhanced_window(
-    network: Network, stack: MatterStack, one: Commissioner
+    network: Network, stack: MatterStack, commissioner: Commissioner
 ) -> None:
-    one.commission()
-    assert one.open_window(34567890) == 0
-    assert one.open_window(34567890) == (Status.FAILURE, 2)
-    assert one.arm(60) == 4
-    two = Commissioner(network, 3)
+    commissioner.commission()
+    assert commissioner.open_window(34567890) == 0
+    assert commissioner.open_window(34567890) == (Status.FAILURE, 2)
+    assert commissioner.arm(60) == 4
+    second = Commissioner(network, 3)
     with pytest.raises(RefusedError):
-        two.controller.pase(PASSCODE)
-    two.commission(34567890)
-    assert two.read(CREDENTIALS, "CurrentFabricIndex") == 2
+        second.controller.pase(PASSCODE)
+    second.commission(34567890)
+    assert second.read(CREDENTIALS, "CurrentFabricIndex") == 2
     # Each administrator reads only its own certificates and access control entries.
-    for commissioner in (one, two):
-        nocs = commissioner.read(CREDENTIALS, "NOCs")
+    for administrator in (commissioner, second):
+        nocs = administrator.read(CREDENTIALS, "NOCs")
         assert isinstance(nocs, list)
         assert len(nocs) == 1
-    assert one.read(ACCESS, "ACL") != two.read(ACCESS, "ACL")
-    assert one.code(CREDENTIALS, "RemoveFabric", 2) == 0
+    assert commissioner.read(ACCESS, "ACL") != second.read(ACCESS, "ACL")
+    assert commissioner.code(CREDENTIALS, "RemoveFabric", 2) == 0
     assert [fabric.index for fabric in stack.fabrics] == [1]
-    two.controller.clear_resumption()
+    second.controller.clear_resumption()
     with pytest.raises(RefusedError):
-        two.controller.case(NODE_ID)
+        second.controller.case(NODE_ID)
 
 
 def test_removal_of_last_fabric_decommissions_after_response(
-    network: Network, stack: MatterStack, one: Commissioner
+    network: Network, stack: MatterStack, commissioner: Commissioner
 ) -> None:
-    one.commission()
+    commissioner.commission()
     assert Decommissioned() not in events(stack)
-    assert one.open_window(34567890) == 0
+    assert commissioner.open_window(34567890) == 0
     # The administrator has the response; the node accepts no session until its reset.
-    assert one.code(CREDENTIALS, "RemoveFabric", 1) == 0
+    assert commissioner.code(CREDENTIALS, "RemoveFabric", 1) == 0
     network.run(1.0)
     assert events(stack).count(Decommissioned()) == 1
     assert not stack.sessions
     assert not stack.fabrics
     assert not stack.window.is_open
-    one.controller.session = None
-    one.controller.clear_resumption()
+    commissioner.controller.session = None
+    commissioner.controller.clear_resumption()
     for passcode in (PASSCODE, 34567890):
         with pytest.raises(RefusedError):
-            one.controller.pase(passcode)
+            commissioner.controller.pase(passcode)
     start(network)
-    one.commission()
+    commissioner.commission()
 
 
 def test_second_commissioning_completes_after_removal_of_last_fabric(
-    network: Network, stack: MatterStack, one: Commissioner
+    network: Network, stack: MatterStack, commissioner: Commissioner
 ) -> None:
-    one.commission()
-    assert one.open_window(34567890) == 0
-    two = Commissioner(network, 3)
-    two.controller.pase(34567890)
-    assert two.arm(60) == 0
-    assert two.add_noc() == 0
-    assert one.code(CREDENTIALS, "RemoveFabric", 1) == 0
+    commissioner.commission()
+    assert commissioner.open_window(34567890) == 0
+    second = Commissioner(network, 3)
+    second.controller.pase(34567890)
+    assert second.arm(60) == 0
+    assert second.add_noc() == 0
+    assert commissioner.code(CREDENTIALS, "RemoveFabric", 1) == 0
     network.run(10.0)
     assert Decommissioned() not in events(stack)
-    two.controller.case(NODE_ID)
-    assert two.code(COMMISSIONING, "CommissioningComplete") == 0
+    second.controller.case(NODE_ID)
+    assert second.code(COMMISSIONING, "CommissioningComplete") == 0
     network.run(10.0)
     assert Decommissioned() not in events(stack)
-    assert two.read(CREDENTIALS, "CommissionedFabrics") == 1
+    assert second.read(CREDENTIALS, "CommissionedFabrics") == 1
 
 
 def test_decommissioning_does_not_wait_for_silent_administrator(
-    network: Network, stack: MatterStack, one: Commissioner
+    network: Network, stack: MatterStack, commissioner: Commissioner
 ) -> None:
-    one.commission()
+    commissioner.commission()
     network.lost = lambda data, source, to: source == NODE
     with pytest.raises(RefusedError):
-        one.code(CREDENTIALS, "RemoveFabric", 1)
+        commissioner.code(CREDENTIALS, "RemoveFabric", 1)
     assert events(stack).count(Decommissioned()) == 1
     assert not stack.window.is_open
 
 
 def test_leave_event_is_reported_to_removed_fabric(
-    network: Network, stack: MatterStack, one: Commissioner
+    network: Network, stack: MatterStack, commissioner: Commissioner
 ) -> None:
-    one.commission()
-    assert one.open_window(34567890) == 0
-    two = Commissioner(network, 3)
-    two.commission(34567890)
+    commissioner.commission()
+    assert commissioner.open_window(34567890) == 0
+    second = Commissioner(network, 3)
+    second.commission(34567890)
     leave = (0, _DEFINITIONS["Basic Information"].id, 2)
-    two.client.subscribe(events=[leave], maximum=600)
-    assert one.code(CREDENTIALS, "RemoveFabric", 2) == 0
+    second.client.subscribe(events=[leave], maximum=600)
+    assert commissioner.code(CREDENTIALS, "RemoveFabric", 2) == 0
     network.run(1.0)
-    (report,) = reports_of(two.controller.reports)
+    (report,) = reports_of(second.controller.reports)
     assert [event.fields for event in report.events] == [{0: 2}]
 
 
 def test_update_noc_ends_sessions_of_old_identity(
-    network: Network, stack: MatterStack, one: Commissioner
+    network: Network, stack: MatterStack, commissioner: Commissioner
 ) -> None:
-    one.commission()
+    commissioner.commission()
     for is_completed in (False, True):
-        assert one.arm(60) == 0
-        noc = one.request_noc(update=True, node_id=NODE_ID + 1)
-        assert one.code(CREDENTIALS, "UpdateNOC", noc, one.authority.icac) == 0
+        assert commissioner.arm(60) == 0
+        noc = commissioner.request_noc(update=True, node_id=NODE_ID + 1)
+        assert commissioner.code(CREDENTIALS, "UpdateNOC", noc, commissioner.authority.icac) == 0
         network.run(10.0)
         # The old identity and its sessions no longer exist.
         assert not stack.sessions
-        one.controller.clear_resumption()
-        one.controller.case(NODE_ID + 1)
+        commissioner.controller.clear_resumption()
+        commissioner.controller.case(NODE_ID + 1)
         if is_completed:
-            assert one.code(COMMISSIONING, "CommissioningComplete") == 0
+            assert commissioner.code(COMMISSIONING, "CommissioningComplete") == 0
         else:
-            assert one.arm(0) == 0
+            assert commissioner.arm(0) == 0
             network.run(10.0)
-            one.controller.clear_resumption()
-            one.controller.case(NODE_ID)
-    one.controller.case(NODE_ID + 1)
-    assert one.read(CREDENTIALS, "CommissionedFabrics") == 1
+            commissioner.controller.clear_resumption()
+            commissioner.controller.case(NODE_ID)
+    commissioner.controller.case(NODE_ID + 1)
+    assert commissioner.read(CREDENTIALS, "CommissionedFabrics") == 1
 
 
 def test_window_closes_after_twenty_wrong_passcodes(
-    network: Network, stack: MatterStack, one: Commissioner
+    network: Network, stack: MatterStack, commissioner: Commissioner
 ) -> None:
-    one.commission()
-    assert one.open_window(34567890) == 0
-    two = Commissioner(network, 3)
+    commissioner.commission()
+    assert commissioner.open_window(34567890) == 0
+    second = Commissioner(network, 3)
     for _ in range(20):
         assert stack.window.is_open
         with pytest.raises(RefusedError):
-            two.controller.pase(PASSCODE)
+            second.controller.pase(PASSCODE)
     assert not stack.window.is_open
     with pytest.raises(RefusedError):
-        two.controller.pase(34567890)
+        second.controller.pase(34567890)

@@ -26,7 +26,7 @@ from evse_node.state_machine.enums import SupplyState
 from evse_node.state_machine.faults import FaultState
 from evse_node.state_machine.state import ContactorState
 from tests.conversation.test_commissioning import CREDENTIALS
-from tests.conversation.test_real_nodes import UdpCommissioner, config, where
+from tests.conversation.test_real_nodes import UdpCommissioner, config, node_address
 from tests.support.loopback_node import until
 from tests.support.matter.fake_fabric import add_fabric
 from tests.support.matter.interaction_client import Write
@@ -68,7 +68,9 @@ class Owner(UdpCommissioner):
         value: TlvValue = self.client.read(path).value(*path)
         return value
 
-    def order(self, endpoint: int, cluster: str, name: str, fields: dict[int, TlvValue]) -> object:
+    def send_command(
+        self, endpoint: int, cluster: str, name: str, fields: dict[int, TlvValue]
+    ) -> object:
         definition = _DEFINITIONS[cluster]
         path = (endpoint, definition.id, definition.command(name).id)
         return self.client.invoke(path, fields, timed_ms=5000)
@@ -78,18 +80,25 @@ class Owner(UdpCommissioner):
         for path, (value, _) in WRITTEN.items():
             (status,) = self.client.write(Write(self.path(*path), value))
             assert status == 0, path
-        assert isinstance(self.order(0, "Time Synchronization", "SetTimeZone", {0: _ZONE}), dict)
-        assert self.order(0, "Time Synchronization", "SetDefaultNTP", {0: "ntp.example.org"}) == 0
+        assert isinstance(
+            self.send_command(0, "Time Synchronization", "SetTimeZone", {0: _ZONE}), dict
+        )
+        assert (
+            self.send_command(0, "Time Synchronization", "SetDefaultNTP", {0: "ntp.example.org"})
+            == 0
+        )
         source = {0: {0: NODE_ID + 1, 1: 0}}
-        assert self.order(0, "Time Synchronization", "SetTrustedTimeSource", dict(source)) == 0
-        assert self.order(1, "Energy EVSE", "SetTargets", {0: _TARGETS}) == 0
+        assert (
+            self.send_command(0, "Time Synchronization", "SetTrustedTimeSource", dict(source)) == 0
+        )
+        assert self.send_command(1, "Energy EVSE", "SetTargets", {0: _TARGETS}) == 0
         assert self.charge(_FOREVER) == 0
 
     def charge(self, until: int | None = None) -> object:
         currents = {1: SignedInt(6_000), 2: SignedInt(16_000)}
-        return self.order(1, "Energy EVSE", "EnableCharging", {0: until, **currents})
+        return self.send_command(1, "Energy EVSE", "EnableCharging", {0: until, **currents})
 
-    def leave(self) -> None:
+    def remove_fabric(self) -> None:
         index = self.get(0, CREDENTIALS, "CurrentFabricIndex")
         assert self.code(CREDENTIALS, "RemoveFabric", index) == 0
 
@@ -102,7 +111,7 @@ def owner() -> Iterator[Owner]:
 
 
 async def commission(owner: Owner, node: EvseNode) -> None:
-    await asyncio.to_thread(owner.commission, where(node), node.factory.passcode, NODE_ID)
+    await asyncio.to_thread(owner.commission, node_address(node), node.factory.passcode, NODE_ID)
 
 
 def is_new(node: EvseNode) -> bool:
@@ -124,7 +133,7 @@ async def test_removal_of_last_fabric_resets_node_to_factory_defaults(
         await asyncio.to_thread(owner.change_settings)
         for path, (value, _) in WRITTEN.items():
             assert await asyncio.to_thread(owner.get, *path) == value
-        await asyncio.to_thread(owner.leave)
+        await asyncio.to_thread(owner.remove_fabric)
         await until(lambda: is_new(node))
         assert node.qr_code == codes
         assert node.stack.store.get("basic/unique_id") != unique_id
@@ -153,7 +162,7 @@ async def test_counters_are_kept_by_removal_of_last_fabric(tmp_path: Path, owner
         meter = node.stack.node.endpoints[1].clusters[0x91]
         assert isinstance(meter, ElectricalEnergyMeasurement)
         meter.update(EnergyReading(5_000_000, 0, is_flowing=False), time.monotonic())
-        await asyncio.to_thread(owner.leave)
+        await asyncio.to_thread(owner.remove_fabric)
         await until(lambda: is_new(node))
         assert node.stack.event_log.next_number > EVENT_BLOCK
         assert node.state.session is not None
@@ -175,7 +184,7 @@ async def test_charging_stops_when_last_fabric_is_removed(tmp_path: Path, owner:
         node.car.plug_in()
         node.car.demand()
         await until(lambda: node.state.contactor is ContactorState.CLOSED)
-        await asyncio.to_thread(owner.leave)
+        await asyncio.to_thread(owner.remove_fabric)
         await until(lambda: is_new(node))
         assert node.state.supply_state is SupplyState.DISABLED
         assert node.state.contactor is ContactorState.OPEN
@@ -187,7 +196,7 @@ async def test_faults_are_kept_by_factory_reset(tmp_path: Path, owner: Owner) ->
         await commission(owner, node)
         node.car.fault("GroundFault")
         await until(lambda: node.state.fault is FaultState.GROUND_FAULT)
-        await asyncio.to_thread(owner.leave)
+        await asyncio.to_thread(owner.remove_fabric)
         await until(lambda: is_new(node))
         assert node.state.faults == (FaultState.GROUND_FAULT,)
         await node.factory_reset()
@@ -201,9 +210,9 @@ async def test_removal_of_one_of_two_fabrics_keeps_settings(tmp_path: Path, owne
         assert await asyncio.to_thread(owner.open_window, 34567890) == 0
         with closing(UdpNetwork()) as network:
             second = Owner(network, seed=3)
-            await asyncio.to_thread(second.commission, where(node), 34567890, NODE_ID)
+            await asyncio.to_thread(second.commission, node_address(node), 34567890, NODE_ID)
             stack = node.stack
-            await asyncio.to_thread(second.leave)
+            await asyncio.to_thread(second.remove_fabric)
         assert [fabric.index for fabric in node.stack.fabrics] == [1]
         for path, (value, _) in WRITTEN.items():
             assert await asyncio.to_thread(owner.get, *path) == value
@@ -243,7 +252,7 @@ async def test_failed_restart_after_last_fabric_is_reported(tmp_path: Path, owne
     backend = FailingRestart()
     async with EvseNode(config(tmp_path), backend=backend) as node:
         await commission(owner, node)
-        await asyncio.to_thread(owner.leave)
+        await asyncio.to_thread(owner.remove_fabric)
         async with asyncio.timeout(10):
             with pytest.raises(HalError, match="the board is gone"):
                 await node.wait_failed()
@@ -261,7 +270,7 @@ async def test_stop_during_restart_after_last_fabric(tmp_path: Path, owner: Owne
     node = EvseNode(config(tmp_path))
     await node.start()
     await commission(owner, node)
-    await asyncio.to_thread(owner.leave)
+    await asyncio.to_thread(owner.remove_fabric)
     await until(lambda: not node.is_running or is_new(node))
     await node.stop()
     assert not node.is_running
@@ -270,7 +279,7 @@ async def test_stop_during_restart_after_last_fabric(tmp_path: Path, owner: Owne
 def test_node_runs_in_another_loop_after_restart(tmp_path: Path) -> None:
     node = EvseNode(config(tmp_path))
 
-    async def lose_the_fabric() -> None:
+    async def remove_last_fabric() -> None:
         async with node:
             stack = node.stack
             index = add_fabric(stack.fabrics).index
@@ -282,5 +291,5 @@ def test_node_runs_in_another_loop_after_restart(tmp_path: Path) -> None:
         async with node:
             assert is_new(node)
 
-    asyncio.run(lose_the_fabric())
+    asyncio.run(remove_last_fabric())
     asyncio.run(run_again())

@@ -121,7 +121,7 @@ def test_session(network: Network, node: Node, commissioner: FakeController) -> 
 
 
 def test_commissioner_that_knows_the_salt(node: Node, commissioner: FakeController) -> None:
-    commissioner.pase(PASSCODE, knows_parameters=SALT)
+    commissioner.pase(PASSCODE, known_salt=SALT)
     assert len(node.door.established) == 1
 
 

@@ -65,7 +65,7 @@ def config(folder: Path) -> NodeConfig:
     return NodeConfig(storage=folder, port=0, interfaces=("lo",), control=None)
 
 
-def where(node: EvseNode) -> Address:
+def node_address(node: EvseNode) -> Address:
     return ("::1", node.port, 0, 0)
 
 
@@ -75,13 +75,13 @@ async def test_controller_commissions_two_nodes_in_one_process(
     async with EvseNode(config(tmp_path / "1")) as one, EvseNode(config(tmp_path / "2")) as two:
         for node_id, node in ((1, one), (2, two)):
             passcode = node.factory.passcode
-            await asyncio.to_thread(commissioner.commission, where(node), passcode, node_id)
+            await asyncio.to_thread(commissioner.commission, node_address(node), passcode, node_id)
             (fabric,) = node.stack.fabrics
             assert fabric.node_id == node_id
             assert [service.type for service in node.mdns.services] == ["_matter._tcp"]
         two.car.plug_in()
         assert await asyncio.to_thread(commissioner.state) == PLUGGED_IN_NO_DEMAND
-        await asyncio.to_thread(commissioner.connect, where(one), 1)
+        await asyncio.to_thread(commissioner.connect, node_address(one), 1)
         assert await asyncio.to_thread(commissioner.state) == NOT_PLUGGED_IN
 
 
@@ -90,14 +90,14 @@ async def test_node_is_discoverable_after_restart_but_not_after_factory_reset(
 ) -> None:
     async with EvseNode(config(tmp_path)) as node:
         passcode = node.factory.passcode
-        await asyncio.to_thread(commissioner.commission, where(node), passcode, 7)
+        await asyncio.to_thread(commissioner.commission, node_address(node), passcode, 7)
         instance = node.mdns.services[0].instance
     async with EvseNode(config(tmp_path)) as node:
         assert [service.instance for service in node.mdns.services] == [instance]
-        await asyncio.to_thread(commissioner.connect, where(node), 7)
+        await asyncio.to_thread(commissioner.connect, node_address(node), 7)
         assert await asyncio.to_thread(commissioner.state) == NOT_PLUGGED_IN
         await node.factory_reset()
         assert [service.type for service in node.mdns.services] == ["_matterc._udp"]
         assert len(node.stack.fabrics) == 0
-        await asyncio.to_thread(commissioner.commission, where(node), passcode, 8)
+        await asyncio.to_thread(commissioner.commission, node_address(node), passcode, 8)
         assert await asyncio.to_thread(commissioner.state) == NOT_PLUGGED_IN

@@ -83,8 +83,8 @@ async def test_a_charging_session_through_matter(guest: Guest) -> None:
     node, electronics, chip = guest.node, guest.electronics, guest.chip
     network = UdpNetwork()
     commissioner = UdpCommissioner(network)
-    where = ("::1", node.port, 0, 0)
-    await asyncio.to_thread(commissioner.take_in, where, node.factory.passcode, 1)
+    node_address = ("::1", node.port, 0, 0)
+    await asyncio.to_thread(commissioner.commission, node_address, node.factory.passcode, 1)
     assert (PWM / "duty_cycle").read_text().strip() == "1000000"
     assert await asyncio.to_thread(enable, commissioner) == 0
 

@@ -247,7 +247,7 @@ def _event_minimum(value: TlvValue) -> int:
 
 
 def _read_parts(
-    members: dict[TagKey, TlvValue], attributes: int, events: int, filters: int, flags: int
+    members: dict[TagKey, TlvValue], attributes: int, events: int, filters: int, filtered: int
 ) -> ReadRequest:
     """Decode the members that read and subscribe requests share, given their tags."""
     return ReadRequest(
@@ -257,8 +257,10 @@ def _read_parts(
             (_event_minimum(v) for v in _optional_array(members, filters, "EventFilters")),
             default=0,
         ),
-        _boolean(members, flags, "FabricFiltered"),
-        tuple(map(_data_version_filter, _optional_array(members, flags + 1, "DataVersionFilters"))),
+        _boolean(members, filtered, "FabricFiltered"),
+        tuple(
+            map(_data_version_filter, _optional_array(members, filtered + 1, "DataVersionFilters"))
+        ),
     )
 
 

@@ -39,11 +39,11 @@ class TestResumption:
         def connect(
             fabric_index: int,
             node_id: int,
-            where: Address,
+            peer_address: Address,
             on_done: Callable[[SecureSession | None, float], None],
             now: float,
         ) -> None:
-            calls.append((fabric_index, node_id, where))
+            calls.append((fabric_index, node_id, peer_address))
             controller.host = restarted
             on_done(controller.connect(), now)
 
@@ -131,7 +131,7 @@ class TestResumption:
         def connect(
             fabric_index: int,
             node_id: int,
-            where: Address,
+            peer_address: Address,
             on_done: Callable[[SecureSession | None, float], None],
             now: float,
         ) -> None:

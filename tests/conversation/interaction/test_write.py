@@ -373,11 +373,11 @@ def test_written_values_are_restored_after_restart(
     host: InteractionHost, client: InteractionClient
 ) -> None:
     client.write(write(LEVEL, 55), write(NOTES, [{1: "kept", 2: 9}]))
-    again = InteractionHost(Network(), seed=8, store=host.store)
+    restarted = InteractionHost(Network(), seed=8, store=host.store)
     context = InteractionContext(Subject(AuthMode.CASE, 1), 0)
-    assert again.samples[1].get("level") == 55
-    assert again.samples[0].get("level") == 7
-    assert again.samples[1].get("notes") == [{"text": "kept", "secret": 9, "fabric_index": 1}]
-    assert again.samples[1].encode_attribute(NOTES, context) == encode(
+    assert restarted.samples[1].get("level") == 55
+    assert restarted.samples[0].get("level") == 7
+    assert restarted.samples[1].get("notes") == [{"text": "kept", "secret": 9, "fabric_index": 1}]
+    assert restarted.samples[1].encode_attribute(NOTES, context) == encode(
         [{1: "kept", 2: 9, 254: 1}], 2
     )

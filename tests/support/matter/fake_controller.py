@@ -6,7 +6,7 @@
     controller.pase(20202021)
     opcode, payload = controller.request(PROTOCOL_INTERACTION_MODEL, 0x02, read_request)
 
-Each call lets the network run until the answer is there, or the peer has given up.
+Each call runs the network until a response arrives or the exchange ends.
 """
 
 from __future__ import annotations
@@ -195,13 +195,12 @@ class FakeController(MessageHost):
 
     # Sessions.
 
-    def pase(self, passcode: int, *, knows_parameters: bytes | None = None) -> SecureSession:
+    def pase(self, passcode: int, *, known_salt: bytes | None = None) -> SecureSession:
         """Establish a PASE session; raises RefusedError.
 
-        `knows_parameters` is the salt when the commissioner has it already, with 1000
-        iterations.
+        `known_salt` is a salt that the commissioner already has, for 1000 iterations.
         """
-        call = PaseCall(self, passcode, knows_parameters)
+        call = PaseCall(self, passcode, known_salt)
         self.network.run(70.0, until=lambda: call.is_over)
         self.network.run()
         if call.session is None:

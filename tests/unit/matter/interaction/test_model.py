@@ -156,14 +156,14 @@ def test_outcomes_of_commands_and_writes_are_logged_at_debug(
     ):
         send(client, client.exchanges.open(client.session, RecordingHandler()), opcode, payload)
     place = f"of cluster 0x{CLUSTER:04X} on endpoint 1, from node "
-    told = [record.getMessage() for record in caplog.records]
-    assert len(told) == 4
-    assert all(place in line for line in told)
-    assert [line.rpartition("fabric 1: ")[2].partition(":")[0] for line in told] == [
+    messages = [record.getMessage() for record in caplog.records]
+    assert len(messages) == 4
+    assert all(place in line for line in messages)
+    assert [line.rpartition("fabric 1: ")[2].partition(":")[0] for line in messages] == [
         "done",
         "UNSUPPORTED_COMMAND",
         "done",
         "INVALID_DATA_TYPE",
     ]
-    assert told[1].startswith("command 0x0099 ")
-    assert told[3].startswith(f"write 0x{LEVEL:04X} ")
+    assert messages[1].startswith("command 0x0099 ")
+    assert messages[3].startswith(f"write 0x{LEVEL:04X} ")
