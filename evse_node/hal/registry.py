@@ -1,11 +1,11 @@
-"""Backends by name: the built-in ones and those that other packages bring.
+"""Backends by name: built-in ones, and those of other packages.
 
 A package adds a backend by an entry point in the group "evse_node.backends":
 
     [project.entry-points."evse_node.backends"]
     my-board = "my_package.board:create"
 
-where `create(options)` gets the `[hal]` table of the configuration and returns an
+where `create(options)` receives the `[hal]` table of the configuration and returns an
 `EvseBackend`.
 """
 
@@ -53,15 +53,15 @@ _BUILT_IN: Final[Mapping[str, BackendFactory]] = {
 
 
 def backend_names() -> list[str]:
-    """Return the names of all backends that can be asked for, in order."""
+    """Return the names of all available backends, sorted."""
     return sorted({*_BUILT_IN, *(entry.name for entry in _entry_points())})
 
 
 def create_backend(name: str, options: Mapping[str, object]) -> EvseBackend:
-    """Make the backend with this name.
+    """Create the backend with this name.
 
-    Raises ConfigError for an unknown name and for one that is no backend, and whatever the
-    factory raises for options that it cannot use.
+    Raises ConfigError for an unknown name and for an object that lacks members, and what the
+    factory raises for invalid options.
     """
     factory = _BUILT_IN.get(name)
     if factory is None:
@@ -79,7 +79,7 @@ def create_backend(name: str, options: Mapping[str, object]) -> EvseBackend:
 
 
 def _entry_points() -> tuple[EntryPoint, ...]:
-    # Not at the top: it is slow to import, and the built-in backends do without.
+    # Imported late: slow, and not needed for built-in backends.
     from importlib.metadata import entry_points
 
     return tuple(entry_points(group=GROUP))

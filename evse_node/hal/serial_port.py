@@ -1,4 +1,4 @@
-"""A serial port in the event loop: bytes come by a call, and writing never waits."""
+"""A serial port in the event loop: data arrives by a callback, and writes never wait."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ _PURPOSE: Final = "a controller on a serial port"
 
 
 class Port(Protocol):
-    """Where bytes come from and go to."""
+    """A stream of bytes to and from a device."""
 
     name: str
 
     async def open(self, on_data: Callable[[bytes], None], on_lost: Callable[[str], None]) -> None:
-        """Take the port. Bytes, and the end of it, are told in the event loop's thread.
+        """Open the port. Both callbacks run in the event loop's thread.
 
         Raises HalError or OSError.
         """
 
     def close(self) -> None:
-        """Let go of the port. May be repeated."""
+        """Close the port. May be repeated."""
 
     def write(self, data: bytes) -> None:
-        """Send bytes without waiting. Raises HalError or OSError when they are not taken."""
+        """Send bytes without waiting. Raises HalError or OSError when they cannot be sent."""
 
 
 class _Serial(Protocol):
@@ -43,10 +43,7 @@ class _Serial(Protocol):
 
 
 class SerialPort:
-    """A `Port` over pyserial, that nobody else has at the same time.
-
-    Raises ConfigError without pyserial: at once, because waiting for the port does not bring it.
-    """
+    """A `Port` over pyserial, opened exclusively. Raises ConfigError without pyserial."""
 
     def __init__(self, name: str, baud: int) -> None:
         load_extra("serial", _PURPOSE)
@@ -87,7 +84,7 @@ class SerialPort:
         on_lost(f"{self.name}: {reason}")
 
     def close(self) -> None:
-        """Close the device; what was not sent is dropped, for closing would wait for it."""
+        """Close the device. Unsent data is dropped, since closing would wait for it."""
         opened, self._serial = self._serial, None
         loop, self._loop = self._loop, None
         if opened is None:
@@ -100,7 +97,7 @@ class SerialPort:
             opened.close()
 
     def write(self, data: bytes) -> None:
-        """Hand bytes to the kernel, whose buffer takes a command at once."""
+        """Write bytes to the kernel's buffer, which has room for a command."""
         if self._serial is None:
             raise ConnectionError(f"{self.name} is not open")
         try:
@@ -108,14 +105,14 @@ class SerialPort:
         except BlockingIOError:
             written = 0
         if written != len(data):
-            raise HalError(f"{self.name} takes no more bytes")
+            raise HalError(f"{self.name} accepts no more data")
 
 
 def _keep_dtr(fd: int) -> None:
-    """Let DTR stay up when the port is closed.
+    """Keep DTR up when the port is closed.
 
-    Where it is wired to the controller's reset, every opening after that would restart it, and
-    what opens the port again until there is an answer would never get one.
+    Where it is wired to the controller's reset, each reopening would otherwise restart the
+    controller, and retries would never get an answer.
     """
     with contextlib.suppress(termios.error):  # a port without such a line
         attributes = termios.tcgetattr(fd)

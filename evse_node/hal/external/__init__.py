@@ -1,5 +1,5 @@
-"""Ready-made EVSE controllers that the node commands over a serial line or a network.
+"""External EVSE controllers, commanded over a serial line or a network.
 
-The controller drives pilot and contactor and answers for safety; `controller` is the
-backend that they share, and each protocol is a `Link` below it.
+The controller drives pilot and contactor and is responsible for safety. `backend` is common to
+all controllers; each protocol is a `Link` below it.
 """

@@ -1,12 +1,11 @@
 """The backend of an external EVSE controller: a task that polls its link.
 
-Such a controller drives pilot and contactor by itself, and while it is enabled it closes as
-soon as the vehicle is ready: nobody can ask it for PWM alone. So an offer enables it, and
-the machine, told of state C, gives its order to close in the same moment; without that
-order the controller is disabled at once.
+Such a controller drives pilot and contactor itself. While enabled it closes as soon as the
+vehicle is ready; it has no order for PWM alone. So an offer enables it, and the machine must
+order to close as soon as state C is reported; otherwise the controller is disabled at once.
 
-Orders are noted and wake the task; the newest win. `polls` has what is said and heard in each
-round. In a test, call `poll` with a link and a clock of your own.
+Orders are stored and wake the task; the latest win. `poller` has the steps of a poll. Tests may
+call `poll` with a link and a clock of their own.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from typing import Final
 
 from evse_node.errors import HalError
 from evse_node.hal.capabilities import Actuators
-from evse_node.hal.external.link import ControllerStatus, Link, words_of
+from evse_node.hal.external.link import ControllerStatus, Link, describe
 from evse_node.hal.external.poller import Poller, PollTimings
 from evse_node.hal.external.shutdown import ShutdownSequence
 from evse_node.hal.interface import HalEvent, HalInbox, MeterValues, Ratings
@@ -50,12 +49,12 @@ class ExternalController:
         self._clock = clock
         self._post: HalInbox | None = None
         self._task: asyncio.Task[None] | None = None
-        self._early = EarlyReading(link, clock)
+        self._status_before_start = StatusBeforeStart(link, clock)
         self._liveness = Liveness(service_manager)
-        # Held while it begins, and while it ends.
-        self._life = asyncio.Lock()
-        self._is_in_hand = False
-        self._polls = self._new_polls()
+        # Held during start and stop.
+        self._lifecycle = asyncio.Lock()
+        self._is_started = False
+        self._poller = self._new_poller()
 
         traits = link.traits
         self.control_pilot = self
@@ -72,85 +71,85 @@ class ExternalController:
         self.battery_information = None
         self.vehicle_identification = None
 
-    def _new_polls(self) -> Poller:
-        return Poller(self._link, self.ratings, self.timings, self._clock, self._tell)
+    def _new_poller(self) -> Poller:
+        return Poller(self._link, self.ratings, self.timings, self._clock, self._forward)
 
-    def _tell(self, event: HalEvent) -> None:
+    def _forward(self, event: HalEvent) -> None:
         if self._post is not None:
             self._post(event)
 
     # EvseBackend
 
     async def start(self, post: HalInbox) -> None:
-        """Open the contactor, report how things are, and poll until `stop`."""
+        """Open the contactor, report the status, and poll until `stop`."""
         await self.attach(post)
         self._task = task = asyncio.create_task(self._run(), name="evse-controller")
         self._liveness.begin(lambda: not task.done())
 
     async def attach(self, post: HalInbox) -> None:
-        """Do what `start` does, without running by itself."""
-        if self._is_in_hand:
-            raise HalError("the backend runs already")
-        self._is_in_hand = True
-        self._polls = self._new_polls()
-        async with self._life:
+        """Start without a task: the caller poller."""
+        if self._is_started:
+            raise HalError("the backend is already running")
+        self._is_started = True
+        self._poller = self._new_poller()
+        async with self._lifecycle:
             try:
                 await self._begin(post)
             except BaseException as error:
-                # An earlier run may have left it enabled. Where all this time was too short,
-                # one attempt more is enough.
-                is_given_up = isinstance(error, HalError) and not self._polls.is_ending
-                await self._let_go(is_patient=not is_given_up)
+                # An earlier run may have left it enabled. After a start that timed out, one more
+                # attempt to disable it is enough.
+                has_timed_out = isinstance(error, HalError) and not self._poller.is_stopping
+                await self._shut_down(repeats=not has_timed_out)
                 raise
 
     async def _begin(self, post: HalInbox) -> None:
-        polls = self._polls
+        poller = self._poller
         self._post = post
         deadline = self._clock() + self.timings.start_s
-        await polls.poll()
-        while not polls.teller.is_complete and not polls.is_ending:
+        await poller.poll()
+        while not poller.differ.is_complete and not poller.is_stopping:
             if self._clock() > deadline:
-                raise HalError(f"the controller cannot be used: {polls.failure}")
-            await polls.pause()
-            await polls.poll()
-        if polls.is_ending:
+                raise HalError(f"the controller cannot be used: {poller.failure}")
+            await poller.pause()
+            await poller.poll()
+        if poller.is_stopping:
             raise HalError("the backend was stopped before it had started")
 
     async def stop(self) -> None:
-        """Disable the controller, which opens its contactor, and let go of it.
+        """Disable the controller, which opens its contactor, and close the port.
 
-        A request that is cut short would keep the next one from a bus for a while, so a poll
-        that is under way comes to its end. What could not be disabled is logged as an error.
+        A poll that is under way is finished first: an aborted request would block the bus for a
+        while. A controller that could not be disabled is logged as an error.
         """
         self._post = None
         self._liveness.end()
-        self._polls.end()
-        async with self._life:
-            if self._is_in_hand:
-                await self._let_go()
+        self._poller.end()
+        async with self._lifecycle:
+            if self._is_started:
+                await self._shut_down()
 
-    async def _let_go(self, *, is_patient: bool = True) -> None:
+    async def _shut_down(self, *, repeats: bool = True) -> None:
         self._post = None
-        polls = self._polls
-        polls.end()
-        disabling = ShutdownSequence(self._link, self.timings.retry_s)
-        failure = "it was not waited for"
+        poller = self._poller
+        poller.end()
+        shutdown = ShutdownSequence(self._link, self.timings.retry_s)
+        failure = "the stop was cancelled"
         try:
-            await self._end_polls()
-            disabling.is_linked = polls.is_linked
+            await self._end_task()
+            shutdown.is_open = poller.is_open
             async with asyncio.timeout(self.timings.stop_s):
-                failure = await disabling.run(is_patient=is_patient)
+                failure = await shutdown.run(repeats=repeats)
         except TimeoutError:
-            failure = disabling.failure
+            failure = shutdown.failure
         finally:
             if failure:
                 _LOGGER.error("the controller could not be disabled: %s", failure)
             try:
-                await polls.unlink()
+                await poller.close_link()
             finally:
-                self._is_in_hand = False
+                self._is_started = False
 
-    async def _end_polls(self) -> None:
+    async def _end_task(self) -> None:
         task, self._task = self._task, None
         if task is None:
             return
@@ -161,90 +160,90 @@ class ExternalController:
                 await asyncio.wait({task}, timeout=self.timings.close_s)
 
     async def _run(self) -> None:
-        polls, mistake = self._polls, ""
+        poller, last_error = self._poller, ""
         while True:
-            await polls.pause()
-            if polls.is_ending:
+            await poller.pause()
+            if poller.is_stopping:
                 return
             try:
-                await polls.poll()
+                await poller.poll()
             except Exception as error:
-                # A mistake above must not end the polls, nor be tried again without a pause,
-                # nor fill the log.
-                if repr(error) != mistake:
-                    mistake = repr(error)
-                    _LOGGER.exception("what the controller told could not be taken in")
+                # An exception of the listener must neither end the polls nor repeat without a
+                # pause, nor fill the log.
+                if repr(error) != last_error:
+                    last_error = repr(error)
+                    _LOGGER.exception("processing the controller's status failed")
                 await asyncio.sleep(self.timings.retry_s)
 
     def next_poll_s(self) -> float:
-        """Return how long to wait before the next poll, if nothing wakes it."""
-        return self._polls.next_poll_s()
+        """Return the time until the next poll, unless an order or the link wakes it."""
+        return self._poller.next_poll_s()
 
     async def poll(self) -> None:
-        """Give the orders that are new, ask the controller, and tell what changed."""
-        await self._polls.poll()
+        """Send new orders, read the status, and report its changes."""
+        await self._poller.poll()
 
     # Orders
 
     def _require_link(self) -> None:
         if self._post is None:
-            raise HalError("the controller is not in hand: the backend is not started")
-        if self._polls.is_lost:
-            raise HalError(f"the controller is lost: {self._polls.failure}")
+            raise HalError("no controller: the backend is not started")
+        if self._poller.is_lost:
+            raise HalError(f"the controller is lost: {self._poller.failure}")
 
     def offer(self, current_ma: Milliamps) -> None:
         """Enable the controller with this current."""
         self._require_link()
-        self._polls.wishes.offer(current_ma)
-        self._polls.wake()
+        self._poller.desired.offer(current_ma)
+        self._poller.wake()
 
     def withdraw(self) -> None:
-        """Disable the controller; it lets the vehicle end its current first."""
-        self._polls.wishes.withdraw()
-        self._polls.wake()
+        """Disable the controller, which leaves the vehicle the time to stop."""
+        self._poller.desired.withdraw()
+        self._poller.wake()
 
     def signal_unavailable(self) -> None:
         """Put -12 V on the pilot, and open at once."""
-        self._polls.wishes.signal_unavailable()
-        self._polls.wake()
+        self._poller.desired.signal_unavailable()
+        self._poller.wake()
 
     def order_closed(self, is_closed: bool) -> None:
-        """Switch the contactor; closing raises HalError when there is a reason not to."""
-        wishes, teller = self._polls.wishes, self._polls.teller
+        """Switch the contactor. Closing raises HalError when there is a reason not to."""
+        desired, differ = self._poller.desired, self._poller.differ
         if is_closed:
             self._require_link()
-            if teller.faults:
-                names = ", ".join(sorted(fault.value for fault in teller.faults))
+            if differ.faults:
+                names = ", ".join(sorted(fault.value for fault in differ.faults))
                 raise HalError(f"the contactor stays open: {names}")
-            if wishes.offer_ma is None or wishes.is_unavailable:
+            if desired.offer_ma is None or desired.is_unavailable:
                 raise HalError("the contactor stays open: no current is offered")
-            wishes.close()
+            desired.close()
         else:
-            wishes.open(is_ready=teller.pilot is not None and teller.pilot.is_ready)
-        self._polls.wake()
+            desired.open(is_ready=differ.pilot is not None and differ.pilot.is_ready)
+        self._poller.wake()
 
     def order_locked(self, is_locked: bool) -> None:
-        """Move the lock; a lost controller unlocks when it is back and open."""
+        """Move the lock. A lost controller unlocks once it has recovered and is open."""
         if is_locked:
             self._require_link()
-        self._polls.wishes.is_locked = is_locked
-        self._polls.wake()
+        self._poller.desired.is_locked = is_locked
+        self._poller.wake()
 
     def start_self_test(self) -> None:
-        """Open, and let the controller test itself."""
+        """Open, then start the controller's self-test."""
         self._require_link()
-        self._polls.wishes.is_testing = True
-        self._polls.wake()
+        self._poller.desired.is_testing = True
+        self._poller.wake()
 
     # Readings
 
     def status(self) -> ControllerStatus:
-        """Return the newest status. Before `start`, the controller itself is asked, once."""
-        if not self._is_in_hand:
-            return self._early.status()
-        status = self._polls.teller.status
-        if status is None or self._polls.is_lost:
-            raise HalError(f"the controller does not answer: {self._polls.failure}")
+        """Return the newest status. Before `start`, read it from the controller."""
+        if not self._is_started:
+            return self._status_before_start.status()
+        status = self._poller.differ.status
+        if status is None or self._poller.is_lost:
+            raise HalError(f"the controller does not answer: {self._poller.failure}")
         return status
 
     def read_meter(self) -> MeterValues:
@@ -258,60 +257,60 @@ class ExternalController:
         """Return the newest temperature."""
         temperature = self.status().temperature_millicelsius
         if temperature is None:
-            raise HalError("the controller tells no temperature")
+            raise HalError("the controller reports no temperature")
         return temperature
 
     def acknowledge(self) -> None:
-        """Do nothing: the reader belongs to the controller, which shows a card by itself."""
+        """Do nothing: the controller confirms cards itself."""
 
 
-class EarlyReading:
-    """What a controller tells before the backend runs. Who asks soon again gets the same."""
+class StatusBeforeStart:
+    """Status of a controller before the backend starts, cached for some seconds."""
 
     def __init__(self, link: Link, clock: Callable[[], float]) -> None:
         self._link = link
         self._clock = clock
-        self._answer: tuple[ControllerStatus | HalError, float] | None = None
+        self._result: tuple[ControllerStatus | HalError, float] | None = None
 
     def status(self) -> ControllerStatus:
-        """Ask the controller, or return what it told just before. Raises HalError."""
+        """Return the cached status, or read it. Raises HalError."""
         now = self._clock()
-        if self._answer is None or now - self._answer[1] > _FRESH_S:
+        if self._result is None or now - self._result[1] > _FRESH_S:
             try:
-                self._answer = (read_once(self._link), now)
+                self._result = (read_before_start(self._link), now)
             except HalError as error:
-                self._answer = (error, now)
-        answer = self._answer[0]
+                self._result = (error, now)
+        answer = self._result[0]
         if isinstance(answer, HalError):
             raise HalError(str(answer))
         return answer
 
 
-def read_once(link: Link, limit_s: float = BEFORE_START_S) -> ControllerStatus:
-    """Ask a controller that nobody talks to, from outside of any event loop's work.
+def read_before_start(link: Link, limit_s: float = BEFORE_START_S) -> ControllerStatus:
+    """Read the status of a controller whose link is not in use.
 
-    It takes a thread with a loop of its own, and blocks the caller for up to the limit.
-    Raises HalError.
+    It runs in a thread with an event loop of its own, and blocks for up to the limit. Raises
+    HalError.
     """
-    answers: list[ControllerStatus | HalError] = []
+    results: list[ControllerStatus | HalError] = []
 
     def run() -> None:
         try:
-            answers.append(asyncio.run(_ask(link, limit_s)))
+            results.append(asyncio.run(_read(link, limit_s)))
         except Exception as error:
-            # Whatever it is, a mistake of the link, too, must not end the thread without a word.
-            answers.append(HalError(f"the controller does not answer: {words_of(error)}"))
+            # Includes programming errors of a link, which must not end the thread silently.
+            results.append(HalError(f"the controller does not answer: {describe(error)}"))
 
     thread = threading.Thread(target=run, name="evse-controller", daemon=True)
     thread.start()
     thread.join(limit_s + 1.0)
-    answer = answers[0] if answers else HalError("the controller's port hangs")
+    answer = results[0] if results else HalError("the controller's port hangs")
     if isinstance(answer, HalError):
         raise answer
     return answer
 
 
-async def _ask(link: Link, limit_s: float) -> ControllerStatus:
+async def _read(link: Link, limit_s: float) -> ControllerStatus:
     async with asyncio.timeout(limit_s):
         try:
             await link.open(lambda: None)

@@ -1,4 +1,4 @@
-"""What the machine wants of a controller that closes by itself, put together from its orders."""
+"""The desired state of a controller that closes by itself, built from the machine's orders."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ _LOWEST_MA = Milliamps(6_000)
 
 
 class DesiredState(Struct):
-    """The newest of each order.
+    """The latest order of each kind.
 
-    `is_closed`: the machine wants the contactor closed. `is_opening`: it is to open, until
-    the controller confirms that. `is_cut`: the offer stands, but the controller is disabled
-    until the machine closes or begins a new offer; so after an opening of a ready vehicle,
-    after closing without an order, after a stop at the controller itself, and once the
+    `is_closed`: the contactor is ordered closed. `is_opening`: it is ordered open, and the
+    controller has not confirmed that. `is_cut`: there is an offer, but the controller stays
+    disabled until the machine closes or makes a new offer: after the contactor was opened for a
+    ready vehicle, closed without an order, after a stop at the controller itself, and after the
     controller was lost.
     """
 
@@ -29,7 +29,7 @@ class DesiredState(Struct):
     is_testing: bool = False
 
     def orders(self, step_ma: int) -> ControllerOrders:
-        """Return what is wanted as a whole."""
+        """Return the orders that lead to this state, with the current in whole steps."""
         must_open = self.is_opening or self.is_cut or self.is_testing
         current_ma = _LOWEST_MA if self.offer_ma is None else self.offer_ma
         return ControllerOrders(
@@ -41,25 +41,25 @@ class DesiredState(Struct):
         )
 
     def offer(self, current_ma: Milliamps) -> None:
-        """Begin an offer, or change the one that stands."""
+        """Make an offer, or change the present one."""
         if self.offer_ma is None or self.is_unavailable:
             self.is_cut = False
         self.offer_ma, self.is_unavailable = current_ma, False
 
     def withdraw(self) -> None:
-        """End the offer; a vehicle that charges gets its time to end that."""
+        """End the offer, leaving a charging vehicle the time to stop."""
         self.offer_ma, self.is_unavailable = None, False
 
     def signal_unavailable(self) -> None:
-        """Order state F, which opens."""
+        """Order state F, which also opens the contactor."""
         self.is_unavailable, self.is_closed = True, False
 
     def close(self) -> None:
-        """Let it be closed."""
+        """Order the contactor closed."""
         self.is_closed, self.is_cut, self.is_opening = True, False, False
 
     def open(self, *, is_ready: bool) -> None:
-        """Have it opened; an offer to a vehicle that is ready would close it again."""
+        """Order the contactor open; a ready vehicle's offer is cut, or it would close again."""
         self.is_closed, self.is_opening = False, True
         self.is_cut = self.is_cut or (is_ready and self.offer_ma is not None)
 
@@ -68,6 +68,6 @@ class DesiredState(Struct):
         self.is_closed, self.is_cut = False, True
 
     def revoke(self) -> None:
-        """Have it opened, and kept disabled until something is allowed anew."""
+        """Order the contactor open, and disable until the machine closes or makes a new offer."""
         self.is_closed, self.is_opening = False, True
         self.is_cut = self.is_cut or self.offer_ma is not None

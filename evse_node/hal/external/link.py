@@ -1,7 +1,7 @@
-"""What a protocol of an external EVSE controller offers to the backend: the `Link`.
+"""Interface between the backend of external EVSE controllers and a protocol: the `Link`.
 
-A link is told what is wanted as a whole (`ControllerOrders`) and tells what there is as a
-whole (`ControllerStatus`); it keeps no wishes of its own.
+A link receives complete orders (`ControllerOrders`) and returns a complete status
+(`ControllerStatus`).
 """
 
 from __future__ import annotations
@@ -18,15 +18,14 @@ from evse_node.units import Milliamps
 
 
 class ControllerStatus(Struct, frozen=True):
-    """What a controller tells in one poll; None is what it does not tell (now).
+    """Result of one poll; None means unknown.
 
-    `pilot` None keeps the state told last, as long as that can be. `is_enabled`: it offers
-    current or would, and may close by itself; told so that a stop or start at the controller
-    itself is noticed.
-    `offered_ma`: the current that is set in it; told so that another one than ordered is
-    noticed. `limit_ma`: the highest current that it takes now, None for no limit but its
-    ratings. `ampacity_ma` None is no cable. `card` is the one at the reader.
-    `has_restarted`: it forgot its orders since the poll before.
+    `pilot` None keeps the last state where that is possible. `is_enabled`: the controller
+    offers current, or would, and may close by itself; it reveals a stop or start at the
+    controller itself. `offered_ma`: the current that is set, which may differ from the order.
+    `limit_ma`: the highest current accepted now, None for no limit but the ratings.
+    `ampacity_ma`: None means no cable. `card`: the card at the reader. `has_restarted`: orders
+    were lost since the last poll.
     """
 
     pilot: PilotState | None
@@ -43,13 +42,13 @@ class ControllerStatus(Struct, frozen=True):
 
 
 class ControllerOrders(Struct, frozen=True):
-    """What is wanted of a controller.
+    """Orders for a controller.
 
-    `is_enabled`: put PWM on the pilot, and close when the vehicle is ready. Without it: X1,
-    and open, giving a vehicle that charges the time to end its current. `must_open`: open at
-    once, also under load; it comes with `is_enabled` False. `is_unavailable`: state F, and
-    open at once. `current_ma` is the offer, or, while there is none, the lowest current.
-    `is_final`: nobody will be there afterwards, so what is in a fault is disabled, too.
+    `is_enabled`: put PWM on the pilot, and close when the vehicle is ready. Otherwise: X1, and
+    open after leaving a charging vehicle the time to stop. `must_open`: open at once, also
+    under load; `is_enabled` is then False. `is_unavailable`: state F, and open at once.
+    `current_ma`: the offer, or without one the lowest current. `is_final`: the last orders,
+    which also disable a controller that is in a fault.
     """
 
     is_enabled: bool = False
@@ -61,13 +60,12 @@ class ControllerOrders(Struct, frozen=True):
 
 
 class LinkTraits(Struct, frozen=True):
-    """What a link has beside pilot and contactor. It is known before the link is opened.
+    """Properties of a link beside pilot and contactor, known before it is opened.
 
-    `step_ma`: currents are ordered in whole multiples of it.
-    `faults`: those that it can tell; one that is left from an earlier run is told to have
-    gone if it is not there.
-    `heartbeat_s`: how often `keep_alive` is wanted, None for never. `self_test_s`: how long
-    a self-test may take, None for a controller without.
+    `step_ma`: currents are ordered in whole multiples of it. `faults`: the faults that it can
+    report; those left from an earlier run are cleared if they are absent. `heartbeat_s`: the
+    interval of `keep_alive`, None for never. `self_test_s`: the longest self-test, None for a
+    controller without.
     """
 
     step_ma: int = 1_000
@@ -82,47 +80,47 @@ class LinkTraits(Struct, frozen=True):
 
 
 class Link(Protocol):
-    """Talks to one controller.
+    """Connection to one controller.
 
-    Each method raises HalError for whatever is wrong (silence, garbage, a wrong checksum, a
-    refusal), and within a time limit of its own. OSError says that the port itself is gone,
-    and lets the link be opened anew soon. They are never called while another of them is at
-    work. After `close` a link can be opened again, also in another event loop.
+    Each method raises HalError for every failure (silence, garbage, a wrong checksum, a
+    refusal), within its own time limit. OSError means that the port itself is gone, and has
+    the link reopened soon. Calls never overlap. After `close` a link may be opened again, also
+    in another event loop.
     """
 
     @property
     def traits(self) -> LinkTraits:
-        """What the link has."""
+        """Properties of the link."""
 
     async def open(self, wake: Callable[[], None]) -> None:
-        """Take the port, find out who is there, and set up its heartbeat.
+        """Open the port, identify the controller, and set up its heartbeat.
 
-        What the controller does is left as it is. `wake` may be called, in the event loop's
-        thread, when the controller has news: the next poll then follows at once.
+        Its pilot and contactor stay as they are. The link may call `wake`, in the event loop's
+        thread, when the controller reports a change: the next poll then follows at once.
         """
 
     async def close(self) -> None:
-        """Let go of the port. May be repeated; never raises HalError."""
+        """Close the port. May be repeated; never raises HalError."""
 
     async def read_status(self) -> ControllerStatus:
-        """Ask for all that there is to know."""
+        """Read the complete status."""
 
     async def apply(self, orders: ControllerOrders) -> None:
-        """Bring the controller to what is wanted, opening first. May be repeated.
+        """Carry out orders, opening first. May be repeated.
 
-        It need not wait until the contactor has moved: the next status tells.
+        It does not wait for the contactor: the next status shows it.
         """
 
     async def keep_alive(self) -> None:
-        """Send a heartbeat; without it the controller falls back to its safe limit, or off."""
+        """Send a heartbeat, without which the controller falls back to its safe limit, or off."""
 
     async def self_test(self) -> None:
-        """Test the hardware; trouble is told by the statuses that follow.
+        """Test the hardware; the next statuses report its faults.
 
         Only called where `traits.self_test_s` is set, with the contactor open.
         """
 
 
-def words_of(error: Exception) -> str:
-    """Say what went wrong with a link."""
+def describe(error: Exception) -> str:
+    """Return one line about a failure of a link."""
     return str(error) or ("no answer in time" if isinstance(error, TimeoutError) else repr(error))

@@ -1,4 +1,4 @@
-"""How a controller is left behind: disabled and open, and it has said so."""
+"""Shutdown of a controller: disabled and open, by its own report."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from evse_node.errors import HalError
 from evse_node.hal.external.link import ControllerOrders, Link
 
 LAST_ORDERS: Final = ControllerOrders(must_open=True, is_final=True)
-"""What a controller is told before nobody is there any more."""
+"""Orders sent to a controller on shutdown."""
 
 
 class ShutdownSequence:
-    """Disables a controller, again and again until it confirms that.
+    """Disabling of a controller, repeated until the controller confirms it.
 
-    `is_linked` is whether the link is open; `failure` says why the newest attempt was none.
+    `is_open`: the link is open. `failure`: why the last attempt failed.
     """
 
     def __init__(self, link: Link, retry_s: float) -> None:
-        self.is_linked = False
+        self.is_open = False
         self.failure = "no answer in time"
         self._prefix = ""
         self._link = link
         self._retry_s = retry_s
 
-    async def run(self, *, is_patient: bool = True) -> str:
-        """Return "" when the controller is disabled and open; the caller sets the limit.
+    async def run(self, *, repeats: bool = True) -> str:
+        """Return "" once the controller is disabled and open; the caller limits the time.
 
-        Without patience there is one attempt, and what is returned is why it failed.
+        Without `repeats` there is one attempt, and its failure is returned.
         """
         while not await self._is_disabled():
-            if not is_patient:
+            if not repeats:
                 return self.failure
             await asyncio.sleep(self._retry_s)
         return ""
@@ -43,7 +43,7 @@ class ShutdownSequence:
         except HalError as error:
             self.failure = self._prefix + str(error)
         except Exception as error:
-            # The port itself may be gone, or the link's mistake be one of a moment.
+            # The port may be gone, or the link have failed for a moment only.
             self.failure = self._prefix + (str(error) or repr(error))
             await self._close()
         return False
@@ -51,12 +51,12 @@ class ShutdownSequence:
     async def _try(self) -> bool:
         link = self._link
         self._prefix = ""
-        if not self.is_linked:
+        if not self.is_open:
             await self._close()
-            await link.open(_do_nothing)
-            self.is_linked = True
+            await link.open(lambda: None)
+            self.is_open = True
         await link.apply(LAST_ORDERS)
-        self._prefix = "it took the order, but "
+        self._prefix = "it accepted the order, but "
         status = await link.read_status()
         if status.has_restarted:
             self.failure = "it is restarting"
@@ -69,10 +69,6 @@ class ShutdownSequence:
         return False
 
     async def _close(self) -> None:
-        self.is_linked = False
+        self.is_open = False
         with contextlib.suppress(HalError, OSError):
             await self._link.close()
-
-
-def _do_nothing() -> None:
-    pass

@@ -1,8 +1,8 @@
-"""A Modbus bus, RTU or TCP, for the event loop: one request at a time, and no stale answers.
+"""A Modbus bus, RTU or TCP, in the event loop: one request at a time, and no stale answers.
 
-Modbus RTU does not say which request an answer belongs to. After a failure the connection
-is closed, what still comes is let go by, and only then is the next request sent. An answer
-to another function, of another length, or to a write elsewhere is none.
+Answers in Modbus RTU do not name their request. After a failure the connection is closed, and
+late answers are awaited before the next request. An answer with another function, length or
+address counts as a failure.
 """
 
 from __future__ import annotations
@@ -73,23 +73,22 @@ _WRITE_COIL: Final = 5
 _WRITE_REGISTER: Final = 6
 _WRITE_REGISTERS: Final = 16
 _REASONS: Final = {
-    1: "it does not know the function",
-    2: "it has no such register",
-    3: "it does not take the value",
-    4: "it has failed",
-    6: "it is busy",
-    10: "the gateway has no way to it",
-    11: "it does not answer the gateway",
+    1: "unknown function",
+    2: "no such register",
+    3: "invalid value",
+    4: "device failure",
+    6: "device busy",
+    10: "no path from the gateway",
+    11: "no answer to the gateway",
 }
 
 
 class ModbusBus:
-    """One connection. All failures are HalError, and the next request connects anew.
+    """One connection. Every failure raises HalError, and the next request reconnects.
 
-    `timeout_s` is how long an answer may take, `pause_s` how long the bus is left alone
-    between requests, `turnaround_s` how long after a broadcast, so that all have taken it in.
-    `has_single_writes`: one register is written by function 6 instead of 16. To be made
-    within the event loop that it is used in.
+    `timeout_s`: longest time of an answer. `pause_s`: idle time between requests.
+    `turnaround_s`: idle time after a broadcast, for all to process it. `has_single_writes`: one
+    register is written by function 6 instead of 16. To be created in the event loop in use.
     """
 
     def __init__(
@@ -131,7 +130,7 @@ class ModbusBus:
         self._quiet_since = 0.0
 
     async def read(self, block: Block, unit: int) -> list[int]:
-        """Return the words, or 0 and 1 for bits."""
+        """Return a block's words; bits are 0 and 1."""
         client, start, count = self._client, block.start, block.length
         match block.table:
             case Table.COIL:
@@ -157,23 +156,23 @@ class ModbusBus:
             answer = await self._ask(
                 lambda: client.write_coil(address, bool(word), device_id=unit), unit
             )
-            told = (answer.function_code, answer.address, *answer.bits)
-            self._check(told == (_WRITE_COIL, address, bool(word)), unit)
+            written = (answer.function_code, answer.address, *answer.bits)
+            self._check(written == (_WRITE_COIL, address, bool(word)), unit)
         elif self._has_single_writes:
             answer = await self._ask(
                 lambda: client.write_register(address, word, device_id=unit), unit
             )
-            told = (answer.function_code, answer.address, *answer.registers)
-            self._check(told == (_WRITE_REGISTER, address, word), unit)
+            written = (answer.function_code, answer.address, *answer.registers)
+            self._check(written == (_WRITE_REGISTER, address, word), unit)
         else:
             answer = await self._ask(
                 lambda: client.write_registers(address, [word], device_id=unit), unit
             )
-            told = (answer.function_code, answer.address, answer.count)
-            self._check(told == (_WRITE_REGISTERS, address, 1), unit)
+            written = (answer.function_code, answer.address, answer.count)
+            self._check(written == (_WRITE_REGISTERS, address, 1), unit)
 
     async def broadcast(self, start: int, values: Sequence[int], unit: int) -> None:
-        """Write holding registers of all who listen to a unit; nobody answers."""
+        """Write holding registers of all devices of a broadcast unit, which do not answer."""
 
         async def send() -> None:
             await self._client.write_registers(
@@ -185,18 +184,18 @@ class ModbusBus:
             await self._sleep(self._turnaround_s)
 
     def close(self) -> None:
-        """Let go of the bus. May be repeated."""
+        """Close the connection. May be repeated."""
         self._client.close()
 
     async def _ask(self, request: Callable[[], Awaitable[_Answer | None]], unit: int) -> _Answer:
         async with self._lock:
             answer = await self._try(request, unit)
         if answer is None:
-            raise HalError(f"{self._who(unit)} does not answer")
+            raise HalError(f"{self._name(unit)} does not answer")
         if answer.isError():
             code = answer.exception_code
             reason = _REASONS.get(code, f"exception {code}")
-            raise HalError(f"{self._who(unit)} refuses: {reason}")
+            raise HalError(f"{self._name(unit)} refused the request: {reason}")
         return answer
 
     async def _try(
@@ -205,7 +204,7 @@ class ModbusBus:
         is_sent = False
         try:
             if self._stale_until is not None:
-                # An answer that is late is let go by.
+                # A late answer passes.
                 await self._sleep(max(0.0, self._stale_until - self._loop.time()))
                 self._stale_until = None
             elif self._pause_s:
@@ -219,24 +218,24 @@ class ModbusBus:
             self._quiet_since = self._loop.time()
             return answer
         except self._error as error:
-            self._give_up()
-            raise HalError(f"{self._who(unit)} does not answer: {error}") from None
+            self._abandon()
+            raise HalError(f"{self._name(unit)} does not answer: {error}") from None
         except OSError as error:
-            self._give_up()
-            raise HalError(f"{self._who(unit)}: {error}") from None
+            self._abandon()
+            raise HalError(f"{self._name(unit)}: {error}") from None
         except asyncio.CancelledError:
             if is_sent:
-                self._give_up()
+                self._abandon()
             raise
 
     def _check(self, is_answer: bool, unit: int) -> None:
         if not is_answer:
-            self._give_up()
-            raise HalError(f"{self._who(unit)} answers something else than it was asked")
+            self._abandon()
+            raise HalError(f"{self._name(unit)} sent an answer to something else")
 
-    def _give_up(self) -> None:
+    def _abandon(self) -> None:
         self._client.close()
         self._stale_until = self._loop.time() + self._timeout_s
 
-    def _who(self, unit: int) -> str:
+    def _name(self, unit: int) -> str:
         return f"unit {unit} on {self._where}"

@@ -1,4 +1,4 @@
-"""A meter that shares a controller's bus, read in between."""
+"""A meter on the bus of a controller, read between its polls."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _LOGGER: Final = logging.getLogger(__name__)
 
 
 class MeterOnBus(Struct, frozen=True):
-    """A meter on the controller's bus, or within the controller. It is read every `every_s`.
+    """A meter on the controller's bus, or in the controller, read every `every_s`.
 
-    One that does not answer is left alone for `retry_s`, so that it does not hold up the
-    controller; what it told before holds for `limit_s`.
+    After a failure it is skipped for `retry_s`, so that it does not delay the controller; its
+    last values are valid for `limit_s`.
     """
 
     registers: RegisterMap
@@ -39,7 +39,7 @@ class MeterOnBus(Struct, frozen=True):
 
 
 class BusMeter:
-    """Reads a meter. `clock` returns monotonic seconds; only `phases` of its phases count."""
+    """Reader of a meter's first `phases` phases. `clock` returns monotonic seconds."""
 
     def __init__(self, meter: MeterOnBus, phases: int, clock: Callable[[], float]) -> None:
         self._meter = meter
@@ -59,8 +59,8 @@ class BusMeter:
     async def read(self, bus: ModbusBus) -> MeterValues | None:
         """Return the newest values, None when they are too old.
 
-        One block is read at a time, so that an order never waits for the whole meter; all of
-        them while nothing is known.
+        Each call reads one block, so that an order never waits for the whole meter; the first
+        one reads all.
         """
         meter, now = self._meter, self._clock()
         if now - self._heard_at > meter.limit_s:
@@ -76,7 +76,7 @@ class BusMeter:
                 _LOGGER.warning("the meter does not answer: %s", error)
             self._is_failing = True
             self._blocks_read = 0
-            # From now on: the attempt itself took its time.
+            # From now: the attempt itself took time.
             self._due_at = self._clock() + meter.retry_s
             return self._values
         if self._is_failing:
@@ -91,7 +91,7 @@ class BusMeter:
         return self._values
 
     async def _read_blocks(self, bus: ModbusBus) -> bool:
-        """Read what is next; return whether all blocks are read."""
+        """Read the next block. Return whether all blocks are read."""
         registers = self._meter.registers
         blocks = registers.blocks()
         table = Table.INPUT if registers.function == 4 else Table.HOLDING

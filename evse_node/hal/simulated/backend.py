@@ -1,15 +1,15 @@
-"""The simulated backend: a board with an electric car at its other end.
+"""The simulated backend: a board with an electric vehicle connected.
 
-In a node, `start` lets it run by itself. In a test, give it a clock, `attach` an inbox
-and call `advance`:
+In a node, `start` runs it in the event loop. In a test, create it with a clock, `attach` an
+inbox and call `advance`:
 
     backend = SimulatedBackend(clock=lambda: now)
     backend.attach(events.append)
     backend.plug_in()
     backend.demand()
 
-The car's time may run faster than the clock (`speed`): energy, battery and habits are
-then so much quicker, while pilot and contactor keep the pace of the real world.
+The vehicle's time may run faster than the clock (`speed`), which affects energy, battery and
+habits, but not pilot and contactor.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from evse_node.state_machine.events import BatteryReported, RfidTapped, VehicleI
 from evse_node.state_machine.faults import FaultState
 from evse_node.units import Milliamps, MilliwattHours, Milliwatts
 
-# However fast the car lives, the loop is not woken more often than this.
+# Lower limit of the timer, at any speed.
 _SHORTEST_TICK_S: Final = 0.05
 
 
 class SimulationStatus(TypedDict):
-    """What `SimulatedBackend.status` tells; units are in the names."""
+    """State of board and vehicle; names end with units."""
 
     pilot: str
     output: str
@@ -54,10 +54,10 @@ class SimulationStatus(TypedDict):
 
 
 class SimulatedBackend:
-    """An `EvseBackend` without hardware. `without` names features that it is to lack.
+    """An `EvseBackend` without hardware, and without the features named by `without`.
 
-    `has_grid_meter`: the house has a meter at its connection, and the charger reads it. A
-    `car` may be plugged in already, with the cable in the socket.
+    `has_grid_meter`: the charger reads a meter at the grid connection. A `car` may be plugged in
+    already, with the cable in the socket.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class SimulatedBackend:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
         self.board = board = SimulatedBoard(
-            self.car, self.ratings, clock, on_order=self._refresh, on_look=self._look
+            self.car, self.ratings, clock, on_order=self._refresh, on_read=self._on_read
         )
         if self.car.is_plugged_in:
             board.cable_ma = cable_ma
@@ -105,7 +105,7 @@ class SimulatedBackend:
     # EvseBackend
 
     async def start(self, post: HalInbox) -> None:
-        """Run by itself in the running loop."""
+        """Run in the event loop."""
         self._loop = asyncio.get_running_loop()
         self.attach(post)
 
@@ -118,15 +118,15 @@ class SimulatedBackend:
         self.board.connect(None)
         self.board.withdraw()
         self.board.open()
-        self.board.come_to_rest()
+        self.board.finish_opening()
 
     def attach(self, post: HalInbox) -> None:
-        """Tell events to an inbox, without running by itself."""
-        self.board.connect(self._known(post))
+        """Post events to an inbox; the caller advances the time."""
+        self.board.connect(self._filter(post))
         self._refresh()
 
-    def _known(self, post: HalInbox) -> HalInbox:
-        """Return an inbox that does not hear of what this backend is to lack."""
+    def _filter(self, post: HalInbox) -> HalInbox:
+        """Return an inbox without the events of missing features."""
 
         def filtered(event: HalEvent) -> None:
             if self._has_capability(event):
@@ -149,7 +149,7 @@ class SimulatedBackend:
 
     @property
     def speed(self) -> float:
-        """How many times faster than the clock the car lives."""
+        """Speed of the vehicle's time, in relation to the clock."""
         return self._speed
 
     @speed.setter
@@ -162,11 +162,11 @@ class SimulatedBackend:
         self._refresh()
 
     def advance(self) -> None:
-        """Let everything happen that is due by the clock."""
+        """Carry out everything that is due."""
         self._refresh()
 
     def next_deadline(self) -> float | None:
-        """Return when `advance` wants to be called (clock seconds), or None when nothing moves."""
+        """Return when to call `advance` (clock seconds), or None when nothing is pending."""
         deadlines = []
         board = self.board.next_deadline()
         if board is not None:
@@ -179,7 +179,7 @@ class SimulatedBackend:
 
     def _refresh(self) -> None:
         if self._is_advancing:
-            return  # an order out of a report; the round that is going on sees to it
+            return  # an order from within a report, which the running round processes
         self._is_advancing = True
         try:
             before = None
@@ -193,8 +193,8 @@ class SimulatedBackend:
             self._is_advancing = False
         self._arm()
 
-    def _look(self) -> None:
-        """Let time pass for somebody who only looks: until something moves, energy flows."""
+    def _on_read(self) -> None:
+        """Bring the meters up to date; before the next deadline, only energy changes."""
         now = self._clock()
         if now < self._due_at:
             self.car.advance_to(self._car_ms(now))
@@ -220,29 +220,29 @@ class SimulatedBackend:
             delay = max(0.0, deadline - self._clock())
             self._timer = self._loop.call_later(delay, self.advance)
 
-    # What a person does
+    # Actions of a person
 
     def plug_in(self) -> None:
-        """Plug the car in."""
+        """Plug the vehicle in."""
         self.advance()
         self.board.cable_ma = self.cable_ma
         self.car.plug_in()
         self._refresh()
 
     def unplug(self) -> None:
-        """Unplug the car, under load if need be."""
+        """Unplug the vehicle, also under load."""
         self.advance()
         self.car.unplug()
         self._refresh()
 
     def demand(self) -> None:
-        """Make the car ask for energy."""
+        """Make the vehicle request energy."""
         self.advance()
         self.car.demand(True)
         self._refresh()
 
     def no_demand(self) -> None:
-        """Make the car ask no more."""
+        """End the vehicle's request for energy."""
         self.advance()
         self.car.demand(False)
         self._refresh()
@@ -256,7 +256,7 @@ class SimulatedBackend:
     def fault(self, name: str) -> None:
         """Cause a fault, named as in the cluster ("GroundFault") or in Python ("GROUND_FAULT").
 
-        Raises ValueError for a name that is not known.
+        Raises ValueError for an unknown name.
         """
         self.advance()
         self.board.break_down(find_fault(name))
@@ -269,17 +269,17 @@ class SimulatedBackend:
         self._refresh()
 
     def derate(self, current_ma: Milliamps | None) -> None:
-        """Let the board get hot enough to bear only so much current; None cools it down."""
+        """Limit the current due to heat; None removes the limit."""
         self.board.derate(current_ma)
 
     def set_temperature(self, celsius: float) -> None:
-        """Give the board another temperature."""
+        """Set the board's temperature."""
         self.board.temperature_mc = int(celsius * 1000)
 
     def set_surplus(self, watts: float | None) -> None:
-        """Let the sun leave so much power over for charging; None is not known.
+        """Set the solar surplus; None means unknown.
 
-        The board tells it, or with a meter at the house's connection, that shows it.
+        It shows at the grid meter, if there is one, and is reported otherwise.
         """
         surplus_mw = None if watts is None else Milliwatts(int(watts * 1000))
         if self.grid_meter is None:
@@ -290,7 +290,7 @@ class SimulatedBackend:
     def set_battery(
         self, *, soc_percent: int | None = None, capacity_mwh: MilliwattHours | None = None
     ) -> None:
-        """Give the car another battery, or another state of charge. Raises ValueError."""
+        """Set the vehicle's battery capacity or state of charge. Raises ValueError."""
         self.advance()
         if soc_percent is not None and not 0 <= soc_percent <= 100:
             raise ValueError(f"soc_percent {soc_percent} is not in 0 to 100")
@@ -304,7 +304,7 @@ class SimulatedBackend:
         self._refresh()
 
     def status(self) -> SimulationStatus:
-        """Return how board and car are now."""
+        """Return the state of board and vehicle."""
         self.advance()
         board, car = self.board, self.car
         return {
@@ -338,4 +338,4 @@ def find_fault(name: str) -> FaultState:
         if fault is not FaultState.NO_ERROR and fault.value.lower() == wanted:
             return fault
     known = ", ".join(fault.value for fault in FaultState if fault is not FaultState.NO_ERROR)
-    raise ValueError(f"'{name}' is no fault; known are {known}")
+    raise ValueError(f"unknown fault '{name}'; known faults are {known}")

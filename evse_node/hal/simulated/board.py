@@ -1,7 +1,7 @@
 """A simulated charger board: pilots, contactor with mirror contact, meter, reader, lock.
 
-The board has a car at its other end. It answers orders as hardware does: the contactor
-takes a moment, may be welded or stuck, and opens by itself when the pilot says so.
+A vehicle is connected to it. Its contactor behaves like hardware: it takes time, may be welded
+or stuck, and opens by itself when the pilot leaves states C and D.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ from evse_node.state_machine.faults import FaultState
 from evse_node.units import Milliamps, Milliwatts
 
 CONTACTOR_S: Final = 0.04
-"""How long the contactor takes to move, and its mirror contact to tell."""
+"""Time of the contactor, and of its mirror contact after that."""
 SELF_TEST_S: Final = 3.0
-MAINS_FREQUENCY_MHZ: Final = 50_000
+MAINS_FREQUENCY_MILLIHERTZ: Final = 50_000
 COOL_MC: Final = 25_000
 _HOT_MC: Final = 100_000
 
@@ -45,8 +45,8 @@ _HOT_MC: Final = 100_000
 class SimulatedBoard:
     """All capabilities of `hal.interface` in one object.
 
-    `clock` returns monotonic seconds. `on_order` is called after each order, so that
-    whoever drives the board can look when it next wants attention.
+    `clock` returns monotonic seconds. `on_order` is called after each order, which may change
+    the next deadline, and `on_read` before each reading of a meter.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class SimulatedBoard:
         ratings: Ratings,
         clock: Callable[[], float],
         on_order: Callable[[], None],
-        on_look: Callable[[], None],
+        on_read: Callable[[], None],
     ) -> None:
         self.car = car
         self.ratings = ratings
@@ -75,24 +75,24 @@ class SimulatedBoard:
         self._discharge_ma: Milliamps | None = None
         self._clock = clock
         self._on_order = on_order
-        self._on_look = on_look
+        self._on_read = on_read
         self._post: HalInbox | None = None
         self._closes_at: float | None = None
         self._mirror_at: float | None = None
         self._self_test_until: float | None = None
-        self._told_pilot: PilotState | None = None
-        self._told_cable_ma: Milliamps | None = None
-        self._told_battery: BatteryReported | None = None
-        self._told_vehicle_id: str | None = None
+        self._reported_pilot: PilotState | None = None
+        self._reported_cable_ma: Milliamps | None = None
+        self._reported_battery: BatteryReported | None = None
+        self._reported_vehicle_id: str | None = None
 
     def connect(self, post: HalInbox | None) -> None:
-        """Tell events to this inbox from now on, beginning with how things are."""
+        """Post events to this inbox from now on, beginning with the present state."""
         self._post = post
         if post is not None:
-            self._told_pilot = None
-            self._told_cable_ma = None
-            self._told_battery = None
-            self._told_vehicle_id = None
+            self._reported_pilot = None
+            self._reported_cable_ma = None
+            self._reported_battery = None
+            self._reported_vehicle_id = None
             post(ContactorReported(self.is_mirror_closed))
             self.settle()
 
@@ -116,20 +116,20 @@ class SimulatedBoard:
     # Contactor
 
     def open(self) -> None:
-        """Drop the contactor."""
+        """Open the contactor."""
         self._drop()
         self._on_order()
 
     def close(self) -> None:
-        """Pull the contactor in."""
+        """Close the contactor."""
         if self.pilot not in (PilotState.C, PilotState.D):
             raise HalError(f"the contactor stays open in state {self.pilot.value}")
         if not self.is_stuck_open and not self.is_closed:
             self._closes_at = self._clock() + CONTACTOR_S
         self._on_order()
 
-    def come_to_rest(self) -> None:
-        """Let the contactor arrive where it is on its way to: whoever stops has waited for it."""
+    def finish_opening(self) -> None:
+        """Finish a pending opening at once, without a report."""
         if self._mirror_at is not None:
             self._mirror_at = None
             self.is_mirror_closed = False
@@ -156,7 +156,7 @@ class SimulatedBoard:
         """Return totals and the present power."""
         if self.is_meter_lost:
             raise HalError("the energy meter does not answer")
-        self._on_look()
+        self._on_read()
         car = self.car
         used = min(car.phases, self.ratings.phases)
         current_ma = car.current_ma
@@ -166,16 +166,16 @@ class SimulatedBoard:
             Milliwatts(car.power_mw),
             (self.ratings.nominal_voltage_mv,) * self.ratings.phases,
             (current_ma,) * used + (Milliamps(0),) * (self.ratings.phases - used),
-            MAINS_FREQUENCY_MHZ,
+            MAINS_FREQUENCY_MILLIHERTZ,
         )
 
     # GridMeter
 
     def read_grid_power_mw(self) -> Milliwatts:
-        """Return what house and car draw together; without the car that is `house_mw`."""
+        """Return the power of house (`house_mw`) and vehicle together."""
         if self.house_mw is None:
             raise HalError("the meter at the grid connection does not answer")
-        self._on_look()
+        self._on_read()
         return Milliwatts(self.house_mw + self.car.power_mw)
 
     # The other capabilities
@@ -185,37 +185,37 @@ class SimulatedBoard:
         self.cards_read += 1
 
     def reset(self) -> None:
-        """Be ready again."""
+        """Do nothing: faults are cleared by `repair`."""
 
     def read_millicelsius(self) -> int:
         """Return the board's temperature."""
         return self.temperature_mc
 
     def start_self_test(self) -> None:
-        """Be busy for a while."""
+        """Report completion after some seconds."""
         self._self_test_until = self._clock() + SELF_TEST_S
         self._on_order()
 
     def set_discharge(self, current_ma: Milliamps | None) -> None:
-        """Take energy from the car, or stop that."""
+        """Draw energy from the vehicle, or stop that."""
         self._discharge_ma = current_ma
         self._on_order()
 
     def battery(self) -> BatteryReported:
-        """Return what the plugged car tells of its battery."""
+        """Return the battery of the connected vehicle."""
         if not self.car.is_plugged_in:
             return BatteryReported(None, None)
         return BatteryReported(self.car.state_of_charge_percent, self.car.capacity_mwh)
 
     def vehicle_id(self) -> str | None:
-        """Return who the plugged car is."""
+        """Return the identifier of the connected vehicle."""
         return self.car.vehicle_id if self.car.is_plugged_in else None
 
-    # What happens
+    # Simulation
 
     @property
     def pilot(self) -> PilotState:
-        """The state that the board measures."""
+        """The pilot's state, as measured by the board."""
         if self.output is PilotOutput.F:
             return PilotState.F
         if self.is_pilot_shorted:
@@ -225,28 +225,28 @@ class SimulatedBoard:
         return PilotState.C if self.car.is_asking else PilotState.B
 
     def next_deadline(self) -> float | None:
-        """Return when something moves by itself."""
+        """Return the time of the next pending change."""
         moments = (self._closes_at, self._mirror_at, self._self_test_until)
         return min((moment for moment in moments if moment is not None), default=None)
 
     def move(self) -> None:
-        """Carry out what is due by now."""
+        """Carry out the changes that are due."""
         now = self._clock()
         if self._closes_at is not None and now >= self._closes_at:
             self._closes_at = None
             self.is_closed = self.is_mirror_closed = True
-            self._tell(ContactorReported(True))
+            self._report_event(ContactorReported(True))
         if self._mirror_at is not None and now >= self._mirror_at:
             self._mirror_at = None
             self.is_mirror_closed = False
-            self._tell(ContactorReported(False))
+            self._report_event(ContactorReported(False))
         if self._self_test_until is not None and now >= self._self_test_until:
             self._self_test_until = None
-            self._tell_findings()
-            self._tell(SelfTestCompleted())
+            self._report_findings()
+            self._report_event(SelfTestCompleted())
 
-    def _tell_findings(self) -> None:
-        """Tell what the self-test found: it tries the contactor's coil and looks at the pilot."""
+    def _report_findings(self) -> None:
+        """Report the faults that a self-test of contactor and pilot finds."""
         findings = {
             FaultState.CONTACT_WET_FAILURE: self.is_welded,
             FaultState.CONTACT_DRY_FAILURE: self.is_stuck_open,
@@ -254,10 +254,10 @@ class SimulatedBoard:
         }
         for fault, is_found in findings.items():
             if is_found:
-                self._tell(FaultRaised(fault))
+                self._report_event(FaultRaised(fault))
 
     def settle(self) -> None:
-        """Bring car, contactor and reports in line after anything has changed."""
+        """Update vehicle, contactor and reports after any change."""
         self.car.supply = Supply(
             self.is_closed,
             self.offered_ma,
@@ -276,50 +276,50 @@ class SimulatedBoard:
             self._report()
 
     def _report(self) -> None:
-        """Tell what differs from what was told.
+        """Report changes.
 
-        The pilot's pin is the shortest: it comes after the cable, and goes before it.
+        The pilot's pin is the shortest: it connects after the cable, and disconnects before it.
         """
         if self.cable_ma is not None:
             self._report_cable()
-        if self._told_pilot is not self.pilot:
-            self._told_pilot = self.pilot
-            self._tell(PilotChanged(self.pilot))
+        if self._reported_pilot is not self.pilot:
+            self._reported_pilot = self.pilot
+            self._report_event(PilotChanged(self.pilot))
         self._report_cable()
         battery = self.battery()
-        if self._told_battery != battery:
-            self._told_battery = battery
-            self._tell(battery)
+        if self._reported_battery != battery:
+            self._reported_battery = battery
+            self._report_event(battery)
         vehicle_id = self.vehicle_id()
-        if self._told_vehicle_id != vehicle_id:
-            self._told_vehicle_id = vehicle_id
-            self._tell(VehicleIdentified(vehicle_id))
+        if self._reported_vehicle_id != vehicle_id:
+            self._reported_vehicle_id = vehicle_id
+            self._report_event(VehicleIdentified(vehicle_id))
 
     def _report_cable(self) -> None:
-        if self._told_cable_ma != self.cable_ma:
-            self._told_cable_ma = self.cable_ma
-            self._tell(CableChanged(self.cable_ma))
+        if self._reported_cable_ma != self.cable_ma:
+            self._reported_cable_ma = self.cable_ma
+            self._report_event(CableChanged(self.cable_ma))
 
     def tap(self, uid: bytes) -> None:
         """Hold a card to the reader."""
-        self._tell(RfidTapped(uid))
+        self._report_event(RfidTapped(uid))
 
     def derate(self, current_ma: Milliamps | None) -> None:
-        """Say that only so much current can be borne."""
-        self._tell(CurrentDerated(current_ma))
+        """Report a limit due to heat."""
+        self._report_event(CurrentDerated(current_ma))
 
     def set_surplus(self, surplus_mw: Milliwatts | None) -> None:
-        """Say what the house leaves over."""
-        self._tell(SurplusReported(surplus_mw))
+        """Report the solar surplus."""
+        self._report_event(SurplusReported(surplus_mw))
 
     def break_down(self, fault: FaultState) -> None:
-        """Have a fault: a mechanical one shows by itself, the others are reported."""
+        """Cause a fault. Mechanical ones show by their effects, the others are reported."""
         match fault:
             case FaultState.CONTACT_WET_FAILURE:
                 self.is_welded = True
                 if not self.is_closed:
                     self.is_closed = self.is_mirror_closed = True
-                    self._tell(ContactorReported(True))
+                    self._report_event(ContactorReported(True))
             case FaultState.CONTACT_DRY_FAILURE:
                 self.is_stuck_open = True
                 self._drop()
@@ -327,27 +327,27 @@ class SimulatedBoard:
                 self.is_pilot_shorted = True
             case FaultState.METER_FAILURE:
                 self.is_meter_lost = True
-                self._tell(FaultRaised(fault))
+                self._report_event(FaultRaised(fault))
             case FaultState.OVER_TEMPERATURE:
                 self.temperature_mc = _HOT_MC
-                self._tell(FaultRaised(fault))
+                self._report_event(FaultRaised(fault))
             case FaultState.GROUND_FAULT | FaultState.EMERGENCY_STOP:
-                self._drop()  # the protection does not wait to be told
-                self._tell(FaultRaised(fault))
+                self._drop()  # protection opens by itself
+                self._report_event(FaultRaised(fault))
             case _:
-                self._tell(FaultRaised(fault))
+                self._report_event(FaultRaised(fault))
 
     def repair(self) -> None:
-        """Have no fault any more."""
+        """Remove all faults."""
         was_welded = self.is_welded
         self.temperature_mc = min(self.temperature_mc, COOL_MC)
         self.is_welded = self.is_stuck_open = self.is_pilot_shorted = self.is_meter_lost = False
         if was_welded and self.is_closed:
             self.is_closed = self.is_mirror_closed = False
-            self._tell(ContactorReported(False))
+            self._report_event(ContactorReported(False))
         self.settle()
-        self._tell(FaultCleared())
+        self._report_event(FaultCleared())
 
-    def _tell(self, event: HalEvent) -> None:
+    def _report_event(self, event: HalEvent) -> None:
         if self._post is not None:
             self._post(event)

@@ -1,9 +1,8 @@
-"""A simulated electric car: a battery, an on-board charger, and habits of its own.
+"""A simulated electric vehicle: a battery, an on-board charger, and habits.
 
-The car knows only simulated time, whole milliseconds since it was made, and is moved on
-with `advance_to`. Its power is worked out once a second and whenever something around it
-changes, and counted exactly in between; so the same story told in other portions of time
-ends with the same numbers.
+Its time is simulated, in whole milliseconds since it was created, and passes with `advance_to`.
+Power is computed once a second and after each change of the conditions, and energy is exact in
+between, so results do not depend on the steps of `advance_to`.
 """
 
 from __future__ import annotations
@@ -19,28 +18,28 @@ _MW_MS_PER_MWH: Final = 3_600_000
 
 
 class EnergyCounter:
-    """Counts energy from power and time without losing any: a remainder is carried on."""
+    """Counter of energy from power and time, exact by carrying the remainder."""
 
     def __init__(self) -> None:
         self.total_mwh = MilliwattHours(0)
         self._remainder = 0
 
     def add(self, power_mw: int, duration_ms: int) -> int:
-        """Count power (not negative) over a time; return the whole mWh that were added."""
+        """Add a non-negative power over a time. Return the whole mWh added."""
         added, self._remainder = divmod(self._remainder + power_mw * duration_ms, _MW_MS_PER_MWH)
         self.total_mwh = MilliwattHours(self.total_mwh + added)
         return added
 
 
 class Habits(Struct):
-    """What the car does by itself. Times are simulated seconds; 0 leaves a habit out.
+    """Behaviour of the vehicle. Times are simulated seconds; 0 disables a habit.
 
-    `asks_at_once`: it wants energy as soon as it is plugged in. `stops_at_percent`: it is
-    content with this state of charge. `pauses_after_s` and `pauses_for_s`: it stops asking
-    for a while after charging for a while. `leaves_after_s`: it is unplugged this long
-    after it was content. `asks_without_offer`: it shows state C also without PWM; a car
-    that does not, shows it only once current is offered. `heeds_offer`: it takes no more
-    than it is offered; a car that does not, takes all that its charger can.
+    `asks_at_once`: it requests energy when plugged in. `stops_at_percent`: the state of charge
+    at which it stops. `pauses_after_s` and `pauses_for_s`: it pauses its request after charging
+    for a while. `leaves_after_s`: it is unplugged this long after it stopped.
+    `asks_without_offer`: it shows state C also without PWM, otherwise only once current is
+    offered. `heeds_offer`: it draws at most the offered current, otherwise all that its charger
+    can.
     """
 
     asks_at_once: bool = False
@@ -53,10 +52,10 @@ class Habits(Struct):
 
 
 class Supply(Struct):
-    """What the charger puts at the car's disposal right now.
+    """Present supply by the charger.
 
-    `offered_ma` is what the duty cycle says (0 without PWM); `discharge_ma` is how much
-    the charger takes back, None for charging.
+    `offered_ma` is the current of the duty cycle, 0 without PWM; `discharge_ma` the current
+    that the charger draws, None for charging.
     """
 
     is_powered: bool = False
@@ -67,10 +66,7 @@ class Supply(Struct):
 
 
 class ElectricCar(Struct):
-    """The car. Change its data freely while nothing else runs; `refresh` after that.
-
-    `state_of_charge` counts in whole percent; the battery itself in mWh.
-    """
+    """The vehicle. Call `refresh` after a change of its attributes."""
 
     capacity_mwh: MilliwattHours = MilliwattHours(60_000_000)
     charger_minimum_ma: Milliamps = Milliamps(6_000)
@@ -94,7 +90,7 @@ class ElectricCar(Struct):
     _resumes_at_ms: int | None = None
     _leaves_at_ms: int | None = None
 
-    # What a person does
+    # Actions of a person
 
     def plug_in(self) -> None:
         """Put the plug in."""
@@ -111,7 +107,7 @@ class ElectricCar(Struct):
         self.refresh()
 
     def demand(self, wants_energy: bool) -> None:
-        """Make the car ask for energy, or stop asking."""
+        """Start or end the request for energy."""
         self.wants_energy = wants_energy and self.is_plugged_in
         self._resumes_at_ms = None
         self.refresh()
@@ -123,25 +119,25 @@ class ElectricCar(Struct):
 
     @state_of_charge_percent.setter
     def state_of_charge_percent(self, percent: int) -> None:
-        # Rounded up, so that reading gives back what was set.
+        # Rounded up, so that the getter returns the value that was set.
         self.stored_mwh = MilliwattHours(-(-percent * self.capacity_mwh // 100))
 
     @property
     def is_content(self) -> bool:
-        """True when the battery is as full as the car wants it."""
+        """True when the battery is as full as the habits require."""
         wanted_mwh = self.habits.stops_at_percent * self.capacity_mwh // 100
         return self.stored_mwh >= wanted_mwh
 
     @property
     def is_asking(self) -> bool:
-        """True while the car shows state C."""
+        """True while the vehicle shows state C."""
         if not self.is_plugged_in or not self.wants_energy:
             return False
         return self.habits.asks_without_offer or self.supply.offered_ma > 0
 
     @property
     def current_ma(self) -> Milliamps:
-        """Current per phase in use, negative when the car feeds back."""
+        """Current per phase in use, negative while the vehicle feeds back."""
         volts = self.supply.voltage_mv * self._used_phases
         return Milliamps(0 if volts == 0 else int(self.power_mw * 1000 / volts))
 
@@ -151,7 +147,7 @@ class ElectricCar(Struct):
 
     @property
     def _is_about_to_stop(self) -> bool:
-        """True when a full car was made to ask, and finds out now that it needs nothing."""
+        """True when a full vehicle requests energy, which it is about to stop."""
         supply = self.supply
         return (
             self.is_asking and self.is_content and supply.is_powered and supply.discharge_ma is None
@@ -160,7 +156,7 @@ class ElectricCar(Struct):
     # Time
 
     def next_change_ms(self) -> int | None:
-        """Return when the car next does something by itself, or None."""
+        """Return the time of the vehicle's next own action, or None."""
         moments = [
             moment for moment in (self._resumes_at_ms, self._leaves_at_ms) if moment is not None
         ]
@@ -169,18 +165,18 @@ class ElectricCar(Struct):
         return min(moments, default=None)
 
     def advance_to(self, now_ms: int) -> None:
-        """Let simulated time pass. A time in the past changes nothing."""
+        """Let simulated time pass. A time in the past has no effect."""
         while self.now_ms < now_ms:
             change = self.next_change_ms()
             until = now_ms if change is None else min(now_ms, max(change, self.now_ms))
             self._count(until - self.now_ms)
             self.now_ms = until
             if change is not None and change <= until:
-                self._live()
+                self._apply_habits()
                 self.refresh()
 
     def refresh(self) -> None:
-        """Work out the power anew, after anything has changed."""
+        """Recompute the power, after any change."""
         self.power_mw = Milliwatts(self._power_now())
         if self.power_mw > 0:
             if self._charging_since_ms is None:
@@ -196,8 +192,8 @@ class ElectricCar(Struct):
             taken = self.discharged.add(-self.power_mw, duration_ms)
             self.stored_mwh = MilliwattHours(max(0, self.stored_mwh - taken))
 
-    def _live(self) -> None:
-        """Follow the habits."""
+    def _apply_habits(self) -> None:
+        """Apply the habits."""
         habits = self.habits
         if self._leaves_at_ms is not None and self.now_ms >= self._leaves_at_ms:
             self.unplug()
@@ -235,9 +231,9 @@ class ElectricCar(Struct):
         return min(full_mw, self._battery_limit_mw())
 
     def _battery_limit_mw(self) -> int:
-        """Return what the battery takes: all the charger can up to the taper, then less and less.
+        """Return the highest power that the battery accepts.
 
-        From `taper_from_percent` it falls in a straight line to `taper_to_permille` at 100 %.
+        From `taper_from_percent` it falls linearly to `taper_to_permille` at 100 %.
         """
         limit_mw = self.supply.voltage_mv * self.phases * self.charger_maximum_ma // 1000
         start_mwh = self.taper_from_percent * self.capacity_mwh // 100

@@ -178,7 +178,7 @@ def test_node_prints_codes_accepts_commands_and_stops_on_signal(
         assert 10_000 not in charger["charge_limits_ma"].values()
         refused = run("sim", "fault", "Sunburn", *storage)
         assert refused.returncode == 2
-        assert refused.stderr.startswith("evse-node: 'Sunburn' is no fault; known are")
+        assert refused.stderr.startswith("evse-node: unknown fault 'Sunburn'; known faults are")
         address = json.loads((tmp_path / "control.json").read_text())
         text = run("sim", "status", "--control", f"{address['host']}:{address['port']}").stdout
         assert "PluggedInNoDemand" in text

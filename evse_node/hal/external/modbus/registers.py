@@ -128,7 +128,7 @@ class Duration(Scale, frozen=True, kw_only=True):
 class Write(Current, frozen=True, kw_only=True):
     """One register to write: a fixed `value`, or with `per-ampere` the current.
 
-    With `broadcast_unit` it is a broadcast to that unit, which nobody answers: `count` registers,
+    With `broadcast_unit` it is a broadcast to that unit, without an answer: `count` registers,
     of which the first is that of unit 1. It is left out unless `only_if` holds, and repeated
     after `repeat_s`. The register does not keep the value of a write that `is_command`.
     """

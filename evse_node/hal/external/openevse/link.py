@@ -1,9 +1,9 @@
-"""The backend "openevse": an OpenEVSE controller on a serial port, commanded over RAPI.
+"""The link of the backend "openevse": an OpenEVSE controller on a serial port, over RAPI.
 
-An offer is a volatile current and "enable"; its end is "sleep", which lets the vehicle end
-its current for three seconds. Opening at once is "disable" first: that puts -12 V on the
-pilot until "sleep" follows. While the node lives it sends heartbeats; without them the
-controller goes on with its fallback current.
+An offer is a volatile current and "enable"; it ends with "sleep", which leaves the vehicle
+three seconds to stop. Opening at once is "disable", which puts -12 V on the pilot, followed by
+"sleep". The node sends heartbeats; without them the controller continues with its fallback
+current.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from msgspec import Struct
 from evse_node.errors import HalError
 from evse_node.hal.external.link import ControllerOrders, ControllerStatus, LinkTraits
 from evse_node.hal.external.openevse import state as openevse_state
-from evse_node.hal.external.openevse.rapi import News
+from evse_node.hal.external.openevse.rapi import Notification
 from evse_node.hal.external.openevse.rapi_client import RapiClient, number
 from evse_node.hal.external.openevse.state import EnergyTotal, OpenEvseState, parse_state
 from evse_node.hal.interface import MeterValues, Ratings
@@ -33,13 +33,13 @@ ANSWER_S: Final = 0.3
 # The firmware counts the heartbeat's interval in 16 bits of milliseconds.
 LONGEST_HEARTBEAT_S: Final = 65
 _HEARTBEATS_PER_INTERVAL: Final = 4
-# From the order to enable it, it looks at the pilot for a while, twice, and may test itself.
+# Once enabled, it debounces the pilot twice, and may run its self-test.
 CONTACTOR_S: Final = 2.0
 OPENING_S: Final = 0.3
 _SHORT_CIRCUIT_S: Final = 3.0
 _DERATED_S: Final = 60.0
 _RESTART_S: Final = 30.0
-# Told to restart, it waits for its watchdog, and listens to nobody.
+# After the order to restart, it waits for its watchdog and ignores commands.
 _DEAF_S: Final = 2.0
 _TEMPERATURE_POLLS: Final = 10
 _NOT_INSTALLED: Final = -2_560
@@ -47,11 +47,10 @@ _NOTHING_EXPORTED: Final = MilliwattHours(0)
 
 
 class OpenEvseSettings(Struct, frozen=True):
-    """What the `[hal]` table says beside the port.
+    """Settings of the controller.
 
-    Currents are amperes, times seconds. `fallback_a` is what the controller goes on with
-    after `heartbeat_s` without a heartbeat; 0 seconds is no supervision. `voltage` is for
-    controllers that do not measure it.
+    `fallback_a` is the current in amperes after `heartbeat_s` without a heartbeat; 0 seconds
+    means no supervision. The ratings' voltage is for controllers that do not measure it.
     """
 
     ratings: Ratings = Ratings(contactor_timeout_s=CONTACTOR_S, opening_s=OPENING_S)
@@ -83,8 +82,8 @@ class OpenEvseLink:
         )
         self._settings = settings
         self._clock = clock
-        self._client = RapiClient(port, self._on_news, answer_s)
-        self._wake: Callable[[], None] = _do_nothing
+        self._client = RapiClient(port, self._on_notification, answer_s)
+        self._wake: Callable[[], None] = _ignore
         self._total = EnergyTotal()
         self._is_set_up = False
         self._has_restarted = False
@@ -97,7 +96,7 @@ class OpenEvseLink:
         self._polls_to_temperature = 0
 
     async def open(self, wake: Callable[[], None]) -> None:
-        """Take the port, and ask who is there."""
+        """Open the port, and read version and state."""
         self._wake = wake
         self._is_set_up = self._has_restarted = False
         self._unknown_since = None
@@ -109,12 +108,12 @@ class OpenEvseLink:
         _LOGGER.info("OpenEVSE with firmware %s", version[0])
 
     async def close(self) -> None:
-        """Let go of the port."""
-        self._wake = _do_nothing
+        """Close the port."""
+        self._wake = _ignore
         self._client.close()
 
-    def _on_news(self, news: News) -> None:
-        if news.name == "AB":
+    def _on_notification(self, notification: Notification) -> None:
+        if notification.name == "AB":
             self._has_restarted = True
             self._booted.set()
         self._wake()
@@ -122,18 +121,18 @@ class OpenEvseLink:
     # Status
 
     async def read_status(self) -> ControllerStatus:
-        """Ask for state, limits and, where it has them, measured values."""
+        """Read state, limits and, where available, measured values."""
         state = await self._read_state()
-        # The lowest, what it is built for, what is set, and what may be set.
+        # The lowest, the rated, the set and the highest settable current.
         limits = [number(word) for word in await self._client.get("GC", least=4)]
         if min(limits) < 0:
-            raise HalError(f"the controller tells currents of {limits} A")
+            raise HalError(f"the controller reports currents of {limits} A")
         meter = await self._read_meter(state) if self._settings.has_meter else None
         if self._settings.has_thermometer:
             await self._read_temperature()
         has_restarted, self._has_restarted = self._has_restarted, False
         if has_restarted:
-            # Here, and not with the news: that may come while it is being set up.
+            # Not with the notification, which may arrive during the set-up.
             self._is_set_up = False
         return ControllerStatus(
             pilot=self._pilot(state),
@@ -154,7 +153,7 @@ class OpenEvseLink:
         if state.code != openevse_state.UNKNOWN:
             self._unknown_since = None
             return state.pilot
-        # It knows no state for a level near zero; just enabled, it has not looked yet.
+        # Unknown: the pilot is near 0 V, or was not measured yet since enabling.
         now = self._clock()
         if self._unknown_since is None:
             self._unknown_since = now
@@ -165,7 +164,7 @@ class OpenEvseLink:
             return configured_ma
         derated_ma, until = self._derated
         if self._clock() >= until:
-            # Whether it takes more again shows when it is asked for more.
+            # The next order shows whether it accepts more again.
             self._derated = None
             return configured_ma
         return min(configured_ma, derated_ma)
@@ -179,7 +178,7 @@ class OpenEvseLink:
         words = await self._client.get("GU", least=2)
         session_ws, finished_wh = number(words[0]), number(words[1])
         if session_ws < 0 or finished_wh < 0:
-            raise HalError(f"the controller tells an energy of {session_ws} Ws, {finished_wh} Wh")
+            raise HalError(f"the controller reports energies {session_ws} Ws, {finished_wh} Wh")
         if voltage_mv <= 0:
             voltage_mv = ratings.nominal_voltage_mv
         return MeterValues(
@@ -204,18 +203,18 @@ class OpenEvseLink:
     # Orders
 
     async def apply(self, orders: ControllerOrders) -> None:
-        """Disable first, or enable last; in between the current and what a restart forgets."""
+        """Disable first, or enable last; in between set the current and what a restart loses."""
         if not orders.is_enabled:
             await self._disable(orders)
         if not self._is_set_up:
             await self._set_up()
         await self._set_current(orders.current_ma // 1_000)
         if self._settings.has_lock:
-            # A plug is held before there can be power.
+            # Locked before there can be power.
             await self._client.get(f"S5 {int(orders.is_locked)}", least=0)
         if orders.is_enabled:
             if self._has_lock_out:
-                # Firmware built with it locks each time that a vehicle leaves.
+                # Such firmware locks each time a vehicle leaves.
                 self._has_lock_out = (await self._client.ask("S4 0")).is_ok
             await self._client.get("FE", least=0)
 
@@ -224,11 +223,11 @@ class OpenEvseLink:
             state = await self._read_state()
         except HalError:
             if orders.must_open or orders.is_unavailable:
-                # Perhaps it hears what it cannot answer.
+                # It may receive this even if its answers are lost.
                 self._client.send("FD")
             raise
         if state.faults and not state.is_closed and not orders.is_final:
-            # It is open, shows the vehicle what it has to, and would forget its fault.
+            # It is open, and would lose its fault.
             return
         if orders.is_unavailable:
             await self._client.get("FD", least=0)
@@ -243,10 +242,10 @@ class OpenEvseLink:
         supervision = await self._client.ask(f"SY {interval_s} {fallback_a}")
         self._is_supervised = supervision.is_ok and interval_s > 0
         if interval_s > 0 and not supervision.is_ok:
-            _LOGGER.warning("the controller's firmware knows no heartbeat: it will not notice")
-        # Refused where it measures the voltage by itself.
+            _LOGGER.warning("the firmware has no heartbeat: it will not notice a lost node")
+        # Refused by controllers that measure the voltage.
         await self._client.ask(f"SV {settings.ratings.nominal_voltage_mv}")
-        # Refused where it does not wait for that after its start.
+        # Refused by firmware that does not lock after its start.
         await self._client.ask("SB")
         self._has_lock_out = True
         if settings.has_lock:
@@ -259,7 +258,7 @@ class OpenEvseLink:
     async def _set_current(self, amperes: int) -> None:
         answer = await self._client.ask(f"SC {amperes} V")
         if not answer.words:
-            raise HalError(f"the controller does not take a current of {amperes} A")
+            raise HalError(f"the controller refuses a current of {amperes} A")
         set_ma = Milliamps(number(answer.words[0]) * 1_000)
         if set_ma > amperes * 1_000:
             raise HalError(f"the controller offers {set_ma // 1_000} A instead of {amperes} A")
@@ -269,24 +268,24 @@ class OpenEvseLink:
             self._derated = None
 
     async def keep_alive(self) -> None:
-        """Send a heartbeat; after a missed one, supervision begins anew."""
+        """Send a heartbeat; restart the supervision after a missed one."""
         if not self._is_supervised:
             return
         answer = await self._client.ask("SY")
         if not answer.is_ok:
-            _LOGGER.warning("the controller has missed a heartbeat")
-            # Acknowledging would raise the current to its maximum; this does not.
+            _LOGGER.warning("the controller missed a heartbeat")
+            # Unlike an acknowledgement, this does not raise the current to its maximum.
             settings = self._settings
             await self._client.get(f"SY {settings.heartbeat_s} {settings.fallback_a}", least=3)
 
     async def self_test(self) -> None:
-        """Restart the controller: it tests earth, relay and residual current device.
+        """Restart the controller, which tests earth, relay and residual current device.
 
-        It comes up enabled, so this ends as soon as it answers again, with its word of the
-        restart or without.
+        It comes up enabled, so this returns as soon as it answers, whether or not it notified
+        of the restart.
         """
         self._booted.clear()
-        # It answers nothing to this, and while it starts, nothing to anything.
+        # It does not answer this, nor anything while it starts.
         self._client.send("FR")
         while not await self._has_booted():
             try:
@@ -294,9 +293,9 @@ class OpenEvseLink:
             except HalError:
                 continue
             if not self._booted.is_set():
-                # That word got lost, or the order to restart.
+                # The notification was lost, or the order to restart.
                 self._has_restarted = True
-                raise HalError("the controller answers, but has not told that it started")
+                raise HalError("the controller answers, but did not notify that it started")
         await self._read_state()
 
     async def _has_booted(self) -> bool:
@@ -308,5 +307,5 @@ class OpenEvseLink:
         return True
 
 
-def _do_nothing() -> None:
+def _ignore() -> None:
     pass

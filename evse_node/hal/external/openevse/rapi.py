@@ -1,8 +1,8 @@
-"""RAPI, the lines of text that an OpenEVSE controller speaks: bytes from and to frames.
+"""RAPI, the text protocol of OpenEVSE controllers: frames to and from bytes.
 
 A frame is `$`, words between spaces, optionally ` :` and a sequence id of two hexadecimal
 digits, `^` and the XOR of all before it as two hexadecimal digits, and CR. An answer repeats
-the id of its command. Between answers the controller tells news by itself.
+the id of its command. Between answers the controller sends notifications.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from msgspec import Struct
 from evse_node.errors import DecodeError
 
 LARGEST_COMMAND: Final = 31
-"""What the controller's buffer takes, CR included."""
+"""Size of the controller's buffer, CR included."""
 LARGEST_FRAME: Final = 128
 LAST_SEQUENCE: Final = 0xFF
 
 _START: Final = 0x24
 _END: Final = 0x0D
-_NEWS: Final = frozenset({"AB", "AN", "AT", "ST", "WF"})
+_NOTIFICATIONS: Final = frozenset({"AB", "AN", "AT", "ST", "WF"})
 _DIGITS: Final = frozenset("0123456789ABCDEFabcdef")
 
 
@@ -32,20 +32,20 @@ class Answer(Struct, frozen=True):
     sequence: int | None = None
 
 
-class News(Struct, frozen=True):
-    """What the controller tells unasked: AT state change, AB boot, AN button, WF WiFi mode."""
+class Notification(Struct, frozen=True):
+    """A notification: AT state change, AB boot, AN button, WF WiFi mode."""
 
     name: str
     words: tuple[str, ...] = ()
 
 
 class Damaged(Struct, frozen=True):
-    """A frame that cannot be read."""
+    """A frame that cannot be decoded."""
 
     reason: str
 
 
-Frame: TypeAlias = Answer | News | Damaged
+Frame: TypeAlias = Answer | Notification | Damaged
 
 
 def checksum(text: bytes) -> int:
@@ -60,10 +60,10 @@ def encode(text: str, sequence: int | None = None) -> bytes:
     """Return the frame of a text like "SC 16 V". Raises ValueError for one that does not fit."""
     if sequence is not None:
         if not 1 <= sequence <= LAST_SEQUENCE:
-            raise ValueError(f"no sequence id: {sequence}")
+            raise ValueError(f"invalid sequence id: {sequence}")
         text = f"{text} :{sequence:02X}"
     if any(not " " <= character <= "~" or character in "$^*" for character in text):
-        raise ValueError(f"no RAPI text: {text!r}")
+        raise ValueError(f"invalid RAPI text: {text!r}")
     body = b"$" + text.encode("ascii")
     frame = body + b"^%02X\r" % checksum(body)
     if len(frame) > LARGEST_COMMAND:
@@ -71,27 +71,27 @@ def encode(text: str, sequence: int | None = None) -> bytes:
     return frame
 
 
-def decode(frame: bytes) -> Answer | News:
-    """Read one frame, from `$` up to, not including, CR. Raises DecodeError."""
+def decode(frame: bytes) -> Answer | Notification:
+    """Decode one frame, from `$` up to, not including, CR. Raises DecodeError."""
     body, mark, digits = frame.rpartition(b"^")
     if not body.startswith(b"$") or not mark:
         raise DecodeError(f"{frame!r} has no checksum")
     try:
         text, given = body[1:].decode("ascii"), digits.decode("ascii")
     except UnicodeDecodeError:
-        raise DecodeError(f"{frame!r} is no text") from None
+        raise DecodeError(f"{frame!r} is not text") from None
     if len(given) != 2 or not _DIGITS.issuperset(given):
         raise DecodeError(f"{frame!r} has no checksum")
     if int(given, 16) != checksum(body):
-        raise DecodeError(f"{frame!r} has a wrong checksum: {checksum(body):02X} is right")
+        raise DecodeError(f"{frame!r} has a wrong checksum, not {checksum(body):02X}")
     if not text.isprintable():
-        raise DecodeError(f"{frame!r} is no text")
+        raise DecodeError(f"{frame!r} is not text")
     name, *words = text.split(" ")
     words = [word for word in words if word]
-    if name in _NEWS:
-        return News(name, tuple(words))
+    if name in _NOTIFICATIONS:
+        return Notification(name, tuple(words))
     if name not in ("OK", "NK"):
-        raise DecodeError(f"{frame!r} is neither an answer nor news")
+        raise DecodeError(f"{frame!r} is neither an answer nor a notification")
     sequence = None
     if words and words[-1].startswith(":"):
         sequence = _sequence(words.pop()[1:], frame)
@@ -105,26 +105,26 @@ def _sequence(digits: str, frame: bytes) -> int:
 
 
 class FrameReader:
-    """Cuts bytes, however they come, into frames.
+    """Decoder of a stream of bytes into frames.
 
-    Bytes between frames mean nothing: other firmware may write there. A `$` begins a frame
-    anew, so that what is lost of one does not spoil the next.
+    Bytes between frames are ignored: other firmware may write there. Each `$` starts a new
+    frame, so that a truncated frame does not damage the next one.
     """
 
     def __init__(self) -> None:
         self._frame = bytearray()
 
     def reset(self) -> None:
-        """Forget half a frame."""
+        """Discard an incomplete frame."""
         self._frame.clear()
 
     def feed(self, data: bytes) -> list[Frame]:
-        """Take in bytes; return the frames that they complete."""
+        """Process bytes, and return the frames that they complete."""
         frames: list[Frame] = []
         for byte in data:
             if byte == _START:
                 if self._frame:
-                    frames.append(Damaged(f"{bytes(self._frame)!r} breaks off"))
+                    frames.append(Damaged(f"{bytes(self._frame)!r} is incomplete"))
                 self._frame[:] = b"$"
             elif not self._frame:
                 continue

@@ -12,7 +12,7 @@ from evse_node.hal.external.openevse.rapi import (
     Answer,
     Damaged,
     FrameReader,
-    News,
+    Notification,
     encode,
 )
 from evse_node.hal.serial_port import Port
@@ -21,15 +21,17 @@ _ATTEMPTS: Final = 2
 
 
 class RapiClient:
-    """Matches answers to commands by their sequence ids; news go to `on_news`.
+    """Client of one controller. Answers match commands by their sequence ids.
 
-    `limit_s` is how long an answer may take; a command is sent a second time after that, so
-    send none that may not come twice. What came too late for its command is dropped.
+    A command without an answer after `limit_s` is sent a second time, so it must be repeatable.
+    Late answers are dropped.
     """
 
-    def __init__(self, port: Port, on_news: Callable[[News], None], limit_s: float) -> None:
+    def __init__(
+        self, port: Port, on_notification: Callable[[Notification], None], limit_s: float
+    ) -> None:
         self._port = port
-        self._on_news = on_news
+        self._on_notification = on_notification
         self._limit_s = limit_s
         self._reader = FrameReader()
         self._sequence = 0
@@ -39,7 +41,7 @@ class RapiClient:
         self._lost = ""
 
     async def open(self) -> None:
-        """Take the port."""
+        """Open the port."""
         self._reader.reset()
         self._lost = ""
         # An event belongs to the loop that first waits for it.
@@ -47,11 +49,11 @@ class RapiClient:
         await self._port.open(self._on_data, self._on_lost)
 
     def close(self) -> None:
-        """Let go of the port."""
+        """Close the port."""
         self._port.close()
 
     def send(self, text: str) -> None:
-        """Send a command whose answer nobody waits for."""
+        """Send a command without waiting for its answer."""
         self._port.write(encode(text, self._next_sequence()))
 
     async def ask(self, text: str) -> Answer:
@@ -64,10 +66,10 @@ class RapiClient:
             self._answer = None
             self._arrived.clear()
             self.send(text)
-            # An answer that is there already needs no waiting.
+            # The answer may be there already.
             if not self._arrived.is_set() and not await self._wait():
                 continue
-            answer = self._heard()
+            answer = self._received()
             if answer is not None and answer.sequence is not None:
                 return answer
         raise HalError(f"{self._port.name}: {self._damage or 'no answer'} (to {text})")
@@ -77,20 +79,20 @@ class RapiClient:
             async with asyncio.timeout(self._limit_s):
                 await self._arrived.wait()
         except TimeoutError:
-            # After a stall of the loop, answer and end of the wait come at the same time.
+            # After a stall of the loop, answer and timeout coincide.
             return self._arrived.is_set()
         return True
 
-    def _heard(self) -> Answer | None:
+    def _received(self) -> Answer | None:
         if self._lost:
             raise ConnectionError(self._lost)
         return self._answer
 
     async def get(self, text: str, *, least: int) -> tuple[str, ...]:
-        """Return the words of an answer that is to be OK and have at least so many."""
+        """Return the words of an OK with at least so many. Raises HalError."""
         answer = await self.ask(text)
         if not answer.is_ok:
-            raise HalError(f"{self._port.name}: {text} is refused")
+            raise HalError(f"{self._port.name}: {text} was refused")
         if len(answer.words) < least:
             raise HalError(f"{self._port.name}: {text} is answered with {answer.words}")
         return answer.words
@@ -102,15 +104,15 @@ class RapiClient:
     def _on_data(self, data: bytes) -> None:
         for frame in self._reader.feed(data):
             match frame:
-                case News():
-                    self._on_news(frame)
+                case Notification():
+                    self._on_notification(frame)
                 case Damaged(reason):
                     self._damage = reason
                 case Answer(is_ok, _, sequence):
-                    # Without an id it is the refusal of a command that came damaged.
+                    # A refusal without an id is for a command that arrived damaged.
                     if sequence == self._sequence or (sequence is None and not is_ok):
                         if sequence is None:
-                            self._damage = "the command came damaged"
+                            self._damage = "the command arrived damaged"
                         self._answer = frame
                         self._arrived.set()
 
@@ -120,10 +122,10 @@ class RapiClient:
 
 
 def number(word: str, base: int = 10) -> int:
-    """Read a number that the controller tells. Raises HalError."""
+    """Return the number of an answer's word. Raises HalError."""
     try:
         if "_" not in word:
             return int(word, base)
     except ValueError:
         pass
-    raise HalError(f"the controller tells {word!r}, which is no number")
+    raise HalError(f"the controller sent {word!r} instead of a number")

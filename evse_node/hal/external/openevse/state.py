@@ -1,4 +1,4 @@
-"""What the states and flags of an OpenEVSE controller mean."""
+"""States, flags and energy of an OpenEVSE controller."""
 
 from __future__ import annotations
 
@@ -43,39 +43,39 @@ _VEHICLE_CONNECTED: Final = 0x0100
 
 
 class OpenEvseState(Struct, frozen=True):
-    """What `GS` tells. `code` is the state that the controller itself is in."""
+    """Answer to `GS`. `code` is the controller's own state."""
 
     code: int
     flags: int
 
     @property
     def is_closed(self) -> bool:
-        """Whether the relay is."""
+        """Whether the relay is closed."""
         return bool(self.flags & _RELAY_CLOSED)
 
     @property
     def is_enabled(self) -> bool | None:
-        """Whether it charges or would; None in a fault, which says nothing of it."""
+        """Whether it charges or would; None in a fault, which hides that."""
         return None if self.code in FAULTS else self.code not in (SLEEPING, DISABLED)
 
     @property
     def is_connected(self) -> bool:
-        """Whether a vehicle is there; while it is disabled, the one seen last."""
+        """Whether a vehicle is connected; while disabled, whether one was before."""
         return bool(self.flags & _VEHICLE_CONNECTED)
 
     @property
     def faults(self) -> frozenset[FaultState]:
-        """The fault that it is in, if any; it may have got another state over it."""
+        """The present fault, if any, also under another state."""
         if self.code in FAULTS:
             return frozenset({FAULTS[self.code]})
         return frozenset({FaultState.OTHER} if self.flags & _HARD_FAULT else ())
 
     @property
     def pilot(self) -> PilotState | None:
-        """The pilot's state, None while the controller has not made up its mind.
+        """The pilot's state, None while it is not determined.
 
-        Asleep, it looks only whether a vehicle is there; after falling asleep it keeps the
-        relay closed until the vehicle has ended its current.
+        Asleep, the controller detects only whether a vehicle is connected, and keeps the relay
+        closed until the vehicle has stopped.
         """
         if self.code in _VEHICLE:
             return _VEHICLE[self.code]
@@ -87,21 +87,21 @@ class OpenEvseState(Struct, frozen=True):
 
 
 def parse_state(words: tuple[str, ...]) -> OpenEvseState:
-    """Read the answer to `GS`: state, seconds, pilot's state and flags. Raises HalError."""
+    """Parse the answer to `GS`: state, seconds, pilot's state and flags. Raises HalError."""
     if len(words) < 4:
-        raise HalError("the controller's firmware is too old: it does not tell its flags")
+        raise HalError("the controller's firmware is too old: it does not report its flags")
     code = number(words[0], 16)
     if code not in _VEHICLE and code not in FAULTS and code not in (UNKNOWN, SLEEPING, DISABLED):
-        raise HalError(f"the controller tells a state 0x{code:02X} that is not known")
+        raise HalError(f"the controller reports an unknown state 0x{code:02X}")
     return OpenEvseState(code, number(words[3], 16))
 
 
 class EnergyTotal:
-    """Adds up finished sessions (watt-hours) and the one that runs (watt-seconds).
+    """Sum of finished sessions (watt-hours) and the present one (watt-seconds).
 
-    When a session ends, the controller adds it to the total, rounded down, and goes on
-    showing it until the next one begins. A session that a restart of the controller has cut
-    off is lost to it, not to this total.
+    When a session ends, the controller adds it to its total, rounded down, and keeps reporting
+    it until the next one begins. It loses a session that its restart interrupts; this total
+    does not.
     """
 
     def __init__(self) -> None:
@@ -111,7 +111,7 @@ class EnergyTotal:
         self._highest_mwh = 0
 
     def update(self, session_ws: int, finished_wh: int, *, is_connected: bool) -> MilliwattHours:
-        """Take in what the controller shows; return the total."""
+        """Process the controller's counters, and return the total."""
         if self._before is None:
             self._is_in_total = not is_connected
         else:

@@ -7,16 +7,16 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.contract.openevse_bench import OpenEvseBench
-from tests.unit.hal.external.played_link import PlayedLink, Rig
+from tests.unit.hal.external.scripted_link import Rig, ScriptedLink
 
 
 @pytest.fixture
-def link() -> PlayedLink:
-    return PlayedLink()
+def link() -> ScriptedLink:
+    return ScriptedLink()
 
 
 @pytest.fixture
-async def rig(link: PlayedLink) -> AsyncIterator[Rig]:
+async def rig(link: ScriptedLink) -> AsyncIterator[Rig]:
     made = Rig(link)
     await made.backend.start(made.events.append)
     yield made

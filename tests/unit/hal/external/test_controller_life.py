@@ -16,7 +16,7 @@ from evse_node.platform.systemd import ServiceManager
 from evse_node.state_machine.control_pilot import PilotState
 from evse_node.state_machine.events import FaultCleared, FaultRaised
 from evse_node.state_machine.faults import FaultState
-from tests.unit.hal.external.played_link import OFFER, QUICK, PlayedLink, Rig
+from tests.unit.hal.external.scripted_link import OFFER, QUICK, Rig, ScriptedLink
 
 
 class TestLost:
@@ -42,7 +42,7 @@ class TestLost:
         # However long that takes: the clock stands still, and no poll is too long.
         began = time.monotonic()
         rig.clock = lambda: began
-        rig.backend._polls.timings = replace(QUICK, call_s=10.0)
+        rig.backend._poller.timings = replace(QUICK, call_s=10.0)
         rig.link.failure = HalError("garbage")
         failed = len(rig.link.calls)
         await rig.until(lambda: len(rig.link.calls) > failed + 2)
@@ -86,7 +86,7 @@ class TestHangs:
         rig.link.hangs = False
         await rig.until(lambda: FaultCleared(FaultState.OTHER) in rig.events)
 
-    async def test_stop_does_not_wait_for_it(self, link: PlayedLink) -> None:
+    async def test_stop_does_not_wait_for_it(self, link: ScriptedLink) -> None:
         rig = Rig(link)
         await rig.backend.start(rig.events.append)
         link.hangs = True
@@ -95,7 +95,7 @@ class TestHangs:
         await rig.backend.stop()
         assert time.monotonic() - began < 1
 
-    async def test_start_gives_up(self, link: PlayedLink) -> None:
+    async def test_start_gives_up(self, link: ScriptedLink) -> None:
         link.hangs = True
         rig = Rig(link)
         began = time.monotonic()
@@ -108,11 +108,11 @@ class TestHangs:
         await rig.backend.stop()
 
     async def test_started_twice(self, rig: Rig) -> None:
-        with pytest.raises(HalError, match="runs already"):
+        with pytest.raises(HalError, match="is already running"):
             await rig.backend.start(rig.events.append)
 
 
-async def test_the_service_manager_is_told(link: PlayedLink) -> None:
+async def test_the_service_manager_is_told(link: ScriptedLink) -> None:
     told: list[str] = []
 
     class Manager(ServiceManager):
@@ -133,7 +133,7 @@ async def test_the_service_manager_is_told(link: PlayedLink) -> None:
     assert told == []
 
 
-async def test_stop_disables_and_lets_go(link: PlayedLink) -> None:
+async def test_stop_disables_and_lets_go(link: ScriptedLink) -> None:
     rig = Rig(link)
     await rig.backend.start(rig.events.append)
     rig.backend.offer(OFFER)

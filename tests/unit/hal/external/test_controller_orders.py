@@ -8,7 +8,7 @@ from evse_node.hal.external.link import ControllerOrders, ControllerStatus, Link
 from evse_node.state_machine.control_pilot import PilotState
 from evse_node.state_machine.events import ContactorReported
 from evse_node.units import Milliamps
-from tests.unit.hal.external.played_link import IDLE, OFFER, PlayedLink, Rig
+from tests.unit.hal.external.scripted_link import IDLE, OFFER, Rig, ScriptedLink
 
 
 class TestOrders:
@@ -116,7 +116,7 @@ class TestHeartbeats:
         assert rig.link.calls.count("status") > 3
 
     async def test_none_are_wanted(self) -> None:
-        rig = Rig(PlayedLink(LinkTraits()))
+        rig = Rig(ScriptedLink(LinkTraits()))
         await rig.backend.start(rig.events.append)
         await rig.polls(5)
         assert "beat" not in rig.link.calls

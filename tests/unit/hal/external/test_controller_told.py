@@ -23,7 +23,7 @@ from evse_node.state_machine.events import (
 )
 from evse_node.state_machine.faults import FaultState
 from evse_node.units import Milliamps
-from tests.unit.hal.external.played_link import IDLE, OFFER, QUICK, PlayedLink, Rig
+from tests.unit.hal.external.scripted_link import IDLE, OFFER, QUICK, Rig, ScriptedLink
 
 
 class TestTold:
@@ -86,7 +86,9 @@ class TestTold:
         await rig.show(ControllerStatus(None, is_closed=False))
         assert rig.events == [PilotChanged(PilotState.B), ContactorReported(False)]
 
-    async def test_a_mistake_of_the_listener_does_not_end_the_polls(self, link: PlayedLink) -> None:
+    async def test_a_mistake_of_the_listener_does_not_end_the_polls(
+        self, link: ScriptedLink
+    ) -> None:
         rig = Rig(link)
         await rig.backend.start(rig.events.append)
         append, rig.backend._post = rig.events.append, _fail
@@ -100,24 +102,24 @@ class TestTold:
         self, rig: Rig, caplog: pytest.LogCaptureFixture
     ) -> None:
         rig.link.status = replace(IDLE, card=b"\x01")
-        take_in = rig.backend._polls._take_in
+        take_in = rig.backend._poller._process
         mistakes: list[Exception] = []
 
         def fail(status: ControllerStatus) -> None:
             mistakes.append(ValueError("odd"))
             raise mistakes[-1]
 
-        rig.backend._polls._take_in = fail  # type: ignore[method-assign]
+        rig.backend._poller._process = fail  # type: ignore[method-assign]
         await rig.until(lambda: len(mistakes) >= 5)
-        rig.backend._polls._take_in = take_in  # type: ignore[method-assign]
-        assert caplog.text.count("could not be taken in") == 1
+        rig.backend._poller._process = take_in  # type: ignore[method-assign]
+        assert caplog.text.count("processing the controller's status failed") == 1
         caplog.clear()
         rig.link.failure = ZeroDivisionError("odd")
         failed = len(rig.link.calls)
         await rig.until(lambda: len(rig.link.calls) > failed + 5)
         assert caplog.text.count("link failed") == 1
 
-    async def test_news_are_fetched_at_once(self, link: PlayedLink) -> None:
+    async def test_news_are_fetched_at_once(self, link: ScriptedLink) -> None:
         rig = Rig(link)
         rig.backend.timings = replace(QUICK, poll_s=60)
         await rig.backend.start(rig.events.append)
@@ -147,23 +149,23 @@ class TestReadings:
         assert CableChanged(OFFER) in rig.events
 
     def test_capabilities_only_where_the_link_has_them(self) -> None:
-        backend = ExternalController(PlayedLink(LinkTraits()), Ratings())
+        backend = ExternalController(ScriptedLink(LinkTraits()), Ratings())
         assert backend.meter is backend.lock is backend.rfid_reader is None
         assert backend.temperature_sensor is backend.proximity_pilot is backend.self_test is None
 
-    def test_before_start(self, link: PlayedLink) -> None:
+    def test_before_start(self, link: ScriptedLink) -> None:
         link.status = replace(IDLE, temperature_millicelsius=21_000)
         backend = ExternalController(link, Ratings())
         for _ in range(3):
             assert backend.read_millicelsius() == 21_000
         assert link.calls == ["open", "status", "close"]
 
-    def test_a_mistake_of_the_link_before_start(self, link: PlayedLink) -> None:
+    def test_a_mistake_of_the_link_before_start(self, link: ScriptedLink) -> None:
         link.failure = ZeroDivisionError("odd")
         with pytest.raises(HalError, match="odd"):
             ExternalController(link, Ratings()).read_millicelsius()
 
-    def test_nobody_answers_before_start(self, link: PlayedLink) -> None:
+    def test_nobody_answers_before_start(self, link: ScriptedLink) -> None:
         link.failure = HalError("nobody there")
         now = [0.0]
         backend = ExternalController(link, Ratings(), clock=lambda: now[0])

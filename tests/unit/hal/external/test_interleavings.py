@@ -20,14 +20,14 @@ from evse_node.state_machine.events import (
 )
 from evse_node.state_machine.faults import FaultState
 from evse_node.units import Milliamps
-from tests.unit.hal.external.played_link import IDLE, OFFER, QUICK, PlayedLink, Rig
+from tests.unit.hal.external.scripted_link import IDLE, OFFER, QUICK, Rig, ScriptedLink
 
 READY = ControllerStatus(PilotState.C, is_closed=False)
 CHARGING = ControllerStatus(PilotState.C, is_closed=True)
 
 
 @pytest.fixture
-async def rig(link: PlayedLink) -> AsyncIterator[Rig]:
+async def rig(link: ScriptedLink) -> AsyncIterator[Rig]:
     """One that takes no busy machine for a link that hangs."""
     made = Rig(link)
     made.backend.timings = replace(QUICK, call_s=5.0, stop_s=5.0)
@@ -45,7 +45,7 @@ async def charge(rig: Rig) -> None:
     rig.events.clear()
 
 
-def once_in_status(link: PlayedLink, act: Callable[[], None]) -> asyncio.Event:
+def once_in_status(link: ScriptedLink, act: Callable[[], None]) -> asyncio.Event:
     """Do something while a status is on its way, the next time that one is."""
     read, done = link.read_status, asyncio.Event()
 
@@ -233,7 +233,7 @@ async def test_a_mistake_in_a_self_test_is_a_failed_one(rig: Rig) -> None:
     assert rig.link.calls.count("test") == 1
 
 
-async def test_no_task_is_left(link: PlayedLink) -> None:
+async def test_no_task_is_left(link: ScriptedLink) -> None:
     before = asyncio.all_tasks()
     for hangs in (False, True):
         rig = Rig(link)

@@ -67,10 +67,12 @@ async def test_orders_that_come_faster_than_they_can_be_given() -> None:
     told: list[HalEvent] = []
     backend = ExternalController(link, Ratings(), timings=PACE)
     await backend.start(told.append)
-    wishes = itertools.cycle([backend.contactor.open, backend.withdraw, backend.signal_unavailable])
+    desired = itertools.cycle(
+        [backend.contactor.open, backend.withdraw, backend.signal_unavailable]
+    )
 
     def on_every_step() -> None:
-        next(wishes)()
+        next(desired)()
         backend.offer(backend.ratings.maximum_current_ma)
         link.moment = link.steps + 1
 
@@ -83,6 +85,6 @@ async def test_orders_that_come_faster_than_they_can_be_given() -> None:
     after = link.polls
     await until(lambda: link.polls >= after + 4)
     assert not link.is_enabled
-    with pytest.raises(HalError, match="runs already"):
+    with pytest.raises(HalError, match="is already running"):
         await backend.start(told.append)
     await backend.stop()

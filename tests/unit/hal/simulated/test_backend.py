@@ -231,7 +231,7 @@ class TestFaults:
 
     @pytest.mark.parametrize("name", ["", "NoError", "nonsense"])
     def test_unknown_names(self, name: str) -> None:
-        with pytest.raises(ValueError, match="known are"):
+        with pytest.raises(ValueError, match="known faults are"):
             find_fault(name)
 
 

@@ -224,7 +224,7 @@ async def test_a_restart_of_the_controller(site: Site, is_asked_again: bool) -> 
     await site.charge()
     if is_asked_again:
         # As after an answer that was lost.
-        site.backend._polls._applied = None
+        site.backend._poller._applied = None
     controller.restart()
     await site.run(20)
     assert site.faults == ()

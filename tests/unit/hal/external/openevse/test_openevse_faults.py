@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from evse_node.errors import HalError
-from evse_node.hal.external.openevse.rapi import News
+from evse_node.hal.external.openevse.rapi import Notification
 from evse_node.hal.external.openevse.rapi_client import RapiClient
 from evse_node.state_machine.control_pilot import PilotState
 from evse_node.state_machine.events import (
@@ -234,7 +234,7 @@ class TestClient:
 
     @pytest.fixture
     async def client(self, port: SlowPort) -> RapiClient:
-        self.news: list[News] = []
+        self.news: list[Notification] = []
         client = RapiClient(port, self.news.append, LIMIT_S)
         await client.open()
         return client
@@ -248,7 +248,7 @@ class TestClient:
         port.on_data(answer[:4])
         port.on_data(answer[4:] + sealed("AT 02 02 16 0100"))
         assert (await asked).words == ("16",)
-        assert self.news == [News("AT", ("02", "02", "16", "0100"))]
+        assert self.news == [Notification("AT", ("02", "02", "16", "0100"))]
 
     async def test_news_in_the_middle_of_an_answer(
         self, client: RapiClient, port: SlowPort
@@ -291,7 +291,7 @@ class TestClient:
         asked = asyncio.create_task(client.get("XX", least=0))
         await asyncio.sleep(0)
         port.on_data(port.kept.pop())
-        with pytest.raises(HalError, match="XX is refused"):
+        with pytest.raises(HalError, match="XX was refused"):
             await asked
 
     async def test_what_is_wrong_is_said(self, client: RapiClient, port: SlowPort) -> None:

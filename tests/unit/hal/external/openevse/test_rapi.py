@@ -14,7 +14,7 @@ from evse_node.hal.external.openevse.rapi import (
     Answer,
     Damaged,
     FrameReader,
-    News,
+    Notification,
     checksum,
     decode,
     encode,
@@ -81,11 +81,11 @@ def test_sequence_ids_that_cannot_be_sent(sequence: int) -> None:
         ("NK 32 :7F", Answer(False, ("32",), 0x7F)),
         ("OK 03 120 03 0140 :ff", Answer(True, ("03", "120", "03", "0140"), 0xFF)),
         ("OK  1  2", Answer(True, ("1", "2"))),
-        ("AT 03 03 16 0140", News("AT", ("03", "03", "16", "0140"))),
-        ("AB 00 8.2.3", News("AB", ("00", "8.2.3"))),
-        ("ST 01", News("ST", ("01",))),
-        ("WF 01", News("WF", ("01",))),
-        ("AN 1", News("AN", ("1",))),
+        ("AT 03 03 16 0140", Notification("AT", ("03", "03", "16", "0140"))),
+        ("AB 00 8.2.3", Notification("AB", ("00", "8.2.3"))),
+        ("ST 01", Notification("ST", ("01",))),
+        ("WF 01", Notification("WF", ("01",))),
+        ("AN 1", Notification("AN", ("1",))),
     ],
 )
 def test_what_the_controller_says(text: str, frame: object) -> None:
@@ -161,7 +161,7 @@ class TestReader:
             for byte in sealed("OK 1") + b"\r" + sealed("AT 01") + b"\r"
             for frame in reader.feed(bytes([byte]))
         ]
-        assert frames == [Answer(True, ("1",)), News("AT", ("01",))]
+        assert frames == [Answer(True, ("1",)), Notification("AT", ("01",))]
 
     def test_what_is_between_frames_means_nothing(self) -> None:
         data = b"relayCloseMs: 25\r\n" + sealed("OK") + b"\r\n\r" + sealed("NK") + b"\r"
@@ -171,12 +171,12 @@ class TestReader:
         data = b"$OK 1" + sealed("AT 02") + b"\r" + b"6^00\r" + sealed("OK") + b"\r"
         broken, news, answer = FrameReader().feed(data)
         assert isinstance(broken, Damaged)
-        assert news == News("AT", ("02",))
+        assert news == Notification("AT", ("02",))
         assert answer == Answer(True)
 
     def test_a_wrong_checksum(self) -> None:
         (frame,) = FrameReader().feed(b"$OK^21\r")
-        assert frame == Damaged("b'$OK^21' has a wrong checksum: 20 is right")
+        assert frame == Damaged("b'$OK^21' has a wrong checksum, not 20")
 
     def test_endless_garbage_takes_no_memory(self) -> None:
         reader = FrameReader()

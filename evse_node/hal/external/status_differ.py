@@ -1,4 +1,4 @@
-"""From one status of a controller to the next: each change is told once, reasons first."""
+"""Events from the differences between statuses of a controller, reasons first."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ from evse_node.units import Milliamps
 _LOGGER: Final = logging.getLogger(__name__)
 
 LOST: Final = FaultState.OTHER
-"""What a lost controller is told as, and one whose self-test has failed."""
+"""The fault of a lost controller, and of a failed self-test."""
 
 
 class StatusDiffer:
-    """Compares statuses with what was told.
+    """Events for the differences between a status and what was reported before.
 
-    The order matters: new faults, cable and limit come first, then the pilot, whose news may
-    make the machine give its order to close, then the contactor, last the faults that are
-    gone. `own_faults` are those of the backend, beside the controller's.
+    The order matters: new faults, cable and limit come first, then the pilot, in response to
+    which the machine may order to close, then the contactor, and last the cleared faults.
+    `own_faults` are the backend's, beside the controller's.
     """
 
     def __init__(
         self,
-        wishes: DesiredState,
+        desired: DesiredState,
         traits: LinkTraits,
         ratings: Ratings,
-        tell: Callable[[HalEvent], None],
+        post: Callable[[HalEvent], None],
         unordered_s: float,
     ) -> None:
         self.status: ControllerStatus | None = None
@@ -48,10 +48,10 @@ class StatusDiffer:
         self.faults: frozenset[FaultState] = frozenset()
         self.pilot: PilotState | None = None
         self.cable_ma: Milliamps | None = None
-        self._wishes = wishes
+        self._desired = desired
         self._traits = traits
         self._ratings = ratings
-        self._tell = tell
+        self._post = post
         self._unordered_s = unordered_s
         self._unordered_since: float | None = None
         self._was_lost = False
@@ -61,108 +61,108 @@ class StatusDiffer:
 
     @property
     def is_complete(self) -> bool:
-        """Whether pilot and contactor were told."""
+        """Whether pilot and contactor were reported."""
         return self.pilot is not None and self._is_closed is not None
 
-    def take_in(self, status: ControllerStatus, now: float, *, is_overtaken: bool = False) -> bool:
-        """Tell what changed. True is that it has just closed without an order.
+    def update(self, status: ControllerStatus, now: float, *, is_overtaken: bool = False) -> bool:
+        """Report changes. Return True when the contactor has just closed without an order.
 
-        A status that an order to open has overtaken does not confirm that order.
+        `is_overtaken`: an order to open is newer than the status, which does not confirm it.
         """
         is_first, self.status = self.status is None, status
-        gone = self._tell_new_faults()
+        gone = self._report_new_faults()
         if is_first:
-            # A fault outlives a restart of the node, and may have gone meanwhile.
+            # Faults outlast a restart of the node, and may be gone by now.
             gone = (self._traits.faults | {LOST}) - self.faults
-        self._tell_cable(status)
-        self._tell_limit(status)
+        self._report_cable(status)
+        self._report_limit(status)
         pilot = self._pilot(status)
         if pilot is not None and pilot is not self.pilot:
             was_ready = self.pilot is not None and self.pilot.is_ready
             if was_ready and not pilot.is_ready and not status.is_closed:
-                # A vehicle that asks again has to be allowed again.
-                self._wishes.is_closed = False
+                # The next demand needs a new order to close.
+                self._desired.is_closed = False
             self.pilot = pilot
-            self._tell(PilotChanged(pilot))
+            self._post(PilotChanged(pilot))
         if not status.is_closed and not is_overtaken:
-            # So is what the machine ordered just now, hearing of the pilot.
-            self._wishes.is_opening = False
-        is_unordered = self._tell_contactor(status, now)
+            # This also confirms an order that the machine gave in response to the pilot.
+            self._desired.is_opening = False
+        is_unordered = self._report_contactor(status, now)
         if self._was_lost and not status.is_closed:
-            # While nobody could see it open, the machine may have taken it for welded.
+            # Unable to see it open, the machine may have taken it for welded.
             gone |= {FaultState.CONTACT_WET_FAILURE} - self.faults
             self._was_lost = False
-        self._tell_gone(gone)
-        self._tell_card(status)
+        self._report_cleared(gone)
+        self._report_card(status)
         return is_unordered
 
     def on_lost(self) -> None:
-        """Tell that nobody knows how things are."""
+        """Report that the controller is lost."""
         self._was_lost = True
-        self.tell_faults()
+        self.report_faults()
 
-    def tell_faults(self) -> None:
-        """Tell the backend's own faults that came up or are gone."""
-        self._tell_gone(self._tell_new_faults())
+    def report_faults(self) -> None:
+        """Report changes of the backend's own faults."""
+        self._report_cleared(self._report_new_faults())
 
-    def _tell_new_faults(self) -> frozenset[FaultState]:
-        """Tell faults that came up; return those that are gone."""
+    def _report_new_faults(self) -> frozenset[FaultState]:
+        """Report new faults, and return those that are gone."""
         before = self.faults
         self.faults = self.own_faults | (frozenset() if self.status is None else self.status.faults)
         for fault in sorted(self.faults - before, key=lambda fault: fault.value):
-            if fault not in self.own_faults:  # whose reason the backend has logged
-                _LOGGER.error("fault %s: the controller reports it", fault.value)
-            self._tell(FaultRaised(fault))
+            if fault not in self.own_faults:  # logged by the backend, with the reason
+                _LOGGER.error("the controller reports the fault %s", fault.value)
+            self._post(FaultRaised(fault))
         return before - self.faults
 
-    def _tell_gone(self, gone: frozenset[FaultState]) -> None:
+    def _report_cleared(self, gone: frozenset[FaultState]) -> None:
         for fault in sorted(gone, key=lambda fault: fault.value):
-            self._tell(FaultCleared(fault))
+            self._post(FaultCleared(fault))
 
     def _pilot(self, status: ControllerStatus) -> PilotState | None:
         is_ready = self.pilot is not None and self.pilot.is_ready
         if status.pilot is None and is_ready and not status.is_closed:
-            # It has opened and does not know the pilot (yet): after a restart, for one.
+            # It has opened, and does not know the pilot (yet), such as after a restart.
             return PilotState.B
         return status.pilot
 
-    def _tell_cable(self, status: ControllerStatus) -> None:
+    def _report_cable(self, status: ControllerStatus) -> None:
         if self._traits.has_proximity and status.ampacity_ma != self.cable_ma:
             self.cable_ma = status.ampacity_ma
-            self._tell(CableChanged(status.ampacity_ma))
+            self._post(CableChanged(status.ampacity_ma))
 
-    def _tell_limit(self, status: ControllerStatus) -> None:
+    def _report_limit(self, status: ControllerStatus) -> None:
         limit_ma = status.limit_ma
         if limit_ma is not None and limit_ma >= self._ratings.maximum_current_ma:
             limit_ma = None
         if limit_ma != self._limit_ma:
             self._limit_ma = limit_ma
-            self._tell(CurrentDerated(limit_ma))
+            self._post(CurrentDerated(limit_ma))
 
-    def _tell_card(self, status: ControllerStatus) -> None:
+    def _report_card(self, status: ControllerStatus) -> None:
         if self._traits.has_cards and status.card != self._card:
             self._card = status.card
             if status.card is not None and 1 <= len(status.card) <= 10:
-                self._tell(RfidTapped(status.card))
+                self._post(RfidTapped(status.card))
 
-    def _tell_contactor(self, status: ControllerStatus, now: float) -> bool:
-        wishes = self._wishes
+    def _report_contactor(self, status: ControllerStatus, now: float) -> bool:
+        desired = self._desired
         if not status.is_closed:
             self._unordered_since = None
             if self._is_closed is not False:
-                self._is_closed = wishes.is_closed = False
-                self._tell(ContactorReported(False))
+                self._is_closed = desired.is_closed = False
+                self._post(ContactorReported(False))
             return False
         if self._is_closed:
             return False
-        if not wishes.is_closed:
+        if not desired.is_closed:
             is_new = self._unordered_since is None
             if self._unordered_since is None:
                 self._unordered_since = now
-                _LOGGER.warning("the controller has closed without an order: it is disabled")
-            wishes.cut()
+                _LOGGER.warning("the controller closed without an order, and is disabled")
+            desired.cut()
             if now - self._unordered_since < self._unordered_s:
                 return is_new
         self._is_closed = True
-        self._tell(ContactorReported(True))
+        self._post(ContactorReported(True))
         return False

@@ -43,7 +43,7 @@ IDLE = ControllerStatus(PilotState.A, is_closed=False)
 OFFER = Milliamps(16_000)
 
 
-class PlayedLink:
+class ScriptedLink:
     """Does what `status` and `failure` say, and keeps what it was called with."""
 
     def __init__(self, traits: LinkTraits = ALL) -> None:
@@ -90,7 +90,7 @@ class PlayedLink:
 class Rig:
     """The backend with its task, and what it told."""
 
-    def __init__(self, link: PlayedLink) -> None:
+    def __init__(self, link: ScriptedLink) -> None:
         self.link = link
         self.clock: Callable[[], float] = time.monotonic
         self.backend = ExternalController(

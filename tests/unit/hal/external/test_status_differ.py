@@ -1,4 +1,4 @@
-"""From status to status, without polls or time: what is told, and what becomes of wishes."""
+"""From status to status, without polls or time: what is told, and what becomes of desired."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from evse_node.hal.external.desired_state import DesiredState
 from evse_node.hal.external.link import ControllerStatus, LinkTraits
-from evse_node.hal.external.status_reporter import StatusDiffer
+from evse_node.hal.external.status_differ import StatusDiffer
 from evse_node.hal.interface import CurrentDerated, HalEvent, Ratings
 from evse_node.state_machine.control_pilot import PilotState
 from evse_node.state_machine.events import (
@@ -27,21 +27,21 @@ UNORDERED_S = 1.0
 
 
 class Rig:
-    """A teller whose controller has shown that a vehicle waits."""
+    """A differ whose controller has shown that a vehicle waits."""
 
     def __init__(self) -> None:
         self.told: list[HalEvent] = []
-        self.wishes = DesiredState()
+        self.desired = DesiredState()
         ratings = Ratings(Milliamps(16_000))
-        self.teller = StatusDiffer(
-            self.wishes, LinkTraits(has_cards=True), ratings, self.told.append, UNORDERED_S
+        self.differ = StatusDiffer(
+            self.desired, LinkTraits(has_cards=True), ratings, self.told.append, UNORDERED_S
         )
         self.now = 5.0
-        self.take_in(WAITING)
+        self.update(WAITING)
         self.told.clear()
 
-    def take_in(self, status: ControllerStatus, *, is_overtaken: bool = False) -> bool:
-        return self.teller.take_in(status, self.now, is_overtaken=is_overtaken)
+    def update(self, status: ControllerStatus, *, is_overtaken: bool = False) -> bool:
+        return self.differ.update(status, self.now, is_overtaken=is_overtaken)
 
     def take(self) -> list[HalEvent]:
         told, self.told[:] = list(self.told), []
@@ -55,98 +55,98 @@ def rig() -> Rig:
 
 def test_it_is_complete_with_pilot_and_contactor() -> None:
     told: list[HalEvent] = []
-    teller = StatusDiffer(DesiredState(), LinkTraits(), Ratings(), told.append, UNORDERED_S)
-    assert not teller.is_complete
-    teller.take_in(ControllerStatus(None, is_closed=False), 0.0)
-    assert not teller.is_complete
-    teller.take_in(WAITING, 0.0)
-    assert teller.is_complete
+    differ = StatusDiffer(DesiredState(), LinkTraits(), Ratings(), told.append, UNORDERED_S)
+    assert not differ.is_complete
+    differ.update(ControllerStatus(None, is_closed=False), 0.0)
+    assert not differ.is_complete
+    differ.update(WAITING, 0.0)
+    assert differ.is_complete
     assert PilotChanged(PilotState.B) in told
     assert ContactorReported(False) in told
 
 
 def test_closed_as_ordered(rig: Rig) -> None:
-    rig.take_in(READY)
-    rig.wishes.close()
-    assert rig.take_in(CLOSED) is False
+    rig.update(READY)
+    rig.desired.close()
+    assert rig.update(CLOSED) is False
     assert rig.take() == [PilotChanged(PilotState.C), ContactorReported(True)]
-    assert not rig.wishes.is_cut
-    assert rig.take_in(CLOSED) is False
+    assert not rig.desired.is_cut
+    assert rig.update(CLOSED) is False
     assert rig.take() == []
 
 
 def test_closed_without_an_order_is_cut_at_once_and_told_later(rig: Rig) -> None:
-    rig.take_in(READY)
+    rig.update(READY)
     rig.take()
-    assert rig.take_in(CLOSED) is True
-    assert rig.wishes.is_cut
+    assert rig.update(CLOSED) is True
+    assert rig.desired.is_cut
     rig.now += UNORDERED_S - 0.01
-    assert rig.take_in(CLOSED) is False
+    assert rig.update(CLOSED) is False
     assert rig.take() == []
     rig.now += 0.01
-    assert rig.take_in(CLOSED) is False
+    assert rig.update(CLOSED) is False
     assert rig.take() == [ContactorReported(True)]
 
 
 def test_closed_for_a_moment_without_an_order_is_not_told(rig: Rig) -> None:
-    rig.take_in(READY)
+    rig.update(READY)
     rig.take()
     for _ in range(3):
-        assert rig.take_in(CLOSED) is True
+        assert rig.update(CLOSED) is True
         rig.now += UNORDERED_S / 2
-        rig.take_in(READY)
+        rig.update(READY)
         rig.now += UNORDERED_S
     assert rig.take() == []
 
 
 def test_a_vehicle_that_asks_again_has_to_be_allowed_again(rig: Rig) -> None:
-    rig.take_in(READY)
+    rig.update(READY)
     # Ordered, but the vehicle was quicker than the controller.
-    rig.wishes.close()
-    rig.take_in(WAITING)
-    assert not rig.wishes.is_closed
-    rig.take_in(READY)
-    assert rig.take_in(CLOSED) is True
+    rig.desired.close()
+    rig.update(WAITING)
+    assert not rig.desired.is_closed
+    rig.update(READY)
+    assert rig.update(CLOSED) is True
 
 
 def test_a_vehicle_that_is_ready_keeps_its_order(rig: Rig) -> None:
-    rig.take_in(READY)
-    rig.wishes.close()
-    rig.take_in(READY)
-    rig.take_in(replace(READY, pilot=PilotState.D))
-    assert rig.wishes.is_closed
+    rig.update(READY)
+    rig.desired.close()
+    rig.update(READY)
+    rig.update(replace(READY, pilot=PilotState.D))
+    assert rig.desired.is_closed
 
 
 def test_only_a_newer_status_confirms_that_it_is_open(rig: Rig) -> None:
-    rig.wishes.open(is_ready=False)
-    rig.take_in(WAITING, is_overtaken=True)
-    assert rig.wishes.is_opening
-    rig.take_in(CLOSED)
-    assert rig.wishes.is_opening
-    rig.take_in(WAITING)
-    assert not rig.wishes.is_opening
+    rig.desired.open(is_ready=False)
+    rig.update(WAITING, is_overtaken=True)
+    assert rig.desired.is_opening
+    rig.update(CLOSED)
+    assert rig.desired.is_opening
+    rig.update(WAITING)
+    assert not rig.desired.is_opening
 
 
 @pytest.mark.parametrize(("limit", "told"), [(15_999, 15_999), (16_000, None), (32_000, None)])
 def test_a_limit_from_the_ratings_on_is_none(rig: Rig, limit: int, told: int | None) -> None:
-    rig.take_in(replace(WAITING, limit_ma=Milliamps(limit)))
+    rig.update(replace(WAITING, limit_ma=Milliamps(limit)))
     assert rig.take() == ([] if told is None else [CurrentDerated(Milliamps(told))])
 
 
 @pytest.mark.parametrize("size", [0, 1, 10, 11])
 def test_uids_of_cards_have_up_to_ten_bytes(rig: Rig, size: int) -> None:
-    rig.take_in(replace(WAITING, card=bytes(size)))
+    rig.update(replace(WAITING, card=bytes(size)))
     assert rig.take() == ([RfidTapped(bytes(size))] if size in (1, 10) else [])
 
 
 def test_what_the_machine_took_for_welded_is_gone_once_it_was_seen_open(rig: Rig) -> None:
-    rig.teller.own_faults = frozenset({FaultState.OTHER})
-    rig.teller.on_lost()
+    rig.differ.own_faults = frozenset({FaultState.OTHER})
+    rig.differ.on_lost()
     assert rig.take() == [FaultRaised(FaultState.OTHER)]
-    rig.teller.own_faults = frozenset()
-    rig.take_in(replace(CLOSED, pilot=PilotState.B))
+    rig.differ.own_faults = frozenset()
+    rig.update(replace(CLOSED, pilot=PilotState.B))
     assert rig.take() == [FaultCleared(FaultState.OTHER)]
-    rig.take_in(WAITING)
+    rig.update(WAITING)
     assert rig.take() == [FaultCleared(FaultState.CONTACT_WET_FAILURE)]
-    rig.take_in(WAITING)
+    rig.update(WAITING)
     assert rig.take() == []
