@@ -1,4 +1,4 @@
-"""A charger with its clusters on endpoint 1, a simulated car, and a clock that stands still."""
+"""A charger with its clusters on endpoint 1, a simulated vehicle and simulated time."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ KNOWN = ChargerSettings(are_vehicles_known=True)
 
 
 def store_with_vehicle(phases: int = 1, current_ma: int = 32_000) -> MemoryStore:
-    """Return the store of a charger that had a vehicle before, which took so much."""
+    """Return the store of a charger with the measured draw of an earlier vehicle."""
     intake = {"session": 0, "phases": phases, "current_ma": current_ma, "is_own_limit": False}
     record = {"session": 0, "present": None, "recent": [intake]}
     return MemoryStore({"evse/intake": json.dumps(record).encode()})
@@ -55,7 +55,7 @@ def store_with_vehicle(phases: int = 1, current_ma: int = 32_000) -> MemoryStore
 
 @dataclass
 class EventRecorder:
-    """Keeps events as (name, fields by snake_case name)."""
+    """Recorder of events as (name, fields by snake_case name)."""
 
     definition: ClusterDefinition
     events: list[tuple[str, dict[str, TlvValue]]] = field(default_factory=list)
@@ -73,7 +73,7 @@ class EventRecorder:
 
 
 def as_decoded(value: TlvValue, type_: ValueType) -> TlvValue:
-    """Return a value as if it had come over TLV, where signed numbers differ from unsigned."""
+    """Return a value as decoded from TLV, where signed numbers differ from unsigned."""
     if type_.kind is Kind.SIGNED and isinstance(value, int):
         return SignedInt(value)
     if type_.struct is not None and isinstance(value, dict):
@@ -88,7 +88,7 @@ def as_decoded(value: TlvValue, type_: ValueType) -> TlvValue:
 
 
 class ChargerHost:
-    """Everything from the simulated car up to the clusters, in one thread and one clock."""
+    """Charger, simulated vehicle and clusters, with one simulated clock."""
 
     def __init__(
         self,
@@ -165,7 +165,7 @@ class ChargerHost:
         return self._epoch + int(self.now * 1000) if self.has_clock else None
 
     def set_clock(self, unix_s: float) -> None:
-        """Let the wall clock show this time now."""
+        """Set the wall clock."""
         self.has_clock = True
         self._epoch = int(unix_s * 1000) - int(self.now * 1000)
 
@@ -174,7 +174,7 @@ class ChargerHost:
         return self._epoch // 1000 + int(self.now) - MATTER_EPOCH_UNIX_S
 
     def run(self, seconds: float) -> None:
-        """Let time pass, with everything that happens in it."""
+        """Advance the time, with all timers and the simulated vehicle."""
         end = self.now + seconds
         while True:
             deadlines = [self.backend.next_deadline(), self.timers.deadline()]
@@ -244,10 +244,10 @@ class ChargerHost:
         assert isinstance(listed, list)
         return listed  # type: ignore[return-value]
 
-    # What came
+    # Events
 
     def next_event(self) -> tuple[str, dict[str, TlvValue]]:
-        """Take the oldest event that was not taken yet."""
+        """Remove and return the oldest event."""
         return self.recorder.events.pop(0)
 
     def no_event(self) -> bool:
@@ -255,7 +255,7 @@ class ChargerHost:
 
 
 def charge(host: ChargerHost) -> ChargerHost:
-    """Let a car come and charge, and return the host."""
+    """Plug in a vehicle, start charging, and return the host."""
     host.charger.handle(ENABLE, host.now)
     host.backend.plug_in()
     host.backend.demand()
@@ -266,7 +266,7 @@ def charge(host: ChargerHost) -> ChargerHost:
 
 
 def restarted(host: ChargerHost, after: float = 10.0, *, keep_meter: bool = False) -> ChargerHost:
-    """The same store in a new process; the car stays, the meter's totals may not."""
+    """Return a new host on the same store; the vehicle stays, and with `keep_meter` the totals."""
     car = host.backend.car
     if not keep_meter:
         car.charged.total_mwh = car.discharged.total_mwh = type(car.charged.total_mwh)(0)

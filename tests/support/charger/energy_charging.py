@@ -1,4 +1,4 @@
-"""A simulated car whose charging is managed, and what a controller asks of it."""
+"""A simulated vehicle with energy management, and requests of a controller."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HOUR = 3600
 
 
 def charging(feature_map: str = PFR_MAP, **kwargs: object) -> EnergyHost:
-    """A car that charges at 16 A, without a target."""
+    """Return a host with a vehicle that charges at 16 A, without a target."""
     host = EnergyHost(feature_map, **kwargs)  # type: ignore[arg-type]
     host.charger.handle(ENABLE, host.now)
     host.backend.plug_in()
@@ -34,7 +34,7 @@ def charging(feature_map: str = PFR_MAP, **kwargs: object) -> EnergyHost:
 def scheduled(
     feature_map: str = PFR_MAP, *, energy_mwh: int = 7_360_000, mode: int = SCHEDULED
 ) -> EnergyHost:
-    """A car that needs two hours until 16:00, six hours from now. It is known to take 16 A."""
+    """Return a host with a vehicle of known draw 16 A that needs two hours until 16:00."""
     store = store_with_vehicle(1, 16_000)
     host = EnergyHost(feature_map, features=NO_SOC, store=store, settings=KNOWN)
     host.call(host.mode, "ChangeToMode", new_mode=mode)

@@ -1,4 +1,4 @@
-"""A charger host whose energy is managed, and a controller's way of talking to it."""
+"""A charger host with Device Energy Management, and the commands of a controller."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def as_int(value: TlvValue) -> int:
 
 @dataclass
 class EventQueue:
-    """Events as (name, fields by snake_case name), oldest first."""
+    """Queue of events as (name, fields by snake_case name), oldest first."""
 
     events: list[tuple[str, dict[str, TlvValue]]] = field(default_factory=list)
 
@@ -121,12 +121,12 @@ class EnergyHost(ChargerHost):
         return as_int(self.show("OptOutState"))
 
     def expect(self, name: str, **fields: TlvValue) -> dict[str, TlvValue]:
-        """Take the oldest event and look at it."""
+        """Remove, check and return the oldest event."""
         assert self.queue.events, f"no {name}"
-        found, told = self.queue.events.pop(0)
+        found, recorded = self.queue.events.pop(0)
         assert found == name
-        assert {key: told[key] for key in fields} == fields
-        return told
+        assert {key: recorded[key] for key in fields} == fields
+        return recorded
 
     def is_quiet(self) -> bool:
         return not self.queue.events
@@ -149,7 +149,7 @@ class EnergyHost(ChargerHost):
 
 @dataclass(frozen=True)
 class ForecastView:
-    """A ForecastStruct by field number, with names for what tests ask most."""
+    """A ForecastStruct by field number, with names for the fields used most."""
 
     fields: dict[int, TlvValue]
 

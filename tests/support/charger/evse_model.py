@@ -1,6 +1,6 @@
-"""A small model of the charger, written from the rules and not from the machine.
+"""A small model of the charger, written from the specification and not from the machine.
 
-It keeps facts only, and says after each of them what the cluster's attributes are to be.
+It holds facts only, and derives the expected attributes of the cluster from them.
 
 Spec: Matter Application Clusters 1.3 "Energy EVSE Cluster"
 """
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 CHARGE, DISCHARGE = "charge", "discharge"
 MINIMUM_MA = 6_000
-GONE_WITH_THE_CAR = {"PilotShortCircuit", "EVDisconnected", "ContactDryFailure", "OverCurrent"}
+ENDED_BY_UNPLUGGING = {"PilotShortCircuit", "EVDisconnected", "ContactDryFailure", "OverCurrent"}
 
 
 @dataclass
@@ -23,10 +23,10 @@ class Model:
     cards: frozenset[bytes] | None = None
     has_socket: bool = False
     pilot: str = "A"
-    is_visit: bool = False
+    is_session_active: bool = False
     session_id: int | None = None
     faults: list[str] = field(default_factory=list)
-    watched: set[str] = field(default_factory=set)
+    observed: set[str] = field(default_factory=set)
     is_diagnosing: bool = False
     is_held: bool = False
     has_card: bool = False
@@ -37,7 +37,7 @@ class Model:
     )
     transfer: str | None = None
 
-    # What the attributes are to be
+    # Expected attributes
 
     @property
     def supply_state(self) -> str:
@@ -55,7 +55,7 @@ class Model:
     def state(self) -> str:
         if self.faults:
             return "Fault"
-        if not self.is_visit:
+        if not self.is_session_active:
             return "NotPluggedIn"
         if self.pilot not in "CD":
             return "PluggedInNoDemand"
@@ -67,7 +67,7 @@ class Model:
         return min(self.limits[direction].values())
 
     def may_flow(self, direction: str) -> bool:
-        """Tell whether energy may flow this way, as far as the charger is concerned."""
+        """Return whether the charger permits energy in this direction."""
         return (
             direction in self.enabled
             and not self.faults
@@ -83,10 +83,10 @@ class Model:
         return self.pilot == "C" or (self.pilot == "D" and self.has_ventilation)
 
     def settle(self) -> None:
-        """Start, stop or turn the transfer, as the facts say. In a fault everything waits."""
+        """Start, stop or reverse the transfer by the facts. In a fault it is unchanged."""
         if self.faults:
             return
-        if not self.is_visit or not self.is_vehicle_ready:
+        if not self.is_session_active or not self.is_vehicle_ready:
             self.transfer = None
             return
         if self.transfer is not None and not self.may_flow(self.transfer):
@@ -106,34 +106,36 @@ class Model:
         if pilot in "AB":
             self.transfer = None
         if pilot == "A":
-            self.has_card = self.has_card and not self.is_visit
-            self.is_visit = False
+            self.has_card = self.has_card and not self.is_session_active
+            self.is_session_active = False
             if before != "A":
-                self.faults = [fault for fault in self.faults if not self._ends_with_visit(fault)]
-        elif not self.is_visit:
-            self.is_visit = True
+                self.faults = [
+                    fault for fault in self.faults if not self._ends_with_unplugging(fault)
+                ]
+        elif not self.is_session_active:
+            self.is_session_active = True
             self.session_id = 0 if self.session_id is None else self.session_id + 1
         self.settle()
 
-    def _ends_with_visit(self, fault: str) -> bool:
-        return fault in GONE_WITH_THE_CAR and fault not in self.watched
+    def _ends_with_unplugging(self, fault: str) -> bool:
+        return fault in ENDED_BY_UNPLUGGING and fault not in self.observed
 
     def on_fault(self, fault: str) -> None:
         if fault != "NoError" and fault not in self.faults:
             self.faults.append(fault)
 
     def on_clear(self, fault: str | None, lasting: set[str]) -> None:
-        """Clear one fault or all; `lasting` are those that can still be seen at the contactor."""
+        """Clear one fault or all; `lasting` are those that the contactor still shows."""
         pilot_fault = {"E": "PilotShortCircuit", "F": "Other"}.get(self.pilot)
-        kept = self.watched | lasting | {pilot_fault or ""}
+        kept = self.observed | lasting | {pilot_fault or ""}
         self.faults = [
             each for each in self.faults if each in kept or (fault is not None and each != fault)
         ]
         self.settle()
 
-    def on_watched(self, causes: set[str], lasting: set[str]) -> None:
-        gone = self.watched - causes
-        self.watched = set(causes)
+    def on_observed(self, causes: set[str], lasting: set[str]) -> None:
+        gone = self.observed - causes
+        self.observed = set(causes)
         for fault in causes:
             self.on_fault(fault)
         for fault in gone:
@@ -147,7 +149,7 @@ class Model:
         if not self.may_command():
             return False
         if not self.has_enabled_state:
-            self._forbid(DISCHARGE if direction == CHARGE else CHARGE)
+            self._withdraw(DISCHARGE if direction == CHARGE else CHARGE)
         self.enabled[direction] = until
         self.limits[direction]["command"] = maximum
         if direction == CHARGE:
@@ -158,12 +160,12 @@ class Model:
     def on_disable(self) -> bool:
         if not self.may_command():
             return False
-        self._forbid(CHARGE)
-        self._forbid(DISCHARGE)
+        self._withdraw(CHARGE)
+        self._withdraw(DISCHARGE)
         self.settle()
         return True
 
-    def _forbid(self, direction: str) -> None:
+    def _withdraw(self, direction: str) -> None:
         self.enabled.pop(direction, None)
         self.limits[direction]["command"] = 0
         if direction == CHARGE:
@@ -176,14 +178,14 @@ class Model:
             if until is not None and until <= epoch_s
         ]
         for direction in ended:
-            self._forbid(direction)
+            self._withdraw(direction)
         if ended and not self.enabled:
             self.on_disable_all()
         self.settle()
 
     def on_disable_all(self) -> None:
-        self._forbid(CHARGE)
-        self._forbid(DISCHARGE)
+        self._withdraw(CHARGE)
+        self._withdraw(DISCHARGE)
 
     def on_diagnostics(self, is_contactor_open: bool) -> bool:
         if self.supply_state != "Disabled" or not is_contactor_open:

@@ -1,4 +1,4 @@
-"""A charger with a simulated car: visits, trouble with the hardware, clock and turns."""
+"""A charger with a simulated vehicle: sessions, hardware faults, clock and processing."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def host() -> ChargerHost:
     return ChargerHost()
 
 
-class TestVehicle:
-    def test_a_whole_visit(self, host: ChargerHost) -> None:
+class TestSession:
+    def test_session_runs_from_plug_in_to_unplug(self, host: ChargerHost) -> None:
         charge(host)
         assert host.backend.status()["offered_ma"] == 16_000
         assert host.backend.status()["is_locked"]
@@ -55,13 +55,13 @@ class TestVehicle:
         assert gone.energy_charged_mwh == host.backend.status()["imported_mwh"]
         assert gone.energy_charged_mwh == pytest.approx(3_680_000, rel=1e-4)
 
-    def test_a_cable_limits(self, host: ChargerHost) -> None:
+    def test_offer_is_limited_by_cable(self, host: ChargerHost) -> None:
         host.backend.cable_ma = Milliamps(13_000)
         charge(host)
         assert host.backend.status()["offered_ma"] == 13_000
         assert host.charger.snapshot().limit.source is LimitSource.CABLE
 
-    def test_a_limit_is_followed_within_five_seconds(self, host: ChargerHost) -> None:
+    def test_offer_follows_user_limit_within_five_seconds(self, host: ChargerHost) -> None:
         charge(host)
         host.charger.handle(LimitClaimed(LimitSource.USER, Milliamps(8_000)), host.now)
         assert host.backend.status()["offered_ma"] == 16_000
@@ -69,7 +69,7 @@ class TestVehicle:
         assert host.backend.status()["offered_ma"] == 8_000
         assert host.backend.status()["current_ma"] == 8_000
 
-    def test_the_vehicle_fills_up(self, host: ChargerHost) -> None:
+    def test_full_vehicle_ends_demand(self, host: ChargerHost) -> None:
         host.backend.set_battery(soc_percent=99)
         charge(host)
         host.run(4 * 3600)
@@ -77,7 +77,7 @@ class TestVehicle:
         assert snapshot.state is State.PLUGGED_IN_NO_DEMAND
         assert snapshot.vehicle.state_of_charge_percent == 100
 
-    def test_discharging(self, host: ChargerHost) -> None:
+    def test_discharging_exports_energy(self, host: ChargerHost) -> None:
         host.charger.handle(EnableDischarging(None, Milliamps(10_000)), host.now)
         host.backend.plug_in()
         host.backend.demand()
@@ -87,7 +87,7 @@ class TestVehicle:
         assert host.backend.status()["power_mw"] == -2_300_000
         assert host.backend.status()["exported_mwh"] == pytest.approx(2_300_000, rel=1e-3)
 
-    def test_derating(self, host: ChargerHost) -> None:
+    def test_derating_limits_current(self, host: ChargerHost) -> None:
         charge(host)
         host.backend.derate(Milliamps(6_000))
         assert host.charger.snapshot().limit.source is LimitSource.TEMPERATURE
@@ -95,8 +95,8 @@ class TestVehicle:
         assert host.charger.snapshot().limit.source is LimitSource.COMMAND
 
 
-class TestHardwareTrouble:
-    def test_welded(self, host: ChargerHost) -> None:
+class TestHardwareFaults:
+    def test_welded_contactor_is_fault_and_keeps_plug_locked(self, host: ChargerHost) -> None:
         charge(host)
         host.backend.fault("ContactWetFailure")
         host.backend.unplug()
@@ -104,7 +104,7 @@ class TestHardwareTrouble:
         assert host.charger.snapshot().fault is FaultState.CONTACT_WET_FAILURE
         assert host.backend.status()["is_locked"]
 
-    def test_stuck_open(self, host: ChargerHost) -> None:
+    def test_contactor_stuck_open_is_fault(self, host: ChargerHost) -> None:
         host.backend.fault("ContactDryFailure")
         host.charger.handle(ENABLE, host.now)
         host.backend.plug_in()
@@ -114,7 +114,7 @@ class TestHardwareTrouble:
         assert host.charger.snapshot().supply_state is SupplyState.DISABLED_ERROR
 
     @pytest.mark.parametrize("order", ["lock", "offer"])
-    def test_the_contactor_stays_open_when_an_order_before_fails(
+    def test_contactor_stays_open_when_earlier_order_fails(
         self, host: ChargerHost, order: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def fail(*given: object) -> None:
@@ -140,13 +140,13 @@ class TestHardwareTrouble:
         assert Timer.CONTACTOR not in host.charger.state.timers
         host.run(60)
         assert host.charger.snapshot().faults == (FaultState.OTHER,)
-        # It is closed once that is repaired.
+        # It closes once the hardware is repaired.
         monkeypatch.undo()
         host.charger.acknowledge_faults(host.now)
         host.run(10)
         assert host.charger.snapshot().contactor is ContactorState.CLOSED
 
-    def test_the_contactor_stays_open_when_it_is_found_too_hot(
+    def test_contactor_stays_open_on_overtemperature(
         self, host: ChargerHost, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         host.backend.plug_in()
@@ -157,7 +157,7 @@ class TestHardwareTrouble:
         assert host.charger.snapshot().faults == (FaultState.OVER_TEMPERATURE,)
         assert host.charger.snapshot().contactor is ContactorState.OPEN
 
-    def test_residual_current(self, host: ChargerHost) -> None:
+    def test_ground_fault_opens_contactor_until_cleared(self, host: ChargerHost) -> None:
         charge(host)
         host.backend.fault("GroundFault")
         host.run(1)
@@ -168,7 +168,7 @@ class TestHardwareTrouble:
         assert host.charger.snapshot().state is State.PLUGGED_IN_CHARGING
         assert host.charger.snapshot().contactor is ContactorState.CLOSED
 
-    def test_the_meter_is_lost(self, host: ChargerHost) -> None:
+    def test_lost_meter_is_fault_until_cleared(self, host: ChargerHost) -> None:
         charge(host)
         host.backend.board.is_meter_lost = True
         host.run(20)
@@ -182,7 +182,7 @@ class TestHardwareTrouble:
         ("order", "fault"),
         [("close", FaultState.CONTACT_DRY_FAILURE), ("offer", FaultState.OTHER)],
     )
-    def test_an_order_fails(
+    def test_failed_order_is_fault(
         self, monkeypatch: pytest.MonkeyPatch, order: str, fault: FaultState
     ) -> None:
         host = ChargerHost()
@@ -198,7 +198,7 @@ class TestHardwareTrouble:
         assert host.charger.snapshot().fault is fault
         assert host.backend.status()["contactor"] == "open"
 
-    def test_a_mistake_in_the_backend_is_a_fault(
+    def test_defect_of_backend_is_fault(
         self, monkeypatch: pytest.MonkeyPatch, host: ChargerHost
     ) -> None:
         charge(host)
@@ -212,7 +212,7 @@ class TestHardwareTrouble:
         assert host.charger.snapshot().fault is FaultState.OTHER
         assert host.backend.status()["contactor"] == "open"
 
-    def test_events_without_end_cut_the_power(
+    def test_endless_events_cut_power(
         self, monkeypatch: pytest.MonkeyPatch, host: ChargerHost
     ) -> None:
         charge(host)
@@ -225,7 +225,7 @@ class TestHardwareTrouble:
         assert host.charger.snapshot().fault is FaultState.OTHER
         assert host.backend.status()["contactor"] == "open"
 
-    def test_what_was_left_of_events_without_end_is_dropped(self, host: ChargerHost) -> None:
+    def test_endless_events_are_dropped(self, host: ChargerHost) -> None:
         host.charger._driver.add([RfidTapped(b"1")] * 3_000)
         host.charger.on_timer(host.now)
         assert host.charger.snapshot().faults == (FaultState.OTHER,)
@@ -233,11 +233,11 @@ class TestHardwareTrouble:
         host.charger.on_timer(host.now)
         assert host.notifications == []
 
-    @pytest.mark.parametrize("mistake", ["a current that is none", "planning", "learning"])
-    def test_a_mistake_opens_and_loses_nothing_that_happens(
+    @pytest.mark.parametrize("cause", ["invalid current", "planning", "estimation"])
+    def test_error_in_reading_or_planning_opens_contactor_and_keeps_events(
         self,
         host: ChargerHost,
-        mistake: str,
+        cause: str,
         monkeypatch: pytest.MonkeyPatch,
         caplog: pytest.LogCaptureFixture,
     ) -> None:
@@ -248,10 +248,10 @@ class TestHardwareTrouble:
         def fail(*given: object, **options: object) -> None:
             raise ZeroDivisionError
 
-        if mistake == "planning":
+        if cause == "planning":
             host.charger.set_targets([ChargingTargetSchedule(0x7F, ())], host.now)
             monkeypatch.setattr(planner, "next_event", fail)
-        elif mistake == "learning":
+        elif cause == "estimation":
             monkeypatch.setattr(planner, "observe", fail)
         else:
             values = replace(board.read(), currents_ma=(None,))
@@ -264,10 +264,10 @@ class TestHardwareTrouble:
         assert host.charger.snapshot().pilot is PilotState.A
         assert caplog.text.count("invalid reading, or error in planning") == 1
 
-    def test_nor_what_the_hardware_bears(
+    def test_error_in_planning_keeps_limit_of_hardware(
         self, host: ChargerHost, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """A limit is told once: lost with the mistake, it would be lost for good."""
+        """The limit is claimed once, so that losing the event would lose the limit."""
         charge(host)
 
         def fail(*given: object, **options: object) -> None:
@@ -280,21 +280,21 @@ class TestHardwareTrouble:
         limits = host.charger.state.charge_limits
         assert limits.claim(LimitSource.TEMPERATURE) == 10_000
 
-    @pytest.mark.parametrize("is_play", [False, True])
-    def test_a_fault_that_the_machine_finds_is_logged_unless_it_is_play(
-        self, host: ChargerHost, caplog: pytest.LogCaptureFixture, is_play: bool
+    @pytest.mark.parametrize("is_test_mode", [False, True])
+    def test_fault_found_by_machine_is_logged_except_in_test_mode(
+        self, host: ChargerHost, caplog: pytest.LogCaptureFixture, is_test_mode: bool
     ) -> None:
-        if is_play:
+        if is_test_mode:
             host.charger.enter_test_mode(host.now)
         host.charger.handle(PilotChanged(PilotState.E), host.now)
         assert host.charger.snapshot().fault is FaultState.PILOT_SHORT_CIRCUIT
-        assert caplog.text.count("fault PilotShortCircuit: ") == (not is_play)
-        # Who raises one logs the reason.
+        assert caplog.text.count("fault PilotShortCircuit: ") == (not is_test_mode)
+        # The source of a raised fault logs the reason.
         host.charger.handle(FaultRaised(FaultState.OVER_CURRENT), host.now)
         assert host.charger.snapshot().fault is FaultState.OVER_CURRENT
         assert "fault OverCurrent" not in caplog.text
 
-    def test_opening_comes_before_all_other_orders(
+    def test_opening_precedes_all_other_orders(
         self, monkeypatch: pytest.MonkeyPatch, host: ChargerHost
     ) -> None:
         charge(host)
@@ -308,7 +308,7 @@ class TestHardwareTrouble:
 
 
 class TestClock:
-    def test_the_permission_ends_on_time(self, host: ChargerHost) -> None:
+    def test_permission_expires_on_time(self, host: ChargerHost) -> None:
         charge(host)
         until = EpochSeconds(host.epoch_s + 100)
         host.charger.handle(replace(ENABLE, until=until), host.now)
@@ -318,11 +318,11 @@ class TestClock:
         assert host.charger.snapshot().state is State.PLUGGED_IN_DEMAND
         assert host.charger.snapshot().charging is None
 
-    def test_a_time_in_the_past_ends_at_once(self, host: ChargerHost) -> None:
+    def test_permission_until_past_time_expires_at_once(self, host: ChargerHost) -> None:
         host.charger.handle(replace(ENABLE, until=EpochSeconds(host.epoch_s - 1)), host.now)
         assert host.charger.snapshot().supply_state is SupplyState.DISABLED
 
-    def test_the_clock_is_not_known_yet(self) -> None:
+    def test_permission_expires_once_clock_is_known(self) -> None:
         host = charge(ChargerHost(has_clock=False))
         until = EpochSeconds(host.epoch_s + 10)
         host.charger.handle(replace(ENABLE, until=until), host.now)
@@ -332,39 +332,39 @@ class TestClock:
         host.run(30)
         assert host.charger.snapshot().state is State.PLUGGED_IN_DEMAND
 
-    def test_the_clock_is_put_forward(self, host: ChargerHost) -> None:
+    def test_permission_expires_when_clock_moves_forward(self, host: ChargerHost) -> None:
         until = EpochSeconds(host.epoch_s + 10_000)
         host.charger.handle(replace(ENABLE, until=until), host.now)
         host.set_clock(START_UTC_S + 20_000)
         host.run(61)
         assert host.charger.snapshot().supply_state is SupplyState.DISABLED
 
-    def test_nothing_is_due_without_a_reason(self, host: ChargerHost) -> None:
+    def test_no_deadline_without_reason(self, host: ChargerHost) -> None:
         assert host.charger.next_deadline() is None
         host.charger.handle(ENABLE, host.now)
         assert host.charger.next_deadline() is None
 
-    def test_without_timers_the_owner_keeps_the_deadline(self) -> None:
+    def test_caller_keeps_deadline_without_timers(self) -> None:
         now = 0.0
         backend = SimulatedBackend(clock=lambda: now)
         charger = Charger(backend, MemoryStore(), now=now)
         backend.attach(lambda event: charger.receive(event, now))
         charger.handle(ENABLE, now)
         backend.plug_in()
-        assert charger.next_deadline() == 30.0  # the wake-up of a vehicle that does not answer
+        assert charger.next_deadline() == 30.0  # wake-up of a vehicle that ignores the offer
         now = 30.0
         charger.on_timer(now)
         assert charger.next_deadline() == 34.0
 
 
-class TestTurns:
-    def test_a_refusal_has_a_reason(self, host: ChargerHost) -> None:
+class TestProcessing:
+    def test_refusal_has_reason(self, host: ChargerHost) -> None:
         assert host.charger.handle(ENABLE, host.now) is None
         refusal = host.charger.handle(StartDiagnostics(), host.now)
         assert refusal is not None
         assert "ChargingEnabled" in refusal
 
-    def test_observers_see_one_snapshot_a_turn(self, host: ChargerHost) -> None:
+    def test_observers_get_one_snapshot_per_call(self, host: ChargerHost) -> None:
         host.charger.handle(ENABLE, host.now)
         host.backend.plug_in()
         host.snapshots.clear()
@@ -373,7 +373,7 @@ class TestTurns:
         assert snapshot.state is State.PLUGGED_IN_CHARGING
         assert snapshot.contactor is ContactorState.CLOSING
 
-    def test_nothing_new_is_not_told(self, host: ChargerHost) -> None:
+    def test_unchanged_state_is_not_notified(self, host: ChargerHost) -> None:
         charge(host)
         host.run(9)
         host.snapshots.clear()
@@ -381,8 +381,8 @@ class TestTurns:
         host.charger.on_timer(host.now)
         assert host.snapshots == []
 
-    def test_an_observer_may_act(self, host: ChargerHost) -> None:
-        """For example a rule that stops as soon as a transfer starts."""
+    def test_observer_may_send_events(self, host: ChargerHost) -> None:
+        """An observer that stops each transfer at its start."""
 
         def act(snapshot: object, notifications: tuple[object, ...], now: float) -> None:
             if any(isinstance(each, EnergyTransferStarted) for each in notifications):
@@ -396,7 +396,7 @@ class TestTurns:
         host.run(10)
         assert host.backend.status()["contactor"] == "open"
 
-    def test_features_are_what_is_possible_and_wanted(self) -> None:
+    def test_features_are_the_supported_ones_of_the_selected(self) -> None:
         backend = SimulatedBackend(clock=lambda: 0.0, without=frozenset({"V2X"}))
 
         def features(wanted: frozenset[str] | None) -> frozenset[str]:
@@ -408,20 +408,20 @@ class TestTurns:
 
 
 class TestSelfTest:
-    def test_the_hardware_ends_it(self, host: ChargerHost) -> None:
+    def test_self_test_ends_by_hardware(self, host: ChargerHost) -> None:
         host.charger.handle(StartDiagnostics(), host.now)
         host.run(2)
         assert host.charger.snapshot().supply_state is SupplyState.DISABLED_DIAGNOSTICS
         host.run(2)
         assert host.charger.snapshot().supply_state is SupplyState.DISABLED
 
-    def test_hardware_without_one_has_nothing_to_do(self, host: ChargerHost) -> None:
+    def test_self_test_ends_at_once_without_hardware_support(self, host: ChargerHost) -> None:
         host.backend.self_test = None  # type: ignore[assignment]
         host.charger.handle(StartDiagnostics(), host.now)
         assert host.charger.snapshot().supply_state is SupplyState.DISABLED
 
 
-def test_a_new_charger_may_be_allowed_to_charge() -> None:
+def test_new_charger_may_be_enabled_by_settings() -> None:
     store = MemoryStore()
 
     def snapshot() -> Snapshot:

@@ -1,4 +1,4 @@
-"""A meter at the house's connection shows what the sun leaves over."""
+"""Solar surplus from a meter at the grid connection."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def grid_w(host: ChargerHost) -> int:
     return host.backend.board.read_grid_power_mw() // 1000
 
 
-def test_is_not_read_in_a_test(host: ChargerHost) -> None:
+def test_grid_meter_is_not_polled_in_test_mode(host: ChargerHost) -> None:
     host.run(20)
     host.trigger(0x00)
     host.now += 10
@@ -55,14 +55,14 @@ def test_is_not_read_in_a_test(host: ChargerHost) -> None:
     assert deadline <= host.now + 5
 
 
-def test_nothing_is_left_over(host: ChargerHost) -> None:
+def test_no_surplus_does_not_charge(host: ChargerHost) -> None:
     host.backend.set_surplus(-500)
     host.run(600)
     assert host.charger.state.state is State.PLUGGED_IN_DEMAND
     assert grid_w(host) == 500
 
 
-def test_what_the_car_takes_is_not_used_up(host: ChargerHost) -> None:
+def test_draw_of_vehicle_does_not_reduce_surplus(host: ChargerHost) -> None:
     host.backend.set_surplus(2 * SIX_AMPERES_W)
     assert grid_w(host) == -2 * SIX_AMPERES_W
     host.run(80)
@@ -80,7 +80,9 @@ def test_what_the_car_takes_is_not_used_up(host: ChargerHost) -> None:
     assert grid_w(host) == -100
 
 
-def test_a_silent_meter_is_no_sun(host: ChargerHost, caplog: pytest.LogCaptureFixture) -> None:
+def test_lost_grid_meter_ends_solar_charging(
+    host: ChargerHost, caplog: pytest.LogCaptureFixture
+) -> None:
     host.backend.set_surplus(2 * SIX_AMPERES_W)
     host.run(400)
     caplog.set_level(logging.INFO)
@@ -94,28 +96,30 @@ def test_a_silent_meter_is_no_sun(host: ChargerHost, caplog: pytest.LogCaptureFi
     host.backend.set_surplus(2 * SIX_AMPERES_W)
     host.run(400)
     assert offered(host) == 12_000
-    told = [each.getMessage() for each in caplog.records if "grid" in each.getMessage()]
-    assert len(told) == 2
+    logged = [each.getMessage() for each in caplog.records if "grid" in each.getMessage()]
+    assert len(logged) == 2
 
 
-def test_without_the_chargers_own_meter_nobody_knows(host: ChargerHost) -> None:
+def test_surplus_is_not_set_without_charger_meter(host: ChargerHost) -> None:
     host.backend.set_surplus(2 * SIX_AMPERES_W)
     host.backend.fault("MeterFailure")
     host.run(10)
     assert host.charger._solar._surplus_mw == 0
 
 
-def test_other_modes_do_not_look(host: ChargerHost, monkeypatch: pytest.MonkeyPatch) -> None:
-    looks: list[int] = []
-    monkeypatch.setattr(host.backend.board, "read_grid_power_mw", lambda: looks.append(0) or 0)
+def test_grid_meter_is_not_polled_in_other_modes(
+    host: ChargerHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    polls: list[int] = []
+    monkeypatch.setattr(host.backend.board, "read_grid_power_mw", lambda: polls.append(0) or 0)
     host.run(60)
-    assert len(looks) in (12, 13)
+    assert len(polls) in (12, 13)
     host.mode.change_to(MANUAL, host.now)
     host.run(60)
     assert offered(host) == 32_000
-    assert len(looks) in (12, 13)
+    assert len(polls) in (12, 13)
 
 
-def test_the_simulated_one_is_configured() -> None:
+def test_simulated_grid_meter_follows_option() -> None:
     assert create({"grid-meter": True}).grid_meter is not None
     assert create({}).grid_meter is None

@@ -1,9 +1,9 @@
-"""Every call to the hardware raises, fails by mistake, hangs, gets lost, or lies.
+"""Every call to the hardware raises, has a defect, is late, has no effect, or returns wrong data.
 
-`TABLE` has a row for each method of each capability, which a test compares with the
-protocols themselves. A row says how to make the charger call the method while a car is
-being charged, and for each kind of trouble which fault follows, and whether energy may go on
-flowing. In all of them nothing else is lost: the session, its energy, and what Matter tells.
+`TABLE` has a row for each method of each capability, which a test compares with the protocols
+themselves. A row gives the action that makes the charger call the method while a vehicle charges,
+and for each kind of failure the resulting fault, and whether energy continues to flow. In all of
+them session, energy and attributes are kept.
 """
 
 from __future__ import annotations
@@ -45,25 +45,25 @@ NONE: Final = FaultState.NO_ERROR
 
 @dataclass(frozen=True)
 class Outcome:
-    """What follows: the fault, and whether energy goes on flowing."""
+    """Expected fault, and whether energy continues to flow."""
 
     fault: FaultState
     flows: bool = False
 
 
 FLOWS: Final = Outcome(NONE, flows=True)
-"""Energy goes on."""
+"""Energy continues to flow."""
 ENDS: Final = Outcome(NONE)
-"""Power is off without a fault, as was asked for."""
+"""Power is off without a fault, as ordered."""
 
-Hurt: TypeAlias = Callable[[pytest.MonkeyPatch, "Scene", str], None]
+Failure: TypeAlias = Callable[[pytest.MonkeyPatch, "Scene", str], None]
 
 
 class Scene:
-    """A car that is being charged, and a clock that goes on in small steps whatever happens."""
+    """A vehicle that charges, and a simulated clock that advances in small steps."""
 
     def __init__(self) -> None:
-        # A house with a meter at its connection; the clock is the host's, once there is one.
+        # With a grid meter; the clock is the host's, once the host exists.
         backend = SimulatedBackend(clock=lambda: self.now(), has_grid_meter=True)
         self.host = ChargerHost(backend=backend)
         self.host.charger.handle(ENABLE, self.host.now)
@@ -93,10 +93,10 @@ class Scene:
             self.host.backend.advance()
             self.host.timers.run(self.host.now)
 
-    def tell(self, event: hal.HalEvent) -> None:
+    def report(self, event: hal.HalEvent) -> None:
         self.host.charger.receive(event, self.host.now)
 
-    # What makes the charger call a method
+    # Actions that make the charger call a method
 
     def limit(self) -> None:
         limit = LimitClaimed(LimitSource.USER, Milliamps(10_000), (Direction.CHARGE,))
@@ -113,7 +113,7 @@ class Scene:
         self.run(2)
         self.host.backend.demand()
 
-    def visit_again(self) -> None:
+    def start_new_session(self) -> None:
         self.host.backend.unplug()
         self.run(8)
         self.plug_in()
@@ -133,13 +133,13 @@ class Scene:
         self.host.charger.handle(StartDiagnostics(), self.host.now)
         self.run(125)
 
-    def follow_sun(self) -> None:
+    def follow_surplus(self) -> None:
         self.host.backend.set_surplus(11_000)
         self.host.charger.follow_surplus(True, self.host.now)
         self.run(90)
         assert self.is_powered
 
-    def wait_for_the_sun(self) -> None:
+    def wait_for_surplus(self) -> None:
         self.run(600)
 
     def discharge(self) -> None:
@@ -149,47 +149,47 @@ class Scene:
         self.host.charger.handle(give, self.host.now)
 
     def nothing(self) -> None:
-        """It is called anyway, once a second, or by nobody but Matter."""
+        """Do nothing: the method is called every second anyway, or never by the charger."""
 
 
-def lying(answer: Callable[[Scene], object]) -> Hurt:
-    """The method tells something else."""
+def returning(answer: Callable[[Scene], object]) -> Failure:
+    """Let the method return something else."""
 
-    def hurt(patch: pytest.MonkeyPatch, scene: Scene, name: str) -> None:
+    def inject(patch: pytest.MonkeyPatch, scene: Scene, name: str) -> None:
         patch.setattr(scene.board, name, lambda *given: answer(scene))
 
-    return hurt
+    return inject
 
 
-def told(*events: hal.HalEvent) -> Hurt:
-    """The hardware reports what contradicts the order."""
+def contradicted_by(*events: hal.HalEvent) -> Failure:
+    """Let the hardware report events that contradict the order."""
 
-    def hurt(patch: pytest.MonkeyPatch, scene: Scene, name: str) -> None:
+    def inject(patch: pytest.MonkeyPatch, scene: Scene, name: str) -> None:
         original: Callable[..., object] = getattr(scene.board, name)
 
         def contradict(*given: object) -> object:
             answer = original(*given)
             for event in events:
-                scene.tell(event)
+                scene.report(event)
             return answer
 
         patch.setattr(scene.board, name, contradict)
 
-    return hurt
+    return inject
 
 
-def said(event: hal.HalEvent) -> Hurt:
-    """The hardware tells what makes no sense."""
+def reported(event: hal.HalEvent) -> Failure:
+    """Let the hardware report an implausible event."""
 
-    def hurt(patch: pytest.MonkeyPatch, scene: Scene, name: str) -> None:
-        scene.tell(event)
+    def inject(patch: pytest.MonkeyPatch, scene: Scene, name: str) -> None:
+        scene.report(event)
 
-    return hurt
+    return inject
 
 
-def meter(**wrong: object) -> Hurt:
-    """The meter shows other values than it should."""
-    return lying(lambda scene: replace(GOOD_VALUES, **wrong))  # type: ignore[arg-type]
+def meter(**wrong: object) -> Failure:
+    """Let the meter return wrong values."""
+    return returning(lambda scene: replace(GOOD_VALUES, **wrong))  # type: ignore[arg-type]
 
 
 GOOD_VALUES: Final = hal.MeterValues(
@@ -199,19 +199,18 @@ GOOD_VALUES: Final = hal.MeterValues(
 
 @dataclass(frozen=True)
 class Row:
-    """`raises` also holds for a mistake in the backend (unless `mistake` says otherwise).
+    """Outcomes for one method. `raises` also applies to a defect, unless `defect` is given.
 
-    `late`: it takes 3 s, though it should return at once. `lost`: it returns, and nothing
-    happens; None for a method that has to answer. `lies`: by name. `prepare` comes before
-    the trouble.
+    `late`: the call takes 3 s instead of returning at once. `lost`: it has no effect; None for a
+    method with a result. `wrong`: other failures by name. `prepare` runs before the failure.
     """
 
     trigger: Callable[[Scene], None]
     raises: Outcome
     late: Outcome
     lost: Outcome | None
-    lies: Mapping[str, tuple[Hurt, Outcome]] = field(default_factory=dict)
-    mistake: Outcome | None = None
+    wrong: Mapping[str, tuple[Failure, Outcome]] = field(default_factory=dict)
+    defect: Outcome | None = None
     prepare: Callable[[Scene], None] | None = None
 
 
@@ -224,10 +223,10 @@ TABLE: Final[Mapping[Method, Row]] = {
         Outcome(FaultState.OVER_CURRENT),
         {
             "short circuit": (
-                told(hal.PilotChanged(PilotState.E)),
+                contradicted_by(hal.PilotChanged(PilotState.E)),
                 Outcome(FaultState.PILOT_SHORT_CIRCUIT),
             ),
-            "state F": (told(hal.PilotChanged(PilotState.F)), Outcome(OTHER)),
+            "state F": (contradicted_by(hal.PilotChanged(PilotState.F)), Outcome(OTHER)),
         },
     ),
     (hal.ControlPilot, "withdraw"): Row(
@@ -235,7 +234,7 @@ TABLE: Final[Mapping[Method, Row]] = {
         Outcome(OTHER),
         ENDS,
         ENDS,
-        {"state F": (told(hal.PilotChanged(PilotState.F)), Outcome(OTHER))},
+        {"state F": (contradicted_by(hal.PilotChanged(PilotState.F)), Outcome(OTHER))},
     ),
     (hal.ControlPilot, "signal_unavailable"): Row(
         Scene.raise_fault,
@@ -244,7 +243,7 @@ TABLE: Final[Mapping[Method, Row]] = {
         Outcome(FaultState.OVER_VOLTAGE),
         {
             "still state C": (
-                told(hal.PilotChanged(PilotState.C)),
+                contradicted_by(hal.PilotChanged(PilotState.C)),
                 Outcome(FaultState.OVER_VOLTAGE),
             ),
         },
@@ -255,8 +254,8 @@ TABLE: Final[Mapping[Method, Row]] = {
         ENDS,
         Outcome(WET),
         {
-            # It never comes to rest, which is a fault of its own.
-            "closed again": (told(FEEDBACK(False), FEEDBACK(True)), Outcome(OTHER)),
+            # The events never end, which is a fault of its own.
+            "closed again": (contradicted_by(FEEDBACK(False), FEEDBACK(True)), Outcome(OTHER)),
         },
     ),
     (hal.Contactor, "close"): Row(
@@ -264,10 +263,10 @@ TABLE: Final[Mapping[Method, Row]] = {
         Outcome(DRY),
         FLOWS,
         Outcome(DRY),
-        {"open again": (told(FEEDBACK(True), FEEDBACK(False)), Outcome(DRY))},
-        mistake=Outcome(OTHER),
+        {"open again": (contradicted_by(FEEDBACK(True), FEEDBACK(False)), Outcome(DRY))},
+        defect=Outcome(OTHER),
     ),
-    (hal.CableLock, "lock"): Row(Scene.visit_again, Outcome(OTHER), FLOWS, FLOWS),
+    (hal.CableLock, "lock"): Row(Scene.start_new_session, Outcome(OTHER), FLOWS, FLOWS),
     (hal.CableLock, "unlock"): Row(Scene.unplug, Outcome(OTHER), ENDS, ENDS),
     (hal.Meter, "read"): Row(
         Scene.nothing,
@@ -284,15 +283,15 @@ TABLE: Final[Mapping[Method, Row]] = {
         },
     ),
     (hal.GridMeter, "read_grid_power_mw"): Row(
-        Scene.wait_for_the_sun,
+        Scene.wait_for_surplus,
         ENDS,
         FLOWS,
         None,
         {
-            "all the world draws": (lying(lambda scene: Milliwatts(10**15)), ENDS),
-            "all the world feeds": (lying(lambda scene: Milliwatts(-(10**15))), FLOWS),
+            "all the world draws": (returning(lambda scene: Milliwatts(10**15)), ENDS),
+            "all the world feeds": (returning(lambda scene: Milliwatts(-(10**15))), FLOWS),
         },
-        prepare=Scene.follow_sun,
+        prepare=Scene.follow_surplus,
     ),
     (hal.RfidReader, "acknowledge"): Row(Scene.tap, FLOWS, FLOWS, FLOWS),
     (hal.ProximityPilot, "events"): Row(
@@ -301,8 +300,8 @@ TABLE: Final[Mapping[Method, Row]] = {
         FLOWS,
         None,
         {
-            "another cable": (said(hal.CableChanged(Milliamps(13_000))), FLOWS),
-            "no current at all": (said(hal.CableChanged(Milliamps(0))), ENDS),
+            "another cable": (reported(hal.CableChanged(Milliamps(13_000))), FLOWS),
+            "no current at all": (reported(hal.CableChanged(Milliamps(0))), ENDS),
         },
     ),
     (hal.ResidualCurrentDevice, "reset"): Row(
@@ -312,7 +311,7 @@ TABLE: Final[Mapping[Method, Row]] = {
         FLOWS,
         {
             "trips again": (
-                told(hal.FaultRaised(FaultState.GROUND_FAULT)),
+                contradicted_by(hal.FaultRaised(FaultState.GROUND_FAULT)),
                 Outcome(FaultState.GROUND_FAULT),
             )
         },
@@ -324,10 +323,10 @@ TABLE: Final[Mapping[Method, Row]] = {
         None,
         {
             "absurdly hot": (
-                lying(lambda scene: 2_000_000),
+                returning(lambda scene: 2_000_000),
                 Outcome(FaultState.OVER_TEMPERATURE),
             ),
-            "colder than anything": (lying(lambda scene: -300_000), FLOWS),
+            "colder than anything": (returning(lambda scene: -300_000), FLOWS),
         },
     ),
     (hal.SelfTest, "start_self_test"): Row(
@@ -335,7 +334,7 @@ TABLE: Final[Mapping[Method, Row]] = {
         Outcome(OTHER),
         ENDS,
         Outcome(OTHER),
-        {"ends at once": (told(hal.SelfTestCompleted()), ENDS)},
+        {"ends at once": (contradicted_by(hal.SelfTestCompleted()), ENDS)},
     ),
     (hal.Discharger, "set_discharge"): Row(
         Scene.discharge,
@@ -349,8 +348,8 @@ TABLE: Final[Mapping[Method, Row]] = {
         FLOWS,
         None,
         {
-            "300 percent": (said(hal.BatteryReported(300, MilliwattHours(-1))), FLOWS),
-            "unknown": (said(hal.BatteryReported(None, None)), FLOWS),
+            "300 percent": (reported(hal.BatteryReported(300, MilliwattHours(-1))), FLOWS),
+            "unknown": (reported(hal.BatteryReported(None, None)), FLOWS),
         },
     ),
     (hal.VehicleIdentification, "events"): Row(
@@ -358,14 +357,14 @@ TABLE: Final[Mapping[Method, Row]] = {
         FLOWS,
         FLOWS,
         None,
-        {"too long": (said(hal.VehicleIdentified("x" * 100)), FLOWS)},
+        {"too long": (reported(hal.VehicleIdentified("x" * 100)), FLOWS)},
     ),
 }
-ELSEWHERE: Final = {(hal.EvseBackend, "start"), (hal.EvseBackend, "stop")}
-"""These are called by the node, not by the charger: see tests/unit/node/test_evse_node.py."""
+CALLED_BY_NODE: Final = {(hal.EvseBackend, "start"), (hal.EvseBackend, "stop")}
+"""Methods called by the node, not by the charger: see tests/unit/node/test_evse_node.py."""
 
 
-SIMPLE: Final = ("raises", "mistake", "late", "lost")
+SIMPLE: Final = ("raises", "defect", "late", "lost")
 WITHOUT_METHODS: Final = (hal.BatteryInformation, hal.VehicleIdentification, hal.ProximityPilot)
 """Capabilities that only report events."""
 
@@ -382,11 +381,11 @@ def protocol_methods() -> set[Method]:
     return found
 
 
-def test_no_method_is_forgotten() -> None:
+def test_every_method_of_hal_has_a_case() -> None:
     methods = {method for method in TABLE if method[0] not in WITHOUT_METHODS}
-    assert methods | ELSEWHERE == protocol_methods()
-    # What has to answer may answer what is not so.
-    assert all(row.lost is not None or row.lies for row in TABLE.values())
+    assert methods | CALLED_BY_NODE == protocol_methods()
+    # A method with a result may return a wrong one.
+    assert all(row.lost is not None or row.wrong for row in TABLE.values())
 
 
 def cases() -> list[tuple[Method, str, Outcome]]:
@@ -395,20 +394,20 @@ def cases() -> list[tuple[Method, str, Outcome]]:
         if method[0] not in WITHOUT_METHODS:
             found += [
                 (method, "raises", row.raises),
-                (method, "mistake", row.mistake or row.raises),
+                (method, "defect", row.defect or row.raises),
                 (method, "late", row.late),
             ]
         if row.lost is not None:
             found.append((method, "lost", row.lost))
-        found += [(method, lie, outcome) for lie, (_, outcome) in row.lies.items()]
+        found += [(method, kind, outcome) for kind, (_, outcome) in row.wrong.items()]
     return found
 
 
-def hurt(patch: pytest.MonkeyPatch, scene: Scene, method: Method, kind: str) -> list[str]:
-    """Make the trouble; the list that is returned gets an entry with each call of the method."""
+def inject(patch: pytest.MonkeyPatch, scene: Scene, method: Method, kind: str) -> list[str]:
+    """Inject a failure; the returned list gets an entry with each call of the method."""
     name = method[1]
     if kind not in SIMPLE:
-        TABLE[method].lies[kind][0](patch, scene, name)
+        TABLE[method].wrong[kind][0](patch, scene, name)
         return []
     original: Callable[..., object] = getattr(scene.board, name)
     calls: list[str] = []
@@ -417,7 +416,7 @@ def hurt(patch: pytest.MonkeyPatch, scene: Scene, method: Method, kind: str) -> 
         calls.append(name)
         raise HalError("torn off")
 
-    def mistake(*given: object) -> None:
+    def defect(*given: object) -> None:
         calls.append(name)
         raise ZeroDivisionError
 
@@ -430,7 +429,7 @@ def hurt(patch: pytest.MonkeyPatch, scene: Scene, method: Method, kind: str) -> 
     def lost(*given: object) -> None:
         calls.append(name)
 
-    simple = {"raises": raises, "mistake": mistake, "late": late, "lost": lost}
+    simple = {"raises": raises, "defect": defect, "late": late, "lost": lost}
     patch.setattr(scene.board, name, simple[kind])
     return calls
 
@@ -440,7 +439,7 @@ def hurt(patch: pytest.MonkeyPatch, scene: Scene, method: Method, kind: str) -> 
     cases(),
     ids=[f"{method[0].__name__}.{method[1]} {kind}" for method, kind, _ in cases()],
 )
-def test_a_call_that_fails(
+def test_failing_call_has_expected_outcome(
     monkeypatch: pytest.MonkeyPatch, method: Method, kind: str, outcome: Outcome
 ) -> None:
     scene = Scene()
@@ -452,7 +451,7 @@ def test_a_call_that_fails(
     assert before is not None
     charged = host.read("SessionEnergyCharged")
     with monkeypatch.context() as patch:
-        calls = hurt(patch, scene, method, kind)
+        calls = inject(patch, scene, method, kind)
         TABLE[method].trigger(scene)
         scene.run(25)
         assert bool(calls) is (kind in SIMPLE)
@@ -462,13 +461,13 @@ def test_a_call_that_fails(
         assert host.read("FaultState") == (255 if outcome.fault is OTHER else number)
         session = snapshot.session
         assert session is not None
-        if TABLE[method].trigger is not Scene.visit_again:
+        if TABLE[method].trigger is not Scene.start_new_session:
             assert session.id == before.id
             assert host.read("SessionID") == before.id
             assert host.read("SessionEnergyCharged") >= charged  # type: ignore[operator]
         assert host.status("Disable") in (0, 1)
 
-    # Repaired, unplugged and acknowledged, it charges the next car, and counts on.
+    # After repair, unplugging and acknowledgement the next vehicle charges, and totals continue.
     scene.board.repair()
     charger.follow_surplus(False, host.now)
     host.backend.unplug()

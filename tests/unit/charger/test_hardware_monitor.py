@@ -1,4 +1,4 @@
-"""Heat, over-current and a lost meter; faults over a restart; the self-test."""
+"""Overtemperature, overcurrent and a lost meter; faults after a restart; cards; the self-test."""
 
 from __future__ import annotations
 
@@ -53,16 +53,14 @@ class TestTemperature:
         ("celsius", "current_ma"),
         [(64.9, 32_000), (65.1, 31_000), (72.5, 19_000), (79.9, 6_000), (84.9, 6_000)],
     )
-    def test_a_warm_board_gets_less(
-        self, host: ChargerHost, celsius: float, current_ma: int
-    ) -> None:
+    def test_warm_board_derates(self, host: ChargerHost, celsius: float, current_ma: int) -> None:
         host.backend.set_temperature(celsius)
         host.run(10)
         assert limit(host)[0] == current_ma
         assert host.backend.status()["offered_ma"] == current_ma
         assert host.charger.state.fault is FaultState.NO_ERROR
 
-    def test_a_hot_board_gets_nothing_until_it_is_cool(self, host: ChargerHost) -> None:
+    def test_hot_board_stops_until_cooled_down(self, host: ChargerHost) -> None:
         host.backend.set_temperature(85)
         host.run(2)
         assert host.charger.state.fault is FaultState.OVER_TEMPERATURE
@@ -79,7 +77,7 @@ class TestTemperature:
         host.run(10)
         assert limit(host) == (32_000, LimitSource.HARDWARE)
 
-    def test_around_a_step_the_current_rests(self, host: ChargerHost) -> None:
+    def test_current_has_hysteresis(self, host: ChargerHost) -> None:
         host.backend.set_temperature(72.5)
         host.run(2)
         seen = set()
@@ -89,7 +87,7 @@ class TestTemperature:
             seen.add(limit(host)[0])
         assert seen == {19_000}
 
-    def test_what_the_hardware_says_counts_as_well(self, host: ChargerHost) -> None:
+    def test_limit_of_hardware_applies_as_well(self, host: ChargerHost) -> None:
         host.charger.receive(CurrentDerated(Milliamps(10_000)), host.now)
         assert limit(host) == (10_000, LimitSource.TEMPERATURE)
         host.backend.set_temperature(79)
@@ -100,7 +98,7 @@ class TestTemperature:
         host.run(2)
         assert limit(host)[0] == 32_000
 
-    def test_without_a_thermometer_only_little(
+    def test_lost_thermometer_limits_to_minimum(
         self, host: ChargerHost, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def fail() -> int:
@@ -113,7 +111,7 @@ class TestTemperature:
         host.run(10)
         assert host.backend.status()["offered_ma"] == 32_000
 
-    def test_not_during_a_certification_test(self, host: ChargerHost) -> None:
+    def test_temperature_is_ignored_in_test_mode(self, host: ChargerHost) -> None:
         host.backend.set_temperature(90)
         host.run(2)
         host.charger.enter_test_mode(host.now)
@@ -125,7 +123,7 @@ class TestTemperature:
 
 
 class TestOverCurrent:
-    def test_a_vehicle_that_takes_too_much(self, host: ChargerHost) -> None:
+    def test_overcurrent_is_fault(self, host: ChargerHost) -> None:
         host.backend.car.habits.heeds_offer = False
         host.charger.handle(replace(ENABLE, maximum_ma=Milliamps(16_000)), host.now)
         host.run(9)
@@ -138,7 +136,7 @@ class TestOverCurrent:
         assert host.charger.state.fault is FaultState.NO_ERROR
 
     @pytest.mark.parametrize("currents", [(40_000, 0, 0), (0, 0, 40_000), (0, -40_000, 0)])
-    def test_too_much_on_one_phase_is_enough(
+    def test_overcurrent_on_one_phase_is_fault(
         self, host: ChargerHost, monkeypatch: pytest.MonkeyPatch, currents: tuple[int, ...]
     ) -> None:
         board = host.backend.board
@@ -150,13 +148,13 @@ class TestOverCurrent:
         assert host.charger.state.fault is FaultState.OVER_CURRENT
         assert not board.is_closed
 
-    def test_a_little_too_much_is_borne(self, host: ChargerHost) -> None:
+    def test_current_within_tolerance_is_allowed(self, host: ChargerHost) -> None:
         host.charger.handle(replace(ENABLE, maximum_ma=Milliamps(28_700)), host.now)
         host.backend.car.habits.heeds_offer = False
         host.run(60)
         assert host.charger.state.fault is FaultState.NO_ERROR
 
-    def test_a_vehicle_that_follows_late(self, host: ChargerHost) -> None:
+    def test_slow_response_to_lower_offer_is_allowed(self, host: ChargerHost) -> None:
         host.backend.car.habits.heeds_offer = False
         host.charger.handle(replace(ENABLE, maximum_ma=Milliamps(16_000)), host.now)
         host.run(9)
@@ -166,7 +164,7 @@ class TestOverCurrent:
 
 
 class TestMeter:
-    def test_it_is_missed_while_energy_flows(self, host: ChargerHost) -> None:
+    def test_lost_meter_is_fault_while_energy_flows(self, host: ChargerHost) -> None:
         host.backend.board.is_meter_lost = True
         host.run(1.1)
         assert host.charger.state.fault is FaultState.METER_FAILURE
@@ -177,7 +175,7 @@ class TestMeter:
         host.run(10)
         assert host.charger.state.state is State.PLUGGED_IN_CHARGING
 
-    def test_a_mistake_in_the_backend_is_a_lost_meter(
+    def test_defect_of_backend_is_lost_meter(
         self, host: ChargerHost, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def fail() -> MeterValues:
@@ -187,7 +185,7 @@ class TestMeter:
         host.run(2)
         assert host.charger.state.fault is FaultState.METER_FAILURE
 
-    def test_a_session_that_began_without_it(self) -> None:
+    def test_session_counts_from_first_reading_when_started_without_meter(self) -> None:
         now = 1000.0
         backend = SimulatedBackend(clock=lambda: now)
         backend.car.charged.total_mwh = MilliwattHours(8_000_000)
@@ -202,7 +200,7 @@ class TestMeter:
         assert host.charger.state.meter.imported_mwh == 8_000_000
         assert session.energy_charged_mwh(host.charger.state.meter) == 0
 
-    def test_a_session_that_wakes_up_without_it(self, host: ChargerHost) -> None:
+    def test_restored_session_continues_without_meter(self, host: ChargerHost) -> None:
         host.run(3600)
         host.charger.save(host.now)
         total_mwh = host.backend.car.charged.total_mwh
@@ -221,8 +219,8 @@ class TestMeter:
         assert again.charger.state.fault is FaultState.NO_ERROR
 
 
-class TestFaultsOutliveARestart:
-    def test_a_fault_lasts(self, host: ChargerHost) -> None:
+class TestFaultsAfterRestart:
+    def test_fault_survives_restart(self, host: ChargerHost) -> None:
         host.backend.fault("GroundFault")
         again = restarted(host)
         snapshot = again.charger.snapshot()
@@ -237,13 +235,13 @@ class TestFaultsOutliveARestart:
         assert again.charger.snapshot().state is State.PLUGGED_IN_CHARGING
         assert restarted(again).charger.snapshot().fault is FaultState.NO_ERROR
 
-    def test_all_of_them_in_their_order(self, host: ChargerHost) -> None:
+    def test_all_faults_survive_in_order(self, host: ChargerHost) -> None:
         host.backend.fault("GroundFault")
         host.backend.fault("EmergencyStop")
         faults = (FaultState.GROUND_FAULT, FaultState.EMERGENCY_STOP)
         assert restarted(host).charger.state.faults == faults
 
-    def test_one_that_is_watched_for_ends_with_its_cause(self, host: ChargerHost) -> None:
+    def test_monitored_fault_ends_with_its_cause(self, host: ChargerHost) -> None:
         host.backend.set_temperature(90)
         host.run(2)
         assert host.charger.state.fault is FaultState.OVER_TEMPERATURE
@@ -251,7 +249,7 @@ class TestFaultsOutliveARestart:
         assert again.backend.board.temperature_mc == 25_000
         assert again.charger.state.fault is FaultState.NO_ERROR
 
-    def test_a_meter_that_is_back_after_it(self, host: ChargerHost) -> None:
+    def test_meter_failure_ends_when_meter_is_back(self, host: ChargerHost) -> None:
         host.backend.board.is_meter_lost = True
         host.run(2)
         assert host.charger.state.fault is FaultState.METER_FAILURE
@@ -259,19 +257,19 @@ class TestFaultsOutliveARestart:
         again.run(2)
         assert again.charger.state.fault is FaultState.NO_ERROR
 
-    def test_the_vehicle_left_with_its_fault(self, host: ChargerHost) -> None:
+    def test_fault_of_vehicle_ends_when_it_left(self, host: ChargerHost) -> None:
         host.charger.handle(FaultRaised(FaultState.OVER_CURRENT), host.now)
         host.backend.car.unplug()
         assert restarted(host).charger.state.fault is FaultState.NO_ERROR
 
     @pytest.mark.parametrize("damage", [b"", b"[]", b'{"faults":["Nonsense"]}', b'{"faults":1}'])
-    def test_a_record_that_cannot_be_read_is_a_fault(self, damage: bytes) -> None:
+    def test_damaged_record_is_fault(self, damage: bytes) -> None:
         host = ChargerHost(store=MemoryStore({"evse/faults": damage}))
         assert host.charger.state.faults == (FaultState.OTHER,)
         host.charger.acknowledge_faults(host.now)
         assert host.charger.state.faults == ()
 
-    def test_not_those_of_a_certification_test(self, host: ChargerHost) -> None:
+    def test_fault_of_test_mode_is_not_stored(self, host: ChargerHost) -> None:
         host.backend.fault("GroundFault")
         host.charger.enter_test_mode(host.now)
         host.charger.handle(FaultRaised(FaultState.OVER_VOLTAGE), host.now)
@@ -280,7 +278,7 @@ class TestFaultsOutliveARestart:
         host.charger.leave_test_mode(host.now)
         assert host.charger.state.faults == (FaultState.GROUND_FAULT,)
 
-    def test_one_that_went_away_during_a_certification_test(self, host: ChargerHost) -> None:
+    def test_fault_cleared_during_test_mode_is_gone(self, host: ChargerHost) -> None:
         host.charger.receive(FaultRaised(FaultState.GROUND_FAULT), host.now)
         host.charger.enter_test_mode(host.now)
         host.run(1)
@@ -294,7 +292,7 @@ class TestCards:
     def host(self, store: MemoryStore | None = None) -> ChargerHost:
         return ChargerHost(store=store, allowed_cards=frozenset({CARD}))
 
-    def test_a_card_outlives_a_restart_with_its_session(self) -> None:
+    def test_authorization_survives_restart_with_session(self) -> None:
         host = self.host()
         host.charger.handle(ENABLE, host.now)
         host.backend.plug_in()
@@ -313,13 +311,13 @@ class TestCards:
         backend.demand()
         assert again.charger.state.state is State.PLUGGED_IN_DEMAND
 
-    def test_a_card_without_a_vehicle_does_not(self) -> None:
+    def test_authorization_without_vehicle_does_not_survive_restart(self) -> None:
         host = self.host()
         host.backend.tap(CARD)
         assert host.charger.state.is_authorized
         assert not self.host(host.store).charger.state.is_authorized
 
-    def test_a_certification_test_needs_none(self) -> None:
+    def test_test_mode_requires_no_card(self) -> None:
         host = self.host()
         host.charger.enter_test_mode(host.now)
         assert not host.charger.state.is_card_awaited
@@ -332,7 +330,7 @@ class TestSelfTest:
     @pytest.mark.parametrize(
         "fault", ["ContactWetFailure", "ContactDryFailure", "PilotShortCircuit", "MeterFailure"]
     )
-    def test_it_finds_what_is_broken(self, fault: str) -> None:
+    def test_self_test_finds_faults(self, fault: str) -> None:
         host = ChargerHost()
         board = host.backend.board
         setattr(
@@ -350,7 +348,7 @@ class TestSelfTest:
         assert fault in [each.value for each in host.charger.state.faults]
         assert not host.charger.state.is_diagnosing
 
-    def test_what_a_meter_may_show(self) -> None:
+    def test_meter_readings_are_checked(self) -> None:
         def findings(voltages: tuple[int, ...], current_ma: int = 0) -> list[str]:
             values = MeterValues(0, 0, 0, voltages, (current_ma,) * len(voltages))  # type: ignore[arg-type]
 
@@ -369,7 +367,7 @@ class TestSelfTest:
         assert findings((230_000,), 6_000) == ["ContactWetFailure"]
 
 
-def test_nothing_is_watched_while_nothing_can_happen() -> None:
+def test_monitor_has_no_deadline_while_idle() -> None:
     host = ChargerHost()
     monitor = HardwareMonitor(host.backend, MonitorSettings())
     assert monitor.next_deadline(host.charger.state) is None
@@ -380,7 +378,7 @@ def test_nothing_is_watched_while_nothing_can_happen() -> None:
     assert ChargerSettings().monitor == MonitorSettings()
 
 
-def test_commands_without_a_vehicle_do_not_read_the_meter_again_and_again(
+def test_commands_without_vehicle_do_not_read_meter_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     host = ChargerHost()
@@ -400,7 +398,7 @@ def test_commands_without_a_vehicle_do_not_read_the_meter_again_and_again(
     host.now += 1.0
     host.charger.handle(ENABLE, host.now)
     assert reads == 1
-    # What is asked for, and what comes with a vehicle, is always new.
+    # An explicit request, and a connected vehicle, always read the meter.
     host.charger.refresh_meter(host.now)
     assert reads == 2
     host.charger.handle(Disable(), host.now)

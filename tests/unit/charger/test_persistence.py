@@ -1,4 +1,4 @@
-"""What a charger keeps over a restart."""
+"""State of a charger after a restart."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ def host() -> ChargerHost:
     return ChargerHost()
 
 
-class TestMemory:
-    def test_a_permission_survives(self, host: ChargerHost) -> None:
+class TestPersistence:
+    def test_permission_survives_restart(self, host: ChargerHost) -> None:
         until = EpochSeconds(host.epoch_s + 1000)
         host.charger.handle(replace(ENABLE, until=until), host.now)
         again = restarted(host).charger.snapshot()
@@ -63,7 +63,7 @@ class TestMemory:
         assert again.supply_state is SupplyState.CHARGING_ENABLED
         assert (again.minimum_charge_ma, again.maximum_charge_ma) == (6_000, 16_000)
 
-    def test_records_of_version_0_1_are_loaded_and_stay_unchanged(self) -> None:
+    def test_records_of_version_0_1_load_and_stay_unchanged(self) -> None:
         store = MemoryStore(dict(STORE_0_1))
         persistence = ChargerPersistence(store, lambda: None, 0.0)
         settings, features = ChargerSettings(), frozenset({"V2X"})
@@ -104,7 +104,7 @@ class TestMemory:
     @pytest.mark.parametrize("charging", [None, Permission(), Permission(EpochSeconds(7))])
     @pytest.mark.parametrize("discharging", [None, Permission(), Permission(EpochSeconds(0))])
     @pytest.mark.parametrize("is_authorized", [True, False])
-    def test_permissions_as_they_are_written(
+    def test_permissions_are_stored_as_documented_json(
         self, charging: Permission | None, discharging: Permission | None, is_authorized: bool
     ) -> None:
         store = MemoryStore()
@@ -130,7 +130,7 @@ class TestMemory:
         assert (loaded.charging, loaded.discharging) == (charging, discharging)
         assert (loaded.minimum_charge_ma, loaded.is_authorized) == (7_000, is_authorized)
 
-    def test_a_permission_that_ended_meanwhile(self, host: ChargerHost) -> None:
+    def test_permission_expires_after_restart(self, host: ChargerHost) -> None:
         host.charger.handle(replace(ENABLE, until=EpochSeconds(host.epoch_s + 5)), host.now)
         again = restarted(host, after=-0.0)
         assert again.charger.snapshot().charging is not None
@@ -138,24 +138,24 @@ class TestMemory:
         again.run(61)
         assert again.charger.snapshot().charging is None
 
-    def test_disabled_stays_disabled(self, host: ChargerHost) -> None:
+    def test_disabled_supply_stays_disabled(self, host: ChargerHost) -> None:
         host.charger.handle(ENABLE, host.now)
         host.charger.handle(Disable(), host.now)
         again = restarted(host).charger.snapshot()
         assert again.charging is None
         assert again.minimum_charge_ma == 0
 
-    def test_no_discharging_without_the_feature(self, host: ChargerHost) -> None:
+    def test_discharging_is_dropped_without_v2x(self, host: ChargerHost) -> None:
         host.charger.handle(EnableDischarging(None, Milliamps(9_000)), host.now)
         again = ChargerHost(store=host.store, features=frozenset({"PREF"}))
         assert again.charger.snapshot().discharging is None
 
-    def test_a_permission_to_discharge_survives(self, host: ChargerHost) -> None:
+    def test_permission_to_discharge_survives_restart(self, host: ChargerHost) -> None:
         host.charger.handle(EnableDischarging(None, Milliamps(9_000)), host.now)
         again = restarted(host).charger.snapshot()
         assert (again.charging, again.discharging) == (None, Permission())
 
-    def test_both_survive_only_where_there_is_a_state_for_both(self) -> None:
+    def test_both_permissions_survive_only_with_enabled_state(self) -> None:
         later = revision_definitions("1.4.2")
         host = ChargerHost(definitions=later)
         host.charger.handle(ENABLE, host.now)
@@ -167,19 +167,19 @@ class TestMemory:
         assert earlier.supply_state is SupplyState.CHARGING_ENABLED
         assert earlier.discharging is None
 
-    def test_the_users_limit_survives(self, host: ChargerHost) -> None:
+    def test_user_limit_survives_restart(self, host: ChargerHost) -> None:
         claim = LimitClaimed(LimitSource.USER, Milliamps(9_000), (Direction.CHARGE,))
         host.charger.handle(claim, host.now)
         assert restarted(host).charger.snapshot().user_maximum_charge_ma == 9_000
 
-    def test_session_ids_go_on(self, host: ChargerHost) -> None:
+    def test_session_ids_continue(self, host: ChargerHost) -> None:
         host.backend.plug_in()
         host.backend.unplug()
         again = restarted(host)
         again.backend.plug_in()
         assert again.notifications[0] == EvConnected(1)
 
-    def test_the_last_session_stays_readable(self, host: ChargerHost) -> None:
+    def test_last_session_stays_readable(self, host: ChargerHost) -> None:
         charge(host)
         host.run(600)
         host.backend.unplug()
@@ -196,7 +196,7 @@ class TestMemory:
         assert after[2] > 600_000
 
     @pytest.mark.parametrize("keep_meter", [True, False])
-    def test_a_running_session_goes_on(self, host: ChargerHost, keep_meter: bool) -> None:
+    def test_running_session_continues(self, host: ChargerHost, keep_meter: bool) -> None:
         charge(host)
         host.run(599)
         host.charger.save(host.now)
@@ -216,12 +216,12 @@ class TestMemory:
         ]
         meter = again.charger.refresh_meter(again.now)
         assert session.energy_charged_mwh(meter) == pytest.approx(energy, abs=5)
-        # It charges on, and that is announced.
+        # Charging continues.
         again.run(5)
         assert again.charger.snapshot().state is State.PLUGGED_IN_CHARGING
         assert session.energy_charged_mwh(again.charger.refresh_meter(again.now)) > energy
 
-    def test_duration_counts_the_time_without_power(self, host: ChargerHost) -> None:
+    def test_session_duration_includes_power_cut(self, host: ChargerHost) -> None:
         host.backend.plug_in()
         started = Charger(
             SimulatedBackend(clock=lambda: 5.0),
@@ -233,7 +233,7 @@ class TestMemory:
         assert session is not None
         assert session.duration_s(5.0) == 500
 
-    def test_the_vehicle_left_while_the_power_was_off(self, host: ChargerHost) -> None:
+    def test_session_ends_when_vehicle_left_during_power_cut(self, host: ChargerHost) -> None:
         host.backend.plug_in()
         host.backend.car.unplug()
         again = restarted(host)
@@ -250,7 +250,7 @@ class TestMemory:
         "key", ["evse/permissions", "evse/session", "evse/targets", "evse/user-limit"]
     )
     @pytest.mark.parametrize("damage", [b"", b"nonsense", b"[]", b"{}", b'{"id":"x"}', b"\xff"])
-    def test_a_damaged_record_is_left_aside(self, key: str, damage: bytes) -> None:
+    def test_damaged_record_is_ignored(self, key: str, damage: bytes) -> None:
         store = MemoryStore({key: damage})
         host = ChargerHost(store=store)
         assert host.charger.snapshot().state is State.NOT_PLUGGED_IN
@@ -270,7 +270,7 @@ class TestMemory:
             ("evse/targets", '"soc":80', '"soc":200'),
         ],
     )
-    def test_a_record_with_impossible_numbers_is_left_aside(
+    def test_record_with_impossible_numbers_is_ignored(
         self, key: str, whole: str, damaged: str
     ) -> None:
         host = ChargerHost()
@@ -289,9 +289,9 @@ class TestMemory:
         again.run(60)
         assert again.charger.snapshot().state is State.PLUGGED_IN_CHARGING
 
-    def test_what_does_not_change_is_not_written(self, host: ChargerHost) -> None:
+    def test_unchanged_parts_are_not_written(self, host: ChargerHost) -> None:
         charge(host)
-        host.run(150)  # so long it learns what the car takes
+        host.run(150)  # long enough to measure the draw
         host.charger.save(host.now)
         written: list[str] = []
         host.store.before_set = lambda key, value: written.append(key)

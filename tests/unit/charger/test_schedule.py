@@ -1,4 +1,4 @@
-"""Charging waits for the start of the plan, in a mode that follows it."""
+"""Charging waits for the planned start, in a mode that follows the schedule."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ TIME_OF_USE = 0x06
 def scheduled(target: TlvValue = None, **options: object) -> ChargerHost:
     """10:00 UTC; 70 kWh battery at 40 %; target 20:00 with 50 %; 32 A on one phase.
 
-    No other car comes than the last one, which took all of that.
+    The only expected vehicle drew all of that before.
     """
     known = {"store": store_with_vehicle(), "settings": KNOWN}
     host = ChargerHost(**{**known, **options})  # type: ignore[arg-type]
@@ -49,11 +49,11 @@ def start_in_s(host: ChargerHost) -> int:
     return start - host.epoch_s
 
 
-# 7 kWh at 7.36 kW are 3423 s, with 15 minutes to spare before 20:00.
+# 7 kWh at 7.36 kW take 3423 s, with a margin of 15 minutes before 20:00.
 WAIT_S = 10 * 3600 - 3423 - 900
 
 
-def test_waits_for_the_start() -> None:
+def test_charging_waits_for_start() -> None:
     host = scheduled()
     host.backend.plug_in()
     host.backend.demand()
@@ -67,7 +67,7 @@ def test_waits_for_the_start() -> None:
     assert host.charger.snapshot().state is State.PLUGGED_IN_CHARGING
 
 
-def test_is_not_held_again_once_it_began() -> None:
+def test_charging_is_not_held_again_once_begun() -> None:
     host = scheduled()
     host.backend.plug_in()
     host.backend.demand()
@@ -79,8 +79,8 @@ def test_is_not_held_again_once_it_began() -> None:
         assert start_in_s(host) + host.epoch_s == start
 
 
-def test_a_target_that_is_missed_is_met_late() -> None:
-    # The car takes half of the current that the plan counts on.
+def test_missed_target_is_met_late() -> None:
+    # The vehicle draws half of the current that the plan relies on.
     host = scheduled()
     host.backend.plug_in()
     host.backend.demand()
@@ -93,14 +93,14 @@ def test_a_target_that_is_missed_is_met_late() -> None:
     assert host.charger.snapshot().is_held
 
 
-def test_a_missed_target_is_given_up_with_the_car_or_the_targets() -> None:
-    for give_up in ("unplug", "targets"):
+def test_missed_target_is_dropped_with_unplugging_or_new_targets() -> None:
+    for reason in ("unplug", "targets"):
         host = scheduled()
         host.backend.plug_in()
         host.backend.demand()
         host.run(10 * 3600 + 60)
         assert not host.charger.snapshot().is_held
-        if give_up == "targets":
+        if reason == "targets":
             host.charger.set_targets(host.charger.targets, host.now)
         else:
             host.backend.unplug()
@@ -112,7 +112,7 @@ def test_a_missed_target_is_given_up_with_the_car_or_the_targets() -> None:
 
 
 @pytest.mark.parametrize("is_restarted", [False, True])
-def test_what_was_begun_before_the_targets_were_cleared_is_no_missed_target(
+def test_cleared_target_is_not_missed_target(
     is_restarted: bool,
 ) -> None:
     host = scheduled()
@@ -125,16 +125,16 @@ def test_what_was_begun_before_the_targets_were_cleared_is_no_missed_target(
     host.backend.set_battery(soc_percent=41, capacity_mwh=MilliwattHours(70_000_000))
     if is_restarted:
         host = restarted(host)
-    # The same minute of the day as before, but nobody asked for it today.
+    # The same minute of the day as before, but not a target for today.
     host.invoke("SetTargets", [{0: EVERY_DAY, 1: [{0: 20 * 60, 1: 50}]}])
     host.run(60)
     assert start_in_s(host) > 20 * 3600
     assert host.charger.snapshot().is_held
 
 
-class TestEnoughIsEnough:
+class TestTargetReached:
     def ready(self, **options: object) -> ChargerHost:
-        """A car that takes what it is offered, at 20:00."""
+        """Return the host just before 20:00, with a vehicle that draws the full offer."""
         host = scheduled(**options)
         host.backend.car.charger_maximum_ma = Milliamps(32_000)
         host.backend.plug_in()
@@ -142,7 +142,7 @@ class TestEnoughIsEnough:
         host.run(10 * 3600 - 600)
         return host
 
-    def test_charging_ends_at_the_target(self) -> None:
+    def test_charging_ends_at_target(self) -> None:
         host = self.ready()
         assert host.backend.status()["soc_percent"] == 50
         assert host.backend.status()["contactor"] == "open"
@@ -153,7 +153,7 @@ class TestEnoughIsEnough:
         assert host.read("NextChargeStartTime") is None
         assert host.read("NextChargeTargetSoC") == 50
 
-    def test_the_next_target_starts_it_again(self) -> None:
+    def test_charging_restarts_for_next_target(self) -> None:
         host = self.ready()
         night: list[TlvValue] = [{0: EVERY_DAY, 1: [{0: 20 * 60, 1: 50}, {0: 23 * 60, 1: 60}]}]
         host.invoke("SetTargets", night)
@@ -163,7 +163,7 @@ class TestEnoughIsEnough:
         assert host.backend.status()["soc_percent"] == 60
         assert host.charger.snapshot().is_held
 
-    def test_what_is_lost_again_is_charged_in_its_own_time(self) -> None:
+    def test_lost_charge_is_charged_again_on_schedule(self) -> None:
         host = scheduled()
         host.backend.set_battery(soc_percent=49)
         host.backend.plug_in()
@@ -175,14 +175,14 @@ class TestEnoughIsEnough:
         assert host.charger.snapshot().is_held
         host.backend.set_battery(soc_percent=48)
         host.run(60)
-        assert host.backend.status()["contactor"] == "closed"  # it is high time again
+        assert host.backend.status()["contactor"] == "closed"  # the latest start has passed
         host.run(12 * 3600)
         host.backend.set_battery(soc_percent=48)
         host.run(60)
         assert host.charger.snapshot().is_held
         assert start_in_s(host) > 10 * 3600
 
-    def test_the_vehicle_says_when_it_is_full(self) -> None:
+    def test_target_of_100_percent_charges_until_vehicle_stops(self) -> None:
         host = scheduled()
         full: list[TlvValue] = [{0: EVERY_DAY, 1: [{0: 20 * 60, 1: 100}]}]
         host.invoke("SetTargets", full)
@@ -194,13 +194,13 @@ class TestEnoughIsEnough:
         host.backend.demand()
         assert host.charger.snapshot().state is State.PLUGGED_IN_CHARGING
 
-    def test_added_energy_is_what_the_session_has(self) -> None:
+    def test_added_energy_counts_from_plug_in(self) -> None:
         host = scheduled({0: 20 * 60, 2: 7_000_000}, features=frozenset({"PREF"}))
         host.backend.car.charger_maximum_ma = Milliamps(32_000)
         host.backend.plug_in()
         host.backend.demand()
         assert start_in_s(host) == pytest.approx(WAIT_S, abs=2)
-        # Two of seven kilowatt-hours on the spot: the rest begins so much later.
+        # Two of seven kilowatt-hours at once: the start moves on accordingly.
         host.trigger(0x21)
         host.run(2_000_000 / 7_360_000 * 3600)
         host.trigger(TIME_OF_USE)
@@ -212,7 +212,7 @@ class TestEnoughIsEnough:
         assert host.backend.status()["imported_mwh"] == pytest.approx(7_000_000, rel=0.01)
         assert host.charger.snapshot().is_held
         assert host.read("NextChargeRequiredEnergy") == 7_000_000
-        # Nor does it need the same energy again for the next target, unless it goes away.
+        # The next target needs no further energy until the vehicle was unplugged.
         host.run(24 * 3600)
         assert host.backend.status()["imported_mwh"] == pytest.approx(7_000_000, rel=0.01)
         host.backend.unplug()
@@ -221,7 +221,7 @@ class TestEnoughIsEnough:
         host.backend.demand()
         assert start_in_s(host) >= 0
 
-    def test_what_came_back_is_not_added(self) -> None:
+    def test_discharged_energy_is_subtracted_from_added_energy(self) -> None:
         host = scheduled({0: 20 * 60, 2: 7_000_000}, features=frozenset({"PREF", "V2X"}))
         host.backend.plug_in()
         both = MeterReading(MilliwattHours(5_000_000), MilliwattHours(2_000_000))
@@ -232,14 +232,14 @@ class TestEnoughIsEnough:
         assert start_time is not None
         assert start_time - now == 10 * 3600 - 4_000_000 * 3600 // 7_360_000 - 900
 
-    def test_another_mode_charges_on(self) -> None:
+    def test_manual_mode_charges_beyond_target(self) -> None:
         host = self.ready()
         host.trigger(0x21)
         host.run(10)
         assert host.charger.snapshot().state is State.PLUGGED_IN_CHARGING
 
 
-def test_nothing_is_offered_before_it_is_known_how_much() -> None:
+def test_no_transfer_starts_before_plan_exists() -> None:
     host = scheduled()
     for _ in range(2):
         host.backend.plug_in()
@@ -253,7 +253,7 @@ def test_nothing_is_offered_before_it_is_known_how_much() -> None:
     assert not any(isinstance(each, EnergyTransferStarted) for each in host.notifications)
 
 
-def test_a_fault_changes_nothing_about_waiting() -> None:
+def test_fault_does_not_change_holding() -> None:
     host = scheduled()
     host.backend.plug_in()
     host.backend.demand()
@@ -267,12 +267,12 @@ def test_a_fault_changes_nothing_about_waiting() -> None:
         host.backend.clear_fault()
         host.run(30)
         assert host.charger.snapshot().is_held is is_held
-        # Nothing that was going on is told to have stopped, or to start.
+        # No transfer is notified as started or stopped.
         moves = (EnergyTransferStarted, EnergyTransferStopped)
         assert not any(isinstance(each, moves) for each in host.notifications)
 
 
-def test_manual_mode_does_not_wait() -> None:
+def test_charging_does_not_wait_in_manual_mode() -> None:
     host = scheduled()
     host.trigger(0x21)
     host.backend.plug_in()
@@ -280,7 +280,7 @@ def test_manual_mode_does_not_wait() -> None:
     assert host.charger.snapshot().state is State.PLUGGED_IN_CHARGING
 
 
-def test_without_targets_there_is_nothing_to_wait_for() -> None:
+def test_charging_does_not_wait_without_targets() -> None:
     host = scheduled()
     host.invoke("ClearTargets")
     host.backend.plug_in()
@@ -288,7 +288,7 @@ def test_without_targets_there_is_nothing_to_wait_for() -> None:
     assert host.charger.snapshot().state is State.PLUGGED_IN_CHARGING
 
 
-def test_without_a_clock_it_does_not_wait() -> None:
+def test_charging_does_not_wait_without_clock() -> None:
     host = scheduled(has_clock=False)
     host.backend.plug_in()
     host.backend.demand()
@@ -299,7 +299,7 @@ def test_without_a_clock_it_does_not_wait() -> None:
     assert host.read("NextChargeTargetTime") is not None
 
 
-def test_a_full_enough_vehicle_waits_for_good() -> None:
+def test_vehicle_above_target_is_held() -> None:
     host = scheduled()
     host.backend.set_battery(soc_percent=60)
     host.backend.plug_in()
@@ -308,7 +308,7 @@ def test_a_full_enough_vehicle_waits_for_good() -> None:
     assert host.charger.snapshot().is_held
 
 
-def test_the_start_is_put_off_by_chance() -> None:
+def test_start_is_delayed_at_random() -> None:
     host = scheduled(draw=0.5)
     host.write("RandomizationDelayWindow", 600)
     host.backend.plug_in()
@@ -319,7 +319,7 @@ def test_the_start_is_put_off_by_chance() -> None:
     assert host.charger.snapshot().state is State.PLUGGED_IN_CHARGING
 
 
-def test_chance_does_not_cost_the_target() -> None:
+def test_random_delay_keeps_target() -> None:
     host = scheduled(draw=0.999)
     host.backend.car.charger_maximum_ma = Milliamps(32_000)
     host.write("RandomizationDelayWindow", 86_400)
@@ -329,7 +329,7 @@ def test_chance_does_not_cost_the_target() -> None:
     assert host.backend.status()["soc_percent"] >= 50
 
 
-def test_nor_is_a_late_start_put_off() -> None:
+def test_late_start_is_not_delayed() -> None:
     host = scheduled(draw=0.999)
     host.run(WAIT_S + 600)
     host.backend.plug_in()
@@ -338,7 +338,7 @@ def test_nor_is_a_late_start_put_off() -> None:
     assert host.charger.snapshot().state is State.PLUGGED_IN_CHARGING
 
 
-def test_a_clock_that_is_set_back_brings_the_target_of_then() -> None:
+def test_clock_set_back_selects_earlier_target() -> None:
     host = scheduled()
     host.backend.plug_in()
     host.backend.demand()
@@ -350,7 +350,7 @@ def test_a_clock_that_is_set_back_brings_the_target_of_then() -> None:
     assert host.read("NextChargeTargetTime") == target - 24 * 3600
 
 
-def test_after_the_target_comes_the_next_day() -> None:
+def test_target_recurs_next_day() -> None:
     host = scheduled()
     host.backend.plug_in()
     target = host.read("NextChargeTargetTime")
@@ -359,7 +359,7 @@ def test_after_the_target_comes_the_next_day() -> None:
     assert host.read("NextChargeTargetTime") == target + 24 * 3600
 
 
-def test_minutes_count_where_the_charger_is() -> None:
+def test_target_minutes_follow_time_zone() -> None:
     from zoneinfo import ZoneInfo
 
     host = scheduled(zone=ZoneInfo("America/New_York"))
@@ -371,7 +371,7 @@ def test_minutes_count_where_the_charger_is() -> None:
 
 
 def restarted(host: ChargerHost, seconds: float = 60, *, has_clock: bool = True) -> ChargerHost:
-    """Cut the power for a while; the car stays."""
+    """Return a host after a power cut; the vehicle stays connected."""
     host.backend.board.connect(None)
     host.backend.board.open()
     now = host.now + seconds
@@ -391,7 +391,7 @@ def restarted(host: ChargerHost, seconds: float = 60, *, has_clock: bool = True)
 
 
 class TestRestart:
-    def test_while_it_waits(self) -> None:
+    def test_held_vehicle_is_held_after_restart(self) -> None:
         host = scheduled()
         host.backend.plug_in()
         host.backend.demand()
@@ -401,36 +401,36 @@ class TestRestart:
         again.run(60)
         assert start_in_s(again) + again.epoch_s == start
         assert again.charger.snapshot().is_held
-        # Not even for a moment, before the battery was told anew.
+        # Not even before the first report of the battery.
         assert not any(isinstance(each, EnergyTransferStarted) for each in again.notifications)
 
-    def test_while_it_waits_and_without_a_clock_at_first(self) -> None:
+    def test_held_vehicle_stays_held_until_clock_is_known(self) -> None:
         host = scheduled()
         host.backend.plug_in()
         host.backend.demand()
         host.run(100)
         unix_s = host.epoch_s + MATTER_EPOCH_UNIX_S
         start = start_in_s(host) + host.epoch_s
-        for knows_time_after in (300, None):
+        for clock_known_after_s in (300, None):
             again = restarted(host, has_clock=False)
             again.run(300)
             assert again.charger.snapshot().is_held
-            if knows_time_after is not None:
+            if clock_known_after_s is not None:
                 again.set_clock(unix_s + 400)
             again.run(400)
             is_charging = again.charger.snapshot().state is State.PLUGGED_IN_CHARGING
-            assert is_charging is (knows_time_after is None)
+            assert is_charging is (clock_known_after_s is None)
             if not is_charging:
                 assert start_in_s(again) + again.epoch_s == start
 
-    def test_the_delay_is_not_drawn_again(self) -> None:
+    def test_random_delay_survives_restart(self) -> None:
         host = scheduled(draw=0.5)
         host.write("RandomizationDelayWindow", 600)
         host.backend.plug_in()
         host.backend.demand()
         start = start_in_s(host) + host.epoch_s
         assert start_in_s(host) == pytest.approx(WAIT_S + 300, abs=2)
-        # The power fails after the start that was planned at first, during the delay.
+        # The power fails after the planned start, during the random delay.
         host.run(WAIT_S + 100)
         assert host.charger.snapshot().is_held
         again = restarted(host)
@@ -441,20 +441,20 @@ class TestRestart:
         again.run(60)
         assert not again.charger.snapshot().is_held
 
-    def test_what_has_begun_goes_on(self) -> None:
+    def test_begun_charge_continues(self) -> None:
         host = scheduled()
         host.backend.plug_in()
         host.backend.demand()
         host.run(WAIT_S + 60)
         assert host.charger.snapshot().state is State.PLUGGED_IN_CHARGING
-        # Somebody reads less than there is; by that alone it could wait.
+        # By the new state of charge alone, charging could wait.
         host.backend.set_battery(soc_percent=49)
         again = restarted(host, 5)
         again.run(10)
         assert start_in_s(again) > 0
         assert again.charger.snapshot().state is State.PLUGGED_IN_CHARGING
 
-    def test_what_has_begun_goes_on_without_a_clock(self) -> None:
+    def test_begun_charge_continues_without_clock(self) -> None:
         host = scheduled()
         host.backend.plug_in()
         host.backend.demand()
@@ -464,12 +464,12 @@ class TestRestart:
         assert again.charger.snapshot().state is State.PLUGGED_IN_CHARGING
 
     @pytest.mark.parametrize("when", ["before", "during", "after"])
-    def test_a_missed_target_is_not_forgotten(self, when: str) -> None:
-        # The car takes half of what the last one took.
+    def test_missed_target_survives_restart(self, when: str) -> None:
+        # The vehicle draws half of what the plan relies on.
         host = scheduled()
         host.backend.plug_in()
         host.backend.demand()
-        # The power fails a while after the target time, or just at it.
+        # The power fails before, at or after the target time.
         host.run(10 * 3600 + {"before": -120, "during": -30, "after": 600}[when])
         again = restarted(host)
         again.run(120)
@@ -484,18 +484,18 @@ class TestRestart:
         assert once_more.charger.snapshot().is_held
 
     @pytest.mark.parametrize("has_clock", [True, False])
-    def test_a_target_that_passed_in_the_dark_is_met_late(self, has_clock: bool) -> None:
+    def test_target_that_passed_during_power_cut_is_met_late(self, has_clock: bool) -> None:
         host = scheduled()
         host.backend.plug_in()
         host.backend.demand()
         host.run(WAIT_S - 600)
         assert host.charger.snapshot().is_held
-        dark_s = 5400
-        again = restarted(host, dark_s, has_clock=has_clock)
+        power_cut_s = 5400
+        again = restarted(host, power_cut_s, has_clock=has_clock)
         again.run(30)
         if not has_clock:
             assert again.charger.snapshot().is_held
-            again.set_clock(host.epoch_s + dark_s + 30 + MATTER_EPOCH_UNIX_S)
+            again.set_clock(host.epoch_s + power_cut_s + 30 + MATTER_EPOCH_UNIX_S)
             again.run(60)
         assert start_in_s(again) > 20 * 3600
         assert again.charger.snapshot().state is State.PLUGGED_IN_CHARGING
@@ -503,7 +503,7 @@ class TestRestart:
         assert again.backend.status()["soc_percent"] == 50
         assert again.charger.snapshot().is_held
 
-    def test_a_target_that_passed_while_nothing_was_enabled_is_not(self) -> None:
+    def test_target_that_passed_while_disabled_is_not_missed(self) -> None:
         host = scheduled()
         host.backend.plug_in()
         host.backend.demand()
@@ -515,7 +515,7 @@ class TestRestart:
         again.run(60)
         assert again.charger.snapshot().is_held
 
-    def test_a_missed_target_that_was_given_up_stays_so(self) -> None:
+    def test_dropped_missed_target_stays_dropped(self) -> None:
         host = scheduled()
         host.backend.plug_in()
         host.backend.demand()
@@ -525,7 +525,7 @@ class TestRestart:
         again.run(60)
         assert again.charger.snapshot().is_held
 
-    def test_in_a_trial(self) -> None:
+    def test_trial_continues_after_restart(self) -> None:
         host = scheduled(store=MemoryStore())
         host.backend.plug_in()
         host.backend.demand()
@@ -537,7 +537,7 @@ class TestRestart:
         again.run(180)
         assert again.charger.snapshot().is_held
 
-    def test_energy_counts_once(self) -> None:
+    def test_added_energy_counts_once(self) -> None:
         host = scheduled({0: 20 * 60, 2: 7_000_000}, features=frozenset({"PREF"}))
         host.backend.plug_in()
         host.backend.demand()
@@ -551,7 +551,7 @@ class TestRestart:
             assert start_in_s(host) + host.epoch_s == pytest.approx(start, abs=300)
 
 
-def test_a_power_adjustment_moves_no_plan() -> None:
+def test_power_adjustment_does_not_change_plan() -> None:
     host = scheduled()
     host.backend.plug_in()
     host.backend.demand()

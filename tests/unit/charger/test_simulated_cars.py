@@ -1,6 +1,6 @@
-"""Cars of all kinds come and go, with targets of all kinds: each is met that could be met.
+"""Vehicles and targets of all kinds: every reachable target is met.
 
-Nobody knows a car that comes, and in some visits the power fails for a while.
+The draw of each vehicle is unknown, and in some sessions the power fails for a while.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tests.support.charger.charger_host import START_UTC_S, ChargerHost
 EVERY_DAY = 0x7F
 HOUR = 3600
 DAY = 24 * HOUR
-# Of the quarter of an hour that a plan has to spare, the random delay takes ten minutes.
+# The random delay takes up to ten minutes of a plan's margin of fifteen.
 LONGEST_CUT_S = 200
 SETTINGS = ChargerSettings(monitor=MonitorSettings(interval_s=60.0))
 
@@ -72,7 +72,7 @@ class Street:
         car.state_of_charge_percent = random.randrange(5, 80)
 
     def charging_s(self, percent: int) -> float:
-        """Return how long this car needs: above 80 % it gets slower and slower."""
+        """Return the charging time of this vehicle, whose draw falls above 80 %."""
         car, fifth_mwh = self.car, self.car.capacity_mwh / 5
         now = car.state_of_charge_percent
         below_mwh = max(0, min(80, percent) - now) * car.capacity_mwh / 100
@@ -82,7 +82,7 @@ class Street:
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_every_target_is_met_that_can_be(seed: int) -> None:
+def test_every_reachable_target_is_met(seed: int) -> None:
     street = Street(Random(seed))
     random, could_be_met = street.random, 0
     for _ in range(8):

@@ -1,7 +1,7 @@
 """A week of a household: two cars, targets for every day, a power cut in each session.
 
-The clocks go forward in the night to Sunday, 2025-03-30. Nobody does anything but plug in,
-unplug, and pull the main fuse; the charger does the rest, and its books must balance.
+Daylight saving time starts in the night to Sunday, 2025-03-30. The only actions are plugging in,
+unplugging and power cuts; all targets must be met and all totals agree.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from tests.support.matter.cluster_host import ClusterHost
 
 BERLIN = ZoneInfo("Europe/Berlin")
 POWER_CUT_S = 480
-# The meter and the thermometer are looked at less often than in reality, for the test's speed.
+# Meter and thermometer are polled less often than in reality, to speed up the test.
 SLOW = ChargerSettings(monitor=MonitorSettings(interval_s=60.0), are_vehicles_known=True)
 
 
 @dataclass
 class Visit:
-    """A car comes on an evening of March 2025 and has to be ready the next day."""
+    """A vehicle that arrives on an evening of March 2025, with a target for the next day."""
 
     day: int
     arrives: tuple[int, int]
@@ -51,7 +51,7 @@ VISITS = [
     Visit(25, (17, 30), 1, 20, 70),
     Visit(26, (22, 0), 0, 50, 80),
     Visit(27, (23, 45), 1, 60, 65),
-    # One hour is not enough for 70 %.
+    # One hour does not suffice for 70 %.
     Visit(29, (5, 45), 0, 10, 70, can_be_met=False),
     Visit(29, (20, 0), 1, 10, 80),  # the short night
     Visit(30, (19, 0), 0, 40, 75),
@@ -59,10 +59,10 @@ VISITS = [
 
 
 class House:
-    """The charger, its cars, and a meter that keeps its totals; the node may lose power."""
+    """The charger, its vehicles, and a meter that keeps its totals over power cuts."""
 
     def __init__(self) -> None:
-        # Six amperes on three phases at least, and what fills 60 kWh in a night.
+        # At least 6 A on three phases, and enough to fill 60 kWh in a night.
         self.cars = [
             ElectricCar(charger_maximum_ma=Milliamps(16_000), habits=Habits(asks_at_once=True)),
             ElectricCar(
@@ -114,7 +114,7 @@ class House:
         return utc_ms / 1000
 
     def cut_power(self, seconds: float) -> None:
-        """Let the node and the contactor lose power, in the middle of whatever goes on."""
+        """Cut the power of node and contactor at any moment."""
         car, unix_s = self.host.backend.car, self.unix_s
         self.host.backend.board.connect(None)
         self.host.backend.board.open()
@@ -145,7 +145,7 @@ class House:
         self.host.backend.plug_in()
 
     def book(self) -> None:
-        """Read what the events say; each session is booked once."""
+        """Process the events; each session is counted once."""
         for notification in self.host.notifications:
             if isinstance(notification, EvConnected):
                 self.sessions.append(notification.session_id)
@@ -158,7 +158,7 @@ class House:
         return self.cars[0].charged.total_mwh
 
     def next_start_s(self) -> int:
-        """Return when charging is planned to start, as seconds since 1970."""
+        """Return the planned start in seconds since 1970."""
         start = self.host.read("NextChargeStartTime")
         assert isinstance(start, int)
         return start + MATTER_EPOCH_UNIX_S
@@ -176,7 +176,7 @@ def at(day: int, clock: tuple[int, int]) -> float:
 
 
 def struct(visits: list[Visit]) -> list[object]:
-    """Return ChargingTargetScheduleStructs, one for each day on which a car is to be ready."""
+    """Return ChargingTargetScheduleStructs, one for each day with a target."""
     schedules = []
     for visit in visits:
         ready_on = datetime.fromtimestamp(ready(visit), BERLIN)
@@ -191,7 +191,7 @@ def ready(visit: Visit) -> float:
     return at(day, visit.ready_at)
 
 
-def test_a_week(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_week_of_two_vehicles_meets_targets_and_accounts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measurement, "_QUICK_POLL_S", 60.0)
     house = House()
     short_night = VISITS[5]
@@ -207,19 +207,19 @@ def test_a_week(monkeypatch: pytest.MonkeyPatch) -> None:
         assert house.host.read("NextChargeTargetTime") == deadline - MATTER_EPOCH_UNIX_S
         start_s = house.next_start_s()
         if visit is VISITS[0]:
-            # Nobody knows how fast the first car is: it is tried for a while.
+            # The draw of the first vehicle is unknown: a trial measures it.
             assert start_s <= house.unix_s
             house.run_until(house.unix_s + 300)
             start_s = house.next_start_s()
         if visit.can_be_met:
-            # It really waits: not a watt-hour before the time it gave.
+            # No energy before the planned start.
             waiting_mwh = house.metered_mwh
             assert waiting_mwh - metered_mwh < (1_000_000 if visit is VISITS[0] else 1)
             house.run_until(start_s - 1)
             assert house.metered_mwh == waiting_mwh
         else:
             assert start_s <= house.unix_s
-        # Early enough that not even the smallest target is met yet.
+        # Early enough that no target is met yet.
         house.run_until((3 * start_s + deadline) / 4)
         assert house.host.backend.board.is_closed
         house.cut_power(POWER_CUT_S)
@@ -227,14 +227,14 @@ def test_a_week(monkeypatch: pytest.MonkeyPatch) -> None:
         if visit.can_be_met:
             assert car.state_of_charge_percent >= visit.target_percent, visit
         else:
-            # Everything that was possible: full power but for the cut and its aftermath.
+            # Full power all the time, except around the power cut.
             possible_s = deadline - at(visit.day, visit.arrives) - POWER_CUT_S
             assert car.stored_mwh - before_mwh > 11_040_000 * (possible_s - 60) // 3600
         house.run_until(deadline + 1800)
         house.host.backend.unplug()
         house.run_until(house.unix_s + 60)
         house.book()
-        # The books: sessions, meter, cumulative energy and the battery itself.
+        # Totals of sessions, meter, cumulative energy and battery agree.
         assert house.booked_mwh == house.metered_mwh == house.cumulative_mwh()
         assert car.stored_mwh - before_mwh == house.metered_mwh - metered_mwh
     assert house.sessions == list(range(len(VISITS)))

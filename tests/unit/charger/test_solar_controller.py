@@ -1,4 +1,4 @@
-"""Charging follows the sun, and does not chatter."""
+"""Charging follows the solar surplus without chatter."""
 
 from __future__ import annotations
 
@@ -16,54 +16,54 @@ from tests.support.charger.charger_host import KNOWN, ChargerHost
 
 ENABLE = EnableCharging(None, Milliamps(6_000), Milliamps(32_000))
 MANUAL, SCHEDULED, SOLAR, BOTH = MODES
-# The simulated hardware has one phase unless told otherwise.
+# The simulated hardware has one phase by default.
 SIX_AMPERES_W = 1_380
 
 
-class TestFollower:
+class TestSolarController:
     @pytest.fixture
-    def follower(self) -> SolarController:
+    def controller(self) -> SolarController:
         return SolarController(SolarSettings(), Millivolts(230_000), 3)
 
-    def test_rounds_down(self, follower: SolarController) -> None:
-        follower.set_surplus(Milliwatts(6_900_000 - 1), 0.0)
-        assert follower.claim_ma(0.0) == 0
-        assert follower.next_deadline() == 60.0
-        assert follower.claim_ma(60.0) == 9_999
-        assert follower.next_deadline() is None
+    def test_claim_is_rounded_down(self, controller: SolarController) -> None:
+        controller.set_surplus(Milliwatts(6_900_000 - 1), 0.0)
+        assert controller.claim_ma(0.0) == 0
+        assert controller.next_deadline() == 60.0
+        assert controller.claim_ma(60.0) == 9_999
+        assert controller.next_deadline() is None
 
-    def test_a_cloud_is_borne(self, follower: SolarController) -> None:
-        follower.set_surplus(Milliwatts(6_900_000), 0.0)
-        follower.claim_ma(0.0)
-        follower.claim_ma(60.0)
-        follower.set_surplus(Milliwatts(0), 600.0)
-        assert follower.claim_ma(600.0) == 6_000
-        assert follower.claim_ma(719.0) == 6_000
-        follower.set_surplus(Milliwatts(6_900_000), 719.5)
-        assert follower.claim_ma(719.5) == 10_000
-        follower.set_surplus(None, 800.0)
-        assert follower.claim_ma(800.0) == 6_000
-        assert follower.claim_ma(920.0) == 0
+    def test_cloud_does_not_stop_charging(self, controller: SolarController) -> None:
+        controller.set_surplus(Milliwatts(6_900_000), 0.0)
+        controller.claim_ma(0.0)
+        controller.claim_ma(60.0)
+        controller.set_surplus(Milliwatts(0), 600.0)
+        assert controller.claim_ma(600.0) == 6_000
+        assert controller.claim_ma(719.0) == 6_000
+        controller.set_surplus(Milliwatts(6_900_000), 719.5)
+        assert controller.claim_ma(719.5) == 10_000
+        controller.set_surplus(None, 800.0)
+        assert controller.claim_ma(800.0) == 6_000
+        assert controller.claim_ma(920.0) == 0
 
-    def test_on_and_off_last(self, follower: SolarController) -> None:
+    def test_on_and_off_have_minimum_duration(self, controller: SolarController) -> None:
         changes = 0
         before = 0
         for second in range(3600):
-            # Whatever the sky does, here every ninety seconds.
+            # Clouds every ninety seconds.
             if second % 90 == 0:
-                follower.set_surplus(Milliwatts(9_000_000 * (second // 90 % 2)), second)
-            claim = follower.claim_ma(second)
+                controller.set_surplus(Milliwatts(9_000_000 * (second // 90 % 2)), second)
+            claim = controller.claim_ma(second)
             changes += (claim > 0) is not (before > 0)
             before = claim
-        assert changes == 1  # on, and the gaps are shorter than the patience
+        assert changes == 1  # on; the gaps are shorter than the stop delay
 
-    def test_a_report_may_run_out(self, follower: SolarController) -> None:
-        follower.set_surplus(Milliwatts(6_900_000), 0.0, valid_s=100.0)
-        follower.claim_ma(0.0)
-        assert follower.claim_ma(60.0) == 10_000
-        assert follower.next_deadline() == 100.0
-        assert follower.claim_ma(100.0) == 6_000
-        assert follower.claim_ma(360.0) == 0
+    def test_surplus_expires(self, controller: SolarController) -> None:
+        controller.set_surplus(Milliwatts(6_900_000), 0.0, valid_s=100.0)
+        controller.claim_ma(0.0)
+        assert controller.claim_ma(60.0) == 10_000
+        assert controller.next_deadline() == 100.0
+        assert controller.claim_ma(100.0) == 6_000
+        assert controller.claim_ma(360.0) == 0
 
 
 @pytest.fixture
@@ -81,15 +81,15 @@ def offered(host: ChargerHost) -> int:
     return host.backend.status()["offered_ma"]
 
 
-class TestCharger:
-    def test_no_sun_no_energy(self, host: ChargerHost) -> None:
+class TestSolarCharging:
+    def test_charger_does_not_charge_without_surplus(self, host: ChargerHost) -> None:
         host.run(1000)
         assert host.charger.state.state is State.PLUGGED_IN_DEMAND
         assert host.read("MaximumChargeCurrent") == 0
         assert host.charger.state.charge_limits.lowest.source is LimitSource.SOLAR
         assert not host.backend.board.is_closed
 
-    def test_the_current_follows(self, host: ChargerHost) -> None:
+    def test_current_follows_surplus(self, host: ChargerHost) -> None:
         host.backend.set_surplus(2 * SIX_AMPERES_W)
         host.run(61)
         assert offered(host) == 12_000
@@ -103,7 +103,7 @@ class TestCharger:
         assert offered(host) == 0
         assert host.charger.state.state is State.PLUGGED_IN_DEMAND
 
-    def test_another_mode_does_not_care(self, host: ChargerHost) -> None:
+    def test_manual_mode_ignores_surplus(self, host: ChargerHost) -> None:
         host.mode.change_to(MANUAL, host.now)
         host.run(10)
         assert offered(host) == 32_000
@@ -111,7 +111,7 @@ class TestCharger:
         host.run(10)
         assert offered(host) == 0
 
-    def test_the_contactor_does_not_chatter(self, host: ChargerHost) -> None:
+    def test_contactor_does_not_chatter(self, host: ChargerHost) -> None:
         before, moves = False, 0
         for minute in range(120):
             host.backend.set_surplus(SIX_AMPERES_W * (0.8 if minute % 2 else 1.2))
@@ -120,14 +120,14 @@ class TestCharger:
             before = host.backend.board.is_closed
         assert moves == 1
 
-    def test_a_certification_test_needs_no_sun(self, host: ChargerHost) -> None:
+    def test_test_mode_ignores_surplus(self, host: ChargerHost) -> None:
         host.charger.enter_test_mode(host.now)
         assert host.charger.state.charge_limits.claim(LimitSource.SOLAR) is None
         host.charger.leave_test_mode(host.now)
         assert host.charger.state.charge_limits.claim(LimitSource.SOLAR) == 0
 
-    def test_with_a_target_the_sun_first_and_then_what_is_missing(self, host: ChargerHost) -> None:
-        # 10:00 now; 13.8 kWh by 16:00 take two hours at 30 A, so 13:45 is the latest start.
+    def test_surplus_charges_first_and_grid_completes_target(self, host: ChargerHost) -> None:
+        # It is 10:00; 13.8 kWh by 16:00 take two hours at 30 A: the latest start is 13:45.
         energy = MilliwattHours(13_800_000)
         target = ChargingTarget(16 * 60, 80, energy)
         host.backend.car.charger_maximum_ma = Milliamps(30_000)
@@ -146,12 +146,10 @@ class TestCharger:
         host.run(5 * 3600)
         assert host.backend.status()["soc_percent"] >= 80
 
-    def test_scheduled_and_solar_without_sun_still_meets_its_target(
-        self, host: ChargerHost
-    ) -> None:
+    def test_target_is_met_without_surplus(self, host: ChargerHost) -> None:
         host.backend.car.charger_maximum_ma = Milliamps(32_000)
-        learner = host.charger._planner.draw_estimator
-        learner.learned = learner.learned.with_recent(0, VehicleDraw(1, Milliamps(32_000)))
+        estimator = host.charger._planner.draw_estimator
+        estimator.learned = estimator.learned.with_recent(0, VehicleDraw(1, Milliamps(32_000)))
         target = ChargingTarget(14 * 60, 50)
         host.charger.set_targets([ChargingTargetSchedule(0x7F, (target,))], host.now)
         host.mode.change_to(BOTH, host.now)
@@ -160,9 +158,7 @@ class TestCharger:
         host.run(4 * 3600)
         assert host.backend.status()["soc_percent"] >= 50
 
-    def test_an_old_report_wakes_nobody_while_a_target_is_charged_for(
-        self, host: ChargerHost
-    ) -> None:
+    def test_expired_surplus_sets_no_deadline_while_target_charges(self, host: ChargerHost) -> None:
         target = ChargingTarget(11 * 60, 90)
         host.charger.set_targets([ChargingTargetSchedule(0x7F, (target,))], host.now)
         host.mode.change_to(BOTH, host.now)
@@ -175,7 +171,7 @@ class TestCharger:
             assert deadline is not None
             assert deadline > host.now
 
-    def test_nor_does_the_sun_in_a_test(self, host: ChargerHost) -> None:
+    def test_surplus_sets_no_deadline_in_test_mode(self, host: ChargerHost) -> None:
         host.mode.change_to(SOLAR, host.now)
         host.charger.set_surplus(Milliwatts(3_000_000), host.now, valid_s=30)
         host.trigger(0x00)
@@ -184,7 +180,7 @@ class TestCharger:
         deadline = host.charger.next_deadline()
         assert deadline is None or deadline > host.now
 
-    def test_the_sun_does_not_charge_past_the_percentage(self, host: ChargerHost) -> None:
+    def test_surplus_does_not_charge_beyond_target_soc(self, host: ChargerHost) -> None:
         host.backend.set_battery(soc_percent=49, capacity_mwh=MilliwattHours(10_000_000))
         host.charger.set_targets(
             [ChargingTargetSchedule(0x7F, (ChargingTarget(16 * 60, 50),))], host.now
@@ -196,7 +192,7 @@ class TestCharger:
         assert offered(host) == 0
         assert host.charger.snapshot().is_held
 
-    def test_energy_is_what_one_needs_and_the_sun_gives_more(self) -> None:
+    def test_surplus_charges_beyond_added_energy(self) -> None:
         host = ChargerHost(features=frozenset({"PREF"}))
         host.charger.handle(ENABLE, host.now)
         energy = ChargingTarget(16 * 60, None, MilliwattHours(1_000_000))

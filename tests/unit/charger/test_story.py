@@ -1,4 +1,4 @@
-"""A long random story through the clusters, with power cuts; attributes agree with the model."""
+"""Long random sequences through the clusters, with power cuts, compared with a model."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CURRENTS = [0, 5_999, 6_000, 10_000, 16_000, 32_000, 60_000]
 
 
 class Story:
-    """A controller, a driver and a bad electrician, all at random."""
+    """Random actions of a controller, a driver and faulty hardware."""
 
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
@@ -60,7 +60,7 @@ class Story:
             self.tested_at, self.model.is_diagnosing = None, False
         self.model.on_clock(self.epoch_s)
 
-    # What happens
+    # Actions
 
     def act(self) -> str:
         kind = self.random.choices(
@@ -131,7 +131,7 @@ class Story:
         self.model.on_clear(None, set())
 
     def _cut(self) -> None:
-        """The power is off for a while. A vehicle does not leave, but its wishes stay."""
+        """Cut the power for a while; the vehicle stays connected, with its demand."""
         self.host.backend.board.connect(None)
         self.host.backend.board.open()
         self.now += self.random.choice([0.2, 5.0, 100.0])
@@ -142,7 +142,7 @@ class Story:
         self.model.transfer = None if self.model.faults else was_transfer
         self.model.settle()
 
-    # What must hold
+    # Checks
 
     def check(self) -> None:
         host, model = self.host, self.model
@@ -159,7 +159,7 @@ class Story:
         assert host.read("MaximumDischargeCurrent") == model.maximum_ma(DISCHARGE)
         assert host.read("UserMaximumChargeCurrent") == model.limits[CHARGE]["user"]
         assert host.read("SessionID") == model.session_id
-        if model.is_visit:
+        if model.is_session_active:
             energy = self.car.charged.total_mwh - self.start_mwh
             assert host.read("SessionEnergyCharged") == energy
         if model.faults:
@@ -167,7 +167,7 @@ class Story:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_attributes_agree_with_the_model(seed: int) -> None:
+def test_attributes_match_model(seed: int) -> None:
     story = Story(seed)
     for number in range(STEPS // 3):
         try:
@@ -177,15 +177,15 @@ def test_attributes_agree_with_the_model(seed: int) -> None:
             story.check()
         except AssertionError as error:
             raise AssertionError(f"step {number}: {error}\n{story.model}\n{story.past}") from error
-    assert story.car.charged.total_mwh > 0  # or it has shown little
+    assert story.car.charged.total_mwh > 0  # else the sequence proves little
 
 
 class PowerCutError(Exception):
-    """The power failed just before something was written."""
+    """Power failure just before a write to the store."""
 
 
 def play(host: ChargerHost) -> None:
-    """Tell a visit with all that is ever written down."""
+    """Run a session that writes every part of the store."""
     host.status("EnableCharging", host.epoch_s + 3600, 6_000, 16_000)
     host.write("UserMaximumChargeCurrent", 10_000)
     host.backend.plug_in()
@@ -200,7 +200,7 @@ def play(host: ChargerHost) -> None:
     host.status("Disable")
 
 
-def test_a_power_cut_at_any_time() -> None:
+def test_state_is_consistent_after_power_cut_at_any_write() -> None:
     writes: list[str] = []
     whole = ChargerHost()
     whole.store.before_set = lambda key, value: writes.append(key)
@@ -226,8 +226,8 @@ def test_a_power_cut_at_any_time() -> None:
         )
         assert not again.backend.board.is_closed
         session = again.charger.state.session
-        is_visit = session is not None and session.is_active
-        assert is_visit is car.is_plugged_in
+        is_session_active = session is not None and session.is_active
+        assert is_session_active is car.is_plugged_in
         ended += [each for each in again.notifications if isinstance(each, EvNotDetected)]
         booked = sum(each.energy_charged_mwh for each in ended)
         if session is not None and session.is_active:

@@ -1,4 +1,4 @@
-"""Test mode: a play vehicle on hardware that is put to rest."""
+"""Test mode: a test vehicle replaces the hardware, which is switched off."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def host() -> ChargerHost:
     return ChargerHost()
 
 
-def play(host: ChargerHost) -> None:
+def charge_test_vehicle(host: ChargerHost) -> None:
     host.trigger(PLUG_IN)
     host.charger.handle(ENABLE, host.now)
     host.trigger(DEMAND)
@@ -34,7 +34,7 @@ def play(host: ChargerHost) -> None:
     assert host.charger.snapshot().contactor is ContactorState.CLOSED
 
 
-def charge_for_real(host: ChargerHost) -> None:
+def charge_real_vehicle(host: ChargerHost) -> None:
     host.charger.handle(ENABLE, host.now)
     host.backend.plug_in()
     host.backend.demand()
@@ -42,33 +42,33 @@ def charge_for_real(host: ChargerHost) -> None:
     assert host.backend.status()["contactor"] == "closed"
 
 
-def test_no_contactor_closes_for_a_play_vehicle(host: ChargerHost) -> None:
+def test_contactor_stays_open_for_test_vehicle(host: ChargerHost) -> None:
     host.trigger(BASIC)
-    play(host)
+    charge_test_vehicle(host)
     status = host.backend.status()
     assert (status["contactor"], status["output"], status["is_locked"]) == ("open", "X1", False)
 
 
-def test_nor_with_a_real_vehicle_that_waits(host: ChargerHost) -> None:
+def test_contactor_stays_open_for_test_vehicle_while_real_one_waits(host: ChargerHost) -> None:
     host.backend.plug_in()
     host.backend.demand()
     host.trigger(BASIC)
-    play(host)
+    charge_test_vehicle(host)
     assert host.backend.status()["contactor"] == "open"
 
 
-def test_entering_stops_a_real_charge(host: ChargerHost) -> None:
-    charge_for_real(host)
+def test_entering_test_mode_stops_real_charge(host: ChargerHost) -> None:
+    charge_real_vehicle(host)
     host.trigger(BASIC)
     host.run(1)
     assert host.backend.status()["contactor"] == "open"
     assert host.backend.status()["output"] == "X1"
-    play(host)
+    charge_test_vehicle(host)
     host.run(10)
     assert host.backend.status()["contactor"] == "open"
 
 
-def test_the_real_hardware_is_not_heard(host: ChargerHost) -> None:
+def test_events_of_real_hardware_are_ignored(host: ChargerHost) -> None:
     host.trigger(BASIC)
     host.notifications.clear()
     host.backend.plug_in()
@@ -78,17 +78,17 @@ def test_the_real_hardware_is_not_heard(host: ChargerHost) -> None:
     assert host.notifications == []
 
 
-def test_a_card_is(host: ChargerHost) -> None:
+def test_card_of_real_reader_is_notified(host: ChargerHost) -> None:
     host.trigger(BASIC)
     host.backend.tap(b"\x01")
     assert host.notifications == [RfidRead(b"\x01")]
 
 
-def test_leaving_takes_up_how_things_are(host: ChargerHost) -> None:
-    charge_for_real(host)
+def test_leaving_test_mode_restores_real_state(host: ChargerHost) -> None:
+    charge_real_vehicle(host)
     host.trigger(BASIC)
     host.run(1)
-    play(host)
+    charge_test_vehicle(host)
     host.backend.fault("OverTemperature")
     host.notifications.clear()
     host.trigger(BASIC_CLEAR)
@@ -104,11 +104,11 @@ def test_leaving_takes_up_how_things_are(host: ChargerHost) -> None:
     assert any(isinstance(notification, EvConnected) for notification in host.notifications)
 
 
-def test_what_was_enabled_for_play_does_not_hold(host: ChargerHost) -> None:
+def test_permission_of_test_mode_ends_with_it(host: ChargerHost) -> None:
     host.backend.plug_in()
     host.backend.demand()
     host.trigger(BASIC)
-    play(host)
+    charge_test_vehicle(host)
     host.trigger(BASIC_CLEAR)
     host.run(10)
     assert host.charger.snapshot().supply_state is SupplyState.DISABLED
@@ -116,7 +116,7 @@ def test_what_was_enabled_for_play_does_not_hold(host: ChargerHost) -> None:
     assert host.backend.status()["output"] == "X1"
 
 
-def test_limits_come_back(host: ChargerHost) -> None:
+def test_limits_are_restored_after_test_mode(host: ChargerHost) -> None:
     host.write("UserMaximumChargeCurrent", 20_000)
     host.trigger(BASIC)
     assert host.read("UserMaximumChargeCurrent") == 32_000
@@ -128,10 +128,10 @@ def test_limits_come_back(host: ChargerHost) -> None:
     assert ChargerHost(store=host.store).read("UserMaximumChargeCurrent") == 20_000
 
 
-def test_a_play_cable_is_gone_in_the_end(host: ChargerHost) -> None:
-    # The hardware never told of a cable: it may be a fixed one.
+def test_cable_of_test_vehicle_is_removed(host: ChargerHost) -> None:
+    # The hardware never reported a cable: it may be a fixed one.
     host.trigger(BASIC)
-    play(host)
+    charge_test_vehicle(host)
     assert host.charger.state.charge_limits.claim(LimitSource.CABLE) == 63_000
     host.trigger(BASIC_CLEAR)
     assert host.charger.state.charge_limits.claim(LimitSource.CABLE) is None
@@ -139,24 +139,24 @@ def test_a_play_cable_is_gone_in_the_end(host: ChargerHost) -> None:
     assert host.charger.snapshot().fault is FaultState.NO_ERROR
 
 
-def test_a_real_cable_counts_again(host: ChargerHost) -> None:
+def test_real_cable_is_restored(host: ChargerHost) -> None:
     host.backend.cable_ma = Milliamps(13_000)
     host.backend.plug_in()
     host.trigger(BASIC)
-    play(host)
+    charge_test_vehicle(host)
     host.trigger(BASIC_CLEAR)
     assert host.charger.state.charge_limits.claim(LimitSource.CABLE) == 13_000
 
 
-def test_a_play_limit_is_not_kept(host: ChargerHost) -> None:
+def test_limit_of_test_mode_is_not_stored(host: ChargerHost) -> None:
     host.write("UserMaximumChargeCurrent", 20_000)
     host.trigger(BASIC)
     host.write("UserMaximumChargeCurrent", 6_000)
     assert ChargerHost(store=host.store).read("UserMaximumChargeCurrent") == 20_000
 
 
-def test_the_lock_is_released_in_the_end(host: ChargerHost) -> None:
-    charge_for_real(host)
+def test_lock_is_released_after_test_mode(host: ChargerHost) -> None:
+    charge_real_vehicle(host)
     assert host.backend.status()["is_locked"]
     host.trigger(BASIC)
     host.run(1)
@@ -165,8 +165,8 @@ def test_the_lock_is_released_in_the_end(host: ChargerHost) -> None:
     assert not host.backend.status()["is_locked"]
 
 
-def test_triggers_without_the_basic_one(host: ChargerHost) -> None:
-    play(host)
+def test_any_trigger_enters_test_mode(host: ChargerHost) -> None:
+    charge_test_vehicle(host)
     assert host.charger.is_test_mode
     assert host.backend.status()["contactor"] == "open"
     host.trigger(DEMAND_CLEAR)
@@ -174,32 +174,32 @@ def test_triggers_without_the_basic_one(host: ChargerHost) -> None:
     assert host.charger.snapshot().state is State.NOT_PLUGGED_IN
 
 
-def test_clearing_what_was_not_set(host: ChargerHost) -> None:
-    charge_for_real(host)
+def test_clear_trigger_without_test_mode_changes_nothing(host: ChargerHost) -> None:
+    charge_real_vehicle(host)
     host.trigger(BASIC_CLEAR)
     host.run(1)
     assert host.backend.status()["contactor"] == "closed"
 
 
-def test_a_play_fault_goes_with_the_play(host: ChargerHost) -> None:
+def test_fault_of_test_mode_ends_with_it(host: ChargerHost) -> None:
     host.trigger(BASIC)
     host.trigger(0x10)
     host.trigger(BASIC_CLEAR)
     assert host.charger.snapshot().fault is FaultState.NO_ERROR
 
 
-def test_the_play_pilot_is_driven_by_events_alone(host: ChargerHost) -> None:
+def test_pilot_of_test_vehicle_follows_events(host: ChargerHost) -> None:
     host.trigger(BASIC)
     host.charger.handle(PilotChanged(PilotState.C), host.now)
     assert host.charger.snapshot().state is State.PLUGGED_IN_DEMAND
 
 
-def test_codes() -> None:
+def test_all_trigger_codes_are_supported() -> None:
     codes = {*range(0x07), 0x10, 0x11, 0x12, 0x20, 0x21, 0x30, 0x31, 0x32, 0x40, 0x50}
     assert set(ChargerHost().test_events.triggers) == {0x0099 << 48 | code for code in codes}
 
 
-def test_vehicle_and_card(host: ChargerHost) -> None:
+def test_vehicle_id_and_card_triggers_report(host: ChargerHost) -> None:
     host.trigger(BASIC)
     host.trigger(PLUG_IN)
     host.trigger(0x40)
@@ -211,7 +211,7 @@ def test_vehicle_and_card(host: ChargerHost) -> None:
     assert host.next_event() == ("RFID", {"uid": bytes.fromhex("00112233445566778899")})
 
 
-def test_clock_and_targets_count_for_a_play_vehicle_too(host: ChargerHost) -> None:
+def test_clock_and_targets_apply_to_test_vehicle(host: ChargerHost) -> None:
     host.mode.change_to_tag(SOLAR_CHARGING, host.now)
     host.trigger(BASIC)
     host.trigger(PLUG_IN)
@@ -226,7 +226,7 @@ def test_clock_and_targets_count_for_a_play_vehicle_too(host: ChargerHost) -> No
     assert host.charger.snapshot().supply_state is SupplyState.DISABLED
 
 
-def test_a_test_that_broke_off_leaves_nothing_behind(host: ChargerHost) -> None:
+def test_aborted_test_is_reset_by_next_one(host: ChargerHost) -> None:
     before = host.mode.current
     target = ChargingTarget(20 * 60, 100, None)
     host.trigger(BASIC)
@@ -239,6 +239,6 @@ def test_a_test_that_broke_off_leaves_nothing_behind(host: ChargerHost) -> None:
     host.trigger(BASIC)
     assert host.mode.current == before
     assert host.charger.snapshot().fault is FaultState.NO_ERROR
-    play(host)  # no schedule holds it back
+    charge_test_vehicle(host)  # no schedule holds it back
     host.trigger(0x21)
     assert host.mode.current == before

@@ -1,4 +1,4 @@
-"""What a vehicle was seen to take counts for the plan, and for the sun."""
+"""Measured draw of vehicles, and its use in plans and solar charging."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def three_phases(
     interval_s: float = 1.0,
     are_known: bool = False,
 ) -> ChargerHost:
-    """10:00 UTC, a charger of 3 * 32 A, and a car that may bear less."""
+    """Return a host at 10:00 UTC: a charger of 3 * 32 A, a vehicle with a limit of its own."""
     settings = ChargerSettings(
         monitor=MonitorSettings(interval_s=interval_s), are_vehicles_known=are_known
     )
@@ -63,9 +63,9 @@ def limit(host: ChargerHost, current_ma: int) -> None:
     host.write("UserMaximumChargeCurrent", current_ma)
 
 
-class TestLearning:
+class TestDrawEstimator:
     @pytest.mark.parametrize("phases", [1, 2, 3])
-    def test_phases_and_limit(self, phases: int) -> None:
+    def test_phases_and_limit_are_measured(self, phases: int) -> None:
         host = charging(phases, 13_200)
         assert host.charger.expected_draw is None
         host.run(40)
@@ -73,7 +73,7 @@ class TestLearning:
         host.run(80)
         assert host.charger.expected_draw == VehicleDraw(phases, Milliamps(13_000), True)
 
-    def test_a_car_that_takes_the_whole_offer_has_no_limit(self) -> None:
+    def test_vehicle_drawing_full_offer_has_no_limit(self) -> None:
         host = charging(3, 32_000)
         limit(host, 10_000)
         host.run(120)
@@ -82,7 +82,7 @@ class TestLearning:
         host.run(120)
         assert host.charger.expected_draw == VehicleDraw(3, Milliamps(16_000), False)
 
-    def test_a_limit_shows_when_more_is_offered(self) -> None:
+    def test_own_limit_is_found_at_higher_offer(self) -> None:
         host = charging(3, 16_000)
         limit(host, 16_000)
         host.run(120)
@@ -91,7 +91,7 @@ class TestLearning:
         host.run(120)
         assert host.charger.expected_draw == VehicleDraw(3, Milliamps(16_000), True)
 
-    def test_a_slow_start_is_forgotten(self) -> None:
+    def test_slow_start_is_ignored(self) -> None:
         host = charging(3, 6_000)
         host.run(25)
         host.backend.car.charger_maximum_ma = Milliamps(16_000)
@@ -99,7 +99,7 @@ class TestLearning:
         assert host.charger.expected_draw == VehicleDraw(3, Milliamps(16_000), True)
 
     @pytest.mark.parametrize("offset_s", range(0, 60, 6))
-    def test_nor_is_a_rising_offer_followed_at_once(self, offset_s: int) -> None:
+    def test_slow_response_to_rising_offer_is_ignored(self, offset_s: int) -> None:
         host = charging(3, 6_000)
         limit(host, 6_000)
         host.run(130 + offset_s)
@@ -108,19 +108,19 @@ class TestLearning:
             if second == 25:
                 host.backend.car.charger_maximum_ma = Milliamps(32_000)
             host.run(1)
-            intake = host.charger.expected_draw
-            assert intake is not None
-            assert not intake.is_own_limit
-        assert intake == VehicleDraw(3, Milliamps(32_000))
+            draw = host.charger.expected_draw
+            assert draw is not None
+            assert not draw.is_own_limit
+        assert draw == VehicleDraw(3, Milliamps(32_000))
 
-    def test_next_to_nothing_is_no_limit(self) -> None:
+    def test_idle_current_is_no_limit(self) -> None:
         host = charging(3, 1_500)
         host.run(34)
         host.backend.car.charger_maximum_ma = Milliamps(600)
         host.run(120)
         assert host.charger.expected_draw == VehicleDraw(3)
 
-    def test_more_phases_than_the_charger_has_do_not_count(self) -> None:
+    def test_phases_beyond_those_of_charger_are_ignored(self) -> None:
         starts = []
         for phases in (1, 3):
             host = ChargerHost(store=store_with_vehicle(phases, 16_000))
@@ -130,7 +130,7 @@ class TestLearning:
             starts.append(host.read("NextChargeStartTime"))
         assert starts[0] == starts[1] is not None
 
-    def test_a_cold_battery_is_believed_until_it_is_warm(self) -> None:
+    def test_limit_of_cold_battery_applies_until_warm(self) -> None:
         host = charging(3, 7_000)
         host.run(300)
         assert host.charger.expected_draw == VehicleDraw(3, Milliamps(7_000), True)
@@ -138,7 +138,7 @@ class TestLearning:
         host.run(120)
         assert host.charger.expected_draw == VehicleDraw(3, Milliamps(16_000), True)
 
-    def test_pauses_derating_and_a_full_battery_change_nothing(self) -> None:
+    def test_draw_is_kept_over_pauses_derating_and_full_battery(self) -> None:
         host = charging(3, 16_000)
         host.run(120)
         learned = host.charger.expected_draw
@@ -155,25 +155,25 @@ class TestLearning:
         host.run(200)
         assert host.charger.expected_draw == learned == VehicleDraw(3, Milliamps(16_000), True)
 
-    def test_it_survives_a_restart(self) -> None:
+    def test_draw_survives_restart(self) -> None:
         host = charging(1, 10_000)
         host.run(120)
         learned = host.charger.expected_draw
         again = three_phases(store=MemoryStore(dict(host.store.items(""))))
         assert again.charger.expected_draw == learned is not None
 
-    def test_a_record_of_one_vehicle_is_read(self) -> None:
+    def test_record_of_early_version_is_loaded(self) -> None:
         usual = b'{"phases":1,"current_ma":16000,"is_own_limit":true}'
         record = b'{"session":3,"present":null,"usual":%s}' % usual
         host = three_phases(store=MemoryStore({"evse/intake": record}))
         assert host.charger.expected_draw == VehicleDraw(1, Milliamps(16_000), True)
 
-    def test_a_damaged_record_is_left_aside(self) -> None:
+    def test_damaged_record_is_ignored(self) -> None:
         for damage in (b"[]", b'{"session":0,"present":{},"usual":null}', b"\xff"):
             host = three_phases(store=MemoryStore({"evse/intake": damage}))
             assert host.charger.expected_draw is None
 
-    def test_a_little_says_nothing_of_the_next_car(self) -> None:
+    def test_draw_of_short_session_is_not_kept(self) -> None:
         for hours, is_kept in ((1, False), (3, True)):
             host = charging(1, 10_000)
             host.run(hours * HOUR)
@@ -186,7 +186,7 @@ class TestLearning:
 
 
 def night(host: ChargerHost) -> tuple[int, bool]:
-    """Arrive at 10:00 with 40 %, be ready at 8:00 with 80 %: the start, and whether it was met."""
+    """Charge from 40 % at 10:00 to 80 % at 8:00; return the wait, and whether it was met."""
     host.backend.set_battery(soc_percent=40, capacity_mwh=MilliwattHours(40_000_000))
     host.backend.plug_in()
     host.run(30)
@@ -201,19 +201,19 @@ def night(host: ChargerHost) -> tuple[int, bool]:
     return wait_s, is_met
 
 
-# 16 kWh; the taper makes some cars slower beyond 80 % only.
+# 16 kWh; the draw falls beyond 80 % only.
 @pytest.mark.parametrize(
     ("phases", "current_ma"), [(1, 6_000), (1, 16_000), (1, 32_000), (3, 8_000), (3, 32_000)]
 )
 @pytest.mark.parametrize("are_known", [False, True])
-def test_no_car_is_late(phases: int, current_ma: int, are_known: bool) -> None:
+def test_every_vehicle_meets_its_target(phases: int, current_ma: int, are_known: bool) -> None:
     host = three_phases(phases, current_ma, interval_s=20.0, are_known=are_known)
     host.mode.change_to(SCHEDULED, host.now)
     daily: list[TlvValue] = [{0: EVERY_DAY, 1: [{0: 8 * 60, 1: 80}]}]
     host.invoke("SetTargets", daily)
     first_s, is_met = night(host)
     assert is_met
-    # Six amperes on one phase are the least that anybody can charge with.
+    # A vehicle charges with at least 6 A on one phase.
     assert first_s == pytest.approx(22 * HOUR - 900 - 16_000_000 * HOUR / 1_380_000, abs=60)
     second_s, is_met = night(host)
     assert is_met
@@ -222,8 +222,8 @@ def test_no_car_is_late(phases: int, current_ma: int, are_known: bool) -> None:
 
 
 @pytest.mark.parametrize("percent", [90, 95, 100])
-def test_a_nearly_full_battery_is_not_late_either(percent: int) -> None:
-    # The car takes less and less from 80 % on.
+def test_target_near_full_is_met(percent: int) -> None:
+    # The draw falls from 80 % on.
     host = three_phases(3, 16_000, interval_s=20.0)
     host.mode.change_to(SCHEDULED, host.now)
     host.invoke("SetTargets", [{0: EVERY_DAY, 1: [{0: 8 * 60, 1: percent}]}])
@@ -231,7 +231,7 @@ def test_a_nearly_full_battery_is_not_late_either(percent: int) -> None:
         host.backend.set_battery(soc_percent=40, capacity_mwh=MilliwattHours(40_000_000))
         host.backend.plug_in()
         host.run(12 * HOUR)
-        # It begins in the second half of its time.
+        # Charging starts in the second half of the time.
         assert host.backend.status()["soc_percent"] < 50
         host.run(10 * HOUR)
         assert host.backend.status()["soc_percent"] >= percent
@@ -240,7 +240,7 @@ def test_a_nearly_full_battery_is_not_late_either(percent: int) -> None:
 
 
 def unknown_car(phases: int, current_ma: int, *, are_known: bool = False) -> ChargerHost:
-    """It waits; 16 kWh are to be there at 8:00, in 22 hours."""
+    """Return a host with an unknown vehicle that needs 16 kWh by 8:00, in 22 hours."""
     host = three_phases(phases, current_ma, are_known=are_known)
     host.mode.change_to(SCHEDULED, host.now)
     daily: list[TlvValue] = [{0: EVERY_DAY, 1: [{0: 8 * 60, 1: 80}]}]
@@ -258,9 +258,9 @@ def starts_in_s(host: ChargerHost) -> int:
 
 
 class TestTrial:
-    """A vehicle that nobody knows begins early, and waits again if it is fast."""
+    """A vehicle of unknown draw starts early, and waits again if it is fast."""
 
-    def test_of_a_fast_car(self) -> None:
+    def test_fast_vehicle_is_held_again(self) -> None:
         host = unknown_car(3, 32_000)
         early_s = starts_in_s(host)
         host.run(early_s - 1)
@@ -268,7 +268,7 @@ class TestTrial:
         host.run(240)
         assert host.charger.snapshot().is_held
         assert host.backend.status()["contactor"] == "open"
-        # Less than three minutes of 22 kW, and most of an hour to go.
+        # Less than three minutes of 22 kW.
         tried_mwh = host.backend.status()["imported_mwh"]
         assert 100_000 < tried_mwh < 22_080_000 / 20
         late_s = starts_in_s(host)
@@ -277,12 +277,12 @@ class TestTrial:
         host.run(late_s - 10)
         assert host.backend.status()["imported_mwh"] == tried_mwh
         host.run(60)
-        # Once it has begun with a car that is known, it is not stopped again.
+        # With a measured draw, charging is not interrupted again.
         for _ in range(30):
             assert host.charger.snapshot().state is State.PLUGGED_IN_CHARGING
             host.run(60)
 
-    def test_of_a_slow_car_is_the_start(self) -> None:
+    def test_slow_vehicle_continues(self) -> None:
         host = unknown_car(1, 6_000)
         early_s = starts_in_s(host)
         host.run(early_s + 20)
@@ -292,8 +292,8 @@ class TestTrial:
             assert host.charger.snapshot().state is State.PLUGGED_IN_CHARGING
             assert starts_in_s(host) + host.epoch_s == start
 
-    def test_is_not_ended_for_a_few_minutes(self) -> None:
-        # So late that the wait would be short.
+    def test_trial_is_not_interrupted_for_short_wait(self) -> None:
+        # The target is so close that the wait would be short.
         host = unknown_car(3, 32_000)
         host.charger.clear_targets(host.now)
         host.invoke("SetTargets", [{0: EVERY_DAY, 1: [{0: 11 * 60 + 5, 1: 80}]}])
@@ -305,19 +305,19 @@ class TestTrial:
             host.run(60)
             assert host.charger.snapshot().state is State.PLUGGED_IN_CHARGING
 
-    def test_while_little_is_offered_shows_little(self) -> None:
+    def test_trial_at_low_offer_is_repeated_at_higher_offer(self) -> None:
         host = unknown_car(3, 32_000)
         grid = LimitClaimed(LimitSource.GRID, Milliamps(8_000), (Direction.CHARGE,))
         host.charger.handle(grid, host.now)
         host.run(starts_in_s(host) + 300)
-        # It takes all that it is offered now, and nobody knows what it does with more.
+        # It draws the full offer; its draw at a higher offer is unknown.
         assert host.charger.expected_draw == VehicleDraw(3, Milliamps(8_000), False)
         assert host.charger.snapshot().state is State.PLUGGED_IN_CHARGING
         host.charger.handle(LimitClaimed(LimitSource.GRID, None), host.now)
         host.run(240)
         assert host.charger.snapshot().is_held
 
-    def test_a_car_that_is_slower_than_all_before_is_not_late(self) -> None:
+    def test_vehicle_slower_than_all_before_meets_target(self) -> None:
         host = three_phases(3, 32_000, interval_s=20.0)
         host.mode.change_to(SCHEDULED, host.now)
         host.invoke("SetTargets", [{0: EVERY_DAY, 1: [{0: 8 * 60, 1: 80}]}])
@@ -327,7 +327,7 @@ class TestTrial:
             _, is_met = night(host)
             assert is_met
 
-    def test_the_slowest_of_those_that_were_here_counts(self) -> None:
+    def test_plan_relies_on_slowest_known_vehicle(self) -> None:
         host = three_phases(1, 16_000, interval_s=20.0, are_known=True)
         host.mode.change_to(SCHEDULED, host.now)
         host.invoke("SetTargets", [{0: EVERY_DAY, 1: [{0: 8 * 60, 1: 80}]}])
@@ -339,17 +339,17 @@ class TestTrial:
             assert is_met
             assert number == 0 or wait_s == pytest.approx(slow_s, abs=600)
 
-    def test_the_last_car_says_nothing_of_one_that_has_just_come(self) -> None:
+    def test_draw_of_last_session_is_not_used_for_new_vehicle(self) -> None:
         host = unknown_car(1, 6_000, are_known=True)
         host.mode.change_to(MANUAL, host.now)
         host.run(300)
         host.backend.unplug()
         host.run(1)
         host.mode.change_to(SCHEDULED, host.now)
-        learner = host.charger._planner.draw_estimator
+        estimator = host.charger._planner.draw_estimator
         fast = VehicleDraw(3, Milliamps(32_000))
-        learner.learned = replace(learner.learned, recent=((0, fast),))
-        # By the slow car's pace, it would be time to start.
+        estimator.learned = replace(estimator.learned, recent=((0, fast),))
+        # With the draw of the slow vehicle, charging would start now.
         host.run(14 * HOUR)
         host.backend.set_battery(soc_percent=40, capacity_mwh=MilliwattHours(40_000_000))
         host.backend.plug_in()
@@ -357,7 +357,7 @@ class TestTrial:
         assert starts_in_s(host) > HOUR
 
 
-def test_what_many_cars_took_is_remembered_once_each() -> None:
+def test_recent_draws_are_distinct_and_limited() -> None:
     learned = LearnedDraws()
     for number in range(20):
         learned = learned.with_recent(number, VehicleDraw(1, Milliamps(6_000 + number % 3 * 1_000)))
@@ -365,12 +365,12 @@ def test_what_many_cars_took_is_remembered_once_each() -> None:
     for number in range(20):
         learned = learned.with_recent(number, VehicleDraw(1, Milliamps(6_000 + number * 500)))
     assert len(learned.recent) == 8
-    # A session's vehicle may show more; what it took at first is forgotten.
+    # A higher draw of the same session replaces the first one.
     again = learned.with_recent(19, VehicleDraw(1, Milliamps(20_000)))
     assert [each[1].current_ma for each in again.recent[-2:]] == [15_000, 20_000]
 
 
-def test_without_a_meter_the_offer_counts() -> None:
+def test_plan_relies_on_offer_without_meter() -> None:
     host = three_phases(1, 16_000)
     host.charger._planner._has_meter = False
     host.invoke("SetTargets", [{0: EVERY_DAY, 1: [{0: 20 * 60, 1: 80}]}])
@@ -380,7 +380,7 @@ def test_without_a_meter_the_offer_counts() -> None:
     assert starts_in_s(host) == pytest.approx(expected_s, abs=10)
 
 
-def test_a_session_that_has_shown_it_already_is_planned_for() -> None:
+def test_plan_uses_draw_measured_in_session() -> None:
     host = three_phases(1, 16_000, interval_s=20.0)
     daily: list[TlvValue] = [{0: EVERY_DAY, 1: [{0: 20 * 60, 1: 80}]}]
     host.invoke("SetTargets", daily)
@@ -393,7 +393,7 @@ def test_a_session_that_has_shown_it_already_is_planned_for() -> None:
     assert host.backend.status()["soc_percent"] >= 80
 
 
-def test_the_start_does_not_move_all_the_time() -> None:
+def test_start_time_moves_rarely() -> None:
     host = three_phases(1, 16_000)
     target: list[TlvValue] = [{0: EVERY_DAY, 1: [{0: 20 * 60, 1: 80}]}]
     host.invoke("SetTargets", target)
@@ -402,23 +402,23 @@ def test_the_start_does_not_move_all_the_time() -> None:
     for _ in range(HOUR):
         host.run(1)
         starts.append(host.read("NextChargeStartTime"))
-    # Phases, current, and one move for each percent of the battery.
+    # Phases, current, and one change for each percent of the battery.
     assert len(set(starts)) <= 3 + 7
 
 
-class TestSun:
+class TestSolarPhases:
     W_ONE_PHASE = 1_380
 
     def solar(self, car_phases: int, usual: VehicleDraw | None) -> ChargerHost:
         host = three_phases(car_phases)
-        learner = host.charger._planner.draw_estimator
-        learner.learned = LearnedDraws(None, None, () if usual is None else ((0, usual),))
+        estimator = host.charger._planner.draw_estimator
+        estimator.learned = LearnedDraws(None, None, () if usual is None else ((0, usual),))
         host.mode.change_to(SOLAR, host.now)
         host.backend.plug_in()
         host.run(10)
         return host
 
-    def test_six_amperes_on_one_phase_are_enough_for_one_phase(self) -> None:
+    def test_single_phase_vehicle_starts_at_6_a_on_one_phase(self) -> None:
         host = self.solar(1, VehicleDraw(1))
         host.backend.set_surplus(self.W_ONE_PHASE - 20)
         host.run(600)
@@ -430,7 +430,7 @@ class TestSun:
         host.run(10)
         assert host.backend.status()["offered_ma"] == 12_000
 
-    def test_until_it_is_seen_all_phases_count(self) -> None:
+    def test_unknown_vehicle_requires_surplus_for_all_phases(self) -> None:
         host = self.solar(1, None)
         host.backend.set_surplus(3 * self.W_ONE_PHASE - 20)
         host.run(600)
@@ -439,13 +439,13 @@ class TestSun:
         host.run(70)
         assert host.backend.status()["offered_ma"] == 6_028
         host.run(40)
-        # Now it has shown that it uses one.
+        # The vehicle was measured to use one phase.
         assert host.backend.status()["offered_ma"] > 16_000
         host.backend.set_surplus(self.W_ONE_PHASE + 20)
         host.run(1200)
         assert host.charger.state.state is State.PLUGGED_IN_CHARGING
 
-    def test_a_guess_that_was_wrong_is_made_once(self) -> None:
+    def test_wrong_phase_assumption_starts_once(self) -> None:
         host = self.solar(3, VehicleDraw(1))
         host.backend.set_surplus(1.5 * self.W_ONE_PHASE)
         starts, was_closed = 0, False

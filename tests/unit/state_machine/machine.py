@@ -1,4 +1,4 @@
-"""A machine under test: events go in, time passes, effects are collected."""
+"""A machine under test, with simulated time and contactor."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ CHARGING, DISCHARGING, FAULT = (
 )
 GROUND = e.FaultRaised(FaultState.GROUND_FAULT)
 
-# How `told` names what a machine tells.
+# Names of the notifications in `summary`.
 _WORDS = {
     EvConnected: "connected",
     EvNotDetected: "gone",
@@ -57,16 +57,16 @@ _Kind = TypeVar("_Kind")
 
 
 class Machine:
-    """Feeds one state through `step`. A contactor answers `answers_after` seconds later."""
+    """State under test. The contactor gives feedback `feedback_s` seconds later, or never."""
 
     def __init__(
-        self, settings: EvseSettings | None = None, *, answers_after: float | None = 0.05
+        self, settings: EvseSettings | None = None, *, feedback_s: float | None = 0.05
     ) -> None:
         self.now = 0.0
         self.state = EvseState(settings=settings or EvseSettings())
         self.effects: list[Effect] = []
-        self.answers_after = answers_after
-        self._answer: tuple[float, bool] | None = None
+        self.feedback_s = feedback_s
+        self._feedback: tuple[float, bool] | None = None
         self.is_closed = False
         for source in (LimitSource.HARDWARE, LimitSource.CIRCUIT):
             self.put(e.LimitClaimed(source, Milliamps(32_000)))
@@ -74,7 +74,7 @@ class Machine:
         self.take()
 
     def put(self, *events: e.Event | PilotState) -> None:
-        """Feed events at the present time; a bare pilot state is a change to it."""
+        """Process events now; a bare pilot state stands for PilotChanged."""
         for event in events:
             if isinstance(event, PilotState):
                 event = e.PilotChanged(event)
@@ -85,18 +85,18 @@ class Machine:
                     self._command_contactor(isinstance(effect, CloseContactor))
 
     def _command_contactor(self, is_closed: bool) -> None:
-        if self.answers_after is not None:
-            self._answer = (self.now + self.answers_after, is_closed)
+        if self.feedback_s is not None:
+            self._feedback = (self.now + self.feedback_s, is_closed)
 
     def wait(self, seconds: float) -> None:
-        """Let time pass, with deadlines and the contactor's answers."""
+        """Advance the time, with deadlines and feedback of the contactor."""
         end = self.now + seconds
         while True:
             deadline = next_deadline(self.state)
             due = end if deadline is None else deadline[0]
-            if self._answer is not None and self._answer[0] <= min(due, end):
-                self.now, is_closed = self._answer
-                self._answer = None
+            if self._feedback is not None and self._feedback[0] <= min(due, end):
+                self.now, is_closed = self._feedback
+                self._feedback = None
                 if is_closed is not self.is_closed:
                     self.is_closed = is_closed
                     self.put(e.ContactorReported(is_closed))
@@ -119,25 +119,25 @@ class Machine:
         return [effect for effect in self.take() if isinstance(effect, BaseNotification)]
 
     def find(self, kind: type[_Kind]) -> list[_Kind]:
-        """Return the effects of one kind since the last `take`, which they stay part of."""
+        """Return the effects of one kind since the last `take`, without removing them."""
         return [effect for effect in self.effects if isinstance(effect, kind)]
 
-    # Ways into each state
+    # Initial states
 
     def charge(self) -> Machine:
-        """Go on until energy flows."""
+        """Start charging."""
         self.put(ENABLE, B, C)
         self.wait(1)
         assert self.state.state is State.PLUGGED_IN_CHARGING
         self.take()
         return self
 
-    def tell_time(self, epoch_s: int) -> None:
+    def set_clock(self, epoch_s: int) -> None:
         self.put(e.ClockRead(EpochSeconds(epoch_s)))
 
 
 def machine_in(state: State, settings: EvseSettings | None = None) -> Machine:
-    """Return a machine that is in a state, with what usually comes with it."""
+    """Return a machine in a state, by the usual events."""
     machine = Machine(settings)
     match state:
         case State.NOT_PLUGGED_IN:
@@ -167,8 +167,8 @@ def machine_in(state: State, settings: EvseSettings | None = None) -> Machine:
 USED_STATES = [state for state in State if state is not State.SESSION_ENDING]
 
 
-def told(machine: Machine) -> str:
-    """Take the effects and return the notifications among them in a few words."""
+def summary(machine: Machine) -> str:
+    """Take the effects and return the names of the notifications."""
     words = []
     for notification in machine.notifications():
         if isinstance(notification, EnergyTransferStopped):

@@ -1,4 +1,4 @@
-"""Cards that gate charging."""
+"""Authorization by cards."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def machine() -> Machine:
     return machine
 
 
-def test_without_a_list_no_card_is_asked_for() -> None:
+def test_no_card_is_required_without_list() -> None:
     machine = Machine()
     machine.put(TAP)
     assert not machine.state.is_authorized
     machine.charge()
 
 
-def test_a_card_starts_and_ends(machine: Machine) -> None:
+def test_card_starts_and_ends_charging(machine: Machine) -> None:
     machine.put(C)
     assert machine.state.state is State.PLUGGED_IN_DEMAND
     assert machine.state.is_card_awaited
@@ -42,14 +42,14 @@ def test_a_card_starts_and_ends(machine: Machine) -> None:
     assert not machine.is_closed
 
 
-def test_a_strange_card_is_only_told_of(machine: Machine) -> None:
+def test_unknown_card_is_only_notified(machine: Machine) -> None:
     machine.take()
     machine.put(C, e.RfidTapped(THEIRS))
     assert machine.state.state is State.PLUGGED_IN_DEMAND
     assert RfidRead(THEIRS) in machine.effects
 
 
-def test_the_card_may_come_first(machine: Machine) -> None:
+def test_card_before_vehicle_is_valid(machine: Machine) -> None:
     machine.put(A, TAP)
     machine.wait(59)
     machine.put(B)
@@ -58,13 +58,13 @@ def test_the_card_may_come_first(machine: Machine) -> None:
     assert machine.state.state is State.PLUGGED_IN_CHARGING
 
 
-def test_the_card_does_not_wait_for_ever(machine: Machine) -> None:
+def test_card_without_vehicle_expires(machine: Machine) -> None:
     machine.put(A, TAP)
     machine.wait(60)
     machine.put(C)
     assert machine.state.state is State.PLUGGED_IN_DEMAND
 
 
-def test_each_visit_needs_its_card(machine: Machine) -> None:
+def test_each_session_requires_card(machine: Machine) -> None:
     machine.put(B, TAP, C, B, A, C)
     assert machine.state.state is State.PLUGGED_IN_DEMAND

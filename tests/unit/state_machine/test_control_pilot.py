@@ -16,7 +16,7 @@ from evse_node.state_machine.control_pilot import (
 
 @pytest.mark.parametrize(
     ("low_mv", "high_mv", "state"),
-    # What a vehicle's resistors and a charger's tolerances may give.
+    # Levels by the tolerances of vehicle and charger.
     [
         (11_400, 12_600, PilotState.A),
         (8_360, 9_560, PilotState.B),
@@ -24,16 +24,18 @@ from evse_node.state_machine.control_pilot import (
         (2_620, 3_250, PilotState.D),
     ],
 )
-def test_tolerated_levels(low_mv: int, high_mv: int, state: PilotState) -> None:
+def test_levels_within_tolerance_are_classified(
+    low_mv: int, high_mv: int, state: PilotState
+) -> None:
     assert {pilot_state(level) for level in range(low_mv, high_mv + 1, 10)} == {state}
 
 
-def test_nominal_levels() -> None:
+def test_nominal_levels_are_classified() -> None:
     for state, level in NOMINAL_MV.items():
         assert pilot_state(level) is state
 
 
-def test_bands_leave_no_gap() -> None:
+def test_voltage_bands_have_no_gap() -> None:
     for upper, lower in pairwise(VOLTAGE_BANDS):
         assert lower.high_mv == upper.low_mv
     for band in VOLTAGE_BANDS:
@@ -41,11 +43,11 @@ def test_bands_leave_no_gap() -> None:
 
 
 @pytest.mark.parametrize("level", [-30_000, 15_000, 40_000])
-def test_impossible_levels_are_no_pilot(level: int) -> None:
+def test_impossible_levels_are_state_e(level: int) -> None:
     assert pilot_state(level) is PilotState.E
 
 
-def test_ready_and_connected() -> None:
+def test_states_are_ready_and_connected() -> None:
     assert [state for state in PilotState if state.is_connected] == [
         PilotState.B,
         PilotState.C,
@@ -54,7 +56,7 @@ def test_ready_and_connected() -> None:
     assert [state for state in PilotState if state.is_ready] == [PilotState.C, PilotState.D]
 
 
-def test_diode() -> None:
+def test_diode_is_detected() -> None:
     assert is_diode_present(-11_400)
     assert not is_diode_present(-3_000)
 
@@ -72,12 +74,12 @@ def test_diode() -> None:
         (80_000, 960),
     ],
 )
-def test_duty_for_a_current(current_ma: int, permille: int) -> None:
+def test_current_has_duty(current_ma: int, permille: int) -> None:
     assert duty_permille(current_ma) == permille
 
 
 @pytest.mark.parametrize("current_ma", [0, 5_999, 51_500, 80_001])
-def test_no_duty_for_a_current(current_ma: int) -> None:
+def test_current_without_duty_raises(current_ma: int) -> None:
     with pytest.raises(ValueError, match="no duty cycle"):
         duty_permille(current_ma)
 
@@ -105,18 +107,18 @@ def test_no_duty_for_a_current(current_ma: int) -> None:
         (1000, 0),
     ],
 )
-def test_current_for_a_duty(permille: int, current_ma: int | None) -> None:
+def test_duty_has_current(permille: int, current_ma: int | None) -> None:
     assert current_from_duty(permille) == current_ma
 
 
-def test_a_vehicle_never_reads_more_than_was_meant() -> None:
+def test_vehicle_never_reads_more_than_offered() -> None:
     for limit in range(6_000, 90_000, 50):
         offered = offer_ma(limit)
         assert offered is not None
         assert offered <= limit
         read = current_from_duty(duty_permille(offered))
         assert read is not None
-        # At 85 % both halves of the table meet, and the vehicle takes the lower.
+        # At 85 % both halves of the table meet; the vehicle uses the lower current.
         slack = 1_749 if duty_permille(offered) == 850 else 250
         assert offered - slack <= read <= offered
 
@@ -135,5 +137,5 @@ def test_a_vehicle_never_reads_more_than_was_meant() -> None:
         (99_000, 80_000),
     ],
 )
-def test_offer(limit: int, offered: int | None) -> None:
+def test_offer_is_largest_current_with_duty(limit: int, offered: int | None) -> None:
     assert offer_ma(limit) == offered

@@ -6,25 +6,25 @@ from tests.unit.state_machine.machine import A, B, Machine
 GROUND, HOT = FaultState.GROUND_FAULT, FaultState.OVER_TEMPERATURE
 
 
-def test_the_newest_fault_is_shown() -> None:
+def test_newest_fault_is_shown() -> None:
     faults = raise_fault(raise_fault((), GROUND), HOT)
     assert shown_fault(faults) is HOT
     assert shown_fault(clear_fault(faults, HOT)) is GROUND
     assert shown_fault(clear_fault(faults, None)) is FaultState.NO_ERROR
 
 
-def test_the_same_fault_again_changes_nothing() -> None:
+def test_present_fault_raised_again_changes_nothing() -> None:
     faults = (GROUND, HOT)
     assert raise_fault(faults, GROUND) == faults
     assert raise_fault(faults, FaultState.NO_ERROR) == faults
 
 
-def test_clearing_what_is_not_there() -> None:
+def test_clearing_absent_fault_changes_nothing() -> None:
     assert clear_fault((GROUND,), HOT) == (GROUND,)
 
 
-class TestCauses:
-    def test_a_fault_lasts_as_long_as_its_cause(self) -> None:
+class TestObservedCauses:
+    def test_fault_lasts_as_long_as_its_cause(self) -> None:
         machine = Machine().charge()
         machine.put(e.CausesObserved(frozenset({HOT})), e.FaultRaised(GROUND), e.FaultCleared())
         assert machine.state.faults == (HOT,)
@@ -32,12 +32,12 @@ class TestCauses:
         assert machine.state.faults == ()
         assert machine.state.state is State.PLUGGED_IN_CHARGING
 
-    def test_faults_of_others_are_left_alone(self) -> None:
+    def test_other_faults_are_kept(self) -> None:
         machine = Machine()
         machine.put(e.FaultRaised(HOT), e.CausesObserved(frozenset()))
         assert machine.state.faults == (HOT,)
 
-    def test_over_current_ends_with_the_visit(self) -> None:
+    def test_over_current_ends_with_unplugging(self) -> None:
         machine = Machine().charge()
         machine.put(e.FaultRaised(FaultState.OVER_CURRENT))
         machine.put(B)

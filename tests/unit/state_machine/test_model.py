@@ -1,4 +1,4 @@
-"""A long random story, told to the machine and to a small model of it; both must agree.
+"""Long random sequences of events, for the machine and for a small model of it.
 
 `STEPS=1000000 pytest tests/unit/state_machine/test_model.py` tells a longer one.
 """
@@ -39,11 +39,11 @@ DIRECTIONS = {CHARGE: e.Direction.CHARGE, DISCHARGE: e.Direction.DISCHARGE}
 CONTACTOR_S = 0.05
 AT_ONCE_S = 2 * CONTACTOR_S
 GRACE_S = 6.0 + AT_ONCE_S
-"""How long power may last without permission while the vehicle is there and all is well."""
+"""Longest time with power but without permission, for a connected vehicle and no fault."""
 
 
 class Story:
-    """A charger's hardware and its users, who do anything at any time."""
+    """Random actions of hardware and users."""
 
     def __init__(self, seed: int, settings: EvseSettings) -> None:
         self.random = random.Random(seed)
@@ -56,13 +56,13 @@ class Story:
             settings.has_socket,
         )
         self.past: deque[object] = deque(maxlen=30)
-        # The world: a contactor that takes its time, and a meter.
+        # Environment: a contactor with a delay, and a meter.
         self.is_closed = self.is_stuck = self.is_welded = False
         self.answer: tuple[float, bool] | None = None
-        self.ignored: bool | None = None  # the last order, if the contactor did not obey
+        self.ignored: bool | None = None  # the last order, if the contactor ignored it
         self.forbidden_since = self.wrong_since = inf
         self.imported = self.exported = 0
-        self.session = [0, 0]  # mWh in and out that really flowed
+        self.session = [0, 0]  # mWh in and out that actually flowed
         self.transfer = [0, 0]
         self.diagnosing_until: float | None = None
         self.card_until: float | None = None
@@ -101,18 +101,18 @@ class Story:
             case out.EvConnected():
                 self.session = [0, 0]
             case out.EvNotDetected():
-                told = [effect.energy_charged_mwh, effect.energy_discharged_mwh]
-                assert told == self.session
+                notified = [effect.energy_charged_mwh, effect.energy_discharged_mwh]
+                assert notified == self.session
             case out.EnergyTransferStarted():
                 self.transfer = [0, 0]
             case out.EnergyTransferStopped():
-                told = [effect.energy_charged_mwh, effect.energy_discharged_mwh]
-                assert told == self.transfer
+                notified = [effect.energy_charged_mwh, effect.energy_discharged_mwh]
+                assert notified == self.transfer
             case out.FaultChanged(current=fault) if fault.value not in self.model.faults:
                 self.find_cause(fault, before)
 
     def find_cause(self, fault: FaultState, before: EvseState) -> None:
-        """The machine found a fault by itself; it must be true."""
+        """Check that a fault found by the machine has a cause."""
         if fault is FaultState.NO_ERROR:
             return
         if fault is FaultState.CONTACT_DRY_FAILURE:
@@ -122,11 +122,11 @@ class Story:
         elif fault is FaultState.EV_DISCONNECTED:
             assert before.outputs.contactor.value != "open"
         else:
-            return  # told by an event that the model is about to hear of, too
+            return  # raised by an event that the model processes next
         self.model.on_fault(fault.value)
 
     def lasting(self) -> set[str]:
-        """Return the fault that the mirror contact still shows."""
+        """Return the fault that the mirror contact shows."""
         is_wet = self.state.outputs.is_reported_closed and self.state.outputs.contactor.value in (
             "opening",
         )
@@ -180,7 +180,7 @@ class Story:
             self.is_closed = is_closed
             self.feed(e.ContactorReported(is_closed))
 
-    # What people, vehicles and the hardware do
+    # Actions
 
     def limit(self, source: LimitSource, current: int | None, directions: tuple[str, ...]) -> None:
         current_ma = None if current is None else Milliamps(current)
@@ -206,7 +206,7 @@ class Story:
             causes = frozenset(draw.sample(MONITORED_FAULTS, draw.choice([*[0] * 9, 1])))
             lasting = self.lasting()
             self.feed(e.CausesObserved(causes))
-            self.model.on_watched({fault.value for fault in causes}, lasting)
+            self.model.on_observed({fault.value for fault in causes}, lasting)
         elif choice < 0.78:
             directions = draw.choice([(CHARGE,), (DISCHARGE,), (CHARGE, DISCHARGE)])
             current = draw.choice([*[None] * 8, *CURRENTS])
@@ -224,7 +224,7 @@ class Story:
         elif choice < 0.95:
             self.card(draw.choice([CARD, b"\xff"]))
         elif choice < 0.97:
-            # The meter's memory fails. What flowed between two readings nobody could know.
+            # The meter loses its totals; energy between two readings is unknown.
             self.read_meter()
             self.imported = draw.randrange(0, 1 + self.imported)
             self.exported = draw.randrange(0, 1 + self.exported)
@@ -240,7 +240,7 @@ class Story:
         if pilot is not self.state.pilot:
             self.feed(e.PilotChanged(pilot))
             self.model.on_pilot(pilot.value)
-        if self.model.is_visit:
+        if self.model.is_session_active:
             self.card_until = None
 
     def command(self) -> None:
@@ -259,7 +259,7 @@ class Story:
             self.feed(e.Disable())
             is_accepted = self.model.on_disable()
         elif kind == "test":
-            # What the machine knows is as good as true, but may come later than the truth.
+            # The machine may see a change later than it happens.
             is_known_open = self.state.outputs.contactor is ContactorState.OPEN
             assert not (is_known_open and self.is_closed)
             is_accepted = self.model.on_diagnostics(is_known_open)
@@ -280,7 +280,7 @@ class Story:
         self.feed(e.RfidTapped(uid))
         self.model.on_card(uid)
         if uid == CARD:
-            is_waiting = self.model.has_card and not self.model.is_visit
+            is_waiting = self.model.has_card and not self.model.is_session_active
             self.card_until = self.now + 60.0 if is_waiting else None
 
     def fault(self) -> None:
@@ -293,7 +293,7 @@ class Story:
         if was_welded and self.is_closed and self.state.outputs.contactor.value == "opening":
             self.move_contactor(False)
 
-    # What must hold
+    # Checks
 
     def check(self) -> None:
         state, model = self.state, self.model
@@ -312,13 +312,13 @@ class Story:
         if session is None:
             assert model.session_id is None
         else:
-            assert (session.id, session.is_active) == (model.session_id, model.is_visit)
+            assert (session.id, session.is_active) == (model.session_id, model.is_session_active)
             if session.is_active and state.meter.imported_mwh == self.imported:
                 assert session.energy_charged_mwh(state.meter) == self.session[0]
         self.check_power()
 
     def check_power(self) -> None:
-        """No power without permission, but for the time that IEC 61851 gives for ending it."""
+        """Check that power without permission ends within the time of IEC 61851."""
         model = self.model
         may_be_on = model.transfer is not None and model.may_flow(model.transfer)
         is_in_order = not model.faults and model.is_vehicle_ready
@@ -332,7 +332,7 @@ class Story:
         return min(before, self.now) if is_so else inf
 
     def run(self, steps: int) -> int:
-        """Return how often energy began to flow."""
+        """Return the number of transfers."""
         starts = 0
         for number in range(steps):
             before = self.model.transfer
@@ -349,7 +349,7 @@ class Story:
 
 
 @pytest.mark.parametrize("number", range(len(SETTINGS)))
-def test_the_machine_agrees_with_the_model(number: int) -> None:
+def test_machine_matches_model(number: int) -> None:
     steps = STEPS // len(SETTINGS)
     starts = Story(number, SETTINGS[number]).run(steps)
-    assert starts > steps // 200  # or it has shown nothing
+    assert starts > steps // 200  # else the run proves nothing

@@ -1,4 +1,4 @@
-"""Pilot, contactor and lock in IEC 61851's time."""
+"""Pilot, contactor and lock with the timing of IEC 61851."""
 
 from __future__ import annotations
 
@@ -41,26 +41,26 @@ def charging() -> Machine:
 
 
 class TestOffer:
-    def test_only_to_a_vehicle(self) -> None:
+    def test_offer_requires_vehicle(self) -> None:
         machine = Machine()
         machine.put(A, ENABLE)
         assert machine.orders() == []
         machine.put(B)
         assert machine.orders() == [OFFER_16, LockCable()]
 
-    def test_only_with_permission(self) -> None:
+    def test_offer_requires_permission(self) -> None:
         machine = Machine()
         machine.put(B, C)
         assert machine.orders() == []
 
-    def test_has_a_duty_cycle(self) -> None:
+    def test_offer_has_duty_cycle(self) -> None:
         machine = Machine()
         for source in (LimitSource.HARDWARE, LimitSource.CIRCUIT):
             machine.put(e.LimitClaimed(source, Milliamps(80_000)))
         machine.put(replace(ENABLE, maximum_ma=Milliamps(52_000)), B)
         assert OfferCurrent(Milliamps(51_000)) in machine.orders()
 
-    def test_a_change_waits_for_five_seconds(self, charging: Machine) -> None:
+    def test_offer_changes_at_most_every_five_seconds(self, charging: Machine) -> None:
         charging.put(limit(10_000))
         assert charging.orders() == []
         charging.put(limit(8_000))
@@ -72,12 +72,12 @@ class TestOffer:
         charging.put(limit(10_000))
         assert charging.orders() == [OFFER_10]
 
-    def test_a_change_that_is_taken_back(self, charging: Machine) -> None:
+    def test_reverted_change_is_not_ordered(self, charging: Machine) -> None:
         charging.put(limit(10_000), limit(16_000))
         charging.wait(10)
         assert charging.orders() == []
 
-    def test_ends_at_once_and_begins_after_a_pause(self, charging: Machine) -> None:
+    def test_offer_ends_at_once_and_restarts_after_pause(self, charging: Machine) -> None:
         charging.put(limit(5_000))
         assert charging.orders() == [WithdrawOffer()]
         charging.put(limit(16_000))
@@ -85,17 +85,17 @@ class TestOffer:
         charging.wait(2.9)
         assert charging.orders() == []
         charging.wait(0.2)
-        # The vehicle stayed in C, within its grace: the contactor never opened.
+        # The vehicle stayed in C during the grace period: the contactor never opened.
         assert charging.orders() == [OFFER_16]
         assert charging.is_closed
 
-    def test_ends_without_a_vehicle(self, charging: Machine) -> None:
+    def test_offer_ends_when_unplugged(self, charging: Machine) -> None:
         charging.put(A)
         assert charging.orders() == [WithdrawOffer(), OpenContactor()]
 
 
 class TestContactor:
-    def test_closes_within_the_step(self) -> None:
+    def test_contactor_closes_within_step(self) -> None:
         machine = Machine()
         machine.put(ENABLE, B)
         machine.take()
@@ -104,25 +104,27 @@ class TestContactor:
         machine.wait(0.1)
         assert machine.state.outputs.contactor is ContactorState.CLOSED
 
-    def test_needs_pwm_first(self) -> None:
+    def test_contactor_requires_pwm(self) -> None:
         machine = Machine()
         machine.put(B, C)
         machine.take()
         machine.put(ENABLE)
-        # And a plug that is held.
+        # And a locked plug.
         assert machine.orders() == [OFFER_16, LockCable(), CloseContactor()]
 
     @pytest.mark.parametrize("pilot", [A, B, D, E, F])
-    def test_opens_in_the_step_that_loses_state_c(self, charging: Machine, pilot: object) -> None:
+    def test_contactor_opens_in_step_that_leaves_state_c(
+        self, charging: Machine, pilot: object
+    ) -> None:
         charging.put(pilot)  # type: ignore[arg-type]
         assert OpenContactor() in charging.orders()
         assert charging.state.timers.keys() & {e.Timer.STOP_GRACE} == set()
 
-    def test_opens_in_the_step_of_a_fault(self, charging: Machine) -> None:
+    def test_contactor_opens_in_step_of_fault(self, charging: Machine) -> None:
         charging.put(GROUND)
         assert OpenContactor() in charging.orders()
 
-    def test_grace_after_the_end_of_pwm(self, charging: Machine) -> None:
+    def test_contactor_opens_after_grace_period(self, charging: Machine) -> None:
         charging.put(e.Disable())
         assert charging.orders() == [WithdrawOffer()]
         charging.wait(5.9)
@@ -131,21 +133,21 @@ class TestContactor:
         assert not charging.is_closed
         assert charging.orders() == [OpenContactor(), UnlockCable()]
 
-    def test_grace_ends_with_state_c(self, charging: Machine) -> None:
+    def test_grace_period_ends_with_state_c(self, charging: Machine) -> None:
         charging.put(e.Disable())
         charging.wait(1)
         charging.take()
         charging.put(B)
         assert charging.orders() == [OpenContactor()]
 
-    def test_grace_ends_with_a_fault(self, charging: Machine) -> None:
+    def test_grace_period_ends_with_fault(self, charging: Machine) -> None:
         charging.put(e.Disable())
         charging.take()
         charging.put(GROUND)
         assert charging.orders() == [OpenContactor()]
 
-    def test_not_closed_again_before_it_is_open(self) -> None:
-        machine = Machine(answers_after=0.2).charge()
+    def test_contactor_closes_again_only_once_open(self) -> None:
+        machine = Machine(feedback_s=0.2).charge()
         machine.put(B)
         machine.take()
         machine.put(C)
@@ -153,8 +155,8 @@ class TestContactor:
         machine.wait(0.25)
         assert machine.orders() == [CloseContactor()]
 
-    def test_does_not_close(self) -> None:
-        machine = Machine(answers_after=None)
+    def test_missing_closure_is_dry_failure(self) -> None:
+        machine = Machine(feedback_s=None)
         machine.put(ENABLE, B, C)
         machine.wait(0.49)
         assert machine.state.fault is FaultState.NO_ERROR
@@ -166,19 +168,19 @@ class TestContactor:
         assert machine.state.outputs.contactor is ContactorState.OPEN
         assert machine.state.fault is FaultState.CONTACT_DRY_FAILURE
 
-    def test_no_closure_is_forgiven_with_the_next_vehicle(self) -> None:
-        machine = Machine(answers_after=None)
+    def test_dry_failure_ends_with_unplugging(self) -> None:
+        machine = Machine(feedback_s=None)
         machine.put(ENABLE, B, C)
         machine.wait(5)
         machine.put(A)
         assert machine.state.fault is FaultState.NO_ERROR
 
-    def test_does_not_open(self, charging: Machine) -> None:
-        charging.answers_after = None
+    def test_missing_opening_is_wet_failure(self, charging: Machine) -> None:
+        charging.feedback_s = None
         charging.put(B)
         charging.wait(0.6)
         assert charging.state.fault is FaultState.CONTACT_WET_FAILURE
-        # Nobody can clear that away, and nothing closes on it.
+        # It cannot be cleared, and the contactor is not closed.
         charging.put(e.FaultCleared(), C)
         assert charging.state.fault is FaultState.CONTACT_WET_FAILURE
         assert CloseContactor() not in charging.orders()
@@ -187,8 +189,8 @@ class TestContactor:
         charging.put(e.FaultCleared())
         assert charging.state.fault is FaultState.NO_ERROR
 
-    def test_the_order_to_open_is_repeated(self, charging: Machine) -> None:
-        charging.answers_after = None
+    def test_order_to_open_is_repeated(self, charging: Machine) -> None:
+        charging.feedback_s = None
         charging.put(B)
         charging.wait(0.6)
         charging.take()
@@ -199,14 +201,14 @@ class TestContactor:
         charging.wait(3)
         assert charging.orders() == 3 * [OpenContactor()]
 
-    def test_closed_without_being_told(self) -> None:
+    def test_closing_without_order_is_wet_failure(self) -> None:
         machine = machine_in(State.PLUGGED_IN_NO_DEMAND)
         machine.put(e.ContactorReported(True))
         assert machine.state.fault is FaultState.CONTACT_WET_FAILURE
         assert OpenContactor() in machine.orders()
 
-    def test_a_late_closure_after_the_order_to_open(self) -> None:
-        machine = Machine(answers_after=None)
+    def test_late_closure_after_order_to_open_is_ignored(self) -> None:
+        machine = Machine(feedback_s=None)
         machine.put(ENABLE, B, C, B)
         machine.put(e.ContactorReported(True))
         assert machine.state.outputs.contactor is ContactorState.OPENING
@@ -216,7 +218,7 @@ class TestContactor:
 
 
 class TestBackendOpensByItself:
-    def test_and_the_pilot_says_why(self, charging: Machine) -> None:
+    def test_pilot_gives_reason(self, charging: Machine) -> None:
         charging.put(e.ContactorReported(False))
         assert charging.orders() == [OpenContactor()]
         charging.put(B)
@@ -225,31 +227,31 @@ class TestBackendOpensByItself:
         charging.put(C)
         assert CloseContactor() in charging.orders()
 
-    def test_and_a_fault_says_why(self, charging: Machine) -> None:
+    def test_fault_gives_reason(self, charging: Machine) -> None:
         charging.put(e.ContactorReported(False), GROUND)
         charging.wait(10)
         assert [each.current for each in charging.find(FaultChanged)] == [FaultState.GROUND_FAULT]
 
-    def test_and_nobody_says_why(self, charging: Machine) -> None:
+    def test_opening_without_reason_is_dry_failure(self, charging: Machine) -> None:
         charging.put(e.ContactorReported(False))
         charging.wait(0.4)
         assert charging.state.fault is FaultState.NO_ERROR
         charging.wait(0.2)
         assert charging.state.fault is FaultState.CONTACT_DRY_FAILURE
 
-    def test_or_its_wire_broke_and_the_coil_is_still_on(self, charging: Machine) -> None:
+    def test_opening_is_ordered_for_energised_coil(self, charging: Machine) -> None:
         charging.put(e.ContactorReported(False))
         assert charging.find(OpenContactor)
         charging.wait(0.6)
         assert CloseContactor() not in charging.orders()
 
-    def test_and_back_to_c_at_once(self, charging: Machine) -> None:
+    def test_opening_and_return_to_c_closes_again(self, charging: Machine) -> None:
         charging.put(e.ContactorReported(False), B, C)
         assert CloseContactor() in charging.orders()
 
 
 class TestStateF:
-    def test_a_pulse_for_a_fault_while_charging(self, charging: Machine) -> None:
+    def test_fault_while_charging_signals_state_f_briefly(self, charging: Machine) -> None:
         charging.put(GROUND)
         assert charging.orders() == [SignalUnavailable(), OpenContactor()]
         charging.put(F)  # the board measures its own signal
@@ -259,13 +261,13 @@ class TestStateF:
         charging.wait(0.02)
         assert charging.orders() == [WithdrawOffer()]
 
-    def test_not_without_charging(self) -> None:
+    def test_fault_without_charging_signals_no_state_f(self) -> None:
         machine = machine_in(State.PLUGGED_IN_NO_DEMAND)
         machine.put(GROUND)
         assert SignalUnavailable() not in machine.orders()
 
-    def test_as_long_as_a_contactor_stays_closed_against_an_order(self, charging: Machine) -> None:
-        charging.answers_after = None
+    def test_welded_contactor_keeps_state_f(self, charging: Machine) -> None:
+        charging.feedback_s = None
         charging.put(B)
         charging.wait(0.6)
         assert SignalUnavailable() in charging.orders()
@@ -276,12 +278,12 @@ class TestStateF:
         assert charging.orders() == [WithdrawOffer(), UnlockCable()]
         assert charging.state.outputs.pilot is PilotOutput.X1
 
-    def test_can_be_left_out(self) -> None:
+    def test_state_f_can_be_omitted(self) -> None:
         machine = Machine(EvseSettings(state_f_s=0)).charge()
         machine.put(GROUND)
         assert machine.orders() == [WithdrawOffer(), OpenContactor()]
 
-    def test_ends_with_the_fault(self, charging: Machine) -> None:
+    def test_state_f_ends_with_fault(self, charging: Machine) -> None:
         charging.put(GROUND)
         charging.take()
         charging.put(e.FaultCleared())
@@ -294,26 +296,26 @@ class TestStateF:
 
 
 class TestLock:
-    def test_unlocks_only_once_open(self, charging: Machine) -> None:
+    def test_plug_unlocks_only_once_contactor_is_open(self, charging: Machine) -> None:
         charging.put(A)
         assert UnlockCable() not in charging.orders()
         charging.wait(0.1)
         assert charging.orders() == [UnlockCable()]
 
-    def test_stays_locked_on_a_welded_contactor(self, charging: Machine) -> None:
-        charging.answers_after = None
+    def test_plug_stays_locked_on_welded_contactor(self, charging: Machine) -> None:
+        charging.feedback_s = None
         charging.put(A)
         charging.wait(100)
         assert UnlockCable() not in charging.orders()
 
-    def test_unlocks_five_seconds_after_a_fault(self, charging: Machine) -> None:
+    def test_plug_unlocks_five_seconds_after_fault(self, charging: Machine) -> None:
         charging.put(GROUND)
         charging.wait(4.9)
         assert UnlockCable() not in charging.orders()
         charging.wait(0.2)
         assert charging.orders() == [UnlockCable()]
 
-    def test_unlocks_when_disabled_before_charging(self) -> None:
+    def test_plug_unlocks_when_disabled_before_charging(self) -> None:
         machine = Machine()
         machine.put(ENABLE, B)
         machine.take()
@@ -322,7 +324,7 @@ class TestLock:
 
 
 class TestWakeUp:
-    def test_once(self) -> None:
+    def test_wake_up_happens_once_per_offer(self) -> None:
         machine = Machine()
         machine.put(ENABLE, B)
         machine.take()
@@ -338,14 +340,14 @@ class TestWakeUp:
         machine.wait(1000)
         assert machine.orders() == []
 
-    def test_not_after_state_c(self, charging: Machine) -> None:
+    def test_no_wake_up_after_state_c(self, charging: Machine) -> None:
         charging.put(B)
         charging.wait(0.1)
         charging.take()
         charging.wait(1000)
         assert charging.orders() == []
 
-    def test_again_for_a_new_offer(self, charging: Machine) -> None:
+    def test_wake_up_repeats_for_new_offer(self, charging: Machine) -> None:
         charging.put(B, e.Disable())
         charging.wait(10)
         charging.put(ENABLE)
@@ -353,7 +355,7 @@ class TestWakeUp:
         charging.wait(31)
         assert charging.orders() == [WithdrawOffer()]
 
-    def test_ends_when_the_vehicle_wakes(self) -> None:
+    def test_wake_up_ends_when_vehicle_responds(self) -> None:
         machine = Machine()
         machine.put(ENABLE, B)
         machine.wait(31)
@@ -364,7 +366,7 @@ class TestWakeUp:
 
 
 class TestDischarge:
-    def test_follows_state_and_contactor(self) -> None:
+    def test_discharge_follows_state_and_contactor(self) -> None:
         machine = Machine()
         machine.put(e.EnableDischarging(None, Milliamps(10_000)), B, C)
         assert machine.state.state is State.PLUGGED_IN_DISCHARGING
@@ -378,7 +380,7 @@ class TestDischarge:
 
 
 class TestSocket:
-    def test_no_offer_without_a_known_cable(self) -> None:
+    def test_no_offer_without_known_cable(self) -> None:
         machine = Machine(EvseSettings(has_socket=True))
         machine.put(ENABLE, B, C)
         assert machine.orders() == []
@@ -390,20 +392,20 @@ class TestSocket:
             CloseContactor(),
         ]
 
-    def test_a_cable_that_is_gone_ends_the_offer(self) -> None:
+    def test_removed_cable_ends_offer(self) -> None:
         machine = Machine(EvseSettings(has_socket=True))
         machine.put(e.CableChanged(Milliamps(13_000)), ENABLE, B)
         machine.take()
         machine.put(e.CableChanged(None))
         assert machine.orders() == [WithdrawOffer(), UnlockCable()]
 
-    def test_a_fixed_cable_need_not_be_known(self) -> None:
+    def test_fixed_cable_need_not_be_known(self) -> None:
         machine = Machine(EvseSettings(has_socket=False))
         machine.put(ENABLE, B, C)
         assert CloseContactor() in machine.orders()
 
 
-def test_no_self_test_under_current(charging: Machine) -> None:
+def test_self_test_is_refused_during_grace_period(charging: Machine) -> None:
     charging.put(e.Disable())
     assert charging.is_closed
     charging.put(e.StartDiagnostics())
@@ -414,7 +416,7 @@ def test_no_self_test_under_current(charging: Machine) -> None:
     assert charging.find(BeginDiagnostics) == [BeginDiagnostics()]
 
 
-def test_a_self_test_is_ordered_once() -> None:
+def test_self_test_is_ordered_once() -> None:
     machine = Machine()
     machine.put(A, e.StartDiagnostics(), e.StartDiagnostics())
     assert machine.orders() == [BeginDiagnostics()]

@@ -36,10 +36,10 @@ from evse_node.units import Ohms
         (0, None),
     ],
 )
-def test_ampacity(resistance: int, expected: int | None) -> None:
+def test_resistance_has_ampacity(resistance: int, expected: int | None) -> None:
     assert ampacity(Ohms(resistance)) == expected
 
 
-def test_single_phase_cable_carries_more() -> None:
+def test_single_phase_cable_has_higher_ampacity() -> None:
     assert ampacity(Ohms(100), single_phase=True) == 70_000
     assert ampacity(Ohms(220), single_phase=True) == 32_000

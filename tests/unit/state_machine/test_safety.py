@@ -1,4 +1,4 @@
-"""Whatever happens in whatever order: the contactor closes only with permission."""
+"""For any sequence of events, the contactor closes only with permission."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ currents = st.sampled_from([0, 5_999, 6_000, 10_000, 32_000, 52_000, 80_000]).ma
 untils = st.none() | st.integers(0, 100).map(EpochSeconds)
 
 events: st.SearchStrategy[e.Event] = st.one_of(
-    # The pilot comes up more often than the rest, or nothing would ever charge.
+    # Pilot events are more frequent, so that charging occurs at all.
     st.builds(e.PilotChanged, st.sampled_from(PilotState)),
     st.builds(e.PilotChanged, st.sampled_from([PilotState.B, PilotState.C])),
     st.builds(e.ContactorReported, st.booleans()),
@@ -77,7 +77,7 @@ CHARGING: Story = [
     (0.0, e.PilotChanged(PilotState.C)),
     (0.1, e.ContactorReported(True)),
 ]
-# Most begin with energy that flows: by chance alone it nearly never would.
+# Most sequences begin with charging, which is rare by chance.
 stories = st.builds(
     list.__add__,
     st.sampled_from([CHARGING, CHARGING, []]),
@@ -92,7 +92,7 @@ evse_settings = st.builds(
 
 
 def is_permitted(state: EvseState) -> bool:
-    """Say once more, in other words than the machine's, when power may be on."""
+    """Return whether power may be on, independently of the machine's own condition."""
     vehicle = {PilotState.C} | ({PilotState.D} if state.settings.has_ventilation else set())
     enabled = {
         SupplyState.CHARGING_ENABLED,
@@ -125,7 +125,7 @@ def check_order(effect: Effect, state: EvseState) -> None:
             assert not state.outputs.is_reported_closed
 
 
-def test_no_power_without_permission() -> None:
+def test_contactor_never_closes_without_permission() -> None:
     seen = Counter[str]()
 
     @settings(max_examples=400, deadline=None)
@@ -143,8 +143,8 @@ def test_no_power_without_permission() -> None:
                 if isinstance(effect, WithdrawOffer | SignalUnavailable):
                     grace_until = now + settings.stop_grace_s
             if is_on(state) and not is_permitted(state):
-                # Only the vehicle's grace: no fault, still in state C, and not for ever. A
-                # deadline that has passed counts once its event comes.
+                # Only in the grace period: no fault, still in state C, and limited. A deadline
+                # that has passed counts from its event on.
                 seen["grace"] += 1
                 assert not state.faults
                 assert state.is_vehicle_ready
@@ -153,14 +153,14 @@ def test_no_power_without_permission() -> None:
                 assert any(isinstance(effect, OpenContactor) for effect in effects)
 
     tell()
-    # Or nothing has been shown.
+    # Else the test proves nothing.
     assert min(seen["CloseContactor"], seen["OpenContactor"], seen["grace"]) > 20, seen
 
 
 @settings(max_examples=200, deadline=None)
 @given(evse_settings, stories)
-def test_the_story_is_told_consistently(settings: EvseSettings, story: Story) -> None:
-    """Sessions and transfers begin and end in turn, and each state fits the facts."""
+def test_notifications_are_consistent(settings: EvseSettings, story: Story) -> None:
+    """Sessions and transfers begin and end in turn, and each state matches the facts."""
     state, now = EvseState(settings=settings), 0.0
     is_session, is_transfer = False, False
     for delay, event in story:
@@ -194,7 +194,7 @@ def test_the_story_is_told_consistently(settings: EvseSettings, story: Story) ->
             assert offer_ma(min(state.charge_limits.current_ma, 80_000)) or state.discharging
 
 
-def test_safety_orders_are_known() -> None:
+def test_safety_orders_are_complete() -> None:
     names = {order.__name__ for order in SafetyOrder.__subclasses__()}
     assert names == {"OpenContactor", "WithdrawOffer", "SignalUnavailable"}
     assert issubclass(SafetyOrder, BaseOrder)

@@ -7,7 +7,7 @@ from evse_node.state_machine.session import MeterReading, next_session
 from tests.unit.state_machine.machine import B, Machine, machine_in
 
 
-def test_ids_count_up_and_wrap() -> None:
+def test_session_ids_count_up_and_wrap() -> None:
     first = next_session(None, MeterReading(), 0.0)
     assert first.id == 0
     second = next_session(first, MeterReading(), 0.0)
@@ -17,7 +17,7 @@ def test_ids_count_up_and_wrap() -> None:
     assert next_session(last, MeterReading(), 0.0).id == 0
 
 
-def test_values_grow_and_then_stay() -> None:
+def test_session_values_grow_until_end() -> None:
     session = next_session(None, MeterReading(1_000, 50), 10.0)
     assert session.duration_s(12.9) == 2
     assert session.energy_charged_mwh(MeterReading(4_000, 50)) == 3_000
@@ -28,8 +28,8 @@ def test_values_grow_and_then_stay() -> None:
     assert ended.energy_discharged_mwh(later) == 30
 
 
-class TestCountingAnew:
-    """What was counted stays, whatever the meter's totals do."""
+class TestCounterReset:
+    """The session's energy is kept over a reset of the meter's totals."""
 
     def charging(self) -> Machine:
         machine = Machine()
@@ -43,7 +43,7 @@ class TestCountingAnew:
         assert session is not None
         return session.energy_charged_mwh(machine.state.meter)
 
-    def test_a_meter_that_starts_over(self) -> None:
+    def test_meter_reset_keeps_energy(self) -> None:
         machine = self.charging()
         machine.put(e.MeterRead(MeterReading(10, 1_000)))
         assert self.energy(machine) == 4_000
@@ -54,12 +54,12 @@ class TestCountingAnew:
         assert stopped.energy_charged_mwh == 4_500
         assert stopped.energy_discharged_mwh == 0
 
-    def test_another_meter(self) -> None:
+    def test_replaced_meter_keeps_energy(self) -> None:
         machine = self.charging()
         machine.put(e.MeterRead(MeterReading(70_000_000, 0), is_counter_reset=True))
         assert self.energy(machine) == 4_000
 
-    def test_what_came_back_stays_as_well(self) -> None:
+    def test_meter_reset_keeps_discharged_energy(self) -> None:
         machine = machine_in(State.PLUGGED_IN_DISCHARGING)
         machine.put(e.MeterRead(MeterReading(1_000, 4_000)))
         machine.put(e.MeterRead(MeterReading(1_000, 10)))
@@ -70,7 +70,7 @@ class TestCountingAnew:
         [stopped] = machine.find(EnergyTransferStopped)
         assert stopped.energy_discharged_mwh == 4_500
 
-    def test_not_before_a_visit(self) -> None:
+    def test_meter_reset_without_session_changes_nothing(self) -> None:
         machine = Machine()
         machine.put(e.MeterRead(MeterReading(1_000, 0)), e.MeterRead(MeterReading(10, 0)))
         machine.charge()

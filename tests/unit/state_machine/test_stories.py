@@ -1,4 +1,4 @@
-"""Stories that take more than one step of the machine."""
+"""Sequences of several steps."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from tests.unit.state_machine.machine import (
     E,
     Machine,
     machine_in,
-    told,
+    summary,
 )
 
 BOTH = EvseSettings(has_enabled_state=True)
@@ -48,7 +48,7 @@ NO_SUN = e.LimitClaimed(LimitSource.SOLAR, Milliamps(0), (e.Direction.CHARGE,))
 EV, EVSE, OTHER = StoppedReason
 
 
-def test_energy_and_session_are_counted() -> None:
+def test_session_and_transfer_energies_are_notified() -> None:
     machine = Machine()
     machine.put(e.MeterRead(MeterReading(1_000, 0)), ENABLE, B)
     machine.wait(10)
@@ -70,7 +70,7 @@ def test_energy_and_session_are_counted() -> None:
     assert gone == EvNotDetected(0, CHARGING, 75, 5_000, 0)
 
 
-def test_started_tells_the_limit_and_stopped_the_state_before() -> None:
+def test_started_has_limit_and_stopped_has_previous_state() -> None:
     machine = Machine()
     machine.put(B, C)
     machine.take()
@@ -80,7 +80,7 @@ def test_started_tells_the_limit_and_stopped_the_state_before() -> None:
     assert machine.find(EnergyTransferStopped) == [EnergyTransferStopped(0, CHARGING, EVSE, 0, 0)]
 
 
-def test_unplugging_while_discharging_counts_what_came_back() -> None:
+def test_unplugging_while_discharging_reports_discharged_energy() -> None:
     machine = machine_in(DISCHARGING)
     machine.put(e.MeterRead(MeterReading(0, 700)))
     machine.put(A)
@@ -90,7 +90,7 @@ def test_unplugging_while_discharging_counts_what_came_back() -> None:
     assert gone.energy_discharged_mwh == 700
 
 
-def test_the_sessions_values_are_reported_with_each_turn_of_a_visit() -> None:
+def test_session_changes_are_notified_at_start_stop_and_end() -> None:
     machine = Machine().charge()
     for pilot in (B, A, B):
         machine.put(pilot)
@@ -99,31 +99,31 @@ def test_the_sessions_values_are_reported_with_each_turn_of_a_visit() -> None:
 
 
 class TestPermissions:
-    def test_without_end(self) -> None:
+    def test_permission_without_end_stays(self) -> None:
         machine = machine_in(CHARGING)
-        machine.tell_time(0xFFFF_FFFF)
+        machine.set_clock(0xFFFF_FFFF)
         assert machine.state.state is CHARGING
 
-    def test_end_of_the_time(self) -> None:
+    def test_permission_expires(self) -> None:
         machine = machine_in(DEMAND)
         machine.put(replace(ENABLE, until=EpochSeconds(1_000)))
-        machine.tell_time(999)
+        machine.set_clock(999)
         assert machine.state.state is CHARGING
         machine.take()
-        machine.tell_time(1_000)
-        assert told(machine) == "stop:EVSEStopped"
+        machine.set_clock(1_000)
+        assert summary(machine) == "stop:EVSEStopped"
         assert machine.state.state is DEMAND
         assert machine.state.supply_state is SupplyState.DISABLED
         assert machine.state.charge_limits.current_ma == 0
         assert machine.state.minimum_charge_ma == 0
 
-    def test_a_time_in_the_past_ends_with_the_next_look_at_the_clock(self) -> None:
+    def test_permission_until_past_time_expires_with_next_clock_reading(self) -> None:
         machine = machine_in(NO_DEMAND)
         machine.put(replace(ENABLE, until=EpochSeconds(5)))
-        machine.tell_time(1_000)
+        machine.set_clock(1_000)
         assert machine.state.supply_state is SupplyState.DISABLED
 
-    def test_disable_zeroes_everything(self) -> None:
+    def test_disable_resets_currents(self) -> None:
         machine = machine_in(CHARGING)
         machine.put(DISCHARGE, e.Disable())
         state = machine.state
@@ -132,7 +132,9 @@ class TestPermissions:
 
     @pytest.mark.parametrize("command", [ENABLE, DISCHARGE, e.Disable()])
     @pytest.mark.parametrize("reason", [GROUND, e.StartDiagnostics()])
-    def test_refused_in_a_fault_or_self_test(self, command: e.Event, reason: e.Event) -> None:
+    def test_commands_are_refused_in_fault_or_self_test(
+        self, command: e.Event, reason: e.Event
+    ) -> None:
         machine = machine_in(NO_DEMAND)
         machine.put(reason)
         before = machine.state
@@ -143,35 +145,35 @@ class TestPermissions:
         assert isinstance(effect, Refused)
 
     @pytest.mark.parametrize("before", [ENABLE, DISCHARGE, GROUND, e.StartDiagnostics()])
-    def test_a_self_test_needs_disabled(self, before: e.Event) -> None:
+    def test_self_test_requires_disabled_supply(self, before: e.Event) -> None:
         machine = machine_in(NO_DEMAND)
         machine.put(before)
         machine.take()
         machine.put(e.StartDiagnostics())
         assert machine.find(Refused)
 
-    def test_after_a_self_test_nothing_is_enabled(self) -> None:
+    def test_supply_is_disabled_after_self_test(self) -> None:
         machine = machine_in(DEMAND)
         machine.put(e.StartDiagnostics())
         assert machine.state.supply_state is SupplyState.DISABLED_DIAGNOSTICS
         machine.put(e.SelfTestCompleted())
         assert machine.state.supply_state is SupplyState.DISABLED
 
-    def test_a_self_test_without_end_is_a_fault(self) -> None:
+    def test_self_test_timeout_is_fault(self) -> None:
         machine = machine_in(NO_DEMAND)
         machine.put(e.StartDiagnostics())
         machine.wait(121)
         assert machine.state.fault is FaultState.OTHER
         assert not machine.state.is_diagnosing
 
-    def test_a_fault_in_a_self_test(self) -> None:
+    def test_fault_in_self_test_is_shown(self) -> None:
         machine = machine_in(NO_DEMAND)
         machine.put(e.StartDiagnostics(), GROUND)
         assert machine.state.supply_state is SupplyState.DISABLED_ERROR
         machine.put(e.FaultCleared())
         assert machine.state.supply_state is SupplyState.DISABLED_DIAGNOSTICS
 
-    def test_both_directions(self) -> None:
+    def test_both_directions_are_enabled_in_revision_3(self) -> None:
         machine = machine_in(NO_DEMAND, BOTH)
         machine.put(DISCHARGE)
         assert machine.state.supply_state is SupplyState.DISCHARGING_ENABLED
@@ -180,14 +182,14 @@ class TestPermissions:
         machine.put(C)
         assert machine.state.state is CHARGING
         machine.take()
-        machine.tell_time(100)
+        machine.set_clock(100)
         assert machine.state.supply_state is SupplyState.DISCHARGING_ENABLED
         assert machine.state.state is DISCHARGING
-        assert told(machine) == "stop:EVSEStopped started"
+        assert summary(machine) == "stop:EVSEStopped started"
         assert machine.state.charge_limits.current_ma == 0
         assert machine.state.discharge_limits.current_ma == 10_000
 
-    def test_revision_2_knows_one_direction_at_a_time(self) -> None:
+    def test_revision_2_enables_one_direction_at_a_time(self) -> None:
         machine = machine_in(NO_DEMAND)
         machine.put(DISCHARGE, ENABLE)
         assert machine.state.supply_state is SupplyState.CHARGING_ENABLED
@@ -198,37 +200,37 @@ class TestPermissions:
         assert (machine.state.charging, machine.state.minimum_charge_ma) == (None, 0)
 
     @pytest.mark.parametrize("reason", [e.ChargingHeld(True), NO_SUN])
-    def test_a_vehicle_that_waits_to_be_charged_is_not_emptied(self, reason: e.Event) -> None:
+    def test_vehicle_waiting_for_charge_is_not_discharged(self, reason: e.Event) -> None:
         machine = machine_in(NO_DEMAND, BOTH)
         machine.put(DISCHARGE, ENABLE, reason, C)
         assert machine.state.state is DEMAND
         machine.put(e.ChargingHeld(False), replace(NO_SUN, current_ma=None))
         assert machine.state.state is CHARGING
 
-    def test_the_discharging_side_ends_first(self) -> None:
+    def test_discharging_expires_before_charging(self) -> None:
         machine = machine_in(NO_DEMAND, BOTH)
         machine.put(ENABLE, replace(DISCHARGE, until=EpochSeconds(100)), C)
         machine.take()
-        machine.tell_time(100)
+        machine.set_clock(100)
         assert machine.state.state is CHARGING
         assert machine.state.supply_state is SupplyState.CHARGING_ENABLED
         assert machine.state.minimum_charge_ma == 6_000
-        assert told(machine) == ""
+        assert summary(machine) == ""
 
-    def test_the_other_direction_after_a_fault(self) -> None:
+    def test_other_direction_starts_after_fault(self) -> None:
         machine = machine_in(NO_DEMAND, BOTH)
         machine.put(DISCHARGE, replace(ENABLE, until=EpochSeconds(100)), C, GROUND)
-        machine.tell_time(100)
+        machine.set_clock(100)
         machine.put(e.FaultCleared())
         assert machine.state.state is DISCHARGING
 
-    def test_enabling_charging_does_not_turn_a_discharge_around(self) -> None:
+    def test_enabling_charging_does_not_reverse_discharge(self) -> None:
         machine = machine_in(DISCHARGING, BOTH)
         machine.put(ENABLE)
         assert machine.state.state is DISCHARGING
         assert machine.state.supply_state is SupplyState.ENABLED
 
-    def test_asking_for_a_discharge_turns_charging_around(self) -> None:
+    def test_discharge_request_reverses_charge(self) -> None:
         machine = machine_in(CHARGING, BOTH)
         machine.put(DISCHARGE)
         assert machine.state.state is CHARGING
@@ -237,7 +239,7 @@ class TestPermissions:
         machine.put(e.DischargeRequested(False))
         assert machine.state.state is CHARGING
 
-    def test_a_discharge_that_is_not_allowed_is_asked_for_in_vain(self) -> None:
+    def test_discharge_request_without_permission_changes_nothing(self) -> None:
         machine = machine_in(CHARGING, BOTH)
         machine.put(e.DischargeRequested(True))
         assert machine.state.state is CHARGING
@@ -246,14 +248,14 @@ class TestPermissions:
         machine.put(DISCHARGE, A, B, C)
         assert machine.state.state is DISCHARGING
 
-    def test_asked_for_is_no_permission_to_charge(self) -> None:
+    def test_discharge_request_is_no_permission(self) -> None:
         machine = machine_in(DISCHARGING)
         machine.put(e.DischargeRequested(True), e.DischargeRequested(False))
         assert machine.state.state is DISCHARGING
 
 
 class TestLimits:
-    def test_too_little_to_begin(self) -> None:
+    def test_limit_below_minimum_does_not_start(self) -> None:
         machine = machine_in(DEMAND)
         machine.put(replace(ENABLE, minimum_ma=Milliamps(0), maximum_ma=Milliamps(5_000)))
         assert machine.state.state is DEMAND
@@ -261,7 +263,7 @@ class TestLimits:
         machine.put(ENABLE)
         assert machine.state.state is CHARGING
 
-    def test_cable_comes_later(self) -> None:
+    def test_cable_reported_later_starts_transfer(self) -> None:
         machine = machine_in(CHARGING)
         machine.put(e.CableChanged(Milliamps(13_000)))
         assert machine.state.charge_limits.current_ma == 13_000
@@ -270,7 +272,7 @@ class TestLimits:
         assert machine.state.charge_limits.current_ma == 16_000
         assert machine.state.state is NONE
 
-    def test_a_schedule_holds_and_lets_go(self) -> None:
+    def test_schedule_holds_and_releases_charging(self) -> None:
         machine = Machine()
         machine.put(e.ChargingHeld(True), ENABLE, B, C)
         assert machine.state.state is DEMAND
@@ -278,12 +280,12 @@ class TestLimits:
         machine.put(e.ChargingHeld(False))
         assert machine.state.state is CHARGING
 
-    def test_ventilation(self) -> None:
+    def test_state_d_charges_with_ventilation(self) -> None:
         machine = Machine(EvseSettings(has_ventilation=True))
         machine.put(ENABLE, B, D)
         assert machine.state.state is CHARGING
 
-    def test_ventilation_no_longer_needed(self) -> None:
+    def test_change_from_state_d_to_c_starts_charging(self) -> None:
         machine = machine_in(NO_DEMAND)
         machine.put(ENABLE, D)
         assert machine.state.state is DEMAND
@@ -292,7 +294,7 @@ class TestLimits:
 
 
 class TestFaults:
-    def test_charging_goes_on_without_notice(self) -> None:
+    def test_transfer_continues_after_fault_without_notification(self) -> None:
         machine = machine_in(CHARGING)
         machine.put(GROUND, e.FaultRaised(FaultState.OVER_TEMPERATURE))
         changes = machine.find(FaultChanged)
@@ -302,12 +304,12 @@ class TestFaults:
         ]
         machine.take()
         machine.put(e.FaultCleared())
-        assert told(machine) == "fault"
+        assert summary(machine) == "fault"
         assert machine.state.state is CHARGING
         machine.put(B)
-        assert told(machine) == "stop:EVStopped"
+        assert summary(machine) == "stop:EVStopped"
 
-    def test_one_of_two_goes(self) -> None:
+    def test_state_stays_fault_while_one_remains(self) -> None:
         machine = machine_in(CHARGING)
         machine.put(GROUND, e.FaultRaised(FaultState.OVER_TEMPERATURE))
         machine.take()
@@ -317,61 +319,61 @@ class TestFaults:
         ]
         assert machine.state.state is FAULT
 
-    def test_an_older_one_goes_unseen(self) -> None:
+    def test_clearing_older_fault_is_not_notified(self) -> None:
         machine = machine_in(CHARGING)
         machine.put(GROUND, e.FaultRaised(FaultState.OVER_TEMPERATURE))
         machine.take()
         machine.put(e.FaultCleared(FaultState.GROUND_FAULT))
-        assert told(machine) == ""
+        assert summary(machine) == ""
         assert machine.state.fault is FaultState.OVER_TEMPERATURE
 
-    def test_the_same_again_is_refused(self) -> None:
+    def test_present_fault_is_refused(self) -> None:
         machine = machine_in(FAULT)
         machine.put(GROUND)
         assert machine.find(Refused)
 
-    def test_without_a_session_there_is_no_id(self) -> None:
+    def test_fault_without_session_has_no_session_id(self) -> None:
         machine = machine_in(NONE)
         machine.put(GROUND)
         [change] = machine.find(FaultChanged)
         assert change.session_id is None
 
-    def test_demand_ends_in_a_fault(self) -> None:
+    def test_transfer_stops_when_demand_ends_in_fault(self) -> None:
         machine = machine_in(CHARGING)
         machine.put(GROUND)
         machine.take()
         machine.put(B)
-        assert told(machine) == "stop:EVSEStopped"
+        assert summary(machine) == "stop:EVSEStopped"
         machine.put(e.FaultCleared())
         assert machine.state.state is NO_DEMAND
         machine.put(C)
         assert machine.state.state is CHARGING
 
-    def test_unplugged_in_a_fault(self) -> None:
+    def test_session_ends_when_unplugged_in_fault(self) -> None:
         machine = machine_in(CHARGING)
         machine.put(GROUND)
         machine.take()
         machine.put(A)
-        assert told(machine) == "stop:Other gone"
+        assert summary(machine) == "stop:Other gone"
         assert machine.state.state is FAULT
         machine.put(B)
-        assert told(machine) == "connected"
+        assert summary(machine) == "connected"
         assert machine.state.state is FAULT
         machine.put(C, e.FaultCleared())
-        assert told(machine) == "fault started"
+        assert summary(machine) == "fault started"
         assert machine.state.state is CHARGING
 
-    def test_permission_ends_in_a_fault(self) -> None:
+    def test_transfer_stops_after_fault_when_permission_ended(self) -> None:
         machine = machine_in(DEMAND)
         machine.put(replace(ENABLE, until=EpochSeconds(100)), GROUND)
-        machine.tell_time(100)
+        machine.set_clock(100)
         machine.take()
         machine.put(e.FaultCleared())
-        assert told(machine) == "fault stop:EVSEStopped"
+        assert summary(machine) == "fault stop:EVSEStopped"
         assert machine.state.state is DEMAND
         assert machine.state.supply_state is SupplyState.DISABLED
 
-    def test_a_pilot_fault_lasts_until_the_vehicle_is_gone(self) -> None:
+    def test_pilot_fault_lasts_until_unplugging(self) -> None:
         machine = machine_in(CHARGING)
         machine.put(E)
         assert machine.state.fault is FaultState.PILOT_SHORT_CIRCUIT
@@ -381,10 +383,10 @@ class TestFaults:
         assert machine.state.state is FAULT
         machine.take()
         machine.put(A)
-        assert told(machine) == "stop:Other gone fault"
+        assert summary(machine) == "stop:Other gone fault"
         assert machine.state.state is NONE
 
-    def test_a_cable_pulled_under_load_is_forgiven_with_the_next_vehicle(self) -> None:
+    def test_cable_removed_under_load_is_fault_until_unplugging(self) -> None:
         machine = machine_in(CHARGING)
         machine.put(e.CableChanged(None))
         assert machine.state.fault is FaultState.EV_DISCONNECTED
@@ -394,7 +396,7 @@ class TestFaults:
 
 
 class TestVehicle:
-    def test_what_a_vehicle_tells_is_forgotten_with_it(self) -> None:
+    def test_vehicle_data_is_cleared_with_unplugging(self) -> None:
         machine = machine_in(NO_DEMAND)
         machine.put(e.BatteryReported(40, None), e.VehicleIdentified("me"))
         assert machine.state.vehicle.state_of_charge_percent == 40
@@ -402,21 +404,21 @@ class TestVehicle:
         assert machine.state.vehicle.id is None
         assert machine.state.vehicle.state_of_charge_percent is None
 
-    def test_an_empty_id_is_none(self) -> None:
+    def test_empty_vehicle_id_is_none(self) -> None:
         machine = machine_in(NO_DEMAND)
         machine.put(e.VehicleIdentified(""))
         assert machine.state.vehicle.id is None
 
 
 class TestRestart:
-    def test_the_session_goes_on(self) -> None:
+    def test_session_continues_without_notification(self) -> None:
         machine = machine_in(NO_DEMAND)
         state = replace(machine.state, pilot=None, state=NONE)
         state, effects = step(state, e.PilotChanged(C), 50.0)
         assert state.state is DEMAND
         assert effects == ()
 
-    def test_the_vehicle_left_meanwhile(self) -> None:
+    def test_session_ends_when_vehicle_left_meanwhile(self) -> None:
         machine = machine_in(NO_DEMAND)
         state = replace(machine.state, pilot=None, state=NONE)
         state, effects = step(state, e.PilotChanged(A), 50.0)
@@ -427,7 +429,7 @@ class TestRestart:
 
 class TestReset:
     @pytest.mark.parametrize("state", USED_STATES)
-    def test_is_quiet_and_complete(self, state: State) -> None:
+    def test_reset_is_silent_and_complete(self, state: State) -> None:
         machine = machine_in(state)
         machine.put(e.Reset())
         machine.wait(1)
@@ -442,7 +444,7 @@ class TestReset:
         assert left.charge_limits.current_ma == left.discharge_limits.current_ma == 0
         assert not machine.is_closed
 
-    def test_session_ids_go_on(self) -> None:
+    def test_session_ids_continue_after_reset(self) -> None:
         machine = machine_in(NO_DEMAND)
         machine.put(e.Reset(), B)
         assert machine.find(EvConnected) == [EvConnected(1)]

@@ -30,20 +30,20 @@ def schedule(days: int, *targets: ChargingTarget) -> ChargingTargetSchedule:
 
 
 class TestMerge:
-    def test_an_equal_mask_keeps_its_place(self) -> None:
+    def test_schedule_with_equal_days_keeps_place(self) -> None:
         stored = (schedule(1, NOON), schedule(2, NOON))
         assert merge_targets(stored, [schedule(1, EVENING)]) == (
             schedule(1, EVENING),
             schedule(2, NOON),
         )
 
-    def test_others_lose_the_days(self) -> None:
+    def test_other_schedules_lose_days(self) -> None:
         assert merge_targets([schedule(0x7F, NOON)], [schedule(0x41, EVENING)]) == (
             schedule(0x3E, NOON),
             schedule(0x41, EVENING),
         )
 
-    def test_a_proper_subset_vanishes(self) -> None:
+    def test_schedule_without_days_is_removed(self) -> None:
         stored = [schedule(1, NOON), schedule(2, NOON), schedule(4, NOON)]
         assert merge_targets(stored, [schedule(3, EVENING)]) == (
             schedule(4, NOON),
@@ -55,7 +55,7 @@ class TestMerge:
             lambda masks: [schedule(mask, ChargingTarget(n)) for n, mask in enumerate(masks)]
         )
     )
-    def test_each_day_has_its_latest_schedule(self, new: list[ChargingTargetSchedule]) -> None:
+    def test_each_day_has_latest_schedule(self, new: list[ChargingTargetSchedule]) -> None:
         merged = merge_targets((), new)
         assert len(merged) <= 7
         for bit in range(7):
@@ -77,12 +77,14 @@ class TestCheck:
             (ChargingTarget(0, 50, MilliwattHours(-1)), True, TargetProblem.CONSTRAINT),
         ],
     )
-    def test_problems(self, target: ChargingTarget, has_soc: bool, problem: TargetProblem) -> None:
+    def test_invalid_targets_are_refused(
+        self, target: ChargingTarget, has_soc: bool, problem: TargetProblem
+    ) -> None:
         with pytest.raises(TargetsRefusedError) as caught:
             check_targets([schedule(1, target)], has_soc=has_soc)
         assert caught.value.problem is problem
 
-    def test_the_day_is_looked_at_before_the_targets(self) -> None:
+    def test_days_are_checked_before_targets(self) -> None:
         with pytest.raises(TargetsRefusedError) as caught:
             check_targets([schedule(1), schedule(1, *[NOON] * 11)], has_soc=True)
         assert caught.value.problem is TargetProblem.CONSTRAINT
@@ -96,61 +98,64 @@ def epoch_s(year: int, month: int, day: int, *clock: int, zone: tzinfo = UTC) ->
 
 class TestNext:
     # 2025-06-11 is a Wednesday: bit 3.
-    def test_today(self) -> None:
+    def test_next_target_is_today(self) -> None:
         now = epoch_s(2025, 6, 11, 10)
         found = find_next_target([schedule(0x08, EVENING, NOON)], now, UTC)
         assert found == (epoch_s(2025, 6, 11, 12), NOON)
 
-    def test_later_today(self) -> None:
+    def test_next_target_is_later_today(self) -> None:
         now = epoch_s(2025, 6, 11, 12, 0, 1)
         found = find_next_target([schedule(0x08, EVENING, NOON)], now, UTC)
         assert found == (epoch_s(2025, 6, 11, 20), EVENING)
 
     @pytest.mark.parametrize("second", [0, 1, 59])
-    def test_within_the_minute_it_is_past(self, second: int) -> None:
+    def test_target_is_past_within_its_minute(self, second: int) -> None:
         now = epoch_s(2025, 6, 11, 12, 0, second)
         found = find_next_target([schedule(0x7F, NOON)], now, UTC)
         assert found == (epoch_s(2025, 6, 12, 12), NOON)
 
-    def test_tomorrow(self) -> None:
+    def test_next_target_is_tomorrow(self) -> None:
         now = epoch_s(2025, 6, 11, 10)
         found = find_next_target([schedule(0x10, NOON)], now, UTC)
         assert found == (epoch_s(2025, 6, 12, 12), NOON)
 
-    def test_saturday_to_sunday(self) -> None:
+    def test_next_target_after_saturday_is_sunday(self) -> None:
         now = epoch_s(2025, 6, 14, 22)
         found = find_next_target([schedule(0x01, NOON)], now, UTC)
         assert found == (epoch_s(2025, 6, 15, 12), NOON)
 
     @pytest.mark.parametrize(("bit", "day"), [(5, 13), (6, 14), (0, 15), (1, 16), (2, 17), (3, 18)])
-    def test_all_days_of_a_week(self, bit: int, day: int) -> None:
+    def test_next_target_is_found_on_each_day(self, bit: int, day: int) -> None:
         now = epoch_s(2025, 6, 11, 13)
         found = find_next_target([schedule(1 << bit, NOON)], now, UTC)
         assert found == (epoch_s(2025, 6, day, 12), NOON)
 
-    def test_nothing_asked_for(self) -> None:
+    def test_no_target_without_schedules(self) -> None:
         now = epoch_s(2025, 6, 11, 13)
         assert find_next_target([schedule(0x7F)], now, UTC) is None
 
-    def test_the_night_the_clocks_change(self) -> None:
+    def test_target_follows_wall_clock_over_dst_change(self) -> None:
         berlin = ZoneInfo("Europe/Berlin")
         now = epoch_s(2025, 3, 29, 23, zone=berlin)
         found = find_next_target([schedule(0x01, NOON)], now, berlin)
-        # The night has an hour less.
+        # The night is an hour shorter.
         assert found == (EpochSeconds(now + 12 * 3600), NOON)
 
-    def test_a_time_that_is_skipped_and_one_that_comes_twice(self) -> None:
+    def test_skipped_time_moves_on_and_repeated_time_counts_once(self) -> None:
         berlin = ZoneInfo("Europe/Berlin")
         night = ChargingTarget(2 * 60 + 30, 80)
         found = find_next_target([schedule(0x01, night)], epoch_s(2025, 3, 29, 23), berlin)
-        assert found == (epoch_s(2025, 3, 30, 1, 30), night)  # 03:30 there, for want of 02:30
+        assert found == (
+            epoch_s(2025, 3, 30, 1, 30),
+            night,
+        )  # 03:30 local time
         found = find_next_target([schedule(0x01, night)], epoch_s(2025, 10, 25, 23), berlin)
         assert found == (epoch_s(2025, 10, 26, 0, 30), night)
-        # In the hour that comes again, the target is past.
+        # In the repeated hour, the target has passed.
         found = find_next_target([schedule(0x01, night)], epoch_s(2025, 10, 26, 1, 10), berlin)
         assert found == (epoch_s(2025, 11, 2, 1, 30), night)
 
-    def test_a_time_that_is_skipped_hides_no_other(self) -> None:
+    def test_skipped_time_hides_no_other_target(self) -> None:
         berlin = ZoneInfo("Europe/Berlin")
         half_past_two, three = ChargingTarget(2 * 60 + 30, 80), ChargingTarget(3 * 60, 90)
         week = [schedule(0x01, half_past_two, three)]
@@ -159,13 +164,13 @@ class TestNext:
         found = find_next_target(week, epoch_s(2025, 3, 30, 1), berlin)
         assert found == (epoch_s(2025, 3, 30, 1, 30), half_past_two)
 
-    def test_the_zone_decides_the_day(self) -> None:
+    def test_time_zone_decides_day(self) -> None:
         auckland = ZoneInfo("Pacific/Auckland")
-        now = epoch_s(2025, 6, 11, 13)  # Thursday there
+        now = epoch_s(2025, 6, 11, 13)  # Thursday local time
         found = find_next_target([schedule(0x10, NOON)], now, auckland)
         assert found == (epoch_s(2025, 6, 12, 12, zone=auckland), NOON)
 
-    def test_the_systems_zone(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_system_time_zone_is_default(self, monkeypatch: pytest.MonkeyPatch) -> None:
         import time
 
         monkeypatch.setenv("TZ", "Europe/Berlin")
@@ -207,64 +212,64 @@ def plan(
 
 
 class TestPlan:
-    def test_from_the_state_of_charge(self) -> None:
-        # 21 kWh at 7.36 kW, and 15 minutes to spare.
+    def test_plan_uses_state_of_charge(self) -> None:
+        # 21 kWh at 7.36 kW, with a margin of 15 minutes.
         start = LATER - 21_000_000 * 3600 // 7_360_000 - 900
         assert plan(ChargingTarget(0, 80)) == NextCharge(start, LATER, None, 80)
 
-    def test_it_counts_more_than_the_energy(self) -> None:
+    def test_state_of_charge_precedes_energy(self) -> None:
         planned = plan(ChargingTarget(0, 80, MilliwattHours(1)))
         assert planned == plan(ChargingTarget(0, 80))
 
-    def test_enough_already(self) -> None:
+    def test_plan_is_met_at_target_soc(self) -> None:
         assert plan(ChargingTarget(0, 50)) == NextCharge(None, LATER, None, 50, is_met=True)
         assert plan(ChargingTarget(0, 20)) == NextCharge(None, LATER, None, 20, is_met=True)
 
-    def test_added_energy_for_want_of_a_state_of_charge(self) -> None:
+    def test_added_energy_replaces_unknown_state_of_charge(self) -> None:
         start = LATER - 25_000_000 * 3600 // 7_360_000 - 900
         target = ChargingTarget(0, 80, MilliwattHours(25_000_000))
         assert plan(target, UNKNOWN) == NextCharge(start, LATER, 25_000_000, None)
 
-    def test_neither_is_known(self) -> None:
+    def test_plan_starts_at_once_when_nothing_is_known(self) -> None:
         assert plan(ChargingTarget(0, 80), UNKNOWN) == NextCharge(NOW, LATER, None, 80)
 
-    def test_without_reports_of_the_state_of_charge(self) -> None:
+    def test_plan_without_soc_feature_uses_energy(self) -> None:
         assert plan(ChargingTarget(0, 100), has_soc=False) == NextCharge(NOW, LATER, None, 100)
-        # The energy goes before a state of charge that nobody can tell.
+        # The energy takes precedence over an unknown state of charge.
         both = ChargingTarget(0, 100, MilliwattHours(7_360_000))
         planned = plan(both, has_soc=False)
         assert planned == NextCharge(LATER - 4500, LATER, 7_360_000, None)
 
-    def test_only_energy(self) -> None:
+    def test_plan_uses_energy_alone(self) -> None:
         target = ChargingTarget(0, None, MilliwattHours(7_360_000))
         assert plan(target, has_soc=False) == NextCharge(LATER - 4500, LATER, 7_360_000, None)
 
-    def test_what_was_added_already(self) -> None:
+    def test_plan_subtracts_added_energy(self) -> None:
         target = ChargingTarget(0, None, MilliwattHours(7_360_000))
         half = plan(target, has_soc=False, added=3_680_000)
         assert half == NextCharge(LATER - 2700, LATER, 7_360_000, None)
         for added in (7_360_000, 9_000_000):
             done = plan(target, has_soc=False, added=added)
             assert done == NextCharge(None, LATER, 7_360_000, None, is_met=True)
-        # A vehicle that gave back more than it took needs that, too.
+        # Discharged energy is charged in addition.
         assert plan(target, has_soc=False, added=-7_360_000).start_time == LATER - 8100
 
-    def test_a_battery_of_unknown_size(self) -> None:
+    def test_plan_for_battery_of_unknown_size(self) -> None:
         both = ChargingTarget(0, 80, MilliwattHours(7_360_000))
         assert plan(both, Vehicle(80)).is_met
         assert plan(both, Vehicle(79)).start_time == LATER - 4500
-        # It has the energy, but not the percentage, and that counts more.
+        # The energy is reached, but the percentage takes precedence.
         assert plan(both, Vehicle(79), added=7_360_000).start_time == NOW
         assert plan(ChargingTarget(0, 80), Vehicle(79)).start_time == NOW
 
-    def test_a_delay_moves_the_start_but_not_before_now(self) -> None:
+    def test_delay_moves_start_but_not_before_now(self) -> None:
         target = ChargingTarget(0, None, MilliwattHours(7_360_000))
         delayed = plan(target, has_soc=False, delay=300)
         assert delayed.start_time == LATER - 4200
         assert plan(target, at=EpochSeconds(NOW + 60), delay=300).start_time == NOW
 
-    def test_not_before_now(self) -> None:
+    def test_start_is_not_before_now(self) -> None:
         assert plan(ChargingTarget(0, 80), at=EpochSeconds(NOW + 60)).start_time == NOW
 
-    def test_no_power(self) -> None:
+    def test_plan_without_power_has_no_start(self) -> None:
         assert plan(ChargingTarget(0, 80), power=0) == NextCharge(None, LATER, None, 80)

@@ -1,4 +1,4 @@
-"""Every pair of state and event, and the story that each pair tells."""
+"""Every pair of state and event, with its notifications and next state."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from tests.unit.state_machine.machine import (
     E,
     F,
     machine_in,
-    told,
+    summary,
 )
 
-# What happens; then for each state what is told, and the next state. "stop:X" is
-# EnergyTransferStopped with its reason.
+# By event and state: the notifications, and the next state. "stop:X" is EnergyTransferStopped
+# with its reason.
 EXPECTED: dict[str, dict[State, tuple[str, State]]] = {
     "pilot A": {
         NONE: ("", NONE),
@@ -59,7 +59,7 @@ EXPECTED: dict[str, dict[State, tuple[str, State]]] = {
         DISCHARGING: ("", DISCHARGING),
         FAULT: ("", FAULT),
     },
-    # Ventilation is not there, so D asks in vain.
+    # Without ventilation, D is not charged.
     "pilot D": {
         NONE: ("connected", DEMAND),
         NO_DEMAND: ("", DEMAND),
@@ -88,7 +88,7 @@ EXPECTED: dict[str, dict[State, tuple[str, State]]] = {
     "held": {state: ("", state) for state in USED_STATES}
     | {CHARGING: ("stop:EVSEStopped", DEMAND)},
     "let go": {state: ("", state) for state in USED_STATES},
-    # It has no permission to discharge, or none to charge.
+    # Without permission for the other direction.
     "discharge asked": {state: ("", state) for state in USED_STATES},
     "discharge not asked": {state: ("", state) for state in USED_STATES},
     "cable": {state: ("", state) for state in USED_STATES},
@@ -141,15 +141,15 @@ PAIRS = [(state, event) for event in EVENTS for state in USED_STATES]
 
 
 @pytest.mark.parametrize(("state", "event"), PAIRS, ids=lambda value: str(value))
-def test_every_pair(state: State, event: str) -> None:
+def test_every_pair_of_state_and_event_has_expected_result(state: State, event: str) -> None:
     machine = machine_in(state)
     machine.put(EVENTS[event])
-    assert (told(machine), machine.state.state) == EXPECTED[event][state]
+    assert (summary(machine), machine.state.state) == EXPECTED[event][state]
 
 
 @pytest.mark.parametrize("timer", e.Timer)
 @pytest.mark.parametrize("state", USED_STATES)
-def test_a_timer_that_is_not_due_changes_nothing(state: State, timer: e.Timer) -> None:
+def test_timer_before_deadline_changes_nothing(state: State, timer: e.Timer) -> None:
     machine = machine_in(state)
     before = machine.state
     machine.put(e.TimerExpired(timer))
@@ -157,11 +157,11 @@ def test_a_timer_that_is_not_due_changes_nothing(state: State, timer: e.Timer) -
     assert machine.effects == []
 
 
-def test_the_table_knows_only_pairs_that_can_be() -> None:
+def test_table_has_only_possible_pairs() -> None:
     assert {state for state, _ in TABLE} == set(USED_STATES)
-    assert {given for _, given in TABLE} == set(Input)
+    assert {input_ for _, input_ in TABLE} == set(Input)
 
 
-def test_all_events_are_tried() -> None:
+def test_every_event_has_a_case() -> None:
     tried = {type(event) for event in EVENTS.values()} | {e.TimerExpired}
     assert tried == set(e.Event.__args__)
