@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from evse_node.matter.data_model import AuthMode, Subject
+from evse_node.matter.data_model import AuthMode
 from evse_node.matter.interaction.messages import Opcode
 from evse_node.matter.interaction.status import Status
-from evse_node.matter.messaging.message import EXCHANGE_INITIATOR, Message
-from evse_node.matter.messaging.session import GroupSession
 from evse_node.matter.tlv import TlvList, decode_struct, encode
-from tests.support.fakes import Network, address
+from tests.support.fakes import Network
 from tests.support.matter.interaction_client import (
     OK,
     REVISION,
@@ -291,12 +289,7 @@ def test_duplicate_datagram_does_not_repeat_the_command() -> None:
 
 class TestGroups:
     def receive(self, host: InteractionHost, payload: bytes, group: int = 0x4444) -> None:
-        session = GroupSession(
-            Subject(AuthMode.GROUP, 1, group), 0x2222, address(2), host.network.now
-        )
-        message = Message(EXCHANGE_INITIATOR, Opcode.INVOKE_REQUEST, 7, 1, payload)
-        host.exchanges.receive_group(session, message, host.network.now)
-        host.network.run(1)
+        host.receive_group_message(Opcode.INVOKE_REQUEST, payload, group)
 
     def test_command_is_executed_on_endpoints_of_group(self, host: InteractionHost) -> None:
         self.receive(host, invoke_request(Invoke((None, CLUSTER, ADD), {0: 1})))

@@ -21,6 +21,27 @@ from tests.support.matter.sample_cluster import CLUSTER, LEVEL_PATH, NOTES, UPTI
 FABRICS = {1}
 
 
+class FakeConnector:
+    """Connector that answers each attempt with the session of `connect`, or with None."""
+
+    def __init__(self, connect: Callable[[], SecureSession | None]) -> None:
+        self._connect = connect
+        self.peers: list[tuple[int, int, Address]] = []
+        self.times: list[float] = []
+
+    def __call__(
+        self,
+        fabric_index: int,
+        node_id: int,
+        address: Address,
+        on_done: Callable[[SecureSession | None, float], None],
+        now: float,
+    ) -> None:
+        self.peers.append((fabric_index, node_id, address))
+        self.times.append(now)
+        on_done(self._connect(), now)
+
+
 class TestResumption:
     def restart(self, host: InteractionHost) -> InteractionHost:
         network = host.network
@@ -34,23 +55,12 @@ class TestResumption:
             LEVEL_PATH, (1, CLUSTER, UPTIME), urgent=[(1, CLUSTER, None)], minimum=1, maximum=30
         )
         restarted = self.restart(host)
-        calls: list[tuple[int, int, Address]] = []
-
-        def connect(
-            fabric_index: int,
-            node_id: int,
-            peer_address: Address,
-            on_done: Callable[[SecureSession | None, float], None],
-            now: float,
-        ) -> None:
-            calls.append((fabric_index, node_id, peer_address))
-            controller.host = restarted
-            on_done(controller.connect(), now)
-
+        controller.host = restarted
+        connector = FakeConnector(controller.connect)
         restarted.samples[1].emit("Happened", number=9)
-        restarted.model.resume_subscriptions(connect, FABRICS, restarted.network.now)
+        restarted.model.resume_subscriptions(connector, FABRICS, restarted.network.now)
         restarted.network.run(5)
-        assert calls == [(1, 0x2222, controller.address)]
+        assert connector.peers == [(1, 0x2222, controller.address)]
         (report,) = reports_of(controller.reports)
         assert report.subscription_id == subscription_id
         assert report.value(*LEVEL_PATH) == 33
@@ -67,7 +77,7 @@ class TestResumption:
         restarted = self.restart(host)
         controller.host = restarted
         controller.connect()
-        restarted.model.resume_subscriptions(_no_call, FABRICS, restarted.network.now)
+        restarted.model.resume_subscriptions(_refuse_connection, FABRICS, restarted.network.now)
         restarted.network.run(5)
         controller.reports.clear()
         return restarted
@@ -104,7 +114,7 @@ class TestResumption:
         restarted = self.restart(host)
         controller.host = restarted
         controller.connect()
-        restarted.model.resume_subscriptions(_no_call, FABRICS, restarted.network.now)
+        restarted.model.resume_subscriptions(_refuse_connection, FABRICS, restarted.network.now)
         restarted.network.run(5)
         assert len(reports_of(controller.reports)) == 1
 
@@ -116,7 +126,7 @@ class TestResumption:
         controller.host = restarted
         controller.connect()
         controller.report_status = Status.INVALID_SUBSCRIPTION
-        restarted.model.resume_subscriptions(_no_call, FABRICS, restarted.network.now)
+        restarted.model.resume_subscriptions(_refuse_connection, FABRICS, restarted.network.now)
         restarted.network.run(5)
         assert len(restarted.model.subscriptions) == 0
         assert restarted.store.items("sub/") == []
@@ -126,22 +136,11 @@ class TestResumption:
     ) -> None:
         client.subscribe(LEVEL_PATH)
         restarted = self.restart(host)
-        times: list[float] = []
-
-        def connect(
-            fabric_index: int,
-            node_id: int,
-            peer_address: Address,
-            on_done: Callable[[SecureSession | None, float], None],
-            now: float,
-        ) -> None:
-            times.append(now)
-            on_done(None, now)
-
-        restarted.model.resume_subscriptions(connect, FABRICS, restarted.network.now)
+        connector = FakeConnector(lambda: None)
+        restarted.model.resume_subscriptions(connector, FABRICS, restarted.network.now)
         restarted.network.run(3600)
-        assert len(times) == 6
-        assert all(b - a >= 10 for a, b in pairwise(times))
+        assert len(connector.times) == 6
+        assert all(b - a >= 10 for a, b in pairwise(connector.times))
         assert len(restarted.model.subscriptions) == 0
         assert restarted.store.items("sub/") == []
 
@@ -150,7 +149,7 @@ class TestResumption:
     ) -> None:
         client.subscribe(LEVEL_PATH)
         restarted = self.restart(host)
-        restarted.model.resume_subscriptions(_no_call, FABRICS, restarted.network.now)
+        restarted.model.resume_subscriptions(_refuse_connection, FABRICS, restarted.network.now)
         controller.host = restarted
         controller.connect()
         client.subscribe(LEVEL_PATH, keep=False)
@@ -164,7 +163,7 @@ class TestResumption:
     ) -> None:
         client.subscribe(LEVEL_PATH)
         restarted = self.restart(host)
-        restarted.model.resume_subscriptions(_no_call, {2, 3}, restarted.network.now)
+        restarted.model.resume_subscriptions(_refuse_connection, {2, 3}, restarted.network.now)
         assert len(restarted.model.subscriptions) == 0
         assert restarted.store.items("sub/") == []
 
@@ -178,15 +177,15 @@ class TestResumption:
         members = decode_struct(record) | {tag: value}
         restarted = self.restart(host)
         restarted.store.set(key, encode(members))
-        restarted.model.resume_subscriptions(_no_call, FABRICS, restarted.network.now)
+        restarted.model.resume_subscriptions(_refuse_connection, FABRICS, restarted.network.now)
         assert restarted.store.items("sub/") == []
 
     def test_unreadable_record_is_deleted(self, host: InteractionHost) -> None:
         host.store.set("sub/00000001", b"\x15\x18")
         host.store.set("sub/00000002", b"?")
-        host.model.resume_subscriptions(_no_call, FABRICS, host.network.now)
+        host.model.resume_subscriptions(_refuse_connection, FABRICS, host.network.now)
         assert host.store.items("sub/") == []
 
 
-def _no_call(*arguments: object) -> None:
-    raise AssertionError("the peer is called")
+def _refuse_connection(*arguments: object) -> None:
+    raise AssertionError("unexpected connection to the peer")

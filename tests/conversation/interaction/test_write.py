@@ -7,10 +7,8 @@ import pytest
 from evse_node.matter.data_model import AuthMode, InteractionContext, Subject
 from evse_node.matter.interaction.messages import Opcode
 from evse_node.matter.interaction.status import Status
-from evse_node.matter.messaging.message import EXCHANGE_INITIATOR, Message
-from evse_node.matter.messaging.session import GroupSession
 from evse_node.matter.tlv import SignedInt, TlvList, encode
-from tests.support.fakes import Network, address
+from tests.support.fakes import Network
 from tests.support.matter.interaction_client import (
     REVISION,
     InteractionClient,
@@ -336,12 +334,7 @@ def test_malformed_request_is_invalid(
 
 class TestGroups:
     def receive(self, host: InteractionHost, payload: bytes, group: int = 0x4444) -> None:
-        session = GroupSession(
-            Subject(AuthMode.GROUP, 1, group), 0x2222, address(2), host.network.now
-        )
-        message = Message(EXCHANGE_INITIATOR, Opcode.WRITE_REQUEST, 7, 1, payload)
-        host.exchanges.receive_group(session, message, host.network.now)
-        host.network.run(1)
+        host.receive_group_message(Opcode.WRITE_REQUEST, payload, group)
 
     def test_value_is_written_on_endpoints_of_group(self, host: InteractionHost) -> None:
         self.receive(host, write_request(Write((None, CLUSTER, LEVEL), 33)))

@@ -9,8 +9,12 @@ from evse_node.matter.interaction.event_log import EventLog
 from evse_node.matter.interaction.messages import Opcode
 from evse_node.matter.interaction.model import InteractionModel
 from evse_node.matter.messaging.exchange import Exchange
-from evse_node.matter.messaging.message import PROTOCOL_INTERACTION_MODEL, Message
-from evse_node.matter.messaging.session import SecureSession
+from evse_node.matter.messaging.message import (
+    EXCHANGE_INITIATOR,
+    PROTOCOL_INTERACTION_MODEL,
+    Message,
+)
+from evse_node.matter.messaging.session import GroupSession, SecureSession
 from evse_node.testing.memory_store import MemoryStore
 from tests.support.fakes import MessageHost, Network, RecordingHandler, address, secure_pair
 from tests.support.matter.fake_controller import Conversation
@@ -91,6 +95,15 @@ class InteractionHost(MessageHost):
             **options,
         )
         network.attach(self.address, self)
+
+    def receive_group_message(self, opcode: int, payload: bytes, group: int) -> None:
+        """Handle a message to a group of fabric 1."""
+        session = GroupSession(
+            Subject(AuthMode.GROUP, 1, group), 0x2222, address(2), self.network.now
+        )
+        message = Message(EXCHANGE_INITIATOR, opcode, 7, PROTOCOL_INTERACTION_MODEL, payload)
+        self.exchanges.receive_group(session, message, self.network.now)
+        self.network.run(1)
 
 
 class Client(MessageHost):
