@@ -35,13 +35,13 @@ def resident_mb() -> float:
 
 
 def traced_mb() -> float:
-    """Return what Python objects take, in MB, as tracemalloc counts it."""
+    """Return the memory of Python objects in MB, as measured by tracemalloc."""
     gc.collect()
     return tracemalloc.get_traced_memory()[0] / 1e6
 
 
-def fire(fuzzer: Fuzzer, count: int, measure: Callable[[], float], unit: str) -> None:
-    """Send `count` datagrams; print rate and memory ten times on the way."""
+def run(fuzzer: Fuzzer, count: int, measure: Callable[[], float], unit: str) -> None:
+    """Send `count` datagrams; print rate and memory ten times."""
     base = 0.0
     step = max(count // 10, 1)
     begin = time.process_time()
@@ -77,7 +77,7 @@ def main() -> None:
     if arguments.trace:
         tracemalloc.start()
     measure, unit = (traced_mb, "MB traced") if arguments.trace else (resident_mb, "MB resident")
-    fire(charger_fuzzer(arguments.seed), arguments.count, measure, unit)
+    run(charger_fuzzer(arguments.seed), arguments.count, measure, unit)
 
     handshakes = Handshakes(arguments.seed)
     begin = time.process_time()

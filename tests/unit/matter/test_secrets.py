@@ -27,6 +27,7 @@ from evse_node.matter.messaging.message_layer import GroupKeyCandidate
 from evse_node.matter.messaging.session_keys import SessionKeys
 from evse_node.matter.secure_channel.session_resumption import ResumptionRecord
 from evse_node.matter.stack import StackSettings
+from evse_node.node.control.messages import Onboarding
 from evse_node.node.endpoints import NodeParts
 from evse_node.node.factory_data import FactoryData
 
@@ -62,6 +63,7 @@ SAMPLES: tuple[Struct, ...] = (
     _FabricGroups(key_sets={0: KEY_SET}, candidates=[(1, CANDIDATE)]),
     sample(FactoryData, passcode=PASSCODE, verifier=VERIFIER, attestation=ATTESTATION),
     sample(NodeParts, enable_key=SECRET_16),
+    sample(Onboarding, passcode=PASSCODE),
     sample(StackSettings, verifier=VERIFIER),
 )
 RECORDS_WITH_SECRETS = {type(each).__name__ for each in SAMPLES}
