@@ -79,11 +79,11 @@ class FabricTable:
         return self._fabrics.get(index)
 
     def is_pending(self, index: int) -> bool:
-        """Return whether this fabric is not committed: none of its data may be stored yet."""
+        """Return whether this fabric is new and not committed, so that none of it is stored."""
         return index == self._pending_index and self._replaced is None
 
     def has_pending_change(self, index: int) -> bool:
-        """Return whether this fabric, or its new credentials, are not committed."""
+        """Return whether this fabric is new or has new credentials, and is not committed."""
         return index == self._pending_index
 
     def find(self, root_public_key: bytes, fabric_id: int) -> Fabric | None:

@@ -99,7 +99,7 @@ class Subscriptions:
         try:
             PrimingReportTransaction(self, subscription, stream).send_next(exchange, now)
         except SessionError:
-            # The exchange has no handler yet that would end it.
+            # The exchange is closed without a further call of its handler.
             self.end(subscription)
             raise
 
