@@ -96,7 +96,6 @@ class Charger:
         self.features = possible if chosen is None else possible & chosen
         self.observers: list[Observer] = []
         self.randomization_window_s = 0
-        self._backend = backend
         self._real_hardware = RealHardware(backend)
         self._hardware_view = HardwareView()
         self._saved_claims: list[LimitClaimed] = []

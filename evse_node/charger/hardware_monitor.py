@@ -80,26 +80,16 @@ class HardwareMonitor:
         self._sensor: TemperatureSensor | None = backend.temperature_sensor
         self._maximum_ma = max(MINIMUM_OFFER_MA, backend.ratings.maximum_current_ma)
         self._settings = settings
-        self._causes = faults & self._monitored
+        devices = {
+            FaultState.METER_FAILURE: self._meter,
+            FaultState.OVER_TEMPERATURE: self._sensor,
+        }
+        self._causes = frozenset(fault for fault in faults if devices.get(fault) is not None)
         self._derated_ma: int | None = None
         self._claimed_ma: int | None = None
         self._is_new_count = is_counter_reset
         self._over_current_since: float | None = None
         self._polled_at = 0.0
-
-    @property
-    def _monitored(self) -> frozenset[FaultState]:
-        monitored = set()
-        if self._meter is not None:
-            monitored.add(FaultState.METER_FAILURE)
-        if self._sensor is not None:
-            monitored.add(FaultState.OVER_TEMPERATURE)
-        return frozenset(monitored)
-
-    @property
-    def causes(self) -> frozenset[FaultState]:
-        """The faults whose causes are present."""
-        return self._causes
 
     def read_meter(self) -> MeterValues | None:
         """Read the meter; None without a meter, or when it does not answer."""

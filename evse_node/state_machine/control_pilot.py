@@ -122,22 +122,3 @@ def duty_permille(current_ma: int) -> int:
     if current_ma <= _LINEAR_END_MA:
         return current_ma // 60  # D % = I / 0.6
     return current_ma // 250 + 640  # D % = I / 2.5 + 64
-
-
-def current_from_duty(permille: int) -> Milliamps | None:
-    """Return the current that a duty cycle in tenths of a percent allows, 0 for none.
-
-    None: the charger requires digital communication (3 to 7 %).
-    Spec: IEC 61851-1:2017 Table A.8
-    """
-    if 30 <= permille <= 70:
-        return None
-    if permille < 80 or permille > 970:
-        return Milliamps(0)
-    if permille <= 100:
-        return MINIMUM_OFFER_MA
-    if permille <= 850:
-        return Milliamps(permille * 60)
-    if permille <= 960:
-        return Milliamps((permille - 640) * 250)
-    return MAXIMUM_OFFER_MA

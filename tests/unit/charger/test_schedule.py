@@ -43,6 +43,14 @@ def scheduled(target: TlvValue = None, **options: object) -> ChargerHost:
     return host
 
 
+def plugged_in(target: TlvValue = None, **options: object) -> ChargerHost:
+    """Return the scheduled host with a vehicle that requests energy."""
+    host = scheduled(target, **options)
+    host.backend.plug_in()
+    host.backend.demand()
+    return host
+
+
 def start_in_s(host: ChargerHost) -> int:
     start = host.read("NextChargeStartTime")
     assert isinstance(start, int)
@@ -54,9 +62,7 @@ WAIT_S = 10 * 3600 - 3423 - 900
 
 
 def test_charging_waits_for_start() -> None:
-    host = scheduled()
-    host.backend.plug_in()
-    host.backend.demand()
+    host = plugged_in()
     assert start_in_s(host) == pytest.approx(WAIT_S, abs=2)
     assert host.charger.snapshot().state is State.PLUGGED_IN_DEMAND
     assert host.charger.snapshot().supply_state is SupplyState.CHARGING_ENABLED
@@ -68,9 +74,7 @@ def test_charging_waits_for_start() -> None:
 
 
 def test_charging_is_not_held_again_once_begun() -> None:
-    host = scheduled()
-    host.backend.plug_in()
-    host.backend.demand()
+    host = plugged_in()
     host.run(WAIT_S + 10)
     start = start_in_s(host) + host.epoch_s
     for _ in range(60):
@@ -81,9 +85,7 @@ def test_charging_is_not_held_again_once_begun() -> None:
 
 def test_missed_target_is_met_late() -> None:
     # The vehicle draws half of the current that the plan relies on.
-    host = scheduled()
-    host.backend.plug_in()
-    host.backend.demand()
+    host = plugged_in()
     host.run(10 * 3600 + 60)
     assert host.backend.status()["soc_percent"] < 50
     assert host.charger.snapshot().state is State.PLUGGED_IN_CHARGING
@@ -95,9 +97,7 @@ def test_missed_target_is_met_late() -> None:
 
 def test_missed_target_is_dropped_with_unplugging_or_new_targets() -> None:
     for reason in ("unplug", "targets"):
-        host = scheduled()
-        host.backend.plug_in()
-        host.backend.demand()
+        host = plugged_in()
         host.run(10 * 3600 + 60)
         assert not host.charger.snapshot().is_held
         if reason == "targets":
@@ -115,9 +115,7 @@ def test_missed_target_is_dropped_with_unplugging_or_new_targets() -> None:
 def test_cleared_target_is_not_missed_target(
     is_restarted: bool,
 ) -> None:
-    host = scheduled()
-    host.backend.plug_in()
-    host.backend.demand()
+    host = plugged_in()
     host.run(WAIT_S + 10)
     assert host.charger.snapshot().state is State.PLUGGED_IN_CHARGING
     host.charger.clear_targets(host.now)
@@ -254,9 +252,7 @@ def test_no_transfer_starts_before_plan_exists() -> None:
 
 
 def test_fault_does_not_change_holding() -> None:
-    host = scheduled()
-    host.backend.plug_in()
-    host.backend.demand()
+    host = plugged_in()
     for is_held, wait_s in ((True, 60), (False, WAIT_S)):
         host.run(wait_s)
         assert host.charger.snapshot().is_held is is_held
@@ -289,9 +285,7 @@ def test_charging_does_not_wait_without_targets() -> None:
 
 
 def test_charging_does_not_wait_without_clock() -> None:
-    host = scheduled(has_clock=False)
-    host.backend.plug_in()
-    host.backend.demand()
+    host = plugged_in(has_clock=False)
     assert host.charger.snapshot().state is State.PLUGGED_IN_CHARGING
     assert host.read("NextChargeTargetTime") is None
     host.has_clock = True
@@ -339,9 +333,7 @@ def test_late_start_is_not_delayed() -> None:
 
 
 def test_clock_set_back_selects_earlier_target() -> None:
-    host = scheduled()
-    host.backend.plug_in()
-    host.backend.demand()
+    host = plugged_in()
     host.run(60)
     target = host.read("NextChargeTargetTime")
     assert isinstance(target, int)
@@ -392,9 +384,7 @@ def restarted(host: ChargerHost, seconds: float = 60, *, has_clock: bool = True)
 
 class TestRestart:
     def test_held_vehicle_is_held_after_restart(self) -> None:
-        host = scheduled()
-        host.backend.plug_in()
-        host.backend.demand()
+        host = plugged_in()
         host.run(100)
         start = start_in_s(host) + host.epoch_s
         again = restarted(host)
@@ -405,9 +395,7 @@ class TestRestart:
         assert not any(isinstance(each, EnergyTransferStarted) for each in again.notifications)
 
     def test_held_vehicle_stays_held_until_clock_is_known(self) -> None:
-        host = scheduled()
-        host.backend.plug_in()
-        host.backend.demand()
+        host = plugged_in()
         host.run(100)
         unix_s = host.epoch_s + MATTER_EPOCH_UNIX_S
         start = start_in_s(host) + host.epoch_s
@@ -442,9 +430,7 @@ class TestRestart:
         assert not again.charger.snapshot().is_held
 
     def test_begun_charge_continues(self) -> None:
-        host = scheduled()
-        host.backend.plug_in()
-        host.backend.demand()
+        host = plugged_in()
         host.run(WAIT_S + 60)
         assert host.charger.snapshot().state is State.PLUGGED_IN_CHARGING
         # By the new state of charge alone, charging could wait.
@@ -455,9 +441,7 @@ class TestRestart:
         assert again.charger.snapshot().state is State.PLUGGED_IN_CHARGING
 
     def test_begun_charge_continues_without_clock(self) -> None:
-        host = scheduled()
-        host.backend.plug_in()
-        host.backend.demand()
+        host = plugged_in()
         host.run(WAIT_S + 60)
         again = restarted(host, 5, has_clock=False)
         again.run(10)
@@ -466,9 +450,7 @@ class TestRestart:
     @pytest.mark.parametrize("when", ["before", "during", "after"])
     def test_missed_target_survives_restart(self, when: str) -> None:
         # The vehicle draws half of what the plan relies on.
-        host = scheduled()
-        host.backend.plug_in()
-        host.backend.demand()
+        host = plugged_in()
         # The power fails before, at or after the target time.
         host.run(10 * 3600 + {"before": -120, "during": -30, "after": 600}[when])
         again = restarted(host)
@@ -485,9 +467,7 @@ class TestRestart:
 
     @pytest.mark.parametrize("has_clock", [True, False])
     def test_target_that_passed_during_power_cut_is_met_late(self, has_clock: bool) -> None:
-        host = scheduled()
-        host.backend.plug_in()
-        host.backend.demand()
+        host = plugged_in()
         host.run(WAIT_S - 600)
         assert host.charger.snapshot().is_held
         power_cut_s = 5400
@@ -504,9 +484,7 @@ class TestRestart:
         assert again.charger.snapshot().is_held
 
     def test_target_that_passed_while_disabled_is_not_missed(self) -> None:
-        host = scheduled()
-        host.backend.plug_in()
-        host.backend.demand()
+        host = plugged_in()
         host.run(60)
         host.invoke("Disable")
         again = restarted(host)
@@ -516,9 +494,7 @@ class TestRestart:
         assert again.charger.snapshot().is_held
 
     def test_dropped_missed_target_stays_dropped(self) -> None:
-        host = scheduled()
-        host.backend.plug_in()
-        host.backend.demand()
+        host = plugged_in()
         host.run(10 * 3600 + 60)
         host.charger.set_targets(host.charger.targets, host.now)
         again = restarted(host, 5)
@@ -526,9 +502,7 @@ class TestRestart:
         assert again.charger.snapshot().is_held
 
     def test_trial_continues_after_restart(self) -> None:
-        host = scheduled(store=MemoryStore())
-        host.backend.plug_in()
-        host.backend.demand()
+        host = plugged_in(store=MemoryStore())
         host.run(start_in_s(host) + 20)
         assert host.charger.snapshot().state is State.PLUGGED_IN_CHARGING
         again = restarted(host, 5)
@@ -538,9 +512,7 @@ class TestRestart:
         assert again.charger.snapshot().is_held
 
     def test_added_energy_counts_once(self) -> None:
-        host = scheduled({0: 20 * 60, 2: 7_000_000}, features=frozenset({"PREF"}))
-        host.backend.plug_in()
-        host.backend.demand()
+        host = plugged_in({0: 20 * 60, 2: 7_000_000}, features=frozenset({"PREF"}))
         host.trigger(0x21)
         host.run(3600)
         host.trigger(TIME_OF_USE)
@@ -552,9 +524,7 @@ class TestRestart:
 
 
 def test_power_adjustment_does_not_change_plan() -> None:
-    host = scheduled()
-    host.backend.plug_in()
-    host.backend.demand()
+    host = plugged_in()
     plan = host.charger.snapshot().next_charge
     for limit in (0, 6_000, 10_000):
         grid = LimitClaimed(LimitSource.GRID, Milliamps(limit), (Direction.CHARGE,))

