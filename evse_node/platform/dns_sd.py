@@ -1,9 +1,8 @@
 """DNS-SD over zeroconf: one responder per interface, services with subtypes, goodbyes.
 
-What zeroconf does not do by itself is added here: subtypes that point to the
-instance itself, an answer that carries the addresses of its own interface only,
-an announcement without the probing that names drawn at random do not need, and
-interfaces that come and go.
+This module adds to zeroconf: subtypes that point to the instance itself, answers with the
+addresses of their own interface only, announcements without probing (names are random), and
+interfaces that appear and disappear.
 
 Spec: Matter Core 1.3 "Discovery"; RFC 6762, RFC 6763
 """
@@ -19,13 +18,9 @@ from typing import Final, Protocol, TypeAlias
 from msgspec import Struct
 from zeroconf import Error as ZeroconfError
 from zeroconf import IPVersion, ServiceInfo, Zeroconf
-from zeroconf._dns import DNSRecord
-from zeroconf._handlers.query_handler import QueryHandler
-from zeroconf._protocol.outgoing import DNSOutgoing
-from zeroconf._services.registry import ServiceRegistry
 from zeroconf.asyncio import AsyncZeroconf
-from zeroconf.const import _FLAGS_AA, _FLAGS_QR_RESPONSE
 
+from evse_node.platform import zeroconf_internals as internals
 from evse_node.platform.interfaces import (
     Interface,
     InterfaceMonitor,
@@ -37,7 +32,7 @@ from evse_node.platform.interfaces import (
 
 _LOGGER: Final = logging.getLogger(__name__)
 
-# RFC 6762 section 8.3: at least two announcements, one second apart, then further and further.
+# RFC 6762 section 8.3: at least two announcements, one second apart, then at growing intervals.
 _ANNOUNCE_AFTER_S: Final = (0.0, 1.0, 3.0)
 _SETTLE_S: Final = 0.25
 _HOST_TTL_S: Final = 120
@@ -71,13 +66,6 @@ class Service(Protocol):
         """Keys and values of the TXT record."""
 
 
-class _Registry(ServiceRegistry):
-    """Knows subtypes, but does not name them as service types (RFC 6763 section 9)."""
-
-    def async_get_types(self) -> list[str]:
-        return [name for name in super().async_get_types() if "._sub." not in name]
-
-
 class _Advertised(Struct, frozen=True):
     """The records of one service on one interface: the instance and its subtypes."""
 
@@ -88,9 +76,14 @@ class _Advertised(Struct, frozen=True):
         """Return the PTR owners by name."""
         return {info.type: info for info in (self.main, *self.subtypes)}
 
+    def records(self) -> list[internals.Record]:
+        """Return all records but those of the host."""
+        pointers = [info.dns_pointer() for info in self.pointers().values()]
+        return [*pointers, self.main.dns_service(), self.main.dns_text()]
+
 
 class _Responder:
-    """Zeroconf bound to one interface: hears only it, names only its addresses."""
+    """Zeroconf on one interface: receives from it only, and announces its addresses only."""
 
     def __init__(self, interface: Interface, host: str) -> None:
         self.interface = interface
@@ -99,83 +92,57 @@ class _Responder:
         choice = [socket.inet_ntoa(each) for each in interface.ipv4[:1]]
         version = IPVersion.V4Only
         if interface.ipv6:
-            # Link-local addresses come first, and multicast DNS is to come from one.
+            # The first address is link-local, if there is one: the source of multicast DNS.
             choice.append(socket.inet_ntop(socket.AF_INET6, interface.ipv6[0]))
             version = IPVersion.All if interface.ipv4 else IPVersion.V6Only
         self._zeroconf = Zeroconf(interfaces=choice, ip_version=version)
-        # The query handler keeps the registry that it was made with.
-        self._zeroconf.registry = _Registry()
-        self._zeroconf.query_handler = QueryHandler(self._zeroconf)
+        self._registry = internals.reset_registry(self._zeroconf)
 
     async def start(self) -> None:
         """Wait for the sockets, and bind the wildcard one to the interface."""
-        # Cancelled with us, it would never know that it has started, and could not be closed.
+        # Cancelled with this task, it would never report that it has started, nor could it close.
         await asyncio.shield(self._zeroconf.async_wait_for_start())
-        name = self.interface.name.encode() + b"\0"
-        for reader in self._zeroconf.engine.readers:
-            udp = reader.transport.get_extra_info("socket")
-            try:
-                udp.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, name)
-            except OSError as error:  # old kernels let only root do this; answers still go out
-                _LOGGER.debug("cannot bind to %s: %s", self.interface.name, error)
+        internals.bind_to_interface(self._zeroconf, self.interface.name)
 
     def replace(self, services: Sequence[Service]) -> None:
-        """Advertise exactly these; say goodbye to what is gone. Announces what changed, once."""
+        """Advertise exactly these; send goodbyes for what ends. Announces changes once."""
         before = self._advertised
         after = {(each.type, each.instance): self._describe(each) for each in services}
-        registry = self._zeroconf.registry
-        goodbyes: list[_Goodbye] = []
+        goodbyes: list[list[internals.Record]] = []
         for key, old in before.items():
             new = after.get(key)
-            registry.async_remove([old.main, *old.subtypes])
+            self._registry.async_remove([old.main, *old.subtypes])
             kept = new.pointers() if new is not None else {}
-            gone = [info for name, info in old.pointers().items() if name not in kept]
-            goodbyes.append(_Goodbye(gone, old.main if new is None else None))
-            self._take_back(old)
+            ended = [info for name, info in old.pointers().items() if name not in kept]
+            goodbyes.append(_goodbye(ended, old.main if new is None else None))
+            # Delayed answers are out of date, or superseded by the announcement below.
+            internals.discard_answers(self._zeroconf, old.records())
         self._advertised = after
         for advertised in after.values():
             for info in (advertised.main, *advertised.subtypes):
-                registry.async_add(info)
-        self._send_goodbyes(goodbyes)
+                self._registry.async_add(info)
+        for goodbye in filter(None, goodbyes):
+            internals.send_records(self._zeroconf, goodbye)
         self.announce()
-
-    def _take_back(self, advertised: _Advertised) -> None:
-        """Forget answers that wait to be sent; some do for more than a second, as they ought to.
-
-        What they would tell is out of date, or follows at once.
-        """
-        main = advertised.main
-        records: list[DNSRecord] = [main.dns_service(), main.dns_text()]
-        records += [info.dns_pointer() for info in advertised.pointers().values()]
-        for waiting in (self._zeroconf.out_queue, self._zeroconf.out_delay_queue):
-            for group in waiting.queue:
-                for record in records:
-                    group.answers.pop(record, None)
 
     def announce(self) -> None:
         """Send all records of all services."""
         for advertised in self._advertised.values():
-            out = DNSOutgoing(_FLAGS_QR_RESPONSE | _FLAGS_AA)
-            for info in advertised.pointers().values():
-                out.add_answer_at_time(info.dns_pointer(), 0)
-            out.add_answer_at_time(advertised.main.dns_service(), 0)
-            out.add_answer_at_time(advertised.main.dns_text(), 0)
-            for record in advertised.main.get_address_and_nsec_records():
-                out.add_answer_at_time(record, 0)
-            self._zeroconf.async_send(out)
+            addresses = advertised.main.get_address_and_nsec_records()
+            internals.send_records(self._zeroconf, [*advertised.records(), *addresses])
 
     async def resolve(self, kind: str, instance: str) -> Address | None:
-        """Ask this link for a service; return where it is, or None."""
+        """Query this link for a service; return its address, or None."""
         info = ServiceInfo(f"{kind}.local.", f"{instance}.{kind}.local.")
         try:
             if not await info.async_request(self._zeroconf, _RESOLVE_MS):
                 return None
         except (OSError, ZeroconfError) as error:
-            _LOGGER.debug("cannot ask on %s: %s", self.interface.name, error)
+            _LOGGER.debug("cannot query on %s: %s", self.interface.name, error)
             return None
         port = info.port or 0
         addresses = info.addresses_by_version(IPVersion.V6Only)
-        # Nothing can be wrong with the way to an address of this link.
+        # A link-local address needs no route.
         for address in sorted(addresses, key=is_link_local, reverse=True):
             scope = self.interface.index if is_link_local(address) else 0
             return socket.inet_ntop(socket.AF_INET6, address), port, 0, scope
@@ -184,31 +151,18 @@ class _Responder:
         return None
 
     async def close(self, *, is_leaving: bool) -> None:
-        """Close the sockets; say goodbye to all services before, when the node is leaving."""
+        """Close the sockets, after goodbyes for all services if the node is leaving."""
         if is_leaving:
             self.replace(())
-        self._zeroconf.registry = _Registry()
+        internals.reset_registry(self._zeroconf)
         await AsyncZeroconf(zc=self._zeroconf).async_close()
-
-    def _send_goodbyes(self, goodbyes: Sequence[_Goodbye]) -> None:
-        # The host's addresses stay: another node on this machine may have the same name.
-        for goodbye in goodbyes:
-            out = DNSOutgoing(_FLAGS_QR_RESPONSE | _FLAGS_AA)
-            for info in goodbye.pointers:
-                out.add_answer_at_time(info.dns_pointer(override_ttl=0), 0)
-            if goodbye.instance is not None:
-                out.add_answer_at_time(goodbye.instance.dns_service(override_ttl=0), 0)
-                out.add_answer_at_time(goodbye.instance.dns_text(override_ttl=0), 0)
-            if goodbye.pointers or goodbye.instance is not None:
-                self._zeroconf.async_send(out)
 
     def _describe(self, service: Service) -> _Advertised:
         kind = f"{service.type}.local."
         main = self._info(service, kind)
         subtypes = [self._info(service, f"{each}._sub.{kind}") for each in service.subtypes]
         for info in subtypes:
-            # The registry is keyed by instance name, which all of them share.
-            info.key = f"{info.type} {info.key}".lower()
+            internals.make_distinct(info)
         return _Advertised(main, tuple(subtypes))
 
     def _info(self, service: Service, kind: str) -> ServiceInfo:
@@ -224,8 +178,8 @@ class _Responder:
         )
 
 
-async def _begin(interface: Interface, host: str) -> _Responder | None:
-    """Return a responder that hears and speaks, or None where that is not possible."""
+async def _open_responder(interface: Interface, host: str) -> _Responder | None:
+    """Return a started responder, or None for an interface without multicast."""
     try:
         responder = _Responder(interface, host)
         try:
@@ -239,16 +193,24 @@ async def _begin(interface: Interface, host: str) -> _Responder | None:
     return responder
 
 
-class _Goodbye(Struct, frozen=True):
-    pointers: list[ServiceInfo]
-    instance: ServiceInfo | None
+def _goodbye(
+    pointers: Sequence[ServiceInfo], instance: ServiceInfo | None
+) -> list[internals.Record]:
+    """Return records that end these pointers, and the instance if it is given.
+
+    The host's addresses stay: another node on this machine may have the same name.
+    """
+    records: list[internals.Record] = [info.dns_pointer(override_ttl=0) for info in pointers]
+    if instance is not None:
+        records += [instance.dns_service(override_ttl=0), instance.dns_text(override_ttl=0)]
+    return records
 
 
 class MdnsAdvertiser:
-    """Advertises a node's services on its interfaces, as these come, change and go.
+    """Advertiser of a node's services on its interfaces, which it follows as they change.
 
-    `names` chooses interfaces; empty means all that serve a network. `update` may be
-    called before `start`. `on_changed` is called when the interfaces are others. All
+    `names` selects interfaces; empty means all that serve a network. `update` may be
+    called before `start`. `on_changed` is called when the selected interfaces change. All
     methods belong to the loop's thread.
     """
 
@@ -264,8 +226,8 @@ class MdnsAdvertiser:
         self._monitor: InterfaceMonitor | None = None
         self._pending: set[asyncio.TimerHandle] = set()
         self._change: asyncio.Task[None] | None = None
-        # Interfaces may change while the sockets of the first ones are still being opened.
-        self._following = asyncio.Lock()
+        # Serializes changes: interfaces may change while sockets are being opened.
+        self._lock = asyncio.Lock()
         self._has_changed = False
         self._is_closed = False
 
@@ -276,12 +238,12 @@ class MdnsAdvertiser:
 
     @property
     def services(self) -> tuple[Service, ...]:
-        """Return what is advertised."""
+        """Return the advertised services."""
         return self._services
 
     @property
     def chosen(self) -> tuple[Interface, ...]:
-        """Return the interfaces that are meant, in use or not."""
+        """Return the selected interfaces, in use or not."""
         return self._chosen
 
     @property
@@ -290,42 +252,42 @@ class MdnsAdvertiser:
         return self._host
 
     async def start(self) -> None:
-        """Open the sockets, announce, and watch the interfaces from now on.
+        """Open the sockets, announce, and follow the interfaces from now on.
 
         Raises ConfigError when a chosen interface does not exist.
         """
         loop = asyncio.get_running_loop()
         self._monitor = InterfaceMonitor()
         loop.add_reader(self._monitor.fileno(), self._on_network_change)
-        await self._follow(select_interfaces(self._names, interfaces()))
+        await self._select(select_interfaces(self._names, interfaces()))
 
     def update(self, services: Sequence[Service]) -> None:
         """Advertise exactly these services from now on."""
         self._services = tuple(services)
         for responder in self._responders.values():
             responder.replace(self._services)
-        self._announce_again()
+        self._schedule_announcements()
 
     async def resolve(self, kind: str, instance: str) -> Address | None:
-        """Return where a service is: its address as for an IPv6 socket, or None.
+        """Return the address of a service as for an IPv6 socket, or None.
 
-        `kind` is like `_matter._tcp`. The link that answers first counts.
+        `kind` is like `_matter._tcp`. The first answer of any link counts.
         """
-        asking = [
+        queries = [
             asyncio.ensure_future(responder.resolve(kind, instance))
             for responder in self._responders.values()
         ]
         try:
-            for answer in asyncio.as_completed(asking):
+            for answer in asyncio.as_completed(queries):
                 if (address := await answer) is not None:
                     return address
             return None
         finally:
-            for each in asking:
-                each.cancel()
+            for query in queries:
+                query.cancel()
 
     async def close(self) -> None:
-        """Say goodbye and close everything. May be repeated."""
+        """Send goodbyes and close everything. May be repeated."""
         self._is_closed = True
         self._cancel_pending()
         if self._monitor is not None:
@@ -344,9 +306,9 @@ class MdnsAdvertiser:
             return
         self._has_changed = True
         if self._change is None or self._change.done():
-            self._change = asyncio.get_running_loop().create_task(self._look_again())
+            self._change = asyncio.get_running_loop().create_task(self._read_interfaces())
 
-    async def _look_again(self) -> None:
+    async def _read_interfaces(self) -> None:
         while self._has_changed:
             # Addresses come in bursts: link, then link-local, then global ones.
             await asyncio.sleep(_SETTLE_S)
@@ -357,38 +319,38 @@ class MdnsAdvertiser:
                 _LOGGER.warning("the network interfaces cannot be read: %s", error)
                 continue
             if self._names:
-                await self._follow([found[name] for name in self._names if name in found])
+                await self._select([found[name] for name in self._names if name in found])
             else:
-                await self._follow(select_interfaces((), found.values()))
+                await self._select(select_interfaces((), found.values()))
 
-    async def _follow(self, chosen: Sequence[Interface]) -> None:
-        async with self._following:
-            await self._use(chosen)
+    async def _select(self, chosen: Sequence[Interface]) -> None:
+        async with self._lock:
+            await self._apply(chosen)
 
-    async def _use(self, chosen: Sequence[Interface]) -> None:
+    async def _apply(self, chosen: Sequence[Interface]) -> None:
         has_changed = tuple(chosen) != self._chosen
         self._chosen = tuple(chosen)
         usable = {each.index: each for each in chosen if each.is_up and each.addresses}
         if not self._host:
             self._host = host_name(chosen)
-        for index, responder in list(self._responders.items()):
-            if usable.get(index) != responder.interface:
+        for index, old in list(self._responders.items()):
+            if usable.get(index) != old.interface:
                 del self._responders[index]
-                await responder.close(is_leaving=index not in usable)
+                await old.close(is_leaving=index not in usable)
         for index, interface in usable.items():
             if index in self._responders or self._is_closed:
                 continue
-            begun = await _begin(interface, self._host)
-            if begun is None:
+            responder = await _open_responder(interface, self._host)
+            if responder is None:
                 continue
-            self._responders[index] = begun
-            begun.replace(self._services)
+            self._responders[index] = responder
+            responder.replace(self._services)
             _LOGGER.info("DNS-SD on %s as %s.local", interface.name, self._host)
-            self._announce_again()
+            self._schedule_announcements()
         if has_changed:
             self._on_changed()
 
-    def _announce_again(self) -> None:
+    def _schedule_announcements(self) -> None:
         self._cancel_pending()
         loop = asyncio.get_running_loop()
         for delay in _ANNOUNCE_AFTER_S[1:]:

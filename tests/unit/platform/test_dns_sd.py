@@ -45,7 +45,7 @@ class Service:
 
 
 class Listener:
-    """Hears all multicast DNS on loopback."""
+    """Receiver of all multicast DNS on loopback."""
 
     def __init__(self) -> None:
         self.udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
@@ -59,10 +59,10 @@ class Listener:
         self.udp.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo\0")
         self.udp.bind(("224.0.0.251", 5353))
 
-    async def ask(
+    async def query_once(
         self, name: str, kind: int, wanted: Callable[[DNSRecord], bool]
     ) -> list[DNSRecord]:
-        """Ask from a port of its own, which gets the answers (RFC 6762 section 6.7).
+        """Query from a port of its own, which receives the answers (RFC 6762 section 6.7).
 
         Returns the records of the first answer that has a wanted one.
         """
@@ -76,12 +76,12 @@ class Listener:
             return await self._first(udp, wanted)
 
     def query(self, name: str, kind: int) -> None:
-        """Ask as one who hears multicast answers, like all that follow a service."""
+        """Query from the multicast port, as hosts do that follow a service."""
         labels = b"".join(bytes([len(each)]) + each.encode() for each in name.split(".") if each)
         question = labels + b"\0" + struct.pack(">HH", kind, 1)
         self.udp.sendto(struct.pack(">6H", 0, 0, 1, 0, 0, 0) + question, ("224.0.0.251", 5353))
 
-    async def hear(self, wanted: Callable[[DNSRecord], bool]) -> list[DNSRecord]:
+    async def receive(self, wanted: Callable[[DNSRecord], bool]) -> list[DNSRecord]:
         """Return the records of the first response that has a wanted one."""
         return await self._first(self.udp, wanted)
 
@@ -121,30 +121,30 @@ async def advertiser() -> AsyncIterator[MdnsAdvertiser]:
     await advertiser.close()
 
 
-async def test_no_answer_comes_after_the_goodbye(
+async def test_no_answer_follows_the_goodbye(
     advertiser: MdnsAdvertiser, listener: Listener
 ) -> None:
     advertiser.update([Service()])
-    # Asked again within a second of the announcement, the answer is to wait.
+    # The answer to a query within a second of the announcement is delayed.
     for _ in range(3):
         listener.query(f"{LONG}._sub.{TYPE}", PTR)
         await asyncio.sleep(0.05)
     advertiser.update(())
-    await listener.hear(is_pointer(f"{LONG}._sub.{TYPE}", ttl=0))
+    await listener.receive(is_pointer(f"{LONG}._sub.{TYPE}", ttl=0))
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(2):
-            await listener.hear(
+            await listener.receive(
                 lambda record: (
                     isinstance(record, DNSPointer) and record.alias == INSTANCE and record.ttl > 0
                 )
             )
 
 
-async def test_an_announcement_has_all_that_a_commissioner_needs(
+async def test_announcement_has_pointers_service_text_and_addresses(
     advertiser: MdnsAdvertiser, listener: Listener
 ) -> None:
     advertiser.update([Service()])
-    records = await listener.hear(is_pointer(TYPE))
+    records = await listener.receive(is_pointer(TYPE))
     pointers = {(each.name, each.alias) for each in records if isinstance(each, DNSPointer)}
     assert pointers == {
         (TYPE, INSTANCE),
@@ -163,57 +163,57 @@ async def test_an_announcement_has_all_that_a_commissioner_needs(
 @pytest.mark.parametrize(
     "name", [TYPE, f"{LONG}._sub.{TYPE}", f"_CM._sub.{TYPE}"], ids=["type", "long", "commissioning"]
 )
-async def test_a_question_for_a_type_or_subtype_names_the_instance(
+async def test_query_for_type_or_subtype_is_answered_with_the_instance(
     advertiser: MdnsAdvertiser, listener: Listener, name: str
 ) -> None:
     advertiser.update([Service()])
-    records = await listener.ask(name, PTR, is_pointer(name))
+    records = await listener.query_once(name, PTR, is_pointer(name))
     (pointer,) = [each for each in records if isinstance(each, DNSPointer)]
     assert pointer.alias == INSTANCE
     assert any(isinstance(each, DNSService) and each.port == 5540 for each in records)
     assert any(isinstance(each, DNSText) and b"D=3840" in each.text for each in records)
 
 
-async def test_subtypes_are_no_service_types(
+async def test_subtypes_are_not_listed_as_service_types(
     advertiser: MdnsAdvertiser, listener: Listener
 ) -> None:
     advertiser.update([Service()])
     types = "_services._dns-sd._udp.local."
-    records = await listener.ask(types, PTR, is_pointer(types, alias=TYPE))
+    records = await listener.query_once(types, PTR, is_pointer(types, alias=TYPE))
     assert not any("_sub" in each.alias for each in records if isinstance(each, DNSPointer))
 
 
-async def test_a_subtype_that_ends_gets_a_goodbye_and_the_rest_stays(
+async def test_removed_subtype_gets_goodbye_and_others_stay(
     advertiser: MdnsAdvertiser, listener: Listener
 ) -> None:
     advertiser.update([Service()])
     advertiser.update([Service(subtypes=(LONG,), txt={"D": "3840", "CM": "0"})])
-    goodbye = await listener.hear(is_pointer(f"_CM._sub.{TYPE}", ttl=0))
+    goodbye = await listener.receive(is_pointer(f"_CM._sub.{TYPE}", ttl=0))
     assert {each.name for each in goodbye} == {f"_CM._sub.{TYPE}", f"_S15._sub.{TYPE}"}
-    again = await listener.hear(is_pointer(f"{LONG}._sub.{TYPE}"))
+    again = await listener.receive(is_pointer(f"{LONG}._sub.{TYPE}"))
     assert any(isinstance(each, DNSText) and b"CM=0" in each.text for each in again)
 
 
-async def test_a_service_that_ends_gets_a_goodbye_but_its_host_stays(
+async def test_removed_service_gets_goodbye_and_host_stays(
     advertiser: MdnsAdvertiser, listener: Listener
 ) -> None:
     operational = Service("_matter._tcp", OTHER_NAME, 5541, ("_I29",), {})
     advertiser.update([Service(), operational])
     advertiser.update([operational])
-    goodbye = await listener.hear(is_pointer(TYPE, ttl=0))
+    goodbye = await listener.receive(is_pointer(TYPE, ttl=0))
     assert {type(each) for each in goodbye} == {DNSPointer, DNSService, DNSText}
     assert all(each.ttl == 0 and "_matterc" in each.name for each in goodbye)
     kind = "_matter._tcp.local."
-    assert await listener.ask(kind, PTR, is_pointer(kind, alias=f"{OTHER_NAME}.{kind}"))
+    assert await listener.query_once(kind, PTR, is_pointer(kind, alias=f"{OTHER_NAME}.{kind}"))
 
 
-async def test_closing_says_goodbye(listener: Listener) -> None:
+async def test_close_sends_goodbyes(listener: Listener) -> None:
     advertiser = MdnsAdvertiser(("lo",))
     advertiser.update([Service()])
     await advertiser.start()
     assert [each.name for each in advertiser.interfaces] == ["lo"]
     await advertiser.close()
-    await listener.hear(is_pointer(TYPE, ttl=0))
+    await listener.receive(is_pointer(TYPE, ttl=0))
     await advertiser.close()
     assert advertiser.interfaces == []
 
@@ -226,33 +226,33 @@ async def test_two_nodes_on_one_host_both_answer(
     advertiser.update([Service()])
     second.update([Service(instance=OTHER_NAME, port=5541)])
     for alias in (INSTANCE, f"{OTHER_NAME}.{TYPE}"):
-        await listener.ask(TYPE, PTR, is_pointer(TYPE, alias=alias))
+        await listener.query_once(TYPE, PTR, is_pointer(TYPE, alias=alias))
     await second.close()
 
 
-async def test_host_addresses_and_service_are_answered_directly(
+async def test_query_for_host_or_service_is_answered_directly(
     advertiser: MdnsAdvertiser, listener: Listener
 ) -> None:
     advertiser.update([Service()])
-    records = await listener.ask(INSTANCE, SRV, lambda each: isinstance(each, DNSService))
+    records = await listener.query_once(INSTANCE, SRV, lambda each: isinstance(each, DNSService))
     assert [each.port for each in records if isinstance(each, DNSService)] == [5540]
     for kind, address in ((A, "127.0.0.1"), (AAAA, "::1")):
         packed = socket.inet_pton(socket.AF_INET6 if kind == AAAA else socket.AF_INET, address)
-        await listener.ask(
+        await listener.query_once(
             f"{advertiser.host}.local.",
             kind,
             lambda each, packed=packed: isinstance(each, DNSAddress) and each.address == packed,  # type: ignore[misc]
         )
 
 
-async def test_an_unknown_interface_is_named() -> None:
+async def test_start_rejects_unknown_interface_by_name() -> None:
     advertiser = MdnsAdvertiser(("nowhere0",))
     with pytest.raises(ConfigError, match="interface: 'nowhere0' does not exist"):
         await advertiser.start()
     await advertiser.close()
 
 
-async def test_an_interface_without_multicast_is_left_out(
+async def test_interface_without_multicast_is_left_out(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def fail(zeroconf: Zeroconf, timeout: float = 1.0) -> None:
@@ -267,20 +267,20 @@ async def test_an_interface_without_multicast_is_left_out(
     await advertiser.close()
 
 
-async def test_an_interface_that_changes_while_it_is_begun_gets_one_responder(
+async def test_interface_that_changes_during_start_gets_one_responder(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # A second one would answer for what is gone, for ever.
-    begun: list[object] = []
-    begin = mdns._begin
+    # A second one would keep answering for what has ended.
+    opened: list[object] = []
+    open_responder = mdns._open_responder
 
-    async def begin_slowly(interface: Interface, host: str) -> object:
+    async def open_slowly(interface: Interface, host: str) -> object:
         await asyncio.sleep(0.05)
-        begun.append(await begin(interface, host))
-        return begun[-1]
+        opened.append(await open_responder(interface, host))
+        return opened[-1]
 
     monkeypatch.setattr(mdns, "_SETTLE_S", 0.0)
-    monkeypatch.setattr(mdns, "_begin", begin_slowly)
+    monkeypatch.setattr(mdns, "_open_responder", open_slowly)
     monkeypatch.setattr(InterfaceMonitor, "has_changed", lambda monitor: True)
     advertiser = MdnsAdvertiser(("lo",))
     starting = asyncio.create_task(advertiser.start())
@@ -289,11 +289,11 @@ async def test_an_interface_that_changes_while_it_is_begun_gets_one_responder(
     await starting
     assert advertiser._change is not None
     await advertiser._change
-    assert list(advertiser._responders.values()) == begun
+    assert list(advertiser._responders.values()) == opened
     await advertiser.close()
 
 
-async def test_a_look_that_fails_does_not_end_the_looking(
+async def test_interfaces_are_followed_after_a_failed_read(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def refuse() -> list[Interface]:
@@ -320,7 +320,7 @@ async def test_a_look_that_fails_does_not_end_the_looking(
 OPERATIONAL = f"{NAME}-{OTHER_NAME}"
 
 
-async def test_a_service_of_another_node_is_found(advertiser: MdnsAdvertiser) -> None:
+async def test_resolve_returns_address_of_another_node(advertiser: MdnsAdvertiser) -> None:
     other = MdnsAdvertiser(("lo",))
     await other.start()
     try:
@@ -334,12 +334,12 @@ async def test_a_service_of_another_node_is_found(advertiser: MdnsAdvertiser) ->
     assert (port, scope) == (4711, 0)
 
 
-async def test_what_nobody_has_is_not_found(
+async def test_resolve_of_unknown_service_returns_none(
     advertiser: MdnsAdvertiser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("evse_node.platform.dns_sd._RESOLVE_MS", 300)
     assert await advertiser.resolve("_matter._tcp", f"{OTHER_NAME}-{NAME}") is None
 
 
-async def test_without_interfaces_nothing_is_found() -> None:
+async def test_resolve_without_interfaces_returns_none() -> None:
     assert await MdnsAdvertiser(("lo",)).resolve("_matter._tcp", OPERATIONAL) is None
