@@ -36,7 +36,7 @@ from evse_node.hal.gpio.specs import (
     RfidSpec,
     TemperatureSpec,
 )
-from evse_node.hal.gpio.temperature import read_plausible
+from evse_node.hal.gpio.thermometers import read_plausible
 from evse_node.state_machine.control_pilot import PilotState
 from evse_node.state_machine.proximity_pilot import ampacity
 

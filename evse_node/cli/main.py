@@ -342,19 +342,17 @@ def _pics(arguments: argparse.Namespace) -> None:
 
 
 def _safe_off(arguments: argparse.Namespace) -> None:
+    from evse_node.cli.hardware import safe_off
+
     if arguments.board is not None:
-        from evse_node.cli.gpio_commands import safe_off as board_off
-
-        board_off(arguments.board)
+        safe_off("gpio", {"board": arguments.board})
     else:
-        from evse_node.cli.hardware import safe_off
-
         config = load_config({}, file=Path(arguments.config))
         safe_off(config.backend, config.hal)
 
 
 def _doctor(arguments: argparse.Namespace) -> None:
-    from evse_node.cli.gpio_commands import doctor
+    from evse_node.cli.hardware import doctor
 
     doctor(arguments.board)
 

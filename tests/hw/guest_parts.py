@@ -29,7 +29,7 @@ from evse_node.hal.gpio.specs import (
     Tmp102Spec,
     WatchdogSpec,
 )
-from evse_node.hal.gpio.temperature import open_temperature_source
+from evse_node.hal.gpio.thermometers import open_temperature_source
 from evse_node.hal.gpio.watchdog import KernelWatchdog
 from tests.hw.gpio_sim import SimulatedChip
 from tests.hw.guest_board import CONTACTOR, LABEL, MIRROR, PWM, STOP, make_chip, write_board

@@ -24,7 +24,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from evse_node.cli import gpio_commands as commands
+from evse_node.cli import hardware
 from evse_node.errors import HalError
 from evse_node.hal.gpio import linux
 from evse_node.hal.gpio.drivers import Edge, Inputs, OutputLine
@@ -299,7 +299,7 @@ def main() -> None:
     faulthandler.register(signal.SIGUSR1, all_threads=True)
     FileDrivers.folder = Path(sys.argv.pop(1))
     linux.LinuxDrivers = FileDrivers  # type: ignore[misc]
-    commands.LinuxDrivers = FileDrivers  # type: ignore[misc]
+    hardware.LinuxDrivers = FileDrivers  # type: ignore[misc]
     from evse_node.cli.main import main as run
 
     run()

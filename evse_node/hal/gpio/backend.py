@@ -27,7 +27,8 @@ from evse_node.hal.gpio.board import PULSE, RCD_TRIP, Board
 from evse_node.hal.gpio.commands import BoardOrders
 from evse_node.hal.gpio.devices import Parts
 from evse_node.hal.gpio.drivers import Drivers
-from evse_node.hal.gpio.pollers import CARD_POLL_S, METER_POLL_S
+from evse_node.hal.gpio.meters import METER_POLL_S
+from evse_node.hal.gpio.readers.card_reader import CARD_POLL_S
 from evse_node.hal.gpio.sampler import (
     CONFIRM_S,
     SAMPLER_LIMIT_S,
@@ -38,7 +39,7 @@ from evse_node.hal.gpio.sampler import (
 )
 from evse_node.hal.gpio.specs import CardButtonSpec
 from evse_node.hal.gpio.square_wave import SquareWave
-from evse_node.hal.gpio.temperature import TEMPERATURE_POLL_S
+from evse_node.hal.gpio.thermometers import TEMPERATURE_POLL_S
 from evse_node.hal.interface import HalInbox
 from evse_node.platform.systemd import ServiceManager
 from evse_node.state_machine.control_pilot import PilotOutput, PilotState

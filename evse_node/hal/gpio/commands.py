@@ -13,7 +13,7 @@ from evse_node.hal.gpio.board import RCD_TRIP, Board
 from evse_node.hal.gpio.devices import Parts
 from evse_node.hal.gpio.drivers import Drivers
 from evse_node.hal.gpio.sampler import SAMPLER_LIMIT_S
-from evse_node.hal.gpio.temperature import read_plausible
+from evse_node.hal.gpio.thermometers import read_plausible
 from evse_node.hal.interface import HalEvent, HalInbox, MeterValues
 from evse_node.state_machine.control_pilot import PilotOutput, PilotState, duty_permille
 from evse_node.state_machine.events import ContactorReported

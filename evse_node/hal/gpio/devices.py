@@ -19,15 +19,16 @@ from evse_node.hal.gpio.board import (
 )
 from evse_node.hal.gpio.contactor import ContactorDriver
 from evse_node.hal.gpio.drivers import Drivers, OutputLine
+from evse_node.hal.gpio.meters import PolledMeter, PulseMeter
 from evse_node.hal.gpio.outputs import Lamp, MotorLock
 from evse_node.hal.gpio.pilot_adc import BoardProbe
-from evse_node.hal.gpio.pollers import CardPoller, PolledMeter, PulseMeter
 from evse_node.hal.gpio.rcd import Rcd
+from evse_node.hal.gpio.readers.card_reader import CardPoller
 from evse_node.hal.gpio.sampler import Finding, PilotSampler
 from evse_node.hal.gpio.self_check import SelfCheck
 from evse_node.hal.gpio.specs import ButtonSpec
 from evse_node.hal.gpio.square_wave import SquareWave
-from evse_node.hal.gpio.temperature import PolledThermometer
+from evse_node.hal.gpio.thermometers import PolledThermometer
 from evse_node.hal.gpio.watchdog import Watchdogs
 from evse_node.platform.systemd import ServiceManager
 

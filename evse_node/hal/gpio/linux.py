@@ -74,7 +74,7 @@ class LinuxDrivers:
 
     def open_temperature(self, spec: TemperatureSpec) -> TemperatureSource:
         """Take the thermometer's bus."""
-        from evse_node.hal.gpio.temperature import open_temperature_source
+        from evse_node.hal.gpio.thermometers import open_temperature_source
 
         return open_temperature_source(spec)
 

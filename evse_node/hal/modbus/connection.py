@@ -10,7 +10,6 @@ from msgspec import Meta, Struct
 
 from evse_node.config.reading import FieldError, TomlStruct, missing, unusable
 from evse_node.hal.optional_packages import load_extra
-from evse_node.hal.toml_table import TomlTable
 
 _SERIAL_PORT: Final = "a serial port like /dev/ttyUSB0, or a host"
 
@@ -70,21 +69,3 @@ def load_pymodbus(purpose: str) -> ModuleType:
     logging.getLogger("pymodbus").setLevel(logging.CRITICAL)
     logging.getLogger("pymodbus.logging").setLevel(logging.CRITICAL)
     return client
-
-
-def read_modbus(table: TomlTable, usual: ModbusSpec | None = None) -> ModbusSpec:
-    """Read how to reach a Modbus device; `usual` is what holds without the keys."""
-    usual = usual or ModbusSpec()
-    unit = table.whole("unit", 1, 247, usual.unit)
-    if table.has("host"):
-        return ModbusSpec(
-            host=table.text("host"),
-            tcp_port=table.whole("port", 1, 65_535, usual.tcp_port),
-            unit=unit,
-        )
-    return ModbusSpec(
-        port=table.text("port", right="a serial port like /dev/ttyUSB0, or a host"),
-        baud=table.whole("baud", 1_200, 115_200, usual.baud),
-        parity=table.one_of("parity", ("N", "E", "O"), usual.parity),
-        unit=unit,
-    )

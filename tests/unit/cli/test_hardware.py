@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from evse_node.cli import gpio_commands as commands
+from evse_node.cli import hardware
 from evse_node.cli import main as cli
 from evse_node.cli.hardware import safe_off
 from evse_node.errors import HalError
@@ -58,9 +58,9 @@ def test_a_controller_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPat
 
 def test_a_gpio_board_goes_its_own_way(monkeypatch: pytest.MonkeyPatch) -> None:
     called: list[str] = []
-    monkeypatch.setattr(commands, "safe_off", called.append)
+    monkeypatch.setattr(hardware, "_safe_off_board", lambda board: called.append(board.name))
     safe_off("gpio", {"board": "reference"})
-    assert called == ["reference"]
+    assert called == ["Reference board"]
 
 
 def test_a_board_or_a_configuration(

@@ -1,9 +1,18 @@
-"""What all card readers have in common: they are set up before the first look at a card."""
+"""Base of the card readers, and the poller that reports their cards."""
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
-from typing import Protocol
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from evse_node.hal.gpio.drivers import CardSource
+
+_LOGGER: Final = logging.getLogger(__name__)
+
+CARD_POLL_S: Final = 0.2
+_ABSENT_POLLS: Final = 3
 
 
 class _Bus(Protocol):
@@ -39,3 +48,40 @@ class CardReader(ABC):
     @abstractmethod
     def _look(self) -> bytes | None:
         """Return the uid of the card that is there, or None."""
+
+
+class CardPoller:
+    """Tells each card once, until it was away for a moment."""
+
+    def __init__(self, source: CardSource, tell: Callable[[bytes], None]) -> None:
+        self._source = source
+        self._tell = tell
+        self._present: bytes | None = None
+        self._absent = 0
+        self._is_failing = False
+
+    def poll(self) -> None:
+        """Look once. Never raises; a reader that fails is logged once, and tried again."""
+        try:
+            uid = self._source.poll()
+        except Exception as error:
+            if not self._is_failing:
+                _LOGGER.error("the card reader does not answer: %s", error)
+            self._is_failing = True
+            return
+        if self._is_failing:
+            _LOGGER.info("the card reader answers again")
+            self._is_failing = False
+        if uid is None:
+            self._absent += 1
+            if self._absent >= _ABSENT_POLLS:
+                self._present = None
+            return
+        self._absent = 0
+        if uid != self._present and 1 <= len(uid) <= 10:
+            self._present = uid
+            self._tell(uid)
+
+    def close(self) -> None:
+        """Let go of the reader's bus."""
+        self._source.close()

@@ -9,13 +9,13 @@ from types import ModuleType
 
 import pytest
 
-from evse_node.cli import gpio_commands as commands
+from evse_node.cli import hardware
 from evse_node.cli.doctor import examine, wiring
+from evse_node.cli.hardware import make_safe
 from evse_node.errors import ConfigError, HalError
 from evse_node.hal.gpio import adc
 from evse_node.hal.gpio.adc import Ads1115, Mcp3x08
 from evse_node.hal.gpio.pwm import SysfsPwm, find_pwm_chip
-from evse_node.hal.gpio.safe_off import make_safe
 from evse_node.hal.gpio.specs import (
     LineSpec,
     Mcp3008Spec,
@@ -370,17 +370,17 @@ def test_the_wiring_table() -> None:
 
 def test_the_commands(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     made = SimulatedElectronics(bench_board(), lambda: 100.0)
-    monkeypatch.setattr(commands, "LinuxDrivers", lambda: made)
-    monkeypatch.setattr(commands, "load_board", lambda name: made.board)
-    commands.safe_off("any")
+    monkeypatch.setattr(hardware, "LinuxDrivers", lambda: made)
+    monkeypatch.setattr(hardware, "load_board", lambda name: made.board)
+    hardware.safe_off("gpio", {"board": "any"})
     assert capsys.readouterr().out.splitlines()[-1] == "pilot: off"
-    commands.doctor("any")
+    hardware.doctor("any")
     shown = capsys.readouterr().out
     assert "  ok    pilot PWM: " in shown
     assert "GPIO17" in shown
     made.failing.add("open pwm")
     with pytest.raises(HalError, match="not in the safe state: pilot"):
-        commands.safe_off("any")
-    with pytest.raises(HalError, match="to be looked at: pilot PWM"):
-        commands.doctor("any")
+        hardware.safe_off("gpio", {"board": "any"})
+    with pytest.raises(HalError, match="failed checks: pilot PWM"):
+        hardware.doctor("any")
     assert "  WRONG pilot PWM: " in capsys.readouterr().out

@@ -8,11 +8,11 @@ import pytest
 from msgspec.structs import replace
 
 from evse_node.cli import doctor
+from evse_node.cli.hardware import make_safe
 from evse_node.errors import HalError
 from evse_node.hal.gpio.board import EMERGENCY_STOP, Board, load_board
 from evse_node.hal.gpio.drivers import Edge
 from evse_node.hal.gpio.rcd import Rcd
-from evse_node.hal.gpio.safe_off import make_safe
 from evse_node.state_machine.control_pilot import PilotState
 from evse_node.state_machine.events import (
     FaultCleared,

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from evse_node.errors import HalError
-from evse_node.hal.gpio.pollers import CardPoller
+from evse_node.hal.gpio.readers.card_reader import CardPoller
 from evse_node.hal.gpio.readers.mfrc522 import Mfrc522, crc_a
 from evse_node.hal.gpio.readers.pn532 import (
     ACK,

@@ -9,7 +9,7 @@ import pytest
 
 from evse_node.config.reading import load_toml
 from evse_node.errors import ConfigError, HalError
-from evse_node.hal.gpio.pollers import PolledMeter, PulseMeter
+from evse_node.hal.gpio.meters import PolledMeter, PulseMeter
 from evse_node.hal.interface import MeterValues, Ratings
 from evse_node.hal.modbus import meter as modbus_meter
 from evse_node.hal.modbus.connection import ModbusKeys, ModbusSpec

@@ -1,21 +1,16 @@
-"""Meter and card reader, asked again and again by a thread of their own."""
+"""Meters: one on a bus, polled by a thread of its own, and one that sends pulses."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import Final
 
 from evse_node.errors import HalError
-from evse_node.hal.gpio.drivers import CardSource, MeterSource
+from evse_node.hal.gpio.drivers import MeterSource
 from evse_node.hal.interface import MeterValues, Ratings
 from evse_node.units import Milliamps, MilliwattHours, Milliwatts
 
-_LOGGER: Final = logging.getLogger(__name__)
-
 METER_POLL_S: Final = 1.0
-CARD_POLL_S: Final = 0.2
-_ABSENT_POLLS: Final = 3
 
 
 class PolledMeter:
@@ -103,40 +98,3 @@ class PulseMeter:
             (ratings.nominal_voltage_mv,) * ratings.phases,
             (Milliamps(power_mw * 1000 // volts),) * ratings.phases,
         )
-
-
-class CardPoller:
-    """Tells each card once, until it was away for a moment."""
-
-    def __init__(self, source: CardSource, tell: Callable[[bytes], None]) -> None:
-        self._source = source
-        self._tell = tell
-        self._present: bytes | None = None
-        self._absent = 0
-        self._is_failing = False
-
-    def poll(self) -> None:
-        """Look once. Never raises; a reader that fails is logged once, and tried again."""
-        try:
-            uid = self._source.poll()
-        except Exception as error:
-            if not self._is_failing:
-                _LOGGER.error("the card reader does not answer: %s", error)
-            self._is_failing = True
-            return
-        if self._is_failing:
-            _LOGGER.info("the card reader answers again")
-            self._is_failing = False
-        if uid is None:
-            self._absent += 1
-            if self._absent >= _ABSENT_POLLS:
-                self._present = None
-            return
-        self._absent = 0
-        if uid != self._present and 1 <= len(uid) <= 10:
-            self._present = uid
-            self._tell(uid)
-
-    def close(self) -> None:
-        """Let go of the reader's bus."""
-        self._source.close()

@@ -11,7 +11,7 @@ from evse_node.cli.doctor import examine, wiring
 from evse_node.errors import ConfigError, HalError
 from evse_node.hal.gpio.board import load_board
 from evse_node.hal.gpio.specs import Ds18b20Spec, HwmonSpec, Lm75Spec, TemperatureSpec, Tmp102Spec
-from evse_node.hal.gpio.temperature import (
+from evse_node.hal.gpio.thermometers import (
     Ds18b20,
     I2cThermometer,
     KernelThermometer,
@@ -22,7 +22,7 @@ from evse_node.state_machine.faults import FaultState
 from evse_node.state_machine.limits import LimitSource
 from evse_node.testing.memory_store import MemoryStore
 from tests.contract.gpio_bench import GpioBench
-from tests.unit.hal.gpio.test_board_file import SMALL
+from tests.unit.hal.gpio.test_board import SMALL
 from tests.unit.hal.gpio.test_faults import Charging
 
 
