@@ -8,6 +8,7 @@ state of the real hardware.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from msgspec import Struct, field
@@ -62,9 +63,7 @@ class RealHardware:
     def execute(self, order: Order) -> list[Event]:
         """Execute one order on the backend."""
         try:
-            if isinstance(order, BeginDiagnostics):
-                return self._begin_diagnostics()
-            self._execute(order)
+            return self._execute(order)
         except HalError as error:
             _LOGGER.error("%s failed: %s", type(order).__name__, error)
             if isinstance(order, CloseContactor):
@@ -72,14 +71,12 @@ class RealHardware:
         except Exception:
             # A defect of a backend must not prevent the orders that follow.
             _LOGGER.exception("%s failed in the backend", type(order).__name__)
-        else:
-            return []
         failed: list[Event] = [FaultRaised(FaultState.OTHER)]
         if isinstance(order, BeginDiagnostics):
             failed.append(SelfTestCompleted())
         return failed
 
-    def _execute(self, order: Order) -> None:
+    def _execute(self, order: Order) -> list[Event]:
         backend = self._backend
         match order:
             case OpenContactor():
@@ -102,7 +99,8 @@ class RealHardware:
                 if backend.discharger is not None:
                     backend.discharger.set_discharge(current_or_none)
             case BeginDiagnostics():
-                self._begin_diagnostics()
+                return self._begin_diagnostics()
+        return []
 
     def _begin_diagnostics(self) -> list[Event]:
         """Check meter and thermometer here; the backend tests the rest by itself."""
@@ -121,23 +119,21 @@ class RealHardware:
         """Reset the residual current device."""
         device = self._backend.residual_current_device
         if device is not None:
-            try:
-                device.reset()
-            except HalError as error:
-                _LOGGER.error("the residual current device cannot be reset: %s", error)
-            except Exception:
-                _LOGGER.exception("the residual current device cannot be reset")
+            _attempt(device.reset, "reset of the residual current device")
 
     def acknowledge_card(self) -> None:
         """Let the reader signal that the card was read."""
         reader = self._backend.rfid_reader
         if reader is not None:
-            try:
-                reader.acknowledge()
-            except HalError as error:
-                _LOGGER.warning("the card reader failed: %s", error)
-            except Exception:
-                _LOGGER.exception("the card reader failed")
+            _attempt(reader.acknowledge, "acknowledgement of the card")
+
+
+def _attempt(call: Callable[[], None], name: str) -> None:
+    """Make a call that is not essential; an exception is only logged."""
+    try:
+        call()
+    except Exception as error:
+        _LOGGER.error("%s failed: %r", name, error, exc_info=not isinstance(error, HalError))
 
 
 def check_meter(meter: Meter, ratings: Ratings) -> list[Event]:

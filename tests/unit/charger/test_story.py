@@ -184,7 +184,7 @@ class PowerCutError(Exception):
     """Power failure just before a write to the store."""
 
 
-def play(host: ChargerHost) -> None:
+def run_session(host: ChargerHost) -> None:
     """Run a session that writes every part of the store."""
     host.status("EnableCharging", host.epoch_s + 3600, 6_000, 16_000)
     host.write("UserMaximumChargeCurrent", 10_000)
@@ -204,7 +204,7 @@ def test_state_is_consistent_after_power_cut_at_any_write() -> None:
     writes: list[str] = []
     whole = ChargerHost()
     whole.store.before_set = lambda key, value: writes.append(key)
-    play(whole)
+    run_session(whole)
     assert {"evse/session", "evse/permissions", "evse/faults", "evse/user-limit"} <= set(writes)
     for number in range(len(writes)):
         host, left = ChargerHost(), iter(range(number, -1, -1))
@@ -215,7 +215,7 @@ def test_state_is_consistent_after_power_cut_at_any_write() -> None:
 
         host.store.before_set = cut
         with pytest.raises(PowerCutError):
-            play(host)
+            run_session(host)
         car = host.backend.car
         host.backend.board.connect(None)
         ended = [each for each in host.notifications if isinstance(each, EvNotDetected)]

@@ -1,6 +1,6 @@
 """Long random sequences of events, for the machine and for a small model of it.
 
-`STEPS=1000000 pytest tests/unit/state_machine/test_model.py` tells a longer one.
+`STEPS=1000000 pytest tests/unit/state_machine/test_model.py` runs a longer one.
 """
 
 from __future__ import annotations

@@ -130,7 +130,7 @@ def test_contactor_never_closes_without_permission() -> None:
 
     @settings(max_examples=400, deadline=None)
     @given(evse_settings, stories)
-    def tell(settings: EvseSettings, story: Story) -> None:
+    def run(settings: EvseSettings, story: Story) -> None:
         state, now = EvseState(settings=settings), 0.0
         grace_until = 0.0
         for delay, event in story:
@@ -152,7 +152,7 @@ def test_contactor_never_closes_without_permission() -> None:
             if is_on(before) and not is_on(state):
                 assert any(isinstance(effect, OpenContactor) for effect in effects)
 
-    tell()
+    run()
     # Else the test proves nothing.
     assert min(seen["CloseContactor"], seen["OpenContactor"], seen["grace"]) > 20, seen
 

@@ -59,9 +59,9 @@ class TestMerge:
         merged = merge_targets((), new)
         assert len(merged) <= 7
         for bit in range(7):
-            asked = [each.targets for each in new if each.days >> bit & 1]
+            requested = [each.targets for each in new if each.days >> bit & 1]
             stored = [each.targets for each in merged if each.days >> bit & 1]
-            assert stored == asked[-1:]
+            assert stored == requested[-1:]
 
 
 class TestCheck:

@@ -89,8 +89,8 @@ EXPECTED: dict[str, dict[State, tuple[str, State]]] = {
     | {CHARGING: ("stop:EVSEStopped", DEMAND)},
     "let go": {state: ("", state) for state in USED_STATES},
     # Without permission for the other direction.
-    "discharge asked": {state: ("", state) for state in USED_STATES},
-    "discharge not asked": {state: ("", state) for state in USED_STATES},
+    "discharge requested": {state: ("", state) for state in USED_STATES},
+    "discharge not requested": {state: ("", state) for state in USED_STATES},
     "cable": {state: ("", state) for state in USED_STATES},
     "no cable": {state: ("", state) for state in USED_STATES}
     | {CHARGING: ("fault", FAULT), DISCHARGING: ("fault", FAULT)},
@@ -124,8 +124,8 @@ EVENTS: dict[str, e.Event] = {
     "limit 40 A": e.LimitClaimed(LimitSource.GRID, Milliamps(40_000)),
     "held": e.ChargingHeld(True),
     "let go": e.ChargingHeld(False),
-    "discharge asked": e.DischargeRequested(True),
-    "discharge not asked": e.DischargeRequested(False),
+    "discharge requested": e.DischargeRequested(True),
+    "discharge not requested": e.DischargeRequested(False),
     "cable": e.CableChanged(Milliamps(20_000)),
     "no cable": e.CableChanged(None),
     "clock": e.ClockRead(EpochSeconds(800_000_000)),
