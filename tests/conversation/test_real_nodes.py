@@ -11,6 +11,7 @@ import pytest
 from evse_node.config.node_config import NodeConfig
 from evse_node.matter.messaging.session import Address
 from evse_node.node.evse_node import EvseNode
+from evse_node.testing.memory_store import MemoryStore
 from tests.conversation.test_commissioning import COMMISSIONING, CREDENTIALS, Commissioner
 from tests.support.matter.fake_controller import FakeController
 from tests.support.matter.interaction_client import InteractionClient
@@ -23,9 +24,13 @@ NOT_PLUGGED_IN, PLUGGED_IN_NO_DEMAND = 0, 1
 class UdpCommissioner(Commissioner):
     """A commissioner of several nodes, with one fabric."""
 
-    def __init__(self, network: UdpNetwork, seed: int = 99) -> None:
+    def __init__(
+        self, network: UdpNetwork, seed: int = 99, store: MemoryStore | None = None
+    ) -> None:
         self.network = network
-        self.controller = FakeController(network, ("::1", 0, 0, 0), ("::1", 0, 0, 0), seed=seed)
+        self.controller = FakeController(
+            network, ("::1", 0, 0, 0), ("::1", 0, 0, 0), seed=seed, store=store
+        )
         self.client = InteractionClient(self.controller)
         self.authority = self.controller.authority
 

@@ -135,7 +135,8 @@ class Conversation:
 class FakeController(MessageHost):
     """A controller with a certificate authority of its own, at `where`.
 
-    It is on its own fabric from the start, as `node_id` with `case_authenticated_tags`;
+    It is on its own fabric from the start, as `node_id` with `case_authenticated_tags`, or on
+    that of `store`;
     `session` is the one of the last `pase` or `case`. Report data that the peer sends by
     itself is put into `reports` and answered with success unless `answers_reports` is
     False.
@@ -153,6 +154,7 @@ class FakeController(MessageHost):
         case_authenticated_tags: tuple[int, ...] = (),
         ipk_epoch_key: bytes = bytes(range(16)),
         parameters: SessionParameters | None = None,
+        store: MemoryStore | None = None,
     ) -> None:
         super().__init__(seed)
         self.network = network
@@ -162,7 +164,7 @@ class FakeController(MessageHost):
         self.node_id = node_id
         self.ipk_epoch_key = ipk_epoch_key
         self.parameters = parameters or SessionParameters()
-        self.store = MemoryStore()
+        self.store = store or MemoryStore()
         self.fabrics = FabricTable(self.store)
         self.secure_channel = SecureChannel(
             self.exchanges,
@@ -174,7 +176,7 @@ class FakeController(MessageHost):
             self.random_bytes,
             lambda: None,
         )
-        self.fabric = self._join(case_authenticated_tags)
+        self.fabric = next(iter(self.fabrics), None) or self._join(case_authenticated_tags)
         self.session: SecureSession | None = None
         self.reports: list[Message] = []
         self.answers_reports = True
