@@ -136,11 +136,7 @@ class Schedule:
         was_off = self._is_restored
         if now is not None and state.pilot is not None:
             self._is_restored = False
-        if self._are_targets_new and now is not None:
-            self._are_targets_new = False
-            if self.commitment is not None and now >= self.commitment.target_time:
-                # Its time has passed; it is none of the new targets, even at an equal time.
-                self.commitment = None
+        self._drop_replaced_target(now)
         if (
             now is None
             or session is None
@@ -174,6 +170,13 @@ class Schedule:
         plan = self._plan(session.id, power_mw, is_power_seen, vehicle, added_mwh, now)
         self._is_guess = self._missing(self._target, vehicle, added_mwh) is None
         return self._replace(plan)
+
+    def _drop_replaced_target(self, now: EpochSeconds | None) -> None:
+        """Drop the commitment to a past target after new ones were set, even at an equal time."""
+        if self._are_targets_new and now is not None:
+            self._are_targets_new = False
+            if self.commitment is not None and now >= self.commitment.target_time:
+                self.commitment = None
 
     def _missing(
         self, target: ChargingTarget | None, vehicle: Vehicle, added_mwh: int

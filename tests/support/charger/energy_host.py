@@ -131,8 +131,8 @@ class EnergyHost(ChargerHost):
     def is_quiet(self) -> bool:
         return not self.queue.events
 
-    def look(self) -> ForecastView:
-        """Read the forecast."""
+    def read_forecast(self) -> ForecastView:
+        """Read the Forecast attribute."""
         value = self.show("Forecast")
         assert isinstance(value, dict)
         return ForecastView({int(tag): item for tag, item in value.items()})  # type: ignore[call-overload]

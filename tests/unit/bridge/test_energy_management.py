@@ -85,12 +85,14 @@ class TestPowerAdjustment:
 
     def test_is_not_offered_for_longer_than_the_target_allows(self) -> None:
         host = scheduled(energy_mwh=20_000_000, mode=MANUAL)
-        slack = host.look().latest - host.look().end
+        slack = host.read_forecast().latest - host.read_forecast().end
         (option,), _ = host.capability
         longest = as_int(option[3])
         assert 0 < slack < longest < HOUR
         assert adjust(host, as_int(option[0]), longest) == Status.SUCCESS
-        assert host.look().end <= host.look().latest == host.epoch_s - 1 + 6 * HOUR
+        assert (
+            host.read_forecast().end <= host.read_forecast().latest == host.epoch_s - 1 + 6 * HOUR
+        )
 
     @pytest.mark.parametrize(
         ("end", "cause", "state"),
@@ -140,7 +142,7 @@ class TestPowerAdjustment:
         assert host.manage("CancelRequest") == Status.FAILURE
         host.set_clock(1_749_636_000)
         host.run(31)
-        assert host.look().reason == 0
+        assert host.read_forecast().reason == 0
 
     def test_opt_out_by_mode_ends_it(self) -> None:
         host = charging()
@@ -160,7 +162,7 @@ class TestPause:
     def test_interrupts_charging(self, feature_map: str) -> None:
         host = charging(feature_map)
         host.notifications.clear()
-        end = host.look().end
+        end = host.read_forecast().end
         assert pause(host, 300) == Status.SUCCESS
         host.expect("Paused")
         [stopped] = [each for each in host.notifications if isinstance(each, EnergyTransferStopped)]
@@ -168,7 +170,7 @@ class TestPause:
         host.run(10)
         assert (current(host), host.backend.status()["contactor"]) == (0, "open")
         assert host.esa_state == PAUSED
-        assert host.look().end == end + 300
+        assert host.read_forecast().end == end + 300
         before = charged(host)
         host.run(285)
         assert charged(host) == before
@@ -178,7 +180,7 @@ class TestPause:
         assert current(host) == 16_000
         assert any(isinstance(each, EnergyTransferStarted) for each in host.notifications)
         # As far as one knows the car still needs the same, so it ends by the pause later.
-        assert host.look().end == pytest.approx(end + 300, abs=2)
+        assert host.read_forecast().end == pytest.approx(end + 300, abs=2)
 
     def test_resume_lets_it_go_on(self, feature_map: str) -> None:
         host = charging(feature_map)
@@ -197,11 +199,11 @@ class TestPause:
         assert host.esa_state == PAUSED
         host.run(910)
         assert current(host) == 16_000
-        assert host.look().reason == 0
+        assert host.read_forecast().reason == 0
 
     def test_is_bounded_by_the_deadline(self, feature_map: str) -> None:
         host = scheduled(feature_map, energy_mwh=21_000_000, mode=MANUAL)
-        forecast = host.look()
+        forecast = host.read_forecast()
         slack = forecast.latest - forecast.end
         assert 60 < slack < HOUR
         assert forecast.slots[0][7] == slack
@@ -210,7 +212,7 @@ class TestPause:
         assert pause(host, slack) == Status.SUCCESS
         host.run(slack + 10)
         # Nothing is left to spare.
-        assert host.look().slots[0][5] is False
+        assert host.read_forecast().slots[0][5] is False
         assert pause(host, 60) == Status.FAILURE
 
     def test_ends_when_the_car_leaves(self, feature_map: str) -> None:
@@ -224,7 +226,7 @@ class TestPause:
 
     def test_without_a_started_forecast_is_refused(self, feature_map: str) -> None:
         host = scheduled(feature_map)
-        assert host.look().active is None
+        assert host.read_forecast().active is None
         assert pause(host, 60) == Status.FAILURE
 
 
@@ -250,7 +252,7 @@ class TestSun:
         assert adjust(host, 2_300_000, 600) == Status.SUCCESS
         host.run(6)
         assert current(host) == 10_000
-        assert host.look().slots[0][9] == 2_300_000
+        assert host.read_forecast().slots[0][9] == 2_300_000
         # A change of mode does not bring the sun back.
         host.call(host.mode, "ChangeToMode", new_mode=self.BOTH)
         host.run(60)
@@ -267,12 +269,12 @@ class TestSun:
         host.charger.set_surplus(Milliwatts(2_300_000), host.now)
         host.run(310)
         assert current(host) == 10_000
-        assert host.look().slots[0][9] == 2_300_000
+        assert host.read_forecast().slots[0][9] == 2_300_000
         assert host.capability[0][0][1] == FULL_MW
 
     def test_the_schedule_is_followed_with_all_the_power(self) -> None:
         host = self.follow_sun(self.BOTH)
-        forecast = host.look()
+        forecast = host.read_forecast()
         assert forecast.start == host.charger.snapshot().next_charge.start_time
         assert forecast.slots[0][9] == FULL_MW
         assert start_at(host, host.epoch_s + 600) == Status.SUCCESS
@@ -282,4 +284,4 @@ class TestSun:
         host.run(10)
         assert current(host) == 0
         # What it has got already it does not need again.
-        assert forecast.start < host.look().start <= forecast.start + 15
+        assert forecast.start < host.read_forecast().start <= forecast.start + 15

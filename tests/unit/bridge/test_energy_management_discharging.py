@@ -99,7 +99,7 @@ class TestOneDirection:
 
     def test_the_forecast_is_what_the_battery_has(self) -> None:
         host = discharging()
-        forecast = host.look()
+        forecast = host.read_forecast()
         assert (forecast.active, forecast.reason, forecast.earliest) == (0, 0, None)
         assert forecast.start == pytest.approx(host.epoch_s, abs=10)
         # 40 % of 60 kWh, in slots of about an hour.
@@ -110,7 +110,7 @@ class TestOneDirection:
         assert {as_int(slot[9]) for slot in forecast.slots} == {-FULL_MW}
         assert {(slot[10], slot[11]) for slot in forecast.slots} == {(-FULL_MW, -LEAST_MW)}
         host.run(3600)
-        again = host.look()
+        again = host.read_forecast()
         assert (again.id, again.active) == (forecast.id, 1)
         host.run(forecast.end - host.epoch_s + 120)
         assert current(host) == 0
@@ -121,7 +121,7 @@ class TestOneDirection:
         host.backend.set_battery(soc_percent=2)
         host.run(5)
         assert adjust(host, -2_300_000, 7200) == Status.SUCCESS
-        (slot,) = host.look().slots
+        (slot,) = host.read_forecast().slots
         # No longer than the percent of 60 kWh lasts that there is, rounded down.
         assert (slot[2], slot[9]) == (pytest.approx(939, abs=1), -2_300_000)
 
@@ -129,7 +129,7 @@ class TestOneDirection:
         host = discharging()
         host.backend.set_battery(soc_percent=None)
         host.charger.handle(BatteryReported(None, None), host.now)
-        forecast = host.look()
+        forecast = host.read_forecast()
         given_mwh = sum(as_int(slot[12]) for slot in forecast.slots)
         assert given_mwh == pytest.approx(-20_000_000, rel=0.001)
 
@@ -137,7 +137,7 @@ class TestOneDirection:
         host = discharging()
         until = EpochSeconds(host.epoch_s + 5400)
         host.charger.handle(EnableDischarging(until, Milliamps(10_000)), host.now)
-        forecast = host.look()
+        forecast = host.read_forecast()
         assert (forecast.end, forecast.latest) == (until, until)
         assert {as_int(slot[9]) for slot in forecast.slots} == {-2_300_000}
         host.run(5400)
@@ -148,21 +148,21 @@ class TestOneDirection:
     def test_the_forecast_shows_an_adjustment(self) -> None:
         host = discharging()
         assert adjust(host, -2_300_000, 600) == Status.SUCCESS
-        first, second, *_ = host.look().slots
+        first, second, *_ = host.read_forecast().slots
         assert (first[2], first[9]) == (600, -2_300_000)
         assert second[9] == -FULL_MW
         # What it does not give now, it can give later: 39 % of 60 kWh, rounded down.
-        given_mwh = sum(as_int(slot[12]) for slot in host.look().slots)
+        given_mwh = sum(as_int(slot[12]) for slot in host.read_forecast().slots)
         assert given_mwh == pytest.approx(-23_400_000, rel=0.001)
         host.run(650)
         host.expect("PowerAdjustStart")
         host.expect("PowerAdjustEnd")
-        assert {as_int(slot[9]) for slot in host.look().slots} == {-FULL_MW}
+        assert {as_int(slot[9]) for slot in host.read_forecast().slots} == {-FULL_MW}
 
     def test_no_request_changes_the_forecast(self) -> None:
         host = discharging()
         host.run(60)
-        before = host.look()
+        before = host.read_forecast()
         assert before.is_pausable is False
         assert pause(host, 60) == Status.FAILURE
         assert start_at(host, host.epoch_s + 60) == Status.FAILURE
@@ -176,7 +176,7 @@ class TestOneDirection:
         assert sent == Status.FAILURE
         assert host.manage("CancelRequest") == Status.INVALID_IN_STATE
         host.run(10)
-        assert host.look().id == before.id
+        assert host.read_forecast().id == before.id
         assert current(host) == -16_000
 
     def test_what_was_asked_of_charging_does_not_hold_for_it(self) -> None:
@@ -185,15 +185,15 @@ class TestOneDirection:
         host.charger.handle(DISCHARGE, host.now)
         host.run(30)
         assert current(host) == -16_000
-        assert (host.look().reason, host.look().slots[0][9]) == (0, -FULL_MW)
+        assert (host.read_forecast().reason, host.read_forecast().slots[0][9]) == (0, -FULL_MW)
         host.charger.handle(ENABLE, host.now)
         host.run(30)
         assert current(host) == 16_000
-        assert (host.look().reason, host.look().slots[0][9]) == (0, FULL_MW)
+        assert (host.read_forecast().reason, host.read_forecast().slots[0][9]) == (0, FULL_MW)
 
     def test_a_state_forecast_has_its_own_number(self) -> None:
         host = discharging("0x7C")
-        assert {slot[8] for slot in host.look().slots} == {2}
+        assert {slot[8] for slot in host.read_forecast().slots} == {2}
 
     def test_a_lower_limit_counts(self) -> None:
         host = discharging()
@@ -218,12 +218,12 @@ class TestBothDirections:
     def test_turns_round_and_back(self) -> None:
         host = both_ways()
         assert options(host) == [(LEAST_MW, FULL_MW), (-FULL_MW, -LEAST_MW)]
-        before = host.look()
+        before = host.read_forecast()
         assert adjust(host, -2_300_000, 600, GRID) == Status.SUCCESS
         assert host.charger.snapshot().state is State.PLUGGED_IN_DISCHARGING
         host.run(10)
         assert current(host) == -10_000
-        forecast = host.look()
+        forecast = host.read_forecast()
         slot = forecast.slots[0]
         assert (forecast.active, slot[2], slot[9]) == (0, 600, -2_300_000)
         assert (slot[10], slot[11], slot[12]) == (-FULL_MW, -LEAST_MW, -383_334)
@@ -284,4 +284,4 @@ class TestBothDirections:
             host.manage("RequestConstraintBasedForecast", constraints=[constraint], cause=GRID)
             == Status.SUCCESS
         )
-        assert [slot[9] for slot in host.look().slots][:2] == [FULL_MW, 0]
+        assert [slot[9] for slot in host.read_forecast().slots][:2] == [FULL_MW, 0]

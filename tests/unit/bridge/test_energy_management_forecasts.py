@@ -41,7 +41,7 @@ from tests.support.charger.energy_host import PFR_MAP, SFR_MAP, EnergyHost, as_i
 class TestStartTime:
     def test_of_a_scheduled_charge_comes_from_the_schedule(self, feature_map: str) -> None:
         host = scheduled(feature_map)
-        forecast = host.look()
+        forecast = host.read_forecast()
         assert forecast.start == host.charger.snapshot().next_charge.start_time
         assert forecast.latest == host.charger.snapshot().next_charge.target_time
         assert forecast.end == forecast.start + 2 * HOUR
@@ -49,7 +49,7 @@ class TestStartTime:
         number = forecast.id
         host.run(forecast.start - host.epoch_s + 10)
         assert current(host) == 16_000
-        begun = host.look()
+        begun = host.read_forecast()
         assert (begun.id, begun.active, begun.slots[0][3]) == (number, 0, 10)
 
     def test_may_be_earlier_than_the_schedule_wants(self, feature_map: str) -> None:
@@ -70,14 +70,14 @@ class TestStartTime:
     def test_may_be_as_late_as_the_target_allows(self, feature_map: str) -> None:
         host = scheduled(feature_map, mode=MANUAL)
         host.run(600)
-        before = host.look()
+        before = host.read_forecast()
         assert before.active == 0
         last = before.latest - (before.end - before.start)
         assert start_at(host, last + 1, GRID) == Status.CONSTRAINT_ERROR
         assert start_at(host, last, GRID) == Status.SUCCESS
         host.run(10)
         assert current(host) == 0
-        shifted = host.look()
+        shifted = host.read_forecast()
         assert (shifted.start, shifted.active, shifted.reason) == (last, None, 2)
         # What it has got already it does not need again.
         assert shifted.end == pytest.approx(before.end - 600 + last - before.start, abs=1)
@@ -88,14 +88,14 @@ class TestStartTime:
 
     def test_is_the_own_one_again_after_a_cancel(self, feature_map: str) -> None:
         host = scheduled(feature_map)
-        own = host.look()
+        own = host.read_forecast()
         assert start_at(host, host.epoch_s) == Status.SUCCESS
         host.run(60)
         assert current(host) == 16_000
         assert host.manage("CancelRequest") == Status.SUCCESS
         host.run(10)
         assert current(host) == 0
-        again = host.look()
+        again = host.read_forecast()
         assert again.reason == 0
         # What it has got already it does not need again.
         assert own.start < again.start <= own.start + 60
@@ -106,17 +106,17 @@ class TestStartTime:
         assert start_at(host, host.epoch_s + HOUR) == Status.SUCCESS
         target = ChargingTarget(15 * 60, None, MilliwattHours(3_680_000))
         host.charger.set_targets([ChargingTargetSchedule(0x7F, (target,))], host.now)
-        assert host.look().reason == 0
+        assert host.read_forecast().reason == 0
 
     def test_stays_when_a_limit_drops_that_does_not_matter(self, feature_map: str) -> None:
         host = scheduled(feature_map)
         assert start_at(host, host.epoch_s + HOUR) == Status.SUCCESS
         claim = LimitClaimed(LimitSource.USER, Milliamps(20_000), (Direction.CHARGE,))
         host.charger.handle(claim, host.now)
-        assert host.look().reason == 1
+        assert host.read_forecast().reason == 1
         claim = LimitClaimed(LimitSource.USER, Milliamps(10_000), (Direction.CHARGE,))
         host.charger.handle(claim, host.now)
-        assert host.look().reason == 0
+        assert host.read_forecast().reason == 0
 
 
 class TestUnknownVehicle:
@@ -136,7 +136,7 @@ class TestUnknownVehicle:
 
     def test_is_put_off_only_so_far_that_a_slow_one_is_ready(self) -> None:
         host = self.unknown(6_000)
-        forecast = host.look()
+        forecast = host.read_forecast()
         assert forecast.start == host.charger.snapshot().next_charge.start_time
         assert forecast.slots[0][9] == FULL_MW
         last = forecast.start + forecast.latest - forecast.end
@@ -151,11 +151,11 @@ class TestUnknownVehicle:
 
     def test_may_be_put_off_further_once_it_was_seen(self) -> None:
         host = self.unknown(16_000)
-        before = host.look()
+        before = host.read_forecast()
         assert before.latest - before.end < 1000
         host.run(before.start - host.epoch_s + 200)
         assert host.charger.snapshot().is_held
-        after = host.look()
+        after = host.read_forecast()
         assert after.start > before.start + 2 * HOUR
         assert after.latest == host.charger.snapshot().next_charge.target_time
 
@@ -187,10 +187,10 @@ class TestWhatTheVehicleTakes:
     def test_makes_the_forecast(self, phases: int, car_ma: int) -> None:
         host = self.charging(phases, car_ma)
         begin = host.epoch_s
-        before = host.look()
+        before = host.read_forecast()
         assert before.end - before.start == HOUR  # nobody knows the vehicle yet
         host.run(180)
-        known = host.look()
+        known = host.read_forecast()
         power_mw = 230 * car_ma * phases
         assert known.slots[0][9] == power_mw
         assert known.end == pytest.approx(begin + self.NEED_MWH * 3600 // power_mw, abs=60)
@@ -200,7 +200,10 @@ class TestWhatTheVehicleTakes:
         assert host.show("AbsMinPower") == -22_080_000
         number = known.id
         host.run(known.end - host.epoch_s - 30)
-        assert (host.look().id, host.look().active) == (number, len(known.slots) - 1)
+        assert (host.read_forecast().id, host.read_forecast().active) == (
+            number,
+            len(known.slots) - 1,
+        )
 
     def test_is_within_the_range_of_the_appliance(self) -> None:
         host = self.charging(1, 32_000, features=ALL_FEATURES - {"SOC", "V2X"})
@@ -231,7 +234,7 @@ class TestWhatTheVehicleTakes:
         host.charger.handle(least, host.now)
         host.run(180)
         assert host.charger.expected_draw == VehicleDraw(1, Milliamps(7_000), True)
-        assert host.look().slots[0][9] == 8_000 * 230
+        assert host.read_forecast().slots[0][9] == 8_000 * 230
 
 
 def test_what_came_back_is_needed_again() -> None:
@@ -245,7 +248,7 @@ def test_what_came_back_is_needed_again() -> None:
     host.run(10)
     # An hour was charged, and half an hour of it came back: of two hours, 90 minutes are left.
     assert current(host) == 16_000
-    forecast = host.look()
+    forecast = host.read_forecast()
     assert forecast.end - host.epoch_s == pytest.approx(HOUR * 3 // 2, abs=30)
 
 
@@ -253,7 +256,7 @@ class TestModifiedForecast:
     def modify(self, host: EnergyHost, *slots: dict[int, int]) -> Status:
         return host.manage(
             "ModifyForecastRequest",
-            forecast_id=host.look().id,
+            forecast_id=host.read_forecast().id,
             slot_adjustments=[dict(slot) for slot in slots],
             cause=LOCAL,
         )
@@ -261,11 +264,11 @@ class TestModifiedForecast:
     def test_less_power_for_longer(self) -> None:
         host = scheduled()
         host.manage("StartTimeAdjustRequest", requested_start_time=host.epoch_s + 600, cause=LOCAL)
-        forecast = host.look()
+        forecast = host.read_forecast()
         assert len(forecast.slots) == 2
         slots = [{0: index, 1: FULL_MW // 2, 2: 2 * HOUR} for index in range(2)]
         assert self.modify(host, *slots) == Status.SUCCESS
-        changed = host.look()
+        changed = host.read_forecast()
         assert changed.end == changed.start + 4 * HOUR
         host.run(610)
         assert current(host) == 8_000
@@ -276,11 +279,11 @@ class TestModifiedForecast:
         host = scheduled()
         assert self.modify(host, {0: 0, 1: FULL_MW // 2, 2: HOUR}) == Status.FAILURE
         assert self.modify(host, {0: 0, 1: FULL_MW, 2: 0}) == Status.CONSTRAINT_ERROR
-        assert host.look().reason == 0
+        assert host.read_forecast().reason == 0
 
     def test_too_long_for_the_target_is_refused(self) -> None:
         host = scheduled()
-        forecast = host.look()
+        forecast = host.read_forecast()
         slack = forecast.latest - forecast.end
         longest = as_int(forecast.slots[0][17])
         assert longest == as_int(forecast.slots[0][2]) + slack
@@ -300,16 +303,16 @@ class TestModifiedForecast:
         # A long time at half the power, then a change of mind.
         assert self.modify(host, {0: 0, 1: FULL_MW // 2, 2: 7000}) == Status.SUCCESS
         host.run(1.5 * HOUR)
-        shortest = as_int(host.look().slots[0][16])
-        elapsed = as_int(host.look().slots[0][3])
+        shortest = as_int(host.read_forecast().slots[0][16])
+        elapsed = as_int(host.read_forecast().slots[0][3])
         assert shortest < elapsed
         assert self.modify(host, {0: 0, 1: FULL_MW, 2: elapsed - 1}) == Status.CONSTRAINT_ERROR
         assert self.modify(host, {0: 0, 1: FULL_MW, 2: elapsed}) == Status.SUCCESS
-        assert host.look().active == 1
+        assert host.read_forecast().active == 1
 
     def test_a_state_forecast_slows_down_in_a_longer_slot(self) -> None:
         host = charging(SFR_MAP)
-        duration = as_int(host.look().slots[0][2])
+        duration = as_int(host.read_forecast().slots[0][2])
         assert self.modify(host, {0: 0, 2: 2 * duration}) == Status.SUCCESS
         host.run(6)
         assert current(host) == pytest.approx(8_000, abs=10)
@@ -327,7 +330,7 @@ class TestConstraints:
             "RequestConstraintBasedForecast", constraints=[forbidden, halved], cause=GRID
         )
         assert sent == Status.SUCCESS
-        forecast = host.look()
+        forecast = host.read_forecast()
         powers = [as_int(slot[9]) for slot in forecast.slots]
         assert powers == [FULL_MW, 0, FULL_MW // 2, FULL_MW, FULL_MW]
         assert forecast.slots[1][5] is False
@@ -351,7 +354,7 @@ class TestConstraints:
         host.manage("StartTimeAdjustRequest", requested_start_time=host.epoch_s, cause=LOCAL)
         sent = host.manage("RequestConstraintBasedForecast", constraints=[window], cause=GRID)
         assert sent == Status.FAILURE
-        assert host.look().reason == 1
+        assert host.read_forecast().reason == 1
 
     def test_load_control_turns_down(self) -> None:
         host = scheduled(SFR_MAP, mode=MANUAL)
@@ -378,9 +381,9 @@ class TestForecast:
     def test_goes_on_while_the_car_does(self) -> None:
         """A car that takes more than expected gets a new forecast, and no busy loop."""
         host = scheduled(energy_mwh=1_000_000, mode=MANUAL)
-        first = host.look()
+        first = host.read_forecast()
         host.run(first.end - host.epoch_s + 60)
-        second = host.look()
+        second = host.read_forecast()
         assert second.id > first.id
         assert second.end > host.epoch_s
         assert second.latest - second.end == HOUR
@@ -406,18 +409,18 @@ class TestForecast:
         host.backend.tap(card)
         host.run(10)
         assert current(host) == 16_000
-        assert host.look().active == 0
+        assert host.read_forecast().active == 0
         assert adjust(host, FULL_MW // 2, 600) == Status.SUCCESS
 
     def test_survives_a_short_loss_of_demand(self) -> None:
         host = charging()
-        number = host.look().id
+        number = host.read_forecast().id
         host.backend.no_demand()
         host.run(30)
-        assert host.look().id == number
+        assert host.read_forecast().id == number
         host.backend.demand()
         host.run(60)
-        assert host.look().id == number
+        assert host.read_forecast().id == number
         host.backend.no_demand()
         host.run(61)
         assert host.show("Forecast") is None
@@ -432,7 +435,7 @@ class TestForecast:
         host.backend.demand()
         host.run(1)
         # One percent of 60 kWh at 16 A
-        assert host.look().end - host.look().start == pytest.approx(587, abs=1)
+        assert host.read_forecast().end - host.read_forecast().start == pytest.approx(587, abs=1)
         host.run(7 * HOUR)
         assert host.charger.snapshot().is_held
         assert host.show("Forecast") is None
@@ -446,15 +449,15 @@ class TestForecast:
             host.run(5)
             assert current(host) == 16_000
             host.scenario(0x01)
-        own = host.look()
+        own = host.read_forecast()
         host.scenario(0x07)
         assert pause(host, 10) == Status.SUCCESS
         host.run(5)
         assert current(host) == 16_000
         host.scenario(0x09)
         assert host.esa_state == ONLINE
-        assert host.look().end == pytest.approx(own.end, abs=10)
-        assert host.look().id > own.id
+        assert host.read_forecast().end == pytest.approx(own.end, abs=10)
+        assert host.read_forecast().id > own.id
 
     def test_is_reported_at_most_every_ten_seconds(self) -> None:
         host = charging()
@@ -479,15 +482,15 @@ class TestForecast:
         host.run(60)
         host.set_clock(START_UTC_S - 24 * HOUR)
         host.run(61)
-        assert host.look().start == pytest.approx(host.epoch_s, abs=61)
-        assert host.look().active == 0
+        assert host.read_forecast().start == pytest.approx(host.epoch_s, abs=61)
+        assert host.read_forecast().active == 0
 
     def test_a_new_slot_is_reported(self) -> None:
         host = charging()
         host.run(20)
         host.counts.clear()
         host.run(HOUR)
-        assert host.look().active == 1
+        assert host.read_forecast().active == 1
         assert host.counts == {"Forecast": 1}
 
     def test_no_report_and_no_timer_after_stop(self) -> None:
