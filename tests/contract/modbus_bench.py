@@ -13,7 +13,6 @@ from evse_node.hal.external.backend import ExternalController
 from evse_node.hal.external.modbus.link import ModbusEvse, ModbusEvseLink
 from evse_node.hal.interface import HalEvent, Ratings
 from evse_node.hal.modbus.bus_meter import MeterOnBus
-from evse_node.hal.modbus.connection import ModbusSpec
 from evse_node.hal.modbus.meter import load_map
 from tests.support.hal.modbus_evse_models import Controller, Meter, Phoenix, SimpleEvse, SmartEvse
 from tests.support.hal.modbus_evse_peer import LoopThread, Peer, quick_map
@@ -31,18 +30,12 @@ class ModbusBench:
         self._thread: LoopThread | None = LoopThread()
         self._peer = Peer(controller, Meter(controller))
         self._run(self._peer.serve_rtu() if is_rtu else self._peer.serve_tcp())
-        port = self._peer.port
-        spec = (
-            ModbusSpec(port=str(port), unit=controller.unit)
-            if is_rtu
-            else ModbusSpec(host="127.0.0.1", tcp_port=int(port), unit=controller.unit)
-        )
         registers = quick_map(name, turnaround_ms=5, timeout_ms=500)
         own = None if registers.meter is None else MeterOnBus(registers.meter, controller.unit, 0)
         on_bus = MeterOnBus(load_map("sdm630"), Meter.unit, 0)
         evse = ModbusEvse(
             registers=registers,
-            modbus=spec,
+            modbus=self._peer.spec(controller.unit),
             meter=(own or on_bus) if meter else None,
             has_socket=True,
         )

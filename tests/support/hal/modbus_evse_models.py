@@ -1,4 +1,4 @@
-"""EVSE controllers for the tests: a vehicle, a relay, a current, registers, and a clock.
+"""Models of EVSE controllers: a vehicle, a relay, a current, registers, and a clock.
 
 The clock moves by `advance`. `modbus_evse_peer` puts servers in front of them.
 """
@@ -11,7 +11,7 @@ COILS, HOLDING, INPUT = "coil", "holding", "input"
 
 
 class Controller:
-    """What all have: a vehicle in state A, B or C, and a relay that opens when it leaves C."""
+    """Base of the models: a vehicle in state A, B or C, and a relay that opens when it leaves C."""
 
     unit = 1
     vehicle = "A"
@@ -25,18 +25,18 @@ class Controller:
         self.writes: list[tuple[str, int, int]] = []
 
     def read(self, table: str, address: int) -> int | None:
-        """Return a register, or None where there is none."""
+        """Return a register, or None for a missing one."""
         raise NotImplementedError
 
     def write(self, table: str, address: int, value: int) -> bool:
         raise NotImplementedError
 
     def refresh(self) -> None:
-        """Do what follows from what changed."""
+        """Update the relay after a change."""
         raise NotImplementedError
 
     def restart(self) -> None:
-        """Lose power for a moment."""
+        """Restart after a loss of power."""
         raise NotImplementedError
 
     def is_addressed(self, unit: int) -> bool:
@@ -47,7 +47,7 @@ class Controller:
 
     @property
     def limit_a(self) -> float:
-        """What is offered now."""
+        """Current offered now."""
         raise NotImplementedError
 
     def turn_to(self, vehicle: str) -> None:
@@ -65,7 +65,7 @@ class Controller:
 
 
 class SimpleEvse(Controller):
-    """As the EVSE-WB/DIN manual tells."""
+    """SimpleEVSE, by the EVSE-WB/DIN manual."""
 
     def __init__(self, boot_a: int = 32) -> None:
         super().__init__()
@@ -121,7 +121,7 @@ class SimpleEvse(Controller):
 
 
 class Phoenix(Controller):
-    """As manual 104924 tells, with a meter."""
+    """Phoenix EM-CP-PP-ETH with a meter, by manual 104924."""
 
     unit = 180
 
@@ -181,7 +181,7 @@ class Phoenix(Controller):
 
 
 class SmartEvse(Controller):
-    """A load balancing node, as SmartEVSE-3's main.cpp has it."""
+    """SmartEVSE as a node of load balancing, by SmartEVSE-3's main.cpp."""
 
     unit = 2
     A, B, C, COMM_B, COMM_B_OK, COMM_C, COMM_C_OK, B1, C1 = 0, 1, 2, 4, 5, 6, 7, 9, 10

@@ -1,6 +1,6 @@
-"""The models of EVSE controllers behind pymodbus's own servers, TCP and RTU.
+"""Models of EVSE controllers behind pymodbus's servers, TCP and RTU.
 
-`Wire` is a serial line of two pseudo-terminals; `Faults` spoils what the server says.
+`Wire` is a serial line of two pseudo-terminals; `Faults` damages answers of the server.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pymodbus.server import ModbusSerialServer, ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
 from evse_node.hal.external.modbus.controller_map import ControllerMap, load_controller
+from evse_node.hal.modbus.connection import ModbusSpec
 from tests.support.hal.modbus_evse_models import COILS, HOLDING, INPUT, Controller
 
 _T = TypeVar("_T")
@@ -28,7 +29,7 @@ _TABLES = {1: COILS, 5: COILS, 15: COILS, 3: HOLDING, 6: HOLDING, 16: HOLDING, 4
 
 @dataclass
 class Faults:
-    """What happens to answers; each spoils as many as it counts, `held` keeps one back."""
+    """Damage to answers: the number of answers per kind, and `held`, which delays one."""
 
     silent: int = 0
     garbage: int = 0
@@ -59,13 +60,13 @@ class Faults:
         return packet
 
 
-async def hardly(seconds: float) -> None:
-    """Sleep, where nothing comes late that would have to be waited for."""
+async def short_sleep(seconds: float) -> None:
+    """Sleep for 10 ms at most: here no late answers have to be awaited."""
     await asyncio.sleep(min(seconds, 0.01))
 
 
 class Registers:
-    """The server's view: units, tables, addresses."""
+    """Registers of several units, as the server requests them."""
 
     def __init__(self, controllers: list[Controller], faults: Faults) -> None:
         self.controllers = controllers
@@ -108,14 +109,14 @@ class Registers:
             if controller.is_broadcast(device_id):
                 for each, value in enumerate(values, address):
                     controller.write(table, each, value)
-                raise NoSuchIdException("nobody answers a broadcast")
+                raise NoSuchIdException("broadcasts are not answered")
         controller = self._find(device_id)
         done = [controller.write(table, each, int(v)) for each, v in enumerate(values, address)]
         return None if all(done) else ExcCodes.ILLEGAL_ADDRESS
 
 
 class LoopThread:
-    """An event loop in a thread, and a way to wait for what it does."""
+    """An event loop in a thread, for whose results the caller waits."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
@@ -132,7 +133,7 @@ class LoopThread:
 
 
 class Wire:
-    """A serial line: two pseudo-terminals, and what joins them."""
+    """A serial line: two pseudo-terminals, each forwarding to the other."""
 
     def __init__(self) -> None:
         self._masters: list[int] = []
@@ -167,7 +168,7 @@ def quick_map(name: str, **timings: float) -> ControllerMap:
 
 
 class Peer:
-    """Controllers behind a server. `port` is where to find it: a number, or a serial port."""
+    """Controllers behind a server. `port` is a TCP port or the name of a serial port."""
 
     def __init__(self, *controllers: Controller) -> None:
         self.faults = Faults()
@@ -179,7 +180,7 @@ class Peer:
 
     async def serve_tcp(self) -> None:
         server = ModbusTcpServer(
-            _NOBODY,
+            _PLACEHOLDER,
             address=("127.0.0.1", int(self.port)),
             ignore_missing_devices=True,
             trace_packet=self.spoil,
@@ -192,7 +193,7 @@ class Peer:
         self._wire = self._wire or Wire()
         self.port = self._wire.ports[0]
         server = ModbusSerialServer(
-            _NOBODY,
+            _PLACEHOLDER,
             port=self._wire.ports[1],
             baudrate=9600,
             ignore_missing_devices=True,
@@ -205,8 +206,14 @@ class Peer:
         await server.serve_forever(background=True)
         self._server = server
 
+    def spec(self, unit: int = 1) -> ModbusSpec:
+        """Return the address of a unit."""
+        if self._wire is not None:
+            return ModbusSpec(port=str(self.port), unit=unit)
+        return ModbusSpec(host="127.0.0.1", tcp_port=int(self.port), unit=unit)
+
     async def hang_up(self) -> None:
-        """Stop serving and close all connections; it can serve again."""
+        """Stop the server and close all connections; it can be started again."""
         if self._server is not None:
             await self._server.shutdown()
             self._server = None
@@ -218,4 +225,4 @@ class Peer:
             self._wire = None
 
 
-_NOBODY = SimDevice(1, simdata=[SimData(0, values=[0], datatype=DataType.REGISTERS)])
+_PLACEHOLDER = SimDevice(1, simdata=[SimData(0, values=[0], datatype=DataType.REGISTERS)])

@@ -1,7 +1,7 @@
-"""An OpenEVSE controller with a vehicle, as far as RAPI shows it; by its protocol document.
+"""Model of an OpenEVSE controller with a vehicle, by the RAPI protocol document.
 
-`OpenEvseModel` takes bytes and gives bytes, by a clock of the test. `ModelPort` is a port to
-it without any waiting, `PtyPeer` a pseudo-terminal with a thread that serves it.
+`OpenEvseModel` converts received bytes to answers, by a clock of the test. `ModelPort` is a port
+to it without delay, `PtyPeer` a pseudo-terminal served by a thread.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ LOWEST_A = 6
 
 
 class OpenEvseModel:
-    """The controller. `car` is what the vehicle shows: A, B or C.
+    """The controller. `car` is the vehicle's state: A, B or C.
 
-    A vehicle that `is_stubborn` does not end its current when the PWM ends.
-    Faults put upon it: `fault` is a state that it is in, `has_heartbeats` False is firmware
-    without supervision, `is_mute` lets it say nothing.
+    A vehicle that `is_stubborn` does not stop when the PWM ends. `fault` is a state that the
+    controller enters; without `has_heartbeats` its firmware has no supervision; while `is_mute`
+    it sends nothing.
     """
 
     def __init__(self, clock: Callable[[], float], *, debounce_s: float = 0.25) -> None:
@@ -78,19 +78,19 @@ class OpenEvseModel:
         self._session_ws = 0.0
         self._is_connected = False
         self._updated_at = now
-        self._told: tuple[int, ...] = ()
+        self._notified: tuple[int, ...] = ()
 
-    # Hands
+    # Actions
 
     def restart(self) -> None:
-        """Lose power for a moment."""
+        """Restart after a loss of power."""
         self._set_relay(False)
         self.restarts += 1
         self._boot()
         self._booting_until = self.clock() + self.boot_s
 
     def press(self, name: str) -> None:
-        """Do at the controller itself what a command without words does."""
+        """Carry out a command as if given at the controller itself."""
         self._carry_out(name, [])
 
     @property
@@ -106,13 +106,13 @@ class OpenEvseModel:
     # Time
 
     def update(self) -> bytes:
-        """Let it do what is due; return what it tells by itself."""
+        """Carry out what is due. Return notifications."""
         now = self.clock()
         if self._booting_until is not None:
             if now < self._booting_until:
                 return b""
             self._booting_until = None
-            self._say("AB 00 8.2.3")
+            self._notify("AB 00 8.2.3")
         self._count_energy(now)
         interval, fallback_a = self.heartbeat
         is_watching = interval > 0 and self.state not in (SLEEPING, DISABLED)
@@ -120,10 +120,10 @@ class OpenEvseModel:
             self.amperes = min(self.amperes, max(fallback_a, LOWEST_A))
             self.is_missed, self._pulse_at = 2, now
         self._decide(now)
-        told = (self.state, self.amperes, self._flags() & (CONNECTED | HARD_FAULT))
-        if told != self._told and self.state:
-            self._told = told
-            self._say(f"AT {self.state:02x} {self.state:02x} {self.amperes} {self._flags():04x}")
+        status = (self.state, self.amperes, self._flags() & (CONNECTED | HARD_FAULT))
+        if status != self._notified and self.state:
+            self._notified = status
+            self._notify(f"AT {self.state:02x} {self.state:02x} {self.amperes} {self._flags():04x}")
         unsent, self._unsent = self._unsent, b""
         return b"" if self.is_mute else unsent
 
@@ -175,22 +175,22 @@ class OpenEvseModel:
         flags |= CONNECTED if self._is_connected else 0
         return flags | (HARD_FAULT if self.fault == STUCK else 0)
 
-    # Words
+    # Commands
 
     def receive(self, data: bytes) -> bytes:
-        """Take in bytes; return the answers, and what else it has to tell."""
-        told = self.update()
+        """Process bytes. Return answers and notifications."""
+        output = self.update()
         if self._booting_until is not None:
-            return told
+            return output
         self._input += data
         while b"\r" in self._input:
             line, _, self._input = self._input.partition(b"\r")
             start = line.rfind(b"$")
             if start >= 0:
-                told += self._answer(line[start:])
+                output += self._answer(line[start:])
         if self.is_mute:
             return b""
-        return told + self.update()
+        return output + self.update()
 
     def _answer(self, line: bytes) -> bytes:
         body, _, digits = line.partition(b"^")
@@ -201,10 +201,10 @@ class OpenEvseModel:
         if words[-1].startswith(":"):
             sequence = words.pop()
         self.log.append(" ".join(words))
-        is_ok, told = self._carry_out(words[0], words[1:])
-        if told is None:
+        is_ok, text = self._carry_out(words[0], words[1:])
+        if text is None:
             return b""
-        return sealed(" ".join(word for word in ("OK" if is_ok else "NK", told, sequence) if word))
+        return sealed(" ".join(word for word in ("OK" if is_ok else "NK", text, sequence) if word))
 
     def _carry_out(self, name: str, words: list[str]) -> tuple[bool, str | None]:
         match name, words:
@@ -272,7 +272,7 @@ class OpenEvseModel:
         self._pulse_at = self.clock()
         return is_ok, f"{self.heartbeat[0]} {self.heartbeat[1]} {self.is_missed}"
 
-    def _say(self, text: str) -> None:
+    def _notify(self, text: str) -> None:
         self._unsent += sealed(text)
 
 
@@ -289,7 +289,7 @@ def sealed(text: str) -> bytes:
 
 
 class ModelPort:
-    """A port to a model in the same thread. `spoil` may change what comes from it."""
+    """A port to a model in the same thread. `spoil` may change its output."""
 
     name = "model"
 
@@ -315,12 +315,12 @@ class ModelPort:
         self.deliver(self.model.receive(data))
 
     def deliver(self, data: bytes) -> None:
-        """Hand over what the model tells, if anybody listens."""
+        """Pass on output of the model while the port is open."""
         if self.is_open and data:
             self._on_data(self.spoil(data))
 
     def pull_out(self) -> None:
-        """Take the adapter away."""
+        """Unplug the adapter."""
         self.is_missing = True
         if self.is_open:
             self.is_open = False
@@ -355,6 +355,6 @@ class PtyPeer:
             readable, _, _ = select.select([self._master], [], [], 0.005)
             data = os.read(self._master, 4096) if readable else b""
             with self.lock:
-                told = self.model.receive(data)
-            if told:
-                os.write(self._master, told)
+                output = self.model.receive(data)
+            if output:
+                os.write(self._master, output)

@@ -1,4 +1,4 @@
-"""The backends that most tests here play with."""
+"""Fixtures of the tests of external controllers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A link that the test plays, and the backend with its task on it."""
+"""A link whose status the test sets, and the backend on it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ OFFER = Milliamps(16_000)
 
 
 class ScriptedLink:
-    """Does what `status` and `failure` say, and keeps what it was called with."""
+    """Link that returns `status` or raises `failure`, and records its calls."""
 
     def __init__(self, traits: LinkTraits = ALL) -> None:
         self.traits = traits
@@ -88,7 +88,7 @@ class ScriptedLink:
 
 
 class Rig:
-    """The backend with its task, and what it told."""
+    """The backend with its task, and its events."""
 
     def __init__(self, link: ScriptedLink) -> None:
         self.link = link
@@ -104,7 +104,7 @@ class Rig:
                 await asyncio.sleep(0.001)
 
     async def show(self, status: ControllerStatus) -> None:
-        """Let the controller tell this, and wait until it was taken in."""
+        """Set the status, and wait until it was processed."""
         self.link.status = status
         await self.polls(2)
 

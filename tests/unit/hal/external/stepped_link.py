@@ -1,4 +1,4 @@
-"""A controller whose requests take steps, and something that happens at one of them."""
+"""A controller whose requests take steps, and a callback at one of them."""
 
 from __future__ import annotations
 
@@ -14,27 +14,28 @@ from evse_node.state_machine.control_pilot import PilotState
 from evse_node.units import Milliamps
 
 OFFER = Milliamps(16_000)
-# Short between polls, and patient with them.
-PACE = PollTimings(poll_s=0.001, retry_s=0.001, reopen_s=0.001, call_s=5.0, start_s=5.0, stop_s=5.0)
-HASTY = replace(PACE, call_s=0.03, lost_s=60.0, stop_s=0.2, close_s=0.05)
+# Short between polls, with long limits.
+PATIENT = PollTimings(
+    poll_s=0.001, retry_s=0.001, reopen_s=0.001, call_s=5.0, start_s=5.0, stop_s=5.0
+)
+HASTY = replace(PATIENT, call_s=0.03, lost_s=60.0, stop_s=0.2, close_s=0.05)
 
 
 class SteppedLink:
     """A controller whose vehicle is ready, enabled from an earlier run.
 
-    Each request takes three steps: sent, taken in, answered. At the step `moment`, counted
-    from the first one, `on_moment` is called. Of `failures` each spoils one request. A request
-    that is cut short is what a bus does not forgive: the next one never ends, or, with
-    `repents_s`, takes that long.
+    Each request takes three steps: sent, received, answered. At the step `moment`, counted from
+    the first one, `on_moment` is called. Each of `failures` fails one request. After a cancelled
+    request the next one takes `recovery_s`, by default forever.
     """
 
-    def __init__(self, moment: int = -1, *, repents_s: float = 3600.0) -> None:
+    def __init__(self, moment: int = -1, *, recovery_s: float = 3600.0) -> None:
         self.traits = LinkTraits(heartbeat_s=0.0)
         self.moment = moment
-        self.repents_s = repents_s
+        self.recovery_s = recovery_s
         self.steps = 0
         self.on_moment: Callable[[], None] = lambda: None
-        self.is_open = self.is_busy = self.was_cut = False
+        self.is_open = self.is_busy = self.was_cancelled = False
         self.is_enabled = True
         self.is_stuck = False
         self.hangs = False
@@ -50,21 +51,21 @@ class SteppedLink:
         for _ in range(3):
             await asyncio.sleep(0)
 
-    async def _request(self, take_in: Callable[[], None]) -> None:
+    async def _request(self, receive: Callable[[], None]) -> None:
         assert not self.is_busy, "two requests at a time"
         self.is_busy = True
         try:
-            await self._talk(take_in)
+            await self._answer(receive)
         except asyncio.CancelledError:
-            self.was_cut = True
+            self.was_cancelled = True
             raise
         finally:
             self.is_busy = False
 
-    async def _talk(self, take_in: Callable[[], None]) -> None:
-        if self.was_cut:
-            await asyncio.sleep(self.repents_s)
-            self.was_cut = False
+    async def _answer(self, receive: Callable[[], None]) -> None:
+        if self.was_cancelled:
+            await asyncio.sleep(self.recovery_s)
+            self.was_cancelled = False
         await self._step()
         if self.hangs:
             await asyncio.sleep(3600)
@@ -72,7 +73,7 @@ class SteppedLink:
             raise self.failure
         if self.failures:
             raise self.failures.pop()
-        take_in()
+        receive()
         await self._step()
         await self._step()
 
@@ -93,17 +94,17 @@ class SteppedLink:
     async def apply(self, orders: ControllerOrders) -> None:
         assert self.is_open
 
-        def take_in() -> None:
+        def receive() -> None:
             self.enablings += orders.is_enabled and not self.is_enabled
             self.is_enabled = orders.is_enabled
 
-        await self._request(take_in)
+        await self._request(receive)
 
     async def keep_alive(self) -> None:
         await self._request(lambda: None)
 
     async def self_test(self) -> None:
-        raise AssertionError("there is none")
+        raise AssertionError("no self-test")
 
 
 async def charge(backend: ExternalController) -> None:

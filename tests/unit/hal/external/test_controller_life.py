@@ -1,4 +1,4 @@
-"""Lost controllers, links that hang, start and stop."""
+"""Lost controllers, hanging links, start and stop."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.unit.hal.external.scripted_link import OFFER, QUICK, Rig, ScriptedLin
 
 
 class TestLost:
-    async def test_it_is_told_and_goes(self, rig: Rig) -> None:
+    async def test_lost_controller_is_a_fault_until_it_answers(self, rig: Rig) -> None:
         rig.events.clear()
         rig.link.failure = HalError("garbage")
         await rig.until(lambda: bool(rig.events))
@@ -30,13 +30,15 @@ class TestLost:
         assert FaultCleared(FaultState.OTHER) in rig.events
 
     @pytest.mark.parametrize("failure", [OSError("gone"), TimeoutError(), ZeroDivisionError()])
-    async def test_whatever_is_raised(self, rig: Rig, failure: Exception) -> None:
+    async def test_every_exception_of_link_loses_controller(
+        self, rig: Rig, failure: Exception
+    ) -> None:
         rig.link.failure = failure
         await rig.until(lambda: FaultRaised(FaultState.OTHER) in rig.events)
         rig.link.failure = None
         await rig.until(lambda: rig.events[-1] == FaultCleared(FaultState.OTHER))
 
-    async def test_a_short_trouble_is_not_told(self, rig: Rig) -> None:
+    async def test_short_failure_is_not_reported(self, rig: Rig) -> None:
         rig.events.clear()
         await rig.polls(1)
         # However long that takes: the clock stands still, and no poll is too long.
@@ -53,7 +55,7 @@ class TestLost:
         assert rig.link.calls.count("open") == 1
         assert len(rig.link.applied) >= 2
 
-    async def test_lost_while_it_charges(self, rig: Rig) -> None:
+    async def test_controller_lost_while_charging_is_opened(self, rig: Rig) -> None:
         rig.backend.offer(OFFER)
         rig.backend.contactor.close()
         closed = ControllerStatus(PilotState.C, is_closed=True)
@@ -74,7 +76,7 @@ class TestLost:
 
 
 class TestHangs:
-    async def test_the_event_loop_goes_on(self, rig: Rig) -> None:
+    async def test_orders_return_at_once_while_link_hangs(self, rig: Rig) -> None:
         rig.events.clear()
         rig.link.hangs = True
         began = time.monotonic()
@@ -86,7 +88,7 @@ class TestHangs:
         rig.link.hangs = False
         await rig.until(lambda: FaultCleared(FaultState.OTHER) in rig.events)
 
-    async def test_stop_does_not_wait_for_it(self, link: ScriptedLink) -> None:
+    async def test_stop_ends_in_time_while_link_hangs(self, link: ScriptedLink) -> None:
         rig = Rig(link)
         await rig.backend.start(rig.events.append)
         link.hangs = True
@@ -95,7 +97,7 @@ class TestHangs:
         await rig.backend.stop()
         assert time.monotonic() - began < 1
 
-    async def test_start_gives_up(self, link: ScriptedLink) -> None:
+    async def test_start_fails_in_time_while_link_hangs(self, link: ScriptedLink) -> None:
         link.hangs = True
         rig = Rig(link)
         began = time.monotonic()
@@ -107,33 +109,33 @@ class TestHangs:
         await rig.backend.start(rig.events.append)
         await rig.backend.stop()
 
-    async def test_started_twice(self, rig: Rig) -> None:
+    async def test_second_start_raises(self, rig: Rig) -> None:
         with pytest.raises(HalError, match="is already running"):
             await rig.backend.start(rig.events.append)
 
 
-async def test_the_service_manager_is_told(link: ScriptedLink) -> None:
-    told: list[str] = []
+async def test_service_manager_is_notified_while_running(link: ScriptedLink) -> None:
+    sent: list[str] = []
 
     class Manager(ServiceManager):
         def __init__(self) -> None:
             self.limit_s = 0.03
 
         def notify(self, text: str) -> None:
-            told.append(text)
+            sent.append(text)
 
     backend = ExternalController(link, Ratings(), timings=QUICK, service_manager=Manager())
     await backend.start(lambda event: None)
-    assert told == ["READY=1", "WATCHDOG=1"]
+    assert sent == ["READY=1", "WATCHDOG=1"]
     await asyncio.sleep(0.05)
-    assert len(told) > 2
+    assert len(sent) > 2
     await backend.stop()
-    told.clear()
+    sent.clear()
     await asyncio.sleep(0.03)
-    assert told == []
+    assert sent == []
 
 
-async def test_stop_disables_and_lets_go(link: ScriptedLink) -> None:
+async def test_stop_disables_and_closes_link(link: ScriptedLink) -> None:
     rig = Rig(link)
     await rig.backend.start(rig.events.append)
     rig.backend.offer(OFFER)

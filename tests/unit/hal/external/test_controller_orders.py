@@ -1,4 +1,4 @@
-"""Orders to an external controller: which arrive, when, and how often."""
+"""Orders to an external controller."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from tests.unit.hal.external.scripted_link import IDLE, OFFER, Rig, ScriptedLink
 
 
 class TestOrders:
-    async def test_the_first_is_to_open(self, rig: Rig) -> None:
+    async def test_first_order_is_to_open(self, rig: Rig) -> None:
         assert rig.link.applied[0] == ControllerOrders(must_open=True)
 
-    async def test_the_newest_wins(self, rig: Rig) -> None:
+    async def test_latest_order_wins(self, rig: Rig) -> None:
         await rig.polls(2)
         rig.link.applied.clear()
         for amperes in (10, 12, 14, 16):
@@ -23,7 +23,7 @@ class TestOrders:
         await rig.polls(3)
         assert rig.link.applied == [ControllerOrders(is_enabled=True, current_ma=OFFER)]
 
-    async def test_one_that_comes_meanwhile_follows_at_once(self, rig: Rig) -> None:
+    async def test_order_during_apply_follows_at_once(self, rig: Rig) -> None:
         await rig.polls(2)
         rig.link.applied.clear()
         apply = rig.link.apply
@@ -39,7 +39,7 @@ class TestOrders:
         await rig.until(lambda: len(rig.link.applied) >= 2)
         assert [orders.must_open for orders in rig.link.applied[:2]] == [False, True]
 
-    async def test_opening_is_repeated_until_it_is_confirmed(self, rig: Rig) -> None:
+    async def test_opening_is_repeated_until_confirmed(self, rig: Rig) -> None:
         rig.backend.offer(OFFER)
         rig.backend.contactor.close()
         closed = ControllerStatus(PilotState.C, is_closed=True)
@@ -54,12 +54,12 @@ class TestOrders:
         assert len(rig.link.applied) == count
         assert rig.events[-1] == ContactorReported(False)
 
-    async def test_they_come_in_steps(self, rig: Rig) -> None:
+    async def test_current_is_rounded_to_steps(self, rig: Rig) -> None:
         rig.backend.offer(Milliamps(16_999))
         await rig.polls(2)
         assert rig.link.applied[-1].current_ma == 16_000
 
-    async def test_a_controller_that_forgot_gets_them_again(self, rig: Rig) -> None:
+    async def test_orders_are_repeated_when_status_differs(self, rig: Rig) -> None:
         rig.backend.offer(OFFER)
         enabled = replace(IDLE, is_enabled=True, offered_ma=OFFER)
         await rig.show(enabled)
@@ -85,7 +85,7 @@ class TestOrders:
         await rig.show(replace(enabled, offered_ma=limit_ma, limit_ma=limit_ma))
         assert rig.link.applied == []
 
-    async def test_stopped_at_the_controller(self, rig: Rig) -> None:
+    async def test_stop_at_controller_holds_until_new_offer(self, rig: Rig) -> None:
         rig.backend.offer(OFFER)
         await rig.show(replace(IDLE, is_enabled=True, offered_ma=OFFER))
         await rig.show(replace(IDLE, is_enabled=False))
@@ -98,12 +98,12 @@ class TestOrders:
         await rig.polls(2)
         assert rig.link.applied[-1].is_enabled
 
-    async def test_a_controller_that_is_slow_to_enable_was_not_stopped(self, rig: Rig) -> None:
+    async def test_controller_slow_to_enable_counts_as_enabled(self, rig: Rig) -> None:
         rig.backend.offer(OFFER)
         await rig.show(replace(IDLE, is_enabled=False))
         assert rig.link.applied[-1].is_enabled
 
-    async def test_the_lock(self, rig: Rig) -> None:
+    async def test_lock_order_is_applied(self, rig: Rig) -> None:
         assert rig.backend.lock is not None
         rig.backend.lock.lock()
         await rig.polls(2)
@@ -111,11 +111,11 @@ class TestOrders:
 
 
 class TestHeartbeats:
-    async def test_they_come(self, rig: Rig) -> None:
+    async def test_are_sent_at_interval(self, rig: Rig) -> None:
         await rig.until(lambda: rig.link.calls.count("beat") >= 3)
         assert rig.link.calls.count("status") > 3
 
-    async def test_none_are_wanted(self) -> None:
+    async def test_are_not_sent_without_interval(self) -> None:
         rig = Rig(ScriptedLink(LinkTraits()))
         await rig.backend.start(rig.events.append)
         await rig.polls(5)

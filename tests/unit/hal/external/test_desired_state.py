@@ -1,4 +1,4 @@
-"""What a controller that closes by itself is told, from what the machine ordered before."""
+"""Tests of the desired state and the orders that follow from it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from evse_node.units import Milliamps
 MA_10, MA_16 = Milliamps(10_000), Milliamps(16_000)
 
 
-def offering() -> DesiredState:
-    """A vehicle has an offer, and the controller is known to be open."""
+def offering_state() -> DesiredState:
+    """Return the state with an offer and a confirmed open contactor."""
     desired = DesiredState()
     desired.offer(MA_16)
     desired.is_opening = False
@@ -20,8 +20,8 @@ def offering() -> DesiredState:
     return desired
 
 
-def charging() -> DesiredState:
-    desired = offering()
+def charging_state() -> DesiredState:
+    desired = offering_state()
     desired.close()
     assert desired.is_closed
     return desired
@@ -35,7 +35,7 @@ def open_and_confirm(desired: DesiredState, *, is_ready: bool) -> None:
     desired.is_opening = False
 
 
-def test_at_first_it_is_to_open_whatever_is_offered() -> None:
+def test_initial_orders_open_despite_offer() -> None:
     desired = DesiredState()
     assert not desired.is_closed
     least = ControllerOrders(is_enabled=False, current_ma=Milliamps(6_000), must_open=True)
@@ -46,23 +46,23 @@ def test_at_first_it_is_to_open_whatever_is_offered() -> None:
 
 
 @pytest.mark.parametrize(("step_ma", "current_ma"), [(1, 16_499), (100, 16_400), (1_000, 16_000)])
-def test_currents_are_rounded_down(step_ma: int, current_ma: int) -> None:
-    desired = offering()
+def test_current_is_rounded_down_to_steps(step_ma: int, current_ma: int) -> None:
+    desired = offering_state()
     desired.offer(Milliamps(16_499))
     assert desired.orders(step_ma).current_ma == current_ma
 
 
-def test_a_withdrawn_offer_leaves_the_vehicle_its_time() -> None:
-    desired = charging()
+def test_withdraw_disables_without_opening_at_once() -> None:
+    desired = charging_state()
     desired.withdraw()
     assert desired.is_closed
     orders = desired.orders(1_000)
     assert (orders.is_enabled, orders.must_open, orders.is_unavailable) == (False, False, False)
 
 
-def test_state_f_opens_and_ends_with_the_next_order() -> None:
+def test_state_f_opens_until_next_order() -> None:
     for end in (DesiredState.withdraw, lambda desired: desired.offer(MA_10)):
-        desired = charging()
+        desired = charging_state()
         desired.signal_unavailable()
         assert not desired.is_closed
         assert desired.orders(1_000).is_unavailable
@@ -71,8 +71,8 @@ def test_state_f_opens_and_ends_with_the_next_order() -> None:
         assert not desired.orders(1_000).is_unavailable
 
 
-def test_an_opening_of_a_ready_vehicle_outlasts_its_offer() -> None:
-    desired = charging()
+def test_opening_for_ready_vehicle_outlasts_changed_offer() -> None:
+    desired = charging_state()
     open_and_confirm(desired, is_ready=True)
     desired.offer(MA_10)
     assert desired.orders(1_000).must_open
@@ -80,21 +80,21 @@ def test_an_opening_of_a_ready_vehicle_outlasts_its_offer() -> None:
 
 
 @pytest.mark.parametrize("is_ready", [True, False])
-def test_without_an_offer_nothing_has_to_be_cut(is_ready: bool) -> None:
+def test_opening_without_offer_does_not_cut_next_offer(is_ready: bool) -> None:
     desired = DesiredState()
     open_and_confirm(desired, is_ready=is_ready)
     desired.offer(MA_16)
     assert desired.orders(1_000).is_enabled
 
 
-def test_a_vehicle_that_is_not_ready_keeps_its_offer() -> None:
-    desired = charging()
+def test_opening_without_ready_vehicle_keeps_offer() -> None:
+    desired = charging_state()
     open_and_confirm(desired, is_ready=False)
     assert desired.orders(1_000).is_enabled
 
 
-def test_a_cut_ends_with_an_order_to_close_or_a_new_offer() -> None:
-    desired = charging()
+def test_cut_ends_with_close_or_new_offer() -> None:
+    desired = charging_state()
     desired.cut()
     assert not desired.is_closed
     for is_ready in (True, False):
@@ -113,8 +113,8 @@ def test_a_cut_ends_with_an_order_to_close_or_a_new_offer() -> None:
     assert desired.orders(1_000).is_enabled
 
 
-def test_what_is_revoked_has_to_be_allowed_anew() -> None:
-    desired = charging()
+def test_revoke_holds_until_close() -> None:
+    desired = charging_state()
     desired.revoke()
     assert not desired.is_closed
     assert desired.is_opening
@@ -125,7 +125,7 @@ def test_what_is_revoked_has_to_be_allowed_anew() -> None:
     assert desired.orders(1_000).is_enabled
 
 
-def test_revoking_nothing_cuts_nothing_and_ends_no_cut() -> None:
+def test_revoke_without_offer_keeps_cut_unchanged() -> None:
     desired = DesiredState()
     desired.revoke()
     desired.is_opening = False
@@ -136,8 +136,8 @@ def test_revoking_nothing_cuts_nothing_and_ends_no_cut() -> None:
     assert desired.orders(1_000).must_open
 
 
-def test_a_self_test_is_done_with_an_open_contactor() -> None:
-    desired = offering()
+def test_self_test_opens_and_disables() -> None:
+    desired = offering_state()
     desired.is_testing = True
     assert desired.orders(1_000).must_open
     assert not desired.orders(1_000).is_enabled

@@ -1,4 +1,4 @@
-"""Orders, statuses and broken links in every order that hurts: the contactor opens in doubt."""
+"""Overlapping orders, statuses and lost links: in doubt the contactor opens."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CHARGING = ControllerStatus(PilotState.C, is_closed=True)
 
 @pytest.fixture
 async def rig(link: ScriptedLink) -> AsyncIterator[Rig]:
-    """One that takes no busy machine for a link that hangs."""
+    """Rig with long limits, so that a busy machine does not count as a hanging link."""
     made = Rig(link)
     made.backend.timings = replace(QUICK, call_s=5.0, stop_s=5.0)
     await made.backend.start(made.events.append)
@@ -45,8 +45,8 @@ async def charge(rig: Rig) -> None:
     rig.events.clear()
 
 
-def once_in_status(link: ScriptedLink, act: Callable[[], None]) -> asyncio.Event:
-    """Do something while a status is on its way, the next time that one is."""
+def during_next_status(link: ScriptedLink, act: Callable[[], None]) -> asyncio.Event:
+    """Act during the next request of a status."""
     read, done = link.read_status, asyncio.Event()
 
     async def meanwhile() -> ControllerStatus:
@@ -60,18 +60,18 @@ def once_in_status(link: ScriptedLink, act: Callable[[], None]) -> asyncio.Event
     return done
 
 
-class TestOpeningMeetsAStatus:
-    async def test_an_older_one_does_not_confirm_it(self, rig: Rig) -> None:
+class TestOpeningDuringStatus:
+    async def test_older_status_does_not_confirm_opening(self, rig: Rig) -> None:
         rig.backend.offer(OFFER)
         await rig.show(replace(IDLE, pilot=PilotState.B))
         rig.link.applied.clear()
-        await once_in_status(rig.link, rig.backend.contactor.open).wait()
+        await during_next_status(rig.link, rig.backend.contactor.open).wait()
         await rig.polls(3)
         assert rig.link.applied[0].must_open
         # Confirmed by the one that was asked for after it, the offer goes on.
         assert rig.link.applied[1:] == [ControllerOrders(is_enabled=True, current_ma=OFFER)]
 
-    async def test_the_one_that_made_the_machine_open_does(self, rig: Rig) -> None:
+    async def test_status_that_caused_opening_confirms_it(self, rig: Rig) -> None:
         await charge(rig)
         post = rig.events.append
 
@@ -87,7 +87,9 @@ class TestOpeningMeetsAStatus:
         assert rig.link.applied == []
 
     @pytest.mark.parametrize("order", ["state F", "self-test"])
-    async def test_whatever_opens_is_repeated(self, rig: Rig, order: str) -> None:
+    async def test_state_f_and_self_test_are_repeated_until_open(
+        self, rig: Rig, order: str
+    ) -> None:
         await charge(rig)
         if order == "state F":
             rig.backend.signal_unavailable()
@@ -96,7 +98,7 @@ class TestOpeningMeetsAStatus:
         await rig.until(lambda: len(rig.link.applied) >= 3)
         assert all(each.must_open or each.is_unavailable for each in rig.link.applied)
 
-    async def test_state_f_that_was_ended_at_the_controller(self, rig: Rig) -> None:
+    async def test_state_f_ended_at_controller_is_ordered_again(self, rig: Rig) -> None:
         rig.backend.signal_unavailable()
         await rig.show(ControllerStatus(PilotState.F, is_closed=False, is_enabled=False))
         rig.link.applied.clear()
@@ -112,8 +114,8 @@ class TestOpeningMeetsAStatus:
         assert rig.link.applied == []
 
 
-class TestPermission:
-    async def test_it_ends_with_the_demand(self, rig: Rig) -> None:
+class TestOrderToClose:
+    async def test_ends_with_demand(self, rig: Rig) -> None:
         rig.backend.offer(OFFER)
         await rig.show(READY)
         rig.backend.contactor.close()
@@ -123,13 +125,13 @@ class TestPermission:
         assert rig.link.applied[-1].must_open
         assert ContactorReported(True) not in rig.events[:-1]
 
-    async def test_none_in_state_f(self, rig: Rig) -> None:
+    async def test_raises_in_state_f(self, rig: Rig) -> None:
         rig.backend.offer(OFFER)
         rig.backend.signal_unavailable()
         with pytest.raises(HalError, match="no current is offered"):
             rig.backend.contactor.close()
 
-    async def test_none_is_left_after_a_loss(self, rig: Rig) -> None:
+    async def test_does_not_outlast_lost_controller(self, rig: Rig) -> None:
         await charge(rig)
         rig.link.failure = HalError("silence")
         await rig.until(lambda: FaultRaised(FaultState.OTHER) in rig.events)
@@ -145,7 +147,7 @@ class TestPermission:
         await rig.polls(2)
         assert rig.link.applied[-1].is_enabled
 
-    async def test_a_new_offer_after_a_loss(self, rig: Rig) -> None:
+    async def test_new_offer_after_loss_enables(self, rig: Rig) -> None:
         await charge(rig)
         rig.link.failure = HalError("silence")
         await rig.until(lambda: FaultRaised(FaultState.OTHER) in rig.events)
@@ -158,10 +160,10 @@ class TestPermission:
         assert rig.link.applied[-1] == wanted
 
 
-class TestReconnectedInMidSession:
+class TestReconnectionDuringSession:
     """The port itself was gone, for less time than a loss takes."""
 
-    async def unplug_adapter(self, rig: Rig, status: ControllerStatus) -> None:
+    async def disconnect_adapter(self, rig: Rig, status: ControllerStatus) -> None:
         began = rig.clock()
         rig.clock = lambda: began
         rig.link.failure = OSError("gone")
@@ -171,18 +173,18 @@ class TestReconnectedInMidSession:
         rig.link.status, rig.link.failure = status, None
         await rig.polls(2)
 
-    async def test_still_closed_it_goes_on(self, rig: Rig) -> None:
+    async def test_closed_contactor_stays_closed(self, rig: Rig) -> None:
         await charge(rig)
-        await self.unplug_adapter(rig, CHARGING)
+        await self.disconnect_adapter(rig, CHARGING)
         assert rig.link.applied == [ControllerOrders(is_enabled=True, current_ma=OFFER)]
         assert rig.events == []
 
     @pytest.mark.parametrize("status", [READY, replace(CHARGING, has_restarted=True)])
-    async def test_opened_meanwhile_it_does_not_close(
+    async def test_contactor_that_opened_meanwhile_stays_open(
         self, rig: Rig, status: ControllerStatus
     ) -> None:
         await charge(rig)
-        await self.unplug_adapter(rig, status)
+        await self.disconnect_adapter(rig, status)
         assert rig.link.applied[0].must_open
         assert not any(orders.is_enabled for orders in rig.link.applied)
         assert rig.events[0] == FaultRaised(FaultState.OTHER)
@@ -191,12 +193,12 @@ class TestReconnectedInMidSession:
         assert not any(orders.is_enabled for orders in rig.link.applied)
 
 
-class TestLostMeanwhile:
+class TestLostController:
     async def lose(self, rig: Rig) -> None:
         rig.link.failure = HalError("silence")
         await rig.until(lambda: FaultRaised(FaultState.OTHER) in rig.events)
 
-    async def test_unlocking_is_made_up_for(self, rig: Rig) -> None:
+    async def test_unlock_is_applied_after_recovery(self, rig: Rig) -> None:
         lock = rig.backend.lock
         assert lock is not None
         lock.lock()
@@ -210,7 +212,7 @@ class TestLostMeanwhile:
         await rig.until(lambda: bool(rig.link.applied))
         assert not rig.link.applied[-1].is_locked
 
-    async def test_a_self_test_ends(self, rig: Rig) -> None:
+    async def test_self_test_completes_when_controller_is_lost(self, rig: Rig) -> None:
         await rig.show(CHARGING)
         rig.backend.start_self_test()
         await self.lose(rig)
@@ -220,7 +222,7 @@ class TestLostMeanwhile:
         assert "test" not in rig.link.calls
 
 
-async def test_a_mistake_in_a_self_test_is_a_failed_one(rig: Rig) -> None:
+async def test_exception_in_self_test_is_a_failure(rig: Rig) -> None:
     async def mistake() -> None:
         rig.link.calls.append("test")
         raise ZeroDivisionError
@@ -233,7 +235,7 @@ async def test_a_mistake_in_a_self_test_is_a_failed_one(rig: Rig) -> None:
     assert rig.link.calls.count("test") == 1
 
 
-async def test_no_task_is_left(link: ScriptedLink) -> None:
+async def test_stop_leaves_no_task(link: ScriptedLink) -> None:
     before = asyncio.all_tasks()
     for hangs in (False, True):
         rig = Rig(link)

@@ -1,4 +1,4 @@
-"""An order, or a break of the link, at each moment of the polls there is."""
+"""An order or a lost link at each step of a poll."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from evse_node.errors import HalError
 from evse_node.hal.external.backend import ExternalController
 from evse_node.hal.interface import HalEvent, Ratings
-from tests.unit.hal.external.stepped_link import PACE, SteppedLink, charge, until
+from tests.unit.hal.external.stepped_link import PATIENT, SteppedLink, charge, until
 
 Act = Callable[[ExternalController, SteppedLink], None]
 
@@ -35,10 +35,10 @@ def break_off(backend: ExternalController, link: SteppedLink) -> None:
 
 
 @pytest.mark.parametrize("act", [open_it, state_f, open_and_offer_more, break_off])
-async def test_it_is_open_afterwards_and_stays_so(act: Act) -> None:
+async def test_contactor_stays_open_after_action_at_any_step(act: Act) -> None:
     for moment in range(17):
         link = SteppedLink()
-        backend = ExternalController(link, Ratings(), timings=PACE)
+        backend = ExternalController(link, Ratings(), timings=PATIENT)
         await charge_and(act, backend, link, moment)
         assert not link.is_enabled, moment
         # Not even for a moment since the order, whatever it met.
@@ -62,11 +62,11 @@ async def charge_and(act: Act, backend: ExternalController, link: SteppedLink, m
     await until(lambda: link.polls >= acted[0] + 6)
 
 
-async def test_orders_that_come_faster_than_they_can_be_given() -> None:
+async def test_last_order_wins_when_orders_outpace_polls() -> None:
     link = SteppedLink()
-    told: list[HalEvent] = []
-    backend = ExternalController(link, Ratings(), timings=PACE)
-    await backend.start(told.append)
+    events: list[HalEvent] = []
+    backend = ExternalController(link, Ratings(), timings=PATIENT)
+    await backend.start(events.append)
     desired = itertools.cycle(
         [backend.contactor.open, backend.withdraw, backend.signal_unavailable]
     )
@@ -86,5 +86,5 @@ async def test_orders_that_come_faster_than_they_can_be_given() -> None:
     await until(lambda: link.polls >= after + 4)
     assert not link.is_enabled
     with pytest.raises(HalError, match="is already running"):
-        await backend.start(told.append)
+        await backend.start(events.append)
     await backend.stop()

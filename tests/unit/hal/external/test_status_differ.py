@@ -1,4 +1,4 @@
-"""From status to status, without polls or time: what is told, and what becomes of desired."""
+"""Tests of the events between two statuses."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ UNORDERED_S = 1.0
 
 
 class Rig:
-    """A differ whose controller has shown that a vehicle waits."""
+    """A differ that has processed a status with a waiting vehicle."""
 
     def __init__(self) -> None:
-        self.told: list[HalEvent] = []
+        self.events: list[HalEvent] = []
         self.desired = DesiredState()
         ratings = Ratings(Milliamps(16_000))
         self.differ = StatusDiffer(
-            self.desired, LinkTraits(has_cards=True), ratings, self.told.append, UNORDERED_S
+            self.desired, LinkTraits(has_cards=True), ratings, self.events.append, UNORDERED_S
         )
         self.now = 5.0
         self.update(WAITING)
-        self.told.clear()
+        self.events.clear()
 
     def update(self, status: ControllerStatus, *, is_overtaken: bool = False) -> bool:
         return self.differ.update(status, self.now, is_overtaken=is_overtaken)
 
     def take(self) -> list[HalEvent]:
-        told, self.told[:] = list(self.told), []
-        return told
+        events, self.events[:] = list(self.events), []
+        return events
 
 
 @pytest.fixture
@@ -53,19 +53,19 @@ def rig() -> Rig:
     return Rig()
 
 
-def test_it_is_complete_with_pilot_and_contactor() -> None:
-    told: list[HalEvent] = []
-    differ = StatusDiffer(DesiredState(), LinkTraits(), Ratings(), told.append, UNORDERED_S)
+def test_complete_once_pilot_and_contactor_are_reported() -> None:
+    events: list[HalEvent] = []
+    differ = StatusDiffer(DesiredState(), LinkTraits(), Ratings(), events.append, UNORDERED_S)
     assert not differ.is_complete
     differ.update(ControllerStatus(None, is_closed=False), 0.0)
     assert not differ.is_complete
     differ.update(WAITING, 0.0)
     assert differ.is_complete
-    assert PilotChanged(PilotState.B) in told
-    assert ContactorReported(False) in told
+    assert PilotChanged(PilotState.B) in events
+    assert ContactorReported(False) in events
 
 
-def test_closed_as_ordered(rig: Rig) -> None:
+def test_ordered_closing_is_reported(rig: Rig) -> None:
     rig.update(READY)
     rig.desired.close()
     assert rig.update(CLOSED) is False
@@ -75,7 +75,7 @@ def test_closed_as_ordered(rig: Rig) -> None:
     assert rig.take() == []
 
 
-def test_closed_without_an_order_is_cut_at_once_and_told_later(rig: Rig) -> None:
+def test_closing_without_order_is_cut_at_once_and_reported_later(rig: Rig) -> None:
     rig.update(READY)
     rig.take()
     assert rig.update(CLOSED) is True
@@ -88,7 +88,7 @@ def test_closed_without_an_order_is_cut_at_once_and_told_later(rig: Rig) -> None
     assert rig.take() == [ContactorReported(True)]
 
 
-def test_closed_for_a_moment_without_an_order_is_not_told(rig: Rig) -> None:
+def test_brief_closing_without_order_is_not_reported(rig: Rig) -> None:
     rig.update(READY)
     rig.take()
     for _ in range(3):
@@ -99,7 +99,7 @@ def test_closed_for_a_moment_without_an_order_is_not_told(rig: Rig) -> None:
     assert rig.take() == []
 
 
-def test_a_vehicle_that_asks_again_has_to_be_allowed_again(rig: Rig) -> None:
+def test_order_to_close_ends_with_demand(rig: Rig) -> None:
     rig.update(READY)
     # Ordered, but the vehicle was quicker than the controller.
     rig.desired.close()
@@ -109,7 +109,7 @@ def test_a_vehicle_that_asks_again_has_to_be_allowed_again(rig: Rig) -> None:
     assert rig.update(CLOSED) is True
 
 
-def test_a_vehicle_that_is_ready_keeps_its_order(rig: Rig) -> None:
+def test_order_to_close_lasts_while_vehicle_is_ready(rig: Rig) -> None:
     rig.update(READY)
     rig.desired.close()
     rig.update(READY)
@@ -117,7 +117,7 @@ def test_a_vehicle_that_is_ready_keeps_its_order(rig: Rig) -> None:
     assert rig.desired.is_closed
 
 
-def test_only_a_newer_status_confirms_that_it_is_open(rig: Rig) -> None:
+def test_overtaken_status_does_not_confirm_opening(rig: Rig) -> None:
     rig.desired.open(is_ready=False)
     rig.update(WAITING, is_overtaken=True)
     assert rig.desired.is_opening
@@ -128,18 +128,18 @@ def test_only_a_newer_status_confirms_that_it_is_open(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize(("limit", "told"), [(15_999, 15_999), (16_000, None), (32_000, None)])
-def test_a_limit_from_the_ratings_on_is_none(rig: Rig, limit: int, told: int | None) -> None:
+def test_limit_at_or_above_ratings_is_not_reported(rig: Rig, limit: int, told: int | None) -> None:
     rig.update(replace(WAITING, limit_ma=Milliamps(limit)))
     assert rig.take() == ([] if told is None else [CurrentDerated(Milliamps(told))])
 
 
 @pytest.mark.parametrize("size", [0, 1, 10, 11])
-def test_uids_of_cards_have_up_to_ten_bytes(rig: Rig, size: int) -> None:
+def test_card_uid_has_1_to_10_bytes(rig: Rig, size: int) -> None:
     rig.update(replace(WAITING, card=bytes(size)))
     assert rig.take() == ([RfidTapped(bytes(size))] if size in (1, 10) else [])
 
 
-def test_what_the_machine_took_for_welded_is_gone_once_it_was_seen_open(rig: Rig) -> None:
+def test_contact_wet_failure_is_cleared_once_open_after_loss(rig: Rig) -> None:
     rig.differ.own_faults = frozenset({FaultState.OTHER})
     rig.differ.on_lost()
     assert rig.take() == [FaultRaised(FaultState.OTHER)]

@@ -1,4 +1,4 @@
-"""However and whenever the backend is stopped, the controller is left disabled, or it is said."""
+"""Stop disables the controller at any time, or logs that it failed."""
 
 from __future__ import annotations
 
@@ -15,12 +15,11 @@ from evse_node.errors import HalError
 from evse_node.hal.external.backend import ExternalController
 from evse_node.hal.external.modbus.link import ModbusEvse, ModbusEvseLink
 from evse_node.hal.interface import Ratings
-from evse_node.hal.modbus.connection import ModbusSpec
 from tests.contract.openevse_bench import OpenEvseBench
 from tests.support.hal.modbus_evse_models import Controller, Phoenix, SimpleEvse
 from tests.support.hal.modbus_evse_peer import Peer, quick_map
 from tests.support.hal.rapi_peer import GFCI, SLEEPING
-from tests.unit.hal.external.stepped_link import HASTY, OFFER, PACE, SteppedLink, charge, until
+from tests.unit.hal.external.stepped_link import HASTY, OFFER, PATIENT, SteppedLink, charge, until
 
 ERROR = "the controller could not be disabled"
 
@@ -28,7 +27,7 @@ ERROR = "the controller could not be disabled"
 async def stop_at(moment: int) -> SteppedLink:
     """Start, charge, and stop at this moment of a poll, or after the last that counts."""
     link = SteppedLink(moment)
-    backend = ExternalController(link, Ratings(), timings=PACE)
+    backend = ExternalController(link, Ratings(), timings=PATIENT)
     stops: list[asyncio.Task[None]] = []
     link.on_moment = lambda: stops.append(asyncio.create_task(backend.stop()))
     with contextlib.suppress(HalError):
@@ -39,12 +38,12 @@ async def stop_at(moment: int) -> SteppedLink:
     return link
 
 
-async def test_at_every_moment_of_a_poll(caplog: pytest.LogCaptureFixture) -> None:
+async def test_stop_at_any_step_of_poll_disables(caplog: pytest.LogCaptureFixture) -> None:
     for moment in itertools.count():
         link = await stop_at(moment)
         assert not link.is_enabled, moment
         assert not link.is_open, moment
-        assert not link.was_cut, moment
+        assert not link.was_cancelled, moment
         if link.polls >= 5 and moment > link.steps:
             break
         assert moment < 200
@@ -53,8 +52,8 @@ async def test_at_every_moment_of_a_poll(caplog: pytest.LogCaptureFixture) -> No
     assert ERROR not in caplog.text
 
 
-async def test_a_poll_that_hangs_is_cut_short_and_made_up_for() -> None:
-    link = SteppedLink(repents_s=0.05)
+async def test_stop_aborts_hanging_poll_and_disables() -> None:
+    link = SteppedLink(recovery_s=0.05)
     backend = ExternalController(link, Ratings(), timings=HASTY)
     await charge(backend)
     await until(lambda: link.is_enabled)
@@ -69,9 +68,11 @@ async def test_a_poll_that_hangs_is_cut_short_and_made_up_for() -> None:
 
 
 @pytest.mark.parametrize("failure", [HalError("garbage"), OSError("gone"), ValueError("odd")])
-async def test_trouble_for_a_moment(failure: Exception, caplog: pytest.LogCaptureFixture) -> None:
+async def test_stop_retries_after_short_failure(
+    failure: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
     link = SteppedLink()
-    backend = ExternalController(link, Ratings(), timings=PACE)
+    backend = ExternalController(link, Ratings(), timings=PATIENT)
     await charge(backend)
     await until(lambda: link.is_enabled)
     link.failure = failure
@@ -84,9 +85,13 @@ async def test_trouble_for_a_moment(failure: Exception, caplog: pytest.LogCaptur
     assert ERROR not in caplog.text
 
 
-async def test_lost_and_reachable_again_when_stopped(caplog: pytest.LogCaptureFixture) -> None:
+async def test_stop_disables_lost_controller_that_is_reachable_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     link = SteppedLink()
-    backend = ExternalController(link, Ratings(), timings=replace(PACE, lost_s=0.0, reopen_s=60.0))
+    backend = ExternalController(
+        link, Ratings(), timings=replace(PATIENT, lost_s=0.0, reopen_s=60.0)
+    )
     await charge(backend)
     await until(lambda: link.is_enabled)
     link.failure = HalError("silence")
@@ -98,7 +103,7 @@ async def test_lost_and_reachable_again_when_stopped(caplog: pytest.LogCaptureFi
     assert ERROR not in caplog.text
 
 
-async def test_what_cannot_be_disabled_is_said(caplog: pytest.LogCaptureFixture) -> None:
+async def test_failure_to_disable_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     link = SteppedLink()
     backend = ExternalController(link, Ratings(), timings=HASTY)
     await charge(backend)
@@ -112,7 +117,7 @@ async def test_what_cannot_be_disabled_is_said(caplog: pytest.LogCaptureFixture)
     assert caplog.text == ""
 
 
-async def test_a_contactor_that_sticks_is_said(caplog: pytest.LogCaptureFixture) -> None:
+async def test_contactor_that_stays_closed_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     link = SteppedLink()
     backend = ExternalController(link, Ratings(), timings=HASTY)
     await charge(backend)
@@ -122,9 +127,9 @@ async def test_a_contactor_that_sticks_is_said(caplog: pytest.LogCaptureFixture)
     assert not link.is_enabled
 
 
-async def test_a_stop_that_is_not_waited_for_is_said(caplog: pytest.LogCaptureFixture) -> None:
+async def test_cancelled_stop_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     link = SteppedLink()
-    backend = ExternalController(link, Ratings(), timings=PACE)
+    backend = ExternalController(link, Ratings(), timings=PATIENT)
     await charge(backend)
     link.hangs = True
     with pytest.raises(TimeoutError):
@@ -134,10 +139,10 @@ async def test_a_stop_that_is_not_waited_for_is_said(caplog: pytest.LogCaptureFi
     assert not link.is_open
 
 
-async def test_a_start_that_is_given_up_disables(caplog: pytest.LogCaptureFixture) -> None:
+async def test_cancelled_start_disables(caplog: pytest.LogCaptureFixture) -> None:
     for steps in range(1, 10):
-        link = SteppedLink(repents_s=0.0)
-        backend = ExternalController(link, Ratings(), timings=PACE)
+        link = SteppedLink(recovery_s=0.0)
+        backend = ExternalController(link, Ratings(), timings=PATIENT)
         start = asyncio.create_task(backend.start(lambda event: None))
         await until(lambda link=link, steps=steps: link.steps >= steps)  # type: ignore[misc]
         start.cancel()
@@ -149,9 +154,9 @@ async def test_a_start_that_is_given_up_disables(caplog: pytest.LogCaptureFixtur
     assert ERROR not in caplog.text
 
 
-async def test_two_stops_at_a_time_and_a_new_start() -> None:
+async def test_concurrent_stops_then_new_start() -> None:
     link = SteppedLink()
-    backend = ExternalController(link, Ratings(), timings=PACE)
+    backend = ExternalController(link, Ratings(), timings=PATIENT)
     for _ in range(2):
         await charge(backend)
         await until(lambda: link.is_enabled)
@@ -160,7 +165,7 @@ async def test_two_stops_at_a_time_and_a_new_start() -> None:
 
 
 class TestOpenEvse:
-    async def test_one_in_a_fault_does_not_go_on_when_that_ends(self) -> None:
+    async def test_controller_in_fault_stays_disabled_after_fault_ends(self) -> None:
         bench = OpenEvseBench()
         await bench.start()
         bench.plug_in()
@@ -176,7 +181,7 @@ class TestOpenEvse:
         assert not bench.is_powered()
         assert bench.model.state == SLEEPING
 
-    async def test_in_the_middle_of_its_self_test(self, caplog: pytest.LogCaptureFixture) -> None:
+    async def test_stop_during_self_test_disables(self, caplog: pytest.LogCaptureFixture) -> None:
         bench = OpenEvseBench()
         await bench.start()
         bench.runs_polls = False
@@ -195,23 +200,17 @@ class TestOpenEvse:
 
 
 @pytest.mark.parametrize("make", [Phoenix, SimpleEvse])
-async def test_at_random_moments_over_a_server(
+async def test_stop_at_random_times_disables_over_modbus(
     make: Callable[[], Controller], caplog: pytest.LogCaptureFixture
 ) -> None:
     controller = make()
     is_rtu = isinstance(controller, SimpleEvse)
     peer = Peer(controller)
     await (peer.serve_rtu() if is_rtu else peer.serve_tcp())
-    port, unit = peer.port, controller.unit
-    spec = (
-        ModbusSpec(port=str(port), unit=unit)
-        if is_rtu
-        else ModbusSpec(host="127.0.0.1", tcp_port=int(port), unit=unit)
-    )
     # A request that is cut short costs more time than a stop may take.
     registers = quick_map("simpleevse" if is_rtu else "phoenix-em-cp-pp-eth", timeout_ms=10_000)
-    evse = ModbusEvse(registers=registers, modbus=spec)
-    backend = ExternalController(ModbusEvseLink(evse), Ratings(phases=3), timings=PACE)
+    evse = ModbusEvse(registers=registers, modbus=peer.spec(controller.unit))
+    backend = ExternalController(ModbusEvseLink(evse), Ratings(phases=3), timings=PATIENT)
     controller.turn_to("C")
     draw = random.Random(7)
     peer.faults.slow_s = 0.001

@@ -1,4 +1,4 @@
-"""What can happen on a bus, TCP and RTU, against pymodbus's own servers."""
+"""Tests of the Modbus bus against pymodbus's servers, TCP and RTU."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from evse_node.hal.modbus.bus import ModbusBus, Sleep
 from evse_node.hal.modbus.connection import ModbusSpec
 from evse_node.hal.modbus.table import Block, Table
 from tests.support.hal.modbus_evse_models import Phoenix, SimpleEvse
-from tests.support.hal.modbus_evse_peer import Peer, hardly
+from tests.support.hal.modbus_evse_peer import Peer, short_sleep
 
 STATUS = Block(Table.HOLDING, 1000, 8)
 TIMEOUT_S = 0.2
 
 
 class Line:
-    """A SimpleEVSE behind a server, and a bus to it."""
+    """A SimpleEVSE behind a server, and the bus to it."""
 
     def __init__(self, kind: str) -> None:
         self.evse = SimpleEvse()
@@ -32,15 +32,9 @@ class Line:
     async def serve(self) -> None:
         await (self.peer.serve_rtu() if self.kind == "RTU" else self.peer.serve_tcp())
 
-    async def open(self, *, timeout_s: float = TIMEOUT_S, sleep: Sleep = hardly) -> None:
+    async def open(self, *, timeout_s: float = TIMEOUT_S, sleep: Sleep = short_sleep) -> None:
         await self.serve()
-        port = self.peer.port
-        spec = (
-            ModbusSpec(port=str(port))
-            if self.kind == "RTU"
-            else ModbusSpec(host="127.0.0.1", tcp_port=int(port))
-        )
-        self.bus = ModbusBus(spec, timeout_s=timeout_s, turnaround_s=0.01, sleep=sleep)
+        self.bus = ModbusBus(self.peer.spec(), timeout_s=timeout_s, turnaround_s=0.01, sleep=sleep)
 
     async def read(self) -> list[int]:
         return await self.bus.read(STATUS, 1)
@@ -58,14 +52,14 @@ async def line(request: pytest.FixtureRequest) -> AsyncIterator[Line]:
     await made.close()
 
 
-async def test_reading_and_writing(line: Line) -> None:
+async def test_written_register_reads_back(line: Line) -> None:
     assert (await line.read())[:3] == [32, 32, 1]
     await line.bus.write(Table.HOLDING, 1000, 16, 1)
     assert line.evse.configured == 16
 
 
 @pytest.mark.parametrize("fault", ["silent", "garbage", "half"])
-async def test_an_answer_that_is_none(line: Line, fault: str) -> None:
+async def test_invalid_answer_raises(line: Line, fault: str) -> None:
     await line.read()
     setattr(line.peer.faults, fault, 1)
     with pytest.raises(HalError, match="does not answer"):
@@ -73,7 +67,7 @@ async def test_an_answer_that_is_none(line: Line, fault: str) -> None:
     assert (await line.read())[0] == 32
 
 
-async def test_a_wrong_checksum() -> None:
+async def test_wrong_checksum_raises() -> None:
     line = Line("RTU")
     await line.open()
     line.peer.faults.bad_crc = 1
@@ -92,14 +86,14 @@ async def test_a_wrong_checksum() -> None:
         (ExcCodes.DEVICE_BUSY, "device busy"),
     ],
 )
-async def test_a_refusal(line: Line, code: ExcCodes, reason: str) -> None:
+async def test_refusal_names_reason(line: Line, code: ExcCodes, reason: str) -> None:
     line.peer.faults.refuse.append(code)
     with pytest.raises(HalError, match=f"unit 1 on .* refused the request: {reason}"):
         await line.read()
     assert (await line.read())[0] == 32
 
 
-async def test_a_register_that_is_not_there(line: Line) -> None:
+async def test_missing_register_is_refused(line: Line) -> None:
     with pytest.raises(HalError, match="no such register"):
         await line.bus.read(Block(Table.HOLDING, 5000, 1), 1)
     with pytest.raises(HalError, match="no such register"):
@@ -128,15 +122,17 @@ def changed(at: int, byte: int) -> Callable[[bool, bytes], bytes]:
         (Table.COIL, False, 10, 0),  # off instead of on
     ],
 )
-async def test_an_answer_to_something_else(
+async def test_answer_to_another_request_raises(
     table: Table | None, has_single_writes: bool, at: int, byte: int
 ) -> None:
     controller = Phoenix() if table is Table.COIL else SimpleEvse()
     address = 400 if table is Table.COIL else 1000
     peer = Peer(controller)
     await peer.serve_tcp()
-    spec = ModbusSpec(host="127.0.0.1", tcp_port=int(peer.port))
-    bus = ModbusBus(spec, timeout_s=TIMEOUT_S, has_single_writes=has_single_writes, sleep=hardly)
+    spec = peer.spec()
+    bus = ModbusBus(
+        spec, timeout_s=TIMEOUT_S, has_single_writes=has_single_writes, sleep=short_sleep
+    )
 
     async def ask() -> None:
         if table is None:
@@ -155,13 +151,13 @@ async def test_an_answer_to_something_else(
     await peer.close()
 
 
-async def test_nobody_with_this_unit(line: Line) -> None:
+async def test_missing_unit_does_not_answer(line: Line) -> None:
     with pytest.raises(HalError, match=r"unit 9 .* does not answer"):
         await line.bus.read(STATUS, 9)
 
 
 @pytest.mark.parametrize("kind", ["RTU", "TCP"])
-async def test_a_late_answer_is_not_taken_for_the_next(kind: str) -> None:
+async def test_late_answer_is_not_used_for_next_request(kind: str) -> None:
     line = Line(kind)
     faults = line.peer.faults
     held = faults.held = asyncio.Event()
@@ -190,7 +186,7 @@ async def test_a_late_answer_is_not_taken_for_the_next(kind: str) -> None:
     await line.close()
 
 
-async def test_who_is_cut_short_before_asking_costs_nothing() -> None:
+async def test_request_cancelled_before_sending_causes_no_wait() -> None:
     line = Line("TCP")
     reached = asyncio.Event()
     waits = 0
@@ -203,7 +199,7 @@ async def test_who_is_cut_short_before_asking_costs_nothing() -> None:
             await asyncio.sleep(3600)
 
     await line.serve()
-    spec = ModbusSpec(host="127.0.0.1", tcp_port=int(line.peer.port))
+    spec = line.peer.spec()
     line.bus = ModbusBus(spec, timeout_s=20, pause_s=15, sleep=sleep)
     await line.read()
     early = asyncio.create_task(line.read())
@@ -216,12 +212,12 @@ async def test_who_is_cut_short_before_asking_costs_nothing() -> None:
     await line.close()
 
 
-async def test_a_slow_answer_is_an_answer(line: Line) -> None:
+async def test_slow_answer_is_accepted(line: Line) -> None:
     line.peer.faults.slow_s = TIMEOUT_S / 8
     assert (await line.read())[0] == 32
 
 
-async def test_a_server_that_goes_and_comes_back(line: Line) -> None:
+async def test_bus_reconnects_to_restarted_server(line: Line) -> None:
     await line.read()
     await line.peer.hang_up()
     with pytest.raises(HalError):
@@ -230,7 +226,7 @@ async def test_a_server_that_goes_and_comes_back(line: Line) -> None:
     assert (await line.read())[0] == 32
 
 
-async def test_a_connection_that_was_closed_meanwhile(line: Line) -> None:
+async def test_bus_reconnects_after_connection_was_closed(line: Line) -> None:
     await line.read()
     await line.peer.hang_up()
     await line.serve()
@@ -238,7 +234,7 @@ async def test_a_connection_that_was_closed_meanwhile(line: Line) -> None:
     assert (await line.read())[0] == 32
 
 
-async def test_a_port_that_is_not_there() -> None:
+async def test_missing_port_raises() -> None:
     for spec in (ModbusSpec(port="/dev/no-such-port"), ModbusSpec(host="127.0.0.1", tcp_port=9)):
         bus = ModbusBus(spec, timeout_s=TIMEOUT_S)
         with pytest.raises(HalError, match="cannot be opened"):
@@ -247,11 +243,11 @@ async def test_a_port_that_is_not_there() -> None:
         bus.close()
 
 
-async def test_coils() -> None:
+async def test_coils_are_read_and_written() -> None:
     phoenix = Phoenix()
     peer = Peer(phoenix)
     await peer.serve_tcp()
-    bus = ModbusBus(ModbusSpec(host="127.0.0.1", tcp_port=int(peer.port)), timeout_s=TIMEOUT_S)
+    bus = ModbusBus(peer.spec(), timeout_s=TIMEOUT_S)
     coil = Block(Table.COIL, 400, 1)
     assert await bus.read(coil, 180) == [0]
     await bus.write(Table.COIL, 400, 1, 180)
@@ -261,7 +257,7 @@ async def test_coils() -> None:
     await peer.close()
 
 
-async def test_requests_keep_their_distance() -> None:
+async def test_pause_between_requests() -> None:
     waited: list[float] = []
 
     async def sleep(seconds: float) -> None:
@@ -269,7 +265,7 @@ async def test_requests_keep_their_distance() -> None:
 
     peer = Peer(SimpleEvse())
     await peer.serve_tcp()
-    spec = ModbusSpec(host="127.0.0.1", tcp_port=int(peer.port))
+    spec = peer.spec()
     bus = ModbusBus(spec, timeout_s=1, pause_s=10, sleep=sleep)
     for _ in range(3):
         await bus.read(STATUS, 1)
@@ -279,11 +275,11 @@ async def test_requests_keep_their_distance() -> None:
     await peer.close()
 
 
-async def test_answers_of_random_bytes() -> None:
+async def test_random_answers_never_yield_wrong_values() -> None:
     line = Line("TCP")
     await line.serve()
-    spec = ModbusSpec(host="127.0.0.1", tcp_port=int(line.peer.port))
-    bus = ModbusBus(spec, timeout_s=0.04, sleep=hardly)
+    spec = line.peer.spec()
+    bus = ModbusBus(spec, timeout_s=0.04, sleep=short_sleep)
     draw = random.Random(1)
     spoilt = 0
 
@@ -315,7 +311,7 @@ async def test_answers_of_random_bytes() -> None:
     await line.peer.close()
 
 
-async def test_two_at_a_time_take_turns(line: Line) -> None:
+async def test_concurrent_requests_are_serialized(line: Line) -> None:
     line.peer.faults.slow_s = 0.01
     answers = await asyncio.gather(
         line.bus.read(Block(Table.HOLDING, 1000, 1), 1),

@@ -73,7 +73,7 @@ def rig() -> Rig:
     return made
 
 
-def test_tells_how_things_are_at_first() -> None:
+def test_initial_state_is_reported() -> None:
     assert Rig().take() == [
         ContactorReported(False),
         PilotChanged(A),
@@ -81,20 +81,20 @@ def test_tells_how_things_are_at_first() -> None:
     ]
 
 
-def test_a_vehicle_may_be_there_already() -> None:
+def test_vehicle_plugged_in_before_start_is_reported() -> None:
     car = ElectricCar()
     car.plug_in()
     backend = SimulatedBackend(car=car, cable_ma=Milliamps(20_000))
-    told: list[HalEvent] = []
-    backend.attach(told.append)
-    assert told[:3] == [
+    events: list[HalEvent] = []
+    backend.attach(events.append)
+    assert events[:3] == [
         ContactorReported(False),
         CableChanged(Milliamps(20_000)),
         PilotChanged(B),
     ]
 
 
-def test_a_vehicle_comes_and_goes(rig: Rig) -> None:
+def test_plug_in_demand_and_unplug_are_reported(rig: Rig) -> None:
     rig.backend.plug_in()
     assert rig.take() == [
         CableChanged(Milliamps(32_000)),
@@ -115,13 +115,13 @@ def test_a_vehicle_comes_and_goes(rig: Rig) -> None:
     ]
 
 
-def test_demand_without_a_vehicle(rig: Rig) -> None:
+def test_demand_without_vehicle_has_no_effect(rig: Rig) -> None:
     rig.backend.demand()
     assert rig.take() == []
 
 
 class TestContactor:
-    def test_takes_its_time(self, rig: Rig) -> None:
+    def test_closes_and_opens_after_delay(self, rig: Rig) -> None:
         rig.backend.plug_in()
         rig.backend.demand()
         rig.take()
@@ -139,12 +139,12 @@ class TestContactor:
         rig.wait(0.05)
         assert rig.take() == [ContactorReported(False)]
 
-    def test_refuses_without_a_ready_vehicle(self, rig: Rig) -> None:
+    def test_close_without_ready_vehicle_raises(self, rig: Rig) -> None:
         rig.backend.plug_in()
         with pytest.raises(HalError, match="state B"):
             rig.backend.contactor.close()
 
-    def test_opens_by_itself(self, rig: Rig) -> None:
+    def test_opens_by_itself_without_demand(self, rig: Rig) -> None:
         rig.charge()
         rig.backend.no_demand()
         assert rig.backend.status()["contactor"] == "open"
@@ -152,7 +152,7 @@ class TestContactor:
         rig.wait(0.05)
         assert rig.take() == [ContactorReported(False)]
 
-    def test_is_called_off_while_it_closes(self, rig: Rig) -> None:
+    def test_open_cancels_pending_close(self, rig: Rig) -> None:
         rig.backend.plug_in()
         rig.backend.demand()
         rig.backend.contactor.close()
@@ -161,7 +161,7 @@ class TestContactor:
         rig.wait(1)
         assert rig.take() == []
 
-    def test_welded(self, rig: Rig) -> None:
+    def test_welded_contactor_stays_closed(self, rig: Rig) -> None:
         rig.charge()
         rig.backend.fault("ContactWetFailure")
         rig.backend.contactor.open()
@@ -171,11 +171,11 @@ class TestContactor:
         rig.backend.clear_fault()
         assert rig.take()[:1] == [ContactorReported(False)]
 
-    def test_welded_while_open(self, rig: Rig) -> None:
+    def test_welding_closes_open_contactor(self, rig: Rig) -> None:
         rig.backend.fault("ContactWetFailure")
         assert rig.take() == [ContactorReported(True)]
 
-    def test_stuck_open(self, rig: Rig) -> None:
+    def test_stuck_contactor_stays_open(self, rig: Rig) -> None:
         rig.backend.plug_in()
         rig.backend.demand()
         rig.backend.fault("CONTACT_DRY_FAILURE")
@@ -186,7 +186,7 @@ class TestContactor:
 
 
 class TestPilot:
-    def test_own_state_f_hides_the_vehicle(self, rig: Rig) -> None:
+    def test_state_f_hides_vehicle(self, rig: Rig) -> None:
         rig.charge()
         rig.backend.control_pilot.signal_unavailable()
         assert rig.take() == [PilotChanged(F)]
@@ -194,7 +194,7 @@ class TestPilot:
         rig.backend.control_pilot.withdraw()
         assert rig.take() == [ContactorReported(False), PilotChanged(C)]
 
-    def test_short_circuit(self, rig: Rig) -> None:
+    def test_short_circuit_shows_state_e(self, rig: Rig) -> None:
         rig.charge()
         rig.backend.fault("PilotShortCircuit")
         assert rig.take() == [PilotChanged(E)]
@@ -212,13 +212,13 @@ class TestFaults:
         rig.backend.clear_fault()
         assert rig.take() == [FaultCleared()]
 
-    def test_others_are_told(self, rig: Rig) -> None:
+    def test_other_faults_are_reported(self, rig: Rig) -> None:
         rig.charge()
         rig.backend.fault("OverTemperature")
         assert rig.take() == [FaultRaised(FaultState.OVER_TEMPERATURE)]
         assert rig.backend.status()["contactor"] == "closed"
 
-    def test_a_lost_meter(self, rig: Rig) -> None:
+    def test_lost_meter_raises(self, rig: Rig) -> None:
         rig.backend.fault("MeterFailure")
         with pytest.raises(HalError):
             rig.backend.meter.read()
@@ -226,17 +226,17 @@ class TestFaults:
         rig.backend.meter.read()
 
     @pytest.mark.parametrize("name", ["GroundFault", "GROUND_FAULT", "ground_fault"])
-    def test_names(self, name: str) -> None:
+    def test_fault_is_found_by_any_spelling(self, name: str) -> None:
         assert find_fault(name) is FaultState.GROUND_FAULT
 
     @pytest.mark.parametrize("name", ["", "NoError", "nonsense"])
-    def test_unknown_names(self, name: str) -> None:
+    def test_unknown_fault_raises(self, name: str) -> None:
         with pytest.raises(ValueError, match="known faults are"):
             find_fault(name)
 
 
 class TestMeter:
-    def test_counts(self, rig: Rig) -> None:
+    def test_counts_imported_energy(self, rig: Rig) -> None:
         rig.charge()
         rig.wait(3600 - 0.1)
         values = rig.backend.meter.read()
@@ -247,7 +247,7 @@ class TestMeter:
         assert values.voltages_mv == (230_000,)
         assert values.currents_ma == (16_000,)
 
-    def test_counts_the_other_way(self, rig: Rig) -> None:
+    def test_counts_exported_energy(self, rig: Rig) -> None:
         rig.charge()
         rig.backend.discharger.set_discharge(Milliamps(10_000))  # type: ignore[union-attr]
         before = rig.backend.meter.read()
@@ -260,14 +260,14 @@ class TestMeter:
 
 
 class TestSpeed:
-    def test_the_car_lives_faster(self) -> None:
+    def test_speed_accelerates_energy(self) -> None:
         rig = Rig(lambda clock: SimulatedBackend(clock=clock, speed=60))
         rig.charge()
         rig.wait(60)
         assert rig.backend.status()["imported_mwh"] == pytest.approx(3_680_000, rel=0.01)
         assert rig.backend.board.next_deadline() is None
 
-    def test_a_change_of_speed_keeps_what_was(self) -> None:
+    def test_change_of_speed_keeps_energy(self) -> None:
         rig = Rig()
         rig.charge()
         rig.wait(10)
@@ -277,40 +277,40 @@ class TestSpeed:
         rig.wait(1)
         assert rig.backend.status()["simulated_ms"] == lived + 100_000
 
-    def test_the_loop_is_not_woken_too_often(self) -> None:
+    def test_timer_has_lower_limit(self) -> None:
         rig = Rig(lambda clock: SimulatedBackend(clock=clock, speed=100_000))
         rig.charge()
         deadline = rig.backend.next_deadline()
         assert deadline is not None
         assert deadline >= rig.now + 0.05
 
-    def test_not_backwards(self, rig: Rig) -> None:
+    def test_speed_must_be_positive(self, rig: Rig) -> None:
         with pytest.raises(ValueError, match="speed"):
             rig.backend.speed = 0
 
 
 class TestOthers:
-    def test_card(self, rig: Rig) -> None:
+    def test_card_is_reported(self, rig: Rig) -> None:
         rig.backend.tap(b"\x01\x02")
         assert rig.take() == [RfidTapped(b"\x01\x02")]
 
     @pytest.mark.parametrize("uid", [b"", bytes(11)])
-    def test_no_card(self, rig: Rig, uid: bytes) -> None:
+    def test_invalid_card_raises(self, rig: Rig, uid: bytes) -> None:
         with pytest.raises(ValueError, match="1 to 10"):
             rig.backend.tap(uid)
 
-    def test_derating(self, rig: Rig) -> None:
+    def test_derating_is_reported(self, rig: Rig) -> None:
         rig.backend.derate(Milliamps(10_000))
         assert rig.take() == [CurrentDerated(Milliamps(10_000))]
 
-    def test_self_test(self, rig: Rig) -> None:
+    def test_self_test_completes(self, rig: Rig) -> None:
         rig.backend.self_test.start_self_test()
         rig.wait(2.9)
         assert rig.take() == []
         rig.wait(0.2)
         assert rig.take() == [SelfTestCompleted()]
 
-    def test_battery(self, rig: Rig) -> None:
+    def test_battery_can_be_set(self, rig: Rig) -> None:
         rig.backend.set_battery(soc_percent=55, capacity_mwh=MilliwattHours(10_000_000))
         assert rig.take() == []
         rig.backend.plug_in()
@@ -321,24 +321,24 @@ class TestOthers:
     @pytest.mark.parametrize(
         "wrong", [{"soc_percent": 101}, {"soc_percent": -1}, {"capacity_mwh": 0}]
     )
-    def test_impossible_batteries(self, rig: Rig, wrong: Mapping[str, int]) -> None:
+    def test_invalid_battery_raises(self, rig: Rig, wrong: Mapping[str, int]) -> None:
         with pytest.raises(ValueError, match="is not"):
             rig.backend.set_battery(**wrong)  # type: ignore[arg-type]
 
-    def test_battery_is_told_percent_by_percent(self, rig: Rig) -> None:
+    def test_battery_is_reported_at_each_percent(self, rig: Rig) -> None:
         rig.charge()
         rig.wait(3600)
-        told = [event for event in rig.take() if isinstance(event, BatteryReported)]
-        assert [event.state_of_charge_percent for event in told] == [41, 42, 43, 44, 45, 46]
+        events = [event for event in rig.take() if isinstance(event, BatteryReported)]
+        assert [event.state_of_charge_percent for event in events] == [41, 42, 43, 44, 45, 46]
 
 
 class TestWithout:
     @pytest.mark.parametrize("code", ["RFID", "V2X", "SOC", "PNC"])
-    def test_a_feature_is_lacking(self, code: str) -> None:
+    def test_capability_is_missing(self, code: str) -> None:
         backend = create({"without": [code]})
         assert capabilities(backend) == {"PREF", "RFID", "V2X", "SOC", "PNC"} - {code}
 
-    def test_nothing_is_told_of_it(self) -> None:
+    def test_events_of_missing_feature_are_not_reported(self) -> None:
         without = frozenset({"RFID", "SOC", "PNC"})
         rig = Rig(lambda clock: SimulatedBackend(clock=clock, without=without))
         rig.backend.plug_in()
@@ -348,7 +348,7 @@ class TestWithout:
 
 
 class TestConfiguration:
-    def test_all_keys(self) -> None:
+    def test_all_options_are_read(self) -> None:
         backend = create(
             {
                 "speed": 10,
@@ -400,15 +400,15 @@ class TestConfiguration:
 
 
 class TestRegistry:
-    def test_built_in(self) -> None:
+    def test_creates_built_in_backend(self) -> None:
         assert "simulated" in backend_names()
         assert isinstance(create_backend("simulated", {}), SimulatedBackend)
 
-    def test_unknown(self) -> None:
+    def test_unknown_backend_is_refused(self) -> None:
         with pytest.raises(ConfigError, match=r"'nothing' is not known; known are .*simulated"):
             create_backend("nothing", {})
 
-    def test_entry_points(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_creates_backends_of_entry_points(self, monkeypatch: pytest.MonkeyPatch) -> None:
         from importlib.metadata import EntryPoint
 
         from evse_node.hal import registry
@@ -429,7 +429,7 @@ class TestRegistry:
             create_backend("broken", {})
 
 
-async def test_runs_by_itself() -> None:
+async def test_backend_runs_in_event_loop() -> None:
     backend = SimulatedBackend(clock=time.monotonic, speed=1000)
     closed = asyncio.Event()
 

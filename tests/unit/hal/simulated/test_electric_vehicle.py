@@ -25,14 +25,14 @@ def charging_car(soc: int = 40, supply: Supply = FULL, **habits: object) -> Elec
 
 
 class TestEnergyCounter:
-    def test_nothing_is_lost_in_small_steps(self) -> None:
+    def test_small_steps_lose_nothing(self) -> None:
         counter = EnergyCounter()
         for _ in range(3600):
             counter.add(1_234, 1000)
         assert counter.total_mwh == 1_234
 
     @given(st.lists(st.tuples(st.integers(0, 10**8), st.integers(0, 10**6)), max_size=50))
-    def test_the_total_is_the_sum(self, portions: list[tuple[int, int]]) -> None:
+    def test_total_is_sum_of_additions(self, portions: list[tuple[int, int]]) -> None:
         counter = EnergyCounter()
         added = sum(counter.add(power, duration) for power, duration in portions)
         total = sum(power * duration for power, duration in portions)
@@ -40,15 +40,15 @@ class TestEnergyCounter:
 
 
 class TestPower:
-    def test_limited_by_the_on_board_charger(self) -> None:
+    def test_is_limited_by_on_board_charger(self) -> None:
         assert charging_car().power_mw == 230 * 16 * 3 * 1000
         assert charging_car().current_ma == 16_000
 
-    def test_limited_by_the_offer(self) -> None:
+    def test_is_limited_by_offer(self) -> None:
         made = charging_car(supply=Supply(True, 10_000, phases=3))
         assert made.power_mw == 230 * 10 * 3 * 1000
 
-    def test_limited_by_the_phases(self) -> None:
+    def test_is_limited_by_phases(self) -> None:
         assert charging_car(supply=Supply(True, 32_000, phases=1)).power_mw == 230 * 16 * 1000
 
     @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ class TestPower:
             Supply(is_powered=True, offered_ma=5_000),
         ],
     )
-    def test_none_without_a_supply(self, supply: Supply) -> None:
+    def test_is_zero_without_supply(self, supply: Supply) -> None:
         assert charging_car(supply=supply).power_mw == 0
 
     def test_tapers_above_80_percent(self) -> None:
@@ -71,10 +71,10 @@ class TestPower:
         assert powers[3] == 11_040_000 * 550 // 1000
         assert powers[-1] > 1_104_000
 
-    def test_none_when_full(self) -> None:
+    def test_is_zero_when_full(self) -> None:
         assert charging_car(100).power_mw == 0
 
-    def test_feeds_back(self) -> None:
+    def test_is_negative_while_discharging(self) -> None:
         made = charging_car(supply=Supply(True, 16_000, 10_000, phases=1))
         assert made.power_mw == -230 * 10 * 1000
         assert made.current_ma == -10_000
@@ -83,7 +83,7 @@ class TestPower:
         assert made.charged.total_mwh == 0
         assert made.stored_mwh == 24_000_000 - 2_300_000
 
-    def test_does_not_feed_back_from_an_empty_battery(self) -> None:
+    def test_is_zero_while_discharging_empty_battery(self) -> None:
         made = charging_car(0, Supply(True, 16_000, 10_000, phases=1))
         made.stored_mwh = 1_000
         made.refresh()
@@ -93,14 +93,14 @@ class TestPower:
 
 
 class TestTime:
-    def test_an_hour(self) -> None:
+    def test_one_hour_charges_expected_energy(self) -> None:
         made = charging_car()
         made.advance_to(HOUR_MS)
         assert made.charged.total_mwh == 11_040_000
         assert made.stored_mwh == 24_000_000 + 11_040_000
         assert made.state_of_charge_percent == 58
 
-    def test_full_in_the_end(self) -> None:
+    def test_battery_ends_full(self) -> None:
         made = charging_car(95)
         made.advance_to(4 * HOUR_MS)
         assert made.state_of_charge_percent == 100
@@ -108,7 +108,7 @@ class TestTime:
         assert made.power_mw == 0
         assert made.next_change_ms() is None
 
-    def test_time_does_not_run_backwards(self) -> None:
+    def test_past_time_has_no_effect(self) -> None:
         made = charging_car()
         made.advance_to(10_000)
         made.advance_to(5_000)
@@ -116,7 +116,7 @@ class TestTime:
 
     @settings(deadline=None, max_examples=30)
     @given(st.lists(st.integers(0, 600_000), max_size=20), st.integers(75, 99))
-    def test_the_portions_do_not_matter(self, moments: list[int], soc: int) -> None:
+    def test_result_does_not_depend_on_steps(self, moments: list[int], soc: int) -> None:
         habits = {"pauses_after_s": 60, "pauses_for_s": 7, "stops_at_percent": 99}
         one, other = charging_car(soc, **habits), charging_car(soc, **habits)
         one.advance_to(600_000)
@@ -131,35 +131,35 @@ class TestTime:
 
 
 class TestHabits:
-    def test_asks_at_once(self) -> None:
+    def test_requests_energy_when_plugged_in(self) -> None:
         made = car(asks_at_once=True)
         made.plug_in()
         assert made.is_asking
 
-    def test_does_not_ask_when_content(self) -> None:
+    def test_does_not_request_energy_when_content(self) -> None:
         made = car(80, asks_at_once=True, stops_at_percent=80)
         made.plug_in()
         assert not made.is_asking
 
-    def test_waits_for_the_offer(self) -> None:
+    def test_shows_state_c_only_with_offer(self) -> None:
         made = charging_car(supply=Supply(), asks_without_offer=False)
         assert not made.is_asking
         made.supply.offered_ma = 6_000
         assert made.is_asking
 
-    def test_stops_at_its_percentage(self) -> None:
+    def test_stops_at_set_state_of_charge(self) -> None:
         made = charging_car(79, stops_at_percent=80)
         made.advance_to(HOUR_MS)
         assert made.state_of_charge_percent == 80
         assert not made.is_asking
 
-    def test_a_full_car_made_to_ask_finds_out(self) -> None:
+    def test_full_vehicle_ends_its_request(self) -> None:
         made = charging_car(100)
         assert made.is_asking
         made.advance_to(1_000)
         assert not made.is_asking
 
-    def test_pauses_and_goes_on(self) -> None:
+    def test_pauses_and_resumes(self) -> None:
         made = charging_car(pauses_after_s=60, pauses_for_s=10)
         made.advance_to(59_999)
         assert made.is_asking
@@ -172,14 +172,14 @@ class TestHabits:
         made.advance_to(130_000)
         assert not made.is_asking
 
-    def test_leaves_when_content(self) -> None:
+    def test_unplugs_when_content(self) -> None:
         made = charging_car(100, leaves_after_s=30)
         made.advance_to(1_000)
         assert made.is_plugged_in
         made.advance_to(31_000)
         assert not made.is_plugged_in
 
-    def test_unplugging_forgets_what_was_planned(self) -> None:
+    def test_unplugging_cancels_pending_actions(self) -> None:
         made = charging_car(pauses_after_s=1, pauses_for_s=60)
         made.advance_to(1_000)
         made.unplug()
@@ -189,7 +189,7 @@ class TestHabits:
         assert not made.wants_energy
 
 
-def test_state_of_charge_reads_back() -> None:
+def test_state_of_charge_setter_and_getter_agree() -> None:
     made = ElectricCar(capacity_mwh=61_234_567)
     for percent in range(101):
         made.state_of_charge_percent = percent

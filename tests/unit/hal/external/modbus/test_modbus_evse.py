@@ -10,11 +10,11 @@ from evse_node.errors import HalError
 from evse_node.hal.external.modbus.link import ModbusEvseLink
 from evse_node.state_machine.control_pilot import PilotState
 from tests.support.hal.modbus_evse_models import Controller, Phoenix, SimpleEvse, SmartEvse
-from tests.unit.hal.external.modbus.modbus_linked import OPEN, REST, UNAVAILABLE, linked, supply
+from tests.unit.hal.external.modbus.linked_controller import OPEN, REST, UNAVAILABLE, linked, supply
 
 
 @pytest.mark.parametrize("make", [SimpleEvse, Phoenix])
-async def test_a_vehicle_comes_charges_and_goes(make: Callable[[], Controller]) -> None:
+async def test_status_follows_vehicle_through_charging(make: Callable[[], Controller]) -> None:
     controller = make()
     async with linked(controller) as (link, _):
         await link.apply(OPEN)
@@ -42,7 +42,7 @@ async def test_a_vehicle_comes_charges_and_goes(make: Callable[[], Controller]) 
 
 
 @pytest.mark.parametrize("make", [SimpleEvse, Phoenix, SmartEvse])
-async def test_opening_leaves_alone_what_the_controller_does(
+async def test_opening_link_changes_nothing_at_controller(
     make: Callable[[], Controller],
 ) -> None:
     controller = make()
@@ -54,7 +54,7 @@ async def test_opening_leaves_alone_what_the_controller_does(
 
 
 @pytest.mark.parametrize("make", [SimpleEvse, Phoenix])
-async def test_nothing_is_written_twice(make: Callable[[], Controller]) -> None:
+async def test_repeated_orders_write_nothing(make: Callable[[], Controller]) -> None:
     controller = make()
     async with linked(controller) as (link, _):
         await link.apply(supply())
@@ -67,7 +67,7 @@ async def test_nothing_is_written_twice(make: Callable[[], Controller]) -> None:
 @pytest.mark.parametrize(
     ("make", "functions"), [(SimpleEvse, {16}), (Phoenix, {5, 6}), (SmartEvse, {16})]
 )
-async def test_the_functions_that_it_is_written_by(
+async def test_writes_use_functions_of_register_map(
     make: Callable[[], Controller], functions: set[int]
 ) -> None:
     controller = make()
@@ -78,7 +78,7 @@ async def test_the_functions_that_it_is_written_by(
         assert peer.registers.functions == functions
 
 
-async def test_opening_is_said_whatever_is_known() -> None:
+async def test_opening_writes_registers_that_are_in_place() -> None:
     phoenix = Phoenix()
     phoenix.turn_to("C")
     async with linked(phoenix) as (link, _):
@@ -91,7 +91,7 @@ async def test_opening_is_said_whatever_is_known() -> None:
         assert not phoenix.is_closed
 
 
-async def test_state_f_is_only_told() -> None:
+async def test_state_f_is_reported_while_nothing_is_offered() -> None:
     phoenix = Phoenix()
     phoenix.turn_to("B")
     async with linked(phoenix) as (link, _):
@@ -104,7 +104,7 @@ async def test_state_f_is_only_told() -> None:
 
 
 @pytest.mark.parametrize("make", [SimpleEvse, Phoenix])
-async def test_a_restart_is_noticed(make: Callable[[], Controller]) -> None:
+async def test_restart_is_reported_and_needs_new_orders(make: Callable[[], Controller]) -> None:
     controller = make()
     controller.turn_to("B")
     async with linked(controller) as (link, _):
@@ -128,7 +128,7 @@ def outage(controller: Controller, boot_a: int) -> None:
 
 @pytest.mark.parametrize("make", [SimpleEvse, Phoenix])
 @pytest.mark.parametrize("amperes", [16, 10])
-async def test_a_restart_in_the_silence_is_told_before_it_closes_again(
+async def test_restart_during_silence_is_reported_before_closing(
     make: Callable[[], Controller], amperes: int
 ) -> None:
     controller = make()
@@ -151,7 +151,7 @@ async def test_a_restart_in_the_silence_is_told_before_it_closes_again(
         assert not (await link.read_status()).has_restarted
 
 
-async def test_a_restart_is_told_by_a_whole_status() -> None:
+async def test_restart_is_reported_until_status_is_complete() -> None:
     phoenix = Phoenix()
     phoenix.turn_to("C")
     async with linked(phoenix) as (link, _):
@@ -176,14 +176,14 @@ async def test_unknown_pilot_value_raises() -> None:
             await link.read_status()
 
 
-async def test_there_is_no_self_test() -> None:
+async def test_self_test_raises() -> None:
     async with linked(Phoenix()) as (link, _):
         assert link.traits.self_test_s is None
         with pytest.raises(HalError, match="no self-test"):
             await link.self_test()
 
 
-async def test_closed_means_closed() -> None:
+async def test_closed_link_raises_until_reopened() -> None:
     async with linked(Phoenix()) as (link, _):
         await link.close()
         await link.close()
@@ -193,7 +193,7 @@ async def test_closed_means_closed() -> None:
         await link.read_status()
 
 
-async def test_a_controller_that_is_not_there_cannot_be_opened() -> None:
+async def test_open_fails_without_controller() -> None:
     async with linked(Phoenix()) as (link, peer):
         await peer.hang_up()
         with pytest.raises(HalError, match="cannot be opened"):
@@ -207,7 +207,7 @@ Step = Callable[[ModbusEvseLink], Awaitable[object]]
 @pytest.mark.parametrize(
     "step", [ModbusEvseLink.read_status, lambda link: link.apply(OPEN)], ids=["read", "apply"]
 )
-async def test_whatever_is_wrong_is_a_hal_error(fault: str, step: Step) -> None:
+async def test_every_failure_raises_hal_error(fault: str, step: Step) -> None:
     async with linked(Phoenix()) as (link, peer):
         await link.apply(supply())
         setattr(peer.faults, fault, 1)

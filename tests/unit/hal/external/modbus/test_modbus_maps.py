@@ -1,4 +1,4 @@
-"""What is special to each controller on Modbus, and to one that can be told its fallback."""
+"""Behaviour specific to each controller, and fallback registers."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from evse_node.state_machine.control_pilot import PilotState
 from evse_node.state_machine.faults import FaultState
 from evse_node.units import Milliamps
 from tests.support.hal.modbus_evse_models import Phoenix, SimpleEvse, SmartEvse
-from tests.unit.hal.external.modbus.modbus_linked import NAMES, OPEN, REST, linked, supply
+from tests.unit.hal.external.modbus.linked_controller import NAMES, OPEN, REST, linked, supply
 
 
 class TestSimpleEvse:
-    async def test_hundredths_of_amperes(self) -> None:
+    async def test_current_has_steps_of_10_ma_in_fine_mode(self) -> None:
         evse = SimpleEvse()
         evse.eeprom[2005] = 0x80
         async with linked(evse) as (link, _):
@@ -24,7 +24,7 @@ class TestSimpleEvse:
             assert evse.configured == 1337
             assert (await link.read_status()).offered_ma == 13_370
 
-    async def test_whole_amperes_are_rounded_down(self) -> None:
+    async def test_current_is_rounded_down_to_whole_amperes(self) -> None:
         evse = SimpleEvse()
         async with linked(evse) as (link, _):
             await link.apply(supply(13_990))
@@ -32,7 +32,7 @@ class TestSimpleEvse:
             # As it was ordered: the register cannot say it finer.
             assert (await link.read_status()).offered_ma == 13_990
 
-    async def test_opening_turns_off_first(self) -> None:
+    async def test_open_writes_command_before_current(self) -> None:
         evse = SimpleEvse()
         async with linked(evse) as (link, _):
             await link.apply(supply())
@@ -40,7 +40,7 @@ class TestSimpleEvse:
             await link.apply(OPEN)
             assert evse.writes == [("holding", 1004, 1), ("holding", 1000, 0)]
 
-    async def test_failures(self) -> None:
+    async def test_failure_registers_become_faults(self) -> None:
         evse = SimpleEvse()
         evse.turn_to("B")
         async with linked(evse) as (link, _):
@@ -53,29 +53,29 @@ class TestSimpleEvse:
             evse.failures = 0
             assert (await link.read_status()).faults == frozenset()
 
-    async def test_memory_that_wears_out_is_written_when_it_differs(self) -> None:
+    async def test_restart_current_is_written_once(self) -> None:
         evse = SimpleEvse(boot_a=32)
         async with linked(evse, fallback_ma=Milliamps(6_000)) as (link, _):
             assert evse.writes == [("holding", 2000, 6)]
             await link.open(lambda: None)
             assert evse.writes == [("holding", 2000, 6)]
 
-    async def test_it_is_said_that_there_is_no_timeout(
+    async def test_missing_communication_timeout_is_logged(
         self, caplog: pytest.LogCaptureFixture
     ) -> None:
         caplog.set_level("INFO")
         async with linked(SimpleEvse()) as (link, _):
             assert link.traits.heartbeat_s is None
             await link.open(lambda: None)
-        told = [record.message for record in caplog.records if "EVSE" in record.message]
-        assert told == [
+        messages = [record.message for record in caplog.records if "EVSE" in record.message]
+        assert messages == [
             "SimpleEVSE / EVSE-DIN has no communication timeout: it continues with its last orders "
             "without this node; offers 32 A after its own restart",
         ]
 
 
 class TestSmartEvse:
-    async def test_the_node_asks_and_is_answered(self) -> None:
+    async def test_requests_of_controller_are_answered(self) -> None:
         evse = SmartEvse()
         async with linked(evse) as (link, _):
             await link.apply(REST)
@@ -100,7 +100,7 @@ class TestSmartEvse:
         await link.read_status()
         assert evse.is_closed
 
-    async def test_rest_gives_the_vehicle_time_and_open_does_not(self) -> None:
+    async def test_rest_waits_for_vehicle_and_open_does_not(self) -> None:
         evse = SmartEvse()
         async with linked(evse) as (link, _):
             await self.charging(link, evse)
@@ -116,7 +116,7 @@ class TestSmartEvse:
             await link.read_status()
             assert not evse.is_closed
 
-    async def test_it_falls_back_by_itself_when_nobody_speaks(self) -> None:
+    async def test_controller_opens_without_heartbeats(self) -> None:
         evse = SmartEvse()
         async with linked(evse) as (link, _):
             await self.charging(link, evse)
@@ -140,7 +140,7 @@ class TestSmartEvse:
             await link.read_status()
             assert evse.is_closed
 
-    async def test_a_vehicle_that_was_away_for_less_than_a_poll(self) -> None:
+    async def test_demand_that_pauses_between_polls_shows_state_b(self) -> None:
         evse = SmartEvse()
         async with linked(evse) as (link, _):
             await self.charging(link, evse)
@@ -153,7 +153,7 @@ class TestSmartEvse:
             status = await link.read_status()
             assert (status.pilot, status.is_closed) == (PilotState.C, True)
 
-    async def test_less_than_6_a_is_the_masters_to_clear(self) -> None:
+    async def test_error_of_less_than_6_a_is_cleared(self) -> None:
         evse = SmartEvse()
         evse.errors = 1
         async with linked(evse) as (link, _):
@@ -164,7 +164,7 @@ class TestSmartEvse:
             await link.read_status()
             assert evse.state == evse.B
 
-    async def test_its_own_limit_is_told_and_kept(self) -> None:
+    async def test_own_limit_is_reported_and_kept(self) -> None:
         evse = SmartEvse()
         evse.maximum_a = 13
         async with linked(evse) as (link, _):
@@ -177,7 +177,7 @@ class TestSmartEvse:
             evse.maximum_a = 80
             assert (await link.read_status()).limit_ma is None
 
-    async def test_faults(self) -> None:
+    async def test_error_bits_become_faults(self) -> None:
         evse = SmartEvse()
         async with linked(evse) as (link, _):
             evse.errors = 4 | 8 | 16
@@ -187,7 +187,7 @@ class TestSmartEvse:
                 FaultState.GROUND_FAULT,
             }
 
-    async def test_only_its_own_register_of_the_broadcast_counts(self) -> None:
+    async def test_broadcast_sets_register_of_own_unit_only(self) -> None:
         evse = SmartEvse()
         async with linked(evse) as (link, _):
             await link.apply(supply(10_000))
@@ -195,8 +195,8 @@ class TestSmartEvse:
             assert sent == {address: 100 * (address == 0x21) for address in range(0x20, 0x28)}
 
 
-class Watchful(Phoenix):
-    """A controller that can be told after how many seconds to fall back to how much."""
+class ConfigurablePhoenix(Phoenix):
+    """A controller with registers for the fallback's time and current."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -213,23 +213,23 @@ class Watchful(Phoenix):
         return True
 
 
-NAMES[Watchful] = "phoenix-em-cp-pp-eth"
+NAMES[ConfigurablePhoenix] = "phoenix-em-cp-pp-eth"
 
 
 REGISTERS = Fallback(after=Duration(holding=900), current=Current(holding=901))
 
 
 class TestFallbackRegisters:
-    async def test_are_set_once(self) -> None:
-        evse = Watchful()
+    async def test_are_written_once(self) -> None:
+        evse = ConfigurablePhoenix()
         async with linked(evse, fallback=REGISTERS, fallback_ma=Milliamps(6_000)) as (link, _):
             assert evse.writes == [("holding", 900, 10), ("holding", 901, 6)]
             await link.open(lambda: None)
             assert len(evse.writes) == 2
             assert link.traits.heartbeat_s == pytest.approx(10 / 3)
 
-    async def test_a_heartbeat_is_any_request(self) -> None:
-        evse = Watchful()
+    async def test_heartbeat_is_any_request(self) -> None:
+        evse = ConfigurablePhoenix()
         async with linked(evse, fallback=REGISTERS) as (link, peer):
             asked = peer.faults.requests
             await link.keep_alive()

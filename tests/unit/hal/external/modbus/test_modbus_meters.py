@@ -9,11 +9,11 @@ from evse_node.hal.modbus.bus_meter import MeterOnBus
 from evse_node.hal.modbus.meter import load_map
 from evse_node.state_machine.control_pilot import PilotState
 from tests.support.hal.modbus_evse_models import Meter, Phoenix, SimpleEvse
-from tests.unit.hal.external.modbus.modbus_linked import linked, supply
+from tests.unit.hal.external.modbus.linked_controller import linked, supply
 
 
 class TestMeters:
-    async def test_the_controllers_own(self) -> None:
+    async def test_meter_of_controller_is_read(self) -> None:
         phoenix = Phoenix()
         phoenix.energy_wh = 12_340
         registers = load_controller("phoenix-em-cp-pp-eth").meter
@@ -28,7 +28,7 @@ class TestMeters:
             assert values.voltages_mv == (230_000,) * 3
             assert values.currents_ma == (16_000,) * 3
 
-    async def test_one_on_the_bus_with_fewer_phases(self) -> None:
+    async def test_meter_on_bus_with_fewer_phases_is_read(self) -> None:
         evse = SimpleEvse()
         meter = MeterOnBus(load_map("sdm630"), Meter.unit)
         async with linked(evse, Meter(evse), meter=meter, phases=1) as (link, _):
@@ -36,7 +36,7 @@ class TestMeters:
             assert values is not None
             assert values.voltages_mv == (230_000,)
 
-    async def test_one_that_does_not_answer_does_not_hold_up_the_controller(self) -> None:
+    async def test_silent_meter_does_not_delay_controller(self) -> None:
         evse = SimpleEvse()
         async with linked(evse, meter=MeterOnBus(load_map("sdm630"), 105)) as (link, peer):
             status = await link.read_status()
@@ -48,7 +48,7 @@ class TestMeters:
             evse.now += 2
             assert (await link.read_status()).meter is not None
 
-    async def test_the_time_that_it_does_not_answer_is_no_rest(self) -> None:
+    async def test_retry_counts_from_end_of_failed_read(self) -> None:
         evse = SimpleEvse()
         async with linked(evse, meter=MeterOnBus(load_map("sdm630"), 105)) as (link, peer):
             execute = link._bus._client.execute
@@ -64,7 +64,7 @@ class TestMeters:
             await link.read_status()
             assert peer.faults.requests == asked + 1
 
-    async def test_one_answer_that_is_lost_does_not_matter(self) -> None:
+    async def test_values_stay_valid_for_limit_s(self) -> None:
         evse = SimpleEvse()
         async with linked(evse, meter=MeterOnBus(load_map("sdm630"), 105)) as (link, peer):
             peer.registers.controllers.append(Meter(evse))
@@ -75,7 +75,7 @@ class TestMeters:
                 evse.now += later_s
                 assert (await link.read_status()).meter == known
 
-    async def test_it_is_not_read_with_each_status(self) -> None:
+    async def test_meter_is_read_at_its_own_interval(self) -> None:
         evse = SimpleEvse()
         meter = MeterOnBus(load_map("sdm630"), Meter.unit)
         async with linked(evse, Meter(evse), meter=meter) as (link, peer):

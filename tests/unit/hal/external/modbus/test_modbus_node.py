@@ -19,7 +19,7 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.02)
 
 
-async def test_a_node_charges_and_leaves_nothing_on(tmp_path: Path) -> None:
+async def test_node_charges_and_disables_controller_on_stop(tmp_path: Path) -> None:
     phoenix = Phoenix()
     phoenix.energy_wh = 5_000
     peer, thread = Peer(phoenix), LoopThread()

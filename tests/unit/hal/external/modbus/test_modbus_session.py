@@ -1,4 +1,4 @@
-"""Whole charging sessions: charger, backend, link, server and a controller's model."""
+"""Charging sessions with charger, backend, link, server and a controller's model."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from evse_node.hal.external.modbus.link import ModbusEvse, ModbusEvseLink
 from evse_node.hal.external.poller import PollTimings
 from evse_node.hal.interface import Ratings
 from evse_node.hal.modbus.bus_meter import MeterOnBus
-from evse_node.hal.modbus.connection import ModbusSpec
 from evse_node.hal.modbus.meter import load_map
 from evse_node.state_machine.effects import EvNotDetected, Notification
 from evse_node.state_machine.enums import State
@@ -25,7 +24,7 @@ from evse_node.state_machine.state import ContactorState, EvseSettings
 from evse_node.testing.memory_store import MemoryStore
 from evse_node.units import Milliamps
 from tests.support.hal.modbus_evse_models import Controller, Meter, Phoenix, SimpleEvse, SmartEvse
-from tests.support.hal.modbus_evse_peer import LoopThread, Peer, hardly, quick_map
+from tests.support.hal.modbus_evse_peer import LoopThread, Peer, quick_map, short_sleep
 
 ENABLE = EnableCharging(None, Milliamps(6_000), Milliamps(16_000))
 STEP_S = 0.5
@@ -43,7 +42,7 @@ class Site:
         self.controller = controller
         self.peer = Peer(controller, Meter(controller))
         self.is_rtu = is_rtu
-        self.notices: list[Notification] = []
+        self.notifications: list[Notification] = []
         self.store = MemoryStore()
         # The charger asks its meter before the backend runs, and waits for that.
         self.thread = LoopThread()
@@ -72,18 +71,12 @@ class Site:
 
     async def open(self) -> None:
         await self.serve()
-        controller = self.controller
-        port, unit = self.peer.port, controller.unit
-        modbus = (
-            ModbusSpec(port=str(port), unit=unit)
-            if self.is_rtu
-            else ModbusSpec(host="127.0.0.1", tcp_port=int(port), unit=unit)
-        )
+        modbus = self.peer.spec(self.controller.unit)
         registers = quick_map(self.name, timeout_ms=1000 * self.timeout_s, turnaround_ms=20)
         evse = ModbusEvse(
             registers=registers, modbus=modbus, meter=MeterOnBus(load_map("sdm630"), Meter.unit)
         )
-        self.link = ModbusEvseLink(evse, sleep=hardly, clock=lambda: self.now)
+        self.link = ModbusEvseLink(evse, sleep=short_sleep, clock=lambda: self.now)
         self.backend = ExternalController(
             self.link,
             Ratings(phases=3, contactor_timeout_s=CONTACTOR_S),
@@ -95,8 +88,10 @@ class Site:
         self.charger.observers.append(self._observe)
         await self.backend.attach(lambda event: self.charger.receive(event, self.now))
 
-    def _observe(self, snapshot: Snapshot, notices: tuple[Notification, ...], now: float) -> None:
-        self.notices += notices
+    def _observe(
+        self, snapshot: Snapshot, notifications: tuple[Notification, ...], now: float
+    ) -> None:
+        self.notifications += notifications
 
     async def run(self, seconds: float, step_s: float = STEP_S) -> None:
         end = self.now + seconds
@@ -162,7 +157,7 @@ async def site(request: pytest.FixtureRequest) -> AsyncIterator[Site]:
         yield each
 
 
-async def test_a_whole_visit(site: Site) -> None:
+async def test_charging_session_from_plug_in_to_unplug(site: Site) -> None:
     controller = site.controller
     await site.charge()
     start_wh = controller.energy_wh
@@ -180,12 +175,12 @@ async def test_a_whole_visit(site: Site) -> None:
     await site.run(2)
     assert site.state is State.NOT_PLUGGED_IN
     assert site.faults == ()
-    [gone] = [notice for notice in site.notices if isinstance(notice, EvNotDetected)]
+    [gone] = [notice for notice in site.notifications if isinstance(notice, EvNotDetected)]
     assert controller.energy_wh > start_wh + 100
     assert gone.energy_charged_mwh == pytest.approx(controller.energy_wh * 1000, rel=0.01)
 
 
-async def test_nothing_flows_that_nobody_enabled(site: Site) -> None:
+async def test_controller_stays_open_while_charging_is_disabled(site: Site) -> None:
     site.controller.turn_to("B")
     await site.run(2)
     site.controller.turn_to("C")
@@ -194,7 +189,7 @@ async def test_nothing_flows_that_nobody_enabled(site: Site) -> None:
     assert site.faults == ()
 
 
-async def test_a_lost_link_is_a_fault_until_it_is_back(site: Site) -> None:
+async def test_lost_link_is_a_fault_until_it_returns(site: Site) -> None:
     controller = site.controller
     await site.charge()
     await site.hang_up()
@@ -219,7 +214,7 @@ async def test_a_lost_link_is_a_fault_until_it_is_back(site: Site) -> None:
 
 
 @pytest.mark.parametrize("is_asked_again", [False, True])
-async def test_a_restart_of_the_controller(site: Site, is_asked_again: bool) -> None:
+async def test_session_continues_after_controller_restart(site: Site, is_asked_again: bool) -> None:
     controller = site.controller
     await site.charge()
     if is_asked_again:
@@ -232,7 +227,7 @@ async def test_a_restart_of_the_controller(site: Site, is_asked_again: bool) -> 
     assert controller.limit_a == 16
 
 
-async def test_a_restart_that_takes_a_while(site: Site) -> None:
+async def test_session_continues_after_slow_controller_restart(site: Site) -> None:
     await site.charge()
     await site.hang_up()
     site.controller.restart()
@@ -244,7 +239,7 @@ async def test_a_restart_that_takes_a_while(site: Site) -> None:
     assert site.controller.limit_a == 16
 
 
-async def test_a_vehicle_that_was_away_for_less_than_a_poll(site: Site) -> None:
+async def test_session_continues_after_demand_paused_between_polls(site: Site) -> None:
     await site.charge()
     site.controller.turn_to("B")
     site.controller.turn_to("C")
@@ -253,7 +248,7 @@ async def test_a_vehicle_that_was_away_for_less_than_a_poll(site: Site) -> None:
     assert site.is_charging
 
 
-async def test_an_answer_now_and_then_that_is_none(site: Site) -> None:
+async def test_occasional_invalid_answers_are_no_fault(site: Site) -> None:
     await site.charge()
     for fault in ("silent", "garbage", "half"):
         for _ in range(2):
@@ -263,7 +258,7 @@ async def test_an_answer_now_and_then_that_is_none(site: Site) -> None:
         assert site.is_charging
 
 
-async def test_stopping_the_node_switches_off(site: Site) -> None:
+async def test_stop_disables_controller(site: Site) -> None:
     await site.charge()
     await site.backend.stop()
     assert not site.controller.is_closed
@@ -280,13 +275,13 @@ async def residual_current_in(site: Site) -> SimpleEvse:
     return controller
 
 
-async def test_residual_current() -> None:
+async def test_residual_current_is_a_ground_fault() -> None:
     async with made("simpleevse") as site:
         controller = await residual_current_in(site)
         assert not controller.is_closed
 
 
-async def test_a_fault_that_went_while_the_node_was_away_is_gone() -> None:
+async def test_fault_that_ended_while_node_was_stopped_is_cleared() -> None:
     async with made("simpleevse") as site:
         controller = await residual_current_in(site)
         await site.backend.stop()
@@ -298,7 +293,7 @@ async def test_a_fault_that_went_while_the_node_was_away_is_gone() -> None:
         assert site.faults == ()
 
 
-async def test_a_restart_with_a_higher_current_lasts_one_poll() -> None:
+async def test_higher_current_after_restart_lasts_one_poll() -> None:
     async with made("simpleevse") as site:
         await site.charge()
         site.controller.car_a = 32.0
@@ -309,7 +304,7 @@ async def test_a_restart_with_a_higher_current_lasts_one_poll() -> None:
         assert site.controller.current_a <= 16
 
 
-async def test_a_lost_meter_is_a_fault_of_the_meter() -> None:
+async def test_lost_meter_is_a_meter_failure() -> None:
     async with made("simpleevse") as site:
         await site.charge()
         meter = site.peer.registers.controllers.pop()

@@ -1,4 +1,4 @@
-"""A total over sessions of which the controller keeps whole watt-hours."""
+"""Tests of the total over sessions that the controller counts in whole watt-hours."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from hypothesis import strategies as st
 from evse_node.hal.external.openevse.state import EnergyTotal
 
 
-def test_a_session_counts_on_top() -> None:
+def test_present_session_adds_to_total() -> None:
     total = EnergyTotal()
     assert total.update(0, 500, is_connected=True) == 500_000
     assert total.update(3_600, 500, is_connected=True) == 501_000
     assert total.update(5_400, 500, is_connected=True) == 501_500
 
 
-def test_a_finished_session_counts_once() -> None:
+def test_finished_session_counts_once() -> None:
     total = EnergyTotal()
     total.update(7_300, 500, is_connected=True)
     before = total.update(7_300, 502, is_connected=False)
@@ -25,27 +25,27 @@ def test_a_finished_session_counts_once() -> None:
     assert total.update(3_600, 502, is_connected=True) == 503_000
 
 
-def test_the_flag_may_be_late() -> None:
+def test_total_ignores_late_connected_flag() -> None:
     total = EnergyTotal()
     total.update(7_200, 500, is_connected=True)
     assert total.update(7_200, 502, is_connected=True) == 502_000
     assert total.update(7_200, 502, is_connected=False) == 502_000
 
 
-def test_begun_without_a_vehicle() -> None:
+def test_finished_session_counts_once_when_started_without_vehicle() -> None:
     total = EnergyTotal()
     assert total.update(7_200, 502, is_connected=False) == 502_000
     assert total.update(36, 502, is_connected=True) == 502_010
 
 
-def test_a_restart_of_the_controller_loses_nothing_here() -> None:
+def test_total_keeps_session_lost_by_controller_restart() -> None:
     total = EnergyTotal()
     assert total.update(36_000, 500, is_connected=True) == 510_000
     assert total.update(0, 500, is_connected=True) == 510_000
     assert total.update(3_600, 500, is_connected=True) == 511_000
 
 
-def test_a_total_that_was_set_to_zero() -> None:
+def test_total_continues_after_controller_total_was_reset() -> None:
     total = EnergyTotal()
     total.update(0, 500, is_connected=False)
     assert total.update(0, 0, is_connected=False) == 500_000
@@ -53,7 +53,7 @@ def test_a_total_that_was_set_to_zero() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 10**4), st.booleans())))
-def test_it_never_runs_backwards(shown: list[tuple[int, int, bool]]) -> None:
+def test_total_never_decreases(shown: list[tuple[int, int, bool]]) -> None:
     total = EnergyTotal()
     totals = [
         total.update(session_ws, finished_wh, is_connected=is_connected)
@@ -63,7 +63,7 @@ def test_it_never_runs_backwards(shown: list[tuple[int, int, bool]]) -> None:
 
 
 @given(st.lists(st.integers(0, 10**6), min_size=1, max_size=8))
-def test_sessions_add_up(sessions_ws: list[int]) -> None:
+def test_total_is_sum_of_sessions(sessions_ws: list[int]) -> None:
     total = EnergyTotal()
     finished_wh = 0
     shown = 0

@@ -1,4 +1,4 @@
-"""What can go wrong between the node and an OpenEVSE controller."""
+"""Failures between the node and an OpenEVSE controller."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from evse_node.state_machine.events import (
 from evse_node.state_machine.faults import FaultState
 from tests.contract.openevse_bench import OpenEvseBench
 from tests.support.hal.rapi_peer import SLEEPING, C, ModelPort, OpenEvseModel, sealed
-from tests.unit.hal.external.openevse.openevse_steps import OFFER, charge, told
+from tests.unit.hal.external.openevse.openevse_helpers import OFFER, charge, events_of
 
 LIMIT_S = 0.02
 
 
 async def lose(bench: OpenEvseBench) -> None:
-    """Let the backend find out, with the link's real and the backend's played time."""
+    """Poll until the controller counts as lost."""
     for _ in range(4):
         bench.now += 2.5
         bench.model.update()
@@ -35,7 +35,7 @@ async def lose(bench: OpenEvseBench) -> None:
 
 
 class TestLost:
-    async def test_silence(self, bench: OpenEvseBench) -> None:
+    async def test_silent_controller_is_lost(self, bench: OpenEvseBench) -> None:
         charge(bench)
         bench.model.is_mute = True
         bench.now += 1
@@ -51,7 +51,7 @@ class TestLost:
         with pytest.raises(HalError, match="lost"):
             bench.backend.offer(OFFER)
 
-    async def test_back_again_it_is_open_before_the_fault_goes(self, bench: OpenEvseBench) -> None:
+    async def test_fault_is_cleared_after_open_is_confirmed(self, bench: OpenEvseBench) -> None:
         charge(bench)
         bench.model.is_mute = True
         await lose(bench)
@@ -72,7 +72,7 @@ class TestLost:
         bench.wait(2)
         assert bench.is_powered()
 
-    async def test_a_relay_that_sticks_keeps_the_fault(self, bench: OpenEvseBench) -> None:
+    async def test_fault_lasts_while_relay_is_stuck(self, bench: OpenEvseBench) -> None:
         charge(bench)
         bench.model.is_mute = True
         await lose(bench)
@@ -87,7 +87,7 @@ class TestLost:
         bench.wait(1)
         assert FaultCleared(FaultState.OTHER) in bench.events
 
-    async def test_restarted_while_lost(self, bench: OpenEvseBench) -> None:
+    async def test_restart_while_lost_needs_new_order_to_close(self, bench: OpenEvseBench) -> None:
         charge(bench)
         bench.port.pull_out()
         await lose(bench)
@@ -100,7 +100,7 @@ class TestLost:
         assert bench.model.heartbeat == [20, 6]
         assert FaultCleared(FaultState.OTHER) in bench.events
 
-    async def test_an_adapter_that_is_pulled_out(self, bench: OpenEvseBench) -> None:
+    async def test_unplugged_adapter_is_lost_until_it_returns(self, bench: OpenEvseBench) -> None:
         charge(bench)
         bench.port.pull_out()
         await bench.backend.poll()
@@ -109,7 +109,7 @@ class TestLost:
         assert bench.events == [FaultRaised(FaultState.OTHER)]
         bench.port.is_missing = False
         bench.wait(2)
-        assert told(bench, FaultRaised, FaultCleared)[-1] == FaultCleared(FaultState.OTHER)
+        assert events_of(bench, FaultRaised, FaultCleared)[-1] == FaultCleared(FaultState.OTHER)
 
     @pytest.mark.parametrize(
         "spoil",
@@ -125,7 +125,7 @@ class TestLost:
             lambda data: sealed("AT 03 03 16 0140"),
         ],
     )
-    async def test_whatever_comes_instead(
+    async def test_invalid_answers_lose_the_controller(
         self, bench: OpenEvseBench, spoil: Callable[[bytes], bytes]
     ) -> None:
         charge(bench)
@@ -134,7 +134,7 @@ class TestLost:
         assert bench.events == [FaultRaised(FaultState.OTHER)]
         bench.port.spoil = lambda data: data
         bench.wait(3)
-        assert told(bench, FaultRaised, FaultCleared)[-1] == FaultCleared(FaultState.OTHER)
+        assert events_of(bench, FaultRaised, FaultCleared)[-1] == FaultCleared(FaultState.OTHER)
         assert not bench.is_powered()
 
     @pytest.mark.parametrize(
@@ -149,7 +149,9 @@ class TestLost:
             "OK 77 0 77 0000",
         ],
     )
-    async def test_well_formed_nonsense(self, bench: OpenEvseBench, words: str) -> None:
+    async def test_invalid_values_lose_the_controller(
+        self, bench: OpenEvseBench, words: str
+    ) -> None:
         charge(bench)
         carry_out = bench.model._carry_out
 
@@ -162,7 +164,7 @@ class TestLost:
 
 
 class TestOpeningOverABadLine:
-    async def test_it_is_tried_until_it_is_confirmed(self, bench: OpenEvseBench) -> None:
+    async def test_order_is_repeated_until_confirmed(self, bench: OpenEvseBench) -> None:
         charge(bench)
         bench.model.is_mute = True
         bench.runs_polls = False
@@ -175,9 +177,9 @@ class TestOpeningOverABadLine:
         bench.model.receive, bench.model.is_mute = receive, False  # type: ignore[method-assign]
         await bench.backend.poll()
         assert not bench.is_powered()
-        assert told(bench, ContactorReported) == [ContactorReported(False)]
+        assert events_of(bench, ContactorReported) == [ContactorReported(False)]
 
-    async def test_it_may_hear_what_it_cannot_answer(self, bench: OpenEvseBench) -> None:
+    async def test_disable_is_sent_while_answers_are_damaged(self, bench: OpenEvseBench) -> None:
         charge(bench)
         bench.port.spoil = lambda data: b""
         bench.backend.contactor.open()
@@ -187,16 +189,18 @@ class TestOpeningOverABadLine:
         bench.port.spoil = lambda data: data
         bench.wait(0.5)
         assert bench.model.state == SLEEPING
-        assert told(bench, ContactorReported) == [ContactorReported(False)]
+        assert events_of(bench, ContactorReported) == [ContactorReported(False)]
 
-    async def test_what_need_not_open_is_not_said_into_the_blue(self, bench: OpenEvseBench) -> None:
+    async def test_disable_is_not_sent_blindly_without_order_to_open(
+        self, bench: OpenEvseBench
+    ) -> None:
         charge(bench)
         bench.port.spoil = lambda data: b""
         bench.backend.withdraw()
         await bench.backend.poll()
         assert "FD" not in bench.model.log
 
-    async def test_an_answer_that_got_lost(self, bench: OpenEvseBench) -> None:
+    async def test_command_is_repeated_after_lost_answer(self, bench: OpenEvseBench) -> None:
         charge(bench)
         bench.model.log.clear()
         lost = iter([True])
@@ -207,7 +211,7 @@ class TestOpeningOverABadLine:
 
 
 class SlowPort:
-    """Keeps what the model answers until it is asked for it."""
+    """Port that keeps the model's answers until the test delivers them."""
 
     name = "slow"
 
@@ -239,7 +243,7 @@ class TestClient:
         await client.open()
         return client
 
-    async def test_an_answer_in_pieces_around_news(
+    async def test_answer_in_pieces_around_notification(
         self, client: RapiClient, port: SlowPort
     ) -> None:
         asked = asyncio.create_task(client.ask("SC 16 V"))
@@ -250,9 +254,7 @@ class TestClient:
         assert (await asked).words == ("16",)
         assert self.news == [Notification("AT", ("02", "02", "16", "0100"))]
 
-    async def test_news_in_the_middle_of_an_answer(
-        self, client: RapiClient, port: SlowPort
-    ) -> None:
+    async def test_notification_within_answer(self, client: RapiClient, port: SlowPort) -> None:
         asked = asyncio.create_task(client.ask("SC 16 V"))
         await asyncio.sleep(0)
         answer = port.kept.pop()
@@ -264,7 +266,7 @@ class TestClient:
         assert (await asked).words == ("16",)
         assert len(self.news) == 1
 
-    async def test_an_answer_that_comes_too_late(self, client: RapiClient, port: SlowPort) -> None:
+    async def test_late_answer_is_dropped(self, client: RapiClient, port: SlowPort) -> None:
         with pytest.raises(HalError, match="no answer"):
             await client.ask("GP")
         late = port.kept
@@ -278,7 +280,7 @@ class TestClient:
         port.on_data(port.kept.pop())
         assert (await asked).words[0] == "8.2.3"
 
-    async def test_a_command_that_came_damaged(self, client: RapiClient, port: SlowPort) -> None:
+    async def test_damaged_command_is_repeated(self, client: RapiClient, port: SlowPort) -> None:
         asked = asyncio.create_task(client.ask("GV"))
         await asyncio.sleep(0)
         port.kept.clear()
@@ -287,28 +289,30 @@ class TestClient:
         port.on_data(port.kept.pop())
         assert (await asked).is_ok
 
-    async def test_refused(self, client: RapiClient, port: SlowPort) -> None:
+    async def test_refusal_raises(self, client: RapiClient, port: SlowPort) -> None:
         asked = asyncio.create_task(client.get("XX", least=0))
         await asyncio.sleep(0)
         port.on_data(port.kept.pop())
         with pytest.raises(HalError, match="XX was refused"):
             await asked
 
-    async def test_what_is_wrong_is_said(self, client: RapiClient, port: SlowPort) -> None:
+    async def test_error_names_the_damage(self, client: RapiClient, port: SlowPort) -> None:
         asked = asyncio.create_task(client.ask("GV"))
         await asyncio.sleep(0)
         port.on_data(b"$OK^21\r")
         with pytest.raises(HalError, match=r"slow: .*wrong checksum"):
             await asked
 
-    async def test_gone_while_asked(self, client: RapiClient, port: SlowPort) -> None:
+    async def test_lost_port_ends_a_waiting_command(
+        self, client: RapiClient, port: SlowPort
+    ) -> None:
         asked = asyncio.create_task(client.ask("GV"))
         await asyncio.sleep(0)
         port.on_lost("slow: pulled out")
         with pytest.raises(ConnectionError, match="pulled out"):
             await asked
 
-    async def test_a_loop_that_stalls_over_an_answer(
+    async def test_answer_during_stall_of_loop_is_used(
         self, client: RapiClient, port: SlowPort
     ) -> None:
         asked = asyncio.create_task(client.ask("GV"))
@@ -319,9 +323,7 @@ class TestClient:
         assert (await asked).words[0] == "8.2.3"
         assert len(port.sent) == 1
 
-    async def test_sequence_ids_go_round_without_zero(
-        self, client: RapiClient, port: SlowPort
-    ) -> None:
+    async def test_sequence_ids_wrap_without_zero(self, client: RapiClient, port: SlowPort) -> None:
         for _ in range(256):
             client.send("GV")
         ids = {frame.partition(b":")[2][:2] for frame in port.sent}
@@ -329,7 +331,7 @@ class TestClient:
         assert b"00" not in ids
 
 
-async def test_news_between_polls_are_noticed(bench: OpenEvseBench) -> None:
+async def test_notification_between_polls_wakes_the_poller(bench: OpenEvseBench) -> None:
     bench.plug_in()
     bench.backend.offer(OFFER)
     bench.wait(1)
@@ -340,7 +342,7 @@ async def test_news_between_polls_are_noticed(bench: OpenEvseBench) -> None:
     assert bench.backend.next_poll_s() == 0
 
 
-async def test_closed_and_opened_a_port_forgets_half_a_frame() -> None:
+async def test_reopened_port_drops_incomplete_frame() -> None:
     model = OpenEvseModel(lambda: 0.0)
     port = ModelPort(model)
     client = RapiClient(port, lambda news: None, LIMIT_S)

@@ -1,4 +1,4 @@
-"""In whatever order things happen: an order opens, and only a new order closes again."""
+"""Any sequence of events: an order opens, and only a new order closes."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ STEPS: dict[str, Callable[[OpenEvseBench], object]] = {
 }
 
 
-async def play(steps: list[str]) -> None:
+async def run_steps(steps: list[str]) -> None:
     bench = OpenEvseBench()
     bench.step_s = 0.02
     await bench.start()
@@ -90,9 +90,11 @@ async def play(steps: list[str]) -> None:
     bench.wait(3)
     assert [kind for kind, _ in bench.model.events] == ["open"]
 
-    told = [event for event in bench.events if isinstance(event, PilotChanged | ContactorReported)]
+    events = [
+        event for event in bench.events if isinstance(event, PilotChanged | ContactorReported)
+    ]
     for kind in (PilotChanged, ContactorReported):
-        changes = [event for event in told if isinstance(event, kind)]
+        changes = [event for event in events if isinstance(event, kind)]
         assert all(one != next_one for one, next_one in pairwise(changes))
     present = set()
     for event in bench.events:
@@ -108,5 +110,5 @@ async def play(steps: list[str]) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.sampled_from(sorted(STEPS)), max_size=14))
-def test_any_story(steps: list[str]) -> None:
-    asyncio.run(play(steps))
+def test_contactor_obeys_orders_after_any_sequence_of_events(steps: list[str]) -> None:
+    asyncio.run(run_steps(steps))

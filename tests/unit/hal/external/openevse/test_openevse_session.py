@@ -1,4 +1,4 @@
-"""Whole sessions: the charger's machine on the OpenEVSE backend, played and over a terminal."""
+"""Charging sessions on the OpenEVSE backend, simulated and over a pseudo-terminal."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class Site:
         self.charger = Charger(
             self.bench.backend, MemoryStore(), now=self.bench.now, settings=SETTINGS
         )
-        self.notices: list[object] = []
-        self.charger.observers.append(lambda snapshot, notices, now: self.notices.extend(notices))
+        self.notifications: list[object] = []
+        self.charger.observers.append(lambda snapshot, new, now: self.notifications.extend(new))
 
     async def start(self) -> None:
         bench, charger = self.bench, self.charger
@@ -78,7 +78,7 @@ async def site() -> Site:
     return made
 
 
-async def test_one_session(site: Site) -> None:
+async def test_charging_session_from_plug_in_to_unplug(site: Site) -> None:
     model = site.bench.model
     assert site.state is State.NOT_PLUGGED_IN
     assert site.faults == ()
@@ -101,13 +101,13 @@ async def test_one_session(site: Site) -> None:
     assert site.state is State.NOT_PLUGGED_IN
     assert model.state == SLEEPING
     assert site.faults == ()
-    started = [each for each in site.notices if isinstance(each, EnergyTransferStarted)]
-    stopped = [each for each in site.notices if isinstance(each, EnergyTransferStopped)]
+    started = [each for each in site.notifications if isinstance(each, EnergyTransferStarted)]
+    stopped = [each for each in site.notifications if isinstance(each, EnergyTransferStopped)]
     assert len(started) == len(stopped) == 1
     assert abs(stopped[0].energy_charged_mwh - (20 + 10) * 230_000 // 60) < 4_000
 
 
-async def test_the_vehicle_pauses_and_goes_on(site: Site) -> None:
+async def test_session_continues_after_vehicle_pauses(site: Site) -> None:
     site.charge()
     for _ in range(3):
         site.turn(B)
@@ -118,7 +118,7 @@ async def test_the_vehicle_pauses_and_goes_on(site: Site) -> None:
     assert site.faults == ()
 
 
-async def test_the_charger_ends_it(site: Site) -> None:
+async def test_disable_ends_charging(site: Site) -> None:
     site.charge()
     site.charger.handle(Disable(), site.bench.now)
     site.wait(2)
@@ -128,7 +128,7 @@ async def test_the_charger_ends_it(site: Site) -> None:
     assert site.faults == ()
 
 
-async def test_a_vehicle_that_does_not_stop(site: Site) -> None:
+async def test_vehicle_that_does_not_stop_is_cut_off(site: Site) -> None:
     site.charge()
     site.bench.model.is_stubborn = True
     site.charger.handle(Disable(), site.bench.now)
@@ -139,7 +139,7 @@ async def test_a_vehicle_that_does_not_stop(site: Site) -> None:
     assert site.faults == ()
 
 
-async def test_restart_of_the_controller_in_mid_session(site: Site) -> None:
+async def test_session_continues_after_controller_restart(site: Site) -> None:
     site.charge()
     site.bench.model.boot_s = 2.0
     site.bench.runs_polls = False
@@ -155,7 +155,7 @@ async def test_restart_of_the_controller_in_mid_session(site: Site) -> None:
     assert opened == ["closed", "open", "closed"]
 
 
-async def test_residual_current(site: Site) -> None:
+async def test_residual_current_is_a_ground_fault(site: Site) -> None:
     site.charge()
     site.bench.model.fault = GFCI
     site.wait(10)
@@ -169,7 +169,7 @@ async def test_residual_current(site: Site) -> None:
     assert site.bench.is_powered()
 
 
-async def test_lost_and_found_in_mid_session(site: Site) -> None:
+async def test_session_continues_after_controller_was_lost(site: Site) -> None:
     site.charge()
     site.bench.port.pull_out()
     site.wait(15)
@@ -181,7 +181,7 @@ async def test_lost_and_found_in_mid_session(site: Site) -> None:
     assert site.bench.is_powered()
 
 
-async def test_the_charger_ends_while_the_controller_is_lost(site: Site) -> None:
+async def test_disable_while_controller_is_lost_holds(site: Site) -> None:
     site.charge()
     site.bench.port.pull_out()
     site.charger.handle(Disable(), site.bench.now)
@@ -204,7 +204,7 @@ async def until(condition: Callable[[], bool], limit_s: float = 5.0) -> None:
             await asyncio.sleep(0.005)
 
 
-async def test_a_session_over_a_terminal() -> None:
+async def test_charging_session_over_pseudo_terminal() -> None:
     model = OpenEvseModel(time.monotonic, debounce_s=0.02)
     settings = OpenEvseSettings(heartbeat_s=1)
     with PtyPeer(model) as peer:
@@ -239,22 +239,22 @@ async def test_a_session_over_a_terminal() -> None:
         assert "SY" in model.log
 
 
-async def test_a_terminal_that_ends() -> None:
+async def test_closed_pseudo_terminal_loses_controller() -> None:
     settings = OpenEvseSettings(heartbeat_s=0)
-    told: list[object] = []
+    events: list[object] = []
     with PtyPeer() as peer:
         backend = ExternalController(
             OpenEvseLink(SerialPort(peer.device, 115_200), settings),
             settings.ratings,
             timings=PollTimings(poll_s=0.02, lost_s=0.1, reopen_s=0.02, stop_s=0.5),
         )
-        await backend.start(told.append)
-        told.clear()
-    await until(lambda: bool(told))
+        await backend.start(events.append)
+        events.clear()
+    await until(lambda: bool(events))
     await backend.stop()
 
 
-async def test_dtr_stays_up_when_a_port_is_closed() -> None:
+async def test_dtr_stays_up_when_port_is_closed() -> None:
     with PtyPeer() as peer:
         port = SerialPort(peer.device, 115_200)
         before = termios.tcgetattr(peer.slave)
@@ -265,7 +265,7 @@ async def test_dtr_stays_up_when_a_port_is_closed() -> None:
         port.close()
 
 
-async def test_a_port_has_one_owner() -> None:
+async def test_port_cannot_be_opened_twice() -> None:
     with PtyPeer() as peer:
         first, second = (SerialPort(peer.device, 115_200) for _ in range(2))
         await first.open(lambda data: None, lambda reason: None)

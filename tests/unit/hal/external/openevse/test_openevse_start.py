@@ -1,4 +1,4 @@
-"""The OpenEVSE backend: how it begins, and its settings."""
+"""Start and options of the OpenEVSE backend."""
 
 from __future__ import annotations
 
@@ -17,19 +17,17 @@ from evse_node.state_machine.events import ContactorReported, FaultCleared
 from evse_node.state_machine.faults import FaultState
 from tests.contract.openevse_bench import OpenEvseBench
 from tests.support.hal.rapi_peer import SLEEPING, C
-from tests.unit.hal.external.openevse.openevse_steps import OFFER, told
+from tests.unit.hal.external.openevse.openevse_helpers import OFFER, events_of
 
 
 class TestStart:
-    async def test_the_controller_sleeps_with_the_lowest_current(
-        self, bench: OpenEvseBench
-    ) -> None:
+    async def test_controller_sleeps_with_lowest_current(self, bench: OpenEvseBench) -> None:
         assert bench.model.state == SLEEPING
         assert bench.model.amperes == 6
         assert bench.model.heartbeat == [20, 6]
         assert bench.model.millivolts == 230_000
 
-    async def test_a_controller_that_charges_is_opened_at_once(self) -> None:
+    async def test_charging_controller_is_opened_at_once(self) -> None:
         bench = OpenEvseBench()
         bench.model.car = C
         bench.runs_polls = False
@@ -38,9 +36,9 @@ class TestStart:
         await bench.start()
         assert bench.model.log.index("FD") < bench.model.log.index("FS")
         assert not bench.is_powered()
-        assert told(bench, ContactorReported) == [ContactorReported(False)]
+        assert events_of(bench, ContactorReported) == [ContactorReported(False)]
 
-    async def test_faults_of_an_earlier_run_are_gone(self, bench: OpenEvseBench) -> None:
+    async def test_faults_of_earlier_run_are_cleared(self, bench: OpenEvseBench) -> None:
         gone = {event.fault for event in bench.events if isinstance(event, FaultCleared)}
         assert {FaultState.OTHER, FaultState.GROUND_FAULT, FaultState.CONTACT_WET_FAILURE} <= gone
 
@@ -53,7 +51,7 @@ class TestStart:
             (lambda bench: setattr(bench.port, "is_missing", True), "no such device"),
         ],
     )
-    async def test_what_is_not_there(
+    async def test_missing_hardware_is_named(
         self, prepare: Callable[[OpenEvseBench], None], words: str
     ) -> None:
         bench = OpenEvseBench()
@@ -63,14 +61,14 @@ class TestStart:
             await bench.start()
         assert not bench.port.is_open
 
-    async def test_without_meter_and_thermometer(self) -> None:
+    async def test_controller_without_meter_and_thermometer_starts(self) -> None:
         bench = OpenEvseBench(OpenEvseSettings(has_meter=False, has_thermometer=False))
         bench.model.has_ammeter, bench.model.tenths_c = False, [-2560] * 3
         await bench.start()
         assert bench.backend.meter is None
         assert bench.backend.temperature_sensor is None
 
-    async def test_orders_before_it(self) -> None:
+    async def test_orders_before_start_raise_or_do_nothing(self) -> None:
         backend = OpenEvseBench().backend
         with pytest.raises(HalError, match="not started"):
             backend.offer(OFFER)
@@ -80,7 +78,7 @@ class TestStart:
         backend.withdraw()
         await backend.stop()
 
-    async def test_the_meter_answers_before_it(self) -> None:
+    async def test_meter_can_be_read_before_start(self) -> None:
         bench = OpenEvseBench()
         assert bench.backend.meter is not None
         assert bench.backend.meter.read().imported_mwh == 1_000_000
@@ -90,7 +88,7 @@ class TestStart:
 
 
 class TestSettings:
-    def test_all_of_them(self) -> None:
+    def test_all_options_are_read(self) -> None:
         backend = create(
             {
                 "port": "/dev/ttyUSB0",
@@ -111,7 +109,7 @@ class TestSettings:
         assert backend.temperature_sensor is None
         assert backend.lock is not None
 
-    def test_by_name(self) -> None:
+    def test_backend_is_created_by_name(self) -> None:
         backend = create_backend("openevse", {"port": "/dev/ttyUSB0"})
         assert backend.meter is not None
         assert backend.ratings.maximum_current_ma == 32_000
@@ -128,18 +126,18 @@ class TestSettings:
             ({"port": "x", "colour": 1}, r"hal\.colour: no such key"),
         ],
     )
-    def test_wrong_ones(self, options: dict[str, object], words: str) -> None:
+    def test_invalid_options_are_refused(self, options: dict[str, object], words: str) -> None:
         with pytest.raises(ConfigError, match=words):
             create(options)
 
-    async def test_a_port_that_is_not_there(self) -> None:
+    async def test_missing_port_raises(self) -> None:
         link = OpenEvseLink(SerialPort("/dev/ttyNONE", 115_200), OpenEvseSettings())
         with pytest.raises(HalError, match="ttyNONE cannot be opened"):
             await link.open(lambda: None)
         await link.close()
 
 
-def test_without_pyserial_it_is_said_before_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_pyserial_is_reported_before_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "serial", None)
     with pytest.raises(ConfigError, match="needs the package 'serial'"):
         create({"port": "/dev/ttyUSB0"})

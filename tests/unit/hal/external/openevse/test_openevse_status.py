@@ -31,7 +31,7 @@ from tests.support.hal.rapi_peer import (
     STUCK,
     C,
 )
-from tests.unit.hal.external.openevse.openevse_steps import OFFER, charge, told
+from tests.unit.hal.external.openevse.openevse_helpers import OFFER, charge, events_of
 
 
 class TestFaults:
@@ -50,11 +50,13 @@ class TestFaults:
             (0x0E, FaultState.CONTACT_DRY_FAILURE),
         ],
     )
-    async def test_each(self, bench: OpenEvseBench, code: int, fault: FaultState) -> None:
+    async def test_each_state_becomes_its_fault(
+        self, bench: OpenEvseBench, code: int, fault: FaultState
+    ) -> None:
         charge(bench)
         bench.model.fault = code
         bench.wait(1)
-        assert told(bench, FaultRaised, ContactorReported, PilotChanged) == [
+        assert events_of(bench, FaultRaised, ContactorReported, PilotChanged) == [
             FaultRaised(fault),
             PilotChanged(PilotState.B),
             ContactorReported(False),
@@ -65,19 +67,22 @@ class TestFaults:
         bench.backend.withdraw()
         bench.backend.contactor.open()
         bench.wait(60)
-        assert told(bench, FaultRaised, FaultCleared) == [FaultRaised(fault)]
+        assert events_of(bench, FaultRaised, FaultCleared) == [FaultRaised(fault)]
         with pytest.raises(HalError, match=fault.value):
             bench.backend.contactor.close()
         bench.model.fault = 0
         bench.wait(1)
-        assert told(bench, FaultRaised, FaultCleared) == [FaultRaised(fault), FaultCleared(fault)]
+        assert events_of(bench, FaultRaised, FaultCleared) == [
+            FaultRaised(fault),
+            FaultCleared(fault),
+        ]
         assert bench.model.state == SLEEPING
 
-    async def test_one_under_another_state(self) -> None:
+    async def test_hard_fault_under_another_state_is_reported(self) -> None:
         state = parse_state(("fe", "0", "03", "0102"))
         assert state.faults == {FaultState.OTHER}
 
-    async def test_a_short_circuit_of_the_pilot(self, bench: OpenEvseBench) -> None:
+    async def test_unknown_state_becomes_pilot_short_circuit(self, bench: OpenEvseBench) -> None:
         bench.plug_in()
         bench.backend.offer(OFFER)
         bench.wait(1)
@@ -85,20 +90,20 @@ class TestFaults:
         bench.model.car = 0
         bench.events.clear()
         bench.wait(2)
-        assert told(bench, PilotChanged) == []
+        assert events_of(bench, PilotChanged) == []
         bench.wait(2)
-        assert told(bench, PilotChanged) == [PilotChanged(PilotState.E)]
+        assert events_of(bench, PilotChanged) == [PilotChanged(PilotState.E)]
 
     @pytest.mark.parametrize(
         "words", [(), ("03",), ("3", "20"), ("zz", "0", "03", "0140"), ("10", "0", "03", "0140")]
     )
-    async def test_states_that_cannot_be_read(self, words: tuple[str, ...]) -> None:
+    async def test_invalid_states_raise(self, words: tuple[str, ...]) -> None:
         with pytest.raises(HalError):
             parse_state(words)
 
 
 class TestMeasuredValues:
-    async def test_power_and_energy(self, bench: OpenEvseBench) -> None:
+    async def test_power_and_energy_of_one_phase(self, bench: OpenEvseBench) -> None:
         charge(bench)
         assert bench.backend.meter is not None
         before = bench.backend.meter.read()
@@ -110,7 +115,7 @@ class TestMeasuredValues:
         assert abs(after.imported_mwh - before.imported_mwh - 368_000) < 2_000
         assert after.exported_mwh == 0
 
-    async def test_totals_over_sessions(self, bench: OpenEvseBench) -> None:
+    async def test_total_counts_over_sessions(self, bench: OpenEvseBench) -> None:
         assert bench.backend.meter is not None
         last = 0
         for _ in range(3):
@@ -128,7 +133,7 @@ class TestMeasuredValues:
             assert bench.backend.meter.read().imported_mwh >= last
         assert abs(last - 1_000_000 - 3 * 61_333) < 6_000
 
-    async def test_three_phases(self) -> None:
+    async def test_three_phases_count_the_measured_one_three_times(self) -> None:
         ratings = Ratings(phases=3, nominal_voltage_mv=Millivolts(231_000))
         bench = OpenEvseBench(OpenEvseSettings(ratings=ratings))
         await bench.start()
@@ -139,12 +144,12 @@ class TestMeasuredValues:
         assert values.voltages_mv == (231_000,) * 3
         assert values.power_mw == 3 * 16 * 231_000
 
-    async def test_the_warmest_thermometer_counts(self, bench: OpenEvseBench) -> None:
+    async def test_temperature_is_that_of_warmest_thermometer(self, bench: OpenEvseBench) -> None:
         bench.model.tenths_c = [-2560, 612, 340]
         bench.wait(10)
         assert bench.backend.read_millicelsius() == 61_200
 
-    async def test_thermometers_that_vanish(self, bench: OpenEvseBench) -> None:
+    async def test_vanished_thermometers_raise(self, bench: OpenEvseBench) -> None:
         bench.model.tenths_c = [-2560] * 3
         bench.wait(10)
         with pytest.raises(HalError, match="no temperature"):
@@ -152,7 +157,7 @@ class TestMeasuredValues:
 
 
 class TestRestart:
-    async def test_in_mid_session(self, bench: OpenEvseBench) -> None:
+    async def test_during_session_needs_new_order_to_close(self, bench: OpenEvseBench) -> None:
         charge(bench)
         assert bench.backend.meter is not None
         bench.wait(60)
@@ -161,7 +166,7 @@ class TestRestart:
         bench.wait(2)
         # Enabled again by the standing offer, it closes, but no order to close is left.
         assert not bench.is_powered()
-        assert told(bench, ContactorReported) == [ContactorReported(False)]
+        assert events_of(bench, ContactorReported) == [ContactorReported(False)]
         assert bench.model.amperes == 16
         assert bench.model.heartbeat == [20, 6]
         assert bench.model.millivolts == 230_000
@@ -169,9 +174,9 @@ class TestRestart:
         bench.backend.contactor.close()
         bench.wait(2)
         assert bench.is_powered()
-        assert told(bench, ContactorReported)[-1] == ContactorReported(True)
+        assert events_of(bench, ContactorReported)[-1] == ContactorReported(True)
 
-    async def test_it_never_charges_at_its_own_current(self, bench: OpenEvseBench) -> None:
+    async def test_never_charges_above_ordered_current(self, bench: OpenEvseBench) -> None:
         charge(bench)
         bench.model.restart()
         highest = 0
@@ -181,7 +186,7 @@ class TestRestart:
                 highest = max(highest, bench.model.amperes)
         assert highest <= 16
 
-    async def test_while_it_is_set_up(self, bench: OpenEvseBench) -> None:
+    async def test_during_set_up_repeats_it(self, bench: OpenEvseBench) -> None:
         bench.model.restart()
         carry_out = bench.model._carry_out
 
@@ -197,12 +202,12 @@ class TestRestart:
         assert bench.model.millivolts == 230_000
         assert bench.model.state == SLEEPING
 
-    async def test_self_test(self, bench: OpenEvseBench) -> None:
+    async def test_self_test_restarts_and_completes(self, bench: OpenEvseBench) -> None:
         bench.plug_in()
         bench.backend.start_self_test()
         bench.wait(1)
         assert bench.model.restarts == 1
-        assert told(bench, SelfTestCompleted) == [SelfTestCompleted()]
+        assert events_of(bench, SelfTestCompleted) == [SelfTestCompleted()]
         assert not bench.is_powered()
         assert bench.model.state == SLEEPING
 
@@ -211,17 +216,17 @@ class TestRestart:
         bench.backend.start_self_test()
         bench.wait(1)
         assert bench.model.log.index("FD") < bench.model.log.index("FR")
-        assert told(bench, SelfTestCompleted) == [SelfTestCompleted()]
+        assert events_of(bench, SelfTestCompleted) == [SelfTestCompleted()]
 
-    async def test_a_self_test_that_finds_something(self, bench: OpenEvseBench) -> None:
+    async def test_self_test_reports_faults_before_completion(self, bench: OpenEvseBench) -> None:
         bench.model.fault = GFCI_TEST
         bench.backend.start_self_test()
         bench.wait(1)
-        kinds = told(bench, FaultRaised, SelfTestCompleted)
+        kinds = events_of(bench, FaultRaised, SelfTestCompleted)
         assert kinds == [FaultRaised(FaultState.OTHER), SelfTestCompleted()]
 
     @pytest.mark.parametrize("is_lost", ["the order", "the word of it"])
-    async def test_a_self_test_of_which_nothing_is_heard(
+    async def test_self_test_without_notification_fails(
         self, bench: OpenEvseBench, monkeypatch: pytest.MonkeyPatch, is_lost: str
     ) -> None:
         monkeypatch.setattr(openevse, "_DEAF_S", 0.02)
@@ -241,8 +246,8 @@ class TestRestart:
         for _ in range(10):
             await bench.backend.poll()
             bench.now += 0.1
-        told_last = told(bench, FaultRaised, SelfTestCompleted)[-2:]
-        assert told_last == [FaultRaised(FaultState.OTHER), SelfTestCompleted()]
+        last = events_of(bench, FaultRaised, SelfTestCompleted)[-2:]
+        assert last == [FaultRaised(FaultState.OTHER), SelfTestCompleted()]
         # It does not go on as it came up: enabled, with its own current.
         assert bench.model.state == SLEEPING
         assert not bench.is_powered()

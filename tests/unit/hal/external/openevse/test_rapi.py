@@ -1,4 +1,4 @@
-"""RAPI frames: vectors of the protocol document, both directions, and everything that is none."""
+"""RAPI frames: vectors of the protocol document in both directions, and invalid frames."""
 
 from __future__ import annotations
 
@@ -50,24 +50,24 @@ def sealed(text: str) -> bytes:
 
 
 @pytest.mark.parametrize("text", DOCUMENTED)
-def test_documented_commands(text: str) -> None:
+def test_documented_commands_are_encoded(text: str) -> None:
     assert encode(text) == DOCUMENTED[text] + b"\r"
 
 
-def test_a_sequence_id_goes_under_the_checksum() -> None:
+def test_checksum_includes_sequence_id() -> None:
     assert encode("GS", 0x0A) == sealed("GS :0A") + b"\r"
 
 
 @pytest.mark.parametrize(
     "text", ["GS$", "GS^30", "F*", "GS\r", "grün", "FP 0 0 much too long for it"]
 )
-def test_texts_that_cannot_be_sent(text: str) -> None:
+def test_invalid_text_is_not_encoded(text: str) -> None:
     with pytest.raises(ValueError, match=r"RAPI text|too long"):
         encode(text)
 
 
 @pytest.mark.parametrize("sequence", [0, 256, -1])
-def test_sequence_ids_that_cannot_be_sent(sequence: int) -> None:
+def test_invalid_sequence_id_is_not_encoded(sequence: int) -> None:
     with pytest.raises(ValueError, match="sequence"):
         encode("GS", sequence)
 
@@ -88,11 +88,11 @@ def test_sequence_ids_that_cannot_be_sent(sequence: int) -> None:
         ("AN 1", Notification("AN", ("1",))),
     ],
 )
-def test_what_the_controller_says(text: str, frame: object) -> None:
+def test_frames_of_controller_are_decoded(text: str, frame: object) -> None:
     assert decode(sealed(text)) == frame
 
 
-def test_the_checksum_may_be_in_small_letters() -> None:
+def test_checksum_may_be_lower_case() -> None:
     assert decode(sealed("OK 7").lower().replace(b"ok", b"OK")) == Answer(True, ("7",))
 
 
@@ -119,19 +119,19 @@ def test_the_checksum_may_be_in_small_letters() -> None:
         b"$OK \xff^" + b"%02X" % checksum(b"$OK \xff"),
     ],
 )
-def test_what_is_no_frame(frame: bytes) -> None:
+def test_invalid_frame_raises(frame: bytes) -> None:
     with pytest.raises(DecodeError):
         decode(frame)
 
 
 @pytest.mark.parametrize("length", range(len(sealed("OK 16000 240000 :2A"))))
-def test_truncated_frames(length: int) -> None:
+def test_truncated_frame_raises(length: int) -> None:
     with pytest.raises(DecodeError):
         decode(sealed("OK 16000 240000 :2A")[:length])
 
 
 @given(TEXTS.filter(lambda text: len(text) < 20), st.integers(1, 255))
-def test_commands_come_back(text: str, sequence: int) -> None:
+def test_encoded_frame_decodes_to_same_words(text: str, sequence: int) -> None:
     frame = encode(f"OK {text}", sequence)
     assert decode(frame[:-1]) == Answer(
         True, tuple(word for word in text.split(" ") if word), sequence
@@ -139,13 +139,13 @@ def test_commands_come_back(text: str, sequence: int) -> None:
 
 
 @given(st.binary())
-def test_bytes_never_raise_anything_else(data: bytes) -> None:
+def test_random_bytes_raise_only_decode_error(data: bytes) -> None:
     with contextlib.suppress(DecodeError):
         decode(data)
 
 
 @given(st.data())
-def test_one_changed_byte_is_noticed(data: st.DataObject) -> None:
+def test_one_changed_byte_is_detected(data: st.DataObject) -> None:
     frame = bytearray(sealed("OK 03 120 03 0140 :2A"))
     at = data.draw(st.integers(0, len(frame) - 4))
     frame[at] ^= data.draw(st.integers(1, 127))
@@ -154,7 +154,7 @@ def test_one_changed_byte_is_noticed(data: st.DataObject) -> None:
 
 
 class TestReader:
-    def test_pieces(self) -> None:
+    def test_frames_in_pieces_are_joined(self) -> None:
         reader = FrameReader()
         frames = [
             frame
@@ -163,35 +163,35 @@ class TestReader:
         ]
         assert frames == [Answer(True, ("1",)), Notification("AT", ("01",))]
 
-    def test_what_is_between_frames_means_nothing(self) -> None:
+    def test_bytes_between_frames_are_ignored(self) -> None:
         data = b"relayCloseMs: 25\r\n" + sealed("OK") + b"\r\n\r" + sealed("NK") + b"\r"
         assert FrameReader().feed(data) == [Answer(True), Answer(False)]
 
-    def test_a_frame_within_a_frame(self) -> None:
+    def test_start_within_frame_begins_new_frame(self) -> None:
         data = b"$OK 1" + sealed("AT 02") + b"\r" + b"6^00\r" + sealed("OK") + b"\r"
         broken, news, answer = FrameReader().feed(data)
         assert isinstance(broken, Damaged)
         assert news == Notification("AT", ("02",))
         assert answer == Answer(True)
 
-    def test_a_wrong_checksum(self) -> None:
+    def test_wrong_checksum_is_damage(self) -> None:
         (frame,) = FrameReader().feed(b"$OK^21\r")
         assert frame == Damaged("b'$OK^21' has a wrong checksum, not 20")
 
-    def test_endless_garbage_takes_no_memory(self) -> None:
+    def test_endless_garbage_is_bounded(self) -> None:
         reader = FrameReader()
         frames = reader.feed(b"$" + b"x" * 100_000)
         assert frames == [Damaged(f"no end within {LARGEST_FRAME} bytes")]
         assert reader.feed(sealed("OK") + b"\r") == [Answer(True)]
 
-    def test_half_a_frame_can_be_forgotten(self) -> None:
+    def test_reset_discards_incomplete_frame(self) -> None:
         reader = FrameReader()
         reader.feed(b"$OK 1")
         reader.reset()
         assert reader.feed(b"6^21\r") == []
 
     @given(st.lists(st.binary(max_size=40)))
-    def test_any_bytes_then_a_frame(self, pieces: list[bytes]) -> None:
+    def test_frame_after_random_bytes_is_found(self, pieces: list[bytes]) -> None:
         reader = FrameReader()
         for piece in pieces:
             reader.feed(piece)

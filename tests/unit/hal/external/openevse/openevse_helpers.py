@@ -1,4 +1,4 @@
-"""What tests of the OpenEVSE backend do again and again."""
+"""Common steps of the tests of the OpenEVSE backend."""
 
 from __future__ import annotations
 
@@ -20,5 +20,5 @@ def charge(bench: OpenEvseBench) -> None:
     bench.model.log.clear()
 
 
-def told(bench: OpenEvseBench, *kinds: type[HalEvent]) -> list[HalEvent]:
+def events_of(bench: OpenEvseBench, *kinds: type[HalEvent]) -> list[HalEvent]:
     return [event for event in bench.events if isinstance(event, kinds)]

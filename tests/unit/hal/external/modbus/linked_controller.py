@@ -1,4 +1,4 @@
-"""A Modbus controller over TCP, and a link to it that is open."""
+"""A Modbus controller over TCP, and an open link to it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from msgspec.structs import replace
 from evse_node.hal.external.link import ControllerOrders
 from evse_node.hal.external.modbus.controller_map import Fallback
 from evse_node.hal.external.modbus.link import ModbusEvse, ModbusEvseLink
-from evse_node.hal.modbus.connection import ModbusSpec
 from evse_node.units import Milliamps
 from tests.support.hal.modbus_evse_models import Controller, Phoenix, SimpleEvse, SmartEvse
-from tests.support.hal.modbus_evse_peer import Peer, hardly, quick_map
+from tests.support.hal.modbus_evse_peer import Peer, quick_map, short_sleep
 
 NAMES = {SimpleEvse: "simpleevse", Phoenix: "phoenix-em-cp-pp-eth", SmartEvse: "smartevse"}
 
@@ -42,10 +41,9 @@ async def linked(
     registers = quick_map(NAMES[type(controller)], timeout_ms=300, turnaround_ms=20)
     if fallback is not None:
         registers = replace(registers, fallback=fallback)
-    modbus = ModbusSpec(host="127.0.0.1", tcp_port=int(peer.port), unit=controller.unit)
     link = ModbusEvseLink(
-        ModbusEvse(registers=registers, modbus=modbus, **evse),
-        sleep=hardly,
+        ModbusEvse(registers=registers, modbus=peer.spec(controller.unit), **evse),
+        sleep=short_sleep,
         clock=lambda: controller.now,
     )
     async with AsyncExitStack() as stack:

@@ -1,4 +1,4 @@
-"""What an external controller tells: each change once, in order, and what can be read."""
+"""Events and readings of an external controller."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from evse_node.units import Milliamps
 from tests.unit.hal.external.scripted_link import IDLE, OFFER, QUICK, Rig, ScriptedLink
 
 
-class TestTold:
-    async def test_each_change_once_and_in_order(self, rig: Rig) -> None:
+class TestEvents:
+    async def test_each_change_is_reported_once_and_in_order(self, rig: Rig) -> None:
         rig.events.clear()
         status = ControllerStatus(
             PilotState.B,
@@ -52,7 +52,7 @@ class TestTold:
             FaultCleared(FaultState.GROUND_FAULT),
         ]
 
-    async def test_the_same_card_again(self, rig: Rig) -> None:
+    async def test_same_card_is_reported_again_after_removal(self, rig: Rig) -> None:
         rig.events.clear()
         for card in (b"\x01", None, b"\x01", b"\x02", b"", bytes(11)):
             await rig.show(replace(IDLE, card=card))
@@ -62,12 +62,12 @@ class TestTold:
             RfidTapped(b"\x02"),
         ]
 
-    async def test_a_limit_above_the_ratings_is_none(self, rig: Rig) -> None:
+    async def test_limit_above_ratings_is_not_reported(self, rig: Rig) -> None:
         rig.events.clear()
         await rig.show(replace(IDLE, limit_ma=Milliamps(80_000)))
         assert rig.events == []
 
-    async def test_a_contactor_that_nobody_wants_closed(self, rig: Rig) -> None:
+    async def test_contactor_closed_without_order_is_opened_and_reported(self, rig: Rig) -> None:
         rig.events.clear()
         await rig.show(ControllerStatus(PilotState.C, is_closed=True))
         assert rig.events == [PilotChanged(PilotState.C)]
@@ -76,7 +76,7 @@ class TestTold:
         await rig.show(ControllerStatus(PilotState.C, is_closed=False))
         assert rig.events[-1] == ContactorReported(False)
 
-    async def test_opened_and_not_knowing_the_pilot(self, rig: Rig) -> None:
+    async def test_unknown_pilot_becomes_b_when_contactor_opens(self, rig: Rig) -> None:
         rig.backend.offer(OFFER)
         rig.backend.contactor.close()
         await rig.show(ControllerStatus(PilotState.C, is_closed=True))
@@ -86,9 +86,7 @@ class TestTold:
         await rig.show(ControllerStatus(None, is_closed=False))
         assert rig.events == [PilotChanged(PilotState.B), ContactorReported(False)]
 
-    async def test_a_mistake_of_the_listener_does_not_end_the_polls(
-        self, link: ScriptedLink
-    ) -> None:
+    async def test_exception_of_listener_does_not_end_polls(self, link: ScriptedLink) -> None:
         rig = Rig(link)
         await rig.backend.start(rig.events.append)
         append, rig.backend._post = rig.events.append, _fail
@@ -98,7 +96,7 @@ class TestTold:
         assert rig.events[-1] == PilotChanged(PilotState.C)
         await rig.backend.stop()
 
-    async def test_a_mistake_that_lasts_does_not_fill_the_log(
+    async def test_repeated_exception_is_logged_once(
         self, rig: Rig, caplog: pytest.LogCaptureFixture
     ) -> None:
         rig.link.status = replace(IDLE, card=b"\x01")
@@ -119,7 +117,7 @@ class TestTold:
         await rig.until(lambda: len(rig.link.calls) > failed + 5)
         assert caplog.text.count("link failed") == 1
 
-    async def test_news_are_fetched_at_once(self, link: ScriptedLink) -> None:
+    async def test_wake_polls_at_once(self, link: ScriptedLink) -> None:
         rig = Rig(link)
         rig.backend.timings = replace(QUICK, poll_s=60)
         await rig.backend.start(rig.events.append)
@@ -135,7 +133,7 @@ def _fail(event: HalEvent) -> None:
 
 
 class TestReadings:
-    async def test_what_is_not_there(self, rig: Rig) -> None:
+    async def test_missing_values_raise(self, rig: Rig) -> None:
         assert rig.backend.meter is not None
         with pytest.raises(HalError, match="no measured values"):
             rig.backend.meter.read()
@@ -143,29 +141,29 @@ class TestReadings:
             rig.backend.read_millicelsius()
         rig.backend.acknowledge()
 
-    async def test_what_is(self, rig: Rig) -> None:
+    async def test_temperature_and_cable_are_reported(self, rig: Rig) -> None:
         await rig.show(replace(IDLE, temperature_millicelsius=41_000, ampacity_ma=OFFER))
         assert rig.backend.read_millicelsius() == 41_000
         assert CableChanged(OFFER) in rig.events
 
-    def test_capabilities_only_where_the_link_has_them(self) -> None:
+    def test_capabilities_follow_traits_of_link(self) -> None:
         backend = ExternalController(ScriptedLink(LinkTraits()), Ratings())
         assert backend.meter is backend.lock is backend.rfid_reader is None
         assert backend.temperature_sensor is backend.proximity_pilot is backend.self_test is None
 
-    def test_before_start(self, link: ScriptedLink) -> None:
+    def test_status_before_start_is_read_once(self, link: ScriptedLink) -> None:
         link.status = replace(IDLE, temperature_millicelsius=21_000)
         backend = ExternalController(link, Ratings())
         for _ in range(3):
             assert backend.read_millicelsius() == 21_000
         assert link.calls == ["open", "status", "close"]
 
-    def test_a_mistake_of_the_link_before_start(self, link: ScriptedLink) -> None:
+    def test_exception_of_link_before_start_raises_hal_error(self, link: ScriptedLink) -> None:
         link.failure = ZeroDivisionError("odd")
         with pytest.raises(HalError, match="odd"):
             ExternalController(link, Ratings()).read_millicelsius()
 
-    def test_nobody_answers_before_start(self, link: ScriptedLink) -> None:
+    def test_failure_before_start_is_cached(self, link: ScriptedLink) -> None:
         link.failure = HalError("nobody there")
         now = [0.0]
         backend = ExternalController(link, Ratings(), clock=lambda: now[0])
@@ -180,7 +178,7 @@ class TestReadings:
 
 
 class TestSelfTest:
-    async def test_with_the_contactor_open(self, rig: Rig) -> None:
+    async def test_waits_until_contactor_is_open(self, rig: Rig) -> None:
         rig.link.status = ControllerStatus(PilotState.C, is_closed=True)
         rig.backend.start_self_test()
         await rig.polls(3)
@@ -190,7 +188,7 @@ class TestSelfTest:
         await rig.until(lambda: SelfTestCompleted() in rig.events)
         assert rig.link.calls.count("test") == 1
 
-    async def test_one_that_fails(self, rig: Rig) -> None:
+    async def test_failure_is_a_fault_until_next_self_test(self, rig: Rig) -> None:
         test = rig.link.self_test
 
         async def fail() -> None:
@@ -205,7 +203,7 @@ class TestSelfTest:
         await rig.until(lambda: rig.events[-1] == SelfTestCompleted() and len(rig.events) > 5)
         assert FaultCleared(FaultState.OTHER) in rig.events[-3:]
 
-    async def test_one_that_hangs(self, rig: Rig) -> None:
+    async def test_hanging_self_test_completes(self, rig: Rig) -> None:
         async def hang() -> None:
             await asyncio.sleep(3600)
 
