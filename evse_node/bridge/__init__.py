@@ -1,7 +1,6 @@
-"""Where the charger's world meets Matter's: the only package that knows both.
+"""Bridges between the charger and its clusters: the only package that knows both.
 
-`evse` stands between the charger and the Energy EVSE cluster with its modes, `measurement`
-between meter and thermometer and the clusters around it, `energy_management` between the
-charger and Device Energy Management. The `*_test_events` play a vehicle or a grid for
-certification tests.
+`evse` maps the charger to Energy EVSE and its modes, `measurement` meter and thermometer to the
+measurement clusters, `energy_management` the charger to Device Energy Management. The
+`*_test_events` modules simulate a vehicle or a grid for certification tests.
 """

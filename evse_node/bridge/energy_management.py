@@ -114,7 +114,7 @@ class EnergyManagementBridge:
             charger,
             ratings,
             is_schedule_followed=lambda: TIME_OF_USE in charging_mode.current.tags,
-            is_sun_followed=lambda: SOLAR_CHARGING in charging_mode.current.tags,
+            is_surplus_followed=lambda: SOLAR_CHARGING in charging_mode.current.tags,
             epoch_s=self._epoch_s,
         )
         definition = definitions[MANAGEMENT]
@@ -175,7 +175,7 @@ class EnergyManagementBridge:
     # From the charger to the appliance
 
     def _on_charger(
-        self, snapshot: Snapshot, notices: tuple[ChargerNotice, ...], now: float
+        self, snapshot: Snapshot, notifications: tuple[ChargerNotice, ...], now: float
     ) -> None:
         self._plant.keep_schedule_overridden(snapshot, now)
         self.appliance.on_timer(now)
@@ -195,7 +195,9 @@ class EnergyManagementBridge:
 
     # From the appliance to the clusters
 
-    def _on_change(self, notices: tuple[Notification, ...], is_prompt: bool, now: float) -> None:
+    def _on_change(
+        self, notifications: tuple[Notification, ...], is_prompt: bool, now: float
+    ) -> None:
         state, structs = self.appliance.state, self._structs
         attributes = (state.esa_state, state.power, state.opted_out)
         if attributes != self._shown_attributes:
@@ -210,7 +212,7 @@ class EnergyManagementBridge:
             self.device_energy_management.forget_capability()
         active_slot = state.active_slot_at(self._epoch_s())
         self._note("forecast", (state.forecast, active_slot, state.update_reason))
-        for notice in notices:
+        for notice in notifications:
             self._emit(notice)
         self._arm_report(is_prompt, now)
         self._arm()

@@ -1,14 +1,14 @@
-"""The charger as energy management sees it and acts on it.
+"""Adapter from the charger to energy management's `Plant`.
 
-Energy management's claim on the current is the charger's claim of the grid. A pause, and
-the wait for a start that somebody asked for, are a claim of no current at all. What is asked
-to come from the vehicle is a claim on the discharge current, and the word to turn round.
+Energy management's claim on the current is the charger's GRID claim. A pause, and the wait
+for a requested start, are a claim of zero current. Discharging is a claim on the discharge
+current together with `DischargeRequested`.
 
-Forecasts count on the phases and the current that the vehicle was seen to take; the range
-of the whole appliance is that of the charger, whatever is plugged in.
+Forecasts assume the phases and current that the vehicle was observed to draw; the power range
+of the appliance is that of the charger, independent of the vehicle.
 
-Where a vehicle may only be discharged, the forecast says so, with all that its battery has, or
-with a typical amount. Where it may also be charged, it is discharged only by a power adjustment.
+Where a vehicle may only be discharged, the forecast covers the energy of its battery, or a
+typical amount. Where it may also be charged, only a power adjustment discharges it.
 
 Spec: Matter Application Clusters 1.3 "Device Energy Management Cluster"
 """
@@ -47,13 +47,13 @@ _CONNECTED: Final = frozenset(
     }
 )
 _ENABLED: Final = frozenset({SupplyState.CHARGING_ENABLED, SupplyState.ENABLED})
-_TAKING: Final = frozenset(
+_REQUESTING: Final = frozenset(
     {State.PLUGGED_IN_DEMAND, State.PLUGGED_IN_CHARGING, State.PLUGGED_IN_DISCHARGING}
 )
 
 
 class ChargerPlant:
-    """One charger. Its mode asks it to wait for targets, to follow the sun, both or neither."""
+    """One charger. Its mode selects scheduled charging, solar charging, both or neither."""
 
     def __init__(
         self,
@@ -61,44 +61,44 @@ class ChargerPlant:
         ratings: Ratings,
         *,
         is_schedule_followed: Callable[[], bool],
-        is_sun_followed: Callable[[], bool],
+        is_surplus_followed: Callable[[], bool],
         epoch_s: Callable[[], EpochSeconds | None],
     ) -> None:
         self._charger = charger
         self._ratings = ratings
         self._is_schedule_followed = is_schedule_followed
-        self._is_sun_followed = is_sun_followed
+        self._is_surplus_followed = is_surplus_followed
         self._epoch_s = epoch_s
         self._orders = NO_ORDERS
-        back_ma = ratings.maximum_discharge_current_ma
-        self.can_discharge = "V2X" in charger.features and back_ma >= MINIMUM_OFFER_MA
-        # The least that it can consume: any charger may have a vehicle with one phase.
+        discharge_ma = ratings.maximum_discharge_current_ma
+        self.can_discharge = "V2X" in charger.features and discharge_ma >= MINIMUM_OFFER_MA
+        # The minimum consumption: any charger may have a vehicle with one phase.
         least = self._power_of(MINIMUM_OFFER_MA, 1)
         if self.can_discharge:
-            least = Milliwatts(-self._power_of(back_ma))
+            least = Milliwatts(-self._power_of(discharge_ma))
         power = PowerRange(least, self._power_of(max(MINIMUM_OFFER_MA, ratings.maximum_current_ma)))
         self._power = power
         supply = self._supply(MINIMUM_OFFER_MA, Milliamps(0), Milliamps(0))
         self._without_vehicle = {each: Conditions(each, power, supply) for each in Availability}
 
     def _power_of(self, current_ma: int, phases: int | None = None) -> Milliwatts:
-        """Return the power of a current on so many phases, on all of them with None."""
+        """Return the power of a current on a number of phases; None for all phases."""
         ratings = self._ratings
         return power_mw(ratings.nominal_voltage_mv, current_ma, phases or ratings.phases)
 
     @property
     def _phases(self) -> int:
-        """The phases that the vehicle is expected to use."""
-        intake = self._charger.expected_draw
-        return self._ratings.phases if intake is None else min(intake.phases, self._ratings.phases)
+        """The number of phases that the vehicle is expected to use."""
+        draw = self._charger.expected_draw
+        return self._ratings.phases if draw is None else min(draw.phases, self._ratings.phases)
 
-    # What the charger is told
+    # Orders to the charger
 
     def apply(self, orders: Orders, now: float) -> None:
-        """Follow these orders instead of the ones before."""
+        """Replace the previous orders by these."""
         before, self._orders = self._orders, orders
         if orders.overrides_schedule:
-            # Whoever takes the schedule's place says first how much, and then lets it go.
+            # The claim comes before the schedule is overridden.
             self._claim(before, orders, now)
             self._follow_mode(now)
         else:
@@ -106,15 +106,15 @@ class ChargerPlant:
             self._claim(before, orders, now)
 
     def _claim(self, before: Orders, orders: Orders, now: float) -> None:
-        is_back, was_back = orders.discharge_ma is not None, before.discharge_ma is not None
-        # What is to flow after a turn is known before it.
-        if is_back and orders.discharge_ma != before.discharge_ma:
+        discharges, discharged = orders.discharge_ma is not None, before.discharge_ma is not None
+        # The claim is in place before the direction changes.
+        if discharges and orders.discharge_ma != before.discharge_ma:
             self._put_claim(orders.discharge_ma, Direction.DISCHARGE, now)
-            if not was_back:
+            if not discharged:
                 self._charger.handle(DischargeRequested(True), now)
         if orders.limit_ma != before.limit_ma:
             self._put_claim(orders.limit_ma, Direction.CHARGE, now)
-        if was_back and not is_back:
+        if discharged and not discharges:
             self._charger.handle(DischargeRequested(False), now)
             self._put_claim(None, Direction.DISCHARGE, now)
 
@@ -124,28 +124,28 @@ class ChargerPlant:
     def _follow_mode(self, now: float) -> None:
         is_free = not self._orders.overrides_schedule
         self._charger.follow_schedule(is_free and self._is_schedule_followed(), now)
-        self._charger.follow_surplus(is_free and self._is_sun_followed(), now)
+        self._charger.follow_surplus(is_free and self._is_surplus_followed(), now)
 
     def keep_schedule_overridden(self, snapshot: Snapshot, now: float) -> None:
-        """Let the schedule go again if somebody else, such as a change of mode, took it up."""
+        """Override the schedule again if it was resumed otherwise, as by a change of mode."""
         if self._orders.overrides_schedule and (
             snapshot.is_held or self._solar_claim() is not None
         ):
             self._follow_mode(now)
 
-    # What it tells
+    # Conditions
 
     def meter_mwh(self) -> MilliwattHours:
-        """Return the energy that went to the vehicle less what came from it, in this session.
+        """Return the net energy to the vehicle in this session.
 
-        That does not jump with a meter that is lost, or that begins to count anew.
+        It does not jump when the meter is lost or restarts its count.
         """
         return _net_energy(self._charger.state.session, self._charger.state.meter)
 
     def conditions(self) -> Conditions:
-        """Return how things stand, energy management's own claim left out.
+        """Return the present conditions, without energy management's own claim.
 
-        Without a vehicle that may be charged, it does not matter how much there would be.
+        Without a vehicle that may be charged, the available current is irrelevant.
         """
         snapshot = self._charger.snapshot()
         availability = _availability(snapshot)
@@ -153,13 +153,13 @@ class ChargerPlant:
         is_enabled = snapshot.supply_state in _ENABLED or discharge_power is not None
         if snapshot.state not in _CONNECTED or not is_enabled:
             return self._without_vehicle[availability]
-        need, start_time = _need(snapshot), self._planned_start(snapshot)
+        demand, start_time = _demand(snapshot), self._planned_start(snapshot)
         limits = self._charger.state.charge_limits
         maximum_ma = limits.current_without(LimitSource.GRID, LimitSource.SOLAR)
         supply = self._supply(
             Milliamps(max(MINIMUM_OFFER_MA, snapshot.minimum_charge_ma)),
             maximum_ma,
-            # For a target it takes more than the sun gives.
+            # A target also uses power beyond the solar surplus.
             limits.current_without(LimitSource.GRID) if start_time is None else maximum_ma,
             discharge_power,
         )
@@ -168,10 +168,10 @@ class ChargerPlant:
             power=self._power,
             supply=supply,
             is_connected=True,
-            wants_energy=self._wants_energy(snapshot, need),
-            need=replace(need, reserve_s=self._reserve_s(need, supply)),
+            requests_energy=self._requests_energy(snapshot, demand),
+            demand=replace(demand, reserve_s=self._reserve_s(demand, supply)),
             start_time=start_time,
-            giving=None if discharge_power is None else self._giving(snapshot),
+            discharge_plan=None if discharge_power is None else self._discharge_plan(snapshot),
         )
 
     def _supply(
@@ -192,37 +192,37 @@ class ChargerPlant:
         )
 
     def _expected(self, current_ma: Milliamps, minimum_ma: Milliamps) -> Milliamps:
-        """Return what the vehicle can be expected to take of an offer."""
-        intake = self._charger.expected_draw
-        if intake is None or current_ma < minimum_ma:
+        """Return the current that the vehicle is expected to draw of an offer."""
+        draw = self._charger.expected_draw
+        if draw is None or current_ma < minimum_ma:
             return current_ma
-        # One that takes less than the least offer still gets that offer.
-        return max(minimum_ma, intake.expected_ma(current_ma))
+        # A vehicle that draws less than the minimum offer still gets that offer.
+        return max(minimum_ma, draw.expected_ma(current_ma))
 
     def _discharge_power(self, snapshot: Snapshot) -> PowerRange | None:
-        """Return what may come from a vehicle, energy management's own claim left out."""
+        """Return the power that may be drawn from a vehicle, without energy management's claim."""
         if not self.can_discharge or snapshot.discharging is None:
             return None
         if snapshot.supply_state not in _ENABLED | {SupplyState.DISCHARGING_ENABLED}:
             return None
-        back_ma = self._charger.state.discharge_limits.current_without(LimitSource.GRID)
-        if back_ma < MINIMUM_OFFER_MA:
+        discharge_ma = self._charger.state.discharge_limits.current_without(LimitSource.GRID)
+        if discharge_ma < MINIMUM_OFFER_MA:
             return None
         phases = self._phases
-        most, least = self._power_of(back_ma, phases), self._power_of(MINIMUM_OFFER_MA, phases)
+        most, least = self._power_of(discharge_ma, phases), self._power_of(MINIMUM_OFFER_MA, phases)
         return PowerRange(Milliwatts(-most), Milliwatts(-least))
 
-    def _reserve_s(self, need: EnergyDemand, supply: Supply) -> int:
-        """Return how much longer charging takes with the power that is sure, in whole minutes."""
-        power, sure_mw = supply.power, self._charger.guaranteed_power_mw
-        if power is None or not need.is_promised or not 0 < sure_mw < power.maximum_mw:
+    def _reserve_s(self, demand: EnergyDemand, supply: Supply) -> int:
+        """Return the additional time of charging at the guaranteed power, in whole minutes."""
+        power, guaranteed_mw = supply.power, self._charger.guaranteed_power_mw
+        if power is None or not demand.is_promised or not 0 < guaranteed_mw < power.maximum_mw:
             return 0
-        longer_s = duration_for(need.remaining_mwh or 0, sure_mw)
-        longer_s -= duration_for(need.remaining_mwh or 0, power.maximum_mw)
-        return longer_s // 60 * 60
+        additional_s = duration_for(demand.remaining_mwh or 0, guaranteed_mw)
+        additional_s -= duration_for(demand.remaining_mwh or 0, power.maximum_mw)
+        return additional_s // 60 * 60
 
-    def _giving(self, snapshot: Snapshot) -> DischargePlan | None:
-        """Return what is discharged without being asked for."""
+    def _discharge_plan(self, snapshot: Snapshot) -> DischargePlan | None:
+        """Return the plan for discharging without a request."""
         if snapshot.charging is not None or snapshot.discharging is None:
             return None
         vehicle, available_mwh = snapshot.vehicle, None
@@ -234,16 +234,16 @@ class ChargerPlant:
     def _solar_claim(self) -> Milliamps | None:
         return self._charger.state.charge_limits.claim(LimitSource.SOLAR)
 
-    def _wants_energy(self, snapshot: Snapshot, need: EnergyDemand) -> bool:
-        """Tell whether energy would flow, now or later, if energy management let it.
+    def _requests_energy(self, snapshot: Snapshot, demand: EnergyDemand) -> bool:
+        """Return whether energy would flow, now or later, if energy management permitted it.
 
-        A vehicle that is not offered any may ask for nothing for that reason alone.
+        A vehicle without an offer may request nothing for that reason alone.
         """
-        if snapshot.is_held and need.remaining_mwh == 0:
-            return False  # it has what its target asks for, and waits for the next one
+        if snapshot.is_held and demand.remaining_mwh == 0:
+            return False  # the target is met; waiting for the next one
         if snapshot.is_card_awaited:
-            return False  # nobody knows when somebody comes with one
-        if snapshot.state in _TAKING:
+            return False  # it is unknown when a card will be presented
+        if snapshot.state in _REQUESTING:
             return True
         claims = (self._orders.limit_ma, self._solar_claim())
         is_withheld = any(claim is not None and claim < MINIMUM_OFFER_MA for claim in claims)
@@ -275,11 +275,11 @@ def _availability(snapshot: Snapshot) -> Availability:
     return Availability.ONLINE
 
 
-def _need(snapshot: Snapshot) -> EnergyDemand:
+def _demand(snapshot: Snapshot) -> EnergyDemand:
     plan, vehicle, session = snapshot.next_charge, snapshot.vehicle, snapshot.session
-    is_visit = session is not None and session.is_active
-    # What came back does not count, as in the charger's own plan.
-    charged_mwh = _net_energy(session, snapshot.meter) if is_visit else MilliwattHours(0)
+    is_connected = session is not None and session.is_active
+    # Discharged energy is subtracted, as in the charger's own plan.
+    charged_mwh = _net_energy(session, snapshot.meter) if is_connected else MilliwattHours(0)
     remaining_mwh: int | None = None
     percent, capacity_mwh = vehicle.state_of_charge_percent, vehicle.battery_capacity_mwh
     target_percent = 100 if plan.target_time is None else plan.target_soc_percent

@@ -1,7 +1,7 @@
-"""Power adjustments and pauses: what begins at once and ends by itself.
+"""Power adjustments and pauses, which start at once and end by themselves.
 
-Functions that follow a request raise RequestRefusedError; all return the changed state and
-append what is to be told to `notices`.
+Functions that execute a request raise RequestRefusedError; all return the changed state and
+append to `notifications`.
 
 Spec: Matter Application Clusters 1.3 "PowerAdjustRequest Command", "PauseRequest Command"
 """
@@ -32,7 +32,7 @@ from evse_node.units import MilliwattHours
 
 
 def check_opt_out(state: EnergyState, cause: AdjustmentCause) -> None:
-    """Refuse what the user does not want to be asked for."""
+    """Raise RequestRefusedError if the user opted out of requests of this origin."""
     if cause in state.opted_out:
         raise RequestRefusedError(Problem.CONSTRAINT, f"the user opted out of {cause.value}")
 
@@ -41,20 +41,23 @@ def check_opt_out(state: EnergyState, cause: AdjustmentCause) -> None:
 
 
 def adjust_power(
-    state: EnergyState, request: PowerAdjustRequest, moment: Moment, notices: list[Notification]
+    state: EnergyState,
+    request: PowerAdjustRequest,
+    moment: Moment,
+    notifications: list[Notification],
 ) -> EnergyState:
-    """Begin a power adjustment, or go on with a running one at another power and end."""
+    """Start a power adjustment, or give the running one another power and end."""
     check_opt_out(state, request.cause)
     if state.pause is not None:
         raise RequestRefusedError(Problem.STATE, "the appliance is paused")
-    if not any(option.holds(request.power_mw, request.duration_s) for option in state.options):
+    if not any(option.covers(request.power_mw, request.duration_s) for option in state.options):
         raise RequestRefusedError(
             Problem.CONSTRAINT,
             f"no option has {request.power_mw} mW for {request.duration_s} s",
         )
     now, running = moment.now, state.adjustment
     if running is None:
-        notices.append(PowerAdjustStarted())
+        notifications.append(PowerAdjustStarted())
     adjustment = PowerAdjustment(
         power_mw=request.power_mw,
         cause=request.cause,
@@ -62,17 +65,17 @@ def adjust_power(
         changed_at=now,
         ends_at=now + request.duration_s,
         meter_mwh=moment.meter_mwh if running is None else running.meter_mwh,
-        asked_mws=0.0 if running is None else running.asked_until(now),
+        requested_mws=0.0 if running is None else running.requested_until(now),
     )
     return replace(state, adjustment=adjustment)
 
 
 def end_adjustment(
-    state: EnergyState, cause: EndCause, moment: Moment, notices: list[Notification]
+    state: EnergyState, cause: EndCause, moment: Moment, notifications: list[Notification]
 ) -> EnergyState:
     """End the power adjustment, if there is one.
 
-    Nothing real is drawn for a script, so the energy is then what was asked for.
+    With a script no real energy is drawn, so the requested energy is reported.
     """
     running = state.adjustment
     if running is None:
@@ -80,28 +83,28 @@ def end_adjustment(
     if state.script is None:
         energy_mwh = moment.meter_mwh - running.meter_mwh
     else:
-        energy_mwh = round(running.asked_until(moment.now) / 3600)
+        energy_mwh = round(running.requested_until(moment.now) / 3600)
     duration_s = round(moment.now - running.started_at)
-    notices.append(PowerAdjustEnded(cause, duration_s, MilliwattHours(energy_mwh)))
+    notifications.append(PowerAdjustEnded(cause, duration_s, MilliwattHours(energy_mwh)))
     return replace(state, adjustment=None)
 
 
 def cancel_adjustment(
-    state: EnergyState, moment: Moment, notices: list[Notification]
+    state: EnergyState, moment: Moment, notifications: list[Notification]
 ) -> EnergyState:
-    """Follow a CancelPowerAdjustRequest."""
+    """Execute a CancelPowerAdjustRequest."""
     if state.adjustment is None:
         raise RequestRefusedError(Problem.STATE, "no power adjustment is active")
-    return end_adjustment(state, EndCause.CANCELLED, moment, notices)
+    return end_adjustment(state, EndCause.CANCELLED, moment, notifications)
 
 
 # Pause
 
 
 def pause(
-    state: EnergyState, request: PauseRequest, moment: Moment, notices: list[Notification]
+    state: EnergyState, request: PauseRequest, moment: Moment, notifications: list[Notification]
 ) -> EnergyState:
-    """Begin a pause, or give a running one another end."""
+    """Start a pause, or give the running one another end."""
     check_opt_out(state, request.cause)
     if state.adjustment is not None:
         raise RequestRefusedError(Problem.STATE, "a power adjustment is active")
@@ -117,43 +120,43 @@ def pause(
         )
     now, running = moment.now, state.pause
     started_at = now if running is None else running.started_at
-    already_s = 0 if running is None else running.planned_s
+    previous_s = 0 if running is None else running.planned_s
     index = forecast.active_slot if running is None else running.slot
     planned_s = round(now - started_at) + request.duration_s
     if request.duration_s < slot.shortest_pause_s or planned_s > slot.longest_pause_s:
         raise RequestRefusedError(Problem.CONSTRAINT, f"a pause of {request.duration_s} s")
     if running is None:
-        notices.append(Paused())
+        notifications.append(Paused())
     return replace(
         state,
-        forecast=_lengthened(state.forecast, index, planned_s - already_s),
+        forecast=_lengthened(state.forecast, index, planned_s - previous_s),
         pause=Pause(request.cause, started_at, now + request.duration_s, index, planned_s),
     )
 
 
 def end_pause(
-    state: EnergyState, cause: EndCause, moment: Moment, notices: list[Notification]
+    state: EnergyState, cause: EndCause, moment: Moment, notifications: list[Notification]
 ) -> EnergyState:
-    """End the pause, if there is one; the forecast then counts it as long as it was."""
+    """End the pause, if there is one, and correct the forecast by its real duration."""
     running = state.pause
     if running is None:
         return state
-    notices.append(Resumed(cause))
-    real_s = min(running.planned_s, round(moment.now - running.started_at))
-    forecast = _lengthened(state.forecast, running.slot, real_s - running.planned_s)
+    notifications.append(Resumed(cause))
+    actual_s = min(running.planned_s, round(moment.now - running.started_at))
+    forecast = _lengthened(state.forecast, running.slot, actual_s - running.planned_s)
     power = state.supply_power
     if forecast is not None and state.script is None and power is not None:
         forecast = flexible(forecast, power)
-    # Without grounds, a forecast of the charger's own is made anew.
-    grounds = () if state.altered_by is None else state.grounds
-    return replace(state, pause=None, forecast=forecast, grounds=grounds)
+    # Without a basis, the charger's own forecast is computed again.
+    basis = () if state.altered_by is None else state.basis
+    return replace(state, pause=None, forecast=forecast, basis=basis)
 
 
-def resume(state: EnergyState, moment: Moment, notices: list[Notification]) -> EnergyState:
-    """Follow a ResumeRequest."""
+def resume(state: EnergyState, moment: Moment, notifications: list[Notification]) -> EnergyState:
+    """Execute a ResumeRequest."""
     if state.pause is None:
         raise RequestRefusedError(Problem.STATE, "the appliance is not paused")
-    return end_pause(state, EndCause.CANCELLED, moment, notices)
+    return end_pause(state, EndCause.CANCELLED, moment, notifications)
 
 
 def _lengthened(forecast: Forecast | None, index: int, seconds: int) -> Forecast | None:

@@ -1,7 +1,7 @@
-"""The driver of energy management: it feeds events, gives orders to the charger, keeps time.
+"""Driver of energy management: feeds events to `step`, sends orders to the charger, keeps time.
 
     appliance = Appliance(plant, features=frozenset({"PA", "PFR"}), epoch_s=clock)
-    appliance.observers.append(on_change)        # called with (notices, is_prompt, now)
+    appliance.observers.append(on_change)        # called with (notifications, is_prompt, now)
     appliance.handle(PauseRequest(60, AdjustmentCause.GRID), now)
     ...
     appliance.on_timer(now)      # when the plant has changed or `next_deadline(now)` has come
@@ -42,27 +42,27 @@ _LOGGER: Final = logging.getLogger(__name__)
 _EVENTS_PER_TURN: Final = 100
 
 Observer: TypeAlias = Callable[[tuple[Notification, ...], bool, float], None]
-"""Called with the notices of a turn, whether somebody asked for its changes, and the time."""
+"""Called with the notifications of a turn, whether a request caused it, and the time."""
 
 
 class Plant(Protocol):
-    """The charger as energy management acts on it."""
+    """The charger, as energy management uses it."""
 
     def conditions(self) -> Conditions:
-        """Return how things stand."""
+        """Return the present conditions."""
 
     def apply(self, orders: Orders, now: float) -> None:
-        """Follow these orders instead of the ones before. May call `Appliance.on_timer`."""
+        """Replace the previous orders by these. May call `Appliance.on_timer`."""
 
     def meter_mwh(self) -> MilliwattHours:
-        """Return the energy that went to the vehicle less what came from it, since whenever."""
+        """Return the net energy to the vehicle, from any fixed start."""
 
 
 class Appliance:
-    """One appliance whose energy is managed.
+    """One appliance under energy management.
 
-    `features` are codes of the cluster. `epoch_s` returns the wall clock's seconds, or None
-    while it is not known; `first_id` is less than the number of the first forecast.
+    `features` are codes of the cluster. `epoch_s` returns the wall clock in seconds, or None
+    while it is unknown; the first forecast has the id after `first_id`.
     """
 
     def __init__(
@@ -84,32 +84,32 @@ class Appliance:
 
     @property
     def state(self) -> EnergyState:
-        """All that is known."""
+        """The state of energy management."""
         return self._state
 
     @property
     def orders(self) -> Orders:
-        """What the charger was told last."""
+        """The last orders to the charger."""
         return self._orders
 
     def forecast(self) -> Forecast | None:
-        """Return the forecast with its progress until now."""
+        """Return the forecast with its present progress."""
         return self._state.forecast_at(self._epoch_s())
 
     def handle(self, event: Event, now: float) -> None:
-        """Take in an event and all that follows.
+        """Process an event and its consequences.
 
-        Raises RequestRefusedError when it is a request that cannot be followed. Called out of
-        `Plant.apply`, it waits for its turn.
+        Raises RequestRefusedError for a request that is refused. An event from within
+        `Plant.apply` is queued.
         """
         self._queue.append(event)
         if not self._is_busy:
-            self._work_off(now)
+            self._process_events(now)
 
     def on_timer(self, now: float) -> None:
-        """Do what is due, and what follows from a changed plant. May be called at any time.
+        """Execute what is due, and process changed conditions. May be called at any time.
 
-        Observers are called only when there was something to do.
+        Observers are called only if something was processed.
         """
         if self._is_busy or now >= self._due_at:
             self.handle(TimePassed(), now)
@@ -119,18 +119,18 @@ class Appliance:
             self.handle(ConditionsChanged(conditions), now)
 
     def next_deadline(self) -> float | None:
-        """Return when `on_timer` wants to be called (monotonic seconds), or None."""
+        """Return when to call `on_timer` next (monotonic seconds), or None."""
         return None if self._due_at == inf else self._due_at
 
     def _moment(self, event: Event, now: float) -> Moment:
-        # To read a meter takes time; only power adjustments look at it.
+        # Reading a meter takes time; only power adjustments need it.
         is_metered = self._state.adjustment is not None or isinstance(event, PowerAdjustRequest)
         meter_mwh = self._plant.meter_mwh() if is_metered else MilliwattHours(0)
         return Moment(now, self._epoch_s(), meter_mwh)
 
-    def _work_off(self, now: float) -> None:
+    def _process_events(self, now: float) -> None:
         self._is_busy = True
-        notices: list[Notification] = []
+        notifications: list[Notification] = []
         is_prompt = False
         refusal: RequestRefusedError | None = None
         try:
@@ -139,28 +139,28 @@ class Appliance:
                     break
                 event = self._queue.popleft()
                 try:
-                    self._take_in(event, now, notices)
+                    self._process(event, now, notifications)
                 except RequestRefusedError as error:
                     refusal = error
                 else:
                     is_prompt |= not isinstance(event, TimePassed | ConditionsChanged)
-                self._give_orders(now)
+                self._send_orders(now)
             else:
-                _LOGGER.error("energy management does not come to rest; the rest is dropped")
+                _LOGGER.error("energy management does not settle; the remaining events are dropped")
         finally:
             self._queue.clear()
             self._is_busy = False
             due_at = next_deadline(self._state, now, self._epoch_s())
             self._due_at = inf if due_at is None else due_at
         for observer in self.observers:
-            observer(tuple(notices), is_prompt or bool(notices), now)
+            observer(tuple(notifications), is_prompt or bool(notifications), now)
         if refusal is not None:
             raise refusal
 
-    def _take_in(self, event: Event, now: float, notices: list[Notification]) -> None:
+    def _process(self, event: Event, now: float, notifications: list[Notification]) -> None:
         events: list[Event] = []
         if not isinstance(event, ConditionsChanged):
-            # How things stand, and what is due, counts before anything else happens.
+            # Changed conditions and what is due come before the event itself.
             conditions = self._plant.conditions()
             if conditions != self._state.conditions:
                 events.append(ConditionsChanged(conditions))
@@ -169,10 +169,10 @@ class Appliance:
         if not isinstance(event, TimePassed) or now >= self._due_at:
             events.append(event)
         for each in events:
-            self._state, told = step(self._state, each, self._moment(each, now))
-            notices += told
+            self._state, new = step(self._state, each, self._moment(each, now))
+            notifications += new
 
-    def _give_orders(self, now: float) -> None:
+    def _send_orders(self, now: float) -> None:
         wanted = orders(self._state, self._epoch_s())
         if wanted != self._orders:
             self._orders = wanted

@@ -1,4 +1,4 @@
-"""What the charger gives energy management to work with.
+"""State of the charger and its vehicle, as input to energy management.
 
 Spec: Matter Application Clusters 1.3 "Device Energy Management Cluster"
 """
@@ -14,7 +14,7 @@ from evse_node.units import EpochSeconds, Milliamps, Millivolts, MilliwattHours,
 
 
 class Availability(Enum):
-    """Whether the appliance takes part at all."""
+    """Availability of the appliance for energy management."""
 
     ONLINE = "online"
     OFFLINE = "offline"
@@ -22,14 +22,13 @@ class Availability(Enum):
 
 
 class Supply(Struct, frozen=True):
-    """The current that may be offered, and what it means in power.
+    """The current available to the vehicle, and the power that it corresponds to.
 
-    `maximum_ma` is the limit of all others: energy management's own claim left out, and
-    what the charger denies itself by following the sun. `intended_ma` is that, too: what
-    the charger would offer by itself once it does not wait any more; 0 for nothing. Phases
-    and currents are those that the vehicle is expected to use of what it is offered.
-    `discharge_power` is what may be drawn from the vehicle, None for nothing: powers below
-    zero, the most of it first.
+    `maximum_ma` is the limit from all claims except those of energy management and of solar
+    charging. `intended_ma` is the current that the charger would offer by itself once it no longer
+    waits; 0 for none. Phases and currents are those that the vehicle is expected to draw.
+    `discharge_power` is the range that may be drawn from the vehicle (negative, the largest
+    power first), or None.
     """
 
     voltage_mv: Millivolts
@@ -41,12 +40,12 @@ class Supply(Struct, frozen=True):
 
     @property
     def power(self) -> PowerRange | None:
-        """The power that a vehicle may have; None when that is none at all."""
+        """The power that a vehicle may draw, or None for none."""
         return self._up_to(self.maximum_ma)
 
     @property
     def intended_power(self) -> PowerRange | None:
-        """The power that the charger would give by itself; None when that is none at all."""
+        """The power that the charger would supply by itself, or None for none."""
         return self._up_to(self.intended_ma)
 
     def _up_to(self, current_ma: Milliamps) -> PowerRange | None:
@@ -58,20 +57,20 @@ class Supply(Struct, frozen=True):
         )
 
     def current_ma(self, power: int) -> Milliamps:
-        """Return the current that makes this power, rounded up to the milliamp.
+        """Return the current for a power, rounded up to the milliamp.
 
-        Up, so that a power that was a current rounded down becomes that current again.
+        Rounding up restores the current from which a power was computed by rounding down.
         """
         return Milliamps(-(-power * 1000 // (self.voltage_mv * self.phases)))
 
 
 class EnergyDemand(Struct, frozen=True):
-    """What the vehicle shall have.
+    """The energy that the vehicle requires.
 
-    `charged_mwh` is what it got in this session less what it gave back, `remaining_mwh` what
-    a target still lacks (None: not known). `goal` names the target: it changes when the
-    target does, and not with the progress towards it. `reserve_s` is how much longer it may
-    take, because nobody knows the vehicle yet.
+    `charged_mwh` is the net energy of this session, `remaining_mwh` the energy missing to
+    the target (None if unknown). `goal` identifies the target: it changes with the target,
+    not with the progress towards it. `reserve_s` is the additional time that an unknown
+    vehicle may demand.
     """
 
     charged_mwh: MilliwattHours = MilliwattHours(0)
@@ -82,14 +81,15 @@ class EnergyDemand(Struct, frozen=True):
 
     @property
     def is_promised(self) -> bool:
-        """True when somebody counts on an amount of energy by a time."""
+        """True when an amount of energy is due by a time."""
         return bool(self.remaining_mwh) and self.deadline is not None
 
 
 class DischargePlan(Struct, frozen=True):
-    """What the charger draws from the vehicle by itself, where it is only to discharge.
+    """Discharging by the charger itself, where the vehicle may only be discharged.
 
-    `until` is when that has to end, `available_mwh` what the battery has; None is not known.
+    `until` is the end of the permission, `available_mwh` the energy in the battery; None is
+    unknown.
     """
 
     until: EpochSeconds | None = None
@@ -97,31 +97,30 @@ class DischargePlan(Struct, frozen=True):
 
 
 class Conditions(Struct, frozen=True):
-    """The charger and its vehicle now.
+    """The present state of the charger and its vehicle.
 
-    `power` is the range of the whole appliance, whatever is limited at present; it begins
-    below zero for one that can discharge.
-    `is_connected`: a vehicle is there and may be charged, or discharged. `wants_energy`: as
-    far as one can tell, it would take energy that it is offered. `start_time` is when the
-    charger's own schedule begins, None when it does not wait. `giving` is None where the
-    vehicle may be charged, or gives nothing.
+    `power` is the range of the whole appliance, regardless of present limits; its minimum is
+    negative if the charger can discharge. `is_connected`: a vehicle is connected and may be
+    charged or discharged. `requests_energy`: it is expected to draw energy when offered.
+    `start_time` is the start of the charger's own schedule, None when it is not waiting.
+    `discharge_plan` is None where the vehicle may be charged, or supplies nothing.
     """
 
     availability: Availability
     power: PowerRange
     supply: Supply
     is_connected: bool = False
-    wants_energy: bool = False
-    need: EnergyDemand = EnergyDemand()
+    requests_energy: bool = False
+    demand: EnergyDemand = EnergyDemand()
     start_time: EpochSeconds | None = None
-    giving: DischargePlan | None = None
+    discharge_plan: DischargePlan | None = None
 
 
 class Moment(Struct, frozen=True):
-    """When something happens: monotonic seconds, the wall clock, and the meter then.
+    """A point in time: monotonic seconds, the wall clock, and the meter reading.
 
-    `epoch_s` is None while the wall clock is not known; `meter_mwh` is the energy that
-    went to the vehicle less what came from it, since whenever.
+    `epoch_s` is None while the wall clock is unknown; `meter_mwh` is the net energy to the
+    vehicle, from any fixed start.
     """
 
     now: float

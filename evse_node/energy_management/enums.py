@@ -1,4 +1,4 @@
-"""The words of the Device Energy Management cluster, by their names in its definition.
+"""Enumerations of the Device Energy Management cluster; values are names of its definition.
 
 Spec: Matter Application Clusters 1.3 "Device Energy Management Cluster"
 """
@@ -9,7 +9,7 @@ from enum import Enum
 
 
 class EsaState(Enum):
-    """What the appliance does. Spec: Matter Application Clusters 1.3 "ESAStateEnum"."""
+    """State of the appliance. Spec: Matter Application Clusters 1.3 "ESAStateEnum"."""
 
     OFFLINE = "Offline"
     ONLINE = "Online"
@@ -19,14 +19,14 @@ class EsaState(Enum):
 
 
 class AdjustmentCause(Enum):
-    """Who asks. Spec: Matter Application Clusters 1.3 "AdjustmentCauseEnum"."""
+    """Origin of a request. Spec: Matter Application Clusters 1.3 "AdjustmentCauseEnum"."""
 
     LOCAL = "LocalOptimization"
     GRID = "GridOptimization"
 
 
 class UpdateReason(Enum):
-    """Why the forecast is as it is. Spec: Matter Application Clusters 1.3 "ForecastStruct"."""
+    """Reason of a forecast update. Spec: Matter Application Clusters 1.3 "ForecastStruct"."""
 
     INTERNAL = "InternalOptimization"
     LOCAL = "LocalOptimization"
@@ -42,7 +42,7 @@ class PowerAdjustReason(Enum):
 
 
 class EndCause(Enum):
-    """Why an adjustment or a pause is over. Spec: Matter Application Clusters 1.3 "CauseEnum"."""
+    """Reason of the end of an adjustment. Spec: Matter Application Clusters 1.3 "CauseEnum"."""
 
     NORMAL_COMPLETION = "NormalCompletion"
     OFFLINE = "Offline"

@@ -1,4 +1,4 @@
-"""What energy management has to tell, in the order in which it happened."""
+"""Notifications of energy management, in the order in which things happened."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from evse_node.units import MilliwattHours
 
 
 class PowerAdjustStarted(Struct, frozen=True):
-    """A power adjustment began."""
+    """A power adjustment started."""
 
 
 class PowerAdjustEnded(Struct, frozen=True):
-    """A power adjustment is over. `energy_mwh` is what was drawn from its start on."""
+    """A power adjustment ended. `energy_mwh` is the energy drawn since its start."""
 
     cause: EndCause
     duration_s: int
@@ -23,11 +23,11 @@ class PowerAdjustEnded(Struct, frozen=True):
 
 
 class Paused(Struct, frozen=True):
-    """A pause began."""
+    """A pause started."""
 
 
 class Resumed(Struct, frozen=True):
-    """A pause is over."""
+    """A pause ended."""
 
     cause: EndCause
 

@@ -1,4 +1,4 @@
-"""Forecasts: what the appliance intends to draw, slot by slot, and how far that may be changed.
+"""Forecasts: the power that the appliance plans to draw, slot by slot, and its flexibility.
 
 Spec: Matter Application Clusters 1.3 "ForecastStruct"
 """
@@ -12,18 +12,18 @@ from evse_node.units import EpochSeconds, MilliwattHours, Milliwatts
 
 
 class PowerRange(Struct, frozen=True):
-    """The least and the most power of an appliance that is on; below zero it gives power."""
+    """Range of the power of an active appliance; negative powers are supplied by it."""
 
     minimum_mw: Milliwatts
     maximum_mw: Milliwatts
 
-    def holds(self, power_mw: int) -> bool:
-        """Tell whether a power lies in the range."""
+    def contains(self, power_mw: int) -> bool:
+        """Return whether a power lies in the range."""
         return self.minimum_mw <= power_mw <= self.maximum_mw
 
 
 class SlotLimits(Struct, frozen=True):
-    """How far a request may change the power and the length of a slot."""
+    """Bounds within which a request may change power and duration of a slot."""
 
     power: PowerRange
     shortest_s: int
@@ -31,11 +31,11 @@ class SlotLimits(Struct, frozen=True):
 
 
 class Slot(Struct, frozen=True):
-    """A time of even power. Lengths are whole seconds.
+    """A period of constant power. Durations are whole seconds.
 
-    `duration_s` is the planned length, pauses included. `shortest_pause_s` and
-    `longest_pause_s` count only for a slot that `is_pausable`. A slot without `limits`
-    cannot be changed. `esa_state` is the maker's own number of what goes on.
+    `duration_s` is the planned duration, pauses included. `shortest_pause_s` and
+    `longest_pause_s` apply only to a slot that `is_pausable`. A slot without `limits`
+    cannot be changed. `esa_state` is a manufacturer-specific state.
     Spec: Matter Application Clusters 1.3 "SlotStruct"
     """
 
@@ -55,9 +55,9 @@ class Slot(Struct, frozen=True):
 
 
 class Forecast(Struct, frozen=True):
-    """A plan with a number that grows from forecast to forecast.
+    """A plan with an id that increases from forecast to forecast.
 
-    `earliest_start_time` is None when it may start at once, `active_slot` before the start.
+    `earliest_start_time` is None if it may start at once; `active_slot` is None before the start.
     """
 
     id: int
@@ -75,16 +75,16 @@ class Forecast(Struct, frozen=True):
 
     @property
     def slack_s(self) -> int:
-        """By how many seconds the end may still be put off."""
+        """Seconds by which the end may still be delayed."""
         return max(0, self.latest_end_time - self.end_time)
 
     @property
     def energy_mwh(self) -> MilliwattHours:
-        """What all slots together take."""
+        """The energy of all slots."""
         return MilliwattHours(sum(slot.energy_mwh for slot in self.slots))
 
     def at(self, now: EpochSeconds) -> Forecast:
-        """Return the forecast with the progress that it has made by a time."""
+        """Return the forecast with its progress at a time."""
         slots: list[Slot] = []
         begins = int(self.start_time)
         for slot in self.slots:
@@ -96,7 +96,7 @@ class Forecast(Struct, frozen=True):
         return replace(self, active_slot=self.active_slot_at(now), slots=tuple(slots))
 
     def active_slot_at(self, now: EpochSeconds) -> int | None:
-        """Return which slot is active at a time, the last one also after its end."""
+        """Return the index of the slot active at a time; after the end it is the last one."""
         active: int | None = None
         begins = int(self.start_time)
         for index, slot in enumerate(self.slots):
@@ -107,7 +107,7 @@ class Forecast(Struct, frozen=True):
         return active
 
     def next_boundary(self, now: EpochSeconds) -> EpochSeconds | None:
-        """Return when the next slot begins or the last one ends; None after the end."""
+        """Return the next start of a slot, or the end of the last one; None after it."""
         boundary = int(self.start_time)
         for slot in self.slots:
             if boundary > now:
@@ -116,20 +116,20 @@ class Forecast(Struct, frozen=True):
         return EpochSeconds(boundary) if boundary > now else None
 
     def shifted(self, start_time: EpochSeconds) -> Forecast:
-        """Return the forecast with another start and the same length."""
+        """Return the forecast with another start time and the same duration."""
         end_time = EpochSeconds(self.end_time + start_time - self.start_time)
         return replace(self, start_time=start_time, end_time=end_time)
 
     def with_slot(self, index: int, slot: Slot) -> Forecast:
-        """Return the forecast with another slot, and all that comes after it moved along."""
+        """Return the forecast with a slot replaced and the later ones moved accordingly."""
         end_time = self.end_time + slot.duration_s - self.slots[index].duration_s
         slots = (*self.slots[:index], slot, *self.slots[index + 1 :])
         return replace(self, slots=slots, end_time=EpochSeconds(end_time))
 
     def left_at(self, now: EpochSeconds) -> Forecast:
-        """Return what is left of a forecast at a time, as a forecast that begins then.
+        """Return the remainder of the forecast at a time, as a forecast starting then.
 
-        One that has not begun, or has ended, is left as it is.
+        Before the start and after the end the forecast is returned unchanged.
         """
         if now <= self.start_time or now >= self.end_time:
             return self
@@ -149,10 +149,10 @@ class Forecast(Struct, frozen=True):
 
 
 def energy_of(power_mw: int, duration_s: int) -> MilliwattHours:
-    """Return the energy of an even power, rounded down."""
+    """Return the energy of a constant power, rounded down."""
     return MilliwattHours(power_mw * duration_s // 3600)
 
 
 def duration_for(energy_mwh: int, power_mw: int) -> int:
-    """Return the whole seconds that an even power needs for an energy, rounded up."""
+    """Return the whole seconds that a constant power takes for an energy, rounded up."""
     return -(-energy_mwh * 3600 // power_mw)

@@ -1,6 +1,6 @@
-"""The forecast: the charger's own, and what requests make of it.
+"""The charger's own forecast, and its changes by requests.
 
-Functions that follow a request raise RequestRefusedError; all return the changed state.
+Functions that execute a request raise RequestRefusedError; all return the changed state.
 
 Spec: Matter Application Clusters 1.3 "StartTimeAdjustRequest Command",
 "ModifyForecastRequest Command", "RequestConstraintBasedForecast Command"
@@ -20,11 +20,11 @@ from evse_node.energy_management.forecast import Forecast, PowerRange, Slot, ene
 from evse_node.energy_management.planning import (
     Block,
     Cap,
+    dischargeable_energy,
+    expected_energy,
     flexible,
-    given_energy,
+    make_discharge_forecast,
     make_forecast,
-    make_giving_forecast,
-    needed_energy,
 )
 from evse_node.energy_management.requests import (
     Constraint,
@@ -40,14 +40,14 @@ from evse_node.units import EpochSeconds, MilliwattHours, Milliwatts
 
 
 def own_forecast(state: EnergyState, epoch_s: EpochSeconds, now: float) -> Forecast | None:
-    """Return what the charger intends by itself; a running power adjustment is part of it."""
-    supply, giving = state.conditions.supply, state.conditions.giving
-    if giving is not None and supply.discharge_power is not None:
-        return _giving_forecast(state, giving, supply.discharge_power, epoch_s, now)
+    """Return the charger's own plan, which includes a running power adjustment."""
+    supply, discharge_plan = state.conditions.supply, state.conditions.discharge_plan
+    if discharge_plan is not None and supply.discharge_power is not None:
+        return _discharge_forecast(state, discharge_plan, supply.discharge_power, epoch_s, now)
     power = supply.intended_power if state.adjustment is None else supply.power
     if power is None:
         return None
-    need, adjustment = state.conditions.need, state.adjustment
+    demand, adjustment = state.conditions.demand, state.adjustment
     start_time = max(epoch_s, state.conditions.start_time or epoch_s)
     caps: list[Cap] = []
     if adjustment is not None:
@@ -58,52 +58,56 @@ def own_forecast(state: EnergyState, epoch_s: EpochSeconds, now: float) -> Forec
         if planned is not None and planned > end_time:
             caps.append(Cap(end_time, planned, Milliwatts(0)))
     deadline: EpochSeconds | None = None
-    if need.is_promised and need.deadline is not None:
-        deadline = EpochSeconds(need.deadline - need.reserve_s)
-    energy_mwh = needed_energy(need, power)
+    if demand.is_promised and demand.deadline is not None:
+        deadline = EpochSeconds(demand.deadline - demand.reserve_s)
+    energy_mwh = expected_energy(demand, power)
     back = supply.discharge_power
     return make_forecast(0, energy_mwh, start_time, deadline, power, caps, back)
 
 
-def _giving_forecast(
-    state: EnergyState, giving: DischargePlan, power: PowerRange, epoch_s: EpochSeconds, now: float
+def _discharge_forecast(
+    state: EnergyState,
+    discharge_plan: DischargePlan,
+    power: PowerRange,
+    epoch_s: EpochSeconds,
+    now: float,
 ) -> Forecast | None:
-    energy_mwh = given_energy(state.conditions.need, giving, power)
+    energy_mwh = dischargeable_energy(state.conditions.demand, discharge_plan, power)
     if not energy_mwh:
         return None
     adjusted: Block | None = None
     if state.adjustment is not None:
         rest_s = round(state.adjustment.ends_at - now)
         adjusted = Block(rest_s, state.adjustment.power_mw) if rest_s > 0 else None
-    return make_giving_forecast(energy_mwh, epoch_s, giving.until, power, adjusted)
+    return make_discharge_forecast(energy_mwh, epoch_s, discharge_plan.until, power, adjusted)
 
 
 def return_to_own(state: EnergyState) -> EnergyState:
-    """Forget what was asked of the forecast. The charger's own is made later in the turn."""
+    """Discard requested changes; the charger's own forecast is computed later in the turn."""
     if state.script is not None:
         return replace(state, altered_by=None).with_forecast(state.script.forecast)
-    return replace(state, altered_by=None, forecast=None, grounds=())
+    return replace(state, altered_by=None, forecast=None, basis=())
 
 
-def cancel(state: EnergyState, moment: Moment, notices: list[Notification]) -> EnergyState:
-    """Follow a CancelRequest; it ends a pause, too."""
+def cancel(state: EnergyState, moment: Moment, notifications: list[Notification]) -> EnergyState:
+    """Execute a CancelRequest, which also ends a pause."""
     if state.forecast is None:
         raise RequestRefusedError(Problem.IMPOSSIBLE, "there is no forecast")
     if state.update_reason is UpdateReason.INTERNAL:
-        raise RequestRefusedError(Problem.STATE, "nothing was asked of the forecast")
-    return return_to_own(end_pause(state, EndCause.CANCELLED, moment, notices))
+        raise RequestRefusedError(Problem.STATE, "the forecast was not changed by a request")
+    return return_to_own(end_pause(state, EndCause.CANCELLED, moment, notifications))
 
 
-def _shown(state: EnergyState, cause: AdjustmentCause, moment: Moment) -> Forecast:
-    """Return the forecast that a request is about."""
+def _requestable_forecast(state: EnergyState, cause: AdjustmentCause, moment: Moment) -> Forecast:
+    """Return the forecast that a request applies to. Raises RequestRefusedError."""
     check_opt_out(state, cause)
     if state.pause is not None or state.adjustment is not None:
         raise RequestRefusedError(Problem.STATE, f"the appliance is {state.esa_state.value}")
     forecast = state.forecast_at(moment.epoch_s)
     if forecast is None:
         raise RequestRefusedError(Problem.IMPOSSIBLE, "there is no forecast")
-    if state.script is None and state.conditions.giving is not None:
-        raise RequestRefusedError(Problem.IMPOSSIBLE, "what comes back is given at once")
+    if state.script is None and state.conditions.discharge_plan is not None:
+        raise RequestRefusedError(Problem.IMPOSSIBLE, "discharging cannot be moved")
     return forecast
 
 
@@ -120,8 +124,8 @@ def _altered(state: EnergyState, forecast: Forecast, cause: AdjustmentCause) -> 
 def adjust_start(
     state: EnergyState, request: StartTimeAdjustRequest, moment: Moment
 ) -> EnergyState:
-    """Move the forecast to another start; what has been drawn already is not moved."""
-    forecast = _shown(state, request.cause, moment)
+    """Move the forecast to another start time, except for what was drawn already."""
+    forecast = _requestable_forecast(state, request.cause, moment)
     earliest = forecast.earliest_start_time
     if earliest is None:
         earliest = moment.epoch_s
@@ -138,8 +142,8 @@ def adjust_start(
 
 
 def modify(state: EnergyState, request: ModifyForecastRequest, moment: Moment) -> EnergyState:
-    """Change power and length of slots, if the vehicle still gets by its deadline what it needs."""
-    forecast = _shown(state, request.cause, moment)
+    """Change power and duration of slots, provided that the target is still met."""
+    forecast = _requestable_forecast(state, request.cause, moment)
     for adjustment in request.adjustments:
         _check_adjustment(state, forecast, adjustment)
     if request.forecast_id != forecast.id:
@@ -152,9 +156,9 @@ def modify(state: EnergyState, request: ModifyForecastRequest, moment: Moment) -
         changed = changed.with_slot(adjustment.slot_index, _adjusted(slot, adjustment))
     if state.script is None:
         if changed.end_time > changed.latest_end_time:
-            raise RequestRefusedError(Problem.IMPOSSIBLE, "it would end too late")
-        is_enough = 100 * changed.energy_mwh >= 99 * forecast.energy_mwh
-        if state.conditions.need.is_promised and not is_enough:
+            raise RequestRefusedError(Problem.IMPOSSIBLE, "the forecast would end too late")
+        is_sufficient = 100 * changed.energy_mwh >= 99 * forecast.energy_mwh
+        if state.conditions.demand.is_promised and not is_sufficient:
             raise RequestRefusedError(Problem.IMPOSSIBLE, "the vehicle would lack energy")
     return _altered(state, changed, request.cause)
 
@@ -170,7 +174,7 @@ def _check_adjustment(state: EnergyState, forecast: Forecast, adjustment: SlotAd
         raise RequestRefusedError(Problem.CONSTRAINT, f"slot {index} cannot be changed")
     if "PFR" in state.features:
         power_mw = adjustment.power_mw
-        if power_mw is None or not limits.power.holds(power_mw):
+        if power_mw is None or not limits.power.contains(power_mw):
             raise RequestRefusedError(Problem.CONSTRAINT, f"slot {index} with {power_mw} mW")
     shortest_s = max(limits.shortest_s, forecast.slots[index].elapsed_s)
     if not shortest_s <= adjustment.duration_s <= limits.longest_s:
@@ -178,7 +182,7 @@ def _check_adjustment(state: EnergyState, forecast: Forecast, adjustment: SlotAd
 
 
 def _adjusted(slot: Slot, adjustment: SlotAdjustment) -> Slot:
-    """Return a changed slot. A state forecast names no power: a longer slot then has less."""
+    """Return a changed slot. Without a power (state forecast) a longer slot has less of it."""
     duration_s = max(1, adjustment.duration_s)
     if adjustment.power_mw is not None:
         power_mw = adjustment.power_mw
@@ -195,16 +199,16 @@ def _adjusted(slot: Slot, adjustment: SlotAdjustment) -> Slot:
 
 
 def constrain(state: EnergyState, request: ConstraintRequest, moment: Moment) -> EnergyState:
-    """Make a forecast that keeps to constraints, if there is one that ends in time."""
-    forecast = _shown(state, request.cause, moment)
+    """Compute a forecast that satisfies constraints and ends in time."""
+    forecast = _requestable_forecast(state, request.cause, moment)
     epoch_s, power = moment.epoch_s, state.supply_power
     if epoch_s is None or power is None:
-        raise RequestRefusedError(Problem.IMPOSSIBLE, "there is no clock, or no power")
+        raise RequestRefusedError(Problem.IMPOSSIBLE, "the clock is unknown, or there is no power")
     for constraint in request.constraints:
         _check_constraint(state, constraint, epoch_s)
     for before, after in pairwise(request.constraints):
         if after.start_time < before.end_time:
-            raise RequestRefusedError(Problem.CONSTRAINT, "constraints overlap or lack order")
+            raise RequestRefusedError(Problem.CONSTRAINT, "constraints overlap or are not in order")
     if state.script is None:
         forecast = forecast.left_at(epoch_s)
     planned = make_forecast(
@@ -216,7 +220,7 @@ def constrain(state: EnergyState, request: ConstraintRequest, moment: Moment) ->
         [_cap(constraint, power) for constraint in request.constraints],
     )
     if planned is None or planned.end_time > forecast.latest_end_time:
-        raise RequestRefusedError(Problem.IMPOSSIBLE, "no forecast keeps to the constraints")
+        raise RequestRefusedError(Problem.IMPOSSIBLE, "no forecast satisfies the constraints")
     return _altered(state, planned, request.cause)
 
 
@@ -226,7 +230,7 @@ def _check_constraint(state: EnergyState, constraint: Constraint, epoch_s: Epoch
     if "PFR" in state.features:
         if constraint.power_mw is None or constraint.maximum_mwh is None:
             raise RequestRefusedError(Problem.INCOMPLETE, "a constraint lacks power or energy")
-        if not state.power.holds(constraint.power_mw):
+        if not state.power.contains(constraint.power_mw):
             raise RequestRefusedError(
                 Problem.CONSTRAINT, f"a constraint of {constraint.power_mw} mW"
             )
@@ -240,7 +244,7 @@ def _check_constraint(state: EnergyState, constraint: Constraint, epoch_s: Epoch
 
 
 def _cap(constraint: Constraint, power: PowerRange) -> Cap:
-    """Return what a constraint means in power. There is nothing to turn up: it is full already."""
+    """Return a constraint as a limit of power. Load cannot be increased: it is at its maximum."""
     power_mw = int(power.maximum_mw)
     if constraint.power_mw is not None:
         power_mw = min(power_mw, constraint.power_mw)

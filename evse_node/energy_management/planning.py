@@ -1,4 +1,4 @@
-"""Making forecasts: how an energy is delivered in time, at the power that there is.
+"""Planning of forecasts: delivery of an energy in time, within the available power.
 
 Spec: Matter Application Clusters 1.3 "Forecast Attribute"
 """
@@ -28,23 +28,23 @@ CHARGING: Final = 1
 DISCHARGING: Final = 2
 
 _SLOT_S: Final = 3600
-"""A longer time at one power becomes several slots, so that each can be changed."""
+"""Longer periods of one power are split into slots, so that each can be changed."""
 _SHORTEST_PAUSE_S: Final = 60
-"""A car needs seconds to stop and to start again, and contacts wear with each pause."""
+"""Cars take seconds to stop and restart, and contacts wear with each pause."""
 _LONGEST_PAUSE_S: Final = 3600
 _FLEXIBILITY_S: Final = 3600
-"""How much later than planned a vehicle without a target may be done."""
+"""Allowed delay of the end for a vehicle without a target."""
 _TYPICAL_SESSION_MWH: Final = 20_000_000
 _LEAST_DURATION_S: Final = 15 * 60
-"""What a vehicle that goes on asking for energy is taken to need at least."""
+"""Assumed minimum for a vehicle that keeps requesting energy."""
 _LEAST_PROMISED_S: Final = 60
-"""The same when a target is all but reached: no forecast is made for a moment."""
+"""The same when a target is almost reached: no forecast covers a mere moment."""
 _LONGEST_DURATION_S: Final = 7 * 24 * 3600
-"""No forecast looks further, whatever a target asks for."""
+"""Upper bound of the length of a forecast."""
 
 
 class Cap(Struct, frozen=True):
-    """The most power that may be drawn from one time up to another."""
+    """Upper limit of the power in a period."""
 
     start_time: EpochSeconds
     end_time: EpochSeconds
@@ -52,40 +52,42 @@ class Cap(Struct, frozen=True):
 
 
 class Block(NamedTuple):
-    """A time at one power; 0 is off, and below that energy comes back."""
+    """A period of constant power: 0 is off, negative is discharging."""
 
     duration_s: int
     power_mw: int
 
 
-def needed_energy(need: EnergyDemand, power: PowerRange) -> MilliwattHours:
-    """Return what a vehicle is expected to take. What nobody knows is a typical session."""
-    expected_mwh = need.remaining_mwh or _TYPICAL_SESSION_MWH - need.charged_mwh
-    least_s = _LEAST_PROMISED_S if need.is_promised else _LEAST_DURATION_S
+def expected_energy(demand: EnergyDemand, power: PowerRange) -> MilliwattHours:
+    """Return the energy that a vehicle is expected to draw; a typical session if unknown."""
+    expected_mwh = demand.remaining_mwh or _TYPICAL_SESSION_MWH - demand.charged_mwh
+    least_s = _LEAST_PROMISED_S if demand.is_promised else _LEAST_DURATION_S
     least_mwh = energy_of(power.maximum_mw, least_s)
     most_mwh = energy_of(power.maximum_mw, _LONGEST_DURATION_S)
     return MilliwattHours(min(max(expected_mwh, least_mwh), most_mwh))
 
 
-def given_energy(need: EnergyDemand, giving: DischargePlan, power: PowerRange) -> MilliwattHours:
-    """Return what a vehicle is expected to give. What nobody knows is a typical session."""
+def dischargeable_energy(
+    demand: EnergyDemand, discharge_plan: DischargePlan, power: PowerRange
+) -> MilliwattHours:
+    """Return the energy that a vehicle is expected to supply; a typical session if unknown."""
     most_mwh = -energy_of(power.minimum_mw, _LONGEST_DURATION_S)
-    if giving.available_mwh is not None:
-        return MilliwattHours(min(giving.available_mwh, most_mwh))
+    if discharge_plan.available_mwh is not None:
+        return MilliwattHours(min(discharge_plan.available_mwh, most_mwh))
     least_mwh = -energy_of(power.minimum_mw, _LEAST_DURATION_S)
-    return MilliwattHours(min(max(_TYPICAL_SESSION_MWH + need.charged_mwh, least_mwh), most_mwh))
+    return MilliwattHours(min(max(_TYPICAL_SESSION_MWH + demand.charged_mwh, least_mwh), most_mwh))
 
 
-def make_giving_forecast(
+def make_discharge_forecast(
     energy_mwh: int,
     start_time: EpochSeconds,
     until: EpochSeconds | None,
     power: PowerRange,
     first: Block | None = None,
 ) -> Forecast:
-    """Return a forecast of an energy that a vehicle gives with all its power, until a time.
+    """Return a forecast of discharging an energy at full power, at most until a time.
 
-    `first` is what is to be at the beginning. No request can change such a forecast.
+    `first` is a fixed block at the beginning. Requests cannot change such a forecast.
     """
     blocks: list[Block] = []
     if first is not None:
@@ -116,15 +118,15 @@ def fill(
 ) -> list[Block]:
     """Deliver an energy as early as the caps allow. `caps` are in order and do not overlap.
 
-    A cap within `discharge_power` is a time in which energy comes back, and is to be
-    delivered again.
+    A cap within `discharge_power` is a period of discharging, whose energy is delivered
+    again afterwards.
     """
     blocks: list[Block] = []
     left_mws, now = energy_mwh * 3600, int(start_time)
     for cap in caps:
         cap_mw = min(cap.power_mw, power.maximum_mw)
-        is_back = discharge_power is not None and discharge_power.holds(cap_mw)
-        if cap_mw < power.minimum_mw and not is_back:
+        is_discharging = discharge_power is not None and discharge_power.contains(cap_mw)
+        if cap_mw < power.minimum_mw and not is_discharging:
             cap_mw = Milliwatts(0)
         for power_mw, until in ((power.maximum_mw, cap.start_time), (cap_mw, cap.end_time)):
             available_s = until - now
@@ -158,10 +160,10 @@ def make_forecast(
     caps: Sequence[Cap] = (),
     discharge_power: PowerRange | None = None,
 ) -> Forecast | None:
-    """Return a forecast that delivers an energy; None when it would have too many slots.
+    """Return a forecast that delivers an energy, or None if it would have too many slots.
 
-    It may end after `latest_end_time`, which then moves to the end; without one there
-    is some flexibility. A wait at the beginning makes the start later instead of a slot.
+    If it ends after `latest_end_time`, that moves to its end; without one some flexibility
+    is added. An initial wait delays the start instead of being a slot.
     """
     blocks = fill(energy_mwh, start_time, power, caps, discharge_power)
     if blocks and not blocks[0].power_mw:
@@ -174,7 +176,7 @@ def make_forecast(
         latest_end_time = EpochSeconds(end_time + _FLEXIBILITY_S)
     latest_end_time = max(latest_end_time, end_time)
     pieces = _split(blocks)
-    # Pieces of a block are as long as each other, save for a second.
+    # Pieces of a block differ by at most a second.
     slack_s = latest_end_time - end_time
     slots = {each: _slot(each, slack_s, power, discharge_power) for each in set(pieces)}
     return Forecast(
@@ -187,7 +189,7 @@ def make_forecast(
 
 
 def _split(blocks: Sequence[Block]) -> list[Block]:
-    """Cut long blocks into slots of about an hour, as many as there may be."""
+    """Split long blocks into slots of about an hour, up to the maximum number."""
     spare = MAXIMUM_SLOTS - len(blocks)
     pieces: list[Block] = []
     for block in blocks:
@@ -204,17 +206,17 @@ def _slot(
 ) -> Slot:
     duration_s, power_mw = block
     if power_mw > 0:
-        held, esa_state = power, CHARGING
+        bounds, esa_state = power, CHARGING
     elif power_mw < 0 and discharge_power is not None:
-        held, esa_state = discharge_power, DISCHARGING
+        bounds, esa_state = discharge_power, DISCHARGING
     else:
-        held, esa_state = PowerRange(Milliwatts(0), Milliwatts(0)), IDLE
+        bounds, esa_state = PowerRange(Milliwatts(0), Milliwatts(0)), IDLE
     slot = Slot(
         duration_s=duration_s,
         shortest_s=duration_s,
         longest_s=duration_s,
         power_mw=Milliwatts(power_mw),
-        power=held,
+        power=bounds,
         energy_mwh=energy_of(power_mw, duration_s),
         esa_state=esa_state,
     )
@@ -222,10 +224,7 @@ def _slot(
 
 
 def flexible(forecast: Forecast, power: PowerRange) -> Forecast:
-    """Return a forecast whose slots say how far they may be changed and paused.
-
-    What bounds them is the time that is left until the latest end.
-    """
+    """Return a forecast with the flexibility of its slots, bounded by the latest end."""
     slots = tuple(_flexible_slot(slot, forecast.slack_s, power) for slot in forecast.slots)
     return replace(forecast, slots=slots)
 

@@ -1,4 +1,4 @@
-"""What can happen to energy management. `step` takes one of these at a time.
+"""Events of energy management; `step` takes one at a time.
 
 Spec: Matter Application Clusters 1.3 "Device Energy Management Cluster", "Commands"
 """
@@ -18,16 +18,16 @@ from evse_node.units import EpochSeconds, MilliwattHours, Milliwatts
 
 
 class Problem(Enum):
-    """Why a request is refused."""
+    """Kind of reason why a request is refused."""
 
-    CONSTRAINT = "it is out of bounds, or the user has opted out of it"
-    STATE = "it does not fit the present state"
-    INCOMPLETE = "a needed value is missing"
-    IMPOSSIBLE = "it cannot be done"
+    CONSTRAINT = "out of bounds, or the user has opted out"
+    STATE = "not possible in the present state"
+    INCOMPLETE = "a required value is missing"
+    IMPOSSIBLE = "cannot be satisfied"
 
 
 class RequestRefusedError(EvseNodeError):
-    """A request is not followed; nothing has changed. `problem` is the kind of the trouble."""
+    """A request is refused and nothing has changed. `problem` is the kind of reason."""
 
     def __init__(self, problem: Problem, reason: str) -> None:
         self.problem = problem
@@ -38,7 +38,7 @@ class RequestRefusedError(EvseNodeError):
 
 
 class PowerAdjustRequest(Struct, frozen=True):
-    """Draw this power for a time, seconds."""
+    """Draw this power for a time in seconds."""
 
     power_mw: Milliwatts
     duration_s: int
@@ -50,14 +50,14 @@ class CancelPowerAdjustRequest(Struct, frozen=True):
 
 
 class StartTimeAdjustRequest(Struct, frozen=True):
-    """Move the whole forecast to another start."""
+    """Move the whole forecast to another start time."""
 
     start_time: EpochSeconds
     cause: AdjustmentCause
 
 
 class PauseRequest(Struct, frozen=True):
-    """Draw nothing for a time, seconds, then go on."""
+    """Draw nothing for a time in seconds, then continue."""
 
     duration_s: int
     cause: AdjustmentCause
@@ -68,7 +68,7 @@ class ResumeRequest(Struct, frozen=True):
 
 
 class SlotAdjustment(Struct, frozen=True):
-    """Another length, and where power is forecast another power, for one slot."""
+    """A new duration, and for power forecasts a new power, of one slot."""
 
     slot_index: int
     duration_s: int
@@ -76,7 +76,7 @@ class SlotAdjustment(Struct, frozen=True):
 
 
 class ModifyForecastRequest(Struct, frozen=True):
-    """Change slots of the forecast with this number."""
+    """Change slots of the forecast with this id."""
 
     forecast_id: int
     adjustments: tuple[SlotAdjustment, ...]
@@ -84,9 +84,9 @@ class ModifyForecastRequest(Struct, frozen=True):
 
 
 class Constraint(Struct, frozen=True):
-    """What to keep to from a time on for a duration.
+    """A limit from a start time on, for a duration.
 
-    `load_control` is -100 (turn down all the way) to 100 percent.
+    `load_control` is -100 (lowest load) to 100 percent.
     Spec: Matter Application Clusters 1.3 "ConstraintsStruct"
     """
 
@@ -98,57 +98,57 @@ class Constraint(Struct, frozen=True):
 
     @property
     def end_time(self) -> EpochSeconds:
-        """When it ends."""
+        """The end of the constraint."""
         return EpochSeconds(self.start_time + self.duration_s)
 
 
 class ConstraintRequest(Struct, frozen=True):
-    """Make a forecast that keeps to constraints."""
+    """Compute a forecast that satisfies constraints."""
 
     constraints: tuple[Constraint, ...]
     cause: AdjustmentCause
 
 
 class CancelRequest(Struct, frozen=True):
-    """Forget what was asked of the forecast, and follow one's own."""
+    """Discard requested changes of the forecast, and return to the charger's own."""
 
 
 # From the user, the charger, the clock, and tests
 
 
 class OptOutChanged(Struct, frozen=True):
-    """The user does not want to be managed for these causes (the complete set)."""
+    """The user opted out of requests of these origins (the complete set)."""
 
     causes: frozenset[AdjustmentCause]
 
 
 class ConditionsChanged(Struct, frozen=True):
-    """The charger tells how things stand."""
+    """The state of charger or vehicle changed."""
 
     conditions: Conditions
 
 
 class TimePassed(Struct, frozen=True):
-    """It is later than before; what is due happens."""
+    """Time has passed; what is due is executed."""
 
 
 class PowerOption(Struct, frozen=True):
-    """A power adjustment that may be asked for. Spec: "PowerAdjustStruct"."""
+    """A power adjustment that may be requested. Spec: "PowerAdjustStruct"."""
 
     power: PowerRange
     shortest_s: int
     longest_s: int
 
-    def holds(self, power_mw: int, duration_s: int) -> bool:
-        """Tell whether this option covers a request."""
-        return self.power.holds(power_mw) and self.shortest_s <= duration_s <= self.longest_s
+    def covers(self, power_mw: int, duration_s: int) -> bool:
+        """Return whether this option covers a request."""
+        return self.power.contains(power_mw) and self.shortest_s <= duration_s <= self.longest_s
 
 
 class Script(Struct, frozen=True):
-    """A stand-in for charger and vehicle: with it, nothing is asked of them.
+    """Simulated charger and vehicle of a test event; the real ones get no orders.
 
-    `options` and `forecast` are taken as they are; the forecast's slots do not run on with
-    time, and its number is chosen anew.
+    `options` and `forecast` are used unchanged, but for the id of the forecast; its slots do
+    not progress with time.
     """
 
     power: PowerRange
@@ -157,7 +157,7 @@ class Script(Struct, frozen=True):
 
 
 class ScriptChanged(Struct, frozen=True):
-    """A script begins or is replaced; None gives the charger back."""
+    """A script starts or is replaced; None returns to the real charger."""
 
     script: Script | None
 

@@ -1,4 +1,4 @@
-"""All that energy management knows, as one frozen value, and what follows from it."""
+"""State of energy management as one frozen value, and the values derived from it."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from evse_node.units import EpochSeconds, Milliamps, MilliwattHours, Milliwatts
 _SHORTEST_ADJUSTMENT_S: Final = 30
 _LONGEST_ADJUSTMENT_S: Final = 4 * 3600
 _CLOCK_RETRY_S: Final = 30.0
-"""How often to look for the wall clock while there is no forecast for want of it."""
+"""Interval for checking the wall clock while it is missing for a forecast."""
 _CLOCK_LONGEST_WAIT_S: Final = 60.0
-"""The wall clock may be set while something waits for it, so no wait is longer than this."""
+"""Longest wait for a wall-clock time, since the clock may be set meanwhile."""
 
 _UPDATE_REASONS: Final = {
     AdjustmentCause.LOCAL: UpdateReason.LOCAL,
@@ -34,14 +34,14 @@ _ADJUST_REASONS: Final = {
     AdjustmentCause.GRID: PowerAdjustReason.GRID,
 }
 
-Grounds: TypeAlias = tuple[object, ...]
+ForecastBasis: TypeAlias = tuple[object, ...]
 
 
 class PowerAdjustment(Struct, frozen=True):
     """A running power adjustment. `started_at`, `changed_at` and `ends_at` are monotonic seconds.
 
-    It may be changed while it runs: `asked_mws` is the energy (mW x s) that was asked for
-    before `changed_at`. `meter_mwh` is the meter at the start.
+    It may be changed while it runs: `requested_mws` is the energy (mW x s) requested before
+    `changed_at`. `meter_mwh` is the meter reading at the start.
     """
 
     power_mw: Milliwatts
@@ -50,15 +50,15 @@ class PowerAdjustment(Struct, frozen=True):
     changed_at: float
     ends_at: float
     meter_mwh: MilliwattHours
-    asked_mws: float = 0.0
+    requested_mws: float = 0.0
 
-    def asked_until(self, now: float) -> float:
-        """Return the energy asked for since the start, in mW x s."""
-        return self.asked_mws + self.power_mw * (now - self.changed_at)
+    def requested_until(self, now: float) -> float:
+        """Return the energy requested since the start, in mW x s."""
+        return self.requested_mws + self.power_mw * (now - self.changed_at)
 
 
 class Pause(Struct, frozen=True):
-    """A running pause. `planned_s` is by how much it made its slot longer."""
+    """A running pause. `planned_s` is the time that it added to its slot."""
 
     cause: AdjustmentCause
     started_at: float
@@ -68,12 +68,12 @@ class Pause(Struct, frozen=True):
 
 
 class Orders(Struct, frozen=True):
-    """What the charger is to do.
+    """Orders to the charger.
 
-    `limit_ma` is energy management's claim on the current, 0 while it may not flow, None
-    without a claim. `discharge_ma` is the current that is to come from the vehicle, None for
-    none. `overrides_schedule`: charging waits neither for the charger's own
-    schedule nor for the sun, because what somebody asked for has taken their place.
+    `limit_ma` is energy management's claim on the charge current, 0 to stop it, None for no
+    claim. `discharge_ma` is the current to draw from the vehicle, None for none.
+    `overrides_schedule`: charging waits neither for the charger's own schedule nor for solar
+    surplus, because a request has replaced them.
     """
 
     limit_ma: Milliamps | None = None
@@ -85,11 +85,11 @@ NO_ORDERS: Final = Orders()
 
 
 class EnergyState(Struct, frozen=True):
-    """All that `step` knows.
+    """State between two calls of `step`.
 
-    `forecast` is the one that is shown, without progress; `altered_by` who had it changed
-    by a request, None for the charger's own. `grounds` are what it was made from.
-    `idle_at` is when a vehicle that asks for nothing counts as not wanting anything.
+    `forecast` is the published one, without progress; `altered_by` is the origin of the
+    request that changed it, None for the charger's own. `basis` are the inputs that it was
+    computed from. `idle_at` is when a vehicle that requests nothing counts as idle.
     """
 
     features: frozenset[str]
@@ -100,7 +100,7 @@ class EnergyState(Struct, frozen=True):
     pause: Pause | None = None
     forecast: Forecast | None = None
     altered_by: AdjustmentCause | None = None
-    grounds: Grounds = ()
+    basis: ForecastBasis = ()
     last_id: int = 0
     idle_at: float | None = None
     is_idle: bool = True
@@ -128,12 +128,12 @@ class EnergyState(Struct, frozen=True):
 
     @property
     def supply_power(self) -> PowerRange | None:
-        """The power that may be offered now; None for none."""
+        """The power that may be offered now, or None."""
         return self.conditions.supply.power if self.script is None else self.script.power
 
     @property
     def options(self) -> tuple[PowerOption, ...]:
-        """The power adjustments that may be asked for."""
+        """The power adjustments that may be requested."""
         if "PA" not in self.features:
             return ()
         if self.script is not None:
@@ -148,43 +148,43 @@ class EnergyState(Struct, frozen=True):
         return tuple(option for option in options if option.longest_s >= option.shortest_s)
 
     def _longest_adjustment_s(self, power: PowerRange) -> int:
-        """Return how long the least power is harmless: what is missed fits before the deadline."""
+        """Return how long the least power may last so that the target is still met."""
         supply = self.supply_power
-        if self.forecast is None or not self.conditions.need.is_promised or supply is None:
+        if self.forecast is None or not self.conditions.demand.is_promised or supply is None:
             return _LONGEST_ADJUSTMENT_S
-        missed_mw = supply.maximum_mw - power.minimum_mw
-        if not missed_mw:
+        missing_mw = supply.maximum_mw - power.minimum_mw
+        if not missing_mw:
             return _LONGEST_ADJUSTMENT_S
-        harmless_s = self.forecast.slack_s * supply.maximum_mw // missed_mw
-        return min(_LONGEST_ADJUSTMENT_S, harmless_s)
+        allowed_s = self.forecast.slack_s * supply.maximum_mw // missing_mw
+        return min(_LONGEST_ADJUSTMENT_S, allowed_s)
 
     @property
     def adjust_reason(self) -> PowerAdjustReason:
-        """Why the power is adjusted."""
+        """The reason of the running power adjustment."""
         if self.adjustment is None:
             return PowerAdjustReason.NONE
         return _ADJUST_REASONS[self.adjustment.cause]
 
     @property
     def update_reason(self) -> UpdateReason:
-        """Why the forecast is as it is: a pause, a request, or the charger's own reasons."""
+        """The reason of the forecast: a pause, a request, or the charger's own plan."""
         cause = self.altered_by if self.pause is None else self.pause.cause
         return UpdateReason.INTERNAL if cause is None else _UPDATE_REASONS[cause]
 
     def forecast_at(self, epoch_s: EpochSeconds | None) -> Forecast | None:
-        """Return the forecast with its progress; a script's does not progress by itself."""
+        """Return the forecast with its progress; that of a script does not progress."""
         if self.forecast is None or self.script is not None or epoch_s is None:
             return self.forecast
         return self.forecast.at(epoch_s)
 
     def active_slot_at(self, epoch_s: EpochSeconds | None) -> int | None:
-        """Return which slot of the forecast is active; None without one."""
+        """Return the index of the active slot of the forecast, or None."""
         if self.forecast is None or self.script is not None or epoch_s is None:
             return None if self.forecast is None else self.forecast.active_slot
         return self.forecast.active_slot_at(epoch_s)
 
     def with_forecast(self, forecast: Forecast | None) -> EnergyState:
-        """Return the state with another forecast, which gets the next number."""
+        """Return the state with another forecast, which gets the next id."""
         if forecast is None:
             return replace(self, forecast=None)
         number = self.last_id + 1 & 0xFFFF_FFFF
@@ -199,32 +199,32 @@ _ESA_STATES: Final = {
 
 
 def orders(state: EnergyState, epoch_s: EpochSeconds | None) -> Orders:
-    """Return what the charger is to do. A script leaves it alone."""
+    """Return the orders to the charger; with a script there are none."""
     if state.script is not None:
         return NO_ORDERS
     supply = state.conditions.supply
-    rules_forecast = state.altered_by is not None or state.adjustment is not None
+    overrides_schedule = state.altered_by is not None or state.adjustment is not None
     if state.pause is not None:
-        return Orders(Milliamps(0), rules_forecast)
+        return Orders(Milliamps(0), overrides_schedule)
     if state.adjustment is not None:
         current_ma = supply.current_ma(abs(state.adjustment.power_mw))
         if state.adjustment.power_mw < 0:
-            return Orders(None, rules_forecast, current_ma)
-        return Orders(current_ma, rules_forecast)
+            return Orders(None, overrides_schedule, current_ma)
+        return Orders(current_ma, overrides_schedule)
     if state.altered_by is None or state.forecast is None or epoch_s is None:
         return NO_ORDERS
     active_slot = state.forecast.active_slot_at(epoch_s)
     if active_slot is None:
-        return Orders(Milliamps(0), rules_forecast)
+        return Orders(Milliamps(0), overrides_schedule)
     slot = state.forecast.slots[active_slot]
     power = supply.power
     if power is not None and slot.power_mw >= power.maximum_mw:
-        return Orders(None, rules_forecast)
-    return Orders(supply.current_ma(slot.power_mw), rules_forecast)
+        return Orders(None, overrides_schedule)
+    return Orders(supply.current_ma(slot.power_mw), overrides_schedule)
 
 
 def next_deadline(state: EnergyState, now: float, epoch_s: EpochSeconds | None) -> float | None:
-    """Return when the next thing happens by itself (monotonic seconds), or None."""
+    """Return when the state next changes with time (monotonic seconds), or None."""
     moments: list[float] = []
     if state.adjustment is not None:
         moments.append(state.adjustment.ends_at)

@@ -1,8 +1,8 @@
-"""Energy management as a function: a state, an event and a moment give state and notices.
+"""Energy management as a function: state, event and moment give a new state and notifications.
 
-An event first does its own work; then the state is brought in line with what the charger
-tells: without a vehicle there is nothing to adjust, and when the grounds of the forecast
-have changed, it is made anew.
+The event is processed first. Then the state is reconciled with the conditions of the charger:
+without a vehicle nothing is adjusted, and a forecast whose basis has changed is computed
+again.
 
 Spec: Matter Application Clusters 1.3 "Device Energy Management Cluster"
 """
@@ -49,63 +49,63 @@ from evse_node.energy_management.requests import (
     StartTimeAdjustRequest,
     TimePassed,
 )
-from evse_node.energy_management.state import EnergyState, Grounds
+from evse_node.energy_management.state import EnergyState, ForecastBasis
 from evse_node.units import EpochSeconds
 
 _IDLE_AFTER_S: Final = 60.0
-"""A car takes some seconds to ask for energy again after it was not offered any."""
+"""Cars take some seconds to request energy again after an offer was withdrawn."""
 
 
 def step(
     state: EnergyState, event: Event, moment: Moment
 ) -> tuple[EnergyState, tuple[Notification, ...]]:
-    """Take in one event; return the new state and what is to be told.
+    """Process one event; return the new state and the notifications.
 
-    What is due by itself should have happened before, by `TimePassed`. Raises
-    RequestRefusedError for a request that cannot be followed.
+    What is due by time must have been processed before, by `TimePassed`. Raises
+    RequestRefusedError for a request that is refused.
     """
-    notices: list[Notification] = []
-    state = _on_event(state, event, moment, notices)
+    notifications: list[Notification] = []
+    state = _on_event(state, event, moment, notifications)
     if state.script is None:
-        state = _settle(state, moment, notices)
-    return state, tuple(notices)
+        state = _reconcile(state, moment, notifications)
+    return state, tuple(notifications)
 
 
 def _on_event(
-    state: EnergyState, event: Event, moment: Moment, notices: list[Notification]
+    state: EnergyState, event: Event, moment: Moment, notifications: list[Notification]
 ) -> EnergyState:
     match event:
         case PowerAdjustRequest():
-            return adjust_power(state, event, moment, notices)
+            return adjust_power(state, event, moment, notifications)
         case CancelPowerAdjustRequest():
-            return cancel_adjustment(state, moment, notices)
+            return cancel_adjustment(state, moment, notifications)
         case StartTimeAdjustRequest():
             return adjust_start(state, event, moment)
         case PauseRequest():
-            return pause(state, event, moment, notices)
+            return pause(state, event, moment, notifications)
         case ResumeRequest():
-            return resume(state, moment, notices)
+            return resume(state, moment, notifications)
         case ModifyForecastRequest():
             return modify(state, event, moment)
         case ConstraintRequest():
             return constrain(state, event, moment)
         case CancelRequest():
-            return cancel(state, moment, notices)
+            return cancel(state, moment, notifications)
         case OptOutChanged(causes):
-            return _on_opt_out(state, causes, moment, notices)
+            return _on_opt_out(state, causes, moment, notifications)
         case ConditionsChanged(conditions):
             return replace(state, conditions=conditions)
         case TimePassed():
-            return _on_time(state, moment, notices)
+            return _on_time(state, moment, notifications)
         case ScriptChanged(script):
-            return _on_script(state, script, moment, notices)
+            return _on_script(state, script, moment, notifications)
 
 
-def _on_time(state: EnergyState, moment: Moment, notices: list[Notification]) -> EnergyState:
+def _on_time(state: EnergyState, moment: Moment, notifications: list[Notification]) -> EnergyState:
     if state.adjustment is not None and moment.now >= state.adjustment.ends_at:
-        state = end_adjustment(state, EndCause.NORMAL_COMPLETION, moment, notices)
+        state = end_adjustment(state, EndCause.NORMAL_COMPLETION, moment, notifications)
     if state.pause is not None and moment.now >= state.pause.ends_at:
-        state = end_pause(state, EndCause.NORMAL_COMPLETION, moment, notices)
+        state = end_pause(state, EndCause.NORMAL_COMPLETION, moment, notifications)
     return state
 
 
@@ -113,68 +113,70 @@ def _on_opt_out(
     state: EnergyState,
     causes: frozenset[AdjustmentCause],
     moment: Moment,
-    notices: list[Notification],
+    notifications: list[Notification],
 ) -> EnergyState:
     state = replace(state, opted_out=causes)
     if state.adjustment is not None and state.adjustment.cause in causes:
-        state = end_adjustment(state, EndCause.USER_OPT_OUT, moment, notices)
+        state = end_adjustment(state, EndCause.USER_OPT_OUT, moment, notifications)
     if state.pause is not None and state.pause.cause in causes:
-        state = end_pause(state, EndCause.USER_OPT_OUT, moment, notices)
+        state = end_pause(state, EndCause.USER_OPT_OUT, moment, notifications)
     if state.altered_by in causes:
         state = return_to_own(state)
     return state
 
 
 def _on_script(
-    state: EnergyState, script: Script | None, moment: Moment, notices: list[Notification]
+    state: EnergyState, script: Script | None, moment: Moment, notifications: list[Notification]
 ) -> EnergyState:
-    state = _stop(state, EndCause.CANCELLED, moment, notices)
-    state = replace(state, script=script, altered_by=None, forecast=None, grounds=())
+    state = _stop(state, EndCause.CANCELLED, moment, notifications)
+    state = replace(state, script=script, altered_by=None, forecast=None, basis=())
     return state if script is None else state.with_forecast(script.forecast)
 
 
 def _stop(
-    state: EnergyState, cause: EndCause, moment: Moment, notices: list[Notification]
+    state: EnergyState, cause: EndCause, moment: Moment, notifications: list[Notification]
 ) -> EnergyState:
-    state = end_adjustment(state, cause, moment, notices)
-    return end_pause(state, cause, moment, notices)
+    state = end_adjustment(state, cause, moment, notifications)
+    return end_pause(state, cause, moment, notifications)
 
 
-# Bringing the state in line with the charger
+# Reconciling the state with the charger
 
 
-def _settle(state: EnergyState, moment: Moment, notices: list[Notification]) -> EnergyState:
-    state = _look_for_vehicle(state, moment)
+def _reconcile(
+    state: EnergyState, moment: Moment, notifications: list[Notification]
+) -> EnergyState:
+    state = _detect_vehicle(state, moment)
     if state.is_idle:
         is_fault = state.conditions.availability is Availability.FAULT
         cause = EndCause.FAULT if is_fault else EndCause.OFFLINE
-        state = _stop(state, cause, moment, notices)
-        return replace(state, forecast=None, altered_by=None, grounds=())
+        state = _stop(state, cause, moment, notifications)
+        return replace(state, forecast=None, altered_by=None, basis=())
     if not _is_adjustment_possible(state):
-        state = end_adjustment(state, EndCause.CANCELLED, moment, notices)
+        state = end_adjustment(state, EndCause.CANCELLED, moment, notifications)
     if state.pause is not None or state.idle_at is not None:
-        return state  # the forecast stands still
+        return state  # the forecast does not change meanwhile
     if moment.epoch_s is None:
-        return replace(state, forecast=None, altered_by=None, grounds=())
-    return _renew_forecast(state, moment, moment.epoch_s)
+        return replace(state, forecast=None, altered_by=None, basis=())
+    return _update_forecast(state, moment, moment.epoch_s)
 
 
 def _is_adjustment_possible(state: EnergyState) -> bool:
-    """Tell whether the energy may still flow the way that it was asked to."""
+    """Return whether energy may still flow in the requested direction."""
     if state.adjustment is None:
         return True
     supply = state.conditions.supply
-    way = supply.discharge_power if state.adjustment.power_mw < 0 else supply.power
-    return way is not None or state.idle_at is not None
+    power = supply.discharge_power if state.adjustment.power_mw < 0 else supply.power
+    return power is not None or state.idle_at is not None
 
 
-def _look_for_vehicle(state: EnergyState, moment: Moment) -> EnergyState:
-    """Note whether there is a vehicle that wants energy."""
+def _detect_vehicle(state: EnergyState, moment: Moment) -> EnergyState:
+    """Update whether a vehicle requests energy."""
     if not state.is_available:
         return replace(state, is_idle=True, idle_at=None)
     supply = state.conditions.supply
     has_supply = supply.power is not None or supply.discharge_power is not None
-    if state.conditions.wants_energy and has_supply:
+    if state.conditions.requests_energy and has_supply:
         return replace(state, is_idle=False, idle_at=None)
     if state.is_idle:
         return state
@@ -184,21 +186,21 @@ def _look_for_vehicle(state: EnergyState, moment: Moment) -> EnergyState:
     return replace(state, idle_at=idle_at)
 
 
-def _renew_forecast(state: EnergyState, moment: Moment, epoch_s: EpochSeconds) -> EnergyState:
-    grounds = _grounds(state)
+def _update_forecast(state: EnergyState, moment: Moment, epoch_s: EpochSeconds) -> EnergyState:
+    basis = _basis(state)
     forecast = state.forecast
     is_over = forecast is None or epoch_s >= forecast.end_time or _is_set_back(state, epoch_s)
-    if not is_over and (grounds == state.grounds or _has_begun_as_planned(state, epoch_s)):
-        return replace(state, grounds=grounds)
+    if not is_over and (basis == state.basis or _has_begun_as_planned(state, epoch_s)):
+        return replace(state, basis=basis)
     power = state.supply_power
     if not is_over and power is not None and _still_holds(state, power, epoch_s):
-        return replace(state, grounds=grounds)
+        return replace(state, basis=basis)
     own = own_forecast(state, epoch_s, moment.now)
-    return replace(state, altered_by=None, grounds=grounds).with_forecast(own)
+    return replace(state, altered_by=None, basis=basis).with_forecast(own)
 
 
 def _is_set_back(state: EnergyState, epoch_s: EpochSeconds) -> bool:
-    """Tell whether only a clock that was set back makes the charger's own forecast begin later."""
+    """Return whether the own forecast starts later only because the clock was set back."""
     return (
         state.forecast is not None
         and state.forecast.start_time > epoch_s
@@ -208,35 +210,38 @@ def _is_set_back(state: EnergyState, epoch_s: EpochSeconds) -> bool:
     )
 
 
-def _grounds(state: EnergyState) -> Grounds:
-    """Return what a forecast is made from, save the progress that it makes itself."""
-    conditions, need, giving = state.conditions, state.conditions.need, state.conditions.giving
+def _basis(state: EnergyState) -> ForecastBasis:
+    """Return the inputs of a forecast, except for its own progress."""
+    conditions = state.conditions
+    demand, discharge_plan = conditions.demand, conditions.discharge_plan
     return (
-        need.deadline,
-        need.goal,
-        None if giving is None else (giving.until, giving.available_mwh is None),
+        demand.deadline,
+        demand.goal,
+        None
+        if discharge_plan is None
+        else (discharge_plan.until, discharge_plan.available_mwh is None),
         conditions.supply,
-        need.reserve_s > 0,
+        demand.reserve_s > 0,
         state.adjustment,
         conditions.start_time,
     )
 
 
 def _has_begun_as_planned(state: EnergyState, epoch_s: EpochSeconds) -> bool:
-    """Tell whether all that changed is that the charger no longer waits for the start."""
+    """Return whether the only change is that the charger started as planned."""
     return (
         state.forecast is not None
         and state.conditions.start_time is None
-        and _grounds(state)[:-1] == state.grounds[:-1]
+        and _basis(state)[:-1] == state.basis[:-1]
         and state.forecast.start_time <= epoch_s
     )
 
 
 def _still_holds(state: EnergyState, power: PowerRange, epoch_s: EpochSeconds) -> bool:
-    """Tell whether what a request made of the forecast can still be followed."""
-    if state.altered_by is None or state.forecast is None or not state.grounds:
+    """Return whether a forecast changed by a request can still be followed."""
+    if state.altered_by is None or state.forecast is None or not state.basis:
         return False
-    if _grounds(state)[:3] != state.grounds[:3]:
-        return False  # the target is another, or the way that the energy goes
+    if _basis(state)[:3] != state.basis[:3]:
+        return False  # another target, or another direction of energy
     left = state.forecast.left_at(epoch_s)
     return all(slot.power_mw <= power.maximum_mw for slot in left.slots)

@@ -32,7 +32,7 @@ def limited(current_ma: int, intended_ma: int | None = None) -> Supply:
 
 
 AWAY = Conditions(Availability.ONLINE, POWER, SUPPLY)
-PLUGGED_IN = replace(AWAY, is_connected=True, wants_energy=True)
+PLUGGED_IN = replace(AWAY, is_connected=True, requests_energy=True)
 
 
 def needs(energy_mwh: int, deadline_s: int | None, goal: int = 0) -> EnergyDemand:
@@ -42,7 +42,7 @@ def needs(energy_mwh: int, deadline_s: int | None, goal: int = 0) -> EnergyDeman
 
 
 # Two hours at full power, of six.
-PROMISED = replace(PLUGGED_IN, need=needs(7_360_000, 6 * HOUR))
+PROMISED = replace(PLUGGED_IN, demand=needs(7_360_000, 6 * HOUR))
 
 
 class Bench:
@@ -71,8 +71,10 @@ class Bench:
     def meter_mwh(self) -> MilliwattHours:
         return MilliwattHours(self.meter)
 
-    def _observe(self, notices: tuple[Notification, ...], is_prompt: bool, now: float) -> None:
-        self.told += notices
+    def _observe(
+        self, notifications: tuple[Notification, ...], is_prompt: bool, now: float
+    ) -> None:
+        self.told += notifications
         self.prompts.append(is_prompt)
 
     def epoch_s(self) -> EpochSeconds | None:

@@ -96,7 +96,7 @@ def test_not_online(availability: Availability, state: EsaState) -> None:
 
 
 def test_a_vehicle_that_asks_for_nothing() -> None:
-    bench = Bench(replace(PLUGGED_IN, wants_energy=False))
+    bench = Bench(replace(PLUGGED_IN, requests_energy=False))
     assert bench.appliance.state.options == ()
     assert bench.appliance.forecast() is None
 
@@ -165,7 +165,7 @@ def test_no_adjustment_without_the_feature() -> None:
 
 
 def test_no_adjustment_where_the_target_has_no_room() -> None:
-    tight = replace(PLUGGED_IN, need=needs(7_360_000, 2 * HOUR + 5))
+    tight = replace(PLUGGED_IN, demand=needs(7_360_000, 2 * HOUR + 5))
     assert Bench(tight).appliance.state.options == ()
     none_to_miss = replace(SUPPLY, minimum_ma=Milliamps(16_000))
     bench = Bench(replace(tight, supply=none_to_miss))
@@ -247,7 +247,7 @@ def test_a_pause_for_another_cause_opts_out_alone() -> None:
 def test_a_vehicle_may_hesitate_for_a_minute() -> None:
     bench = Bench(PROMISED)
     bench.ask(HALF_ADJUSTMENT)
-    bench.tell(replace(PROMISED, wants_energy=False))
+    bench.tell(replace(PROMISED, requests_energy=False))
     bench.wait(59)
     assert bench.take() == [PowerAdjustStarted()]
     bench.wait(2)
@@ -337,7 +337,7 @@ def test_a_plant_without_rest_is_cut_off(caplog: pytest.LogCaptureFixture) -> No
     with caplog.at_level(logging.ERROR):
         bench = Restless(PROMISED)
         bench.ask(HALF_ADJUSTMENT)
-    assert "does not come to rest" in caplog.text
+    assert "does not settle" in caplog.text
 
 
 def test_the_meter_is_read_only_for_adjustments() -> None:

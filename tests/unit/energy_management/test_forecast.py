@@ -100,7 +100,7 @@ def test_energy_and_duration() -> None:
     assert duration_for(1000, 3_600_000) == 1
     assert duration_for(1001, 3_600_000) == 2
     assert FORECAST.energy_mwh == MilliwattHours(60_000)
-    assert POWER.holds(1_000_000)
-    assert POWER.holds(3_600_000)
-    assert not POWER.holds(999_999)
-    assert not POWER.holds(3_600_001)
+    assert POWER.contains(1_000_000)
+    assert POWER.contains(3_600_000)
+    assert not POWER.contains(999_999)
+    assert not POWER.contains(3_600_001)

@@ -86,7 +86,7 @@ def test_progress_alone_is_no_new_forecast() -> None:
     number = bench.forecast.id
     bench.wait(600)
     less = replace(needs(6_000_000, 6 * HOUR), charged_mwh=MilliwattHours(1_360_000))
-    bench.tell(replace(PROMISED, need=less))
+    bench.tell(replace(PROMISED, demand=less))
     assert bench.forecast.id == number
 
 

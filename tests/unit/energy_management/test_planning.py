@@ -14,9 +14,9 @@ from evse_node.energy_management.planning import (
     MAXIMUM_SLOTS,
     Block,
     Cap,
+    expected_energy,
     fill,
     make_forecast,
-    needed_energy,
 )
 from evse_node.units import EpochSeconds, Milliamps, Millivolts, MilliwattHours, Milliwatts
 from tests.unit.energy_management.plant import EPOCH, HOUR, POWER
@@ -169,36 +169,36 @@ def test_every_forecast_adds_up(
 
 
 def test_a_target_says_how_much() -> None:
-    need = EnergyDemand(remaining_mwh=MilliwattHours(500_000), deadline=EPOCH)
-    assert needed_energy(need, POWER) == 500_000
-    assert need.is_promised
+    demand = EnergyDemand(remaining_mwh=MilliwattHours(500_000), deadline=EPOCH)
+    assert expected_energy(demand, POWER) == 500_000
+    assert demand.is_promised
 
 
 def test_no_forecast_is_made_for_a_moment() -> None:
-    need = EnergyDemand(remaining_mwh=MilliwattHours(5), deadline=EPOCH)
-    assert needed_energy(need, POWER) == energy_of(FULL, 60)
-    need = EnergyDemand(remaining_mwh=MilliwattHours(5))
-    assert needed_energy(need, POWER) == energy_of(FULL, 900)
+    demand = EnergyDemand(remaining_mwh=MilliwattHours(5), deadline=EPOCH)
+    assert expected_energy(demand, POWER) == energy_of(FULL, 60)
+    demand = EnergyDemand(remaining_mwh=MilliwattHours(5))
+    assert expected_energy(demand, POWER) == energy_of(FULL, 900)
 
 
 @pytest.mark.parametrize(
     ("charged_mwh", "expected"), [(0, 20_000_000), (5_000_000, 15_000_000), (19_999_999, 920_000)]
 )
 def test_without_a_target_it_is_a_typical_session(charged_mwh: int, expected: int) -> None:
-    need = EnergyDemand(charged_mwh=MilliwattHours(charged_mwh))
-    assert needed_energy(need, POWER) == expected
-    assert not need.is_promised
+    demand = EnergyDemand(charged_mwh=MilliwattHours(charged_mwh))
+    assert expected_energy(demand, POWER) == expected
+    assert not demand.is_promised
 
 
 def test_what_has_been_delivered_is_no_promise() -> None:
-    need = EnergyDemand(remaining_mwh=MilliwattHours(0), deadline=EPOCH)
-    assert not need.is_promised
-    assert needed_energy(need, POWER) == 20_000_000
+    demand = EnergyDemand(remaining_mwh=MilliwattHours(0), deadline=EPOCH)
+    assert not demand.is_promised
+    assert expected_energy(demand, POWER) == 20_000_000
 
 
 def test_no_forecast_looks_further_than_a_week() -> None:
-    need = EnergyDemand(remaining_mwh=MilliwattHours(10**18), deadline=EPOCH)
-    forecast = plan(needed_energy(need, POWER), None)
+    demand = EnergyDemand(remaining_mwh=MilliwattHours(10**18), deadline=EPOCH)
+    forecast = plan(expected_energy(demand, POWER), None)
     assert forecast is not None
     assert forecast.end_time == EPOCH + 7 * 24 * HOUR
 

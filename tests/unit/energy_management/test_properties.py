@@ -49,16 +49,18 @@ seconds = st.integers(-100, 8 * HOUR)
 powers = st.integers(-5_000_000, 5_000_000).map(Milliwatts)
 durations = st.one_of(st.integers(0, 5 * HOUR), st.sampled_from([60, 600, HOUR]))
 conditions = st.builds(
-    lambda availability, current, intended, back, connected, wants, need, start, gives: Conditions(
-        availability,
-        PowerRange(Milliwatts(-3_680_000), PLUGGED_IN.power.maximum_mw),
-        replace(limited(current, min(current, intended)), discharge_power=back),
-        connected,
-        wants,
-        need,
-        start,
-        # By itself it gives only where it may not be charged.
-        gives if back is not None and not current else None,
+    lambda availability, current, intended, back, connected, wants, demand, start, gives: (
+        Conditions(
+            availability,
+            PowerRange(Milliwatts(-3_680_000), PLUGGED_IN.power.maximum_mw),
+            replace(limited(current, min(current, intended)), discharge_power=back),
+            connected,
+            wants,
+            demand,
+            start,
+            # By itself it gives only where it may not be charged.
+            gives if back is not None and not current else None,
+        )
     ),
     st.sampled_from([Availability.ONLINE] * 8 + [Availability.FAULT, Availability.OFFLINE]),
     st.sampled_from([0, 6_000, 10_000, 16_000]),
@@ -162,7 +164,7 @@ def check(bench: Bench) -> None:
 @settings(max_examples=200, deadline=None)
 @given(st.sampled_from([PFR, SFR]), st.lists(events, max_size=25))
 def test_any_story(features: frozenset[str], story: list[Event | Conditions | float]) -> None:
-    bench = Bench(replace(PLUGGED_IN, need=needs(7_360_000, 8 * HOUR)), features)
+    bench = Bench(replace(PLUGGED_IN, demand=needs(7_360_000, 8 * HOUR)), features)
     check(bench)
     for event in story:
         bench.appliance.on_timer(bench.now)
