@@ -159,7 +159,7 @@ def test_start_time_adjustment(feature_map: str) -> None:
     host = EnergyHost(feature_map)
     host.scenario(0x05)
     assert host.esa_state == ONLINE
-    first = host.look()
+    first = host.read_forecast()
     assert first.earliest is not None
     assert first.earliest <= first.start
     assert first.latest >= first.end
@@ -174,12 +174,12 @@ def test_start_time_adjustment(feature_map: str) -> None:
     assert (host.esa_state, host.opt_out) == (ONLINE, 1)
     host.run(3)
     assert start_at(first.earliest, LOCAL) == Status.CONSTRAINT_ERROR
-    assert host.look() == first
+    assert host.read_forecast() == first
     # 7, 8
     host.scenario(OPT_OUT_CLEAR)
     assert (host.esa_state, host.opt_out) == (ONLINE, 0)
     assert start_at(first.earliest, LOCAL) == Status.SUCCESS
-    third = host.look()
+    third = host.read_forecast()
     assert third.earliest == third.start
     assert third.end - third.start == first.end - first.start
     assert third.latest >= third.end
@@ -188,22 +188,22 @@ def test_start_time_adjustment(feature_map: str) -> None:
     # 9
     host.scenario(OPT_OUT_LOCAL)
     assert host.opt_out == 1
-    fourth = host.look()
+    fourth = host.read_forecast()
     assert (fourth.start, fourth.end, fourth.reason) == (first.start, first.end, 0)
     # 10
     assert start_at(fourth.start + fourth.latest - fourth.end, GRID) == Status.SUCCESS
-    fifth = host.look()
+    fifth = host.read_forecast()
     assert fifth.latest == fifth.end
     assert fifth.reason == 2
     # 11
     assert host.manage("CancelRequest") == Status.SUCCESS
-    sixth = host.look()
+    sixth = host.read_forecast()
     assert (sixth.start, sixth.end, sixth.reason) == (first.start, first.end, 0)
     # 12, 13
     assert sixth.earliest is not None
     assert start_at(sixth.earliest - 1, GRID) == Status.CONSTRAINT_ERROR
     assert start_at(sixth.start + sixth.latest - sixth.end + 1, GRID) == Status.CONSTRAINT_ERROR
-    assert host.look() == sixth
+    assert host.read_forecast() == sixth
     # 14, 15
     assert host.manage("CancelRequest") == Status.INVALID_IN_STATE
     assert host.esa_state == ONLINE
@@ -222,7 +222,7 @@ def test_pause(feature_map: str) -> None:
     host = EnergyHost(feature_map)
     host.scenario(0x07)
     assert host.esa_state == ONLINE
-    first = host.look()
+    first = host.read_forecast()
     shortest, longest = as_int(first.slots[0][6]), as_int(first.slots[0][7])
     assert first.is_pausable
     assert (shortest, longest) == (10, 60)
@@ -246,14 +246,14 @@ def test_pause(feature_map: str) -> None:
     host.scenario(OPT_OUT_LOCAL)
     host.expect("Resumed", cause=USER_OPT_OUT)
     assert (host.esa_state, host.opt_out) == (ONLINE, 3)
-    assert host.look().reason == 0
+    assert host.read_forecast().reason == 0
     # 12, 13
     host.scenario(OPT_OUT_CLEAR)
     assert (host.esa_state, host.opt_out) == (ONLINE, 0)
     assert pause(shortest, LOCAL) == Status.SUCCESS
     host.expect("Paused")
     assert host.esa_state == PAUSED
-    paused = host.look()
+    paused = host.read_forecast()
     assert (paused.reason, paused.end) == (1, first.end + shortest)
     # 14 to 16
     host.run(4)
@@ -261,21 +261,21 @@ def test_pause(feature_map: str) -> None:
         assert host.manage("ResumeRequest") == Status.SUCCESS
         host.expect("Resumed", cause=CANCELLED)
         assert host.esa_state == ONLINE
-        assert (host.look().reason, host.look().end) == (0, first.end + 4)
+        assert (host.read_forecast().reason, host.read_forecast().end) == (0, first.end + 4)
         assert pause(shortest, LOCAL) == Status.SUCCESS
         host.expect("Paused")
-        assert host.look().reason == 1
+        assert host.read_forecast().reason == 1
     # 17, 18
     host.run(9.9)
     assert host.esa_state == PAUSED
     host.run(0.2)
     host.expect("Resumed", cause=NORMAL_COMPLETION)
     assert host.esa_state == ONLINE
-    assert host.look().reason == 0
+    assert host.read_forecast().reason == 0
     # 19 to 21
     host.scenario(0x08)
     assert host.esa_state == ONLINE
-    assert host.look().active == 1
+    assert host.read_forecast().active == 1
     assert pause(shortest, LOCAL) == Status.FAILURE
     assert host.esa_state == ONLINE
     assert host.manage("ResumeRequest") == Status.INVALID_IN_STATE
@@ -287,19 +287,19 @@ def test_pause(feature_map: str) -> None:
 def test_pause_again_moves_the_end_without_another_event(feature_map: str) -> None:
     host = EnergyHost(feature_map)
     host.scenario(0x07)
-    end = host.look().end
+    end = host.read_forecast().end
     assert host.manage("PauseRequest", duration=20, cause=LOCAL) == Status.SUCCESS
     host.expect("Paused")
     host.run(15)
     assert host.manage("PauseRequest", duration=46, cause=GRID) == Status.CONSTRAINT_ERROR
     assert host.manage("PauseRequest", duration=30, cause=GRID) == Status.SUCCESS
     assert host.is_quiet()
-    assert (host.look().end, host.look().reason) == (end + 45, 2)
+    assert (host.read_forecast().end, host.read_forecast().reason) == (end + 45, 2)
     host.run(29)
     assert host.esa_state == PAUSED
     host.run(2)
     host.expect("Resumed", cause=NORMAL_COMPLETION)
-    assert host.look().end == end + 45
+    assert host.read_forecast().end == end + 45
 
 
 def test_adjustment_and_pause_exclude_each_other() -> None:
@@ -320,7 +320,7 @@ def test_adjustment_and_pause_exclude_each_other() -> None:
         "Paused",
         "Resumed",
     ]
-    assert (host.esa_state, host.look().reason) == (ONLINE, 0)
+    assert (host.esa_state, host.read_forecast().reason) == (ONLINE, 0)
 
 
 @both_maps
@@ -332,7 +332,7 @@ def test_a_new_script_ends_what_runs_and_opts_in_again(feature_map: str) -> None
     host.expect("Paused")
     host.scenario(0x0F)
     host.expect("Resumed", cause=CANCELLED)
-    assert (host.esa_state, host.opt_out, host.look().reason) == (ONLINE, 0, 0)
+    assert (host.esa_state, host.opt_out, host.read_forecast().reason) == (ONLINE, 0, 0)
 
 
 def test_unknown_cause_is_refused() -> None:
@@ -386,8 +386,8 @@ def test_a_test_begins_anew(left: tuple[int, ...], asked: str | None, first: int
         assert (len(listed), cause) == (1, 0)
         assert adjust(host, 5_000_000, 10, GRID) == Status.SUCCESS
     else:
-        assert host.look().reason == 0
-        assert host.look().active == 0
+        assert host.read_forecast().reason == 0
+        assert host.read_forecast().active == 0
 
 
 @pytest.mark.parametrize("left", _LEFT_BEHIND.values(), ids=_LEFT_BEHIND)

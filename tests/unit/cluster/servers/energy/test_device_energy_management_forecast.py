@@ -34,7 +34,7 @@ def test_forecast_adjustment(feature_map: str) -> None:
     host = EnergyHost(feature_map)
     host.scenario(0x0A)
     assert host.esa_state == ONLINE
-    first = host.look()
+    first = host.read_forecast()
     assert 2 <= len(first.slots) <= 4
     assert host.opt_out == 0
     has_power = feature_map == PFR_MAP
@@ -62,37 +62,37 @@ def test_forecast_adjustment(feature_map: str) -> None:
     assert modify(first.id, GRID, slot(0, shortest - 1, most)) == Status.CONSTRAINT_ERROR
     assert modify(first.id, GRID, good, slot(4, longest, least)) == Status.FAILURE
     assert modify(first.id, GRID, slot(1, longest, least)) == Status.CONSTRAINT_ERROR
-    assert host.look() == first
+    assert host.read_forecast() == first
 
     host.scenario(OPT_OUT_LOCAL)
     assert (host.esa_state, host.opt_out) == (ONLINE, 1)
     assert modify(first.id, LOCAL, good) == Status.CONSTRAINT_ERROR
     assert modify(first.id, GRID, good) == Status.SUCCESS
-    second = host.look()
+    second = host.read_forecast()
     assert second.reason == REASON_GRID
     assert second.slots[0][2] == longest
     assert second.end == first.end + longest - 15
     if has_power:
         assert second.slots[0][9] == least
     assert host.manage("CancelRequest") == Status.SUCCESS
-    third = host.look()
+    third = host.read_forecast()
     assert (third.reason, third.slots) == (INTERNAL, first.slots)
     assert modify(second.id, GRID, good) == Status.FAILURE
     assert modify(third.id, GRID, good) == Status.SUCCESS
-    assert host.look().reason == REASON_GRID
+    assert host.read_forecast().reason == REASON_GRID
 
     host.scenario(OPT_OUT_GRID)
     assert host.opt_out == 3
-    fourth = host.look()
+    fourth = host.read_forecast()
     assert fourth.reason == INTERNAL
     assert modify(fourth.id, GRID, good) == Status.CONSTRAINT_ERROR
     host.scenario(OPT_OUT_CLEAR)
     assert host.opt_out == 0
     # The number that was read before the user opted in again is still good.
     assert modify(fourth.id, LOCAL, slot(0, shortest, least)) == Status.SUCCESS
-    assert host.look().reason == REASON_LOCAL
+    assert host.read_forecast().reason == REASON_LOCAL
     assert host.manage("CancelRequest") == Status.SUCCESS
-    fifth = host.look()
+    fifth = host.read_forecast()
     assert fifth.reason == INTERNAL
 
     host.scenario(0x0B)
@@ -136,7 +136,7 @@ def test_constraint_based_forecast(feature_map: str) -> None:
     host = EnergyHost(feature_map)
     host.scenario(0x0D)
     assert host.esa_state == ONLINE
-    forecast = host.look()
+    forecast = host.read_forecast()
     first = forecast.slots[0]
     assert len(forecast.slots) == 4
     assert host.opt_out == 0
@@ -172,30 +172,30 @@ def test_constraint_based_forecast(feature_map: str) -> None:
         assert send(LOCAL, at_start(load=-101)) == Status.CONSTRAINT_ERROR
         assert send(LOCAL, at_start()) == Status.INVALID_COMMAND
         how = {"load": 1}
-    assert host.look() == forecast
+    assert host.read_forecast() == forecast
 
     good = at_start(**how)
     host.scenario(OPT_OUT_LOCAL)
     assert (host.esa_state, host.opt_out) == (ONLINE, 1)
     assert send(LOCAL, good) == Status.CONSTRAINT_ERROR
     assert send(GRID, good) == Status.SUCCESS
-    assert host.look().reason == REASON_GRID
-    assert host.look().id > forecast.id
+    assert host.read_forecast().reason == REASON_GRID
+    assert host.read_forecast().id > forecast.id
     assert host.manage("CancelRequest") == Status.SUCCESS
-    again = host.look()
+    again = host.read_forecast()
     assert (again.reason, again.start, again.slots) == (0, forecast.start, forecast.slots)
     assert send(GRID, good) == Status.SUCCESS
-    assert host.look().reason == REASON_GRID
+    assert host.read_forecast().reason == REASON_GRID
     host.scenario(OPT_OUT_GRID)
     assert host.opt_out == 3
-    assert host.look().reason == INTERNAL
+    assert host.read_forecast().reason == INTERNAL
     assert send(GRID, good) == Status.CONSTRAINT_ERROR
     host.scenario(OPT_OUT_CLEAR)
     assert host.opt_out == 0
     assert send(LOCAL, good) == Status.SUCCESS
-    assert host.look().reason == REASON_LOCAL
+    assert host.read_forecast().reason == REASON_LOCAL
     assert host.manage("CancelRequest") == Status.SUCCESS
-    assert host.look().reason == INTERNAL
+    assert host.read_forecast().reason == INTERNAL
     assert host.manage("CancelRequest") == Status.INVALID_IN_STATE
     host.scenario(0x0E)
     assert send(LOCAL, good) == Status.FAILURE
@@ -225,7 +225,7 @@ def test_a_constraint_of_more_than_a_day_is_refused() -> None:
 def test_forecast_reporting(feature_map: str) -> None:
     host = EnergyHost(feature_map)
     host.scenario(0x0F)
-    (first, *_) = host.look().slots
+    (first, *_) = host.read_forecast().slots
     if feature_map == SFR_MAP:
         assert 8 in first
         assert not {9, 10, 11, 12} & set(first)
@@ -247,7 +247,7 @@ def test_reports_of_the_forecast(feature_map: str) -> None:
     host.counts.clear()
     host.run(12)
     assert host.counts.get("Forecast", 0) <= 2
-    forecast = host.look()
+    forecast = host.read_forecast()
     power = as_int(forecast.slots[0][14]) if feature_map == PFR_MAP else None
     adjustment = slot(0, as_int(forecast.slots[0][17]), power)
     assert (
@@ -289,5 +289,5 @@ def test_all_scripts_on_one_device(feature_map: str) -> None:
         host.scenario(begin)
         assert (host.esa_state, host.opt_out) == (ONLINE, 0)
         if begin:
-            assert host.look().reason == INTERNAL
-            assert host.look().active == 0
+            assert host.read_forecast().reason == INTERNAL
+            assert host.read_forecast().active == 0
