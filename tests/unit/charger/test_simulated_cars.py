@@ -32,12 +32,12 @@ class Street:
     def __init__(self, random: Random) -> None:
         self.random = random
         self.car = ElectricCar(habits=Habits(asks_at_once=True))
-        self.host = self.wake_up(MemoryStore(), 1000.0, START_UTC_S)
+        self.host = self.start_node(MemoryStore(), 1000.0, START_UTC_S)
         self.host.invoke("EnableCharging", None, 6_000, 32_000)
         self.host.mode.change_to(MODES[1], self.host.now)
         self.host.write("RandomizationDelayWindow", 600)
 
-    def wake_up(self, store: MemoryStore, now: float, unix_s: float) -> ChargerHost:
+    def start_node(self, store: MemoryStore, now: float, unix_s: float) -> ChargerHost:
         hosts: list[ChargerHost] = []
         backend = SimulatedBackend(
             clock=lambda: hosts[0].now if hosts else now,
@@ -61,7 +61,7 @@ class Street:
         host.backend.board.connect(None)
         host.backend.board.open()
         store = MemoryStore(dict(host.store.items("")))
-        self.host = self.wake_up(store, host.now + seconds, self.unix_s + seconds)
+        self.host = self.start_node(store, host.now + seconds, self.unix_s + seconds)
 
     def arrive(self) -> None:
         random, car = self.random, self.car

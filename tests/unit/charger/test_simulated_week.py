@@ -79,11 +79,11 @@ class House:
         self.now = 0.0
         self.booked_mwh = 0
         self.sessions: list[int] = []
-        self.host = self.wake_up(self.cars[0], int(at(24, (12, 0))))
+        self.host = self.start_node(self.cars[0], int(at(24, (12, 0))))
         assert self.host.status("EnableCharging", None, 6_000, 16_000) == 0
         self.host.mode.change_to_tag(TIME_OF_USE, self.now)
 
-    def wake_up(self, car: ElectricCar, unix_s: float) -> ChargerHost:
+    def start_node(self, car: ElectricCar, unix_s: float) -> ChargerHost:
         backend = SimulatedBackend(
             clock=lambda: self.now,
             car=car,
@@ -121,7 +121,7 @@ class House:
         self.book()
         self.now += seconds
         self.store = MemoryStore(dict(self.store.items("")))
-        self.wake_up(car, unix_s + seconds)
+        self.start_node(car, unix_s + seconds)
         assert not self.host.backend.board.is_closed
 
     def run_until(self, unix_s: float) -> None:

@@ -37,9 +37,9 @@ class Story:
         self.past: deque[str] = deque(maxlen=20)
         self.start_mwh = 0
         self.tested_at: float | None = None
-        self.host = self.wake_up(MemoryStore())
+        self.host = self.start_node(MemoryStore())
 
-    def wake_up(self, store: MemoryStore) -> ChargerHost:
+    def start_node(self, store: MemoryStore) -> ChargerHost:
         backend = SimulatedBackend(clock=lambda: self.now, car=self.car)
         unix_s = START_UTC_S - 1000.0 + self.now
         return ChargerHost(store=store, backend=backend, now=self.now, unix_s=unix_s)
@@ -136,7 +136,7 @@ class Story:
         self.host.backend.board.open()
         self.now += self.random.choice([0.2, 5.0, 100.0])
         was_transfer = self.model.transfer
-        self.host = self.wake_up(MemoryStore(dict(self.host.store.items(""))))
+        self.host = self.start_node(MemoryStore(dict(self.host.store.items(""))))
         assert not self.host.backend.board.is_closed
         self.model.is_diagnosing, self.tested_at = False, None
         self.model.transfer = None if self.model.faults else was_transfer
