@@ -52,7 +52,7 @@ class TestPowerAdjustment:
         host.run(6)
         assert current(host) == 16_000
 
-    def test_is_offered_within_the_limits_of_others(self) -> None:
+    def test_is_offered_within_the_limits_of_other_claims(self) -> None:
         host = charging()
         claim = LimitClaimed(LimitSource.USER, Milliamps(10_000), (Direction.CHARGE,))
         host.charger.handle(claim, host.now)
@@ -64,7 +64,7 @@ class TestPowerAdjustment:
         (option,), _ = host.capability
         assert option[1] == 2_300_000
 
-    def test_lower_limits_go_on_counting(self) -> None:
+    def test_stays_below_lower_limits(self) -> None:
         host = charging()
         assert adjust(host, FULL_MW, 600) == Status.SUCCESS
         claim = LimitClaimed(LimitSource.TEMPERATURE, Milliamps(8_000))
@@ -73,7 +73,7 @@ class TestPowerAdjustment:
         assert current(host) == 8_000
         assert host.esa_state == POWER_ADJUST_ACTIVE
 
-    def test_starts_a_car_that_waits_for_its_schedule(self) -> None:
+    def test_starts_a_car_waiting_for_its_schedule(self) -> None:
         host = scheduled()
         assert current(host) == 0
         assert adjust(host, 3_000_000, 600) == Status.SUCCESS
@@ -102,7 +102,7 @@ class TestPowerAdjustment:
             ("fault", CAUSE_FAULT, FAULT),
         ],
     )
-    def test_ends_with_what_was_adjusted(self, end: str, cause: int, state: int) -> None:
+    def test_ends_with_its_cause(self, end: str, cause: int, state: int) -> None:
         host = charging()
         assert adjust(host, 2_300_000, 600) == Status.SUCCESS
         host.expect("PowerAdjustStart")
@@ -120,7 +120,7 @@ class TestPowerAdjustment:
         assert host.show("Forecast") is None
         assert host.charger.state.charge_limits.claim(LimitSource.GRID) is None
 
-    def test_a_lost_meter_loses_no_energy(self) -> None:
+    def test_counts_energy_despite_a_lost_meter(self) -> None:
         host = charging()
         host.run(3600)
         before = charged(host)
@@ -144,7 +144,7 @@ class TestPowerAdjustment:
         host.run(31)
         assert host.read_forecast().reason == 0
 
-    def test_opt_out_by_mode_ends_it(self) -> None:
+    def test_ends_on_opt_out_by_mode(self) -> None:
         host = charging()
         assert adjust(host, 2_300_000, 600, GRID) == Status.SUCCESS
         host.run(10)
@@ -182,7 +182,7 @@ class TestPause:
         # As far as one knows the car still needs the same, so it ends by the pause later.
         assert host.read_forecast().end == pytest.approx(end + 300, abs=2)
 
-    def test_resume_lets_it_go_on(self, feature_map: str) -> None:
+    def test_resume_continues_charging(self, feature_map: str) -> None:
         host = charging(feature_map)
         assert pause(host, 300) == Status.SUCCESS
         host.run(60)
@@ -190,7 +190,7 @@ class TestPause:
         host.run(6)
         assert current(host) == 16_000
 
-    def test_survives_a_car_that_goes_to_sleep(self, feature_map: str) -> None:
+    def test_continues_while_the_car_sleeps(self, feature_map: str) -> None:
         host = charging(feature_map)
         host.backend.car.habits.asks_without_offer = False
         assert pause(host, 1800) == Status.SUCCESS
@@ -215,7 +215,7 @@ class TestPause:
         assert host.read_forecast().slots[0][5] is False
         assert pause(host, 60) == Status.FAILURE
 
-    def test_ends_when_the_car_leaves(self, feature_map: str) -> None:
+    def test_ends_when_the_car_is_unplugged(self, feature_map: str) -> None:
         host = charging(feature_map)
         assert pause(host, 300) == Status.SUCCESS
         host.expect("Paused")
@@ -230,7 +230,7 @@ class TestPause:
         assert pause(host, 60) == Status.FAILURE
 
 
-class TestSun:
+class TestSolarCharging:
     SOLAR, BOTH = 2, 3
 
     def follow_sun(self, mode: int) -> EnergyHost:
@@ -241,13 +241,13 @@ class TestSun:
         assert current(host) == 0
         return host
 
-    def test_without_sun_nothing_is_intended(self) -> None:
+    def test_without_surplus_has_no_forecast(self) -> None:
         host = self.follow_sun(self.SOLAR)
         assert host.show("Forecast") is None
         (option,), _ = host.capability
         assert (option[0], option[1]) == (1_380_000, FULL_MW)
 
-    def test_an_adjustment_takes_the_place_of_the_sun(self) -> None:
+    def test_is_overridden_by_a_power_adjustment(self) -> None:
         host = self.follow_sun(self.SOLAR)
         assert adjust(host, 2_300_000, 600) == Status.SUCCESS
         host.run(6)
@@ -264,7 +264,7 @@ class TestSun:
         assert current(host) == 0
         assert host.show("Forecast") is None
 
-    def test_the_forecast_follows_the_sun(self) -> None:
+    def test_forecast_follows_the_surplus(self) -> None:
         host = self.follow_sun(self.SOLAR)
         host.charger.set_surplus(Milliwatts(2_300_000), host.now)
         host.run(310)
@@ -272,7 +272,7 @@ class TestSun:
         assert host.read_forecast().slots[0][9] == 2_300_000
         assert host.capability[0][0][1] == FULL_MW
 
-    def test_the_schedule_is_followed_with_all_the_power(self) -> None:
+    def test_schedule_uses_full_power(self) -> None:
         host = self.follow_sun(self.BOTH)
         forecast = host.read_forecast()
         assert forecast.start == host.charger.snapshot().next_charge.start_time

@@ -65,7 +65,7 @@ def options(host: EnergyHost) -> list[tuple[int, int]]:
     return [(as_int(option[0]), as_int(option[1])) for option in listed]
 
 
-def test_what_can_discharge_generates() -> None:
+def test_charger_that_can_discharge_can_generate() -> None:
     host = EnergyHost()
     assert host.show("ESACanGenerate") is True
     assert (host.show("AbsMinPower"), host.show("AbsMaxPower")) == (-7_360_000, 7_360_000)
@@ -75,7 +75,7 @@ def test_what_can_discharge_generates() -> None:
 
 
 class TestOneDirection:
-    def test_less_comes_back_for_a_time(self) -> None:
+    def test_adjustment_reduces_discharge_for_a_time(self) -> None:
         host = discharging()
         assert options(host) == [(-FULL_MW, -LEAST_MW)]
         assert adjust(host, -2_300_000, 600, GRID) == Status.SUCCESS
@@ -92,12 +92,12 @@ class TestOneDirection:
         assert host.esa_state == ONLINE
 
     @pytest.mark.parametrize("power", [FULL_MW, LEAST_MW, 0, -1_000_000, -FULL_MW - 1])
-    def test_only_what_is_offered(self, power: int) -> None:
+    def test_adjustment_outside_the_options_is_refused(self, power: int) -> None:
         host = discharging()
         assert adjust(host, power, 600) == Status.CONSTRAINT_ERROR
         assert current(host) == -16_000
 
-    def test_the_forecast_is_what_the_battery_has(self) -> None:
+    def test_forecast_is_the_energy_of_the_battery(self) -> None:
         host = discharging()
         forecast = host.read_forecast()
         assert (forecast.active, forecast.reason, forecast.earliest) == (0, 0, None)
@@ -116,7 +116,7 @@ class TestOneDirection:
         assert current(host) == 0
         assert host.show("Forecast") is None
 
-    def test_the_forecast_of_a_battery_that_is_nearly_empty(self) -> None:
+    def test_forecast_of_nearly_empty_battery_is_short(self) -> None:
         host = discharging()
         host.backend.set_battery(soc_percent=2)
         host.run(5)
@@ -125,7 +125,7 @@ class TestOneDirection:
         # No longer than the percent of 60 kWh lasts that there is, rounded down.
         assert (slot[2], slot[9]) == (pytest.approx(939, abs=1), -2_300_000)
 
-    def test_the_forecast_without_a_known_battery(self) -> None:
+    def test_forecast_with_unknown_battery_is_a_typical_session(self) -> None:
         host = discharging()
         host.backend.set_battery(soc_percent=None)
         host.charger.handle(BatteryReported(None, None), host.now)
@@ -133,7 +133,7 @@ class TestOneDirection:
         given_mwh = sum(as_int(slot[12]) for slot in forecast.slots)
         assert given_mwh == pytest.approx(-20_000_000, rel=0.001)
 
-    def test_the_forecast_ends_with_the_permission(self) -> None:
+    def test_forecast_ends_with_the_permission(self) -> None:
         host = discharging()
         until = EpochSeconds(host.epoch_s + 5400)
         host.charger.handle(EnableDischarging(until, Milliamps(10_000)), host.now)
@@ -145,7 +145,7 @@ class TestOneDirection:
         host.run(61)
         assert host.show("Forecast") is None
 
-    def test_the_forecast_shows_an_adjustment(self) -> None:
+    def test_forecast_includes_an_adjustment(self) -> None:
         host = discharging()
         assert adjust(host, -2_300_000, 600) == Status.SUCCESS
         first, second, *_ = host.read_forecast().slots
@@ -159,7 +159,7 @@ class TestOneDirection:
         host.expect("PowerAdjustEnd")
         assert {as_int(slot[9]) for slot in host.read_forecast().slots} == {-FULL_MW}
 
-    def test_no_request_changes_the_forecast(self) -> None:
+    def test_requests_to_change_the_forecast_are_refused(self) -> None:
         host = discharging()
         host.run(60)
         before = host.read_forecast()
@@ -179,7 +179,7 @@ class TestOneDirection:
         assert host.read_forecast().id == before.id
         assert current(host) == -16_000
 
-    def test_what_was_asked_of_charging_does_not_hold_for_it(self) -> None:
+    def test_request_for_charging_ends_with_discharging(self) -> None:
         host = charging()
         assert start_at(host, host.epoch_s + 600) == Status.SUCCESS
         host.charger.handle(DISCHARGE, host.now)
@@ -191,11 +191,11 @@ class TestOneDirection:
         assert current(host) == 16_000
         assert (host.read_forecast().reason, host.read_forecast().slots[0][9]) == (0, FULL_MW)
 
-    def test_a_state_forecast_has_its_own_number(self) -> None:
+    def test_state_forecast_shows_discharging_state(self) -> None:
         host = discharging("0x7C")
         assert {slot[8] for slot in host.read_forecast().slots} == {2}
 
-    def test_a_lower_limit_counts(self) -> None:
+    def test_stays_below_a_lower_limit(self) -> None:
         host = discharging()
         claim = LimitClaimed(LimitSource.CIRCUIT, Milliamps(8_000), (Direction.DISCHARGE,))
         host.charger.handle(claim, host.now)
@@ -215,7 +215,7 @@ class TestOneDirection:
 
 
 class TestBothDirections:
-    def test_turns_round_and_back(self) -> None:
+    def test_adjustment_reverses_and_returns(self) -> None:
         host = both_ways()
         assert options(host) == [(LEAST_MW, FULL_MW), (-FULL_MW, -LEAST_MW)]
         before = host.read_forecast()
@@ -258,7 +258,7 @@ class TestBothDirections:
         assert options(host) == [(LEAST_MW, FULL_MW)]
         assert current(host) == 16_000
 
-    def test_unplugging_ends_it(self) -> None:
+    def test_ends_when_unplugged(self) -> None:
         host = both_ways()
         assert adjust(host, -FULL_MW, 600) == Status.SUCCESS
         host.expect("PowerAdjustStart")
@@ -270,14 +270,14 @@ class TestBothDirections:
         host.run(10)
         assert current(host) == 16_000
 
-    def test_a_pause_comes_before_it(self) -> None:
+    def test_is_refused_during_a_pause(self) -> None:
         host = both_ways()
         assert pause(host, 60) == Status.SUCCESS
         assert adjust(host, -FULL_MW, 60) == Status.INVALID_IN_STATE
         host.run(10)
         assert current(host) == 0
 
-    def test_a_constraint_below_zero_only_keeps_off(self) -> None:
+    def test_negative_constraint_only_stops_charging(self) -> None:
         host = both_ways()
         constraint = {0: host.epoch_s + 60, 1: 600, 2: -FULL_MW, 3: 0}
         assert (

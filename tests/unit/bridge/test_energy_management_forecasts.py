@@ -52,7 +52,7 @@ class TestStartTime:
         begun = host.read_forecast()
         assert (begun.id, begun.active, begun.slots[0][3]) == (number, 0, 10)
 
-    def test_may_be_earlier_than_the_schedule_wants(self, feature_map: str) -> None:
+    def test_may_be_earlier_than_the_schedule(self, feature_map: str) -> None:
         host = scheduled(feature_map)
         assert start_at(host, host.epoch_s - 1) == Status.CONSTRAINT_ERROR
         start = host.epoch_s + HOUR
@@ -86,7 +86,7 @@ class TestStartTime:
         assert charged(host) >= 7_350_000
         assert host.epoch_s <= before.latest
 
-    def test_is_the_own_one_again_after_a_cancel(self, feature_map: str) -> None:
+    def test_returns_to_own_after_cancel(self, feature_map: str) -> None:
         host = scheduled(feature_map)
         own = host.read_forecast()
         assert start_at(host, host.epoch_s) == Status.SUCCESS
@@ -101,14 +101,14 @@ class TestStartTime:
         assert own.start < again.start <= own.start + 60
         assert again.id > own.id
 
-    def test_is_the_own_one_again_when_the_target_changes(self, feature_map: str) -> None:
+    def test_returns_to_own_when_the_target_changes(self, feature_map: str) -> None:
         host = scheduled(feature_map)
         assert start_at(host, host.epoch_s + HOUR) == Status.SUCCESS
         target = ChargingTarget(15 * 60, None, MilliwattHours(3_680_000))
         host.charger.set_targets([ChargingTargetSchedule(0x7F, (target,))], host.now)
         assert host.read_forecast().reason == 0
 
-    def test_stays_when_a_limit_drops_that_does_not_matter(self, feature_map: str) -> None:
+    def test_is_kept_when_an_irrelevant_limit_drops(self, feature_map: str) -> None:
         host = scheduled(feature_map)
         assert start_at(host, host.epoch_s + HOUR) == Status.SUCCESS
         claim = LimitClaimed(LimitSource.USER, Milliamps(20_000), (Direction.CHARGE,))
@@ -134,7 +134,7 @@ class TestUnknownVehicle:
         host.run(1)
         return host
 
-    def test_is_put_off_only_so_far_that_a_slow_one_is_ready(self) -> None:
+    def test_start_is_delayed_only_as_far_as_a_slow_vehicle_allows(self) -> None:
         host = self.unknown(6_000)
         forecast = host.read_forecast()
         assert forecast.start == host.charger.snapshot().next_charge.start_time
@@ -149,7 +149,7 @@ class TestUnknownVehicle:
         host.run(deadline - host.epoch_s)
         assert charged(host) >= 7_360_000 * 99 // 100
 
-    def test_may_be_put_off_further_once_it_was_seen(self) -> None:
+    def test_start_may_be_delayed_further_once_observed(self) -> None:
         host = self.unknown(16_000)
         before = host.read_forecast()
         assert before.latest - before.end < 1000
@@ -160,7 +160,7 @@ class TestUnknownVehicle:
         assert after.latest == host.charger.snapshot().next_charge.target_time
 
 
-class TestWhatTheVehicleTakes:
+class TestVehicleDraw:
     """Three phases of 32 A, a target of 22.08 kWh: an hour for the charger, more for most cars."""
 
     NEED_MWH = 22_080_000
@@ -184,7 +184,7 @@ class TestWhatTheVehicleTakes:
         return host
 
     @pytest.mark.parametrize(("phases", "car_ma"), [(1, 32_000), (3, 16_000), (1, 13_000)])
-    def test_makes_the_forecast(self, phases: int, car_ma: int) -> None:
+    def test_determines_the_forecast(self, phases: int, car_ma: int) -> None:
         host = self.charging(phases, car_ma)
         begin = host.epoch_s
         before = host.read_forecast()
@@ -210,7 +210,7 @@ class TestWhatTheVehicleTakes:
         host.run(180)
         assert host.show("AbsMinPower") == host.capability[0][0][0] == 1_380_000
 
-    def test_makes_a_power_a_current(self) -> None:
+    def test_converts_power_to_current(self) -> None:
         host = self.charging(1, 32_000)
         host.run(180)
         assert host.capability[0][0][0] == 1_380_000
@@ -218,7 +218,7 @@ class TestWhatTheVehicleTakes:
         host.run(10)
         assert current(host) == 10_000
 
-    def test_counts_for_what_comes_back(self) -> None:
+    def test_applies_to_discharging(self) -> None:
         host = self.charging(1, 32_000)
         host.run(180)
         host.charger.handle(Disable(), host.now)
@@ -228,7 +228,7 @@ class TestWhatTheVehicleTakes:
         host.run(10)
         assert current(host) == -10_000
 
-    def test_is_never_less_than_is_offered_at_least(self) -> None:
+    def test_is_at_least_the_minimum_offer(self) -> None:
         host = self.charging(1, 7_000)
         least = replace(ENABLE, minimum_ma=Milliamps(8_000), maximum_ma=Milliamps(32_000))
         host.charger.handle(least, host.now)
@@ -237,7 +237,7 @@ class TestWhatTheVehicleTakes:
         assert host.read_forecast().slots[0][9] == 8_000 * 230
 
 
-def test_what_came_back_is_needed_again() -> None:
+def test_discharged_energy_is_forecast_again() -> None:
     host = scheduled(mode=MANUAL)
     host.run(HOUR)
     host.charger.handle(Disable(), host.now)
@@ -261,7 +261,7 @@ class TestModifiedForecast:
             cause=LOCAL,
         )
 
-    def test_less_power_for_longer(self) -> None:
+    def test_accepts_less_power_for_longer(self) -> None:
         host = scheduled()
         host.manage("StartTimeAdjustRequest", requested_start_time=host.epoch_s + 600, cause=LOCAL)
         forecast = host.read_forecast()
@@ -275,13 +275,13 @@ class TestModifiedForecast:
         host.run(4 * HOUR)
         assert charged(host) == pytest.approx(7_360_000, rel=0.002)
 
-    def test_too_little_for_the_target_is_refused(self) -> None:
+    def test_is_refused_with_too_little_energy_for_the_target(self) -> None:
         host = scheduled()
         assert self.modify(host, {0: 0, 1: FULL_MW // 2, 2: HOUR}) == Status.FAILURE
         assert self.modify(host, {0: 0, 1: FULL_MW, 2: 0}) == Status.CONSTRAINT_ERROR
         assert host.read_forecast().reason == 0
 
-    def test_too_long_for_the_target_is_refused(self) -> None:
+    def test_is_refused_when_it_ends_after_the_target(self) -> None:
         host = scheduled()
         forecast = host.read_forecast()
         slack = forecast.latest - forecast.end
@@ -291,13 +291,13 @@ class TestModifiedForecast:
         both = [{0: index, 1: FULL_MW, 2: longest} for index in range(2)]
         assert self.modify(host, *both) == Status.FAILURE
 
-    def test_without_a_target_less_energy_is_fine(self) -> None:
+    def test_accepts_less_energy_without_a_target(self) -> None:
         host = charging()
         assert self.modify(host, {0: 0, 1: 1_380_000, 2: HOUR}) == Status.SUCCESS
         host.run(6)
         assert current(host) == 6_000
 
-    def test_a_running_slot_cannot_become_shorter_than_it_was(self) -> None:
+    def test_running_slot_cannot_become_shorter_than_elapsed(self) -> None:
         host = charging()
         host.run(600)
         # A long time at half the power, then a change of mind.
@@ -310,7 +310,7 @@ class TestModifiedForecast:
         assert self.modify(host, {0: 0, 1: FULL_MW, 2: elapsed}) == Status.SUCCESS
         assert host.read_forecast().active == 1
 
-    def test_a_state_forecast_slows_down_in_a_longer_slot(self) -> None:
+    def test_longer_slot_of_state_forecast_has_less_power(self) -> None:
         host = charging(SFR_MAP)
         duration = as_int(host.read_forecast().slots[0][2])
         assert self.modify(host, {0: 0, 2: 2 * duration}) == Status.SUCCESS
@@ -320,7 +320,7 @@ class TestModifiedForecast:
 
 
 class TestConstraints:
-    def test_nothing_flows_in_a_forbidden_time(self) -> None:
+    def test_no_energy_flows_in_an_excluded_period(self) -> None:
         host = scheduled(mode=MANUAL)
         host.run(10)
         now = host.epoch_s
@@ -348,7 +348,7 @@ class TestConstraints:
         host.run(forecast.end - host.epoch_s)
         assert charged(host) == pytest.approx(7_360_000, rel=0.01)
 
-    def test_what_would_miss_the_deadline_is_refused(self) -> None:
+    def test_constraint_that_misses_the_deadline_is_refused(self) -> None:
         host = scheduled()
         window = {0: host.epoch_s + 1, 1: 5 * HOUR, 2: 1_380_000, 3: 0}
         host.manage("StartTimeAdjustRequest", requested_start_time=host.epoch_s, cause=LOCAL)
@@ -356,7 +356,7 @@ class TestConstraints:
         assert sent == Status.FAILURE
         assert host.read_forecast().reason == 1
 
-    def test_load_control_turns_down(self) -> None:
+    def test_load_control_reduces_power(self) -> None:
         host = scheduled(SFR_MAP, mode=MANUAL)
         host.run(10)
         window = {0: host.epoch_s + 60, 1: HOUR, 4: -50}
@@ -367,7 +367,7 @@ class TestConstraints:
         host.run(HOUR)
         assert current(host) == 16_000
 
-    def test_more_slots_than_there_may_be_are_refused(self) -> None:
+    def test_constraints_with_too_many_slots_are_refused(self) -> None:
         host = scheduled(energy_mwh=18_000_000, mode=MANUAL)
         windows = [
             {0: host.epoch_s + 600 * index, 1: 300, 2: 1_380_000, 3: 200_000}
@@ -378,7 +378,7 @@ class TestConstraints:
 
 
 class TestForecast:
-    def test_goes_on_while_the_car_does(self) -> None:
+    def test_continues_while_the_car_charges(self) -> None:
         """A car that takes more than expected gets a new forecast, and no busy loop."""
         host = scheduled(energy_mwh=1_000_000, mode=MANUAL)
         first = host.read_forecast()
@@ -388,7 +388,7 @@ class TestForecast:
         assert second.end > host.epoch_s
         assert second.latest - second.end == HOUR
 
-    def test_is_gone_when_the_car_is_content(self) -> None:
+    def test_ends_when_the_car_is_full(self) -> None:
         host = charging()
         host.backend.set_battery(soc_percent=99)
         host.run(4 * HOUR)
@@ -441,7 +441,7 @@ class TestForecast:
         assert host.show("Forecast") is None
 
     @pytest.mark.parametrize("feature_map", [PFR_MAP, SFR_MAP])
-    def test_script_leaves_a_real_car_alone(self, feature_map: str) -> None:
+    def test_script_does_not_affect_a_real_car(self, feature_map: str) -> None:
         host = charging(feature_map)
         if feature_map == PFR_MAP:
             host.scenario(0x00)

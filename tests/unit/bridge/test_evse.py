@@ -40,11 +40,11 @@ def charge(host: ChargerHost) -> None:
         (StoppedReason, "EnergyTransferStoppedReasonEnum"),
     ],
 )
-def test_the_machine_speaks_the_definitions_words(words: type, enum: str) -> None:
+def test_enums_of_machine_match_the_definitions(words: type, enum: str) -> None:
     assert {word.value for word in words} == set(load_definitions()[EVSE].enum(enum).values)
 
 
-def test_supply_states_of_either_revision() -> None:
+def test_supply_states_match_either_revision() -> None:
     known = set(load_definitions()[EVSE].enum("SupplyStateEnum").values)
     assert {state.value for state in SupplyState} - {"Enabled"} == known - {"Enabled"}
     assert evse_settings(load_definitions()[EVSE]).has_enabled_state is ("Enabled" in known)
@@ -77,7 +77,7 @@ def subsets() -> Iterator[frozenset[str]]:
 @pytest.mark.parametrize(
     "features", list(subsets()), ids=lambda codes: "+".join(sorted(codes)) or "none"
 )
-def test_elements_follow_the_features(features: frozenset[str]) -> None:
+def test_cluster_elements_follow_the_features(features: frozenset[str]) -> None:
     host = ChargerHost(features=features)
     assert attributes(host) == MANDATORY.union(*(BY_FEATURE[code] for code in features))
     commands = {1, 2, 4}.union(*(COMMANDS_BY_FEATURE.get(code, set()) for code in features))
@@ -99,7 +99,7 @@ def test_elements_follow_the_features(features: frozenset[str]) -> None:
     assert ("session_energy_discharged" in gone) is ("V2X" in features)
 
 
-def test_first_values(host: ChargerHost) -> None:
+def test_cluster_has_initial_values_of_the_charger(host: ChargerHost) -> None:
     expected = {
         "State": 0,
         "SupplyState": 0,
@@ -131,7 +131,7 @@ def test_first_values(host: ChargerHost) -> None:
 # Values
 
 
-def test_a_visit_in_attributes(host: ChargerHost) -> None:
+def test_charging_session_appears_in_attributes(host: ChargerHost) -> None:
     charge(host)
     assert host.read("State") == CHARGING
     assert host.read("StateOfCharge") == 40
@@ -152,7 +152,7 @@ def test_session_values_are_fresh_on_each_read(host: ChargerHost) -> None:
     assert host.read("SessionDuration") == first + 3
 
 
-def test_one_message_reads_the_meter_once(
+def test_session_values_of_one_message_read_the_meter_once(
     host: ChargerHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     charge(host)
@@ -172,7 +172,7 @@ def test_one_message_reads_the_meter_once(
     assert host.read("SessionEnergyCharged") == 0
 
 
-def test_the_cluster_is_told_only_what_has_changed(
+def test_cluster_is_assigned_only_changed_values(
     host: ChargerHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[set[str]] = []
@@ -188,7 +188,7 @@ def test_the_cluster_is_told_only_what_has_changed(
     assert len(told) == 2
 
 
-def test_what_the_charger_remembers_is_written_once(host: ChargerHost) -> None:
+def test_values_stored_by_the_charger_are_written_once(host: ChargerHost) -> None:
     before = dict(host.store.items(""))
     host.invoke("EnableCharging", 900_000_000, 7_000, 16_000)
     host.write("UserMaximumChargeCurrent", 14_000)
@@ -203,7 +203,7 @@ def test_what_the_charger_remembers_is_written_once(host: ChargerHost) -> None:
     )
 
 
-def test_discharging_in_attributes_and_events(host: ChargerHost) -> None:
+def test_discharging_appears_in_attributes_and_events(host: ChargerHost) -> None:
     until = host.epoch_s + 3600
     host.invoke("EnableDischarging", until, 10_000)
     assert host.read("DischargingEnabledUntil") == until
@@ -222,7 +222,7 @@ def test_discharging_in_attributes_and_events(host: ChargerHost) -> None:
     assert host.read("DischargingEnabledUntil") == 0
 
 
-def test_a_vehicle_id_that_is_too_long(host: ChargerHost) -> None:
+def test_too_long_vehicle_id_reads_null(host: ChargerHost) -> None:
     host.backend.plug_in()
     host.charger.handle(VehicleIdentified("x" * 33), host.now)
     assert host.read("VehicleID") is None
@@ -230,13 +230,13 @@ def test_a_vehicle_id_that_is_too_long(host: ChargerHost) -> None:
     assert host.read("VehicleID") == "x" * 32
 
 
-def test_a_card(host: ChargerHost) -> None:
+def test_card_is_recorded_as_event(host: ChargerHost) -> None:
     host.backend.tap(bytes(10))
     assert host.next_event() == ("RFID", {"uid": bytes(10)})
     assert host.backend.board.cards_read == 1
 
 
-def test_a_fault_without_a_session(host: ChargerHost) -> None:
+def test_fault_without_session_is_recorded_with_null_session(host: ChargerHost) -> None:
     host.backend.fault("OverVoltage")
     assert host.next_event() == (
         "Fault",
@@ -263,14 +263,16 @@ def test_a_fault_without_a_session(host: ChargerHost) -> None:
         (6_001, 6_000, Status.CONSTRAINT_ERROR),
     ],
 )
-def test_enable_charging(host: ChargerHost, minimum: int, maximum: int, status: Status) -> None:
+def test_enable_charging_command_reaches_the_charger(
+    host: ChargerHost, minimum: int, maximum: int, status: Status
+) -> None:
     assert host.status("EnableCharging", None, minimum, maximum) is status
     if status is not Status.SUCCESS:
         assert host.read("SupplyState") == 0
         assert host.read("MinimumChargeCurrent") == 6_000
 
 
-def test_a_refused_command_changes_nothing(host: ChargerHost) -> None:
+def test_refused_command_changes_nothing(host: ChargerHost) -> None:
     charge(host)
     host.backend.fault("OverTemperature")
     assert host.status("EnableCharging", 7, 8_000, 9_000) is Status.FAILURE
@@ -283,7 +285,7 @@ def test_a_refused_command_changes_nothing(host: ChargerHost) -> None:
     assert host.read("SupplyState") == 1
 
 
-def test_enable_discharging_below_zero(host: ChargerHost) -> None:
+def test_enable_discharging_with_negative_current_is_refused(host: ChargerHost) -> None:
     assert host.status("EnableDischarging", None, -1) is Status.CONSTRAINT_ERROR
 
 
@@ -300,7 +302,9 @@ def test_enable_discharging_below_zero(host: ChargerHost) -> None:
         ("ApproximateEVEfficiency", None, Status.SUCCESS),
     ],
 )
-def test_writes(host: ChargerHost, attribute: str, value: int | None, status: Status) -> None:
+def test_written_user_maximum_limits_the_charger(
+    host: ChargerHost, attribute: str, value: int | None, status: Status
+) -> None:
     before = host.read(attribute)
     assert host.write(attribute, value) is status
     assert host.read(attribute) == (value if status is Status.SUCCESS else before)
@@ -308,7 +312,7 @@ def test_writes(host: ChargerHost, attribute: str, value: int | None, status: St
     assert again.read(attribute) == (value if status is Status.SUCCESS else before)
 
 
-def test_the_efficiency_tells_range_and_moves_no_plan(host: ChargerHost) -> None:
+def test_efficiency_gives_range_and_does_not_change_the_plan(host: ChargerHost) -> None:
     host.invoke("SetTargets", [{0: 0x7F, 1: [{0: 20 * 60, 1: 80, 2: 5_000_000}]}])
     host.invoke("EnableCharging", None, 6_000, 32_000)
     host.backend.plug_in()
@@ -324,14 +328,14 @@ def test_the_efficiency_tells_range_and_moves_no_plan(host: ChargerHost) -> None
     assert without.evse.range_km(10_000_000) is None
 
 
-def test_the_same_value_again_is_not_reported(host: ChargerHost) -> None:
+def test_equal_value_is_not_reported_again(host: ChargerHost) -> None:
     host.write("UserMaximumChargeCurrent", 9_000)
     host.reported.clear()
     assert host.write("UserMaximumChargeCurrent", 9_000) is Status.SUCCESS
     assert host.reported == []
 
 
-def test_the_randomization_window_reaches_the_charger(host: ChargerHost) -> None:
+def test_randomization_window_reaches_the_charger(host: ChargerHost) -> None:
     assert host.charger.randomization_window_s == 600
     host.write("RandomizationDelayWindow", 5)
     assert host.charger.randomization_window_s == 5
@@ -360,7 +364,9 @@ def test_the_randomization_window_reaches_the_charger(host: ChargerHost) -> None
         ([{0: 1 << n % 7, 1: []} for n in range(8)], Status.CONSTRAINT_ERROR),
     ],
 )
-def test_set_targets(host: ChargerHost, schedules: list[object], status: Status) -> None:
+def test_set_targets_stores_targets(
+    host: ChargerHost, schedules: list[object], status: Status
+) -> None:
     assert host.status("SetTargets", schedules) is status  # type: ignore[arg-type]
     assert host.targets() == (schedules if status is Status.SUCCESS else [])
 
@@ -374,12 +380,12 @@ def test_set_targets(host: ChargerHost, schedules: list[object], status: Status)
         ({0: 0}, Status.FAILURE),
     ],
 )
-def test_targets_without_soc(target: dict[int, int], status: Status) -> None:
+def test_targets_without_soc_need_energy(target: dict[int, int], status: Status) -> None:
     host = ChargerHost(features=ALL_FEATURES - {"SOC"})
     assert host.status("SetTargets", [{0: 1, 1: [target]}]) is status  # type: ignore[list-item]
 
 
-def test_a_bad_list_leaves_the_stored_one(host: ChargerHost) -> None:
+def test_invalid_targets_keep_the_stored_ones(host: ChargerHost) -> None:
     good = [{0: 0x7F, 1: [{0: 60, 1: 80}]}]
     host.invoke("SetTargets", good)  # type: ignore[arg-type]
     bad = [{0: 1, 1: []}, {0: 2, 1: [{0: 0}]}]
@@ -404,7 +410,7 @@ def change_mode(host: ChargerHost, mode: int) -> int:
     return status
 
 
-def test_modes_are_as_they_must_be(host: ChargerHost) -> None:
+def test_supported_modes_have_the_required_tags(host: ChargerHost) -> None:
     """TC-EEVSEM-1.2"""
     modes = host.mode.get("supported_modes")
     assert isinstance(modes, list)
@@ -423,18 +429,18 @@ def test_modes_are_as_they_must_be(host: ChargerHost) -> None:
     assert host.mode.get("current_mode") in numbers
 
 
-def test_a_mode_is_chosen_and_kept(host: ChargerHost) -> None:
+def test_mode_is_changed_and_persisted(host: ChargerHost) -> None:
     assert change_mode(host, 2) == 0
     assert host.mode.get("current_mode") == 2
     assert ChargerHost(store=host.store).mode.get("current_mode") == 2
 
 
-def test_an_unknown_mode(host: ChargerHost) -> None:
+def test_unknown_mode_is_refused(host: ChargerHost) -> None:
     assert change_mode(host, 15) == 1
     assert host.mode.get("current_mode") == 0
 
 
-def test_a_scheduled_mode_is_followed_after_a_restart(host: ChargerHost) -> None:
+def test_scheduled_mode_is_followed_after_restart(host: ChargerHost) -> None:
     change_mode(host, 1)
     again = ChargerHost(store=host.store)
     again.invoke("SetTargets", [{0: 0x7F, 1: [{0: 20 * 60, 1: 41}]}])
@@ -465,14 +471,14 @@ def test_quiet_reports_end_with_the_transfer(host: ChargerHost) -> None:
     assert host.reported == []
 
 
-def test_quiet_reports_come_every_ten_seconds(host: ChargerHost) -> None:
+def test_quiet_reports_are_sent_every_ten_seconds(host: ChargerHost) -> None:
     charge(host)
     host.reported.clear()
     host.run(60)
     assert host.reported.count("session_duration") == 6
 
 
-def test_without_timers_there_are_no_quiet_reports() -> None:
+def test_quiet_reports_need_timers() -> None:
     from evse_node.bridge.evse import EvseBridge
 
     host = ChargerHost()
@@ -484,7 +490,7 @@ def test_without_timers_there_are_no_quiet_reports() -> None:
     assert bridge.energy_evse.get("supply_state") == 1
 
 
-def test_status_errors_name_their_reason(host: ChargerHost) -> None:
+def test_status_error_names_its_reason(host: ChargerHost) -> None:
     host.invoke("EnableCharging", None, 6_000, 16_000)
     with pytest.raises(StatusError, match="ChargingEnabled"):
         host.invoke("StartDiagnostics")

@@ -44,7 +44,7 @@ def revision_3(tmp_path: Path) -> ClusterDefinition:
     return load_cluster_file(file)[0]
 
 
-def test_both_directions_have_a_state(revision_3: ClusterDefinition) -> None:
+def test_both_directions_enabled_have_their_supply_state(revision_3: ClusterDefinition) -> None:
     host = ChargerHost(definitions={**load_definitions(), EVSE: revision_3})
     assert evse_settings(revision_3).has_enabled_state
     host.invoke("EnableCharging", None, 6_000, 16_000)
@@ -62,7 +62,7 @@ def test_both_directions_have_a_state(revision_3: ClusterDefinition) -> None:
     assert stopped["energy_discharged"] == 0
 
 
-def test_a_discharge_has_its_own_fields(revision_3: ClusterDefinition) -> None:
+def test_discharge_events_have_their_own_fields(revision_3: ClusterDefinition) -> None:
     host = ChargerHost(definitions={**load_definitions(), EVSE: revision_3})
     host.invoke("EnableDischarging", None, 9_000)
     host.backend.plug_in()

@@ -41,7 +41,7 @@ class Rig:
         (FaultState.CONTACT_WET_FAILURE, HardwareFault.UNSPECIFIED),
     ],
 )
-def test_a_fault_of_the_hardware_comes_and_goes(fault: FaultState, told: HardwareFault) -> None:
+def test_hardware_fault_is_reported_and_cleared(fault: FaultState, told: HardwareFault) -> None:
     rig = Rig()
     rig.host.backend.fault(fault.value)
     rig.host.run(1)
@@ -52,7 +52,7 @@ def test_a_fault_of_the_hardware_comes_and_goes(fault: FaultState, told: Hardwar
     assert rig.changes() == [([], [told]), ([told], [])]
 
 
-def test_several_of_a_kind_are_one() -> None:
+def test_faults_of_one_kind_are_reported_once() -> None:
     rig = Rig()
     for fault in (FaultState.POWER_LOSS, FaultState.UNDER_VOLTAGE, FaultState.CONTACT_DRY_FAILURE):
         rig.host.charger.handle(FaultRaised(fault), rig.host.now)
@@ -62,27 +62,27 @@ def test_several_of_a_kind_are_one() -> None:
 
 
 @pytest.mark.parametrize("fault", ["GroundFault", "OverCurrent", "EmergencyStop", "Other"])
-def test_others_are_not_of_the_hardware(fault: str) -> None:
+def test_other_faults_are_not_hardware_faults(fault: str) -> None:
     rig = Rig()
     rig.host.backend.fault(fault)
     assert rig.host.charger.snapshot().fault is not FaultState.NO_ERROR
     assert (rig.active, rig.changes()) == ([], [])
 
 
-def test_one_that_outlived_a_restart_is_told() -> None:
+def test_fault_that_survived_a_restart_is_reported() -> None:
     host = ChargerHost()
     host.charger.handle(FaultRaised(FaultState.CONTACT_WET_FAILURE), host.now)
     assert Rig(ChargerHost(store=host.store)).active == [HardwareFault.UNSPECIFIED]
 
 
 class TestTestMode:
-    def test_tells_nothing(self) -> None:
+    def test_reports_nothing(self) -> None:
         rig = Rig()
         for code in (BASIC, GROUND_FAULT, OVER_TEMPERATURE, BASIC_CLEAR):
             rig.host.trigger(code)
         assert (rig.active, rig.changes()) == ([], [])
 
-    def test_hides_no_real_fault(self) -> None:
+    def test_does_not_hide_a_real_fault(self) -> None:
         rig = Rig()
         rig.host.backend.fault("MeterFailure")
         rig.host.trigger(BASIC)
@@ -91,7 +91,7 @@ class TestTestMode:
         assert rig.active == [HardwareFault.SENSOR]
         assert len(rig.changes()) == 1
 
-    def test_what_ended_in_it_is_told_afterwards(self) -> None:
+    def test_fault_that_ended_meanwhile_is_reported_afterwards(self) -> None:
         rig = Rig()
         rig.host.backend.fault("PowerLoss")
         rig.host.charger.enter_test_mode(rig.host.now)

@@ -131,7 +131,7 @@ def test_meter_session_and_total_agree_to_the_milliwatt_hour(setup):
     assert 5 <= len(periods) <= 7
 
 
-def test_end_of_charging_is_seen_at_once(setup):
+def test_end_of_charging_is_reported_at_once(setup):
     setup.charge()
     setup.run(60.0)
     setup.clusters.take_reports()
@@ -141,7 +141,7 @@ def test_end_of_charging_is_seen_at_once(setup):
     assert "active_power" in setup.clusters.take_reports()
 
 
-def test_idle_charger_is_looked_at_every_ten_seconds(setup):
+def test_idle_charger_is_measured_every_ten_seconds(setup):
     setup.run(60.0)
     reads = []
     read = setup.car.board.read
@@ -172,7 +172,7 @@ def test_total_survives_a_restart_with_a_new_meter(setup):
     assert again.imported() == before + again.car.status()["imported_mwh"]
 
 
-def test_stopped_bridge_does_nothing_more(setup):
+def test_stopped_bridge_measures_no_more(setup):
     setup.bridge.stop()
     setup.charge()
     setup.run(60.0)
@@ -180,7 +180,7 @@ def test_stopped_bridge_does_nothing_more(setup):
     setup.bridge.stop()
 
 
-def test_lost_meter_is_null_until_it_is_back(setup):
+def test_lost_meter_reads_null_until_it_returns(setup):
     setup.charge()
     setup.run(30.0)
     setup.car.board.is_meter_lost = True
@@ -198,7 +198,7 @@ def test_lost_meter_is_null_until_it_is_back(setup):
 
 
 @pytest.mark.parametrize("error", [HalError("no answer"), ZeroDivisionError()])
-def test_lost_thermometer_is_null(setup, monkeypatch, error):
+def test_lost_thermometer_reads_null(setup, monkeypatch, error):
     def lost() -> int:
         raise error
 
@@ -211,7 +211,7 @@ def test_lost_thermometer_is_null(setup, monkeypatch, error):
     assert setup.read(setup.bridge.temperature, "measured_value") == 2_500
 
 
-def test_voltage_faults_are_faults_of_the_source(setup):
+def test_voltage_faults_appear_in_power_source(setup):
     setup.car.fault("UnderVoltage")
     setup.run(0.1)
     source = setup.bridge.power_source
@@ -225,7 +225,7 @@ def test_voltage_faults_are_faults_of_the_source(setup):
     assert setup.read(source, "active_wired_faults") == []
 
 
-def test_fake_load_hides_a_charging_car_which_is_counted_on(setup):
+def test_fake_load_hides_a_charging_car_that_is_still_counted(setup):
     setup.charge()
     setup.run(60.0)
     setup.bridge.triggers[START_LOAD](setup.charger.now)
@@ -248,7 +248,7 @@ def test_single_phase_charger_has_no_polyphase_feature():
     assert poly.power("feature_map") == 0b00110
 
 
-def test_without_meter_and_thermometer_the_endpoint_is_no_sensor():
+def test_endpoint_without_meter_and_thermometer_has_no_sensor_device_types():
     backend = SimulatedBackend(clock=lambda: 1000.0)
     backend.meter = None
     backend.temperature_sensor = None
@@ -260,7 +260,7 @@ def test_without_meter_and_thermometer_the_endpoint_is_no_sensor():
     setup.bridge.stop()
 
 
-def test_identification_is_shown_by_whoever_can():
+def test_identify_is_forwarded_to_hardware_that_supports_it():
     charger = ChargerHost()
     shown: list[bool] = []
     bridge = MeasurementBridge(

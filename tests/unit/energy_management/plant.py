@@ -53,7 +53,7 @@ class Bench:
         self.is_clock_known = True
         self.meter = 0
         self.given: list[Orders] = []
-        self.told: list[Notification] = []
+        self.notifications: list[Notification] = []
         self.prompts: list[bool] = []
         self.current = conditions
         self.appliance = Appliance(self, features=features, epoch_s=self.epoch_s, first_id=7)
@@ -74,7 +74,7 @@ class Bench:
     def _observe(
         self, notifications: tuple[Notification, ...], is_prompt: bool, now: float
     ) -> None:
-        self.told += notifications
+        self.notifications += notifications
         self.prompts.append(is_prompt)
 
     def epoch_s(self) -> EpochSeconds | None:
@@ -108,7 +108,7 @@ class Bench:
         self.now = end
 
     def take(self) -> list[Notification]:
-        told, self.told = self.told, []
+        told, self.notifications = self.notifications, []
         return told
 
     @property

@@ -65,7 +65,7 @@ def at(seconds: int) -> EpochSeconds:
 # Nothing to manage
 
 
-def test_without_a_vehicle() -> None:
+def test_appliance_without_vehicle_has_no_forecast_and_no_options() -> None:
     bench = Bench(AWAY)
     state = bench.appliance.state
     assert (state.esa_state, state.options, state.forecast) == (EsaState.ONLINE, (), None)
@@ -89,19 +89,21 @@ def test_without_a_vehicle() -> None:
     ("availability", "state"),
     [(Availability.OFFLINE, EsaState.OFFLINE), (Availability.FAULT, EsaState.FAULT)],
 )
-def test_not_online(availability: Availability, state: EsaState) -> None:
+def test_appliance_that_is_not_online_offers_nothing(
+    availability: Availability, state: EsaState
+) -> None:
     bench = Bench(replace(PLUGGED_IN, availability=availability))
     assert bench.appliance.state.esa_state is state
     assert bench.ask(HALF_ADJUSTMENT) is Problem.CONSTRAINT
 
 
-def test_a_vehicle_that_asks_for_nothing() -> None:
+def test_vehicle_without_demand_has_no_forecast() -> None:
     bench = Bench(replace(PLUGGED_IN, requests_energy=False))
     assert bench.appliance.state.options == ()
     assert bench.appliance.forecast() is None
 
 
-def test_a_limit_under_the_least_current() -> None:
+def test_limit_below_minimum_current_leaves_no_power() -> None:
     low = limited(5_000)
     bench = Bench(replace(PLUGGED_IN, supply=low))
     assert bench.appliance.state.options == ()
@@ -111,7 +113,7 @@ def test_a_limit_under_the_least_current() -> None:
 # Power adjustment
 
 
-def test_adjustment_from_start_to_end() -> None:
+def test_power_adjustment_starts_limits_and_ends() -> None:
     bench = Bench()
     bench.meter = 1000
     assert bench.ask(HALF_ADJUSTMENT) is None
@@ -131,7 +133,7 @@ def test_adjustment_from_start_to_end() -> None:
     assert {slot.power_mw for slot in bench.forecast.slots} == {FULL}
 
 
-def test_a_second_adjustment_goes_on_with_the_first() -> None:
+def test_second_adjustment_continues_the_first() -> None:
     bench = Bench()
     bench.ask(HALF_ADJUSTMENT)
     bench.wait(300)
@@ -155,16 +157,18 @@ def test_a_second_adjustment_goes_on_with_the_first() -> None:
         (FULL, 4 * HOUR + 1, False),
     ],
 )
-def test_bounds_of_an_adjustment(power: int, duration: int, is_good: bool) -> None:
+def test_adjustment_outside_the_options_is_refused(
+    power: int, duration: int, is_good: bool
+) -> None:
     request = PowerAdjustRequest(Milliwatts(power), duration, LOCAL)
     assert (Bench().ask(request) is None) is is_good
 
 
-def test_no_adjustment_without_the_feature() -> None:
+def test_adjustment_without_feature_is_refused() -> None:
     assert Bench(features=SFR).ask(HALF_ADJUSTMENT) is Problem.CONSTRAINT
 
 
-def test_no_adjustment_where_the_target_has_no_room() -> None:
+def test_adjustment_is_not_offered_without_slack_before_the_target() -> None:
     tight = replace(PLUGGED_IN, demand=needs(7_360_000, 2 * HOUR + 5))
     assert Bench(tight).appliance.state.options == ()
     none_to_miss = replace(SUPPLY, minimum_ma=Milliamps(16_000))
@@ -173,7 +177,7 @@ def test_no_adjustment_where_the_target_has_no_room() -> None:
     assert option.power.minimum_mw == option.power.maximum_mw
 
 
-def test_cancelled_adjustment() -> None:
+def test_cancelled_adjustment_ends_with_cause_cancelled() -> None:
     bench = Bench()
     bench.ask(HALF_ADJUSTMENT)
     bench.wait(10)
@@ -182,7 +186,7 @@ def test_cancelled_adjustment() -> None:
     assert bench.orders == NO_ORDERS
 
 
-def test_adjustment_over_a_requested_forecast() -> None:
+def test_adjustment_replaces_a_requested_forecast() -> None:
     bench = Bench(PROMISED)
     bench.ask(StartTimeAdjustRequest(at(HOUR), GRID))
     assert bench.orders == Orders(Milliamps(0), overrides_schedule=True)
@@ -196,7 +200,7 @@ def test_adjustment_over_a_requested_forecast() -> None:
 # Pause
 
 
-def test_pause_and_its_end() -> None:
+def test_pause_stops_charging_until_its_end() -> None:
     bench = Bench(PROMISED)
     end = bench.forecast.end_time
     bench.wait(100)
@@ -212,7 +216,7 @@ def test_pause_and_its_end() -> None:
     assert bench.appliance.state.update_reason is UpdateReason.INTERNAL
 
 
-def test_pause_of_a_requested_forecast_keeps_the_request() -> None:
+def test_pause_of_requested_forecast_keeps_the_request() -> None:
     bench = Bench(PROMISED)
     bench.ask(StartTimeAdjustRequest(at(60), LOCAL))
     assert bench.ask(PauseRequest(60, GRID)) is Problem.IMPOSSIBLE
@@ -228,7 +232,7 @@ def test_pause_of_a_requested_forecast_keeps_the_request() -> None:
     assert bench.orders.overrides_schedule
 
 
-def test_a_pause_for_another_cause_opts_out_alone() -> None:
+def test_opt_out_ends_only_the_pause_of_its_cause() -> None:
     bench = Bench(PROMISED)
     bench.ask(StartTimeAdjustRequest(at(60), LOCAL))
     bench.wait(120)
@@ -244,7 +248,7 @@ def test_a_pause_for_another_cause_opts_out_alone() -> None:
 # Idle
 
 
-def test_a_vehicle_may_hesitate_for_a_minute() -> None:
+def test_vehicle_without_demand_becomes_idle_after_a_minute() -> None:
     bench = Bench(PROMISED)
     bench.ask(HALF_ADJUSTMENT)
     bench.tell(replace(PROMISED, requests_energy=False))
@@ -260,7 +264,7 @@ def test_a_vehicle_may_hesitate_for_a_minute() -> None:
 # Scripts
 
 
-def test_a_script_stands_in_for_the_charger() -> None:
+def test_script_replaces_charger_without_orders() -> None:
     bench = Bench(PROMISED)
     bench.ask(HALF_ADJUSTMENT)
     power = PowerRange(Milliwatts(1), Milliwatts(3_600_000))
@@ -286,7 +290,7 @@ def test_a_script_stands_in_for_the_charger() -> None:
 # The driver
 
 
-def test_only_what_was_asked_for_is_prompt() -> None:
+def test_only_requested_changes_are_reported_promptly() -> None:
     bench = Bench(PROMISED)
     bench.prompts.clear()
     bench.tell(replace(PROMISED, supply=limited(10_000)))
@@ -299,7 +303,7 @@ def test_only_what_was_asked_for_is_prompt() -> None:
     assert bench.prompts[-1] is False
 
 
-def test_what_the_plant_answers_waits_for_its_turn() -> None:
+def test_events_from_apply_are_queued() -> None:
     class Answering(Bench):
         def apply(self, orders: Orders, now: float) -> None:
             super().apply(orders, now)
@@ -313,7 +317,7 @@ def test_what_the_plant_answers_waits_for_its_turn() -> None:
     assert [type(notice) for notice in bench.take()] == [PowerAdjustStarted, PowerAdjustEnded]
 
 
-def test_what_is_due_happens_also_before_a_refusal() -> None:
+def test_due_events_are_processed_before_a_refusal() -> None:
     bench = Bench(PROMISED)
     bench.ask(HALF_ADJUSTMENT)
     bench.now += 600
@@ -326,7 +330,7 @@ def test_what_is_due_happens_also_before_a_refusal() -> None:
     assert bench.prompts[-1]
 
 
-def test_a_plant_without_rest_is_cut_off(caplog: pytest.LogCaptureFixture) -> None:
+def test_endless_events_of_the_plant_are_dropped(caplog: pytest.LogCaptureFixture) -> None:
     class Restless(Bench):
         def apply(self, orders: Orders, now: float) -> None:
             super().apply(orders, now)
@@ -340,7 +344,7 @@ def test_a_plant_without_rest_is_cut_off(caplog: pytest.LogCaptureFixture) -> No
     assert "does not settle" in caplog.text
 
 
-def test_the_meter_is_read_only_for_adjustments() -> None:
+def test_meter_is_read_only_for_adjustments() -> None:
     class Metered(Bench):
         reads = 0
 
@@ -359,7 +363,7 @@ def test_the_meter_is_read_only_for_adjustments() -> None:
     assert bench.appliance.state.features == PFR
 
 
-def test_nobody_is_disturbed_while_nothing_happens() -> None:
+def test_observers_are_not_called_without_changes() -> None:
     bench = Bench(PROMISED)
     bench.prompts.clear()
     for _ in range(3):

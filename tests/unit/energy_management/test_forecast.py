@@ -50,7 +50,9 @@ FORECAST = Forecast(
         (9999, 2, [10, 20, 30], [0, 0, 0]),
     ],
 )
-def test_progress(now: int, active: int | None, elapsed: list[int], remaining: list[int]) -> None:
+def test_forecast_progress_fills_elapsed_and_remaining_times(
+    now: int, active: int | None, elapsed: list[int], remaining: list[int]
+) -> None:
     seen = FORECAST.at(EpochSeconds(now))
     assert seen.active_slot == active
     assert [each.elapsed_s for each in seen.slots] == elapsed
@@ -62,25 +64,25 @@ def test_progress(now: int, active: int | None, elapsed: list[int], remaining: l
     ("now", "boundary"),
     [(0, 1000), (1000, 1010), (1009, 1010), (1010, 1030), (1059, 1060), (1060, None)],
 )
-def test_boundaries(now: int, boundary: int | None) -> None:
+def test_forecast_next_boundary_is_next_slot_or_end(now: int, boundary: int | None) -> None:
     assert FORECAST.next_boundary(EpochSeconds(now)) == boundary
 
 
-def test_shift_keeps_the_length_and_the_bounds() -> None:
+def test_shifted_forecast_keeps_duration_and_bounds() -> None:
     moved = FORECAST.shifted(EpochSeconds(1025))
     assert (moved.start_time, moved.end_time, moved.latest_end_time) == (1025, 1085, 1100)
     assert moved.slack_s == 15
     assert moved.slots == FORECAST.slots
 
 
-def test_another_slot_moves_what_follows() -> None:
+def test_replaced_slot_moves_the_later_ones() -> None:
     longer = FORECAST.with_slot(1, slot(25))
     assert [each.duration_s for each in longer.slots] == [10, 25, 30]
     assert longer.end_time == 1065
     assert sum(slot.duration_s for slot in longer.slots) == longer.end_time - longer.start_time
 
 
-def test_what_is_left() -> None:
+def test_forecast_left_at_a_time_starts_there() -> None:
     left = FORECAST.left_at(EpochSeconds(1015))
     assert [each.duration_s for each in left.slots] == [15, 30]
     assert (left.start_time, left.end_time) == (1015, 1060)
@@ -89,12 +91,12 @@ def test_what_is_left() -> None:
         assert FORECAST.left_at(EpochSeconds(now)) is FORECAST
 
 
-def test_it_can_be_paused_if_any_slot_can() -> None:
+def test_forecast_is_pausable_if_any_slot_is() -> None:
     assert FORECAST.is_pausable
     assert not replace(FORECAST, slots=(slot(10), slot(20))).is_pausable
 
 
-def test_energy_and_duration() -> None:
+def test_energy_and_duration_of_constant_power_round_apart() -> None:
     assert energy_of(3_600_000, 1) == 1000
     assert energy_of(1_000_000, 1) == 277
     assert duration_for(1000, 3_600_000) == 1

@@ -42,7 +42,7 @@ def at(seconds: int) -> EpochSeconds:
     return EpochSeconds(EPOCH + seconds)
 
 
-def test_a_forecast_from_the_schedule() -> None:
+def test_forecast_starts_with_the_schedule() -> None:
     waiting = replace(PROMISED, start_time=at(3 * HOUR))
     bench = Bench(waiting)
     assert (bench.forecast.start_time, bench.forecast.end_time) == (at(3 * HOUR), at(5 * HOUR))
@@ -55,7 +55,7 @@ def test_a_forecast_from_the_schedule() -> None:
     assert (bench.forecast.id, bench.forecast.active_slot) == (number, 0)
 
 
-def test_an_early_start_is_another_forecast() -> None:
+def test_early_start_makes_a_new_forecast() -> None:
     bench = Bench(replace(PROMISED, start_time=at(3 * HOUR)))
     number = bench.forecast.id
     bench.wait(HOUR)
@@ -64,7 +64,7 @@ def test_an_early_start_is_another_forecast() -> None:
     assert bench.forecast.start_time == at(HOUR)
 
 
-def test_numbers_grow() -> None:
+def test_forecast_ids_increase_and_wrap() -> None:
     bench = Bench(PROMISED)
     numbers = [bench.forecast.id]
     assert numbers[0] == 8
@@ -81,7 +81,7 @@ def test_numbers_grow() -> None:
     assert bench.forecast.id == numbers[-1]
 
 
-def test_progress_alone_is_no_new_forecast() -> None:
+def test_progress_makes_no_new_forecast() -> None:
     bench = Bench(PROMISED)
     number = bench.forecast.id
     bench.wait(600)
@@ -90,7 +90,7 @@ def test_progress_alone_is_no_new_forecast() -> None:
     assert bench.forecast.id == number
 
 
-def test_a_forecast_needs_the_clock() -> None:
+def test_forecast_without_clock_is_none() -> None:
     bench = Bench(PROMISED)
     bench.ask(StartTimeAdjustRequest(at(HOUR), LOCAL))
     bench.is_clock_known = False
@@ -103,7 +103,7 @@ def test_a_forecast_needs_the_clock() -> None:
     assert bench.appliance.state.update_reason is UpdateReason.INTERNAL
 
 
-def test_a_requested_forecast_is_followed_slot_by_slot() -> None:
+def test_requested_forecast_is_followed_slot_by_slot() -> None:
     bench = Bench(PROMISED)
     windows = (
         Constraint(at(600), 600, HALF, MilliwattHours(10**9)),
@@ -121,7 +121,7 @@ def test_a_requested_forecast_is_followed_slot_by_slot() -> None:
     assert bench.orders == NO_ORDERS
 
 
-def test_an_energy_bound_counts_as_power() -> None:
+def test_energy_constraint_limits_power() -> None:
     bench = Bench(PROMISED)
     window = Constraint(at(600), HOUR, FULL, MilliwattHours(HALF))
     assert bench.ask(ConstraintRequest((window,), GRID)) is None
@@ -129,7 +129,7 @@ def test_an_energy_bound_counts_as_power() -> None:
 
 
 @pytest.mark.parametrize(("load", "expected"), [(-100, 0), (-50, HALF), (0, FULL), (100, FULL)])
-def test_load_control(load: int, expected: int) -> None:
+def test_load_control_constraint_reduces_power(load: int, expected: int) -> None:
     bench = Bench(PROMISED, SFR)
     window = Constraint(at(600), HOUR, load_control=load)
     assert bench.ask(ConstraintRequest((window,), GRID)) is None
@@ -138,7 +138,7 @@ def test_load_control(load: int, expected: int) -> None:
     assert slot.power_mw == expected
 
 
-def test_slots_of_the_past_cannot_be_changed() -> None:
+def test_past_slot_cannot_be_changed() -> None:
     bench = Bench(PROMISED)
     bench.wait(HOUR + 10)
     number = bench.forecast.id
@@ -151,7 +151,7 @@ def test_slots_of_the_past_cannot_be_changed() -> None:
     assert energy == pytest.approx(10 * FULL / 3600 + (2 * HOUR - 10) * HALF / 3600, abs=2)
 
 
-def test_a_request_in_the_middle_of_another() -> None:
+def test_request_replaces_a_request_in_progress() -> None:
     bench = Bench(PROMISED)
     bench.ask(PauseRequest(300, LOCAL))
     assert bench.ask(StartTimeAdjustRequest(at(HOUR), LOCAL)) is Problem.STATE

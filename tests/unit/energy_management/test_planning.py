@@ -36,37 +36,37 @@ def plan(energy_mwh: int, latest_s: int | None, *caps: Cap, start_s: int = 0) ->
 # Filling
 
 
-def test_without_caps_it_is_one_block() -> None:
+def test_fill_without_caps_is_one_block() -> None:
     assert fill(3_680_000, EPOCH, POWER) == [Block(HOUR, FULL)]
 
 
-def test_a_cap_slows_down() -> None:
+def test_fill_under_a_cap_takes_longer() -> None:
     blocks = fill(3_680_000, EPOCH, POWER, [cap(600, 1200, FULL // 2)])
     assert blocks == [Block(600, FULL), Block(600, FULL // 2), Block(2700, FULL)]
 
 
-def test_under_the_least_power_there_is_none() -> None:
+def test_cap_below_minimum_power_stops_charging() -> None:
     blocks = fill(3_680_000, EPOCH, POWER, [cap(600, 1200, LEAST - 1)])
     assert blocks == [Block(600, FULL), Block(600, 0), Block(3000, FULL)]
 
 
-def test_a_cap_may_be_done_before_it_ends() -> None:
+def test_fill_may_end_within_a_cap() -> None:
     assert fill(energy_of(LEAST, 60), EPOCH, POWER, [cap(0, 600, LEAST)]) == [Block(60, LEAST)]
 
 
-def test_a_cap_that_is_over_or_too_high_does_not_matter() -> None:
+def test_past_or_high_cap_has_no_effect() -> None:
     caps = [cap(-600, 0, 0), cap(60, 120, FULL * 2)]
     assert fill(3_680_000, EPOCH, POWER, caps) == [Block(HOUR, FULL)]
 
 
-def test_a_running_cap_counts_from_now() -> None:
+def test_running_cap_applies_from_now() -> None:
     assert fill(3_680_000, EPOCH, POWER, [cap(-600, 60, 0)]) == [Block(60, 0), Block(HOUR, FULL)]
 
 
 # Forecasts
 
 
-def test_a_long_charge_is_cut_into_hours() -> None:
+def test_long_forecast_is_split_into_hours() -> None:
     forecast = plan(3 * 3_680_000 + 100, None)
     assert forecast is not None
     assert [slot.duration_s for slot in forecast.slots] == [2701, 2700, 2700, 2700]
@@ -74,21 +74,21 @@ def test_a_long_charge_is_cut_into_hours() -> None:
     assert forecast.slack_s == HOUR
 
 
-def test_a_very_long_one_into_as_many_slots_as_there_may_be() -> None:
+def test_very_long_forecast_has_the_maximum_number_of_slots() -> None:
     forecast = plan(30 * 3_680_000, None)
     assert forecast is not None
     assert len(forecast.slots) == MAXIMUM_SLOTS
     assert sum(slot.duration_s for slot in forecast.slots) == 30 * HOUR
 
 
-def test_a_wait_at_the_beginning_is_a_later_start() -> None:
+def test_initial_wait_delays_the_start() -> None:
     forecast = plan(3_680_000, 2 * HOUR, cap(0, 600, 0))
     assert forecast is not None
     assert forecast.start_time == EPOCH + 600
     assert len(forecast.slots) == 1
 
 
-def test_an_idle_slot_cannot_be_changed_or_paused() -> None:
+def test_idle_slot_cannot_be_changed_or_paused() -> None:
     forecast = plan(3_680_000, 3 * HOUR, cap(600, 1200, 0))
     assert forecast is not None
     first, idle, last = forecast.slots
@@ -99,7 +99,7 @@ def test_an_idle_slot_cannot_be_changed_or_paused() -> None:
     assert last.limits is not None
 
 
-def test_a_deadline_that_cannot_be_met_leaves_no_room() -> None:
+def test_missed_deadline_leaves_no_slack() -> None:
     forecast = plan(3_680_000, 600)
     assert forecast is not None
     assert forecast.latest_end_time == forecast.end_time == EPOCH + HOUR
@@ -122,7 +122,7 @@ def test_pauses_fit_before_the_deadline(slack_s: int, is_pausable: bool, longest
     assert slot.longest_s == HOUR + slack_s
 
 
-def test_too_many_slots() -> None:
+def test_forecast_with_too_many_slots_is_none() -> None:
     caps = [cap(600 * index, 600 * index + 300, LEAST) for index in range(1, 7)]
     assert plan(7_360_000, None, *caps) is None
 
@@ -134,7 +134,7 @@ def test_too_many_slots() -> None:
     edges=st.lists(st.integers(-1000, 50_000), max_size=10, unique=True),
     powers=st.lists(st.integers(0, 5_000_000), min_size=5, max_size=5),
 )
-def test_every_forecast_adds_up(
+def test_slots_of_any_forecast_sum_up(
     energy_mwh: int, latest_s: int | None, start_s: int, edges: list[int], powers: list[int]
 ) -> None:
     ordered = sorted(edges)
@@ -168,13 +168,13 @@ def test_every_forecast_adds_up(
 # Needs
 
 
-def test_a_target_says_how_much() -> None:
+def test_expected_energy_is_that_of_the_target() -> None:
     demand = EnergyDemand(remaining_mwh=MilliwattHours(500_000), deadline=EPOCH)
     assert expected_energy(demand, POWER) == 500_000
     assert demand.is_promised
 
 
-def test_no_forecast_is_made_for_a_moment() -> None:
+def test_expected_energy_covers_at_least_a_minute() -> None:
     demand = EnergyDemand(remaining_mwh=MilliwattHours(5), deadline=EPOCH)
     assert expected_energy(demand, POWER) == energy_of(FULL, 60)
     demand = EnergyDemand(remaining_mwh=MilliwattHours(5))
@@ -184,19 +184,21 @@ def test_no_forecast_is_made_for_a_moment() -> None:
 @pytest.mark.parametrize(
     ("charged_mwh", "expected"), [(0, 20_000_000), (5_000_000, 15_000_000), (19_999_999, 920_000)]
 )
-def test_without_a_target_it_is_a_typical_session(charged_mwh: int, expected: int) -> None:
+def test_expected_energy_without_target_is_a_typical_session(
+    charged_mwh: int, expected: int
+) -> None:
     demand = EnergyDemand(charged_mwh=MilliwattHours(charged_mwh))
     assert expected_energy(demand, POWER) == expected
     assert not demand.is_promised
 
 
-def test_what_has_been_delivered_is_no_promise() -> None:
+def test_met_target_is_no_promise() -> None:
     demand = EnergyDemand(remaining_mwh=MilliwattHours(0), deadline=EPOCH)
     assert not demand.is_promised
     assert expected_energy(demand, POWER) == 20_000_000
 
 
-def test_no_forecast_looks_further_than_a_week() -> None:
+def test_forecast_is_at_most_a_week_long() -> None:
     demand = EnergyDemand(remaining_mwh=MilliwattHours(10**18), deadline=EPOCH)
     forecast = plan(expected_energy(demand, POWER), None)
     assert forecast is not None
@@ -208,7 +210,7 @@ def test_no_forecast_looks_further_than_a_week() -> None:
 
 @pytest.mark.parametrize("phases", [1, 3])
 @pytest.mark.parametrize("current_ma", [6_000, 6_001, 10_123, 15_999, 31_777, 80_000])
-def test_power_becomes_its_current_again(phases: int, current_ma: int) -> None:
+def test_power_of_a_current_converts_back_to_it(phases: int, current_ma: int) -> None:
     supply = Supply(
         Millivolts(231_300), phases, Milliamps(6_000), Milliamps(current_ma), Milliamps(0)
     )
@@ -219,7 +221,7 @@ def test_power_becomes_its_current_again(phases: int, current_ma: int) -> None:
     assert supply.current_ma(0) == 0
 
 
-def test_too_little_current_is_no_power() -> None:
+def test_current_below_minimum_has_no_power() -> None:
     assert (
         Supply(Millivolts(230_000), 1, Milliamps(6_000), Milliamps(5_999), Milliamps(5_999)).power
         is None

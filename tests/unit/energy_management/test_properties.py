@@ -163,7 +163,9 @@ def check(bench: Bench) -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(st.sampled_from([PFR, SFR]), st.lists(events, max_size=25))
-def test_any_story(features: frozenset[str], story: list[Event | Conditions | float]) -> None:
+def test_any_sequence_of_events_keeps_the_invariants(
+    features: frozenset[str], story: list[Event | Conditions | float]
+) -> None:
     bench = Bench(replace(PLUGGED_IN, demand=needs(7_360_000, 8 * HOUR)), features)
     check(bench)
     for event in story:
