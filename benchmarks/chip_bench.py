@@ -23,7 +23,7 @@ EVSE = clusters.EnergyEvse
 
 
 class BenchDriver(ChipCoreDriver):
-    """Several nodes on fabric 1, told apart by node id."""
+    """Several nodes on fabric 1, distinguished by node id."""
 
     async def do_commission_node(self, node: int, discriminator: int, passcode: int) -> float:
         begin = time.perf_counter()

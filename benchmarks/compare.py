@@ -96,7 +96,7 @@ def node_device(
         [
             *(sys.executable, "-m", "evse_node", "run", "--storage", str(folder / name)),
             *("--port", str(5540 + node_id), "--discriminator", str(discriminator)),
-            *("--passcode", str(PASSCODE), "--log-level", "error"),
+            *("--passcode", str(PASSCODE), "--log-level", "error", "--control", "off"),
         ],
         source,
     )

@@ -57,7 +57,7 @@ def wait_for_first_answer(subtype: str, timeout: float) -> float:
             and name[: name[0] + 1] in answer
         ):
             return time.perf_counter() - begin
-    raise TimeoutError(f"nobody answered for {subtype}")
+    raise TimeoutError(f"no answer for {subtype}")
 
 
 def start_to_answer(

@@ -60,9 +60,9 @@ def _exercise(board: Board, drivers: Drivers, cycles: int, pause_s: float) -> bo
                 for is_on in (True, False):
                     output.set(is_on)
                     time.sleep(pause_s)
-                    told = inputs.is_active(mirror) if mirror in mirrors else is_on
-                    word = "follows" if told is is_on else "DOES NOT FOLLOW"
-                    is_fine = is_fine and told is is_on
+                    reported = inputs.is_active(mirror) if mirror in mirrors else is_on
+                    word = "follows" if reported is is_on else "DOES NOT FOLLOW"
+                    is_fine = is_fine and reported is is_on
                     print(f"{name} {cycle}: {'on' if is_on else 'off'}, {word}")
         finally:
             output.set(False)

@@ -3,7 +3,7 @@
     python examples/solar_surplus.py
 
 No network and no hardware: a charger, a simulated car, and a clock that is turned by hand.
-A running node is told of the surplus by `POST /surplus` of its control API, or by hardware
+A running node receives the surplus by `POST /surplus` of its control API, or by hardware
 that measures it (`SurplusReported`), and follows it in the modes with solar charging.
 """
 

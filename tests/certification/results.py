@@ -38,7 +38,7 @@ class Result:
     """How one script ended: outcome is pass, fail, skip or not run. `date` is ISO.
 
     `node` and `commit` say which node it was, `options` are those that every node had.
-    They are empty when nobody wrote them down.
+    They are empty if not recorded.
     """
 
     title: str

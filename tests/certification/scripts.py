@@ -32,7 +32,7 @@ class Kind(StrEnum):
 class Script:
     """One line of the table of results.
 
-    `name` is the file's without suffix, `variant` tells several runs of it apart.
+    `name` is the file's without suffix, `variant` distinguishes several runs of it.
     `pics_endpoint` limits the node's PICS to one endpoint; `is_pure_pics` leaves out the
     lines that say that a machine runs the test. `suite_config` are values of a suite's
     configuration that describe the device under test. `pics` are lines that overrule

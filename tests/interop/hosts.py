@@ -82,7 +82,7 @@ class TwoHosts:
         and then given up, so that by chance alone one journey in twenty would fail at
         20 percent, though both sides do all that they should.
         """
-        # A copy has the same header: flags, session, counter. A DNS header tells nothing.
+        # A copy has the same header: flags, session, counter. DNS headers cannot be compared.
         chance = f"numgen random mod 100 < {percent}"
         up_to_three = "meter lost size 65535 { @th,64,64 limit rate 1/day burst 3 packets }"
         for host, interface in ((self.device, "dev0"), (self.controller, "ctl0")):

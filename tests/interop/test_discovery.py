@@ -1,4 +1,4 @@
-"""What the node tells over DNS-SD on real interfaces, as these come, change and go."""
+"""DNS-SD of the node on real interfaces, as these appear, change and disappear."""
 
 from __future__ import annotations
 

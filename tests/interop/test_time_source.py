@@ -35,12 +35,12 @@ def test_the_trusted_time_source_is_found(
         node.restart()
         asking.restart()
         deadline = time.monotonic() + 60
-        told = controller.call("read_time", node=ASKING)
-        while told["TimeSource"] != NODE_TIME_CLUSTER and time.monotonic() < deadline:
+        reported = controller.call("read_time", node=ASKING)
+        while reported["TimeSource"] != NODE_TIME_CLUSTER and time.monotonic() < deadline:
             time.sleep(1)
-            told = controller.call("read_time", node=ASKING)
+            reported = controller.call("read_time", node=ASKING)
     finally:
         asking.stop()
-    assert told["TimeSource"] == NODE_TIME_CLUSTER
-    assert abs(told["UTCTime"] / 1e6 + MATTER_EPOCH_S - time.time()) < 60
+    assert reported["TimeSource"] == NODE_TIME_CLUSTER
+    assert abs(reported["UTCTime"] / 1e6 + MATTER_EPOCH_S - time.time()) < 60
     assert "Traceback" not in asking.log()
