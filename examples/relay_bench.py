@@ -1,4 +1,4 @@
-"""Exercises the outputs of a board on a bench: each one on and off, contactors with feedback.
+"""Test the outputs of a board on a bench: each one on and off, contactors with feedback.
 
     python examples/relay_bench.py --board relay-hat-ads1115 --cycles 3
 
@@ -22,7 +22,7 @@ from evse_node.hal.gpio.square_wave import SquareWave
 
 @contextmanager
 def beating(board: Board, drivers: Drivers) -> Iterator[None]:
-    """Keep the heartbeat going, without which the board opens by itself."""
+    """Send the heartbeat, without which the board opens its contactors."""
     if board.heartbeat is None:
         yield
         return

@@ -1,4 +1,4 @@
-"""Charge from what the sun leaves over: a day in summer, played in a moment.
+"""Charge from solar surplus: a day in summer, simulated in a moment.
 
     python examples/solar_surplus.py
 
@@ -29,7 +29,7 @@ class Day:
     def __init__(self) -> None:
         self.now = 0.0
         self.house = SimulatedBackend(clock=lambda: self.now)
-        # Looked at once a minute instead of each second: a day is to take a moment.
+        # Polled once a minute instead of each second, so that a day takes a moment.
         settings = ChargerSettings(monitor=MonitorSettings(interval_s=60))
         self.charger = Charger(self.house, MemoryStore(), now=self.now, settings=settings)
         self.house.attach(lambda event: self.charger.receive(event, self.now))
@@ -48,7 +48,7 @@ def main() -> None:
     peak_w = parser.parse_args().peak
 
     def surplus_w(now: float) -> float:
-        """Return what the roof gives beyond the household's needs; at two, a thunderstorm."""
+        """Return the solar surplus of the house in W; at two o'clock, a thunderstorm."""
         hour = now / HOUR
         if not SUNRISE < hour < SUNSET or 14 <= hour < 15:
             return 0

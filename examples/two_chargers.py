@@ -22,7 +22,7 @@ async def main() -> None:
     arguments = parser.parse_args()
 
     def config(name: str) -> NodeConfig:
-        # A folder for each, and any free port: that is all that keeps them apart.
+        # Each node has a folder of its own, and any free port.
         return NodeConfig(
             storage=arguments.storage / name, port=0, interfaces=tuple(arguments.interface)
         )

@@ -1,8 +1,8 @@
-"""A virtual charger whose car comes, asks for energy, and leaves again.
+"""A virtual charger whose car arrives, charges, and leaves.
 
     python examples/virtual_charger.py --interface eth0
 
-Commission it with the code that it prints, and enable charging from your controller:
+Commission it with the printed code, and enable charging from your controller:
 the car takes what it is offered while it is there.
 """
 
@@ -29,7 +29,7 @@ async def main() -> None:
         storage=arguments.storage,
         port=arguments.port,
         interfaces=tuple(arguments.interface),
-        # The car's battery fills a hundred times as fast as a real one.
+        # The car's battery charges a hundred times as fast as a real one.
         hal={"battery-kwh": 40, "soc-percent": 20, "speed": 100},
     )
     async with EvseNode(config) as node:

@@ -1,4 +1,4 @@
-"""A week of a charger with a target for every morning, played in a moment.
+"""A week of a charger with a target for every morning, simulated in a moment.
 
     python examples/week.py
 
@@ -45,7 +45,7 @@ class House:
             self.backend,
             self.store,
             now=self.now,
-            # Meter and thermometer once a minute: a week is to take a moment. There is one car.
+            # Meter and thermometer once a minute, so that a week takes a moment. There is one car.
             settings=ChargerSettings(
                 zone=UTC, monitor=MonitorSettings(interval_s=60), are_vehicles_known=True
             ),

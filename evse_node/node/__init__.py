@@ -1,4 +1,4 @@
-"""One node: its parts put together, its runtime, and its control API."""
+"""One node: its parts, its runtime, and its control API."""
 
 from evse_node.node.evse_node import EvseNode
 

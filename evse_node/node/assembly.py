@@ -1,4 +1,4 @@
-"""Everything that a node consists of between its start and its stop, wired together."""
+"""Parts of a running node, wired together."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ from evse_node.platform.interfaces import (
     ARPHRD_IEEE802154,
     Interface,
     is_wireless,
-    stand_in_address,
+    placeholder_address,
 )
 from evse_node.platform.log_buffer import LogBuffer
 from evse_node.platform.node_finder import NodeFinder
@@ -57,7 +57,7 @@ from evse_node.units import Milliamps
 
 _LOGGER: Final = logging.getLogger(__name__)
 
-# A clock before this was never set: no such node existed then.
+# A clock before this is not set: no such node existed then.
 _EARLIEST_UTC_S: Final = 1_735_689_600  # 2025-01-01
 _STOP_TIMEOUT_S: Final = 12.0
 _UNIQUE_ID_KEY: Final = "basic/unique_id"
@@ -77,7 +77,7 @@ def _system_offset_s(utc_s: int) -> int:
 
 
 def _offset_of(zone: str | None) -> Callable[[int], int]:
-    """Return what tells the offset of a time zone, the machine's without a name."""
+    """Return a function for the offset of a time zone; None stands for the machine's."""
     if zone is None:
         return _system_offset_s
     from zoneinfo import ZoneInfo
@@ -123,9 +123,9 @@ def _charger_settings(
 class Assembly:
     """The parts of one running node.
 
-    `port` 0 chooses a free one; `port` then tells which. `on_changed` is called after
-    anything that others may want to look at, `on_decommissioned` when the last fabric is gone and
-    the node is to begin anew. Raises ConfigError.
+    `port` 0 selects a free one, which the attribute `port` holds. `on_changed` is called after
+    any change of state, `on_decommissioned` after the removal of the last fabric, when the node
+    has to restart. Raises ConfigError.
     """
 
     def __init__(
@@ -142,7 +142,7 @@ class Assembly:
         definitions = ClusterDefinitions(config.cluster_xml, config.matter_version)
         clock = _wall_clock(config)
         charger = _charger_settings(config, backend, definitions, clock)
-        # A node on loopback alone is to be out of everyone else's reach.
+        # A node on loopback alone must not be reachable from other hosts.
         self._udp = open_udp(port, "lo" if config.interfaces == ("lo",) else "")
         self._closing = AsyncExitStack()
         self._closing.callback(self._udp.close)
@@ -153,7 +153,7 @@ class Assembly:
         self._on_decommissioned = on_decommissioned
         self._thread = get_ident()
         self._groups: frozenset[str] = frozenset()
-        self._described: tuple[Sequence[Interface], Sequence[NetworkInterface]] = ((), ())
+        self._network_interfaces: tuple[Sequence[Interface], Sequence[NetworkInterface]] = ((), ())
         now = time.monotonic()
         node = Node()
         self._ntp = NtpClient(os.urandom, time.monotonic, lambda: self.runtime.wake())
@@ -191,10 +191,10 @@ class Assembly:
             file = config.cluster_xml
             if file is None or not isinstance(error, ConfigError | TypeError | KeyError):
                 raise
-            # The file is in order as XML, but does not define what the node serves.
+            # The file is valid, but does not define what the node serves.
             raise ConfigError(f"{file}: {error}") from None
         clock.on_changed.append(self.charger.on_timer)
-        # What is advertised may be the same all the while.
+        # The advertised services may stay the same meanwhile.
         self.stack.window.on_changed.append(lambda now: on_changed())
         self.charger.observers.append(lambda snapshot, notices, now: on_changed())
         self.runtime: Runtime[StackEvent] = Runtime(self.stack, self._udp, store, self._on_event)
@@ -245,31 +245,31 @@ class Assembly:
         )
 
     async def start(self) -> None:
-        """Become discoverable, then take the hardware in hand.
+        """Become discoverable, then start the hardware.
 
-        Raises ConfigError and HalError; `stop` is to be called all the same.
+        Raises ConfigError and HalError; call `stop` also after these.
         """
         logger = logging.getLogger("evse_node")
         logger.addHandler(self._logs)
         self._closing.callback(logger.removeHandler, self._logs)
-        tell_fault = self.clusters.software_diagnostics.tell_fault
-        defects = CrashReporter(tell_fault, self.runtime.call, time.monotonic)
-        logger.addHandler(defects)
-        self._closing.callback(logger.removeHandler, defects)
+        report_fault = self.clusters.software_diagnostics.tell_fault
+        crashes = CrashReporter(report_fault, self.runtime.call, time.monotonic)
+        logger.addHandler(crashes)
+        self._closing.callback(logger.removeHandler, crashes)
         self._closing.push_async_callback(self._ntp.close)
         self._closing.push_async_callback(self._finder.close)
         self._closing.push_async_callback(self.mdns.close)
         await self.mdns.start()
         self.stack.start(time.monotonic())
         self.runtime.start()
-        self._closing.callback(self._say_goodbye)
+        self._closing.callback(self._announce_stop)
         self._closing.push_async_callback(self._stop_backend)
         self._closing.callback(self._save_charger)
         await self.backend.start(self._on_hal_event)
         self.runtime.flush()
 
     async def stop(self) -> None:
-        """Open the contactor, tell subscribers and the network, close the socket. Repeatable."""
+        """Open the contactor, notify subscribers and network, close the socket. Repeatable."""
         await self._closing.aclose()
 
     def _save_charger(self) -> None:
@@ -282,7 +282,7 @@ class Assembly:
         except (HalError, TimeoutError) as error:
             _LOGGER.error("the hardware did not stop: %s", error or "no answer")
 
-    def _say_goodbye(self) -> None:
+    def _announce_stop(self) -> None:
         self.clusters.stop()
         self.stack.handle_timer(time.monotonic())
         self.runtime.flush()
@@ -298,12 +298,12 @@ class Assembly:
         if isinstance(event, ServicesChanged):
             self.mdns.update(event.services)
         elif isinstance(event, GroupAddressesChanged):
-            self._listen_to_groups(event.addresses)
+            self._join_groups(event.addresses)
         elif isinstance(event, Decommissioned):
             self._on_decommissioned()
         self._on_changed()
 
-    def _listen_to_groups(self, addresses: frozenset[str]) -> None:
+    def _join_groups(self, addresses: frozenset[str]) -> None:
         indexes = [interface.index for interface in self.mdns.interfaces]
         for address in self._groups - addresses:
             self.runtime.leave(address, indexes)
@@ -313,15 +313,15 @@ class Assembly:
 
     def _describe_interfaces(self) -> Sequence[NetworkInterface]:
         chosen = self.mdns.chosen
-        if self._described[0] is not chosen:
-            self._described = (chosen, [_describe(interface) for interface in chosen])
-        return self._described[1]
+        if self._network_interfaces[0] is not chosen:
+            self._network_interfaces = (chosen, [_describe(interface) for interface in chosen])
+        return self._network_interfaces[1]
 
     def _on_interfaces_changed(self) -> None:
         self.clusters.interfaces_changed()
-        # Membership of an interface that was gone is gone, too.
+        # An interface that was down has lost its memberships.
         groups, self._groups = self._groups, frozenset()
-        self._listen_to_groups(groups)
+        self._join_groups(groups)
         self.runtime.wake()
 
 
@@ -339,12 +339,12 @@ def _features(config: NodeConfig, backend: EvseBackend) -> frozenset[str] | None
 
 
 def _unique_id(store: SqliteStore) -> str:
-    # Not among the factory data: after a reset it is another node to its next owner.
-    kept = store.get(_UNIQUE_ID_KEY)
-    if kept is None:
-        kept = os.urandom(16)
-        store.set(_UNIQUE_ID_KEY, kept)
-    return kept.hex()
+    # Not factory data: after a reset, it is another node to its next owner.
+    unique_id = store.get(_UNIQUE_ID_KEY)
+    if unique_id is None:
+        unique_id = os.urandom(16)
+        store.set(_UNIQUE_ID_KEY, unique_id)
+    return unique_id.hex()
 
 
 def _describe(interface: Interface) -> NetworkInterface:
@@ -353,7 +353,7 @@ def _describe(interface: Interface) -> NetworkInterface:
     return NetworkInterface(
         name=interface.name,
         is_operational=interface.is_up and interface.is_running,
-        hardware_address=interface.hardware_address or stand_in_address(interface.index),
+        hardware_address=interface.hardware_address or placeholder_address(interface.index),
         ipv4_addresses=interface.ipv4,
         ipv6_addresses=interface.ipv6,
         type=InterfaceType.WI_FI if is_wireless(interface.name) else kind,

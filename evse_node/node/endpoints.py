@@ -67,7 +67,7 @@ from evse_node.matter.node_time import FindNode, NodeTime
 from evse_node.matter.stack import MatterStack
 from evse_node.matter.wall_clock import WallClock
 from evse_node.node.factory_data import FactoryData
-from evse_node.platform.process_info import Process, RecentFact, read_ethernet
+from evse_node.platform.process_info import Cached, Process, read_ethernet
 
 _LOGGER: Final = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ LABELS: Final = {"connector": "1"}
 
 
 class NodeParts(Struct, frozen=True):
-    """What the clusters are built on."""
+    """Parts of the node that the clusters are built on."""
 
     stack: MatterStack
     charger: Charger
@@ -103,7 +103,7 @@ class NodeParts(Struct, frozen=True):
 
 
 class NodeClusters(Struct, frozen=True):
-    """The clusters that other parts of the node talk to."""
+    """Clusters and bridges that other parts of the node use."""
 
     basic_information: BasicInformationServer
     general_diagnostics: GeneralDiagnosticsServer
@@ -114,12 +114,12 @@ class NodeClusters(Struct, frozen=True):
     management: EnergyManagementBridge | None
 
     def interfaces_changed(self) -> None:
-        """Learn that the machine's network interfaces are others now, or in another state."""
+        """Update the clusters after a change of the machine's network interfaces."""
         self.general_diagnostics.interfaces_changed()
         self.network_commissioning.interfaces_changed()
 
     def stop(self) -> None:
-        """Keep what is still to be kept, and tell that the node is about to stop."""
+        """Store what is still to be stored, and record the event ShutDown."""
         self.measurements.stop()
         if self.management is not None:
             self.management.stop()
@@ -127,7 +127,7 @@ class NodeClusters(Struct, frozen=True):
 
 
 class ClusterDefinitions(dict[str, ClusterDefinition]):
-    """The shipped definitions of a revision, and before them those of a file."""
+    """Definitions of a revision, overridden by those of a file."""
 
     def __init__(self, file: Path | None = None, revision: str = DEFAULT_REVISION) -> None:
         super().__init__()
@@ -140,9 +140,9 @@ class ClusterDefinitions(dict[str, ClusterDefinition]):
 
 
 def build_endpoints(parts: NodeParts, now: float) -> NodeClusters:
-    """Put all endpoints into the stack's node, and let the bridges follow the charger.
+    """Add all endpoints to the stack's node, and connect the bridges to the charger.
 
-    Raises ConfigError when a definition does not fit what the node serves.
+    Raises ConfigError when a definition does not match what the node serves.
     """
     definitions, timers = parts.definitions, parts.stack.timers
     basic = BasicInformationServer(
@@ -159,7 +159,7 @@ def build_endpoints(parts: NodeParts, now: float) -> NodeClusters:
         timers,
         enable_key=parts.enable_key,
         posix_ms=parts.clock.utc_ms,
-        # Whoever may send several commands in a message may test with long responses.
+        # Required of a node that accepts several commands in a message.
         has_payload_test=parts.stack.settings.parameters.max_paths_per_invoke > 1,
     )
     network = NetworkCommissioningServer(definitions["Network Commissioning"], parts.interfaces)
@@ -170,8 +170,8 @@ def build_endpoints(parts: NodeParts, now: float) -> NodeClusters:
         parts.backend,
         definitions,
         timers,
-        on_identify=_show_identifying,
-        on_effect=_show_effect,
+        on_identify=_log_identifying,
+        on_effect=_log_effect,
         powered_endpoints=(ROOT, EVSE),
     )
     management = _management(parts, bridge)
@@ -265,7 +265,7 @@ def _root(parts: NodeParts, basic: BasicInformationServer) -> list[ClusterServer
         UnitLocalizationServer(definitions["Unit Localization"]),
         EthernetNetworkDiagnosticsServer(
             definitions["Ethernet Network Diagnostics"],
-            RecentFact(lambda: _ethernet(parts.interfaces)),
+            Cached(lambda: _ethernet(parts.interfaces)),
         ),
     ]
 
@@ -276,12 +276,12 @@ def _ethernet(interfaces: Interfaces) -> EthernetStatus:
     return EthernetStatus()
 
 
-def _show_identifying(is_identifying: bool) -> None:
-    # No backend has a light for it yet; who looks at the log sees which node it is.
-    _LOGGER.info("identifying: %s", "this is me" if is_identifying else "no longer")
+def _log_identifying(is_identifying: bool) -> None:
+    # No backend has a light for it yet; the log shows which node it is.
+    _LOGGER.info("identifying: %s", "started" if is_identifying else "ended")
 
 
-def _show_effect(effect: Effect) -> None:
+def _log_effect(effect: Effect) -> None:
     _LOGGER.info("identifying: %s", effect.name.lower())
 
 
@@ -301,7 +301,7 @@ def _add_endpoint(
 
 
 def product_information(factory: FactoryData, unique_id: str) -> ProductInformation:
-    """Return what Basic Information says of this node."""
+    """Return the product data for Basic Information."""
     major, minor, patch = (int(part) for part in __version__.split("."))
     return ProductInformation(
         vendor_name=VENDOR_NAME,

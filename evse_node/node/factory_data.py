@@ -1,10 +1,8 @@
-"""What a factory would give each device: made at the first start, kept over factory resets.
+"""Data that a factory would give each device: created at the first start, kept by resets.
 
-And what else is kept when everything else in the store is forgotten.
-
-Passcode, discriminator and serial number are drawn at random, attestation credentials are
-made under the development authority, unless the settings say otherwise. What settings
-give is used but not kept.
+Passcode, discriminator and serial number are random, and attestation credentials are issued
+by the development authority, unless the settings give others. Values from settings are used
+but not stored.
 """
 
 from __future__ import annotations
@@ -34,10 +32,10 @@ from evse_node.matter.store import Store
 
 KEPT_BY_FACTORY_RESET: Final = (
     *("factory/", "attestation/"),
-    # A fault that is there is none of the settings, and nothing is switched on over it.
+    # A present fault is not a setting, and must keep the contactor open.
     "evse/faults",
 )
-"""Prefixes of the keys that a factory reset leaves in the store."""
+"""Prefixes of the keys that a factory reset keeps."""
 
 KEPT_WITHOUT_FABRICS: Final = (
     *KEPT_BY_FACTORY_RESET,
@@ -45,23 +43,23 @@ KEPT_WITHOUT_FABRICS: Final = (
     # Starts and hours of operation. Spec: Matter Core 1.3 "General Diagnostics Cluster"
     *("attr/0/0033/0001", "attr/0/0033/0003"),
     "energy/",
-    # No two sessions have the same number, and the present one belongs to the car.
+    # Session numbers are unique, and the running session belongs to the car.
     "evse/session",
 )
-"""Prefixes of the keys that the removal of the last fabric leaves in the store.
+"""Prefixes of the keys that the removal of the last fabric keeps: counters of the device.
 
-That is what counts on, whoever owns the node. All else was made for those who are gone.
+All other data belongs to the former fabrics.
 Spec: Matter Core 1.3 "RemoveFabric Command"
 """
 
-# Within what commissioners accept (1000 to 100000); more would only slow down them.
+# Commissioners accept 1000 to 100000; more would only slow them down.
 _ITERATIONS: Final = 1000
 _SALT_SIZE: Final = 32
 _SERIAL_SIZE: Final = 8
 
 
 class FactoryData(Struct, frozen=True):
-    """The device's own data. `serial_number` is text, `verifier` belongs to the passcode."""
+    """Data of one device. `verifier` belongs to the passcode."""
 
     passcode: int
     discriminator: int
@@ -77,23 +75,23 @@ class FactoryData(Struct, frozen=True):
 def load_factory_data(
     config: NodeConfig, store: Store, random_bytes: Callable[[int], bytes]
 ) -> FactoryData:
-    """Return what the store and the settings have; draw and keep what is missing.
+    """Return the data of settings and store; create and store what is missing.
 
-    Raises ConfigError for attestation files that do not fit, or a store that is damaged.
+    Raises ConfigError for attestation files that do not match, or damaged data.
     """
     passcode = config.passcode
     if passcode is None:
         passcode = _number(store, "factory/passcode", 4, lambda: generate_passcode(random_bytes))
         if not is_valid_passcode(passcode):
-            raise ConfigError("storage: the kept passcode is damaged: give --passcode")
+            raise ConfigError("storage: the stored passcode is damaged: give --passcode")
     discriminator = config.discriminator
     if discriminator is None:
         discriminator = _number(
             store, "factory/discriminator", 2, lambda: generate_discriminator(random_bytes)
         )
-    salt = _kept(store, "factory/salt", lambda: random_bytes(_SALT_SIZE))
+    salt = _stored(store, "factory/salt", lambda: random_bytes(_SALT_SIZE))
     w0, point = compute_verifier(passcode, salt, _ITERATIONS)
-    serial = _kept(store, "factory/serial_number", lambda: random_bytes(_SERIAL_SIZE))
+    serial = _stored(store, "factory/serial_number", lambda: random_bytes(_SERIAL_SIZE))
     attestation = _attestation(config, store, random_bytes)
     return FactoryData(
         passcode=passcode,
@@ -116,7 +114,7 @@ def _attestation(
     if config.dac and config.pai and config.cd and config.dac_key:
         return load_attestation(config.dac, config.pai, config.cd, config.dac_key)
     key = f"attestation/{config.vendor_id:04x}/{config.product_id:04x}"
-    kept = _kept(
+    stored = _stored(
         store,
         key,
         lambda: make_development_attestation(
@@ -124,12 +122,12 @@ def _attestation(
         ).to_bytes(),
     )
     try:
-        return Attestation.from_bytes(kept)
+        return Attestation.from_bytes(stored)
     except (DecodeError, CryptoError) as error:
-        raise ConfigError(f"storage: the kept attestation is damaged: {error}") from None
+        raise ConfigError(f"storage: the stored attestation is damaged: {error}") from None
 
 
-def _kept(store: Store, key: str, make: Callable[[], bytes]) -> bytes:
+def _stored(store: Store, key: str, make: Callable[[], bytes]) -> bytes:
     value = store.get(key)
     if value is None:
         value = make()
@@ -138,4 +136,4 @@ def _kept(store: Store, key: str, make: Callable[[], bytes]) -> bytes:
 
 
 def _number(store: Store, key: str, size: int, make: Callable[[], int]) -> int:
-    return int.from_bytes(_kept(store, key, lambda: make().to_bytes(size, "big")), "big")
+    return int.from_bytes(_stored(store, key, lambda: make().to_bytes(size, "big")), "big")

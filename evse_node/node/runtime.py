@@ -1,7 +1,7 @@
 """The asyncio shell around the stack: one UDP socket, one timer, one turn at a time.
 
-A turn is: take what came in, let the stack think, make changes durable, and only then
-let datagrams out. So a peer never holds an answer that a power cut could undo.
+A turn receives, lets the stack process, commits changes, and only then sends. So a peer never
+holds an answer that a power cut could undo.
 """
 
 from __future__ import annotations
@@ -25,49 +25,48 @@ Address: TypeAlias = tuple[str, int, int, int]
 Event = TypeVar("Event")
 CovariantEvent = TypeVar("CovariantEvent", covariant=True)
 
-# Bounds how long the loop stays with the socket under a flood.
+# Bounds the time spent on the socket under a flood.
 _DATAGRAMS_PER_VISIT: Final = 32
 _MAX_DATAGRAM: Final = 2048
 _RECEIVE_BUFFER: Final = 1 << 19
 
 
 class Stack(Protocol[CovariantEvent]):
-    """The doors of a sans-IO stack, as the runtime uses them."""
+    """The entry points of a sans-IO stack that the runtime uses."""
 
     def receive_datagram(self, data: bytes, address: Address, now: float) -> None:
-        """Take a datagram. Never raises."""
+        """Process a datagram. Never raises."""
 
     def handle_timer(self, now: float) -> None:
-        """Run what is due."""
+        """Run all timers that are due."""
 
     def get_timer(self) -> float | None:
-        """Return when `handle_timer` wants to be called, or None."""
+        """Return the time of the next timer, or None."""
 
     def datagrams_to_send(self, now: float) -> list[tuple[bytes, Address]]:
-        """Return what is to be sent, in order, once."""
+        """Return the datagrams to send, in order, and clear them."""
 
     def next_event(self) -> CovariantEvent | None:
         """Return the next event, or None."""
 
 
 class Durable(Protocol):
-    """A store whose changes are to outlive a power cut before an answer leaves."""
+    """A store that is committed before answers are sent."""
 
     @property
     def is_dirty(self) -> bool:
-        """Whether there is something to commit."""
+        """Whether there are changes to commit."""
 
     def commit(self) -> None:
         """Make all changes durable. Raises StorageError, and then stays dirty."""
 
 
 class Runtime(Generic[Event]):
-    """Runs one stack on one UDP socket in the running asyncio loop.
+    """Driver of one stack on one UDP socket in the running asyncio loop.
 
-    `on_event` gets the stack's events, one at a time, before the datagrams of the
-    same turn leave. Other parts of the node that changed something the stack may
-    want to report call `wake`; from another thread, `call` runs a function in the
-    loop first.
+    `on_event` receives the stack's events, one at a time, before the datagrams of the
+    same turn are sent. Call `wake` after a change outside of the stack that it may have
+    to report; from another thread, use `call`.
     """
 
     def __init__(
@@ -101,12 +100,12 @@ class Runtime(Generic[Event]):
         return port
 
     def start(self) -> None:
-        """Begin to receive, and take the first turn."""
+        """Start to receive, and take the first turn."""
         self._loop.add_reader(self._udp.fileno(), self._on_readable)
         self._finish_turn(self._clock())
 
     def wake(self) -> None:
-        """Take a turn soon: something changed outside of the stack. Cheap when repeated."""
+        """Schedule a turn after a change outside of the stack. Cheap when repeated."""
         if not self._is_turn_due and not self._is_closed:
             self._is_turn_due = True
             self._loop.call_soon(self._on_wake)
@@ -119,12 +118,12 @@ class Runtime(Generic[Event]):
                 function()
                 self.wake()
 
-        # A thread of the hardware may outlive the loop by a moment.
+        # A hardware thread may outlive the loop briefly.
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(run)
 
     def join(self, group: str, indexes: Collection[int]) -> None:
-        """Receive datagrams to a multicast group on these interfaces."""
+        """Join a multicast group on these interfaces."""
         join_multicast(self._udp, group, indexes)
 
     def leave(self, group: str, indexes: Collection[int]) -> None:
@@ -132,12 +131,12 @@ class Runtime(Generic[Event]):
         leave_multicast(self._udp, group, indexes)
 
     def flush(self) -> None:
-        """Take the turn now that `wake` would take soon."""
+        """Take a turn now."""
         if not self._is_closed:
             self._finish_turn(self._clock())
 
     def close(self) -> None:
-        """Send what is left, commit, and close the socket. May be repeated."""
+        """Commit, send what is left, and close the socket. May be repeated."""
         if self._is_closed:
             return
         self._loop.remove_reader(self._udp.fileno())
@@ -158,7 +157,7 @@ class Runtime(Generic[Event]):
                 _LOGGER.debug("receiving failed: %s", error)
             else:
                 self._receive_datagram(data, address, now)
-            # What waits already shares the commit, which is dear.
+            # Waiting datagrams share the commit, which is expensive.
             if not (self._store.is_dirty and self._poll.poll(0)):
                 break
             now = self._clock()
@@ -174,7 +173,7 @@ class Runtime(Generic[Event]):
         self._finish_turn(self._clock())
 
     def _finish_turn(self, now: float) -> None:
-        """Do all that is due."""
+        """Run timers, handle events, commit and send."""
         stack = self._stack
         self._is_turn_due = False
         deadline = stack.get_timer()
@@ -183,7 +182,7 @@ class Runtime(Generic[Event]):
                 stack.handle_timer(now)
                 deadline = stack.get_timer()
             while (event := stack.next_event()) is not None:
-                self._tell(event)
+                self._handle(event)
                 deadline = stack.get_timer()
             outgoing = stack.datagrams_to_send(now)
             if self._store.is_dirty and not self._commit():
@@ -192,38 +191,38 @@ class Runtime(Generic[Event]):
                 try:
                     self._udp.sendto(data, address)
                 except OSError as error:
-                    # Unreachable, no buffer, interface gone: MRP sends again, or gives up.
+                    # Unreachable, no buffer, interface gone: left to retransmissions.
                     self.send_errors += 1
                     _LOGGER.debug("sending to %s failed: %s", address[0], error)
         finally:
-            # Whatever went wrong, the stack's deadlines are kept.
+            # Also after an exception, deadlines are kept.
             if deadline is not None and (self._deadline is None or deadline < self._deadline):
                 self._arm(deadline, now)
 
-    def _tell(self, event: Event) -> None:
+    def _handle(self, event: Event) -> None:
         try:
             self._on_event(event)
         except Exception:
-            # A defect; those who wait for an answer are not to pay for it.
+            # A defect must not cost peers their answers.
             _LOGGER.exception("event %s", type(event).__name__)
 
     def _commit(self) -> bool:
-        """Return whether everything is durable. If not, answers wait for MRP to repeat them."""
+        """Return whether the commit succeeded. If not, answers are left to retransmissions."""
         try:
             self._store.commit()
         except StorageError as error:
             if not self._is_failing:
-                _LOGGER.error("nothing is sent until the state can be kept: %s", error)
+                _LOGGER.error("nothing is sent until the state can be stored: %s", error)
             self._is_failing = True
             return False
         self._is_failing = False
         return True
 
     def _arm(self, deadline: float, now: float) -> None:
-        """Come back at `deadline`, which is earlier than what was armed.
+        """Set the timer to `deadline`, which is earlier than the one set.
 
-        A deadline that moves away leaves the timer alone: most are for a loss that does
-        not happen, and one look too early is cheaper than a new timer in each turn.
+        A later deadline does not move the timer: most deadlines are for a loss that does not
+        happen, and one early call is cheaper than a new timer in each turn.
         """
         self._deadline = deadline
         if self._timer is not None:
@@ -234,7 +233,7 @@ class Runtime(Generic[Event]):
 def open_udp(port: int, interface: str = "") -> socket.socket:
     """Return a non-blocking UDP socket for IPv6 and IPv4, bound to `port` (0: any free one).
 
-    With `interface` it hears that one only.
+    With `interface` it receives from that one only.
 
     Raises ConfigError when the port is taken or there is no IPv6.
     """

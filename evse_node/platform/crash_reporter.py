@@ -1,4 +1,4 @@
-"""Tells Software Diagnostics of defects: of what was logged as an error with an exception.
+"""Reports crashes, which are errors logged with an exception, to Software Diagnostics.
 
 Spec: Matter Core 1.3 "SoftwareFault Event"
 """
@@ -17,49 +17,49 @@ from typing import Final
 from evse_node.cluster.servers.root.software_diagnostics import Thread
 
 _INTERVAL_S: Final = 60.0
-"""Whoever finds a way to provoke a defect is not to push other events out of the node's log."""
+"""Rate limit: a repeatable crash must not flush other events out of the log."""
 _MAX_FRAMES: Final = 16
 
 
 class CrashReporter(logging.Handler):
-    """Calls `tell` with the thread and a recording of a defect, one a minute at most.
+    """Logging handler that calls `report` with thread and trace of a crash, once a minute at most.
 
-    `call` runs a function in the node's thread, later: an error may be logged in any
-    thread, and in the middle of anything.
+    `call` runs a function in the node's thread later, since an error may be logged in any
+    thread, and while any lock is held.
     """
 
     def __init__(
         self,
-        tell: Callable[[Thread, bytes], None],
+        report: Callable[[Thread, bytes], None],
         call: Callable[[Callable[[], None]], None],
         monotonic: Callable[[], float],
     ) -> None:
         super().__init__(logging.ERROR)
-        self._tell = tell
+        self._report = report
         self._call = call
         self._monotonic = monotonic
-        self._quiet_until = float("-inf")
+        self._next_report = float("-inf")
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Take an entry; called with the handler's lock held."""
+        """Report a record with an exception; called with the handler's lock held."""
         if not record.exc_info or record.exc_info[0] is None:
             return
         now = self._monotonic()
-        if now < self._quiet_until:
+        if now < self._next_report:
             return
-        self._quiet_until = now + _INTERVAL_S
-        kind, _, trace = record.exc_info
+        self._next_report = now + _INTERVAL_S
+        kind, _, frames = record.exc_info
         thread = Thread(get_native_id(), record.threadName or "")
-        recording = _recording(kind, trace)
-        self._call(lambda: self._tell(thread, recording))
+        trace = _trace(kind, frames)
+        self._call(lambda: self._report(thread, trace))
 
 
-def _recording(kind: type[BaseException], trace: TracebackType | None) -> bytes:
-    """Return what happened and where, the innermost frame first.
+def _trace(kind: type[BaseException], traceback: TracebackType | None) -> bytes:
+    """Return the exception's type and places, the innermost frame first.
 
-    Without the exception's text, which may hold a value that is nobody's business.
+    The exception's text is left out, since it may hold a secret.
     """
-    frames = deque(walk_tb(trace), maxlen=_MAX_FRAMES)
+    frames = deque(walk_tb(traceback), maxlen=_MAX_FRAMES)
     places = [
         f"{basename(frame.f_code.co_filename)}:{line} {frame.f_code.co_name}"
         for frame, line in reversed(frames)

@@ -1,7 +1,4 @@
-"""The machine's network interfaces and their addresses, from the kernel by rtnetlink.
-
-`interfaces()` is one look; `InterfaceMonitor` tells when another look is due.
-"""
+"""The machine's network interfaces and their addresses, read from the kernel by rtnetlink."""
 
 from __future__ import annotations
 
@@ -48,8 +45,8 @@ ARPHRD_IEEE802154: Final = 804
 class Interface(Struct, frozen=True):
     """A network interface. `hardware_address` is empty when it has none.
 
-    `ipv4` holds addresses of 4 bytes, `ipv6` of 16 bytes, usable ones only (no
-    tentative, deprecated or temporary address), link-local first.
+    `ipv4` holds addresses of 4 bytes, `ipv6` of 16 bytes, without tentative, deprecated and
+    temporary ones, link-local first.
     """
 
     name: str
@@ -84,9 +81,7 @@ def interfaces() -> list[Interface]:
 
 
 def select_interfaces(names: Collection[str], found: Collection[Interface]) -> list[Interface]:
-    """Return the interfaces that a node uses: the named ones, or all that serve a network.
-
-    Without names these are the ones that are up, not loopback, and carry multicast.
+    """Return the named interfaces; without names, all for multicast that are up, but not loopback.
 
     Raises ConfigError for a name that no interface has.
     """
@@ -115,11 +110,11 @@ def host_name(found: Collection[Interface]) -> str:
         if len(interface.hardware_address) in (6, 8):
             return interface.hardware_address.hex().upper()
     index = min((interface.index for interface in found), default=1)
-    return stand_in_address(index).hex().upper()
+    return placeholder_address(index).hex().upper()
 
 
-def stand_in_address(index: int) -> bytes:
-    """Return a hardware address for an interface that has none, locally administered."""
+def placeholder_address(index: int) -> bytes:
+    """Return a locally administered address for an interface that has none."""
     return b"\x02\x00\x00\x00" + index.to_bytes(2, "big")
 
 
@@ -129,7 +124,7 @@ def is_wireless(name: str) -> bool:
 
 
 class InterfaceMonitor:
-    """A netlink socket that becomes readable when a link or an address changes."""
+    """Netlink socket that becomes readable when a link or an address changes."""
 
     def __init__(self) -> None:
         self._socket = socket.socket(
@@ -142,14 +137,14 @@ class InterfaceMonitor:
         return self._socket.fileno()
 
     def has_changed(self) -> bool:
-        """Take all waiting notices; return whether there were any (or some got lost)."""
+        """Read all notifications; return whether there were any, or some were lost."""
         changed = False
         while True:
             try:
                 self._socket.recv(65536)
             except BlockingIOError:
                 return changed
-            except OSError:  # ENOBUFS: notices were dropped, so look again
+            except OSError:  # ENOBUFS: notifications were lost
                 return True
             changed = True
 
@@ -221,9 +216,9 @@ def is_link_local(address: bytes) -> bool:
 
 
 def join_multicast(udp: socket.socket, group: str, indexes: Collection[int]) -> None:
-    """Make an IPv6 socket receive what is sent to `group` on these interfaces.
+    """Join a multicast group on these interfaces with an IPv6 socket.
 
-    An interface that cannot (gone, no IPv6) is left out.
+    Interfaces that cannot (removed, no IPv6) are left out.
     """
     packed = socket.inet_pton(socket.AF_INET6, group)
     for index in indexes:

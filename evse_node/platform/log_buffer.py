@@ -12,7 +12,7 @@ from evse_node.cluster.servers.root.diagnostic_logs import Intent, LogEntry
 CAPACITY: Final = 128 * 1024
 _MAX_ENTRY: Final = 8 * 1024
 _FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-# Loggers whose news are about the network.
+# Loggers of network diagnostics.
 _NETWORK: Final = (
     "evse_node.platform.dns_sd",
     "evse_node.platform.interfaces",
@@ -22,9 +22,9 @@ _NETWORK: Final = (
 
 
 class LogBuffer(logging.Handler):
-    """Keeps the newest entries, as many as fit `capacity` bytes of text.
+    """Logging handler that stores the newest entries, up to `capacity` bytes of text.
 
-    `utc_us` and `monotonic` are the node's clocks; `monotonic` at creation is its start.
+    `utc_us` and `monotonic` are the node's clocks; its start is when the buffer is created.
     """
 
     def __init__(
@@ -43,25 +43,22 @@ class LogBuffer(logging.Handler):
         self._entries: deque[tuple[frozenset[Intent], LogEntry]] = deque()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Take an entry; called with the handler's lock held."""
+        """Store an entry; called with the handler's lock held."""
         try:
             text = self.format(record).encode(errors="replace")[:_MAX_ENTRY] + b"\n"
         except Exception:
-            # A wrong format is no reason for whoever logs to fail.
+            # A wrong format must not raise in the caller.
             self.handleError(record)
             return
         system_us = int((self._monotonic() - self._start) * 1e6)
-        # Not the record itself: its traceback would keep whole frames alive.
+        # Not the record itself, whose traceback would keep frames alive.
         self._entries.append((_intents(record), LogEntry(text, self._utc_us(), system_us)))
         self._size += len(text)
         while self._size > self._capacity:
             self._size -= len(self._entries.popleft()[1].text)
 
     def read(self, intent: Intent) -> Sequence[LogEntry]:
-        """Return the entries for a purpose, oldest first.
-
-        Crashes are what was logged with an exception.
-        """
+        """Return the entries for a purpose, oldest first."""
         self.acquire()
         try:
             return [entry for intents, entry in self._entries if intent in intents]

@@ -1,4 +1,4 @@
-"""Finds other nodes of the fabrics on the network, by their operational names.
+"""Search for other nodes of the fabrics on the network, by their operational names.
 
 Spec: Matter Core 1.3 "Operational Discovery"
 """
@@ -18,13 +18,13 @@ from evse_node.matter.node_time import OnFound
 _LOGGER: Final = logging.getLogger(__name__)
 
 Resolve = Callable[[str, str], Awaitable[Address | None]]
-"""`await resolve(type, instance)` looks a service up by DNS-SD."""
+"""Look up of a service by DNS-SD: `await resolve(type, instance)`."""
 
 
 class NodeFinder:
-    """Looks nodes up in tasks of the running event loop.
+    """Look-ups of nodes, in tasks of the running event loop.
 
-    `on_done` is called after each answer, so that what follows from it can go out.
+    `on_done` is called after each answer, so that resulting messages can be sent.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class NodeFinder:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def find(self, fabric_index: int, node_id: int, on_found: OnFound, now: float) -> None:
-        """Look for a node on one of the fabrics."""
+        """Look up a node of one of the fabrics."""
         fabric = self._fabrics.get(fabric_index)
         if fabric is None:
             on_found(None, now)
@@ -52,7 +52,7 @@ class NodeFinder:
         task.add_done_callback(self._tasks.discard)
 
     async def close(self) -> None:
-        """Look no more, and wait until that is so."""
+        """Cancel all look-ups, and wait for their end."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -1,7 +1,7 @@
-"""Facts of the machine and of this process, for the diagnostic clusters. Linux only.
+"""Data about the machine and this process, for the diagnostic clusters. Linux only.
 
-What the kernel does not tell is None or 0, never an error. Asking it costs more than
-all other attributes of a node together, so a fact may be a few seconds old.
+Data that the kernel does not provide is None or 0, never an error. Reading it costs more than
+all other attributes of a node together, so it is cached for a few seconds.
 """
 
 from __future__ import annotations
@@ -24,33 +24,33 @@ _LINKS: Final = "/sys/class/net"
 _PROCESS: Final = "/proc/self"
 _MEMORY: Final = "/proc/meminfo"
 _RESET_PEAK: Final = b"5"  # for clear_refs, see proc(5)
-_FRESH_S: Final = 5.0
-# More than the kernel writes into any of its files that are read here.
+_MAX_AGE_S: Final = 5.0
+# Larger than any of the files that are read here.
 _LONGEST: Final = 65536
 
-_Fact = TypeVar("_Fact")
+_Value = TypeVar("_Value")
 
 
-class RecentFact(Generic[_Fact]):
-    """What `look` returns, not more than five seconds old."""
+class Cached(Generic[_Value]):
+    """Result of `read`, at most five seconds old."""
 
     def __init__(
-        self, look: Callable[[], _Fact], clock: Callable[[], float] = time.monotonic
+        self, read: Callable[[], _Value], clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._look = look
+        self._read = read
         self._clock = clock
-        self._seen: tuple[float, _Fact] | None = None
+        self._last: tuple[float, _Value] | None = None
 
-    def __call__(self) -> _Fact:
-        """Return the fact."""
+    def __call__(self) -> _Value:
+        """Return the value."""
         now = self._clock()
-        if self._seen is None or now >= self._seen[0] + _FRESH_S:
-            self._seen = (now, self._look())
-        return self._seen[1]
+        if self._last is None or now >= self._last[0] + _MAX_AGE_S:
+            self._last = (now, self._read())
+        return self._last[1]
 
-    def forget(self) -> None:
-        """Look again next time."""
-        self._seen = None
+    def invalidate(self) -> None:
+        """Read again on the next call."""
+        self._last = None
 
 
 def read_ethernet(name: str, links: Folder = _LINKS, process: Folder = _PROCESS) -> EthernetStatus:
@@ -67,7 +67,7 @@ def read_ethernet(name: str, links: Folder = _LINKS, process: Folder = _PROCESS)
 
 
 def _counters(name: str, table: bytes) -> EthernetCounters:
-    """Take an interface's counters out of the kernel's table of all; see proc(5)."""
+    """Return an interface's counters from the kernel's table; see proc(5)."""
     for line in table.splitlines():
         interface, _, columns = line.partition(b":")
         if interface.strip() == name.encode():
@@ -86,23 +86,23 @@ def _counters(name: str, table: bytes) -> EthernetCounters:
 
 
 class Process:
-    """This process: its threads and its memory."""
+    """Threads and memory of this process."""
 
     def __init__(self, process: Folder = _PROCESS, memory: Folder = _MEMORY) -> None:
         self._process = process
         self._memory = memory
-        self._recent_threads = RecentFact(self._look_at_threads)
-        self._recent_memory = RecentFact(self._look_at_memory)
+        self._threads = Cached(self._read_threads)
+        self._memory_now = Cached(self._read_memory)
 
     def threads(self) -> Sequence[Thread]:
-        """Return the threads that run."""
-        return self._recent_threads()
+        """Return the running threads."""
+        return self._threads()
 
     def memory(self) -> Memory:
-        """Return what memory is available, what is resident, and the most that was."""
-        return self._recent_memory()
+        """Return available and resident memory, and its peak."""
+        return self._memory_now()
 
-    def _look_at_threads(self) -> Sequence[Thread]:
+    def _read_threads(self) -> Sequence[Thread]:
         folder = f"{self._process}/task"
         try:
             tasks = sorted(int(task) for task in os.listdir(folder))
@@ -112,22 +112,22 @@ class Process:
             Thread(task, _read(f"{folder}/{task}/comm").decode(errors="replace")) for task in tasks
         ]
 
-    def _look_at_memory(self) -> Memory:
+    def _read_memory(self) -> Memory:
         status = _read(f"{self._process}/status")
         available = _size(_read(self._memory), b"MemAvailable:")
         return Memory(available, _size(status, b"VmRSS:"), _size(status, b"VmHWM:"))
 
     def reset_peak(self) -> None:
-        """Let the peak be what is resident now."""
-        self._recent_memory.forget()
+        """Reset the peak to what is resident now."""
+        self._memory_now.invalidate()
         with contextlib.suppress(OSError), open(f"{self._process}/clear_refs", "wb") as file:
             file.write(_RESET_PEAK)
 
 
 def _read(file: Folder) -> bytes:
-    """Return what a small file holds, without spaces around it; nothing when there is none.
+    """Return the stripped content of a small file; empty without such a file.
 
-    The kernel makes such a file when it is opened: open, read and close are all there is to it.
+    Such files of the kernel are complete after one read, which `open` and `with` would exceed.
     """
     try:
         descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
@@ -149,7 +149,7 @@ def _number(file: Folder) -> int | None:
 
 
 def _size(table: bytes, name: bytes) -> int:
-    """Return the bytes that a line "Name:  123 kB" tells of; 0 without such a line."""
+    """Return the bytes in a line "Name:  123 kB"; 0 without such a line."""
     start = table.find(name)
     if start < 0:
         return 0

@@ -1,4 +1,4 @@
-"""Asks an NTP server for the time, once, in the simple way of SNTP.
+"""SNTP client: one request to an NTP server. (ntplib would block the loop.)
 
 Spec: RFC 4330
 """
@@ -20,7 +20,7 @@ from evse_node.matter.wall_clock import GivenTime, Granularity, OnTime
 NTP_PORT: Final = 123
 _TIMEOUT_S: Final = 3.0
 _ADDRESSES: Final = 4
-# Whoever sets one name after the other makes no more threads than this.
+# Limits the threads started by a controller that sets one name after another.
 _MAX_LOOKUPS: Final = 4
 _PACKET: Final = struct.Struct("!BBBb3I4Q")
 _VERSION_AND_CLIENT: Final = 4 << 3 | 3
@@ -37,16 +37,16 @@ _LOGGER: Final = logging.getLogger(__name__)
 
 
 def encode_request(nonce: bytes) -> bytes:
-    """Encode a request. `nonce` (8 bytes) comes back in the answer."""
+    """Encode a request. The response repeats `nonce` (8 bytes)."""
     stamp = int.from_bytes(nonce, "big")
     return _PACKET.pack(_VERSION_AND_CLIENT, 0, 0, 0, 0, 0, 0, 0, 0, 0, stamp)
 
 
 def decode_response(data: bytes, nonce: bytes, round_trip_s: float) -> int:
-    """Return the Matter time in microseconds at which the answer arrived.
+    """Return the Matter time in microseconds at which the response arrived.
 
-    `round_trip_s` is the time between request and answer. Raises DecodeError for what is
-    not an answer to the request, or of a server that does not know the time.
+    `round_trip_s` is the time between request and response. Raises DecodeError for a response
+    to another request, or from a server that is not synchronized.
     """
     if len(data) < _PACKET.size:
         raise DecodeError("NTP message is truncated")
@@ -54,25 +54,25 @@ def decode_response(data: bytes, nonce: bytes, round_trip_s: float) -> int:
     if origin != int.from_bytes(nonce, "big"):
         raise DecodeError("NTP message does not belong to the request")
     if flags & 7 != _SERVER or flags >> 6 == _NOT_SYNCHRONIZED:
-        raise DecodeError("NTP message of a server that has no time")
+        raise DecodeError("NTP message of a server that is not synchronized")
     if not 0 < stratum <= _MAX_STRATUM or not sent:
         raise DecodeError(f"NTP server of stratum {stratum}")
-    # What the server took does not count as way.
-    way_s = max(0.0, round_trip_s - max(0, sent - received) / _FRACTION) / 2
+    # Without the time that the server took.
+    latency_s = max(0.0, round_trip_s - max(0, sent - received) / _FRACTION) / 2
     seconds, fraction = divmod(int(sent), _FRACTION)
-    # The era that began in 2036 for times that would be long past.
+    # Times before 2000 belong to the era that begins in 2036.
     if seconds < _MATTER_EPOCH_S:
         seconds += _ERA_S
-    return (seconds - _MATTER_EPOCH_S) * _S + fraction * _S // _FRACTION + int(way_s * _S)
+    return (seconds - _MATTER_EPOCH_S) * _S + fraction * _S // _FRACTION + int(latency_s * _S)
 
 
 _Found: TypeAlias = tuple[int, int, int, str, tuple[object, ...]]
 
 
 class NtpClient:
-    """Asks servers in tasks of the running event loop.
+    """Queries of servers, in tasks of the running event loop.
 
-    `on_done` is called after each answer, so that what follows from it can go out.
+    `on_done` is called after each response, so that resulting messages can be sent.
     """
 
     def __init__(
@@ -90,28 +90,28 @@ class NtpClient:
         self._lookups = 0
 
     def query(self, host: str, on_time: OnTime, now: float) -> None:
-        """Ask a server, given by name or address."""
+        """Query a server, given by name or address."""
         task = asyncio.get_running_loop().create_task(self._query(host, on_time))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def close(self) -> None:
-        """Ask no more, and wait until that is so."""
+        """Cancel all queries, and wait for their end."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _query(self, host: str, on_time: OnTime) -> None:
-        time = await self._ask(host)
+        time = await self._request(host)
         on_time(time, self._monotonic())
         self._on_done()
 
-    async def _ask(self, host: str) -> GivenTime | None:
+    async def _request(self, host: str) -> GivenTime | None:
         try:
             async with asyncio.timeout(_TIMEOUT_S):
                 found = await self._look_up(host)
-        except (OSError, UnicodeError) as error:  # no such name, or none that could be asked for
-            _LOGGER.debug("NTP server %s is not known: %s", host, error)
+        except (OSError, UnicodeError) as error:  # unknown or invalid name
+            _LOGGER.debug("NTP server %s is unknown: %s", host, error)
             return None
         for family, _, _, _, address in found[:_ADDRESSES]:
             try:
@@ -137,15 +137,15 @@ class NtpClient:
     async def _look_up(self, host: str) -> Sequence[_Found]:
         """Return a host's addresses. Raises OSError or UnicodeError.
 
-        In a thread that nobody waits for: a name server that is silent takes the resolver up
-        to a minute, and an executor's threads are waited for at the end of the program.
+        The thread is a daemon: a name server that does not answer blocks the resolver for up to
+        a minute, and the program would wait for the threads of an executor when it ends.
         """
         if self._lookups >= _MAX_LOOKUPS:
-            raise OSError("the name server has not answered earlier questions yet")
+            raise OSError("the name server has not answered earlier queries")
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Sequence[_Found]] = loop.create_future()
 
-        def tell(found: Sequence[_Found] | Exception) -> None:
+        def finish(found: Sequence[_Found] | Exception) -> None:
             self._lookups -= 1
             if answer.done():
                 return
@@ -161,7 +161,7 @@ class NtpClient:
             except Exception as error:
                 found = error
             with contextlib.suppress(RuntimeError):  # the loop has ended
-                loop.call_soon_threadsafe(tell, found)
+                loop.call_soon_threadsafe(finish, found)
 
         self._lookups += 1
         threading.Thread(target=look_up, name="evse-resolver", daemon=True).start()

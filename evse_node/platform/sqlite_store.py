@@ -1,8 +1,8 @@
-"""The store on disk: one SQLite file in the storage folder.
+"""Store on disk: one SQLite file in the storage folder.
 
-All values are kept in memory as well, so that reads cost a dictionary lookup. What a turn
-of the node sets is collected and written by `commit` in one transaction, durable when it
-returns. One process at a time owns the folder.
+All values are cached in memory, so that reads cost a dictionary look-up. `commit` writes all
+changes of a turn in one transaction, which is durable when it returns. One process at a time
+owns the folder.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from evse_node.errors import ConfigError, StorageError
 DATABASE_NAME: Final = "node.db"
 LOCK_NAME: Final = "node.lock"
 SCHEMA_VERSION: Final = 1
-# Marks the file as ours ("EVSE").
+# Identifies the file as this program's ("EVSE").
 APPLICATION_ID: Final = 0x45565345
-# A short write-ahead log is soon written over instead of extended: that spares the file
-# system half of the work of each commit.
+# A short write-ahead log is soon overwritten instead of extended, which halves the work of
+# the file system in each commit.
 _LOG_PAGES: Final = 64
 
 
 class SqliteStore:
-    """A `Store` whose values survive a power cut once `commit` has returned.
+    """`Store` whose values survive a power cut once `commit` has returned.
 
-    The folder is made with mode 0700 if it does not exist, its files with mode 0600.
+    The folder is created with mode 0700 if it does not exist, its files with mode 0600.
     Raises ConfigError when the folder cannot be used, is owned by another process, or
     holds a file that is damaged or was written by a newer version.
     """
@@ -40,7 +40,7 @@ class SqliteStore:
         _make_folder(folder)
         self._lock = _lock(folder / LOCK_NAME)
         self._values: dict[str, bytes] = {}
-        # What the file lacks; None stands for a key to be deleted.
+        # Changes since the last commit; None stands for a deleted key.
         self._dirty: dict[str, bytes | None] = {}
         try:
             self._connection = _open(self.path)
@@ -54,12 +54,12 @@ class SqliteStore:
         return self._values.get(key)
 
     def set(self, key: str, value: bytes) -> None:
-        """Keep `value` under `key`; durable after the next `commit`."""
+        """Store `value` under `key`; durable after the next `commit`."""
         if self._values.get(key) != value:
             self._values[key] = self._dirty[key] = bytes(value)
 
     def delete(self, key: str) -> None:
-        """Forget `key`; nothing happens when it does not exist."""
+        """Delete `key`, if it exists."""
         if key in self._values:
             del self._values[key]
             self._dirty[key] = None
@@ -74,9 +74,9 @@ class SqliteStore:
         return bool(self._dirty)
 
     def commit(self) -> None:
-        """Write what was set since the last commit, all of it or nothing.
+        """Write all changes since the last commit, or none.
 
-        Raises StorageError when the disk refuses; the changes then stay pending.
+        Raises StorageError when the disk fails; the changes then stay pending.
         """
         if not self._dirty:
             return
@@ -101,14 +101,14 @@ class SqliteStore:
         self._dirty.clear()
 
     def erase(self, keep: Iterable[str] = ()) -> None:
-        """Delete all keys but those that start with one of the prefixes in `keep`."""
+        """Delete all keys except those that start with a prefix in `keep`."""
         prefixes = tuple(keep)
         for key in list(self._values):
             if not key.startswith(prefixes):
                 self.delete(key)
 
     def close(self) -> None:
-        """Close the file and let other processes have it. What was not committed is lost."""
+        """Close and unlock the file. Changes that were not committed are lost."""
         self._connection.close()
         os.close(self._lock)
 
@@ -118,23 +118,21 @@ def _make_folder(folder: Path) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir(mode=0o700, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
-        raise ConfigError(
-            f"storage {folder}: a file is in the way; name a folder to write in"
-        ) from None
+        raise ConfigError(f"storage {folder}: is a file; give a folder to write to") from None
     except OSError as error:
         raise ConfigError(
-            f"storage {folder}: cannot be made ({error.strerror}); name a folder to write in"
+            f"storage {folder}: cannot be created ({error.strerror}); give a folder to write to"
         ) from None
 
 
 def _lock(path: Path) -> int:
-    """Return a locked file descriptor; the lock ends with the process, however it ends."""
+    """Return a locked file descriptor; the kernel releases the lock when the process ends."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise ConfigError(
             f"storage {path.parent}: cannot be written ({error.strerror}); "
-            "name a folder to write in"
+            "give a folder to write to"
         ) from None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -155,15 +153,14 @@ def _open(path: Path) -> sqlite3.Connection:
         reason = error.strerror if isinstance(error, OSError) else error
         raise ConfigError(f"storage {path}: cannot be opened ({reason})") from None
     try:
-        # Exclusive: the lock above leaves nobody to share with, and no shared-memory file
-        # is needed.
+        # Exclusive, as the lock above is, so that SQLite needs no shared-memory file.
         connection.execute("PRAGMA locking_mode = EXCLUSIVE")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
         _check(connection, path)
     except sqlite3.OperationalError as error:
-        # Read-only, full, out of reach: nothing is wrong with what is in it.
+        # Read-only, full or unreachable: the content is not damaged.
         connection.close()
         raise ConfigError(f"storage {path}: cannot be used ({error})") from None
     except sqlite3.Error as error:
@@ -176,7 +173,7 @@ def _open(path: Path) -> sqlite3.Connection:
 
 
 def _check(connection: sqlite3.Connection, path: Path) -> None:
-    """Make the table in a new file; refuse a file that is not ours, newer or damaged."""
+    """Create the table in a new file; reject a file that is foreign, newer or damaged."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -190,7 +187,7 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
         connection.execute("COMMIT")
         return
     if application != APPLICATION_ID:
-        raise ConfigError(f"storage {path}: a database, but not of this program")
+        raise ConfigError(f"storage {path}: is a database of another program")
     if version != SCHEMA_VERSION:
         raise ConfigError(
             f"storage {path}: has format {version}, this version reads {SCHEMA_VERSION}"
@@ -210,5 +207,5 @@ def _load(connection: sqlite3.Connection, path: Path) -> dict[str, bytes]:
 
 def _damaged(path: Path, reason: str) -> ConfigError:
     return ConfigError(
-        f"storage {path}: damaged ({reason}); restore a copy, or delete it and commission anew"
+        f"storage {path}: damaged ({reason}); restore a backup, or delete it and commission again"
     )

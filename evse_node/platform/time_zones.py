@@ -1,4 +1,4 @@
-"""The system's time zone database: what daylight saving adds in a zone given by name."""
+"""Daylight saving offsets from the system's time zone database."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final
 from evse_node.matter.wall_clock import DstOffset
 from evse_node.units import MATTER_EPOCH_UNIX_S
 
-# Where zoneinfo looks; importing it takes longer than all else here.
+# Search path of zoneinfo, whose import takes longer than this module's work.
 _FOLDERS: Final = (
     "/usr/share/zoneinfo",
     "/usr/lib/zoneinfo",
@@ -19,7 +19,7 @@ _FOLDERS: Final = (
 )
 _S: Final = 1_000_000
 _DAY_S: Final = 86_400
-# Shorter than what any zone has ever kept an offset.
+# Shorter than any period of an offset has been.
 _STEP_S: Final = 7 * _DAY_S
 _BACK_S: Final = 366 * _DAY_S
 _AHEAD_S: Final = 3 * 366 * _DAY_S
@@ -32,10 +32,10 @@ def has_database(folders: Sequence[str] = _FOLDERS) -> bool:
 
 
 def dst_offsets(name: str, offset_s: int, epoch_us: int) -> tuple[DstOffset, ...] | None:
-    """Return what is added to a zone's `offset_s` from a Matter time in microseconds on.
+    """Return the offsets added to a zone's `offset_s` from a Matter time in microseconds on.
 
-    Four periods at most; the last one has no end where nothing is to change for years.
-    None for a name that the database does not have.
+    At most four periods; the last one has no end if no change follows for years. None for a
+    zone that the database does not have.
     """
     place = _find(name)
     if place is None:

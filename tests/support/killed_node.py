@@ -3,7 +3,7 @@
     python -m tests.support.killed_node FOLDER run --config FILE
     python -m tests.support.killed_node FOLDER safe-off --board FILE
 
-In `FOLDER`, `vehicle` holds the pilot's letter, `lines/` a file for each output and `pwm/` a
+In `FOLDER`, `vehicle` holds the pilot state's letter, `lines/` a file for each output and `pwm/` a
 sysfs PWM chip. As on a Raspberry Pi, files stay as they are when their process dies; a line's
 owner is known by a lock that the kernel drops with the process. With `FOLDER/real` there are
 real lines and a real PWM instead: that is for the virtual machine.
@@ -116,7 +116,7 @@ class FileOutput:
 
 
 class FileInputs:
-    """Only mirror contacts, which follow their coil."""
+    """Inputs that are mirror contacts and follow their coil."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -135,20 +135,20 @@ class FileInputs:
 
 
 class FileAdc:
-    """The pilot's levels follow from the PWM's files and the vehicle's letter."""
+    """Pilot levels computed from the PWM's files and the vehicle's letter."""
 
-    def __init__(self, vehicle: Path, channel: Path, look_s: float) -> None:
-        self._vehicle, self._channel, self._look_s = vehicle, channel, look_s
-        self._looked_at = 0.0
+    def __init__(self, vehicle: Path, channel: Path, interval_s: float) -> None:
+        self._vehicle, self._channel, self._interval_s = vehicle, channel, interval_s
+        self._read_at = 0.0
         self._levels = (-12_000, -12_000)
 
     def read(self, channel: int) -> int:
-        if time.monotonic() - self._looked_at >= self._look_s:
-            self._looked_at = time.monotonic()
-            self._levels = self._look()
+        if time.monotonic() - self._read_at >= self._interval_s:
+            self._read_at = time.monotonic()
+            self._levels = self._read_levels()
         return round((self._levels[channel] + 15_000) * 4095 / 30_000)
 
-    def _look(self) -> tuple[int, int]:
+    def _read_levels(self) -> tuple[int, int]:
         enable = (self._channel / "enable").read_text().strip()
         duty = (self._channel / "duty_cycle").read_text().strip()
         if not enable or not duty:
@@ -187,13 +187,13 @@ class FileDrivers(linux.LinuxDrivers):
         return FileAdc(self.folder / "vehicle", self.folder / "pwm/pwmchip0/pwm0", 0)
 
 
-# Outside
+# Outside of the process
 
 
 class Killer:
-    """Starts, kills and looks. `is_on` tells whether the coil's line is driven.
+    """Driver of a process that is killed. `is_on` returns whether the coil's line is driven.
 
-    `pace_s` is about what a start takes.
+    `pace_s` is about the duration of a start.
     """
 
     def __init__(
@@ -226,11 +226,11 @@ class Killer:
         while self.is_on() is not is_on:
             assert time.monotonic() < end, f"no change: {self.log.read_text()[-3000:]}"
             assert self._process is not None
-            assert self._process.poll() is None, f"it has ended: {self.log.read_text()[-3000:]}"
+            assert self._process.poll() is None, f"it ended: {self.log.read_text()[-3000:]}"
             time.sleep(0.005 * self._pace_s)
 
     def one_round(self, dice: random.Random) -> str:
-        """Start it and kill it at some instant."""
+        """Start the process, kill it at a random instant, and return the phase."""
         pace_s = self._pace_s
         phase = dice.choice(("start", "charging", "charging", "stop"))
         turn_to(self.folder, PilotState.C)
@@ -263,7 +263,7 @@ class Killer:
         return done.stdout
 
     def check_store(self) -> None:
-        """The database is whole, and the session in it is not an older one."""
+        """Check that the database is intact, and its session is not an older one."""
         file = self.folder / "node" / DATABASE_NAME
         if not file.exists():
             return  # killed before there was one

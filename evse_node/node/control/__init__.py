@@ -1,5 +1,5 @@
 """The node's local control API: HTTP with JSON, and server-sent events for changes.
 
-`api` describes the operations and makes the OpenAPI document from them, `server` serves
-them, `client` calls them. Matter controllers do not use any of this.
+`messages` defines requests and answers, `operations` the table of paths and the OpenAPI document,
+`server` serves them over HTTP, and `node_control` carries them out. Matter does not use it.
 """

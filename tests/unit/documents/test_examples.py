@@ -1,4 +1,4 @@
-"""Each example does what it says, on the loopback interface."""
+"""Every example runs on the loopback interface."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def run(name: str, *arguments: str) -> list[str]:
     return done.stdout.splitlines()
 
 
-def test_virtual_charger(tmp_path: Path) -> None:
+def test_virtual_charger_example_charges(tmp_path: Path) -> None:
     lines = run(
         *("virtual_charger.py", "--interface", "lo", "--port", "0"),
         *("--storage", str(tmp_path), "--visit", "0.2"),
@@ -46,7 +46,7 @@ def test_virtual_charger(tmp_path: Path) -> None:
     assert lines[-2:] == ["NotPluggedIn Disabled", "the car took 0.000 kWh"]
 
 
-def test_two_chargers(tmp_path: Path) -> None:
+def test_two_chargers_example_runs_two_nodes(tmp_path: Path) -> None:
     lines = run(
         "two_chargers.py", "--interface", "lo", "--storage", str(tmp_path), "--seconds", "0.1"
     )
@@ -63,7 +63,7 @@ def test_two_chargers(tmp_path: Path) -> None:
         ("follow_status.py", ["/nowhere"], "no node runs on /nowhere"),
     ],
 )
-def test_what_cannot_be_used_is_one_line(
+def test_example_reports_a_wrong_setting_in_one_line(
     name: str, arguments: list[str], line: str, tmp_path: Path
 ) -> None:
     done = subprocess.run(
@@ -79,7 +79,7 @@ def test_what_cannot_be_used_is_one_line(
     assert done.stderr.count("\n") == 1
 
 
-async def test_charger_toml_and_follow_status(tmp_path: Path) -> None:
+async def test_follow_status_example_follows_a_node_with_charger_toml(tmp_path: Path) -> None:
     flags = {"storage": str(tmp_path), "port": "0", "interface": "lo", "control": "127.0.0.1:0"}
     config = load_config(flags, {}, EXAMPLES / "charger.toml")
     async with EvseNode(config) as node:
@@ -89,14 +89,14 @@ async def test_charger_toml_and_follow_status(tmp_path: Path) -> None:
         assert lines == ["PluggedInNoDemand Disabled 0"]
 
 
-def test_solar_surplus() -> None:
+def test_solar_surplus_example_follows_the_sun() -> None:
     lines = run("solar_surplus.py", "--peak", "5000")
     assert lines[11] == "12:00  surplus  4870 W  charging 4 kW"
     assert lines[14] == "15:00  surplus     0 W  charging 0 kW"
     assert lines[-1] == "36.0 kWh, 2 starts of the contactor"
 
 
-def test_week() -> None:
+def test_week_example_meets_its_targets() -> None:
     lines = run("week.py", "--days", "6")
     assert [line.split()[0] for line in lines] == ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat"]
     assert lines[0] == "Mon starts Tue 01:21, ready with 80 %, 18.000 kWh"
@@ -104,7 +104,9 @@ def test_week() -> None:
 
 
 @pytest.mark.parametrize("is_stuck", [False, True])
-def test_relay_bench(is_stuck: bool, capsys: pytest.CaptureFixture[str]) -> None:
+def test_relay_bench_example_checks_contactors(
+    is_stuck: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
     script = runpy.run_path(str(EXAMPLES / "relay_bench.py"))
     now = itertools.count(1.0)
     electronics = SimulatedElectronics(load_board("relay-hat-ads1115"), lambda: next(now))
@@ -117,8 +119,8 @@ def test_relay_bench(is_stuck: bool, capsys: pytest.CaptureFixture[str]) -> None
     assert not any(electronics.coils.values())
 
 
-def test_relay_bench_keeps_the_heartbeat_going(capsys: pytest.CaptureFixture[str]) -> None:
-    """As long as it takes: the board is patient here, because this machine may be busy."""
+def test_relay_bench_example_keeps_the_heartbeat(capsys: pytest.CaptureFixture[str]) -> None:
+    """The board has a long timeout here, because this machine may be busy."""
     script = runpy.run_path(str(EXAMPLES / "relay_bench.py"))
     board = load_board("pi-evse-hat")
     assert board.heartbeat is not None
@@ -130,19 +132,19 @@ def test_relay_bench_keeps_the_heartbeat_going(capsys: pytest.CaptureFixture[str
     assert electronics.lines["heartbeat"] is False
 
 
-def test_charger_toml_shows_every_key() -> None:
+def test_charger_toml_has_every_setting() -> None:
     text = (EXAMPLES / "charger.toml").read_text()
     for setting in SETTINGS:
         assert f"\n{setting.key} = " in text or f"\n# {setting.key} = " in text
 
 
-def test_charger_toml_shows_every_key_of_the_simulated_hardware() -> None:
+def test_charger_toml_has_every_key_of_the_simulated_hardware() -> None:
     keys = {field.encode_name for field in fields(Options)}
     hal = tomllib.loads((EXAMPLES / "charger.toml").read_text())["hal"]
     assert set(hal) == keys
 
 
-async def test_follow_status_ends_with_the_node(tmp_path: Path) -> None:
+async def test_follow_status_example_ends_with_the_node(tmp_path: Path) -> None:
     async with EvseNode(loopback_config(tmp_path)):
         script = EXAMPLES / "follow_status.py"
         following = await asyncio.create_subprocess_exec(
@@ -156,6 +158,6 @@ async def test_follow_status_ends_with_the_node(tmp_path: Path) -> None:
         assert await following.communicate() == (b"", b"the node has ended\n")
 
 
-def test_every_example_is_run_here() -> None:
+def test_every_example_has_a_test() -> None:
     tested = Path(__file__).read_text()
     assert all(file.name in tested for file in EXAMPLES.iterdir() if file.is_file())

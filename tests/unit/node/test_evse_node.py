@@ -24,7 +24,7 @@ from evse_node.units import Milliamps, Milliwatts
 from tests.support.loopback_node import call, config, kinds, part, until
 
 
-async def test_a_new_node_can_be_found_and_has_its_codes(tmp_path: Path) -> None:
+async def test_new_node_is_discoverable_and_has_codes(tmp_path: Path) -> None:
     async with EvseNode(config(tmp_path, passcode=20202021, discriminator=3840)) as node:
         assert node.qr_code == "MT:-24J0AFN00KA0648G00"
         assert node.manual_code == "34970112332"
@@ -39,14 +39,14 @@ async def test_a_new_node_can_be_found_and_has_its_codes(tmp_path: Path) -> None
         _ = node.qr_code
 
 
-async def test_codes_and_identity_stay_over_a_restart(tmp_path: Path) -> None:
+async def test_restart_keeps_codes_and_serial_number(tmp_path: Path) -> None:
     async with EvseNode(config(tmp_path)) as node:
         codes = (node.qr_code, node.factory.serial_number)
     async with EvseNode(config(tmp_path)) as node:
         assert (node.qr_code, node.factory.serial_number) == codes
 
 
-async def test_the_car_moves_the_charger(tmp_path: Path) -> None:
+async def test_simulated_car_changes_the_charger_state(tmp_path: Path) -> None:
     async with EvseNode(config(tmp_path)) as node:
         seen: list[State] = []
         unwatch = node.watch(lambda: seen.append(node.state.state))
@@ -59,7 +59,9 @@ async def test_the_car_moves_the_charger(tmp_path: Path) -> None:
         unwatch()
 
 
-async def test_who_watches_may_let_changes_settle(tmp_path: Path) -> None:
+async def test_observer_with_settling_time_is_called_once_for_several_changes(
+    tmp_path: Path,
+) -> None:
     async with EvseNode(config(tmp_path, control=None)) as node:
         seen: list[State] = []
         soon: list[State] = []
@@ -71,22 +73,22 @@ async def test_who_watches_may_let_changes_settle(tmp_path: Path) -> None:
         node.car.demand()
         await until(lambda: bool(seen))
         assert time.monotonic() - begin >= 0.19
-        # A notice that is under way does not arrive any more.
+        # A scheduled call is cancelled.
         node.car.unplug()
         await until(lambda: State.NOT_PLUGGED_IN in soon)
         unwatch()
-        told = list(seen)
+        before = list(seen)
         await asyncio.sleep(0.25)
-        assert seen == told
+        assert seen == before
 
 
-async def test_the_hardware_says_how_long_its_contactor_may_take(tmp_path: Path) -> None:
+async def test_contactor_timeout_comes_from_the_ratings(tmp_path: Path) -> None:
     backend = SimulatedBackend(ratings=Ratings(contactor_timeout_s=2.0))
     async with EvseNode(config(tmp_path, control=None), backend=backend) as node:
         assert node.charger.state.settings.contactor_timeout_s == 2.0
 
 
-async def test_everything_can_be_done_through_the_control_api(tmp_path: Path) -> None:
+async def test_control_api_controls_the_simulated_car(tmp_path: Path) -> None:
     async with EvseNode(config(tmp_path)) as node:
         codes = await call(tmp_path, "GET", "/onboarding")
         assert (codes["qr_code"], codes["manual_code"]) == (node.qr_code, node.manual_code)
@@ -115,7 +117,7 @@ async def test_everything_can_be_done_through_the_control_api(tmp_path: Path) ->
         find_node(tmp_path)
 
 
-async def test_faults_and_sun_through_the_control_api(
+async def test_control_api_clears_faults_and_sets_surplus(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with EvseNode(config(tmp_path)) as node:
@@ -128,16 +130,18 @@ async def test_faults_and_sun_through_the_control_api(
         await call(tmp_path, "POST", "/sim/clear-fault")
         await call(tmp_path, "POST", "/clear-faults")
         assert node.state.faults == ()
-        told: list[tuple[Milliwatts | None, float | None]] = []
+        reported: list[tuple[Milliwatts | None, float | None]] = []
         monkeypatch.setattr(
-            node.charger, "set_surplus", lambda watts, now, valid_s: told.append((watts, valid_s))
+            node.charger,
+            "set_surplus",
+            lambda watts, now, valid_s: reported.append((watts, valid_s)),
         )
         await call(tmp_path, "POST", "/surplus", {"watts": 2_300, "seconds": 60})
         await call(tmp_path, "POST", "/surplus", {"watts": 0})
-        assert told == [(2_300_000, 60), (0, None)]
+        assert reported == [(2_300_000, 60), (0, None)]
 
 
-async def test_a_factory_reset_keeps_only_what_the_factory_gave(tmp_path: Path) -> None:
+async def test_factory_reset_keeps_only_factory_data(tmp_path: Path) -> None:
     async with EvseNode(config(tmp_path)) as node:
         codes, port = node.qr_code, node.port
         store = node.stack.store
@@ -152,8 +156,8 @@ async def test_a_factory_reset_keeps_only_what_the_factory_gave(tmp_path: Path) 
         await until(lambda: node.state.state is State.PLUGGED_IN_NO_DEMAND)
 
 
-async def test_a_simulated_contactor_is_open_when_its_backend_has_stopped() -> None:
-    # Or a node that begins anew at once takes it for welded.
+async def test_simulated_contactor_is_open_after_stop() -> None:
+    # Otherwise a node that restarts at once reports it as welded.
     now, events = 50.0, list[HalEvent]()
     backend = SimulatedBackend(clock=lambda: now)
     await backend.start(events.append)
@@ -171,7 +175,7 @@ async def test_a_simulated_contactor_is_open_when_its_backend_has_stopped() -> N
     await backend.stop()
 
 
-async def test_two_resets_at_once_come_one_after_the_other(tmp_path: Path) -> None:
+async def test_simultaneous_factory_resets_run_one_after_another(tmp_path: Path) -> None:
     node = EvseNode(config(tmp_path))
     await node.start()
     codes = node.qr_code
@@ -186,7 +190,7 @@ async def test_two_resets_at_once_come_one_after_the_other(tmp_path: Path) -> No
         await node.factory_reset()
 
 
-async def test_a_second_start_does_not_disturb_the_first(tmp_path: Path) -> None:
+async def test_second_start_is_rejected_and_node_keeps_running(tmp_path: Path) -> None:
     async with EvseNode(config(tmp_path)) as node:
         with pytest.raises(RuntimeError, match="the node is running"):
             await node.start()
@@ -194,19 +198,19 @@ async def test_a_second_start_does_not_disturb_the_first(tmp_path: Path) -> None
         assert kinds(node) == ["_matterc._udp"]
 
 
-async def test_a_stop_while_the_node_starts_comes_after(tmp_path: Path) -> None:
+async def test_stop_during_start_takes_effect_after_it(tmp_path: Path) -> None:
     node = EvseNode(config(tmp_path))
     starting = asyncio.create_task(node.start())
     await asyncio.sleep(0)
     await node.stop()
     await starting
     assert not node.is_running
-    # Nothing holds on to the folder.
+    # The folder is unlocked.
     async with EvseNode(config(tmp_path)):
         pass
 
 
-async def test_two_nodes_in_one_process(tmp_path: Path) -> None:
+async def test_two_nodes_in_one_process_are_independent(tmp_path: Path) -> None:
     async with (
         EvseNode(config(tmp_path / "one")) as one,
         EvseNode(config(tmp_path / "two")) as two,
@@ -218,21 +222,21 @@ async def test_two_nodes_in_one_process(tmp_path: Path) -> None:
         assert two.state.state is State.NOT_PLUGGED_IN
 
 
-async def test_a_backend_may_tell_events_from_another_thread(tmp_path: Path) -> None:
+async def test_backend_may_report_events_from_another_thread(tmp_path: Path) -> None:
     backend = _ThreadedBackend()
     async with EvseNode(config(tmp_path), backend=backend) as node:
-        await asyncio.to_thread(backend.tell, FaultRaised(FaultState.OVER_TEMPERATURE))
+        await asyncio.to_thread(backend.post, FaultRaised(FaultState.OVER_TEMPERATURE))
         await until(lambda: node.state.state is State.FAULT)
 
 
 class _ThreadedBackend(SimulatedBackend):
     async def start(self, post: HalInbox) -> None:
-        self.tell = post
+        self.post = post
         await super().start(post)
 
 
 @pytest.mark.parametrize(("version", "revision"), [("1.3", 11), ("1.4.2", 12)])
-async def test_a_node_says_the_interaction_model_of_its_version(
+async def test_interaction_model_revision_follows_the_matter_version(
     tmp_path: Path, version: str, revision: int
 ) -> None:
     async with EvseNode(config(tmp_path, matter_version=version)) as node:
@@ -240,7 +244,7 @@ async def test_a_node_says_the_interaction_model_of_its_version(
         assert endings[PROTOCOL_INTERACTION_MODEL] == bytes((0x24, 0xFF, revision, 0x18))
 
 
-async def test_no_energy_through_a_cable_that_nobody_knows(tmp_path: Path) -> None:
+async def test_no_current_is_offered_through_an_unknown_cable(tmp_path: Path) -> None:
     async with EvseNode(config(tmp_path, charging="enabled")) as node:
         node.car.cable_ma = None  # type: ignore[assignment]
         node.car.plug_in()
@@ -256,7 +260,7 @@ async def test_no_energy_through_a_cable_that_nobody_knows(tmp_path: Path) -> No
         assert node.state.offered_ma == 20_000
 
 
-async def test_a_window_that_closes_is_told(tmp_path: Path) -> None:
+async def test_observer_is_called_when_commissioning_window_closes(tmp_path: Path) -> None:
     async with EvseNode(config(tmp_path)) as node:
         seen: list[bool] = []
         node.watch(lambda: seen.append(node.stack.window.is_open))
@@ -267,27 +271,29 @@ async def test_a_window_that_closes_is_told(tmp_path: Path) -> None:
         assert seen == [False]
 
 
-async def test_a_broken_meter_is_a_fault_of_the_hardware(tmp_path: Path) -> None:
+async def test_meter_failure_is_an_active_hardware_fault(tmp_path: Path) -> None:
     async with EvseNode(config(tmp_path)) as node:
         diagnostics = node._running.clusters.general_diagnostics
         node.car.fault("MeterFailure")
         await until(lambda: diagnostics.get("active_hardware_faults") == [HardwareFault.SENSOR])
 
 
-async def test_a_defect_is_an_event(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_exception_in_the_node_emits_software_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with EvseNode(config(tmp_path)) as node:
         software = node._running.clusters.software_diagnostics
-        told: list[str] = []
+        events: list[str] = []
         emit = software.emit
 
-        def listen(event: str, /, **fields: Value) -> None:
+        def record(event: str, /, **fields: Value) -> None:
             emit(event, **fields)
-            told.append(event)
+            events.append(event)
 
-        monkeypatch.setattr(software, "emit", listen)
+        monkeypatch.setattr(software, "emit", record)
         monkeypatch.setattr(node.car.board, "reset", None)
         node.charger.acknowledge_faults(time.monotonic())
-        assert told == []
-        await until(lambda: told == ["SoftwareFault"])
+        assert events == []
+        await until(lambda: events == ["SoftwareFault"])
     handlers = logging.getLogger("evse_node").handlers
     assert not [each for each in handlers if isinstance(each, CrashReporter)]

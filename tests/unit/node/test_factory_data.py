@@ -1,4 +1,4 @@
-"""What a node draws at its first start stays; what settings give is used and not kept."""
+"""Factory data is created once; values from settings are used but not stored."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from evse_node.testing.memory_store import MemoryStore
 RANDOM = Random(7).randbytes
 
 
-def test_the_first_start_draws_and_the_next_finds_the_same(tmp_path: Path) -> None:
+def test_factory_data_is_created_once(tmp_path: Path) -> None:
     config = NodeConfig(storage=tmp_path)
     store = MemoryStore()
     first = load_factory_data(config, store, RANDOM)
@@ -35,7 +35,7 @@ def test_the_first_start_draws_and_the_next_finds_the_same(tmp_path: Path) -> No
     assert all(key.startswith(KEPT_BY_FACTORY_RESET) for key, _ in store.items(""))
 
 
-def test_the_verifier_belongs_to_the_passcode(tmp_path: Path) -> None:
+def test_verifier_is_computed_from_the_passcode(tmp_path: Path) -> None:
     data = load_factory_data(NodeConfig(storage=tmp_path, passcode=20202021), MemoryStore(), RANDOM)
     verifier = data.verifier
     expected = compute_verifier(20202021, verifier.salt, verifier.iterations)
@@ -44,7 +44,7 @@ def test_the_verifier_belongs_to_the_passcode(tmp_path: Path) -> None:
     assert data.onboarding.passcode == 20202021
 
 
-def test_given_values_are_not_kept(tmp_path: Path) -> None:
+def test_values_from_settings_are_not_stored(tmp_path: Path) -> None:
     store = MemoryStore()
     own = load_factory_data(NodeConfig(storage=tmp_path), store, RANDOM)
     given = NodeConfig(storage=tmp_path, passcode=20202021, discriminator=3840)
@@ -53,7 +53,7 @@ def test_given_values_are_not_kept(tmp_path: Path) -> None:
     assert (later.passcode, later.discriminator) == (own.passcode, own.discriminator)
 
 
-def test_each_product_has_its_own_attestation(tmp_path: Path) -> None:
+def test_each_product_id_has_its_own_attestation(tmp_path: Path) -> None:
     store = MemoryStore()
     data = load_factory_data(NodeConfig(storage=tmp_path, product_id=0x8005), store, RANDOM)
     assert (data.attestation.vendor_id, data.attestation.product_id) == (0xFFF1, 0x8005)
@@ -62,7 +62,7 @@ def test_each_product_has_its_own_attestation(tmp_path: Path) -> None:
     assert data.attestation.product_id == 0x8001
 
 
-def test_own_attestation_names_vendor_and_product(tmp_path: Path) -> None:
+def test_attestation_from_files_sets_vendor_and_product(tmp_path: Path) -> None:
     made = make_development_attestation(product_id=0x8009)
     files = {
         "dac": made.dac_der,
@@ -88,10 +88,10 @@ def _private_key_file(private: bytes) -> bytes:
     )
 
 
-def test_damage_is_told(tmp_path: Path) -> None:
+def test_damaged_factory_data_is_rejected(tmp_path: Path) -> None:
     store = MemoryStore({"factory/passcode": bytes(4)})
-    with pytest.raises(ConfigError, match="kept passcode is damaged"):
+    with pytest.raises(ConfigError, match="stored passcode is damaged"):
         load_factory_data(NodeConfig(storage=tmp_path), store, RANDOM)
     store = MemoryStore({"attestation/fff1/8001": b"\x15\x18"})
-    with pytest.raises(ConfigError, match="kept attestation is damaged"):
+    with pytest.raises(ConfigError, match="stored attestation is damaged"):
         load_factory_data(NodeConfig(storage=tmp_path), store, RANDOM)

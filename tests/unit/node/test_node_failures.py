@@ -1,4 +1,4 @@
-"""What goes wrong in a whole node: it is told, and nothing stays open."""
+"""Failures of a whole node: they are reported, and nothing stays open."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from evse_node.state_machine.enums import State
 from tests.support.loopback_node import call, config, until
 
 
-async def test_what_cannot_start_leaves_nothing_open(tmp_path: Path) -> None:
+async def test_failed_start_leaves_nothing_open(tmp_path: Path) -> None:
     async with EvseNode(config(tmp_path / "one")) as one:
         for settings, message in (
             ({"storage": tmp_path / "one"}, "in use by another node"),
@@ -37,14 +37,14 @@ async def test_what_cannot_start_leaves_nothing_open(tmp_path: Path) -> None:
         assert two.charger.features == {"PREF"}
 
 
-async def test_a_malformed_cluster_file_is_named_with_its_line(tmp_path: Path) -> None:
+async def test_malformed_cluster_file_is_reported_with_its_line(tmp_path: Path) -> None:
     file = tmp_path / "broken.xml"
     file.write_text("<configurator>\n<cluster>\n</configurator>\n")
     with pytest.raises(ConfigError, match=r"broken\.xml:3: "):
         await EvseNode(config(tmp_path / "state", cluster_xml=file)).start()
 
 
-async def test_a_cluster_file_may_replace_a_definition_but_not_what_is_served(
+async def test_cluster_file_replaces_definition_but_must_define_what_is_served(
     tmp_path: Path,
 ) -> None:
     own = (SHIPPED_FOLDER / "energy_evse.xml").read_text()
@@ -66,7 +66,7 @@ class _MissingBackend(SimulatedBackend):
         raise HalError("no board")
 
 
-async def test_hardware_that_is_not_there_ends_the_start(tmp_path: Path) -> None:
+async def test_start_fails_without_hardware(tmp_path: Path) -> None:
     node = EvseNode(config(tmp_path), backend=_MissingBackend())
     with pytest.raises(HalError, match="no board"):
         await node.start()
@@ -82,7 +82,7 @@ class _StuckBackend(SimulatedBackend):
             raise OSError("a line cannot be closed")
 
 
-async def test_a_stop_that_fails_leaves_nothing_open(tmp_path: Path) -> None:
+async def test_failed_stop_leaves_nothing_open(tmp_path: Path) -> None:
     backend = _StuckBackend()
     node = EvseNode(config(tmp_path), backend=backend)
     await node.start()
@@ -95,7 +95,7 @@ async def test_a_stop_that_fails_leaves_nothing_open(tmp_path: Path) -> None:
         pass
 
 
-async def test_the_hardware_is_stopped_whatever_cannot_be_kept(
+async def test_hardware_is_stopped_even_if_saving_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(now: float) -> None:
@@ -118,7 +118,7 @@ async def test_the_hardware_is_stopped_whatever_cannot_be_kept(
     await backend.stop()
 
 
-async def test_a_factory_reset_on_a_full_disk_is_told_and_made_up_for(
+async def test_factory_reset_on_full_disk_is_reported_and_completed_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(store: SqliteStore) -> None:
@@ -144,8 +144,8 @@ async def test_a_factory_reset_on_a_full_disk_is_told_and_made_up_for(
     store.close()
 
 
-async def test_hardware_that_does_not_come_back_after_a_reset(tmp_path: Path) -> None:
-    class Fading(SimulatedBackend):
+async def test_factory_reset_stops_node_if_hardware_does_not_restart(tmp_path: Path) -> None:
+    class VanishingBackend(SimulatedBackend):
         starts = 0
 
         async def start(self, post: HalInbox) -> None:
@@ -154,7 +154,7 @@ async def test_hardware_that_does_not_come_back_after_a_reset(tmp_path: Path) ->
                 raise HalError("the board is gone")
             await super().start(post)
 
-    async with EvseNode(config(tmp_path), backend=Fading()) as node:
+    async with EvseNode(config(tmp_path), backend=VanishingBackend()) as node:
         with pytest.raises(ControlError, match="the board is gone"):
             await call(tmp_path, "POST", "/factory-reset")
         assert not node.is_running
@@ -162,7 +162,7 @@ async def test_hardware_that_does_not_come_back_after_a_reset(tmp_path: Path) ->
             await call(tmp_path, "GET", "/status")
 
 
-async def test_a_control_file_that_cannot_be_written_is_no_reason_not_to_charge(
+async def test_node_starts_with_warning_if_control_file_cannot_be_written(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "control.new").mkdir()
@@ -172,20 +172,20 @@ async def test_a_control_file_that_cannot_be_written_is_no_reason_not_to_charge(
         (tmp_path / "control.json").mkdir()
 
 
-async def test_hardware_that_does_not_stop_is_told(
+async def test_hardware_that_does_not_stop_is_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    class Stubborn(SimulatedBackend):
+    class UnstoppableBackend(SimulatedBackend):
         async def stop(self) -> None:
             await super().stop()
             raise HalError("the relay is stuck")
 
-    async with EvseNode(config(tmp_path), backend=Stubborn()):
+    async with EvseNode(config(tmp_path), backend=UnstoppableBackend()):
         pass
     assert "the hardware did not stop: the relay is stuck" in caplog.text
 
 
-async def test_one_who_watches_and_fails_does_not_blind_the_others(
+async def test_failing_observer_does_not_affect_other_observers(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail() -> None:

@@ -14,7 +14,7 @@ from evse_node.node.runtime import Address, Runtime, open_udp
 
 
 class EchoStack:
-    """Answers each datagram, wants the timer when told, and keeps a journal."""
+    """A stack that echoes datagrams, with a settable deadline and a journal."""
 
     def __init__(self, journal: list[str]) -> None:
         self.journal = journal
@@ -46,7 +46,7 @@ class EchoStack:
 
 
 class JournalStore:
-    """A store that is dirty once, and fails the test when an answer left before the commit."""
+    """A store that fails the test when a datagram is sent before the commit."""
 
     def __init__(self, journal: list[str], probe: socket.socket) -> None:
         self.journal = journal
@@ -78,7 +78,7 @@ async def receive(peer: socket.socket) -> bytes:
     return await asyncio.wait_for(asyncio.get_running_loop().sock_recv(peer, 100), 5)
 
 
-async def test_a_turn_tells_events_and_commits_before_it_answers(peer: socket.socket) -> None:
+async def test_turn_handles_events_and_commits_before_sending(peer: socket.socket) -> None:
     journal: list[str] = []
     store = JournalStore(journal, peer)
     runtime = Runtime(EchoStack(journal), loopback_udp(), store, journal.append)
@@ -91,7 +91,7 @@ async def test_a_turn_tells_events_and_commits_before_it_answers(peer: socket.so
     runtime.close()
 
 
-async def test_datagrams_that_wait_together_share_a_turn(peer: socket.socket) -> None:
+async def test_waiting_datagrams_share_one_commit(peer: socket.socket) -> None:
     journal: list[str] = []
     store = JournalStore(journal, peer)
     runtime = Runtime(EchoStack(journal), loopback_udp(), store, lambda _: None)
@@ -104,7 +104,7 @@ async def test_datagrams_that_wait_together_share_a_turn(peer: socket.socket) ->
     runtime.close()
 
 
-async def test_the_timer_follows_the_stack(peer: socket.socket) -> None:
+async def test_timer_follows_an_earlier_deadline_of_the_stack(peer: socket.socket) -> None:
     stack = EchoStack([])
     runtime = Runtime(stack, loopback_udp(), JournalStore([], peer), lambda _: None)
     runtime.start()
@@ -118,7 +118,7 @@ async def test_the_timer_follows_the_stack(peer: socket.socket) -> None:
     runtime.close()
 
 
-async def test_a_defect_costs_neither_the_answer_nor_the_timer(
+async def test_failing_event_handler_affects_neither_answer_nor_timer(
     peer: socket.socket, caplog: pytest.LogCaptureFixture
 ) -> None:
     stack = EchoStack([])
@@ -132,7 +132,7 @@ async def test_a_defect_costs_neither_the_answer_nor_the_timer(
     runtime.close()
 
 
-async def test_what_is_due_goes_out_with_the_answer(peer: socket.socket) -> None:
+async def test_due_timer_runs_in_the_turn_of_a_datagram(peer: socket.socket) -> None:
     stack = EchoStack([])
     runtime = Runtime(stack, loopback_udp(), JournalStore([], peer), lambda _: None)
     runtime.start()
@@ -143,9 +143,9 @@ async def test_what_is_due_goes_out_with_the_answer(peer: socket.socket) -> None
     runtime.close()
 
 
-async def test_a_flood_does_not_keep_the_loop_from_others(peer: socket.socket) -> None:
+async def test_flood_of_datagrams_does_not_block_the_loop(peer: socket.socket) -> None:
     class MirrorStack(EchoStack):
-        """Whatever it sends comes back to it at once."""
+        """A stack that sends to itself."""
 
         def datagrams_to_send(self, now: float) -> list[tuple[bytes, Address]]:
             return [(b"again", ("::1", runtime.port, 0, 0))]
@@ -161,7 +161,7 @@ async def test_a_flood_does_not_keep_the_loop_from_others(peer: socket.socket) -
     runtime.close()
 
 
-async def test_another_thread_gets_its_call_into_the_loop(peer: socket.socket) -> None:
+async def test_call_from_another_thread_runs_in_the_loop(peer: socket.socket) -> None:
     stack = EchoStack([])
     runtime = Runtime(stack, loopback_udp(), JournalStore([], peer), lambda _: None)
     runtime.start()
@@ -177,7 +177,7 @@ async def test_another_thread_gets_its_call_into_the_loop(peer: socket.socket) -
     await asyncio.sleep(0)
 
 
-async def test_an_unreachable_peer_does_not_stop_the_others(peer: socket.socket) -> None:
+async def test_unreachable_peer_does_not_stop_other_datagrams(peer: socket.socket) -> None:
     stack = EchoStack([])
     runtime = Runtime(stack, loopback_udp(), JournalStore([], peer), lambda _: None)
     stack.outgoing.append((b"lost", ("fe80::1", 5540, 0, 9999)))
@@ -188,7 +188,7 @@ async def test_an_unreachable_peer_does_not_stop_the_others(peer: socket.socket)
     runtime.close()
 
 
-async def test_the_socket_takes_ipv4_too() -> None:
+async def test_socket_accepts_ipv4_and_rejects_a_taken_port() -> None:
     udp = open_udp(0)
     assert udp.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY) == 0
     port = udp.getsockname()[1]
@@ -199,7 +199,7 @@ async def test_the_socket_takes_ipv4_too() -> None:
         open_udp(0, "nowhere0")
 
 
-async def test_nothing_is_sent_until_the_state_can_be_kept(
+async def test_nothing_is_sent_until_the_commit_succeeds(
     peer: socket.socket, caplog: pytest.LogCaptureFixture
 ) -> None:
     stack = EchoStack([])
@@ -215,11 +215,11 @@ async def test_nothing_is_sent_until_the_state_can_be_kept(
     store.commit = fail  # type: ignore[method-assign]
     address: Address = ("::1", peer.getsockname()[1], 0, 0)
     for _ in range(2):
-        stack.outgoing.append((b"not kept", address))
+        stack.outgoing.append((b"not stored", address))
         runtime.flush()
     assert caplog.text.count("disk full") == 1
     store.commit = commit  # type: ignore[method-assign]
-    stack.outgoing.append((b"kept", address))
+    stack.outgoing.append((b"stored", address))
     runtime.flush()
-    assert await receive(peer) == b"kept"
+    assert await receive(peer) == b"stored"
     runtime.close()

@@ -1,4 +1,4 @@
-"""Interfaces from rtnetlink: real ones by loopback, the rest by made-up messages."""
+"""Interfaces from rtnetlink: the real loopback, and made-up messages."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_loopback_is_found_with_its_address() -> None:
     assert bytes([127, 0, 0, 1]) in loopback.addresses
 
 
-def test_a_link_message() -> None:
+def test_link_message_is_parsed() -> None:
     body = struct.pack("=BBHiII", 0, 0, 1, 7, 0x1 | 0x40 | 0x1000, 0)
     body += attribute(3, b"eth7\0") + attribute(1, b"\xb8\x27\xeb\0\n\x0f")
     found = network._parse_link(body, {7: [b"\x0a\0\0\x01", GLOBAL, LINK_LOCAL]})
@@ -74,40 +74,40 @@ def test_only_usable_ipv6_addresses_count(flags: int, is_usable: bool) -> None:
     assert network._parse_address(body) == (7, GLOBAL if is_usable else b"")
 
 
-def test_a_secondary_ipv4_address_is_usable_and_local_wins_over_peer() -> None:
+def test_secondary_ipv4_address_is_usable_and_local_precedes_peer() -> None:
     body = struct.pack("=BBBBI", socket.AF_INET, 24, 0x01, 0, 7)
     body += attribute(1, b"\x0a\0\0\x09") + attribute(2, b"\x0a\0\0\x02")
     assert network._parse_address(body) == (7, b"\x0a\0\0\x02")
 
 
-def test_truncated_attributes_end_the_list() -> None:
+def test_truncated_attribute_ends_the_list() -> None:
     assert list(network._attributes(b"\x02\0\0\0rest", 0)) == []
 
 
-def test_without_names_every_interface_that_serves_a_network() -> None:
+def test_selection_without_names_has_every_multicast_interface() -> None:
     assert select_interfaces((), [LO, ETH0, ETH1, THREAD]) == [ETH0, THREAD]
 
 
-def test_named_interfaces_are_taken_as_they_are() -> None:
+def test_named_interfaces_are_selected_in_any_state() -> None:
     assert select_interfaces(("eth1", "lo"), [LO, ETH0, ETH1]) == [ETH1, LO]
     with pytest.raises(ConfigError, match="interface: 'eth9' does not exist: give one of lo, eth0"):
         select_interfaces(("eth9",), [LO, ETH0])
 
 
-def test_the_host_name_is_the_first_hardware_address() -> None:
+def test_host_name_is_the_first_hardware_address() -> None:
     assert host_name([LO, ETH0]) == "B827EB000A0F"
     assert host_name([THREAD, ETH0]) == "0123456789ABCDEF"
     assert host_name([LO]) == "020000000001"
 
 
-def test_the_monitor_reports_nothing_while_nothing_changes() -> None:
+def test_monitor_reports_no_change_while_nothing_changes() -> None:
     monitor = InterfaceMonitor()
     assert monitor.fileno() >= 0
     assert monitor.has_changed() is False
     monitor.close()
 
 
-def test_joining_on_an_interface_that_is_gone_is_no_error() -> None:
+def test_join_on_a_removed_interface_is_ignored() -> None:
     with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as udp:
         network.join_multicast(udp, "ff35:40:fd00::1", [9999])
         network.leave_multicast(udp, "ff35:40:fd00::1", [9999])

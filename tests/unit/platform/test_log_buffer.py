@@ -38,7 +38,7 @@ def lines(ring: LogBuffer, intent: Intent = Intent.END_USER_SUPPORT) -> list[str
     return [entry.text.decode() for entry in ring.read(intent)]
 
 
-def test_entries(ring: LogBuffer, clocks: Clocks) -> None:
+def test_entries_have_text_and_times(ring: LogBuffer, clocks: Clocks) -> None:
     logger = logging.getLogger(NAME)
     clocks.now = 51.5
     logger.info("number %d", 5)
@@ -52,7 +52,7 @@ def test_entries(ring: LogBuffer, clocks: Clocks) -> None:
     assert second.utc_us is None
 
 
-def test_only_the_newest_are_kept(ring: LogBuffer) -> None:
+def test_buffer_keeps_the_newest_entries(ring: LogBuffer) -> None:
     logger = logging.getLogger(NAME)
     for number in range(100):
         logger.info("entry %03d %s", number, "." * 50)
@@ -63,7 +63,7 @@ def test_only_the_newest_are_kept(ring: LogBuffer) -> None:
     assert lines(ring) == []
 
 
-def test_a_wrong_format_does_not_fail(ring: LogBuffer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_format_does_not_raise(ring: LogBuffer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logging, "raiseExceptions", False)
     ring.handle(logging.LogRecord(NAME, logging.INFO, "", 0, "number %d", ("five",), None))
     logging.getLogger(NAME).info("afterwards")
@@ -71,7 +71,7 @@ def test_a_wrong_format_does_not_fail(ring: LogBuffer, monkeypatch: pytest.Monke
     assert "afterwards" in line
 
 
-def test_what_is_for_what(ring: LogBuffer) -> None:
+def test_entries_are_selected_by_intent(ring: LogBuffer) -> None:
     logging.getLogger("evse_node.platform.dns_sd").info("announced")
     logging.getLogger(NAME).info("charging")
     try:

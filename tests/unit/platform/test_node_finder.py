@@ -1,4 +1,4 @@
-"""Looking for nodes of the fabrics, with a network that is asked by name."""
+"""Look-ups of nodes by their operational name."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from tests.support.matter.root_node import RootNode
 HERE: Address = ("fe80::1", 5540, 0, 2)
 
 
-class Finding:
-    """A finder for a node on fabric 1; `asked` are the names that it asked the network for."""
+class FinderBench:
+    """A finder for a node on fabric 1; `queries` are the names that it resolved."""
 
     def __init__(self) -> None:
         self.root = RootNode()
         self.root.add_fabric()
-        self.asked: list[tuple[str, str]] = []
+        self.queries: list[tuple[str, str]] = []
         self.answers: list[tuple[Address | None, float]] = []
         self.turns = 0
         self.is_silent = False
         self.finder = NodeFinder(self.resolve, self.root.fabrics, lambda: 7.0, self.on_done)
 
     async def resolve(self, kind: str, instance: str) -> Address | None:
-        self.asked.append((kind, instance))
+        self.queries.append((kind, instance))
         if self.is_silent:
             await asyncio.sleep(60)
         return HERE if instance.endswith("-000000000000ABCD") else None
@@ -41,11 +41,11 @@ class Finding:
 
 
 @pytest.fixture
-def finding() -> Finding:
-    return Finding()
+def finding() -> FinderBench:
+    return FinderBench()
 
 
-async def test_a_node_is_asked_for_by_its_operational_name(finding: Finding) -> None:
+async def test_find_resolves_the_operational_name(finding: FinderBench) -> None:
     fabric = finding.root.fabrics.get(1)
     assert fabric is not None
     finding.find(1, 0xABCD)
@@ -53,7 +53,7 @@ async def test_a_node_is_asked_for_by_its_operational_name(finding: Finding) -> 
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     prefix = fabric.compressed_fabric_id.hex().upper()
-    assert finding.asked == [
+    assert finding.queries == [
         ("_matter._tcp", f"{prefix}-000000000000ABCD"),
         ("_matter._tcp", f"{prefix}-000000000000ABCE"),
     ]
@@ -61,13 +61,13 @@ async def test_a_node_is_asked_for_by_its_operational_name(finding: Finding) -> 
     assert finding.turns == 2
 
 
-async def test_on_a_fabric_that_is_gone_nobody_is_found(finding: Finding) -> None:
+async def test_find_on_a_removed_fabric_returns_none(finding: FinderBench) -> None:
     finding.find(2, 0xABCD)
     assert finding.answers == [(None, 1.0)]
-    assert finding.asked == []
+    assert finding.queries == []
 
 
-async def test_a_search_ends_with_the_node(finding: Finding) -> None:
+async def test_close_cancels_a_look_up(finding: FinderBench) -> None:
     finding.is_silent = True
     finding.find(1, 0xABCD)
     await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""Facts of the machine, from folders that look like the kernel's."""
+"""Data about the machine, from folders that resemble the kernel's."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ eth0.7: 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1
 """
 
 
-def test_an_interface_with_a_cable(tmp_path: Path) -> None:
+def test_connected_interface_has_rate_duplex_and_counters(tmp_path: Path) -> None:
     write(tmp_path / "links" / "eth0", speed="1000", duplex="full", carrier="1")
     write(tmp_path / "self" / "net", dev=TABLE)
     assert read_ethernet("eth0", tmp_path / "links", tmp_path / "self") == EthernetStatus(
@@ -48,7 +48,7 @@ def test_an_interface_with_a_cable(tmp_path: Path) -> None:
         ({}, EthernetStatus()),
     ],
 )
-def test_what_the_kernel_does_not_tell(
+def test_missing_kernel_data_is_none(
     tmp_path: Path, files: dict[str, str], status: EthernetStatus
 ) -> None:
     write(tmp_path / "eth0", **files)
@@ -56,7 +56,7 @@ def test_what_the_kernel_does_not_tell(
     assert read_ethernet("nowhere0", tmp_path, tmp_path / "self") == EthernetStatus()
 
 
-def test_this_machine_counts_what_goes_over_its_loopback() -> None:
+def test_loopback_counters_count_datagrams() -> None:
     before = read_ethernet("lo").counters
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
         udp.sendto(b"something", ("127.0.0.1", 9))
@@ -65,7 +65,7 @@ def test_this_machine_counts_what_goes_over_its_loopback() -> None:
     assert after.received > before.received
 
 
-def test_threads_and_memory(tmp_path: Path) -> None:
+def test_threads_and_memory_are_read_from_proc(tmp_path: Path) -> None:
     write(tmp_path / "self", status="Name:\tevse-node\nVmHWM:\t  300 kB\nVmRSS:\t  200 kB")
     write(tmp_path / "self" / "task" / "12", comm="evse-node")
     write(tmp_path / "self" / "task" / "7", comm="meter")
@@ -78,14 +78,14 @@ def test_threads_and_memory(tmp_path: Path) -> None:
     assert (tmp_path / "self" / "clear_refs").read_bytes() == b"5"
 
 
-def test_this_process_has_memory_and_a_thread() -> None:
+def test_own_process_has_memory_and_threads() -> None:
     process = Process()
     assert 0 < process.memory().used <= process.memory().peak
     assert process.threads()
     process.reset_peak()
 
 
-def test_without_proc_nothing_is_known(tmp_path: Path) -> None:
+def test_process_without_proc_has_no_data(tmp_path: Path) -> None:
     process = Process(tmp_path / "self", tmp_path / "meminfo")
     assert process.threads() == []
     assert process.memory() == Memory(0, 0, 0)

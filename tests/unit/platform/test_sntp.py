@@ -36,7 +36,7 @@ def response(
     )
 
 
-def test_request() -> None:
+def test_request_has_version_mode_and_nonce() -> None:
     request = encode_request(NONCE)
     assert len(request) == 48
     assert request[0] == 0x23
@@ -50,15 +50,17 @@ def test_request() -> None:
         (response(), 0.0, EPOCH_S * 1_000_000),
         (response(sent=(NTP_S, HALF)), 0.0, EPOCH_S * 1_000_000 + 500_000),
         (response(), 0.2, EPOCH_S * 1_000_000 + 100_000),
-        # Half a second of the round trip was the server's.
+        # The server took half a second of the round trip.
         (response(sent=(NTP_S, HALF)), 0.7, EPOCH_S * 1_000_000 + 600_000),
         (response(sent=(NTP_S, HALF)), 0.1, EPOCH_S * 1_000_000 + 500_000),
         (response(flags=0x64, stratum=15), 0.0, EPOCH_S * 1_000_000),
-        # After 2036-02-07 06:28:16 the count begins anew.
+        # The count restarts on 2036-02-07 06:28:16.
         (response(sent=(1, 0), received=(1, 0)), 0.0, 1_139_293_697_000_000),
     ],
 )
-def test_responses(answer: bytes, round_trip_s: float, epoch_us: int) -> None:
+def test_response_is_decoded_to_matter_time(
+    answer: bytes, round_trip_s: float, epoch_us: int
+) -> None:
     assert abs(decode_response(answer, NONCE, round_trip_s) - epoch_us) <= 1
     assert abs(decode_response(answer + b"more", NONCE, round_trip_s) - epoch_us) <= 1
 
@@ -76,7 +78,7 @@ def test_responses(answer: bytes, round_trip_s: float, epoch_us: int) -> None:
         response(sent=(0, 0)),
     ],
 )
-def test_bad_responses(answer: bytes) -> None:
+def test_invalid_response_is_rejected(answer: bytes) -> None:
     with pytest.raises(DecodeError):
         decode_response(answer, NONCE, 0.0)
 
@@ -95,7 +97,7 @@ class Server(asyncio.DatagramProtocol):
 
 
 async def ask(
-    host: str, answer: Callable[[bytes], bytes | None], patience_s: float = 2.0
+    host: str, answer: Callable[[bytes], bytes | None], timeout_s: float = 2.0
 ) -> list[GivenTime | None]:
     loop = asyncio.get_running_loop()
     transport, _ = await loop.create_datagram_endpoint(
@@ -107,7 +109,7 @@ async def ask(
     answers: list[GivenTime | None] = []
     client.query(host, lambda given, now: answers.append(given), 0.0)
     try:
-        async with asyncio.timeout(patience_s):
+        async with asyncio.timeout(timeout_s):
             await done.wait()
     except TimeoutError:
         pass
@@ -117,27 +119,27 @@ async def ask(
     return answers
 
 
-async def test_a_server_is_asked() -> None:
+async def test_query_returns_time_of_server() -> None:
     (given,) = await ask("127.0.0.1", lambda request: response(origin=request[40:]))
     assert given is not None
     assert given.granularity is Granularity.MILLISECONDS
     assert 0 <= given.epoch_us - EPOCH_S * 1_000_000 < 1_000_000
 
 
-async def test_a_bad_answer_is_none() -> None:
+async def test_query_with_invalid_response_returns_none() -> None:
     assert await ask("127.0.0.1", lambda request: b"hello") == [None]
 
 
-async def test_a_name_that_cannot_exist_is_none() -> None:
+async def test_query_of_invalid_name_returns_none() -> None:
     """No label of a name has more than 63 characters."""
     assert await ask(f"{'a' * 64}.example", lambda request: None) == [None]
 
 
-async def test_closing_gives_up_a_question() -> None:
+async def test_close_cancels_a_query() -> None:
     assert await ask("127.0.0.1", lambda request: None, 0.1) == []
 
 
-async def test_a_name_that_nobody_has(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_query_of_unknown_name_returns_none(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*arguments: object, **options: object) -> object:
         raise socket.gaierror("unknown")
 
@@ -152,7 +154,7 @@ async def test_a_name_that_nobody_has(monkeypatch: pytest.MonkeyPatch) -> None:
     assert answers == [None]
 
 
-async def test_a_silent_name_server_is_not_asked_without_end(
+async def test_silent_name_server_blocks_four_threads_at_most(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     is_over = threading.Event()
@@ -185,7 +187,7 @@ async def test_a_silent_name_server_is_not_asked_without_end(
     async with asyncio.timeout(5):
         while resolvers():
             await asyncio.sleep(0.005)
-    # It answers again: each may be asked again.
+    # The name server answers again, so that new queries are sent.
     is_over.clear()
     try:
         await ask(20)
@@ -196,7 +198,7 @@ async def test_a_silent_name_server_is_not_asked_without_end(
     await client.close()
 
 
-def test_a_silent_name_server_does_not_keep_the_program_from_its_end(
+def test_silent_name_server_does_not_delay_the_end_of_the_program(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asked, is_over, ended = threading.Event(), threading.Event(), threading.Event()

@@ -1,4 +1,4 @@
-"""The store on disk: what survives a crash, a full disk and a damaged file."""
+"""The store on disk: restarts, crashes, full disks and damaged files."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_committed_values_survive_a_restart(folder: Path) -> None:
     store.close()
 
 
-def test_reads_see_what_is_not_committed(folder: Path) -> None:
+def test_reads_return_uncommitted_values(folder: Path) -> None:
     store = SqliteStore(folder)
     store.set("a", b"1")
     assert store.get("a") == b"1"
@@ -54,7 +54,7 @@ def test_reads_see_what_is_not_committed(folder: Path) -> None:
     store.close()
 
 
-def test_dirty_means_different(folder: Path) -> None:
+def test_store_is_dirty_only_if_values_differ(folder: Path) -> None:
     store = SqliteStore(folder)
     assert not store.is_dirty
     store.set("a", b"1")
@@ -67,7 +67,7 @@ def test_dirty_means_different(folder: Path) -> None:
     store.close()
 
 
-def test_a_value_set_and_deleted_leaves_nothing(folder: Path) -> None:
+def test_value_set_and_deleted_leaves_nothing(folder: Path) -> None:
     store = SqliteStore(folder)
     store.set("a", b"1")
     store.delete("a")
@@ -80,7 +80,7 @@ def test_a_value_set_and_deleted_leaves_nothing(folder: Path) -> None:
     store.close()
 
 
-def test_a_value_is_kept_as_it_was_given(folder: Path) -> None:
+def test_stored_value_is_a_copy(folder: Path) -> None:
     store = SqliteStore(folder)
     value = bytearray(b"1")
     store.set("a", value)
@@ -89,7 +89,7 @@ def test_a_value_is_kept_as_it_was_given(folder: Path) -> None:
     store.close()
 
 
-def test_a_commit_is_on_the_disk_before_it_returns(folder: Path) -> None:
+def test_commit_is_durable_when_it_returns(folder: Path) -> None:
     store = SqliteStore(folder)
     full = 2  # each commit is followed by a sync of the write-ahead log
     assert store._connection.execute("PRAGMA synchronous").fetchone() == (full,)
@@ -97,7 +97,7 @@ def test_a_commit_is_on_the_disk_before_it_returns(folder: Path) -> None:
     store.close()
 
 
-def test_the_write_ahead_log_stays_short(folder: Path) -> None:
+def test_write_ahead_log_stays_short(folder: Path) -> None:
     store = SqliteStore(folder)
     for number in range(200):
         store.set("a", number.to_bytes(2, "big") * 2000)
@@ -107,7 +107,7 @@ def test_the_write_ahead_log_stays_short(folder: Path) -> None:
     store.close()
 
 
-def test_items_come_in_order_of_keys(folder: Path) -> None:
+def test_items_are_in_order_of_keys(folder: Path) -> None:
     store = SqliteStore(folder)
     for key in ("b/2", "a/1", "b/10"):
         store.set(key, b"")
@@ -115,7 +115,7 @@ def test_items_come_in_order_of_keys(folder: Path) -> None:
     store.close()
 
 
-def test_only_the_owner_may_read(folder: Path) -> None:
+def test_files_are_readable_by_their_owner_only(folder: Path) -> None:
     before = os.umask(0)
     try:
         store = SqliteStore(folder)
@@ -130,7 +130,7 @@ def test_only_the_owner_may_read(folder: Path) -> None:
         os.umask(before)
 
 
-def test_a_second_node_is_refused(folder: Path) -> None:
+def test_second_store_on_the_same_folder_is_rejected(folder: Path) -> None:
     store = SqliteStore(folder)
     with pytest.raises(ConfigError, match="in use by another node"):
         SqliteStore(folder)
@@ -138,16 +138,16 @@ def test_a_second_node_is_refused(folder: Path) -> None:
     SqliteStore(folder).close()
 
 
-def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+def test_folder_that_cannot_be_created_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for folder in (tmp_path / "file", tmp_path / "file/below"):
-        with pytest.raises(ConfigError, match=r"/file.*: a file is in the way; name a folder"):
+        with pytest.raises(ConfigError, match=r"/file.*: is a file; give a folder"):
             SqliteStore(folder)
-    with pytest.raises(ConfigError, match="cannot be made"):
+    with pytest.raises(ConfigError, match="cannot be created"):
         SqliteStore(Path("/proc/folder"))
 
 
-def test_a_database_out_of_reach_is_not_called_damaged(
+def test_read_only_database_is_not_reported_as_damaged(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     SqliteStore(folder).close()
@@ -164,7 +164,7 @@ def test_a_database_out_of_reach_is_not_called_damaged(
 @pytest.mark.parametrize(
     ("name", "message"), [(LOCK_NAME, "cannot be written"), (DATABASE_NAME, "cannot be opened")]
 )
-def test_a_file_that_cannot_be_opened(folder: Path, name: str, message: str) -> None:
+def test_file_that_cannot_be_opened_is_reported(folder: Path, name: str, message: str) -> None:
     (folder / name).mkdir(parents=True)
     with pytest.raises(ConfigError, match=message):
         SqliteStore(folder)
@@ -173,7 +173,7 @@ def test_a_file_that_cannot_be_opened(folder: Path, name: str, message: str) -> 
 
 
 @pytest.mark.parametrize("damage", ["garbage", "truncated", "flipped", "renamed"])
-def test_a_damaged_file_is_named(folder: Path, damage: str) -> None:
+def test_damaged_file_is_reported(folder: Path, damage: str) -> None:
     store = SqliteStore(folder)
     for number in range(200):
         store.set(f"key/{number}", bytes(100))
@@ -186,19 +186,19 @@ def test_a_damaged_file_is_named(folder: Path, damage: str) -> None:
     elif damage == "truncated":
         content = content[: len(content) // 2]
     elif damage == "renamed":
-        # Every value can still be read, but this one would not be found any more.
+        # Every value can still be read, but this one is under another key.
         content = content.replace(b"key/100", b"zey/100")
     else:
         content = content[:4096] + bytes(4096) + content[8192:]
     path.write_bytes(content)
     with pytest.raises(ConfigError, match=r"node\.db: damaged"):
         SqliteStore(folder)
-    # The lock is not left behind.
+    # The lock is released.
     path.unlink()
     SqliteStore(folder).close()
 
 
-def test_a_newer_format_is_refused(folder: Path) -> None:
+def test_newer_format_is_rejected(folder: Path) -> None:
     SqliteStore(folder).close()
     connection = sqlite3.connect(folder / DATABASE_NAME)
     connection.execute("PRAGMA user_version = 99")
@@ -207,17 +207,17 @@ def test_a_newer_format_is_refused(folder: Path) -> None:
         SqliteStore(folder)
 
 
-def test_a_database_of_someone_else_is_refused(folder: Path) -> None:
+def test_database_of_another_program_is_rejected(folder: Path) -> None:
     folder.mkdir()
     connection = sqlite3.connect(folder / DATABASE_NAME)
     connection.execute("CREATE TABLE other (x)")
     connection.commit()
     connection.close()
-    with pytest.raises(ConfigError, match="not of this program"):
+    with pytest.raises(ConfigError, match="database of another program"):
         SqliteStore(folder)
 
 
-def test_changes_stay_pending_when_the_disk_refuses(folder: Path) -> None:
+def test_changes_stay_pending_after_a_failed_commit(folder: Path) -> None:
     store = SqliteStore(folder)
     store.set("a", b"1")
     store.commit()
@@ -233,7 +233,7 @@ def test_changes_stay_pending_when_the_disk_refuses(folder: Path) -> None:
     store.close()
 
 
-def test_a_commit_that_fails_half_way_leaves_nothing_behind(folder: Path) -> None:
+def test_commit_that_fails_half_way_is_rolled_back(folder: Path) -> None:
     store = SqliteStore(folder)
     refuse = "BEFORE INSERT ON entry WHEN new.key = 'b' BEGIN SELECT RAISE(FAIL, 'no'); END"
     store._connection.execute(f"CREATE TEMP TRIGGER refuse {refuse}")
@@ -250,7 +250,7 @@ def test_a_commit_that_fails_half_way_leaves_nothing_behind(folder: Path) -> Non
     store.close()
 
 
-def test_a_full_disk_costs_only_what_was_not_committed(folder: Path) -> None:
+def test_full_disk_loses_only_uncommitted_changes(folder: Path) -> None:
     store = SqliteStore(folder)
     store.set("a", b"1")
     store.commit()
@@ -278,7 +278,7 @@ def test_a_full_disk_costs_only_what_was_not_committed(folder: Path) -> None:
     store.close()
 
 
-def test_erase_keeps_what_it_is_told(folder: Path) -> None:
+def test_erase_keeps_the_given_prefixes(folder: Path) -> None:
     store = SqliteStore(folder)
     for key in ("fabric/1", "attestation/dac", "attr/0/1"):
         store.set(key, b"x")
@@ -289,7 +289,7 @@ def test_erase_keeps_what_it_is_told(folder: Path) -> None:
     store.close()
 
 
-# Writes pairs that must always agree, and says after each commit how far it came.
+# Writes pairs that must always agree, and prints a number after each commit.
 _CHILD = """
 import sys
 from pathlib import Path
@@ -310,7 +310,7 @@ while True:
 """
 
 
-def test_a_kill_at_any_moment_loses_nothing_acknowledged(folder: Path) -> None:
+def test_kill_at_any_moment_loses_no_acknowledged_commit(folder: Path) -> None:
     generator = random.Random(1)
     last = 0
     for _ in range(8):
@@ -328,7 +328,7 @@ def test_a_kill_at_any_moment_loses_nothing_acknowledged(folder: Path) -> None:
         store = SqliteStore(folder)
         left = int(store.get("left") or b"0")
         assert left >= acknowledged > last
-        # One more may have been committed, but not said; nothing is ever half there.
+        # One more may have been committed, but not printed; none is partial.
         assert left <= acknowledged + 1
         assert store.get("right") == str(left).encode()
         assert store.get(f"filler/{left % 7}") == str(left).encode()

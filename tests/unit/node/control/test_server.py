@@ -1,4 +1,4 @@
-"""The control API over a real loopback socket, with a node that only keeps a journal."""
+"""The control API over a loopback socket, with a node that records requests."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ async def test_every_operation_is_served(address: HostPort, node: JournalNode) -
     assert set(paths) == {operation.path for operation in OPERATIONS}
 
 
-async def test_what_cannot_be_done_is_told(address: HostPort) -> None:
+async def test_failed_operation_is_answered_with_its_error(address: HostPort) -> None:
     with pytest.raises(ControlError, match=r"^uid is missing"):
         await call(address, "POST", "/sim/tap", {})
     with pytest.raises(ControlError, match=r"^the lock is stuck$"):
@@ -115,7 +115,7 @@ async def test_what_cannot_be_done_is_told(address: HostPort) -> None:
     assert status == 413
 
 
-async def test_a_failure_inside_tells_nothing_outside(
+async def test_internal_error_is_logged_but_not_disclosed(
     address: HostPort, caplog: pytest.LogCaptureFixture
 ) -> None:
     status, answer = await request(address, "POST", "/sim/no-demand")
@@ -134,7 +134,7 @@ async def test_a_failure_inside_tells_nothing_outside(
         {"Origin": "null"},
     ],
 )
-async def test_pages_of_other_sites_are_refused(
+async def test_requests_from_other_sites_are_forbidden(
     address: HostPort, node: JournalNode, headers: dict[str, str]
 ) -> None:
     status, _ = await request(address, "POST", "/factory-reset", **headers)
@@ -143,20 +143,22 @@ async def test_pages_of_other_sites_are_refused(
 
 
 @pytest.mark.parametrize("body", ["a=1", ""])
-async def test_forms_are_refused(address: HostPort, node: JournalNode, body: str) -> None:
+async def test_form_posts_are_rejected(address: HostPort, node: JournalNode, body: str) -> None:
     status, _ = await request(address, "POST", "/factory-reset", body, Content_Type="text/plain")
     assert status == 415
     assert node.journal == []
 
 
 @pytest.mark.parametrize("host", ["localhost:{port}", "127.0.0.1:{port}", "[::1]:{port}", "[::1]"])
-async def test_names_of_this_machine_are_taken(address: HostPort, host: str) -> None:
+async def test_names_of_this_machine_are_accepted(address: HostPort, host: str) -> None:
     own = host.format(port=address.port)
     status, _ = await request(address, "GET", "/status", Host=own, Origin=f"http://{own}")
     assert status == 200
 
 
-async def test_changes_are_streamed(address: HostPort, node: JournalNode) -> None:
+async def test_event_stream_sends_status_after_every_change(
+    address: HostPort, node: JournalNode
+) -> None:
     reader, writer = await asyncio.open_connection(address.host, address.port)
     writer.write(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
 
@@ -184,7 +186,7 @@ async def test_changes_are_streamed(address: HostPort, node: JournalNode) -> Non
             await asyncio.sleep(0.001)
 
 
-async def test_a_quiet_stream_says_that_it_is_still_there(
+async def test_quiet_event_stream_sends_keep_alive_comments(
     address: HostPort, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server, "_KEEP_ALIVE_S", 0.01)
@@ -197,7 +199,7 @@ async def test_a_quiet_stream_says_that_it_is_still_there(
     writer.close()
 
 
-async def test_closing_ends_the_streams(node: JournalNode) -> None:
+async def test_close_ends_event_streams(node: JournalNode) -> None:
     started = ControlServer(node)
     address = await started.start(HostPort("127.0.0.1", 0))
     reader, writer = await asyncio.open_connection(address.host, address.port)
@@ -210,7 +212,7 @@ async def test_closing_ends_the_streams(node: JournalNode) -> None:
     assert node.observers == []
 
 
-async def test_a_taken_port_is_a_wrong_setting(address: HostPort, node: JournalNode) -> None:
+async def test_start_rejects_a_taken_port(address: HostPort, node: JournalNode) -> None:
     second = ControlServer(node)
     with pytest.raises(ConfigError, match=f"control: '{address}' cannot be used"):
         await second.start(address)
@@ -218,14 +220,14 @@ async def test_a_taken_port_is_a_wrong_setting(address: HostPort, node: JournalN
 
 
 @pytest.mark.parametrize("host", ["x" * 64, "a..b"])
-async def test_what_cannot_be_a_host_is_a_wrong_setting(node: JournalNode, host: str) -> None:
+async def test_start_rejects_an_invalid_host(node: JournalNode, host: str) -> None:
     server = ControlServer(node)
     with pytest.raises(ConfigError, match=f"control: '{host}:0' cannot be used"):
         await server.start(HostPort(host, 0))
     await server.close()
 
 
-def test_the_client_finds_the_node_by_its_folder(tmp_path: Path) -> None:
+def test_client_finds_node_by_its_folder(tmp_path: Path) -> None:
     with pytest.raises(ControlError, match=f"no node runs on {tmp_path}: start one with"):
         find_node(tmp_path)
     write_control_file(tmp_path, HostPort("::1", 8080))
@@ -236,7 +238,7 @@ def test_the_client_finds_the_node_by_its_folder(tmp_path: Path) -> None:
         find_node(tmp_path)
 
 
-def test_the_client_tells_who_does_not_answer(tmp_path: Path) -> None:
+def test_client_reports_a_node_that_does_not_listen(tmp_path: Path) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         address = HostPort("127.0.0.1", unused.getsockname()[1])
@@ -247,7 +249,7 @@ def test_the_client_tells_who_does_not_answer(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("host", ["a b", "a..b", "x" * 64])
-def test_the_client_tells_what_is_no_address(host: str) -> None:
+def test_client_rejects_an_invalid_address(host: str) -> None:
     with pytest.raises(ControlError, match=f"^{host}:1 is not an address$"):
         ControlClient(HostPort(host, 1)).call("GET", "/status")
 
@@ -262,7 +264,7 @@ def test_the_client_tells_what_is_no_address(host: str) -> None:
         (b"", "does not answer: Remote end closed connection without response"),
     ],
 )
-async def test_the_client_tells_who_is_no_node(answer: bytes, message: str) -> None:
+async def test_client_reports_a_server_that_is_not_a_node(answer: bytes, message: str) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(answer)
