@@ -18,7 +18,7 @@ Spec: Matter Application Clusters 1.3 "Device Energy Management Cluster"
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Final, cast
+from typing import Final
 
 from evse_node.bridge.energy_plant import ChargerPlant
 from evse_node.bridge.energy_structs import EnergyStructs
@@ -26,7 +26,11 @@ from evse_node.bridge.energy_test_events import EnergyTestEvents
 from evse_node.charger import Charger, Snapshot
 from evse_node.cluster.definitions.definition import ClusterDefinition
 from evse_node.cluster.server import ClusterServer, Value
-from evse_node.cluster.servers.energy.device_energy_management import DeviceEnergyManagement, Struct
+from evse_node.cluster.servers.energy.device_energy_management import (
+    ConstraintsStruct,
+    DeviceEnergyManagement,
+    SlotAdjustmentStruct,
+)
 from evse_node.cluster.servers.energy.device_energy_management_mode import (
     GRID_OPTIMIZATION,
     LOCAL_OPTIMIZATION,
@@ -69,7 +73,7 @@ from evse_node.hal.interface import Ratings
 from evse_node.matter.interaction.status import Status
 from evse_node.matter.timers import Deadline, Timer, Timers
 from evse_node.state_machine.effects import Notification as ChargerNotice
-from evse_node.units import EpochSeconds, MilliwattHours, Milliwatts, epoch_s_from_utc_ms
+from evse_node.units import EpochSeconds, Milliwatts, epoch_s_from_utc_ms
 
 MANAGEMENT: Final = "Device Energy Management"
 MANAGEMENT_MODE: Final = "Device Energy Management Mode"
@@ -127,12 +131,8 @@ class EnergyManagementBridge:
             # Numbers of forecasts go on growing over restarts, without being stored.
             first_id=self._epoch_s() or 0,
         )
-        self.device_energy_management = DeviceEnergyManagement(
-            self,
-            definition,
-            features=codes,
-            values={"esa_can_generate": self._plant.can_discharge},
-        )
+        self.device_energy_management = DeviceEnergyManagement(self, definition, features=codes)
+        self.device_energy_management.esa_can_generate = self._plant.can_discharge
         self.device_energy_management_mode = DeviceEnergyManagementMode(
             definitions[MANAGEMENT_MODE], self._on_mode
         )
@@ -202,14 +202,14 @@ class EnergyManagementBridge:
         attributes = (state.esa_state, state.power, state.opted_out)
         if attributes != self._shown_attributes:
             self._shown_attributes = attributes
-            self.device_energy_management.set(
-                esa_state=structs.esa_state(state.esa_state),
-                abs_min_power=state.power.minimum_mw,
-                abs_max_power=state.power.maximum_mw,
-                opt_out_state=structs.opt_out_state(state.opted_out),
-            )
+            cluster = self.device_energy_management
+            with cluster.changes():
+                cluster.esa_state = structs.esa_state(state.esa_state)
+                cluster.abs_min_power = state.power.minimum_mw
+                cluster.abs_max_power = state.power.maximum_mw
+                cluster.opt_out_state = structs.opt_out_state(state.opted_out)
         if self._note("power_adjustment_capability", (state.options, state.adjust_reason)):
-            self.device_energy_management.forget_capability()
+            self.device_energy_management.invalidate("power_adjustment_capability")
         active_slot = state.active_slot_at(self._epoch_s())
         self._note("forecast", (state.forecast, active_slot, state.update_reason))
         for notice in notifications:
@@ -297,28 +297,30 @@ class EnergyManagementBridge:
         self._request(ResumeRequest(), now)
 
     def modify_forecast(
-        self, forecast_id: int, adjustments: Sequence[Struct], cause: int, now: float
+        self,
+        forecast_id: int,
+        adjustments: Sequence[SlotAdjustmentStruct],
+        cause: int,
+        now: float,
     ) -> None:
         """See `EnergyManagementControl`."""
         slots = tuple(
-            SlotAdjustment(
-                cast(int, each["slot_index"]),
-                cast(int, each["duration"]),
-                cast("Milliwatts | None", each.get("nominal_power")),
-            )
+            SlotAdjustment(each["slot_index"], each["duration"], each.get("nominal_power"))
             for each in adjustments
         )
         self._request(ModifyForecastRequest(forecast_id, slots, self._structs.cause(cause)), now)
 
-    def constrain_forecast(self, constraints: Sequence[Struct], cause: int, now: float) -> None:
+    def constrain_forecast(
+        self, constraints: Sequence[ConstraintsStruct], cause: int, now: float
+    ) -> None:
         """See `EnergyManagementControl`."""
         kept = tuple(
             Constraint(
-                EpochSeconds(cast(int, each["start_time"])),
-                cast(int, each["duration"]),
-                cast("Milliwatts | None", each.get("nominal_power")),
-                cast("MilliwattHours | None", each.get("maximum_energy")),
-                cast("int | None", each.get("load_control")),
+                each["start_time"],
+                each["duration"],
+                each.get("nominal_power"),
+                each.get("maximum_energy"),
+                each.get("load_control"),
             )
             for each in constraints
         )
@@ -328,11 +330,11 @@ class EnergyManagementBridge:
         """See `EnergyManagementControl`."""
         self._request(CancelRequest(), now)
 
-    def capability(self) -> Value:
+    def capability(self) -> Mapping[str, Value] | None:
         """See `EnergyManagementControl`."""
         state = self.appliance.state
         return self._structs.capability(state.options, state.adjust_reason)
 
-    def forecast(self) -> Value:
+    def forecast(self) -> Mapping[str, Value] | None:
         """See `EnergyManagementControl`."""
         return self._structs.forecast(self.appliance.forecast(), self.appliance.state.update_reason)

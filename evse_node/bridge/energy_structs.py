@@ -8,7 +8,7 @@ Spec: Matter Application Clusters 1.3 "Device Energy Management Cluster", "Data 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from evse_node.cluster.definitions.definition import ClusterDefinition, Value
@@ -59,7 +59,9 @@ class EnergyStructs:
         """Return the cause with this number; the codec lets no other through."""
         return self._causes[number]
 
-    def capability(self, options: Sequence[PowerOption], reason: PowerAdjustReason) -> Value:
+    def capability(
+        self, options: Sequence[PowerOption], reason: PowerAdjustReason
+    ) -> Mapping[str, Value] | None:
         """Return a PowerAdjustCapabilityStruct; without options and adjustment there is none."""
         if not options and reason is PowerAdjustReason.NONE:
             return None
@@ -77,7 +79,9 @@ class EnergyStructs:
             "cause": self._adjust_reasons[reason.value],
         }
 
-    def forecast(self, forecast: Forecast | None, reason: UpdateReason) -> Value:
+    def forecast(
+        self, forecast: Forecast | None, reason: UpdateReason
+    ) -> Mapping[str, Value] | None:
         """Return a ForecastStruct, or None without a forecast."""
         if forecast is None:
             return None

@@ -15,14 +15,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from enum import Enum
-from itertools import compress
-from operator import ne
-from typing import Final, TypeVar, cast
+from typing import Final, TypeVar
 
 from evse_node.charger import Charger, Snapshot
 from evse_node.cluster.definitions.definition import ClusterDefinition, EnumDefinition
 from evse_node.cluster.server import ClusterServer, Value
-from evse_node.cluster.servers.energy.energy_evse import EnergyEvse, SessionValues
+from evse_node.cluster.servers.energy.energy_evse import (
+    ChargingTargetScheduleStruct,
+    EnergyEvse,
+    SessionValues,
+)
 from evse_node.cluster.servers.energy.energy_evse_mode import (
     SOLAR_CHARGING,
     TIME_OF_USE,
@@ -61,7 +63,7 @@ from evse_node.state_machine.targets import (
     TargetProblem,
     TargetsRefusedError,
 )
-from evse_node.units import EpochSeconds, Milliamps, MilliwattHours
+from evse_node.units import EpochSeconds, Milliamps
 
 _Member = TypeVar("_Member", bound=Enum)
 
@@ -105,7 +107,6 @@ class EvseBridge:
         self.energy_evse_mode = EnergyEvseMode(definitions[EVSE_MODE], self._on_mode)
         self._timers = timers
         self._report_timer: Timer | None = None
-        self._shown: dict[str, Value] = {}
         self._session_values: tuple[float, EvseState, SessionValues] | None = None
         definition = definitions[EVSE]
         self._states = _numbers(State, definition.enum("StateEnum"))
@@ -139,38 +140,27 @@ class EvseBridge:
 
     def _set_attributes(self, snapshot: Snapshot) -> None:
         state, plan = snapshot.evse, snapshot.next_charge
-        vehicle, session = state.vehicle, state.session
-        vehicle_id = vehicle.id
-        if vehicle_id is not None and len(vehicle_id) > _VEHICLE_ID_LENGTH:
-            vehicle_id = None
-        values: dict[str, Value] = {
-            "state": self._states[state.state],
-            "supply_state": self._supply_states[state.supply_state],
-            "fault_state": self._faults[state.fault],
-            "charging_enabled_until": _until(state.charging),
-            "discharging_enabled_until": _until(state.discharging),
-            "circuit_capacity": snapshot.circuit_capacity_ma,
-            "minimum_charge_current": state.minimum_charge_ma,
-            "maximum_charge_current": snapshot.maximum_charge_ma,
-            "maximum_discharge_current": snapshot.maximum_discharge_ma,
-            "user_maximum_charge_current": snapshot.user_maximum_charge_ma,
-            "next_charge_start_time": plan.start_time,
-            "next_charge_target_time": plan.target_time,
-            "next_charge_required_energy": plan.required_energy_mwh,
-            "next_charge_target_soc": plan.target_soc_percent,
-            "state_of_charge": vehicle.state_of_charge_percent,
-            "battery_capacity": vehicle.battery_capacity_mwh,
-            "vehicle_id": vehicle_id,
-            "session_id": None if session is None else session.id,
-        }
-        shown = self._shown
-        if not shown:
-            self.energy_evse.set(**values)
-        elif values != shown:
-            # Few have changed, and what has not need not be looked at by the cluster.
-            is_changed = map(ne, values.values(), shown.values())
-            self.energy_evse.set(**dict(compress(values.items(), is_changed)))
-        self._shown = values
+        vehicle, session, evse = state.vehicle, state.session, self.energy_evse
+        with evse.changes():
+            evse.state = self._states[state.state]
+            evse.supply_state = self._supply_states[state.supply_state]
+            evse.fault_state = self._faults[state.fault]
+            evse.charging_enabled_until = _until(state.charging)
+            evse.discharging_enabled_until = _until(state.discharging)
+            evse.circuit_capacity = snapshot.circuit_capacity_ma
+            evse.minimum_charge_current = state.minimum_charge_ma
+            evse.maximum_charge_current = snapshot.maximum_charge_ma
+            evse.maximum_discharge_current = snapshot.maximum_discharge_ma
+            evse.user_maximum_charge_current = snapshot.user_maximum_charge_ma
+            evse.next_charge_start_time = plan.start_time
+            evse.next_charge_target_time = plan.target_time
+            evse.next_charge_required_energy = plan.required_energy_mwh
+            evse.next_charge_target_soc = plan.target_soc_percent
+            evse.state_of_charge = vehicle.state_of_charge_percent
+            evse.battery_capacity = vehicle.battery_capacity_mwh
+            is_shown = vehicle.id is not None and len(vehicle.id) <= _VEHICLE_ID_LENGTH
+            evse.vehicle_id = vehicle.id if is_shown else None
+            evse.session_id = None if session is None else session.id
 
     def _emit(self, notice: Notification) -> None:
         match notice:
@@ -280,14 +270,14 @@ class EvseBridge:
         if refusal is not None:
             raise StatusError(Status.FAILURE, reason=refusal)
 
-    def set_targets(self, schedules: Sequence[Value], now: float) -> None:
+    def set_targets(self, schedules: Sequence[ChargingTargetScheduleStruct], now: float) -> None:
         """See `EvseControl`."""
         try:
             self.charger.set_targets([_schedule_from_struct(each) for each in schedules], now)
         except TargetsRefusedError as error:
             raise StatusError(_PROBLEMS[error.problem], reason=str(error)) from error
 
-    def targets(self) -> list[Value]:
+    def targets(self) -> Sequence[Mapping[str, Value]]:
         """See `EvseControl`."""
         return [_schedule_to_struct(schedule) for schedule in self.charger.targets]
 
@@ -333,7 +323,7 @@ def _numbers(members: type[_Member], enum: EnumDefinition) -> dict[_Member, int]
     return {each: enum.values[each.value] for each in members if each.value in enum.values}
 
 
-def _until(permission: Permission | None) -> Value:
+def _until(permission: Permission | None) -> int | None:
     """Return ChargingEnabledUntil: 0 without permission, null without end."""
     return 0 if permission is None else permission.until
 
@@ -342,23 +332,21 @@ def _epoch_s(until: int | None) -> EpochSeconds | None:
     return None if until is None else EpochSeconds(until)
 
 
-def _schedule_from_struct(struct: Value) -> ChargingTargetSchedule:
-    fields = cast("dict[str, Value]", struct)
-    targets = cast("list[dict[str, Value]]", fields["charging_targets"])
+def _schedule_from_struct(struct: ChargingTargetScheduleStruct) -> ChargingTargetSchedule:
     return ChargingTargetSchedule(
-        cast(int, fields["day_of_week_for_sequence"]),
+        struct["day_of_week_for_sequence"],
         tuple(
             ChargingTarget(
-                cast(int, target["target_time_minutes_past_midnight"]),
-                cast("int | None", target.get("target_soc")),
-                cast("MilliwattHours | None", target.get("added_energy")),
+                target["target_time_minutes_past_midnight"],
+                target.get("target_soc"),
+                target.get("added_energy"),
             )
-            for target in targets
+            for target in struct["charging_targets"]
         ),
     )
 
 
-def _schedule_to_struct(schedule: ChargingTargetSchedule) -> Value:
+def _schedule_to_struct(schedule: ChargingTargetSchedule) -> Mapping[str, Value]:
     targets: list[Value] = []
     for target in schedule.targets:
         struct: dict[str, Value] = {

@@ -1,16 +1,19 @@
 """Cluster servers: behaviour bound to a definition.
 
-A server class holds handlers only; ids, types, ranges, access and conformance come
-from the `ClusterDefinition`. Methods get their role from a decorator and their element
-from their name in snake_case (or the name given to the decorator):
+A server class declares its attributes and holds their handlers; ids, types, ranges, access
+and conformance come from the `ClusterDefinition`. Methods get their role from a decorator
+and their element from their name in snake_case (or the name given to the decorator):
 
     @serves("Basic Information")
-    class BasicInformation(ClusterServer):
+    class BasicInformationServer(ClusterServer):
+        node_label: Attribute[str]
+        serial_number: OptionalAttribute[str]
+
         @reader
         def reachable(self, context: InteractionContext) -> Value: ...
 
         @writer("node_label")
-        def write_node_label(self, context: InteractionContext, value: Value) -> None: ...
+        def write_node_label(self, context: InteractionContext, value: str) -> None: ...
 
         @command
         def reset(self, context: InteractionContext, *, delay_s: int) -> None: ...
@@ -21,27 +24,20 @@ Spec: Matter Core 1.3 "Cluster"
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from copy import deepcopy
-from typing import Final
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
 
-from msgspec import Struct
-
+from evse_node.cluster.attribute import Attribute, OptionalAttribute
 from evse_node.cluster.binding import (
-    check_fields,
+    cached_reader,
     command,
     handlers_of,
-    kept_reader,
     reader,
     serves,
     writer,
 )
-from evse_node.cluster.codec.codec import (
-    FABRIC_INDEX,
-    FieldsCodec,
-    command_codec,
-    event_codec,
-)
+from evse_node.cluster.codec.codec import FABRIC_INDEX, FieldsCodec, event_codec
 from evse_node.cluster.definitions.definition import (
     ClusterDefinition,
     EventDefinition,
@@ -49,8 +45,8 @@ from evse_node.cluster.definitions.definition import (
     Value,
 )
 from evse_node.cluster.environment import ClusterEnvironment, EventSink
-from evse_node.cluster.server_attribute import ServerAttribute
-from evse_node.errors import StatusError
+from evse_node.cluster.server_attribute import ServerAttribute, server_attribute
+from evse_node.cluster.server_command import LaterReply, bind_commands
 from evse_node.matter.data_model import (
     Cluster,
     CommandEntry,
@@ -60,17 +56,18 @@ from evse_node.matter.data_model import (
     EventPath,
     InteractionContext,
 )
-from evse_node.matter.interaction.status import Status
 from evse_node.matter.tlv import TlvValue
 
 __all__ = [
+    "Attribute",
     "ClusterEnvironment",
     "ClusterServer",
     "EventSink",
     "LaterReply",
+    "OptionalAttribute",
     "Value",
+    "cached_reader",
     "command",
-    "kept_reader",
     "reader",
     "serves",
     "writer",
@@ -78,60 +75,27 @@ __all__ = [
 
 _LOGGER: Final = logging.getLogger(__name__)
 
-_FIELDS_TAG = 1
 _EVENT_DATA_TAG = 7
 
-
-class _BoundCommand(Struct, frozen=True):
-    """A command with its handler. `nullable` are fields that are None when absent."""
-
-    handler: Callable[..., Mapping[str, Value] | LaterReply | None]
-    codec: FieldsCodec
-    nullable: tuple[str, ...]
-    response_id: int | None
-    response_codec: FieldsCodec | None
-
-    def reply(self, fields: Mapping[str, Value] | None) -> CommandReply | None:
-        """Return the response with these fields. Raises StatusError when there is none."""
-        if fields is None:
-            return None
-        if self.response_codec is None or self.response_id is None:
-            raise StatusError(Status.FAILURE, reason="response to a command that has none")
-        return CommandReply(self.response_id, self.response_codec.encoded(fields, _FIELDS_TAG))
-
-
-class LaterReply:
-    """What a handler returns in place of fields when its command takes longer.
-
-    `resolve` is to be called once, after the handler has returned.
-    """
-
-    def __init__(self) -> None:
-        self.on_resolved: Callable[[Mapping[str, Value] | None, float], None] | None = None
-
-    def resolve(self, fields: Mapping[str, Value] | None, now: float) -> None:
-        """Answer with the response's fields, or None for a plain status of success."""
-        if self.on_resolved is None:
-            raise RuntimeError("the handler has not returned yet")
-        self.on_resolved(fields, now)
+_Encodings = dict[ServerAttribute, tuple[Value, bytes]]
 
 
 class ClusterServer(Cluster):
     """One cluster instance: the values of its attributes and its handlers.
 
     `features` are codes such as "PREF"; `optional` the CamelCase names of optional
-    attributes, commands and events that are present; `values` the first values of
-    attributes in snake_case. An attribute without value starts with its default, or
-    null, zero or empty. Persisted values of non-volatile attributes take over in `attach`.
+    attributes, commands and events that are present. An attribute starts with its default,
+    or null, zero or empty; a subclass assigns other first values in its constructor.
+    `attach` replaces them by persisted values of non-volatile attributes.
 
-    `kept_elsewhere` are non-volatile attributes (snake_case) that whoever sets them keeps, and
-    sets again after a restart.
+    `not_persisted` are non-volatile attributes (snake_case) whose owner stores them elsewhere
+    and assigns them again after a restart.
 
     Raises ConfigError for features or names that the definition refuses, TypeError for a
-    command or write without handler.
+    command or write without handler or an `Attribute` that the instance would lack.
     """
 
-    kept_elsewhere: frozenset[str] = frozenset()
+    not_persisted: frozenset[str] = frozenset()
 
     def __init__(
         self,
@@ -139,7 +103,6 @@ class ClusterServer(Cluster):
         *,
         features: Collection[str] = (),
         optional: Collection[str] = (),
-        values: Mapping[str, Value] = {},
     ) -> None:
         self.definition = definition
         self.id = definition.id
@@ -148,12 +111,19 @@ class ClusterServer(Cluster):
         self.data_version = 0
         self.endpoint_id = -1
         self._environment: ClusterEnvironment | None = None
+        self._pending: _Encodings | None = None
         selection = definition.select(features, optional)
         self.features = selection.features
-        self._attributes = self._bind_attributes(selection, values)
-        self._by_name = {a.key: a for a in self._attributes.values()}
+        self._attributes = self._bind_attributes(selection)
+        self.attributes_by_key: Mapping[str, ServerAttribute] = {
+            attribute.key: attribute for attribute in self._attributes.values()
+        }
         self.attributes = {a.entry.id: a.entry for a in self._attributes.values()}
-        self._commands = self._bind_commands(selection)
+        handlers = handlers_of(type(self), definition)
+        for key in sorted(handlers.required.difference(self.attributes_by_key)):
+            definition.attribute(key)  # ConfigError if the definition lacks it
+            raise TypeError(f"{type(self).__name__} lacks {key} here")
+        self._commands = bind_commands(self, handlers, selection)
         self.commands = {
             c.id: CommandEntry(
                 id=c.id,
@@ -172,13 +142,9 @@ class ClusterServer(Cluster):
             for e in selection.events
         }
 
-    def _bind_attributes(
-        self, selection: Selection, values: Mapping[str, Value]
-    ) -> dict[int, ServerAttribute]:
+    def _bind_attributes(self, selection: Selection) -> dict[int, ServerAttribute]:
         handlers = handlers_of(type(self), self.definition)
-        for name in values:
-            self.definition.attribute(name)
-        initial = dict(values) | {
+        initial: dict[str, Value] = {
             "feature_map": selection.feature_map,
             "cluster_revision": self.definition.revision,
             "attribute_list": [a.id for a in selection.attributes],
@@ -188,52 +154,27 @@ class ClusterServer(Cluster):
         bound: dict[int, ServerAttribute] = {}
         for definition in selection.attributes:
             key = definition.key
-            read = handlers.readers.get(key) or handlers.kept_readers.get(key)
+            read = handlers.readers.get(key) or handlers.cached_readers.get(key)
             write = handlers.writers.get(key)
-            attribute = ServerAttribute(
+            if read and definition.write_privilege is not None and write is None:
+                raise TypeError(f"{type(self).__name__}: {key} has a reader but no writer")
+            attribute = server_attribute(
                 definition,
                 None if read is None else getattr(self, read),
                 None if write is None else getattr(self, write),
-                is_kept=key in handlers.kept_readers,
-                is_stored=definition.is_nonvolatile and key not in self.kept_elsewhere,
+                is_cached=key in handlers.cached_readers,
+                is_stored=definition.is_nonvolatile and key not in self.not_persisted,
             )
-            if attribute.reader and definition.write_privilege is not None and write is None:
-                raise TypeError(f"{type(self).__name__}: {key} has a reader but no writer")
-            if attribute.reader is None:
-                attribute.store(
-                    deepcopy(initial[key]) if key in initial else definition.initial_value()
-                )
+            if read is None:
+                attribute.store(initial[key] if key in initial else definition.initial_value())
             bound[definition.id] = attribute
         return bound
 
-    def _bind_commands(self, selection: Selection) -> dict[int, _BoundCommand]:
-        handlers = handlers_of(type(self), self.definition)
-        responses = {response.name: response for response in selection.generated_commands}
-        bound: dict[int, _BoundCommand] = {}
-        for definition in selection.accepted_commands:
-            handler = handlers.commands.get(definition.key)
-            if handler is None:
-                raise TypeError(f"{type(self).__name__} does not handle {definition.name}")
-            check_fields(type(self).__name__, handler, definition)
-            response = responses.get(definition.response or "")
-            bound[definition.id] = _BoundCommand(
-                handler=getattr(self, handler.method),
-                codec=command_codec(definition),
-                nullable=tuple(
-                    field.key
-                    for field in definition.fields
-                    if field.is_optional and field.key not in handler.defaults
-                ),
-                response_id=None if response is None else response.id,
-                response_codec=None if response is None else command_codec(response),
-            )
-        return bound
-
-    # For subclasses and the rest of the node.
+    # For subclasses and other parts of the node
 
     @property
     def environment(self) -> ClusterEnvironment:
-        """What the node provides; RuntimeError before `attach`."""
+        """The node's services; RuntimeError before `attach`."""
         if self._environment is None:
             raise RuntimeError(f"{self.name} is not attached")
         return self._environment
@@ -248,11 +189,11 @@ class ClusterServer(Cluster):
             if attribute.is_stored:
                 data = environment.store.get(attribute.store_key)
                 if data is not None and not attribute.load(data):
-                    _LOGGER.warning("stored value %s does not fit any more", attribute.store_key)
+                    _LOGGER.warning("stored value %s no longer fits", attribute.store_key)
         self.attached()
 
     def attached(self) -> None:
-        """Do what needs the environment; called at the end of `attach`, to be overridden."""
+        """Override to initialize what needs the environment; called at the end of `attach`."""
 
     def has_feature(self, code: str) -> bool:
         """Return whether the feature with this code ("PREF") is on."""
@@ -260,49 +201,56 @@ class ClusterServer(Cluster):
 
     def has_attribute(self, name: str) -> bool:
         """Return whether this instance has the attribute (snake_case)."""
-        return name in self._by_name
+        return name in self.attributes_by_key
 
-    def get(self, name: str) -> Value:
-        """Return the stored value of an attribute; not to be changed in place.
+    @contextmanager
+    def changes(self, *, is_reported: bool = True) -> Iterator[None]:
+        """Apply the assignments of a `with` block at its end, as one step of the data version.
 
-        Raises KeyError for an attribute that this instance lacks or that a reader computes.
+        If one raises, none is applied. Until the end, attributes read as before. Without
+        `is_reported` subscribers see the values only after `report`, for attributes with
+        quieter reporting. Blocks do not nest.
         """
-        attribute = self._by_name[name]
-        if attribute.reader is not None:
-            raise KeyError(f"{name} is computed on each read")
-        return attribute.value
+        pending: _Encodings = {}
+        self._pending = pending
+        try:
+            yield
+        finally:
+            self._pending = None
+        self._apply(pending, is_reported=is_reported)
 
-    def set(self, **values: Value) -> None:
-        """Store values; what changed is encoded, persisted if non-volatile, and reported.
-
-        Names of attributes that this instance does not have are passed over if the
-        definition knows them, so behaviour need not ask for each optional attribute.
-        All values are stored or, if one does not fit its type (TypeError, ValueError,
-        OverflowError), none.
-        """
-        self._store_values(values, is_reported=True)
-
-    def set_quietly(self, **values: Value) -> None:
-        """Store values like `set`, but leave it to `report` to tell subscribers.
-
-        For attributes with quieter reporting.
-        """
-        self._store_values(values, is_reported=False)
+    def assign(self, attribute: ServerAttribute, value: Any) -> None:
+        """Store a value, now or at the end of the running `changes` block."""
+        encoded = attribute.changed_encoding(value)
+        pending = self._pending
+        if pending is None:
+            if encoded is not None:
+                self._apply({attribute: (value, encoded)}, is_reported=True)
+        elif encoded is not None:
+            pending[attribute] = value, encoded
+        else:
+            pending.pop(attribute, None)
 
     def report(self, *names: str) -> None:
-        """Have attributes reported to subscribers (also those of readers)."""
-        attributes = [self._by_name[name] for name in names if self._is_present(name)]
+        """Report attributes to subscribers, computed ones too; absent ones are skipped."""
+        attributes = self.invalidate(*names)
         if attributes:
-            for attribute in attributes:
-                attribute.forget()
-            self._bump()
             self._notify(attributes)
+
+    def invalidate(self, *names: str) -> Sequence[ServerAttribute]:
+        """Discard cached values of readers without a report; return the attributes present."""
+        attributes = [self.attributes_by_key[name] for name in names if self._is_present(name)]
+        for attribute in attributes:
+            attribute.invalidate()
+        if attributes:
+            self._step_data_version()
+        return attributes
 
     def emit(self, event: str, **fields: Value) -> None:
         """Record an event (CamelCase name) with its fields in snake_case.
 
         A fabric-sensitive event needs `fabric_index`. An optional event that this instance
-        does not have is passed over.
+        does not have is skipped.
         """
         bound = self._events.get(event)
         if bound is None:
@@ -321,7 +269,7 @@ class ClusterServer(Cluster):
             fabric_index,
         )
 
-    # For the interaction model.
+    # For the interaction model
 
     def encode_attribute(self, attribute_id: int, context: InteractionContext) -> bytes:
         """See `Cluster.encode_attribute`."""
@@ -349,53 +297,35 @@ class ClusterServer(Cluster):
         self, command_id: int, fields: TlvValue, context: InteractionContext
     ) -> CommandReply | DeferredReply | None:
         """See `Cluster.invoke`."""
-        bound = self._commands[command_id]
-        arguments = bound.codec.decode(fields)
-        for key in bound.nullable:
-            arguments.setdefault(key, None)
-        reply = bound.handler(context, **arguments)
-        if not isinstance(reply, LaterReply):
-            return bound.reply(reply)
-        deferred = DeferredReply()
-        reply.on_resolved = lambda fields, now: deferred.answer(bound.reply(fields), now)
-        return deferred
+        return self._commands[command_id].invoke(fields, context)
 
-    # Values.
+    # Values
 
     def _is_present(self, name: str) -> bool:
-        if name in self._by_name:
+        if name in self.attributes_by_key:
             return True
-        self.definition.attribute(name)
+        self.definition.attribute(name)  # ConfigError if it is misspelt
         return False
 
     def _write(self, attribute: ServerAttribute, value: Value, context: InteractionContext) -> None:
         if attribute.writer is not None:
             attribute.writer(context, value)
         else:
-            self.set(**{attribute.key: attribute.merged(value, context)})
+            self.assign(attribute, attribute.merged(value, context))
 
-    def _store_values(self, values: Mapping[str, Value], *, is_reported: bool) -> None:
-        prepared: dict[ServerAttribute, tuple[Value, bytes]] = {}
-        for name, value in values.items():
-            attribute = self._by_name.get(name)
-            if attribute is None:
-                self.definition.attribute(name)  # ConfigError if it is misspelt
-                continue
-            encoded = attribute.changed_encoding(value)
-            if encoded is not None:
-                prepared[attribute] = value, encoded
-        if not prepared:
+    def _apply(self, changed: _Encodings, *, is_reported: bool) -> None:
+        if not changed:
             return
         environment = self._environment
-        for attribute, (value, encoded) in prepared.items():
+        for attribute, (value, encoded) in changed.items():
             attribute.store(value, encoded)
             if attribute.is_stored and environment is not None:
                 environment.store.set(attribute.store_key, encoded)
-        self._bump()
+        self._step_data_version()
         if is_reported:
-            self._notify(prepared)
+            self._notify(changed)
 
-    def _bump(self) -> None:
+    def _step_data_version(self) -> None:
         self.data_version = (self.data_version + 1) & 0xFFFFFFFF
 
     def _notify(self, attributes: Iterable[ServerAttribute]) -> None:

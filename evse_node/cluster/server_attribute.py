@@ -1,4 +1,4 @@
-"""An attribute of a cluster instance: value, encoding, and what fabrics see of it.
+"""An attribute of a cluster instance: its value, its encoding, and each fabric's view of it.
 
 Spec: Matter Core 1.3 "Attribute", "Fabric-Scoped Data", "Fabric-Sensitive Data"
 """
@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
+from typing import Any
 
 from evse_node.cluster.codec.codec import FABRIC_INDEX, attribute_codec
-from evse_node.cluster.codec.values import structs
 from evse_node.cluster.definitions.definition import (
     FABRIC_INDEX_FIELD,
     AttributeDefinition,
@@ -25,28 +25,38 @@ from evse_node.matter.tlv import TlvValue, Writer, decode_element
 _DATA_TAG = 2
 _PATH_TAG = 1
 _MAX_ENTRIES = 4096
-# A union of types in its place would be made anew with each look.
+# A tuple, because a union of types would be built on each use.
 _PLAIN = (int, str, bytes, float)
 
 Reader = Callable[[InteractionContext], Value]
 AttributeWriter = Callable[[InteractionContext, Value], None]
 
 
-class ServerAttribute:
-    """One attribute. `entry` is what the interaction model sees of it.
+def server_attribute(
+    definition: AttributeDefinition,
+    reader: Reader | None,
+    writer: AttributeWriter | None,
+    *,
+    is_cached: bool,
+    is_stored: bool,
+) -> ServerAttribute:
+    """Return the attribute of an instance. `is_stored`: persisted under its `store_key`."""
+    kind = FabricScopedList if definition.is_fabric_scoped else ServerAttribute
+    return kind(definition, reader, writer, is_cached, is_stored and reader is None)
 
-    `path` and `store_key` are there once it has its place.
-    `entry.encoded` stays None when the value depends on who reads it: a computed
-    attribute, or a list of which each fabric sees its own part.
+
+class ServerAttribute:
+    """One attribute. `entry` is the interaction model's view of it.
+
+    `value` has the type of the server's annotation; `path` and `store_key` exist from
+    `place` on. `entry.encoded` is None while the value is computed for each reader.
     """
 
     __slots__ = (
         "_codec",
-        "_fabric_items",
-        "_fabric_lists",
-        "_is_kept",
+        "_encoding",
+        "_is_cached",
         "_maximum_length",
-        "_stored_encoding",
         "entry",
         "is_stored",
         "key",
@@ -57,29 +67,27 @@ class ServerAttribute:
         "writer",
     )
 
+    path: AttributePath
+    store_key: str
+
     def __init__(
         self,
         definition: AttributeDefinition,
         reader: Reader | None,
         writer: AttributeWriter | None,
-        *,
-        is_kept: bool = False,
-        is_stored: bool = False,
+        is_cached: bool,
+        is_stored: bool,
     ) -> None:
         type_ = definition.type
         self.key = definition.key
         self.reader = reader
         self.writer = writer
-        self.is_stored = is_stored and reader is None
-        self.value: Value = None
+        self.is_stored = is_stored
+        self.value: Any = None
         self._codec = attribute_codec(definition)
         self._maximum_length = _MAX_ENTRIES if type_.max_length is None else type_.max_length
-        # Of a fabric-scoped list: each item's fabric, full and redacted encoding.
-        self._fabric_items: list[tuple[int, bytes, bytes]] | None = None
-        # The whole list as a fabric sees it, filtered or not; cleared with the items.
-        self._fabric_lists: dict[tuple[int, bool], bytes] = {}
-        self._is_kept = is_kept
-        self._stored_encoding = b""
+        self._is_cached = is_cached
+        self._encoding = b""
         self.entry = AttributeEntry(
             id=definition.id,
             read_privilege=definition.read_privilege,
@@ -91,154 +99,215 @@ class ServerAttribute:
         )
 
     def place(self, endpoint_id: int, cluster_id: int) -> None:
-        """Note the path that the attribute has on its endpoint, and its key in the store."""
+        """Set the path of the attribute on its endpoint, and its key in the store."""
         number = self.entry.id
         self.path = AttributePath(endpoint_id, cluster_id, number)
         self.store_key = f"attr/{endpoint_id}/{cluster_id:04x}/{number:04x}"
         self.entry.path_ib = attribute_path_ib(_PATH_TAG, endpoint_id, cluster_id, number)
 
-    # Storing.
+    # Storing
 
     def changed_encoding(self, value: Value) -> bytes | None:
         """Return the encoding of a value that differs from the present one, else None.
 
         Raises TypeError, ValueError or OverflowError for a value that does not fit.
         """
+        present = self.value
+        # A container is compared by its encoding: its owner may have changed it in place.
+        if type(value) is type(present) and value == present and _is_plain(value):
+            return None
         if self.reader is not None:
             raise TypeError(f"{self.key} is computed on each read")
-        # A container is compared by its encoding: its owner may have changed it in place.
-        if type(value) is type(self.value) and value == self.value and _is_plain(value):
-            return None
         encoded = self._codec.encoded(value, _DATA_TAG)
-        return None if encoded == self._stored_encoding else encoded
+        return None if encoded == self._encoding else encoded
 
     def store(self, value: Value, encoded: bytes | None = None) -> None:
-        """Take a value; `encoded` is its encoding if that is known."""
+        """Set the value; `encoded` is its encoding if known."""
         self.value = value if _is_plain(value) else deepcopy(value)
-        self._stored_encoding = (
-            self._codec.encoded(value, _DATA_TAG) if encoded is None else encoded
-        )
-        if self.entry.is_fabric_scoped:
-            self._fabric_items = self._encode_fabric_items(value)
-            self._fabric_lists.clear()
-        else:
-            self.entry.encoded = self._stored_encoding
+        self._encoding = self._codec.encoded(value, _DATA_TAG) if encoded is None else encoded
+        self._publish(value)
+
+    def _publish(self, value: Value) -> None:
+        self.entry.encoded = self._encoding
 
     def load(self, data: bytes) -> bool:
-        """Take a value from the store; return False when it does not fit the definition."""
+        """Set the value from its stored encoding; return False if it does not fit."""
         try:
             _, decoded, _ = decode_element(data, 0)
             value = self._codec.decode(decoded)
         except (DecodeError, StatusError):
             return False
-        if self.entry.is_fabric_scoped and isinstance(decoded, list) and isinstance(value, list):
-            for item, fields in zip(value, decoded, strict=True):
-                if isinstance(item, dict) and isinstance(fields, dict):
-                    fabric_index = fields.get(FABRIC_INDEX_FIELD)
-                    item[FABRIC_INDEX] = fabric_index if isinstance(fabric_index, int) else 0
+        self._restore_fabrics(value, decoded)
         self.store(value, data)
         return True
 
-    def forget(self) -> None:
-        """Drop what was kept of a reader's value."""
-        if self._is_kept:
-            self.entry.encoded = self._fabric_items = None
-            self._fabric_lists.clear()
+    def _restore_fabrics(self, value: Value, decoded: TlvValue) -> None:
+        """Put fabric indexes back into a list of which the codec decodes the other fields."""
 
-    # Reading.
+    def invalidate(self) -> None:
+        """Discard the cached value of a reader."""
+        if self._is_cached:
+            self.entry.encoded = None
+
+    # Reading
 
     def encode(self, context: InteractionContext) -> bytes:
         """Return the value that a reader of this context gets, with the tag of Data."""
-        if self.entry.is_fabric_scoped:
-            return self._encode_fabric_list(context)
         if self.reader is None:
-            return self._stored_encoding
+            return self._encoding
         encoded = self._codec.encoded(self.reader(context), _DATA_TAG)
-        if self._is_kept:
+        if self._is_cached:
             self.entry.encoded = encoded
         return encoded
 
-    def _encode_fabric_list(self, context: InteractionContext) -> bytes:
-        key = (context.subject.fabric_index, context.fabric_filtered)
-        encoded = self._fabric_lists.get(key)
-        if encoded is None:
-            encoded = b"\x36\x02" + b"".join(self.encode_items(context)) + b"\x18"
-            if self._fabric_items is not None:
-                self._fabric_lists[key] = encoded
-        return encoded
-
     def encode_items(self, context: InteractionContext) -> Sequence[bytes]:
-        """Return the items of a list, as anonymous elements."""
-        if self.entry.is_fabric_scoped:
-            own = context.subject.fabric_index
-            items = self._fabric_items
-            if items is None:
-                assert self.reader is not None
-                items = self._encode_fabric_items(self.reader(context))
-                if self._is_kept:
-                    self._fabric_items = items
-            if context.fabric_filtered:
-                return [full for fabric_index, full, _ in items if fabric_index == own]
-            return [
-                full if fabric_index == own else redacted for fabric_index, full, redacted in items
-            ]
-        value = self.value if self.reader is None else self.reader(context)
+        """Return the items of a list as anonymous elements. Raises StatusError for no list."""
+        value = self.present(context)
         entry = self._codec.entry
         if entry is None or not isinstance(value, Sequence):
             raise StatusError(Status.FAILURE, reason=f"{self.key} is not a list")
         return [entry.encoded(item) for item in value]
 
-    def _encode_fabric_items(self, value: Value) -> list[tuple[int, bytes, bytes]]:
-        entry = self._codec.entry
-        assert entry is not None
-        items: list[tuple[int, bytes, bytes]] = []
-        for item in structs(value):
-            redacted = Writer()
-            entry.redacted(redacted, None, item)
-            items.append((_fabric_of(item), entry.encoded(item), redacted.getvalue()))
-        return items
+    def present(self, context: InteractionContext) -> Value:
+        """Return the value, stored or computed, with the items of all fabrics."""
+        value: Value = self.value if self.reader is None else self.reader(context)
+        return value
 
-    # Writing.
+    # Writing
 
     def decode(self, value: TlvValue, context: InteractionContext) -> Value:
-        """Return the value that a peer wants to write. Raises StatusError."""
-        decoded = self._codec.decode(value)
-        if self.entry.is_fabric_scoped:
-            fabric_index = context.subject.fabric_index
-            return [{**item, FABRIC_INDEX: fabric_index} for item in structs(decoded)]
-        return decoded
+        """Return the value that a client writes. Raises StatusError."""
+        return self._codec.decode(value)
 
     def decode_appended(self, value: TlvValue, context: InteractionContext) -> Value:
-        """Return the list (the accessing fabric's part) with one more item. Raises StatusError."""
+        """Return the list (its part of the accessing fabric) plus one item. Raises StatusError."""
         entry = self._codec.entry
         if entry is None:
             raise StatusError(Status.INVALID_DATA_TYPE, reason=f"{self.key} is not a list")
-        item = entry.decode(value)
-        present = self.value if self.reader is None else self.reader(context)
-        items: list[Value]
-        if self.entry.is_fabric_scoped:
-            own = context.subject.fabric_index
-            items = [other for other in structs(present) if _fabric_of(other) == own]
-            item = {**structs([item])[0], FABRIC_INDEX: own}
-        else:
-            items = list(present) if isinstance(present, Sequence) else []
-        if len(items) >= self._maximum_length:
+        items = [*self._own_items(context), self._owned(entry.decode(value), context)]
+        if len(items) > self._maximum_length:
             raise StatusError(Status.CONSTRAINT_ERROR, reason=f"{self.key} has too many entries")
-        return [*items, item]
+        return items
+
+    def _own_items(self, context: InteractionContext) -> Sequence[Value]:
+        """Return the items that a list write of this context replaces."""
+        present = self.present(context)
+        return present if isinstance(present, Sequence) else ()
+
+    def _owned(self, item: Value, context: InteractionContext) -> Value:
+        """Return an item as the accessing fabric's."""
+        return item
 
     def merged(self, value: Value, context: InteractionContext) -> Value:
-        """Return what to store for a written value: other fabrics keep their items."""
-        if not self.entry.is_fabric_scoped:
-            return value
+        """Return the value to store for a written one."""
+        return value
+
+
+class FabricScopedList(ServerAttribute):
+    """A list in which each fabric sees and writes its own items.
+
+    `entry.encoded` is always None.
+    """
+
+    __slots__ = ("_items", "_lists")
+
+    def __init__(
+        self,
+        definition: AttributeDefinition,
+        reader: Reader | None,
+        writer: AttributeWriter | None,
+        is_cached: bool,
+        is_stored: bool,
+    ) -> None:
+        super().__init__(definition, reader, writer, is_cached, is_stored)
+        # Each item's fabric, and its full and its redacted encoding.
+        self._items: list[tuple[int, bytes, bytes]] | None = None
+        # The whole list by fabric, filtered or not; cleared with the items.
+        self._lists: dict[tuple[int, bool], bytes] = {}
+
+    def _publish(self, value: Value) -> None:
+        self._items = self._encoded_items(value)
+        self._lists.clear()
+
+    def _restore_fabrics(self, value: Value, decoded: TlvValue) -> None:
+        if isinstance(decoded, list) and isinstance(value, list):
+            for item, fields in zip(value, decoded, strict=True):
+                if isinstance(item, dict) and isinstance(fields, dict):
+                    fabric_index = fields.get(FABRIC_INDEX_FIELD)
+                    item[FABRIC_INDEX] = fabric_index if isinstance(fabric_index, int) else 0
+
+    def invalidate(self) -> None:
+        """Discard the cached value of a reader."""
+        if self._is_cached:
+            self._items = None
+            self._lists.clear()
+
+    def encode(self, context: InteractionContext) -> bytes:
+        """Return the list as the accessing fabric sees it, with the tag of Data."""
+        key = (context.subject.fabric_index, context.fabric_filtered)
+        encoded = self._lists.get(key)
+        if encoded is None:
+            encoded = b"\x36\x02" + b"".join(self.encode_items(context)) + b"\x18"
+            if self._items is not None:
+                self._lists[key] = encoded
+        return encoded
+
+    def encode_items(self, context: InteractionContext) -> Sequence[bytes]:
+        """Return the items as anonymous elements; other fabrics' only unfiltered and redacted."""
         own = context.subject.fabric_index
-        return [
-            *(item for item in structs(self.value) if _fabric_of(item) != own),
-            *structs(value),
-        ]
+        items = self._items
+        if items is None:
+            items = self._encoded_items(self.present(context))
+            if self._is_cached:
+                self._items = items
+        if context.fabric_filtered:
+            return [full for fabric_index, full, _ in items if fabric_index == own]
+        return [full if fabric_index == own else redacted for fabric_index, full, redacted in items]
+
+    def _encoded_items(self, value: Value) -> list[tuple[int, bytes, bytes]]:
+        entry = self._codec.entry
+        assert entry is not None
+        encoded: list[tuple[int, bytes, bytes]] = []
+        for item in _structs(value):
+            redacted = Writer()
+            entry.redacted(redacted, None, item)
+            encoded.append((_fabric_of(item), entry.encoded(item), redacted.getvalue()))
+        return encoded
+
+    def decode(self, value: TlvValue, context: InteractionContext) -> Value:
+        """Return the list that a client writes, each item with its fabric. Raises StatusError."""
+        decoded = self._codec.decode(value)
+        return [self._owned(item, context) for item in _structs(decoded)]
+
+    def _own_items(self, context: InteractionContext) -> Sequence[Value]:
+        own = context.subject.fabric_index
+        return [item for item in _structs(self.present(context)) if _fabric_of(item) == own]
+
+    def _owned(self, item: Value, context: InteractionContext) -> Value:
+        assert isinstance(item, Mapping)
+        return {**item, FABRIC_INDEX: context.subject.fabric_index}
+
+    def merged(self, value: Value, context: InteractionContext) -> Value:
+        """Return the list to store for a written one: the items of other fabrics stay."""
+        own = context.subject.fabric_index
+        others = (item for item in _structs(self.value) if _fabric_of(item) != own)
+        return [*others, *_structs(value)]
 
 
 def _is_plain(value: Value) -> bool:
     return value is None or isinstance(value, _PLAIN)
+
+
+def _structs(value: Value) -> list[Mapping[str, Value]]:
+    """Return the items of a list of structs. Raises TypeError for any other value."""
+    if not isinstance(value, Sequence):
+        raise TypeError(f"{value!r} is not a list")
+    items: list[Mapping[str, Value]] = []
+    for item in value:
+        if not isinstance(item, Mapping):
+            raise TypeError(f"{item!r} is not a struct")
+        items.append(item)
+    return items
 
 
 def _fabric_of(item: Mapping[str, Value]) -> int:

@@ -252,7 +252,7 @@ class Assembly:
         logger = logging.getLogger("evse_node")
         logger.addHandler(self._logs)
         self._closing.callback(logger.removeHandler, self._logs)
-        report_fault = self.clusters.software_diagnostics.tell_fault
+        report_fault = self.clusters.software_diagnostics.report_fault
         crashes = CrashReporter(report_fault, self.runtime.call, time.monotonic)
         logger.addHandler(crashes)
         self._closing.callback(logger.removeHandler, crashes)

@@ -158,7 +158,7 @@ async def test_counters_are_kept_by_removal_of_last_fabric(tmp_path: Path, owner
         await until(lambda: node.state.session is not None and node.state.session.is_active)
         session = node.state.session
         assert session is not None
-        node.stack.node.endpoints[0].clusters[0x33].set(total_operational_hours=77)  # type: ignore[attr-defined]
+        node.stack.node.endpoints[0].clusters[0x33].total_operational_hours = 77  # type: ignore[attr-defined]
         meter = node.stack.node.endpoints[1].clusters[0x91]
         assert isinstance(meter, ElectricalEnergyMeasurement)
         meter.update(EnergyReading(5_000_000, 0, is_flowing=False), time.monotonic())

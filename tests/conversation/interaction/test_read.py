@@ -62,7 +62,7 @@ def test_repeated_paths_are_expanded_once_and_values_are_current(
 ) -> None:
     client.read((1, CLUSTER, None))
     expansion = host.model.access.cache(controller.host_session).expansion
-    host.samples[1].set(level=9)
+    host.samples[1].level = 9
     report = client.read((1, CLUSTER, None))
     assert report.value(1, CLUSTER, LEVEL) == 9
     assert report.versions[1, CLUSTER, LEVEL] == host.samples[1].data_version
@@ -174,7 +174,7 @@ class TestDataVersions:
         self, host: InteractionHost, client: InteractionClient
     ) -> None:
         version = host.samples[1].data_version
-        host.samples[1].set(level=8)
+        host.samples[1].level = 8
         report = client.read((1, CLUSTER, LEVEL), versions=[(1, CLUSTER, version)])
         assert report.value(1, CLUSTER, LEVEL) == 8
 
@@ -188,14 +188,14 @@ class TestFabrics:
     def test_filtered_list_contains_own_items(
         self, host: InteractionHost, client: InteractionClient
     ) -> None:
-        host.samples[1].set(notes=self.NOTES)
+        host.samples[1].notes = self.NOTES
         report = client.read((1, CLUSTER, NOTES))
         assert report.value(1, CLUSTER, NOTES) == [{1: "mine", 2: 1, 254: 1}]
 
     def test_unfiltered_list_omits_sensitive_fields_of_other_fabrics(
         self, host: InteractionHost, client: InteractionClient
     ) -> None:
-        host.samples[1].set(notes=self.NOTES)
+        host.samples[1].notes = self.NOTES
         report = client.read((1, CLUSTER, NOTES), fabric_filtered=False)
         assert report.value(1, CLUSTER, NOTES) == [
             {1: "mine", 2: 1, 254: 1},
@@ -203,7 +203,7 @@ class TestFabrics:
         ]
 
     def test_fabric_scoped_list_is_empty_without_fabric(self, host: InteractionHost) -> None:
-        host.samples[1].set(notes=self.NOTES)
+        host.samples[1].notes = self.NOTES
         client = InteractionClient(Client(host, 5, auth_mode=AuthMode.PASE, fabric_index=0))
         assert client.read((1, CLUSTER, NOTES)).value(1, CLUSTER, NOTES) == []
 
@@ -213,7 +213,7 @@ class TestChunking:
         self, host: InteractionHost, client: InteractionClient
     ) -> None:
         for sample in host.samples:
-            sample.set(fixed="x" * 900)
+            sample.fixed = "x" * 900
         report = client.read((None, None, None))
         assert report.messages >= 2
         assert report.value(0, CLUSTER, FIXED) == report.value(1, CLUSTER, FIXED) == "x" * 900
@@ -222,7 +222,7 @@ class TestChunking:
         self, host: InteractionHost, client: InteractionClient
     ) -> None:
         labels = [{"label": f"{number:03}" * 50} for number in range(30)]
-        host.samples[1].set(labels=labels)
+        host.samples[1].labels = labels
         report = client.read((1, CLUSTER, None))
         assert report.messages >= 4
         assert report.value(1, CLUSTER, LABELS) == [{0: label["label"]} for label in labels]
@@ -230,7 +230,7 @@ class TestChunking:
     def test_list_item_beyond_a_message_is_refused(
         self, host: InteractionHost, client: InteractionClient
     ) -> None:
-        host.samples[1].set(labels=[{"label": "a"}, {"label": "x" * 1300}, {"label": "b"}])
+        host.samples[1].labels = [{"label": "a"}, {"label": "x" * 1300}, {"label": "b"}]
         report = client.read((1, CLUSTER, LABELS), (1, CLUSTER, LEVEL))
         assert report.statuses == {(1, CLUSTER, LABELS): Status.RESOURCE_EXHAUSTED}
         assert set(report.values) == {(1, CLUSTER, LEVEL)}
@@ -238,7 +238,7 @@ class TestChunking:
     def test_value_beyond_a_message_is_refused(
         self, host: InteractionHost, client: InteractionClient
     ) -> None:
-        host.samples[1].set(fixed="x" * 1300)
+        host.samples[1].fixed = "x" * 1300
         report = client.read((1, CLUSTER, FIXED), (1, CLUSTER, LEVEL))
         assert report.statuses == {(1, CLUSTER, FIXED): Status.RESOURCE_EXHAUSTED}
 
@@ -246,14 +246,14 @@ class TestChunking:
     def test_list_of_any_size_around_the_limit_is_complete(
         self, host: InteractionHost, client: InteractionClient, size: int
     ) -> None:
-        host.samples[1].set(fixed="x" * size)
+        host.samples[1].fixed = "x" * size
         report = client.read((1, CLUSTER, FIXED), (1, CLUSTER, LEVEL))
         assert report.value(1, CLUSTER, LEVEL) == 7
         assert ((1, CLUSTER, FIXED) in report.values) != ((1, CLUSTER, FIXED) in report.statuses)
 
     def test_report_stops_on_failure_status(self, host: InteractionHost) -> None:
         for sample in host.samples:
-            sample.set(fixed="x" * 900)
+            sample.fixed = "x" * 900
         controller = Client(host)
         conversation = controller.open()
         conversation.send(Opcode.READ_REQUEST, read_request((None, None, None)))
@@ -264,7 +264,7 @@ class TestChunking:
 
     def test_other_action_during_report_is_invalid(self, host: InteractionHost) -> None:
         for sample in host.samples:
-            sample.set(fixed="x" * 900)
+            sample.fixed = "x" * 900
         conversation = Client(host).open()
         conversation.send(Opcode.READ_REQUEST, read_request((None, None, None)))
         conversation.receive()
@@ -275,7 +275,7 @@ class TestChunking:
 
     def test_report_to_silent_peer_is_abandoned(self, host: InteractionHost) -> None:
         for sample in host.samples:
-            sample.set(fixed="x" * 900)
+            sample.fixed = "x" * 900
         conversation = Client(host).open()
         conversation.send(Opcode.READ_REQUEST, read_request((None, None, None)))
         conversation.receive()
@@ -341,7 +341,9 @@ class TestRefusals:
 
 def test_report_messages_fit_the_mtu(host: InteractionHost, client: InteractionClient) -> None:
     for sample in host.samples:
-        sample.set(fixed="x" * 1000, labels=[{"label": "y" * 199}] * 30)
+        with sample.changes():
+            sample.fixed = "x" * 1000
+            sample.labels = [{"label": "y" * 199}] * 30
     client.read((None, None, None))
     assert max(len(data) for _, data, _, _ in host.network.log) <= 1232
     assert MAX_PAYLOAD < 1232
@@ -352,6 +354,6 @@ def test_long_report_is_complete_on_lossy_network() -> None:
     host = InteractionHost(network)
     client = InteractionClient(Client(host))
     labels = [{"label": f"{number:03}" * 50} for number in range(30)]
-    host.samples[1].set(labels=labels)
+    host.samples[1].labels = labels
     for _ in range(5):
         assert len(client.read((1, CLUSTER, LABELS)).value(1, CLUSTER, LABELS)) == 30

@@ -54,7 +54,7 @@ class TestEstablishing:
         self, host: InteractionHost, client: InteractionClient
     ) -> None:
         for sample in host.samples:
-            sample.set(fixed="x" * 900)
+            sample.fixed = "x" * 900
         report, _, _ = client.subscribe((None, None, None), events=[(None, None, None)])
         assert report.messages > 1
         assert report.value(0, CLUSTER, FIXED) == "x" * 900
@@ -159,7 +159,7 @@ class TestEstablishing:
         conversation = controller.open()
         conversation.send(Opcode.SUBSCRIBE_REQUEST, subscribe_request(LEVEL_PATH))
         conversation.receive()
-        host.samples[1].set(level=8)
+        host.samples[1].level = 8
         conversation.send(Opcode.STATUS_RESPONSE, OK)
         conversation.receive()
         conversation.close()
@@ -172,7 +172,7 @@ class TestReports:
         self, host: InteractionHost, controller: Client, client: InteractionClient
     ) -> None:
         _, subscription_id, _ = client.subscribe((1, CLUSTER, None))
-        host.samples[1].set(level=8)
+        host.samples[1].level = 8
         host.network.run(0)
         (report,) = reports_of(controller.reports)
         assert report.values == {LEVEL_PATH: 8}
@@ -185,7 +185,7 @@ class TestReports:
     ) -> None:
         client.subscribe(LEVEL_PATH)
         host.network.log.clear()
-        host.samples[1].set(level=8)
+        host.samples[1].level = 8
         host.network.run(0)
         assert len(host.network.log) == 3
 
@@ -193,9 +193,11 @@ class TestReports:
         self, host: InteractionHost, controller: Client, client: InteractionClient
     ) -> None:
         client.subscribe((None, None, None))
-        host.samples[1].set(level=8)
-        host.samples[1].set(level=9, timed=True)
-        host.samples[0].set(level=1)
+        host.samples[1].level = 8
+        with host.samples[1].changes():
+            host.samples[1].level = 9
+            host.samples[1].timed = True
+        host.samples[0].level = 1
         host.network.run(0)
         (report,) = reports_of(controller.reports)
         assert report.values == {
@@ -208,7 +210,7 @@ class TestReports:
         self, host: InteractionHost, controller: Client, client: InteractionClient
     ) -> None:
         client.subscribe(LEVEL_PATH)
-        host.samples[1].set(level=7)
+        host.samples[1].level = 7
         host.network.run(1)
         assert controller.reports == []
 
@@ -216,8 +218,8 @@ class TestReports:
         self, host: InteractionHost, controller: Client, client: InteractionClient
     ) -> None:
         client.subscribe(LEVEL_PATH)
-        host.samples[0].set(level=8)
-        host.samples[1].set(fixed="x")
+        host.samples[0].level = 8
+        host.samples[1].fixed = "x"
         host.network.run(1)
         assert controller.reports == []
 
@@ -225,10 +227,10 @@ class TestReports:
         self, host: InteractionHost, controller: Client, client: InteractionClient
     ) -> None:
         client.subscribe(LEVEL_PATH, minimum=3, maximum=10)
-        host.samples[1].set(level=8)
+        host.samples[1].level = 8
         host.network.run(2.9)
         assert controller.reports == []
-        host.samples[1].set(level=9)
+        host.samples[1].level = 9
         host.network.run(0.2)
         (report,) = reports_of(controller.reports)
         assert report.values == {LEVEL_PATH: 9}
@@ -257,7 +259,7 @@ class TestReports:
     ) -> None:
         client.subscribe(LEVEL_PATH, maximum=10)
         host.network.run(8)
-        host.samples[1].set(level=8)
+        host.samples[1].level = 8
         host.network.run(8)
         assert len(reports_of(controller.reports)) == 1
         host.network.run(2)
@@ -267,9 +269,9 @@ class TestReports:
         self, host: InteractionHost, controller: Client, client: InteractionClient
     ) -> None:
         client.subscribe(LEVEL_PATH)
-        host.samples[1].set(level=8)
+        host.samples[1].level = 8
         host.handle_timer(host.network.now)
-        host.samples[1].set(level=9)
+        host.samples[1].level = 9
         host.network.run(1)
         assert [report.values for report in reports_of(controller.reports)] == [
             {LEVEL_PATH: 8},
@@ -281,7 +283,7 @@ class TestReports:
     ) -> None:
         client.subscribe((None, None, None))
         for sample in host.samples:
-            sample.set(fixed="x" * 900)
+            sample.fixed = "x" * 900
         host.network.run(1)
         (report,) = reports_of(controller.reports)
         assert len(report.values) == 2
@@ -291,7 +293,8 @@ class TestReports:
         self, host: InteractionHost, controller: Client, client: InteractionClient
     ) -> None:
         client.subscribe(LEVEL_PATH)
-        host.samples[1].set_quietly(level=8)
+        with host.samples[1].changes(is_reported=False):
+            host.samples[1].level = 8
         host.network.run(1)
         assert controller.reports == []
         assert client.read(LEVEL_PATH).value(*LEVEL_PATH) == 8
@@ -315,7 +318,7 @@ class TestReports:
         other = Client(host, 3, fabric_index=2, node_id=0x3333)
         for peer in (controller, other):
             InteractionClient(peer).subscribe((1, CLUSTER, NOTES))
-        host.samples[1].set(notes=[{"text": "mine", "secret": 1, "fabric_index": 2}])
+        host.samples[1].notes = [{"text": "mine", "secret": 1, "fabric_index": 2}]
         host.network.run(1)
         assert reports_of(controller.reports)[0].value(1, CLUSTER, NOTES) == []
         assert len(reports_of(other.reports)[0].value(1, CLUSTER, NOTES)) == 1
@@ -334,7 +337,9 @@ class TestReports:
         client.subscribe(LEVEL_PATH, (1, CLUSTER, SECRET), maximum=10)
         host.grants.masks[0x2222] = VIEW
         host.grants.change()
-        host.samples[1].set(level=8, secret=9)
+        with host.samples[1].changes():
+            host.samples[1].level = 8
+            host.samples[1].secret = 9
         host.network.run(1)
         assert reports_of(controller.reports)[0].values == {LEVEL_PATH: 8}
 
@@ -344,7 +349,7 @@ class TestReports:
         client.subscribe(LEVEL_PATH, minimum=60, maximum=60)
         before = len(host.timers)
         for level in range(100):
-            host.samples[1].set(level=level)
+            host.samples[1].level = level
         assert len(host.timers) <= before + 1
 
 
@@ -354,7 +359,7 @@ def test_reports_are_complete_on_lossy_network() -> None:
     controller = Client(host)
     InteractionClient(controller).subscribe(LEVEL_PATH, maximum=30)
     for level in range(20):
-        host.samples[1].set(level=level)
+        host.samples[1].level = level
         network.run(20)
     assert len(host.model.subscriptions) == 1
     values = [report.values.get(LEVEL_PATH) for report in reports_of(controller.reports)]

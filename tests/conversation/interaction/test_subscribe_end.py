@@ -24,7 +24,7 @@ class TestEnding:
     ) -> None:
         client.subscribe(LEVEL_PATH)
         controller.report_status = Status.INVALID_SUBSCRIPTION
-        host.samples[1].set(level=8)
+        host.samples[1].level = 8
         host.network.run(1)
         assert len(host.model.subscriptions) == 0
         assert host.store.items("sub/") == []
@@ -35,7 +35,7 @@ class TestEnding:
     ) -> None:
         client.subscribe(LEVEL_PATH)
         host.network.lost = lambda data, source, to: to == controller.address
-        host.samples[1].set(level=8)
+        host.samples[1].level = 8
         host.network.run(60)
         assert len(host.model.subscriptions) == 0
         assert host.store.items("sub/") == []
@@ -45,7 +45,7 @@ class TestEnding:
     ) -> None:
         client.subscribe(LEVEL_PATH)
         controller.answers_reports = False
-        host.samples[1].set(level=8)
+        host.samples[1].level = 8
         host.network.run(60)
         assert len(host.model.subscriptions) == 0
 
@@ -75,7 +75,7 @@ class TestEnding:
     ) -> None:
         client.subscribe(LEVEL_PATH)
         controller.host_session._next_counter = 1 << 32
-        host.samples[1].set(level=8)
+        host.samples[1].level = 8
         host.network.run(1)
         assert len(host.model.subscriptions) == 0
         assert len(host.sessions) == 0
@@ -101,7 +101,7 @@ class TestEnding:
         assert len(host.model.subscriptions) == 3
         client.subscribe(LEVEL_PATH, keep=False)
         assert len(host.model.subscriptions) == 2
-        host.samples[1].set(level=8)
+        host.samples[1].level = 8
         host.network.run(1)
         assert len(reports_of(controller.reports)) == 1
 
@@ -125,7 +125,7 @@ class TestEnding:
         client.subscribe(LEVEL_PATH)
         conversation = controller.open()
         conversation.send(Opcode.SUBSCRIBE_REQUEST, subscribe_request(LEVEL_PATH, keep=False))
-        host.samples[1].set(level=8)
+        host.samples[1].level = 8
         host.handle_timer(host.network.now)
         assert conversation.receive().opcode == Opcode.REPORT_DATA
         assert len(controller.reports) == 1
@@ -143,7 +143,7 @@ class TestEnding:
         old = controller.host_session
         controller.connect()
         host.sessions.remove(old, host.network.now)
-        host.samples[1].set(level=8)
+        host.samples[1].level = 8
         host.network.run(1)
         assert reports_of(controller.reports)[0].values == {LEVEL_PATH: 8}
         # Access is that of the new session, with its CASE authenticated tags.
@@ -156,7 +156,7 @@ class TestEnding:
         client.subscribe(LEVEL_PATH)
         old = controller.host_session
         host.network.lost = lambda data, source, to: to == controller.address
-        host.samples[1].set(level=8)
+        host.samples[1].level = 8
         host.network.run(0.05)
         host.network.lost = lambda data, source, to: False
         controller.connect()
@@ -171,7 +171,7 @@ class TestEnding:
         client.subscribe(LEVEL_PATH)
         controller.sessions.remove(controller.session, host.network.now)
         controller.connect()
-        host.samples[1].set(level=8)
+        host.samples[1].level = 8
         host.network.run(60)
         assert reports_of(controller.reports)[0].values == {LEVEL_PATH: 8}
         assert len(host.model.subscriptions) == 1
@@ -181,7 +181,7 @@ class TestEnding:
     ) -> None:
         client.subscribe(LEVEL_PATH)
         host.sessions.remove(controller.host_session, host.network.now)
-        host.samples[1].set(level=8)
+        host.samples[1].level = 8
         host.network.run(1)
         assert len(host.model.subscriptions) == 0
 
@@ -201,7 +201,7 @@ class TestEnding:
     ) -> None:
         before = len(host.timers)
         client.subscribe(LEVEL_PATH, minimum=5, maximum=10)
-        host.samples[1].set(level=8)
+        host.samples[1].level = 8
         host.model.remove_fabric(1)
         host.network.run(1)
         assert len(host.timers) == before

@@ -27,7 +27,7 @@ class TestEvents:
         host.samples[1].emit("Happened", number=5)
         host.network.run(5)
         assert controller.reports == []
-        host.samples[1].set(level=9)
+        host.samples[1].level = 9
         host.network.run(1)
         (report,) = reports_of(controller.reports)
         assert len(report.events) == 1

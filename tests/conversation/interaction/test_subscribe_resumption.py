@@ -50,7 +50,7 @@ class TestResumption:
     def test_resumes_after_restart(
         self, host: InteractionHost, controller: Client, client: InteractionClient
     ) -> None:
-        host.samples[1].set(level=33)
+        host.samples[1].level = 33
         _, subscription_id, _ = client.subscribe(
             LEVEL_PATH, (1, CLUSTER, UPTIME), urgent=[(1, CLUSTER, None)], minimum=1, maximum=30
         )
@@ -66,7 +66,7 @@ class TestResumption:
         assert report.value(*LEVEL_PATH) == 33
         assert set(report.values) == {LEVEL_PATH, (1, CLUSTER, UPTIME)}
         assert [event.fields for event in report.events] == [{0: 9}]
-        restarted.samples[1].set(level=34)
+        restarted.samples[1].level = 34
         restarted.network.run(5)
         assert reports_of(controller.reports)[1].values == {LEVEL_PATH: 34}
         restarted.network.run(30)
@@ -102,7 +102,7 @@ class TestResumption:
     ) -> None:
         client.subscribe((1, CLUSTER, NOTES), fabric_filtered=fabric_filtered)
         restarted = self.resume(host, controller)
-        restarted.samples[1].set(notes=[{"text": "theirs", "secret": 1, "fabric_index": 2}])
+        restarted.samples[1].notes = [{"text": "theirs", "secret": 1, "fabric_index": 2}]
         restarted.network.run(5)
         (report,) = reports_of(controller.reports)
         assert len(report.value(1, CLUSTER, NOTES)) == (not fabric_filtered)

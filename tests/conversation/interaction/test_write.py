@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from evse_node.cluster.server_attribute import ServerAttribute
 from evse_node.matter.data_model import AuthMode, InteractionContext, Subject
 from evse_node.matter.interaction.messages import Opcode
 from evse_node.matter.interaction.status import Status
@@ -39,7 +40,7 @@ def write(attribute: int, data: object, **options: object) -> Write:
 def test_written_value_is_stored(host: InteractionHost, client: InteractionClient) -> None:
     version = host.samples[1].data_version
     assert client.write(write(LEVEL, 42)) == [0]
-    assert host.samples[1].get("level") == 42
+    assert host.samples[1].level == 42
     assert host.samples[1].data_version == version + 1
     assert len(host.network.log) == 3
 
@@ -47,7 +48,7 @@ def test_written_value_is_stored(host: InteractionHost, client: InteractionClien
 def test_each_value_has_its_status(host: InteractionHost, client: InteractionClient) -> None:
     statuses = client.write(write(LEVEL, 42), write(LEVEL, 101), write(UPTIME, 1), write(LEVEL, 9))
     assert statuses == [0, Status.CONSTRAINT_ERROR, Status.UNSUPPORTED_WRITE, 0]
-    assert host.samples[1].get("level") == 9
+    assert host.samples[1].level == 9
 
 
 @pytest.mark.parametrize(
@@ -82,9 +83,9 @@ def test_invalid_write_returns_status(
 
 def test_write_method_takes_value_or_null(host: InteractionHost, client: InteractionClient) -> None:
     assert client.write(write(CHECKED, SignedInt(-5))) == [0]
-    assert host.samples[1].get("checked") == -5
+    assert host.samples[1].checked == -5
     assert client.write(write(CHECKED, None)) == [0]
-    assert host.samples[1].get("checked") is None
+    assert host.samples[1].checked is None
 
 
 class TestAccess:
@@ -96,7 +97,7 @@ class TestAccess:
         host.grants.masks[0x2222] = VIEW
         host.grants.change()
         assert client.write(write(LEVEL, 2)) == [Status.UNSUPPORTED_ACCESS]
-        assert host.samples[1].get("level") == 1
+        assert host.samples[1].level == 1
 
     def test_read_only_comes_before_privilege(
         self, host: InteractionHost, client: InteractionClient
@@ -128,14 +129,14 @@ class TestAccess:
         self, host: InteractionHost, client: InteractionClient
     ) -> None:
         sample = host.samples[1]
-        store = sample._store_values
+        assign = sample.assign
 
-        def revoking(*arguments: object, **options: object) -> None:
+        def revoking(attribute: ServerAttribute, value: object) -> None:
             host.grants.masks[0x2222] = 0
             host.grants.change()
-            store(*arguments, **options)  # type: ignore[arg-type]
+            assign(attribute, value)
 
-        sample._store_values = revoking  # type: ignore[method-assign, assignment]
+        sample.assign = revoking  # type: ignore[method-assign]
         statuses = client.write(
             write(LABELS, []),
             write(LABELS, {0: "a"}, append=True),
@@ -143,7 +144,7 @@ class TestAccess:
             write(LEVEL, 1),
         )
         assert statuses == [0, 0, 0, Status.UNSUPPORTED_ACCESS]
-        assert len(sample.get("labels")) == 2  # type: ignore[arg-type]
+        assert len(sample.labels) == 2
 
 
 class TestDataVersion:
@@ -153,7 +154,7 @@ class TestDataVersion:
         version = host.samples[1].data_version
         assert client.write(write(LEVEL, 1, version=version)) == [0]
         assert client.write(write(LEVEL, 2, version=version)) == [Status.DATA_VERSION_MISMATCH]
-        assert host.samples[1].get("level") == 1
+        assert host.samples[1].level == 1
 
     def test_version_is_checked_once_for_a_list(
         self, host: InteractionHost, client: InteractionClient
@@ -169,25 +170,25 @@ class TestDataVersion:
     def test_refused_list_is_not_appended_to(
         self, host: InteractionHost, client: InteractionClient
     ) -> None:
-        host.samples[1].set(labels=[{"label": "old"}])
+        host.samples[1].labels = [{"label": "old"}]
         version = host.samples[1].data_version
         statuses = client.write(
             write(LABELS, [], version=version - 1),
             write(LABELS, {0: "a"}, append=True),
         )
         assert statuses == [Status.DATA_VERSION_MISMATCH] * 2
-        assert host.samples[1].get("labels") == [{"label": "old"}]
+        assert host.samples[1].labels == [{"label": "old"}]
 
 
 class TestLists:
     def test_list_is_replaced(self, host: InteractionHost, client: InteractionClient) -> None:
         assert client.write(write(LABELS, [{0: "a"}, {0: "b", 1: 2}])) == [0]
-        assert host.samples[1].get("labels") == [{"label": "a"}, {"label": "b", "number": 2}]
+        assert host.samples[1].labels == [{"label": "a"}, {"label": "b", "number": 2}]
 
     def test_items_are_appended(self, host: InteractionHost, client: InteractionClient) -> None:
-        host.samples[1].set(labels=[{"label": "a"}])
+        host.samples[1].labels = [{"label": "a"}]
         assert client.write(write(LABELS, {0: "b"}, append=True)) == [0]
-        assert host.samples[1].get("labels") == [{"label": "a"}, {"label": "b"}]
+        assert host.samples[1].labels == [{"label": "a"}, {"label": "b"}]
 
     def test_refused_item_does_not_affect_other_items(
         self, host: InteractionHost, client: InteractionClient
@@ -199,12 +200,12 @@ class TestLists:
             write(LABELS, {0: "c"}, append=True),
         )
         assert statuses == [0, 0, Status.INVALID_DATA_TYPE, 0]
-        assert host.samples[1].get("labels") == [{"label": "a"}, {"label": "c"}]
+        assert host.samples[1].labels == [{"label": "a"}, {"label": "c"}]
 
     def test_too_many_items_are_refused(
         self, host: InteractionHost, client: InteractionClient
     ) -> None:
-        host.samples[1].set(labels=[{"label": "a"}] * 40)
+        host.samples[1].labels = [{"label": "a"}] * 40
         assert client.write(write(LABELS, {0: "b"}, append=True)) == [Status.CONSTRAINT_ERROR]
         assert client.write(write(LABELS, [{0: ""}] * 41)) == [Status.CONSTRAINT_ERROR]
 
@@ -220,16 +221,16 @@ class TestLists:
     ) -> None:
         theirs = {"text": "theirs", "secret": 2, "fabric_index": 2}
         mine = {"text": "mine", "secret": 1, "fabric_index": 1}
-        host.samples[1].set(notes=[theirs, mine])
+        host.samples[1].notes = [theirs, mine]
         # The fabric index that a client sends is ignored.
         assert client.write(write(NOTES, [{1: "new", 2: 3, 254: 2}])) == [0]
         new = {"text": "new", "secret": 3, "fabric_index": 1}
-        assert host.samples[1].get("notes") == [theirs, new]
+        assert host.samples[1].notes == [theirs, new]
         assert client.write(write(NOTES, {1: "more", 2: 4}, append=True)) == [0]
         more = {"text": "more", "secret": 4, "fabric_index": 1}
-        assert host.samples[1].get("notes") == [theirs, new, more]
+        assert host.samples[1].notes == [theirs, new, more]
         assert client.write(write(NOTES, [])) == [0]
-        assert host.samples[1].get("notes") == [theirs]
+        assert host.samples[1].notes == [theirs]
 
     def test_chunked_write_is_one_list_write(self, host: InteractionHost) -> None:
         controller = Client(host)
@@ -250,7 +251,7 @@ class TestLists:
         assert write_statuses(conversation.receive()) == [0, 0]
         host.network.run(1)
         assert len(host.exchanges) == 0
-        assert [item["label"] for item in host.samples[1].get("labels")] == ["a", "b", "c"]
+        assert [item["label"] for item in host.samples[1].labels] == ["a", "b", "c"]
 
     def test_long_response_merges_statuses_of_list_items(
         self, host: InteractionHost, client: InteractionClient
@@ -264,7 +265,7 @@ class TestLists:
         with pytest.raises(WireStatusError) as info:
             client.write(*[write(LEVEL, 1)] * 58)
         assert info.value.status is Status.RESOURCE_EXHAUSTED
-        assert host.samples[1].get("level") == 7
+        assert host.samples[1].level == 7
 
     def test_other_action_during_chunked_write_is_invalid(self, host: InteractionHost) -> None:
         conversation = Client(host).open()
@@ -281,7 +282,7 @@ class TestTimed:
         self, host: InteractionHost, client: InteractionClient
     ) -> None:
         assert client.write(write(TIMED, True), timed_ms=500) == [0]
-        assert host.samples[1].get("timed") is True
+        assert host.samples[1].timed is True
 
     def test_flag_without_timed_request_is_refused(
         self, host: InteractionHost, client: InteractionClient
@@ -289,7 +290,7 @@ class TestTimed:
         with pytest.raises(WireStatusError) as info:
             client.request(Opcode.WRITE_REQUEST, write_request(write(LEVEL, 1), timed=True))
         assert info.value.status is Status.TIMED_REQUEST_MISMATCH
-        assert host.samples[1].get("level") == 7
+        assert host.samples[1].level == 7
 
     def test_timed_request_without_flag_is_refused(
         self, host: InteractionHost, client: InteractionClient
@@ -297,7 +298,7 @@ class TestTimed:
         with pytest.raises(WireStatusError) as info:
             client.request(Opcode.WRITE_REQUEST, write_request(write(LEVEL, 1)), timed_ms=500)
         assert info.value.status is Status.TIMED_REQUEST_MISMATCH
-        assert host.samples[1].get("level") == 7
+        assert host.samples[1].level == 7
 
 
 def test_suppressed_response_is_not_sent(host: InteractionHost) -> None:
@@ -305,7 +306,7 @@ def test_suppressed_response_is_not_sent(host: InteractionHost) -> None:
     conversation.send(Opcode.WRITE_REQUEST, write_request(write(LEVEL, 1), suppress=True))
     host.network.run(1)
     assert not conversation.messages
-    assert host.samples[1].get("level") == 1
+    assert host.samples[1].level == 1
     assert len(host.exchanges) == 0
 
 
@@ -329,7 +330,7 @@ def test_malformed_request_is_invalid(
     with pytest.raises(WireStatusError) as info:
         client.request(Opcode.WRITE_REQUEST, payload)
     assert info.value.status is Status.INVALID_ACTION
-    assert host.samples[1].get("level") == 7
+    assert host.samples[1].level == 7
 
 
 class TestGroups:
@@ -338,28 +339,28 @@ class TestGroups:
 
     def test_value_is_written_on_endpoints_of_group(self, host: InteractionHost) -> None:
         self.receive(host, write_request(Write((None, CLUSTER, LEVEL), 33)))
-        assert [sample.get("level") for sample in host.samples] == [7, 33]
+        assert [sample.level for sample in host.samples] == [7, 33]
         assert host.network.log == []
 
     def test_other_group_is_ignored(self, host: InteractionHost) -> None:
         self.receive(host, write_request(Write((None, CLUSTER, LEVEL), 33)), group=0x5555)
-        assert [sample.get("level") for sample in host.samples] == [7, 7]
+        assert [sample.level for sample in host.samples] == [7, 7]
 
     @pytest.mark.parametrize("options", [{"timed": True}, {"more": True}])
     def test_timed_or_chunked_write_is_dropped(
         self, host: InteractionHost, options: dict[str, bool]
     ) -> None:
         self.receive(host, write_request(Write((None, CLUSTER, LEVEL), 33), **options))
-        assert host.samples[1].get("level") == 7
+        assert host.samples[1].level == 7
 
     def test_malformed_write_is_dropped(self, host: InteractionHost) -> None:
         self.receive(host, b"\x15\x18\x18")
-        assert host.samples[1].get("level") == 7
+        assert host.samples[1].level == 7
 
     def test_privilege_of_the_group_is_required(self, host: InteractionHost) -> None:
         host.grants.masks[0x4444] = VIEW
         self.receive(host, write_request(Write((None, CLUSTER, LEVEL), 33)))
-        assert host.samples[1].get("level") == 7
+        assert host.samples[1].level == 7
 
 
 def test_written_values_are_restored_after_restart(
@@ -368,9 +369,9 @@ def test_written_values_are_restored_after_restart(
     client.write(write(LEVEL, 55), write(NOTES, [{1: "kept", 2: 9}]))
     restarted = InteractionHost(Network(), seed=8, store=host.store)
     context = InteractionContext(Subject(AuthMode.CASE, 1), 0)
-    assert restarted.samples[1].get("level") == 55
-    assert restarted.samples[0].get("level") == 7
-    assert restarted.samples[1].get("notes") == [{"text": "kept", "secret": 9, "fabric_index": 1}]
+    assert restarted.samples[1].level == 55
+    assert restarted.samples[0].level == 7
+    assert restarted.samples[1].notes == [{"text": "kept", "secret": 9, "fabric_index": 1}]
     assert restarted.samples[1].encode_attribute(NOTES, context) == encode(
         [{1: "kept", 2: 9, 254: 1}], 2
     )

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
+from typing import NotRequired, TypedDict
 
 from msgspec.structs import replace
 
 from evse_node.cluster.definitions.zap import load_cluster_file
-from evse_node.cluster.server import ClusterServer, Value, command, reader, serves, writer
+from evse_node.cluster.server import (
+    Attribute,
+    ClusterServer,
+    OptionalAttribute,
+    Value,
+    command,
+    reader,
+    serves,
+    writer,
+)
 from evse_node.errors import StatusError
 from evse_node.matter.data_model import InteractionContext
 from evse_node.matter.interaction.status import Status
@@ -27,33 +37,53 @@ SAMPLE = replace(
     ),
 )
 CLUSTER = SAMPLE.id
-LEVEL, SECRET, UPTIME, TIMED, LABELS, NOTES, CHECKED, FIXED, BROKEN = range(9)
+LEVEL, SECRET, UPTIME, TIMED, LABELS, NOTES, CHECKED, FIXED, BROKEN, SPARE = range(10)
 LEVEL_PATH = (1, CLUSTER, LEVEL)
 ADD, ADD_RESPONSE, LOCK, FAIL, SCOPED, MANAGE = range(6)
 HAPPENED, SENSITIVE, RARE = range(3)
 
 
+class Label(TypedDict):
+    label: str
+    number: NotRequired[int]
+
+
+class Note(TypedDict):
+    text: str
+    secret: int
+    fabric_index: NotRequired[int]
+
+
 @serves("Sample", {"Sample": SAMPLE})
 class Sample(ClusterServer):
-    def __init__(self, **arguments: object) -> None:
+    level: Attribute[int]
+    secret: Attribute[int]
+    timed: Attribute[bool]
+    labels: Attribute[Sequence[Label]]
+    notes: Attribute[Sequence[Note]]
+    checked: Attribute[int | None]
+    fixed: Attribute[str]
+    spare: OptionalAttribute[int]
+
+    def __init__(self, *, features: Collection[str] = (), optional: Collection[str] = ()) -> None:
         self.calls: list[object] = []
-        super().__init__(SAMPLE, **arguments)  # type: ignore[arg-type]
+        super().__init__(SAMPLE, features=features, optional=optional)
 
     @reader
-    def uptime(self, context: InteractionContext) -> Value:
+    def uptime(self, context: InteractionContext) -> int:
         return int(context.now)
 
     @reader
-    def broken(self, context: InteractionContext) -> Value:
+    def broken(self, context: InteractionContext) -> int:
         raise ZeroDivisionError
 
     @writer("checked")
-    def write_checked(self, context: InteractionContext, value: Value) -> None:
+    def write_checked(self, context: InteractionContext, value: int | None) -> None:
         if value == 13:
             raise StatusError(Status.INVALID_IN_STATE)
         if value == 14:
             raise ZeroDivisionError
-        self.set(checked=value)
+        self.checked = value
 
     @command
     def add(

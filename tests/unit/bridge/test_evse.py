@@ -5,7 +5,9 @@ from collections.abc import Iterator
 import pytest
 
 from evse_node.bridge.evse import EVSE, evse_settings
+from evse_node.cluster.definitions.definition import Value
 from evse_node.cluster.definitions.zap import load_definitions
+from evse_node.cluster.server_attribute import ServerAttribute
 from evse_node.errors import StatusError
 from evse_node.matter.interaction.status import Status
 from evse_node.state_machine.enums import State, StoppedReason, SupplyState
@@ -172,20 +174,23 @@ def test_session_values_of_one_message_read_the_meter_once(
     assert host.read("SessionEnergyCharged") == 0
 
 
-def test_cluster_is_assigned_only_changed_values(
+def test_command_stores_changed_attributes_only(
     host: ChargerHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: list[set[str]] = []
-    put = host.evse.set
-    monkeypatch.setattr(
-        host.evse, "set", lambda **values: told.append(set(values)) or put(**values)
-    )
+    stored: list[str] = []
+    store = ServerAttribute.store
+
+    def record(attribute: ServerAttribute, value: Value, encoded: bytes | None = None) -> None:
+        stored.append(attribute.key)
+        store(attribute, value, encoded)
+
+    monkeypatch.setattr(ServerAttribute, "store", record)
     host.invoke("EnableCharging", None, 6_000, 16_000)
-    assert told == [{"supply_state", "charging_enabled_until", "maximum_charge_current"}]
+    assert stored == ["supply_state", "charging_enabled_until", "maximum_charge_current"]
     host.invoke("EnableCharging", None, 6_000, 12_000)
-    assert told[1:] == [{"maximum_charge_current"}]
+    assert stored[3:] == ["maximum_charge_current"]
     host.invoke("EnableCharging", None, 6_000, 12_000)
-    assert len(told) == 2
+    assert len(stored) == 4
 
 
 def test_values_stored_by_the_charger_are_written_once(host: ChargerHost) -> None:
@@ -412,7 +417,7 @@ def change_mode(host: ChargerHost, mode: int) -> int:
 
 def test_supported_modes_have_the_required_tags(host: ChargerHost) -> None:
     """TC-EEVSEM-1.2"""
-    modes = host.mode.get("supported_modes")
+    modes = host.mode.supported_modes
     assert isinstance(modes, list)
     assert 2 <= len(modes) <= 255
     numbers = [mode["mode"] for mode in modes]  # type: ignore[index, call-overload]
@@ -426,18 +431,18 @@ def test_supported_modes_have_the_required_tags(host: ChargerHost) -> None:
     assert set().union(*tags) <= {0x4000, 0x4001, 0x4002}
     assert any(0x4000 in each for each in tags)
     assert 15 not in numbers
-    assert host.mode.get("current_mode") in numbers
+    assert host.mode.current_mode in numbers
 
 
 def test_mode_is_changed_and_persisted(host: ChargerHost) -> None:
     assert change_mode(host, 2) == 0
-    assert host.mode.get("current_mode") == 2
-    assert ChargerHost(store=host.store).mode.get("current_mode") == 2
+    assert host.mode.current_mode == 2
+    assert ChargerHost(store=host.store).mode.current_mode == 2
 
 
 def test_unknown_mode_is_refused(host: ChargerHost) -> None:
     assert change_mode(host, 15) == 1
-    assert host.mode.get("current_mode") == 0
+    assert host.mode.current_mode == 0
 
 
 def test_scheduled_mode_is_followed_after_restart(host: ChargerHost) -> None:
@@ -487,7 +492,7 @@ def test_quiet_reports_need_timers() -> None:
         cluster.attach(2, host.evse.environment)
     bridge.start(host.now)
     host.charger.handle(EnableCharging(None, Milliamps(6_000), Milliamps(9_000)), host.now)
-    assert bridge.energy_evse.get("supply_state") == 1
+    assert bridge.energy_evse.supply_state == 1
 
 
 def test_status_error_names_its_reason(host: ChargerHost) -> None:

@@ -275,7 +275,7 @@ async def test_meter_failure_is_an_active_hardware_fault(tmp_path: Path) -> None
     async with EvseNode(config(tmp_path)) as node:
         diagnostics = node._running.clusters.general_diagnostics
         node.car.fault("MeterFailure")
-        await until(lambda: diagnostics.get("active_hardware_faults") == [HardwareFault.SENSOR])
+        await until(lambda: diagnostics.active_hardware_faults == [HardwareFault.SENSOR])
 
 
 async def test_exception_in_the_node_emits_software_fault(

@@ -1,7 +1,7 @@
-"""The Device Energy Management cluster: requests go to the appliance, values come from it.
+"""Device Energy Management: requests go to the appliance, which sets the attributes.
 
-The structures are those of revision 4 (PowerAdjustmentCapability with its cause), which is
-what controllers decode also where the cluster counts as revision 3.
+The structures are those of revision 4 (PowerAdjustmentCapability with its cause), which
+controllers decode even where the cluster revision is 3.
 
 Spec: Matter Application Clusters 1.3 "Device Energy Management Cluster"
 """
@@ -9,27 +9,46 @@ Spec: Matter Application Clusters 1.3 "Device Energy Management Cluster"
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Final, Protocol, TypeAlias
+from typing import Final, NotRequired, Protocol, TypedDict
 
 from evse_node.cluster.definitions.definition import ClusterDefinition
 from evse_node.cluster.server import (
+    Attribute,
     ClusterServer,
+    OptionalAttribute,
     Value,
+    cached_reader,
     command,
-    kept_reader,
     reader,
     serves,
 )
 from evse_node.errors import ConfigError
 from evse_node.matter.data_model import InteractionContext
+from evse_node.units import EpochSeconds, MilliwattHours, Milliwatts
 
 EVSE_TYPE: Final = "EVSE"
 
-Struct: TypeAlias = Mapping[str, Value]
+
+class SlotAdjustmentStruct(TypedDict):
+    """Spec: "SlotAdjustmentStruct"."""
+
+    slot_index: int
+    nominal_power: NotRequired[Milliwatts]
+    duration: int
+
+
+class ConstraintsStruct(TypedDict):
+    """Spec: "ConstraintsStruct"."""
+
+    start_time: EpochSeconds
+    duration: int
+    nominal_power: NotRequired[Milliwatts]
+    maximum_energy: NotRequired[MilliwattHours]
+    load_control: NotRequired[int]
 
 
 class EnergyManagementControl(Protocol):
-    """The appliance as this cluster needs it. Methods raise StatusError for what cannot be.
+    """The appliance as this cluster uses it. Methods raise StatusError for refused requests.
 
     Powers are mW, durations seconds, times epoch-s, causes the numbers of AdjustmentCauseEnum,
     `now` monotonic seconds.
@@ -42,7 +61,7 @@ class EnergyManagementControl(Protocol):
         """End the power adjustment."""
 
     def adjust_start_time(self, start_time: int, cause: int, now: float) -> None:
-        """Move the forecast to another start."""
+        """Move the start of the forecast."""
 
     def pause(self, duration: int, cause: int, now: float) -> None:
         """Draw nothing for a time."""
@@ -51,27 +70,33 @@ class EnergyManagementControl(Protocol):
         """End the pause."""
 
     def modify_forecast(
-        self, forecast_id: int, adjustments: Sequence[Struct], cause: int, now: float
+        self,
+        forecast_id: int,
+        adjustments: Sequence[SlotAdjustmentStruct],
+        cause: int,
+        now: float,
     ) -> None:
-        """Change slots of the forecast, by SlotAdjustmentStructs."""
+        """Change slots of the forecast."""
 
-    def constrain_forecast(self, constraints: Sequence[Struct], cause: int, now: float) -> None:
-        """Make a forecast that keeps to ConstraintsStructs."""
+    def constrain_forecast(
+        self, constraints: Sequence[ConstraintsStruct], cause: int, now: float
+    ) -> None:
+        """Make a forecast within constraints."""
 
     def cancel_requests(self, now: float) -> None:
-        """Forget what was asked of the forecast."""
+        """Cancel all requests for the forecast."""
 
-    def capability(self) -> Value:
-        """Return what may be asked for, as PowerAdjustCapabilityStruct or None."""
+    def capability(self) -> Mapping[str, Value] | None:
+        """Return the power adjustments possible now as PowerAdjustCapabilityStruct."""
 
-    def forecast(self) -> Value:
-        """Return the forecast with its progress, as ForecastStruct or None."""
+    def forecast(self) -> Mapping[str, Value] | None:
+        """Return the forecast with its progress as ForecastStruct."""
 
 
 def parse_features(definition: ClusterDefinition, text: str) -> frozenset[str]:
-    """Return the feature codes that a FeatureMap ("0x7B") or a list ("PA,PFR") stands for.
+    """Return the feature codes of a FeatureMap ("0x7B") or a list ("PA,PFR").
 
-    Raises ConfigError for what the cluster does not have, or not together.
+    Raises ConfigError for unknown features and for features that exclude each other.
     """
     text = text.strip()
     if text[:1].isdigit():
@@ -83,21 +108,28 @@ def parse_features(definition: ClusterDefinition, text: str) -> frozenset[str]:
         known = definition.feature_map([feature.code for feature in definition.features])
         if feature_map & ~known:
             raise ConfigError(
-                f"{definition.name} has no feature bit of 0x{feature_map & ~known:X};"
-                f" all of them are 0x{known:X}"
+                f"{definition.name} has no feature bits 0x{feature_map & ~known:X};"
+                f" all known bits are 0x{known:X}"
             )
     else:
         codes = {code.strip().upper() for code in text.split(",") if code.strip()}
     definition.select(codes)
     if "SFR" in codes and not codes.isdisjoint({"PA", "PFR"}):
-        # Revision 3 does not say so, revision 4 and the certification tests do.
+        # Required by revision 4 and the certification tests, not by revision 3.
         raise ConfigError(f"{definition.name}: state forecasts (SFR) exclude PFR and PA")
     return frozenset(codes)
 
 
 @serves("Device Energy Management")
 class DeviceEnergyManagement(ClusterServer):
-    """One appliance's cluster. Whoever gives `control` also sets the attributes."""
+    """The cluster of one appliance. The owner of `control` sets the attributes."""
+
+    esa_type: Attribute[int]
+    esa_can_generate: Attribute[bool]
+    esa_state: Attribute[int]
+    abs_min_power: Attribute[int]
+    abs_max_power: Attribute[int]
+    opt_out_state: OptionalAttribute[int]
 
     def __init__(
         self,
@@ -105,14 +137,9 @@ class DeviceEnergyManagement(ClusterServer):
         definition: ClusterDefinition,
         *,
         features: Collection[str],
-        values: Mapping[str, Value] | None = None,
     ) -> None:
-        esa_types = definition.enum("ESATypeEnum").values
-        super().__init__(
-            definition,
-            features=features,
-            values={"esa_type": esa_types[EVSE_TYPE], **(values or {})},
-        )
+        super().__init__(definition, features=features)
+        self.esa_type = definition.enum("ESATypeEnum").values[EVSE_TYPE]
         self._control = control
 
     # Commands
@@ -133,7 +160,7 @@ class DeviceEnergyManagement(ClusterServer):
     def start_time_adjust_request(
         self, context: InteractionContext, *, requested_start_time: int, cause: int
     ) -> None:
-        """Move the forecast to another start."""
+        """Move the start of the forecast."""
         self._control.adjust_start_time(requested_start_time, cause, context.now)
 
     @command
@@ -152,7 +179,7 @@ class DeviceEnergyManagement(ClusterServer):
         context: InteractionContext,
         *,
         forecast_id: int,
-        slot_adjustments: list[Struct],
+        slot_adjustments: list[SlotAdjustmentStruct],
         cause: int,
     ) -> None:
         """Change slots of the forecast."""
@@ -160,30 +187,26 @@ class DeviceEnergyManagement(ClusterServer):
 
     @command
     def request_constraint_based_forecast(
-        self, context: InteractionContext, *, constraints: list[Struct], cause: int
+        self, context: InteractionContext, *, constraints: list[ConstraintsStruct], cause: int
     ) -> None:
-        """Make a forecast that keeps to constraints."""
+        """Make a forecast within constraints."""
         self._control.constrain_forecast(constraints, cause, context.now)
 
     @command
     def cancel_request(self, context: InteractionContext) -> None:
-        """Forget what was asked of the forecast."""
+        """Cancel all requests for the forecast."""
         self._control.cancel_requests(context.now)
 
-    # Read less often than they change; the forecast's slots go on with time, besides.
+    # Attributes. The capability changes more often than it is read; a forecast progresses.
 
-    def forget_capability(self) -> None:
-        """Have PowerAdjustmentCapability asked for anew; `report` tells subscribers."""
-        if self.has_attribute("power_adjustment_capability"):
-            self._by_name["power_adjustment_capability"].forget()
-            self._bump()
-
-    @kept_reader
-    def power_adjustment_capability(self, context: InteractionContext) -> Value:
-        """Return what may be asked for."""
+    @cached_reader
+    def power_adjustment_capability(
+        self, context: InteractionContext
+    ) -> Mapping[str, Value] | None:
+        """Return the power adjustments possible now."""
         return self._control.capability()
 
     @reader
-    def forecast(self, context: InteractionContext) -> Value:
-        """Return what the appliance intends."""
+    def forecast(self, context: InteractionContext) -> Mapping[str, Value] | None:
+        """Return the forecast."""
         return self._control.forecast()

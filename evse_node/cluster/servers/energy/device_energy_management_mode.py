@@ -1,4 +1,4 @@
-"""The Device Energy Management Mode cluster: for whom the appliance may be optimized.
+"""Device Energy Management Mode: the optimizations that the user allows.
 
 Spec: Matter Application Clusters 1.3 "Device Energy Management Mode Cluster"
 """
@@ -28,7 +28,7 @@ MODES: Final = (
 
 @serves("Device Energy Management Mode")
 class DeviceEnergyManagementMode(ModeBase):
-    """The modes of one appliance; until one is chosen, the last, which allows everything."""
+    """The modes of one appliance, initially the last, which allows every optimization."""
 
     def __init__(
         self,

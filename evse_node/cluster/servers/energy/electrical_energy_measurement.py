@@ -1,7 +1,7 @@
-"""Electrical Energy Measurement: energy imported and exported, in all and per period.
+"""Electrical Energy Measurement: energy imported and exported, in total and per period.
 
-A total that was told to anyone is in the store before: reports, events and reads alike.
-So it never goes back, even over a power cut with a meter that forgets.
+A total is stored before it leaves the node in a report, an event or a read, so it never
+decreases, even after a power cut with a meter that loses its registers.
 
 Spec: Matter Application Clusters 1.3 "Electrical Energy Measurement Cluster"
 """
@@ -9,13 +9,13 @@ Spec: Matter Application Clusters 1.3 "Electrical Energy Measurement Cluster"
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
-from typing import Final
+from collections.abc import Collection, Mapping
+from typing import Final, TypeAlias
 
 from msgspec import Struct
 
 from evse_node.cluster.definitions.definition import ClusterDefinition, Value
-from evse_node.cluster.server import ClusterServer, reader, serves
+from evse_node.cluster.server import Attribute, ClusterServer, OptionalAttribute, reader, serves
 from evse_node.cluster.servers.energy.energy_ledger import (
     EnergyLedger,
     EnergyPeriod,
@@ -34,6 +34,8 @@ from evse_node.matter.data_model import InteractionContext
 from evse_node.matter.tlv import TagKey, TlvValue, decode_struct, encode
 from evse_node.matter.tlv_fields import expect_integer, expect_structure
 
+_Struct: TypeAlias = Mapping[str, Value]
+
 _LOGGER: Final = logging.getLogger(__name__)
 
 FEATURES: Final = ("IMPE", "EXPE", "CUME", "PERE")
@@ -42,13 +44,13 @@ _PERIODIC: Final = ("periodic_energy_imported", "periodic_energy_exported")
 _REPORT_S: Final = 10.0
 _SAVE_S: Final = 60.0
 _PERIOD_S: Final = 900.0
-# A period has two different seconds at its ends. Spec: "EnergyMeasurementStruct"
+# The ends of a period are different seconds. Spec: "EnergyMeasurementStruct"
 _SHORTEST_PERIOD_MS: Final = 1000
 _MAXIMUM_MWH: Final = 10**15
 
 
 class EnergyReading(Struct, frozen=True):
-    """The registers of a meter, which only count up, and whether energy flows just now."""
+    """The registers of a meter, which only count up, and whether energy flows now."""
 
     imported_mwh: int
     exported_mwh: int
@@ -63,12 +65,15 @@ def energy_accuracy(percent_100ths: int = 100) -> Accuracy:
 
 @serves("Electrical Energy Measurement")
 class ElectricalEnergyMeasurement(ClusterServer):
-    """Counts what the meter's registers gain.
+    """Energy totals from the growth of the meter's registers.
 
-    A measurement period ends when energy begins or ceases to flow, and every `period_s`
-    while it flows; then both events are emitted. Totals are reported every 10 s while
+    A measurement period ends when energy starts or stops flowing, and every `period_s`
+    while it flows; both events are emitted then. Totals are reported every 10 s while
     they rise.
     """
+
+    accuracy: Attribute[Mapping[str, Value]]
+    cumulative_energy_reset: OptionalAttribute[Mapping[str, Value] | None]
 
     def __init__(
         self,
@@ -78,22 +83,18 @@ class ElectricalEnergyMeasurement(ClusterServer):
         accuracy: Accuracy | None = None,
         period_s: float = _PERIOD_S,
     ) -> None:
-        super().__init__(
-            definition,
-            features=features,
-            optional=["CumulativeEnergyReset"],
-            values={"accuracy": (accuracy or energy_accuracy()).to_struct()},
-        )
+        super().__init__(definition, features=features, optional=["CumulativeEnergyReset"])
+        self.accuracy = (accuracy or energy_accuracy()).to_struct()
         self._period_ms = max(int(period_s * 1000), _SHORTEST_PERIOD_MS)
         self._imported = RegisterCounter()
         self._exported = RegisterCounter()
         self._ledger = EnergyLedger()
-        self._stand_in: EnergyLedger | None = None
+        self._simulated: EnergyLedger | None = None
         self._reporting = QuietReporting(slowest_s=_REPORT_S)
         self._is_flowing = False
         self._is_edge = False
         self._reset_epoch_s: int | None = None
-        self._reset: Value = None
+        self._reset: _Struct | None = None
         self._start = 0.0
         self._saved = b""
         self._saved_numbers: tuple[int | None, ...] = ()
@@ -107,7 +108,7 @@ class ElectricalEnergyMeasurement(ClusterServer):
         return self._is_flowing
 
     def update(self, reading: EnergyReading, now: float) -> None:
-        """Take what the meter shows."""
+        """Process a reading of the meter."""
         imported_mwh = self._imported.take(reading.imported_mwh)
         exported_mwh = self._exported.take(reading.exported_mwh)
         at = self._instant(now)
@@ -119,15 +120,15 @@ class ElectricalEnergyMeasurement(ClusterServer):
             ledger.add(imported_mwh, exported_mwh, at)
             self._is_edge |= reading.is_flowing != self._is_flowing
         self._is_flowing = reading.is_flowing
-        # The totals have another time even where they have no other energy.
-        self._bump()
-        if self._stand_in is None:
-            self._tell(now, has_changed=is_first or imported_mwh + exported_mwh > 0)
+        # The timestamps of the totals advance even without energy.
+        self.invalidate(*_CUMULATIVE)
+        if self._simulated is None:
+            self._report_due(now, has_changed=is_first or imported_mwh + exported_mwh > 0)
         if now >= self._saved_at + _SAVE_S:
             self.save()
 
     def reset(self, now: float) -> None:
-        """Let the totals begin again at zero, now."""
+        """Reset the totals to zero."""
         at = self._instant(now)
         self._imported.total_mwh = self._exported.total_mwh = 0
         self._ledger = EnergyLedger()
@@ -135,11 +136,11 @@ class ElectricalEnergyMeasurement(ClusterServer):
         self._reset_epoch_s = at.epoch_s
         self._reset = self._reset_struct(at)
         self.save()
-        if self._stand_in is None:
+        if self._simulated is None:
             self._show_all()
 
-    def _tell(self, now: float, *, has_changed: bool) -> None:
-        """Report and emit what is due; an edge for which it is too early waits for a reading."""
+    def _report_due(self, now: float, *, has_changed: bool) -> None:
+        """Report and emit what is due; an edge that comes too early waits for the next reading."""
         length_ms = self._ledger.period_ms
         is_over = (self._is_edge and length_ms >= _SHORTEST_PERIOD_MS) or (
             self._is_flowing and length_ms >= self._period_ms
@@ -165,69 +166,69 @@ class ElectricalEnergyMeasurement(ClusterServer):
             fields["energy_exported"] = exported
         self.emit(event, **fields)
 
-    # A load that a test plays
+    # A simulated load
 
-    def begin_stand_in(self, now: float, interval_s: int) -> None:
-        """Show totals that begin at zero, in place of the meter's, which counts on unseen.
+    def start_simulation(self, now: float, interval_s: int) -> None:
+        """Show totals from zero in place of the meter's, which keep counting unseen.
 
-        The first `stand_in` belongs to an interval that began `interval_s` before.
+        The interval of the first `simulate` started `interval_s` ago.
         """
         at = self._instant(now)
-        self._stand_in = EnergyLedger()
-        self._stand_in.begin(0, 0, at.earlier(interval_s))
-        self.set(cumulative_energy_reset=self._reset_struct(at))
+        self._simulated = EnergyLedger()
+        self._simulated.begin(0, 0, at.earlier(interval_s))
+        self.cumulative_energy_reset = self._reset_struct(at)
 
-    def stand_in(self, imported_mwh: int, exported_mwh: int, now: float) -> None:
-        """Add energy to the totals that are shown, and end a period.
+    def simulate(self, imported_mwh: int, exported_mwh: int, now: float) -> None:
+        """Add energy to the simulated totals, and end a period.
 
-        Raises RuntimeError without `begin_stand_in`.
+        Raises RuntimeError without `start_simulation`.
         """
-        ledger = self._stand_in
+        ledger = self._simulated
         if ledger is None:
-            raise RuntimeError("no stand-in has begun")
+            raise RuntimeError("no simulation was started")
         ledger.add(imported_mwh, exported_mwh, self._instant(now))
         self._end_period(ledger)
 
-    def end_stand_in(self) -> None:
+    def end_simulation(self) -> None:
         """Show the meter's totals again."""
-        self._stand_in = None
+        self._simulated = None
         self._show_all()
 
     def _show_all(self) -> None:
-        self.set(cumulative_energy_reset=self._reset)
+        self.cumulative_energy_reset = self._reset
         self.report(*_CUMULATIVE, *_PERIODIC)
 
     # Attributes
 
     @reader
-    def cumulative_energy_imported(self, context: InteractionContext) -> Value:
-        """The total that was imported."""
-        return self._told_totals()[0]
+    def cumulative_energy_imported(self, context: InteractionContext) -> _Struct | None:
+        """Return the total energy imported."""
+        return self._stored_totals()[0]
 
     @reader
-    def cumulative_energy_exported(self, context: InteractionContext) -> Value:
-        """The total that was exported."""
-        return self._told_totals()[1]
+    def cumulative_energy_exported(self, context: InteractionContext) -> _Struct | None:
+        """Return the total energy exported."""
+        return self._stored_totals()[1]
 
     @reader
-    def periodic_energy_imported(self, context: InteractionContext) -> Value:
-        """What was imported in the last period."""
+    def periodic_energy_imported(self, context: InteractionContext) -> _Struct | None:
+        """Return the energy imported in the last period."""
         return _period_structs(self._shown.period)[0]
 
     @reader
-    def periodic_energy_exported(self, context: InteractionContext) -> Value:
-        """What was exported in the last period."""
+    def periodic_energy_exported(self, context: InteractionContext) -> _Struct | None:
+        """Return the energy exported in the last period."""
         return _period_structs(self._shown.period)[1]
 
     @property
     def _shown(self) -> EnergyLedger:
-        return self._ledger if self._stand_in is None else self._stand_in
+        return self._ledger if self._simulated is None else self._simulated
 
-    def _told_totals(self) -> tuple[Value, Value]:
+    def _stored_totals(self) -> tuple[_Struct | None, _Struct | None]:
         self.save()
         return self._totals(self._shown)
 
-    def _totals(self, ledger: EnergyLedger) -> tuple[Value, Value]:
+    def _totals(self, ledger: EnergyLedger) -> tuple[_Struct | None, _Struct | None]:
         at = ledger.measured_at
         if at is None:
             return None, None
@@ -236,7 +237,7 @@ class ElectricalEnergyMeasurement(ClusterServer):
         )
         return {"energy": ledger.imported_mwh, **end}, {"energy": ledger.exported_mwh, **end}
 
-    def _reset_struct(self, at: Instant) -> Value:
+    def _reset_struct(self, at: Instant) -> _Struct:
         struct: dict[str, Value] = {}
         for code, direction in (("IMPE", "imported"), ("EXPE", "exported")):
             if not self.has_feature(code):
@@ -250,14 +251,14 @@ class ElectricalEnergyMeasurement(ClusterServer):
     def _instant(self, now: float) -> Instant:
         return Instant.at(self.environment.utc_ms(), now - self._start)
 
-    # What outlives a restart
+    # Storage
 
     @property
     def _record_key(self) -> str:
         return f"energy/{self.endpoint_id}"
 
     def attached(self) -> None:
-        """Take up the totals that were kept."""
+        """Load the stored totals."""
         self._start = self._saved_at = self.environment.now()
         data = self.environment.store.get(self._record_key)
         if data is None:
@@ -265,12 +266,12 @@ class ElectricalEnergyMeasurement(ClusterServer):
         try:
             self._load(decode_struct(data))
         except DecodeError as error:
-            _LOGGER.error("the energy totals cannot be read, counting begins anew: %s", error)
+            _LOGGER.error("energy totals cannot be read, counting restarts at zero: %s", error)
         else:
             self._saved = data
 
     def save(self) -> None:
-        """Put the totals into the store; also to be called before the end of the program."""
+        """Store the totals; call it before the program ends, too."""
         self._saved_at = self.environment.now()
         numbers = (
             self._imported.total_mwh,
@@ -303,11 +304,11 @@ class ElectricalEnergyMeasurement(ClusterServer):
         if 4 in record:
             self._reset_epoch_s = expect_integer(record[4])
             self._reset = self._reset_struct(Instant(self._reset_epoch_s, 0))
-            self.set(cumulative_energy_reset=self._reset)
+            self.cumulative_energy_reset = self._reset
 
 
-def _period_structs(period: EnergyPeriod | None) -> tuple[Value, Value]:
-    """Return what a period imported and exported as EnergyMeasurementStructs."""
+def _period_structs(period: EnergyPeriod | None) -> tuple[_Struct | None, _Struct | None]:
+    """Return the energies of a period, imported and exported, as EnergyMeasurementStructs."""
     if period is None:
         return None, None
     start, end = period.start, period.end

@@ -1,8 +1,7 @@
 """Electrical Power Measurement: voltage, current and power of an alternating current.
 
-With several phases, power is their sum, voltage their mean to neutral, and current that
-of the phase which carries most: so it compares with the limits of the Energy EVSE
-cluster, which hold for each conductor.
+With several phases, power is the sum, voltage the mean to neutral, and current that of the
+most loaded phase, which compares with the per-conductor limits of the Energy EVSE cluster.
 
 Not implemented: Harmonics and Power Quality (features HARM and PWRQ), direct current
 (feature DIRC).
@@ -19,7 +18,7 @@ from typing import Final
 from msgspec import Struct
 
 from evse_node.cluster.definitions.definition import ClusterDefinition, Value
-from evse_node.cluster.server import ClusterServer, serves
+from evse_node.cluster.server import Attribute, ClusterServer, OptionalAttribute, serves
 from evse_node.cluster.servers.energy.measurement import (
     Accuracy,
     AccuracyRange,
@@ -27,7 +26,6 @@ from evse_node.cluster.servers.energy.measurement import (
     MeasurementType,
     QuietReporting,
     percent_accuracy,
-    type_values,
 )
 from evse_node.cluster.servers.energy.measurement_range import RangeTracker
 
@@ -36,7 +34,7 @@ _FULL_FACTOR: Final = 10_000
 _RANGE_PERIOD_S: Final = 900.0
 _INSIGNIFICANT_S: Final = 60.0
 
-# Attributes by what they measure; Spec: "Accuracy Attribute".
+# Attributes by measurement type. Spec: "Accuracy Attribute"
 _NAMES: Final[Mapping[MeasurementType, str]] = {
     MeasurementType.VOLTAGE: "Voltage",
     MeasurementType.ACTIVE_CURRENT: "ActiveCurrent",
@@ -49,7 +47,7 @@ _NAMES: Final[Mapping[MeasurementType, str]] = {
     MeasurementType.POWER_FACTOR: "PowerFactor",
     MeasurementType.NEUTRAL_CURRENT: "NeutralCurrent",
 }
-# A change is significant from this part of the value on, and from this much on.
+# A significant change is at least 1/50 of the value, and at least this much.
 _SIGNIFICANT_PART: Final = 50
 _SIGNIFICANT: Final[Mapping[MeasurementType, int]] = {
     MeasurementType.VOLTAGE: 2_000,
@@ -71,9 +69,9 @@ _RANGED: Final = (
 
 
 class PowerReading(Struct, frozen=True):
-    """What a meter shows at one moment, one voltage and one current per phase.
+    """The values of a meter at one moment, one voltage and one current per phase.
 
-    Power is negative while energy is exported. None is what the meter does not measure.
+    Power is negative while energy is exported. None stands for values not measured.
     """
 
     power_mw: int
@@ -91,12 +89,12 @@ class PowerReading(Struct, frozen=True):
 
     @property
     def current_ma(self) -> int | None:
-        """The greatest of the phases."""
+        """The maximum of the phases."""
         return max(map(abs, self.currents_ma), default=None)
 
     @property
     def apparent_power_mva(self) -> int | None:
-        """The sum of voltage times current; never less than the power itself."""
+        """The sum of voltage times current, at least the active power."""
         if not self.voltages_mv or len(self.voltages_mv) != len(self.currents_ma):
             return None
         products = zip(self.voltages_mv, self.currents_ma, strict=True)
@@ -107,7 +105,7 @@ class PowerReading(Struct, frozen=True):
 
     @property
     def power_factor_100ths(self) -> int | None:
-        """Power by apparent power in hundredths of a percent, with the sign of the power."""
+        """Active by apparent power in hundredths of a percent, with the sign of the power."""
         apparent = self.apparent_power_mva
         if not apparent:
             return None
@@ -116,7 +114,7 @@ class PowerReading(Struct, frozen=True):
 
     @property
     def active_current_ma(self) -> int | None:
-        """The part of the current that carries power, negative while energy is exported."""
+        """The active part of the current, negative while energy is exported."""
         current, factor = self.current_ma, self.power_factor_100ths
         if current is None or factor is None:
             return current
@@ -124,7 +122,7 @@ class PowerReading(Struct, frozen=True):
         return active if self.power_mw >= 0 else -active
 
     def value(self, type_: MeasurementType) -> int | None:
-        """Return one measurement in the attribute's unit, or None when there is none."""
+        """Return one measurement in the attribute's unit, or None if not measured."""
         match type_:
             case MeasurementType.VOLTAGE | MeasurementType.RMS_VOLTAGE:
                 return self.voltage_mv
@@ -151,9 +149,9 @@ class PowerReading(Struct, frozen=True):
 def ac_accuracies(
     maximum_voltage_mv: int, maximum_current_ma: int, phases: int = 1
 ) -> tuple[Accuracy, ...]:
-    """Return what a meter of class B (1 %) measures, up to these values per phase.
+    """Return the accuracies of a class B meter (1 %) up to these values per phase.
 
-    Spec: EN 50470-3 for power; voltage and current as such meters commonly have them
+    Spec: EN 50470-3 for power; voltage and current as is common for such meters
     """
     power = maximum_voltage_mv * maximum_current_ma * phases // 1000
     types = MeasurementType
@@ -171,12 +169,26 @@ def ac_accuracies(
 
 @serves("Electrical Power Measurement")
 class ElectricalPowerMeasurement(ClusterServer):
-    """The latest reading, reported quietly; and the ranges of the last measurement period.
+    """The latest reading with quieter reporting, and the ranges of the last period.
 
-    `accuracies` say what is measured: each gives one attribute, and Active Power must be
-    among them (else ValueError). A period begins when power begins to flow and lasts
-    `range_period_s`.
+    Each of `accuracies` adds one attribute; Active Power must be among them (else
+    ValueError). A period starts when power starts to flow and lasts `range_period_s`.
     """
+
+    power_mode: Attribute[int]
+    number_of_measurement_types: Attribute[int]
+    accuracy: Attribute[Sequence[Mapping[str, Value]]]
+    ranges: Attribute[Sequence[Mapping[str, Value]]]
+    voltage: OptionalAttribute[int | None]
+    active_current: OptionalAttribute[int | None]
+    active_power: Attribute[int | None]
+    reactive_power: OptionalAttribute[int | None]
+    apparent_power: OptionalAttribute[int | None]
+    rms_voltage: OptionalAttribute[int | None]
+    rms_current: OptionalAttribute[int | None]
+    frequency: OptionalAttribute[int | None]
+    power_factor: OptionalAttribute[int | None]
+    neutral_current: OptionalAttribute[int | None]
 
     def __init__(
         self,
@@ -188,39 +200,43 @@ class ElectricalPowerMeasurement(ClusterServer):
     ) -> None:
         self._types = tuple(accuracy.type for accuracy in accuracies)
         if MeasurementType.ACTIVE_POWER not in self._types:
-            raise ValueError("Active Power is always measured")
+            raise ValueError("Active Power is missing")
         super().__init__(
             definition,
             features=["ALTC", "POLY"] if phases > 1 else ["ALTC"],
             optional=["Ranges", *(_NAMES[type_] for type_ in self._types)],
-            values={"power_mode": _AC, "ranges": [], **type_values(accuracies)},
         )
+        self.power_mode = _AC
+        self.number_of_measurement_types = len(accuracies)
+        self.accuracy = [item.to_struct() for item in accuracies]
         self._keys = {type_: definition.attribute(_NAMES[type_]).key for type_ in self._types}
         self._reporting = QuietReporting(slowest_s=_INSIGNIFICANT_S)
         self._reported: dict[MeasurementType, int | None] = dict.fromkeys(self._types)
         self._ranges = RangeTracker([t for t in _RANGED if t in self._types], range_period_s)
         self._start = 0.0
         self._reading: PowerReading | None = None
-        self._stand_in: PowerReading | None = None
+        self._simulated: PowerReading | None = None
 
     def attached(self) -> None:
-        """Begin to count system time."""
+        """Start the system time."""
         self._start = self.environment.now()
 
     def update(self, reading: PowerReading | None, now: float) -> None:
-        """Take what the meter shows, or None when it is lost."""
+        """Process a reading of the meter, or None when the meter is unavailable."""
         self._reading = reading
-        if self._stand_in is None:
+        if self._simulated is None:
             self._show(reading, now)
 
-    def stand_in(self, reading: PowerReading | None, now: float) -> None:
-        """Show a reading in place of the meter's, until None gives the meter its place back."""
-        self._stand_in = reading
+    def simulate(self, reading: PowerReading | None, now: float) -> None:
+        """Show a reading in place of the meter's; None shows the meter's again."""
+        self._simulated = reading
         self._show(self._reading if reading is None else reading, now)
 
     def _show(self, reading: PowerReading | None, now: float) -> None:
         values = {type_: None if reading is None else reading.value(type_) for type_ in self._keys}
-        self.set_quietly(**{self._keys[type_]: value for type_, value in values.items()})
+        with self.changes(is_reported=False):
+            for type_, value in values.items():
+                setattr(self, self._keys[type_], value)
         changed = [type_ for type_, value in values.items() if value != self._reported[type_]]
         if changed and self._reporting.is_due(
             now,
@@ -230,20 +246,19 @@ class ElectricalPowerMeasurement(ClusterServer):
         ):
             self._reported.update(values)
             self.report(*(self._keys[type_] for type_ in changed))
-        if self._stand_in is None:
+        if self._simulated is None:
             self._track(values, now)
 
     def _track(self, values: Mapping[MeasurementType, int | None], now: float) -> None:
         at = Instant.at(self.environment.utc_ms(), now - self._start)
         ranges = self._ranges.add(values, at, is_flowing=bool(values[MeasurementType.ACTIVE_POWER]))
         if ranges is not None:
-            structs: list[Value] = [item.to_struct() for item in ranges]
-            self.set(ranges=structs)
-            self.emit("MeasurementPeriodRanges", ranges=structs)
+            self.ranges = [item.to_struct() for item in ranges]
+            self.emit("MeasurementPeriodRanges", ranges=self.ranges)
 
 
 def is_significant(type_: MeasurementType, before: int | None, after: int | None) -> bool:
-    """Return whether someone who knows the value before should soon know the one after."""
+    """Return whether a change is large enough to be reported soon."""
     if before is None or after is None or (before == 0) != (after == 0):
         return before != after
     return abs(after - before) >= max(_SIGNIFICANT[type_], abs(before) // _SIGNIFICANT_PART)

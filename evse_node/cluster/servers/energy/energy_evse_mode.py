@@ -1,4 +1,4 @@
-"""The Energy EVSE Mode cluster: when the charger is to charge.
+"""Energy EVSE Mode: manual, scheduled or solar charging.
 
 Spec: Matter Application Clusters 1.3 "Energy EVSE Mode Cluster"
 """
@@ -26,7 +26,7 @@ MODES: Final = (
 
 @serves("Energy EVSE Mode")
 class EnergyEvseMode(ModeBase):
-    """The modes of one charger; until one is chosen, the first."""
+    """The modes of one charger, initially the first."""
 
     def __init__(
         self,

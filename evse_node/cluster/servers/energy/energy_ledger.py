@@ -1,7 +1,4 @@
-"""Energy in whole milliwatt-hours, of which none is lost and none counted twice.
-
-Nothing here knows clusters or clocks.
-"""
+"""Energy in whole milliwatt-hours, none lost and none counted twice."""
 
 from __future__ import annotations
 
@@ -15,13 +12,13 @@ _MW_MS_PER_MWH: Final = 3_600_000
 
 
 class PowerIntegrator:
-    """Turns power into energy. What does not make a whole milliwatt-hour is kept for later."""
+    """Integrates power to energy; fractions of a milliwatt-hour carry over."""
 
     def __init__(self) -> None:
         self._remainder_mw_ms = 0
 
     def add(self, power_mw: int, duration_ms: int) -> int:
-        """Return the energy in mWh that is full after this. Raises ValueError below zero."""
+        """Return the whole mWh completed by this. Raises ValueError for negative values."""
         if power_mw < 0 or duration_ms < 0:
             raise ValueError(f"{power_mw} mW for {duration_ms} ms")
         energy_mwh, self._remainder_mw_ms = divmod(
@@ -31,10 +28,10 @@ class PowerIntegrator:
 
 
 class RegisterCounter(Struct):
-    """The total of a meter whose register may begin anew, as when the meter is replaced.
+    """The total of a meter whose register may restart, as when the meter is replaced.
 
-    With a register that never did, the total is the register. One reading that is too low
-    is not believed; if the next is too low as well, the register has begun again from zero.
+    With a register that never did, the total equals it. A single reading that is too low is
+    ignored; after a second one the register counts as restarted from zero.
     """
 
     total_mwh: int = 0
@@ -42,7 +39,7 @@ class RegisterCounter(Struct):
     is_in_doubt: bool = False
 
     def take(self, register_mwh: int) -> int:
-        """Take a reading; return the energy since the last one that was believed."""
+        """Process a reading; return the energy since the last accepted one."""
         if register_mwh >= self.register_mwh:
             gained = register_mwh - self.register_mwh
         elif self.is_in_doubt:
@@ -57,7 +54,7 @@ class RegisterCounter(Struct):
 
 
 class EnergyPeriod(Struct, frozen=True):
-    """What was imported and exported from `start` to `end`."""
+    """The energies imported and exported from `start` to `end`."""
 
     start: Instant
     end: Instant
@@ -66,10 +63,10 @@ class EnergyPeriod(Struct, frozen=True):
 
 
 class EnergyLedger:
-    """Totals that only rise, and the measurement periods that they are made of.
+    """Totals that only rise, and the measurement periods that make them up.
 
-    Periods follow each other without a gap, so their energies add up to the totals'
-    growth since `begin`.
+    Periods follow each other without gaps, so their energies add up to the growth of the
+    totals since `begin`.
     """
 
     def __init__(self) -> None:
@@ -82,27 +79,27 @@ class EnergyLedger:
         self._start_exported_mwh = 0
 
     def begin(self, imported_mwh: int, exported_mwh: int, at: Instant) -> None:
-        """Take over totals, and begin the first period."""
+        """Set the totals and start the first period."""
         self.imported_mwh, self.exported_mwh = imported_mwh, exported_mwh
         self.measured_at = at
         self._open(at)
 
     def add(self, imported_mwh: int, exported_mwh: int, at: Instant) -> None:
-        """Add what came since the last time."""
+        """Add the energy since the last call."""
         self.imported_mwh += imported_mwh
         self.exported_mwh += exported_mwh
         self.measured_at = at
 
     @property
     def period_ms(self) -> int:
-        """The length of the period that goes on."""
+        """The length of the current period."""
         return 0 if self.measured_at is None else self.measured_at.system_ms - self._start.system_ms
 
     def close_period(self) -> EnergyPeriod:
-        """End the period at the last measurement and begin the next one there."""
+        """End the period at the last measurement, where the next one starts."""
         at = self.measured_at
         if at is None:
-            raise RuntimeError("nothing was measured yet")
+            raise RuntimeError("no measurement yet")
         self.period = EnergyPeriod(
             self._start,
             at,

@@ -1,7 +1,7 @@
-"""Test event triggers of Electrical Energy Measurement: a load or a generator to be measured.
+"""Test event triggers of Electrical Energy Measurement: a simulated load or generator.
 
-While one is there, the power and energy clusters show it and not the meter. No current
-flows for it.
+While one is active, the power and energy clusters show it in place of the meter. No current
+flows.
 
 Spec: Matter Core 1.3 "TestEventTrigger Command"
 """
@@ -28,7 +28,7 @@ _STOP: Final = 0x0091_0000_0000_0000
 _START_LOAD: Final = 0x0091_0000_0000_0001
 _START_GENERATOR: Final = 0x0091_0000_0000_0002
 
-# Tests compare readings a little apart and want them to differ.
+# Tests require consecutive readings to differ.
 _DISTINCT_READINGS: Final = 3
 _DRAWS: Final = 64
 
@@ -40,12 +40,12 @@ class Quantity(Struct, frozen=True):
     spread: int
 
     def draw(self, draw: Callable[[], float]) -> int:
-        """Return a value; `draw` returns a random number from 0 up to 1."""
+        """Return a random value; `draw` returns a number from 0 up to 1."""
         return self.value - self.spread + int(draw() * (2 * self.spread + 1))
 
 
 class Load(Struct, frozen=True):
-    """Something that is measured every `interval_s`. Power and current are signed alike."""
+    """A load measured every `interval_s`. Power and current have the same sign."""
 
     power_mw: Quantity
     voltage_mv: Quantity
@@ -62,7 +62,7 @@ THREE_KILOWATT_GENERATOR: Final = Load(
 
 
 class FakeLoad:
-    """Feeds both clusters with readings of a load that is not there."""
+    """Feeds both clusters with readings of a simulated load."""
 
     def __init__(
         self,
@@ -81,12 +81,12 @@ class FakeLoad:
 
     @property
     def is_active(self) -> bool:
-        """Whether a load is there."""
+        """Whether a load is active."""
         return self._timer is not None
 
     @property
     def triggers(self) -> Mapping[int, Callable[[float], None]]:
-        """What to do, called with `now`, for each code of a test event trigger."""
+        """Actions, called with `now`, by code of the test event trigger."""
         return {
             _STOP: self.stop,
             _START_LOAD: lambda now: self.start(ONE_KILOWATT_LOAD, now),
@@ -94,37 +94,37 @@ class FakeLoad:
         }
 
     def start(self, load: Load, now: float) -> None:
-        """Begin with totals of zero and a first reading at once, instead of any other load."""
+        """Replace any other load; totals start at zero, with a first reading at once."""
         if self._timer is not None:
             self._timer.cancel()
         self._integrator = PowerIntegrator()
         self._recent.clear()
-        self._energy.begin_stand_in(now, load.interval_s)
+        self._energy.start_simulation(now, load.interval_s)
         self._measure(load, now, now)
 
     def stop(self, now: float) -> None:
-        """Give the meter its place back. May be repeated."""
+        """Show the meter again. Idempotent."""
         if self._timer is None:
             return
         self._timer.cancel()
         self._timer = None
-        self._power.stand_in(None, now)
-        self._energy.end_stand_in()
+        self._power.simulate(None, now)
+        self._energy.end_simulation()
 
     def _measure(self, load: Load, due: float, now: float) -> None:
         reading = self._new_reading(load)
         energy_mwh = self._integrator.add(abs(reading.power_mw), load.interval_s * 1000)
         imported = energy_mwh if reading.power_mw > 0 else 0
-        self._power.stand_in(reading, now)
-        self._energy.stand_in(imported, energy_mwh - imported, now)
-        # From the time that was due, so that lateness does not add up.
+        self._power.simulate(reading, now)
+        self._energy.simulate(imported, energy_mwh - imported, now)
+        # From the due time, so that delays do not add up.
         following = due + load.interval_s
         self._timer = self._timers.call_at(
             following, lambda now: self._measure(load, following, now)
         )
 
     def _new_reading(self, load: Load) -> PowerReading:
-        """Draw a reading that differs from each of the last few in every value."""
+        """Draw a reading whose values all differ from the last few."""
         for _ in range(_DRAWS):
             reading = PowerReading(
                 load.power_mw.draw(self._draw),
@@ -141,7 +141,7 @@ class FakeLoad:
 def _resembles(
     reading: PowerReading, energy_mwh: int, other: PowerReading, other_energy_mwh: int
 ) -> bool:
-    # A remainder may add one to either energy.
+    # A carried remainder may add one to either energy.
     return (
         abs(energy_mwh - other_energy_mwh) <= 1
         or reading.voltages_mv == other.voltages_mv

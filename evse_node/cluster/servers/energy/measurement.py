@@ -1,4 +1,4 @@
-"""What the measurement clusters share: accuracies, instants, and when to report.
+"""Accuracies, instants and quieter reporting, shared by the measurement clusters.
 
 Spec: Matter Application Clusters 1.3 "Measurement and Sensing", Matter Core 1.3
 "MeasurementAccuracyStruct"
@@ -6,7 +6,6 @@ Spec: Matter Application Clusters 1.3 "Measurement and Sensing", Matter Core 1.3
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from enum import IntEnum
 from itertools import pairwise
 from typing import Final
@@ -39,10 +38,10 @@ class MeasurementType(IntEnum):
 
 
 class AccuracyRange(Struct, frozen=True):
-    """How far a value between `minimum` and `maximum` may be wrong.
+    """The maximum error of a value between `minimum` and `maximum`.
 
-    `percent_100ths` is a part of the value in hundredths of a percent, `fixed` is in the
-    value's unit; with both, their sum. Raises ValueError for a range that says nothing.
+    `percent_100ths` is relative to the value, in hundredths of a percent; `fixed` is in the
+    value's unit; both add up. Raises ValueError for an empty range or one with neither.
     """
 
     minimum: int
@@ -54,7 +53,7 @@ class AccuracyRange(Struct, frozen=True):
         if self.maximum <= self.minimum:
             raise ValueError(f"range from {self.minimum} to {self.maximum} is empty")
         if self.percent_100ths is None and self.fixed is None:
-            raise ValueError("a range needs an accuracy in percent or a fixed one")
+            raise ValueError("a range needs a relative or a fixed accuracy")
         if self.percent_100ths is not None and not 0 <= self.percent_100ths <= _PERCENT_100THS:
             raise ValueError(f"{self.percent_100ths} hundredths of a percent")
 
@@ -69,9 +68,9 @@ class AccuracyRange(Struct, frozen=True):
 
 
 class Accuracy(Struct, frozen=True):
-    """How exact one type of measurement is. Raises ValueError unless the ranges join up.
+    """The accuracy of one type of measurement. Raises ValueError if its ranges leave gaps.
 
-    `is_measured`: by an instrument, and not estimated.
+    `is_measured` is False for estimates.
     """
 
     type: MeasurementType
@@ -83,16 +82,16 @@ class Accuracy(Struct, frozen=True):
             raise ValueError("an accuracy needs a range")
         for before, after in pairwise(self.ranges):
             if after.minimum != before.maximum + 1:
-                raise ValueError(f"no range begins at {before.maximum + 1}")
+                raise ValueError(f"no range starts at {before.maximum + 1}")
 
     @property
     def minimum(self) -> int:
-        """The least value that can be measured."""
+        """The lower end of the measuring range."""
         return self.ranges[0].minimum
 
     @property
     def maximum(self) -> int:
-        """The greatest value that can be measured."""
+        """The upper end of the measuring range."""
         return self.ranges[-1].maximum
 
     def to_struct(self) -> dict[str, Value]:
@@ -109,10 +108,10 @@ class Accuracy(Struct, frozen=True):
 def percent_accuracy(
     type_: MeasurementType, maximum: int, percent_100ths: int, *, is_signed: bool = False
 ) -> Accuracy:
-    """Return the accuracy of an instrument that is exact to a part of the value.
+    """Return the accuracy of an instrument whose error is relative to the value.
 
-    Below a twentieth of its maximum, the instrument errs by what it may err there. With
-    `is_signed` it measures as far below zero as above. The maximum is at least 3.
+    Below 5 % of `maximum` (at least 3) the error stays that of 5 %. With `is_signed` the
+    range is symmetric about zero.
     """
     low = max(maximum // 20, 2)
     fixed = max(low * percent_100ths // _PERCENT_100THS, 1)
@@ -130,7 +129,7 @@ def percent_accuracy(
 
 
 class Instant(Struct, frozen=True):
-    """A moment on both clocks: `epoch_s` since 2000 or None while unknown, `system_ms` since start.
+    """A moment on both clocks: `epoch_s` since 2000 or None if unknown, `system_ms` since start.
 
     Spec: Matter Core 1.3 "Epoch Time in Seconds", "System Time in Milliseconds"
     """
@@ -140,29 +139,29 @@ class Instant(Struct, frozen=True):
 
     @classmethod
     def at(cls, utc_ms: int | None, up_s: float) -> Instant:
-        """Return the moment with this wall clock (since 1970), `up_s` seconds after the start."""
+        """Return the moment at `utc_ms` since 1970, `up_s` seconds after the start."""
         epoch_s = None if utc_ms is None else epoch_s_from_utc_ms(utc_ms)
         return cls(epoch_s, int(up_s * 1000))
 
     def earlier(self, seconds: int) -> Instant:
-        """Return the moment so many seconds before this one, but not before the start."""
+        """Return the moment this many seconds before, but not before the start."""
         epoch_s = None if self.epoch_s is None else self.epoch_s - seconds
         return Instant(epoch_s, max(0, self.system_ms - 1000 * seconds))
 
 
 def has_wall_times(start: Instant, end: Instant) -> bool:
-    """Return whether a period can be told by the wall clock.
+    """Return whether wall clock timestamps can describe a period.
 
-    It cannot when the clock was set back meanwhile, or too little for two different seconds.
+    They cannot if the clock was set back meanwhile, or if both ends share one second.
     """
     return start.epoch_s is not None and end.epoch_s is not None and end.epoch_s > start.epoch_s
 
 
 class QuietReporting:
-    """When a value that changes all the time is to be reported.
+    """Rate limit for reports of a value that changes continuously.
 
-    A significant change is reported at once, but never sooner than `fastest_s` after the
-    last report; any other change `slowest_s` after it.
+    A significant change is due `fastest_s` after the last report, any other one `slowest_s`
+    after it.
 
     Spec: Matter Core 1.3 "Quieter Reporting Quality"
     """
@@ -173,20 +172,12 @@ class QuietReporting:
         self._reported_at: float | None = None
 
     def is_due(self, now: float, *, is_significant: bool) -> bool:
-        """Return whether to report a change now; the report counts as made then.
+        """Return whether to report a change now, and if so restart the interval.
 
-        A change for which the answer is no is asked about again with the next reading.
+        Call again with the next reading if the change is not due.
         """
         wait_s = self._fastest_s if is_significant else self._slowest_s
         if self._reported_at is not None and now < self._reported_at + wait_s:
             return False
         self._reported_at = now
         return True
-
-
-def type_values(accuracies: Sequence[Accuracy]) -> dict[str, Value]:
-    """Return the attributes that say what is measured, and how exactly."""
-    return {
-        "number_of_measurement_types": len(accuracies),
-        "accuracy": [item.to_struct() for item in accuracies],
-    }

@@ -1,4 +1,4 @@
-"""Least and greatest values over a measurement period, and when they were measured.
+"""Extremes of a measurement period, and when they were measured.
 
 Spec: Matter Application Clusters 1.3 "MeasurementRangeStruct", "MeasurementPeriodRanges Event"
 """
@@ -21,7 +21,7 @@ class Extreme(Struct, frozen=True):
 
 
 class MeasurementRange(Struct, frozen=True):
-    """What one type of measurement went through from `start` to `end`."""
+    """The extremes of one type of measurement from `start` to `end`."""
 
     type: MeasurementType
     least: Extreme
@@ -51,7 +51,7 @@ class MeasurementRange(Struct, frozen=True):
 
 
 class RangeTracker:
-    """Collects the ranges of a period. A period begins when something flows."""
+    """Collects the ranges of a period, which starts when power flows."""
 
     def __init__(self, types: Sequence[MeasurementType], period_s: float) -> None:
         self._types = tuple(types)
@@ -62,7 +62,7 @@ class RangeTracker:
     def add(
         self, values: Mapping[MeasurementType, int | None], at: Instant, *, is_flowing: bool
     ) -> tuple[MeasurementRange, ...] | None:
-        """Take values; return the ranges of a period that ends now, or None."""
+        """Add values; return the ranges if the period ends now, else None."""
         if self._start is None:
             if not is_flowing:
                 return None

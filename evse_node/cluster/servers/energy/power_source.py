@@ -1,4 +1,4 @@
-"""Power Source: the mains that the charger lives on and passes on.
+"""Power Source: the mains that supply the charger and, through it, the vehicle.
 
 Not implemented: Battery, Rechargeable, Replaceable (features BAT, RECHG, REPLC).
 
@@ -13,8 +13,8 @@ from typing import Final
 
 from msgspec import Struct
 
-from evse_node.cluster.definitions.definition import ClusterDefinition, Value
-from evse_node.cluster.server import ClusterServer, serves
+from evse_node.cluster.definitions.definition import ClusterDefinition
+from evse_node.cluster.server import Attribute, ClusterServer, serves
 
 _ALTERNATING: Final = 0
 _MAX_DESCRIPTION: Final = 60
@@ -48,7 +48,7 @@ class WiredFault(IntEnum):
 
 
 class Mains(Struct, frozen=True):
-    """What the installation provides; `description` has at most 60 bytes."""
+    """The supply of the installation; `description` has at most 60 bytes."""
 
     nominal_voltage_mv: int
     maximum_current_ma: int
@@ -57,51 +57,55 @@ class Mains(Struct, frozen=True):
 
 @serves("Power Source")
 class PowerSource(ClusterServer):
-    """A wired source of alternating current. It is there as long as the node can tell of it.
+    """A wired AC source, present as long as the node runs.
 
-    `endpoints` are those that it powers; without them, only its own.
+    `endpoints` are those that it powers beside its own.
     """
+
+    status: Attribute[SourceStatus]
+    order: Attribute[int]
+    description: Attribute[str]
+    wired_current_type: Attribute[int]
+    wired_nominal_voltage: Attribute[int]
+    wired_maximum_current: Attribute[int]
+    wired_present: Attribute[bool]
+    wired_assessed_input_voltage: Attribute[int | None]
+    wired_assessed_input_frequency: Attribute[int | None]
+    wired_assessed_current: Attribute[int | None]
+    active_wired_faults: Attribute[Sequence[WiredFault]]
+    endpoint_list: Attribute[Sequence[int]]
 
     def __init__(
         self, definition: ClusterDefinition, mains: Mains, *, endpoints: Sequence[int] = ()
     ) -> None:
         description = mains.description.encode()[:_MAX_DESCRIPTION].decode(errors="ignore")
-        super().__init__(
-            definition,
-            features=["WIRED"],
-            optional=_OPTIONAL,
-            values={
-                "status": SourceStatus.ACTIVE,
-                "order": 0,
-                "description": description,
-                "wired_current_type": _ALTERNATING,
-                "wired_nominal_voltage": mains.nominal_voltage_mv,
-                "wired_maximum_current": mains.maximum_current_ma,
-                "wired_present": True,
-                "endpoint_list": list(endpoints),
-            },
-        )
-        self._endpoints = tuple(endpoints)
+        super().__init__(definition, features=["WIRED"], optional=_OPTIONAL)
+        self.status = SourceStatus.ACTIVE
+        self.order = 0
+        self.description = description
+        self.wired_current_type = _ALTERNATING
+        self.wired_nominal_voltage = mains.nominal_voltage_mv
+        self.wired_maximum_current = mains.maximum_current_ma
+        self.wired_present = True
+        self.endpoint_list = endpoints
 
     def attached(self) -> None:
-        """List the own endpoint."""
-        self.set(endpoint_list=sorted({*self._endpoints, self.endpoint_id}))
+        """Add the own endpoint to the list."""
+        self.endpoint_list = sorted({*self.endpoint_list, self.endpoint_id})
 
     def assess(
         self, *, voltage_mv: int | None, current_ma: int | None, frequency_hz: int | None = None
     ) -> None:
-        """Take what is measured at the input; None is not known. Nothing of it is reported."""
-        self.set(
-            wired_assessed_input_voltage=voltage_mv,
-            wired_assessed_current=current_ma,
-            wired_assessed_input_frequency=frequency_hz,
-        )
+        """Set the values measured at the input, None for unknown. Subscribers get no reports."""
+        with self.changes():
+            self.wired_assessed_input_voltage = voltage_mv
+            self.wired_assessed_current = current_ma
+            self.wired_assessed_input_frequency = frequency_hz
 
     def set_faults(self, faults: Collection[WiredFault]) -> None:
-        """Tell which faults the mains have now."""
-        current: list[Value] = [*sorted(set(faults))]
-        previous = self.get("active_wired_faults")
+        """Set the active faults of the mains."""
+        current, previous = sorted(set(faults)), self.active_wired_faults
         if current == previous:
             return
-        self.set(active_wired_faults=current)
+        self.active_wired_faults = current
         self.emit("WiredFaultChange", current=current, previous=previous)

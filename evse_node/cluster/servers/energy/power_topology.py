@@ -1,4 +1,4 @@
-"""Power Topology: what the measurements of an endpoint are measurements of.
+"""Power Topology: the endpoints that an endpoint's measurements cover.
 
 Spec: Matter Application Clusters 1.3 "Power Topology Cluster"
 """
@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from evse_node.cluster.definitions.definition import ClusterDefinition, Value
-from evse_node.cluster.server import ClusterServer, serves
+from evse_node.cluster.definitions.definition import ClusterDefinition
+from evse_node.cluster.server import ClusterServer, OptionalAttribute, serves
 
 NODE: Final = "NODE"
 TREE: Final = "TREE"
@@ -20,9 +20,12 @@ SET: Final = "SET"
 class PowerTopology(ClusterServer):
     """One of three topologies: the whole node, the endpoint with its parts, or a set.
 
-    `available_endpoints` is that set; with `active_endpoints`, the part of it through
-    which power flows now, the set is dynamic.
+    `available_endpoints` is that set. With `active_endpoints`, those of it through which
+    power flows, the set is dynamic.
     """
+
+    available_endpoints: OptionalAttribute[Sequence[int]]
+    active_endpoints: OptionalAttribute[Sequence[int]]
 
     def __init__(
         self,
@@ -33,13 +36,6 @@ class PowerTopology(ClusterServer):
         active_endpoints: Sequence[int] | None = None,
     ) -> None:
         is_dynamic = active_endpoints is not None
-        values: dict[str, Value] = {"available_endpoints": list(available_endpoints)}
-        if is_dynamic:
-            values["active_endpoints"] = list(active_endpoints or ())
-        super().__init__(
-            definition, features=[topology, "DYPF"] if is_dynamic else [topology], values=values
-        )
-
-    def set_active_endpoints(self, endpoints: Sequence[int]) -> None:
-        """Tell through which endpoints of the set power flows now."""
-        self.set(active_endpoints=list(endpoints))
+        super().__init__(definition, features=[topology, "DYPF"] if is_dynamic else [topology])
+        self.available_endpoints = available_endpoints
+        self.active_endpoints = active_endpoints or ()

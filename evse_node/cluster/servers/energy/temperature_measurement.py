@@ -1,4 +1,4 @@
-"""Temperature Measurement: how warm the charger itself is.
+"""Temperature Measurement: the temperature inside the charger.
 
 Spec: Matter Application Clusters 1.3 "Temperature Measurement Cluster"
 """
@@ -8,18 +8,23 @@ from __future__ import annotations
 from typing import Final
 
 from evse_node.cluster.definitions.definition import ClusterDefinition
-from evse_node.cluster.server import ClusterServer, serves
+from evse_node.cluster.server import Attribute, ClusterServer, OptionalAttribute, serves
 
 _MILLI_PER_HUNDREDTH: Final = 10
 
 
 @serves("Temperature Measurement")
 class TemperatureMeasurement(ClusterServer):
-    """A thermometer. The cluster counts in hundredths of a degree, the node in thousandths.
+    """A thermometer; the cluster's unit is 0.01 °C, the node's 0.001 °C.
 
-    `minimum_mc` and `maximum_mc` are what the sensor can measure; a value beyond them is
-    shown as the nearest of them. A change below `step_mc` is noise and not taken.
+    Values are clamped to the sensor's range, `minimum_mc` to `maximum_mc`. A change below
+    `step_mc` is noise and ignored.
     """
+
+    measured_value: Attribute[int | None]
+    min_measured_value: Attribute[int | None]
+    max_measured_value: Attribute[int | None]
+    tolerance: OptionalAttribute[int]
 
     def __init__(
         self,
@@ -33,25 +38,20 @@ class TemperatureMeasurement(ClusterServer):
         self._minimum = minimum_mc // _MILLI_PER_HUNDREDTH
         self._maximum = maximum_mc // _MILLI_PER_HUNDREDTH
         if self._maximum <= self._minimum:
-            raise ValueError(f"no temperature lies between {minimum_mc} and {maximum_mc}")
+            raise ValueError(f"temperature range {minimum_mc} to {maximum_mc} is empty")
         self._step = max(step_mc // _MILLI_PER_HUNDREDTH, 1)
-        super().__init__(
-            definition,
-            optional=["Tolerance"],
-            values={
-                "min_measured_value": self._minimum,
-                "max_measured_value": self._maximum,
-                "tolerance": tolerance_mc // _MILLI_PER_HUNDREDTH,
-            },
-        )
+        super().__init__(definition, optional=["Tolerance"])
+        self.min_measured_value = self._minimum
+        self.max_measured_value = self._maximum
+        self.tolerance = tolerance_mc // _MILLI_PER_HUNDREDTH
 
     def update(self, temperature_mc: int | None) -> None:
-        """Take what the sensor shows in thousandths of a degree, or None when it is lost."""
+        """Process a reading in thousandths of a degree, or None when the sensor has failed."""
         if temperature_mc is None:
-            self.set(measured_value=None)
+            self.measured_value = None
             return
         value = temperature_mc // _MILLI_PER_HUNDREDTH
         value = min(max(value, self._minimum), self._maximum)
-        shown = self.get("measured_value")
-        if not isinstance(shown, int) or abs(value - shown) >= self._step:
-            self.set(measured_value=value)
+        before = self.measured_value
+        if before is None or abs(value - before) >= self._step:
+            self.measured_value = value

@@ -1,16 +1,16 @@
-"""Access Control: the lists of who may do what, as administrators see and change them.
+"""Access Control: the access control lists, read and written by administrators.
 
 Spec: Matter Core 1.3 "Access Control Cluster"
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import IntEnum
+from typing import TypedDict
 
-from evse_node.cluster.codec.values import integer, integer_or_none, integers, octets, structs
 from evse_node.cluster.definitions.definition import ClusterDefinition, Value
-from evse_node.cluster.server import ClusterServer, kept_reader, reader, serves, writer
+from evse_node.cluster.server import Attribute, ClusterServer, cached_reader, reader, serves, writer
 from evse_node.errors import StatusError
 from evse_node.matter.data_model import AuthMode, InteractionContext, Privilege, Subject
 from evse_node.matter.fabrics.access_control import AccessControl, AccessControlEntry, Target
@@ -27,9 +27,36 @@ class ChangeType(IntEnum):
     REMOVED = 2
 
 
+class AccessControlTargetStruct(TypedDict):
+    """Spec: Matter Core 1.3 "AccessControlTargetStruct"."""
+
+    cluster: int | None
+    endpoint: int | None
+    device_type: int | None
+
+
+class AccessControlEntryStruct(TypedDict):
+    """Spec: Matter Core 1.3 "AccessControlEntryStruct"."""
+
+    privilege: int
+    auth_mode: int
+    subjects: list[int] | None
+    targets: list[AccessControlTargetStruct] | None
+
+
+class AccessControlExtensionStruct(TypedDict):
+    """Spec: Matter Core 1.3 "AccessControlExtensionStruct"."""
+
+    data: bytes
+
+
 @serves("Access Control")
 class AccessControlServer(ClusterServer):
-    """Reads and writes the lists in `access_control`, and tells of each change by an event."""
+    """Read and write access to `access_control`; each change is recorded as an event."""
+
+    subjects_per_access_control_entry: Attribute[int]
+    targets_per_access_control_entry: Attribute[int]
+    access_control_entries_per_fabric: Attribute[int]
 
     def __init__(
         self,
@@ -41,33 +68,31 @@ class AccessControlServer(ClusterServer):
     ) -> None:
         super().__init__(
             definition,
-            # A feature of its own since 1.4, an optional attribute before.
+            # A feature since 1.4, an optional attribute before.
             features=["EXTS"] if has_extension and definition.has_feature("EXTS") else [],
             optional=["Extension"] if has_extension else [],
-            values={
-                "subjects_per_access_control_entry": access_control.subjects_per_entry,
-                "targets_per_access_control_entry": access_control.targets_per_entry,
-                "access_control_entries_per_fabric": access_control.entries_per_fabric,
-            },
         )
+        self.subjects_per_access_control_entry = access_control.subjects_per_entry
+        self.targets_per_access_control_entry = access_control.targets_per_entry
+        self.access_control_entries_per_fabric = access_control.entries_per_fabric
         self._access_control = access_control
         self._fabrics = fabrics
-        # How many entries of the list being written are the old ones by definition.
-        self._untouched = 0
+        # Number of leading entries that the write in progress leaves unchanged.
+        self._unchanged = 0
         access_control.on_changed.append(lambda index: self.report("acl"))
 
     def grant_administration(self, subject: Subject, fabric_index: int, admin: int) -> None:
-        """Make `admin` (node id or tagged subject) administrator of a fabric that is new.
+        """Make `admin` (node id or tagged subject) administrator of a new fabric.
 
-        `subject` is the commissioner that asks for it.
+        `subject` is the commissioner that requested it.
         """
         entry = AccessControlEntry(Privilege.ADMINISTER, AuthMode.CASE, (admin,))
         self._access_control.set_entries(fabric_index, [entry])
-        self._tell(subject, fabric_index, ChangeType.ADDED, entry)
+        self._record_change(subject, fabric_index, ChangeType.ADDED, entry)
 
-    @kept_reader
+    @cached_reader
     def acl(self, context: InteractionContext) -> Value:
-        """All entries of all fabrics."""
+        """Return the entries of all fabrics."""
         return [
             _encode_entry(entry, fabric.index)
             for fabric in self._fabrics
@@ -75,34 +100,36 @@ class AccessControlServer(ClusterServer):
         ]
 
     @writer("acl")
-    def write_acl(self, context: InteractionContext, value: Value) -> None:
+    def write_acl(
+        self, context: InteractionContext, value: Sequence[AccessControlEntryStruct]
+    ) -> None:
         """Replace the accessing fabric's entries, all of them or none."""
         subject = context.subject
         index = subject.fabric_index
         old = self._access_control.entries(index)
-        self._access_control.set_entries(index, [_decode_entry(item) for item in structs(value)])
+        self._access_control.set_entries(index, [_decode_entry(item) for item in value])
         new = self._access_control.entries(index)
-        # Entries are told of by their place in the list, also those that stay the same.
-        for number in range(self._untouched, max(len(old), len(new))):
+        # Changes are recorded by position in the list, also for entries that stay the same.
+        for number in range(self._unchanged, max(len(old), len(new))):
             if number >= len(new):
-                self._tell(subject, index, ChangeType.REMOVED, old[number])
+                self._record_change(subject, index, ChangeType.REMOVED, old[number])
             else:
                 change = ChangeType.CHANGED if number < len(old) else ChangeType.ADDED
-                self._tell(subject, index, change, new[number])
+                self._record_change(subject, index, change, new[number])
 
     def append_list_item(
         self, attribute_id: int, value: TlvValue, context: InteractionContext
     ) -> None:
-        """Append an item; nothing is told of those before it."""
-        self._untouched = len(self._access_control.entries(context.subject.fabric_index))
+        """Append an item; the items before it are recorded as unchanged."""
+        self._unchanged = len(self._access_control.entries(context.subject.fabric_index))
         try:
             super().append_list_item(attribute_id, value, context)
         finally:
-            self._untouched = 0
+            self._unchanged = 0
 
     @reader
     def extension(self, context: InteractionContext) -> Value:
-        """The extensions of all fabrics, at most one of each."""
+        """Return the extensions of all fabrics, at most one for each."""
         return [
             {"data": data, "fabric_index": fabric.index}
             for fabric in self._fabrics
@@ -110,14 +137,15 @@ class AccessControlServer(ClusterServer):
         ]
 
     @writer("extension")
-    def write_extension(self, context: InteractionContext, value: Value) -> None:
+    def write_extension(
+        self, context: InteractionContext, value: Sequence[AccessControlExtensionStruct]
+    ) -> None:
         """Replace the accessing fabric's extension."""
         index = context.subject.fabric_index
-        extensions = [octets(item["data"]) for item in structs(value)]
-        if len(extensions) > 1:
+        if len(value) > 1:
             raise StatusError(Status.CONSTRAINT_ERROR, reason="more than one extension")
         old = self._access_control.extension(index)
-        new = extensions[0] if extensions else None
+        new = value[0]["data"] if value else None
         if old is None and new is None:
             return
         self._access_control.set_extension(index, new)
@@ -135,7 +163,7 @@ class AccessControlServer(ClusterServer):
             {"data": latest, "fabric_index": index},
         )
 
-    def _tell(
+    def _record_change(
         self, subject: Subject, fabric_index: int, change: ChangeType, entry: AccessControlEntry
     ) -> None:
         latest = _encode_entry(entry, fabric_index)
@@ -154,7 +182,7 @@ class AccessControlServer(ClusterServer):
         self.emit(
             event,
             admin_node_id=subject.node_id if is_case else None,
-            # The only passcode that can get in is the default one.
+            # PASE sessions use the default passcode only.
             admin_passcode_id=0 if is_pase else None,
             change_type=change,
             latest_value=latest,
@@ -182,20 +210,15 @@ def _encode_entry(entry: AccessControlEntry, fabric_index: int) -> dict[str, Val
     }
 
 
-def _decode_entry(item: Mapping[str, Value]) -> AccessControlEntry:
-    """Return an entry whose types the definition has checked already."""
+def _decode_entry(item: AccessControlEntryStruct) -> AccessControlEntry:
     subjects, targets = item["subjects"], item["targets"]
     return AccessControlEntry(
-        Privilege(integer(item["privilege"])),
-        AuthMode(integer(item["auth_mode"])),
-        None if subjects is None else integers(subjects),
-        None if targets is None else tuple(_decode_target(target) for target in structs(targets)),
-    )
-
-
-def _decode_target(item: Mapping[str, Value]) -> Target:
-    return Target(
-        integer_or_none(item["cluster"]),
-        integer_or_none(item["endpoint"]),
-        integer_or_none(item["device_type"]),
+        Privilege(item["privilege"]),
+        AuthMode(item["auth_mode"]),
+        None if subjects is None else tuple(subjects),
+        None
+        if targets is None
+        else tuple(
+            Target(each["cluster"], each["endpoint"], each["device_type"]) for each in targets
+        ),
     )

@@ -1,4 +1,4 @@
-"""Administrator Commissioning: opening a window for another administrator.
+"""Administrator Commissioning: commissioning windows for further administrators.
 
 Spec: Matter Core 1.3 "Administrator Commissioning Cluster"
 """
@@ -42,7 +42,7 @@ class StatusCode(IntEnum):
 
 @serves("Administrator Commissioning")
 class AdministratorCommissioningServer(ClusterServer):
-    """Commands on `window`. With feature BC the factory's passcode may be opened, too."""
+    """Commands on `window`. Feature BC allows windows for the factory passcode."""
 
     def __init__(
         self,
@@ -75,18 +75,18 @@ class AdministratorCommissioningServer(ClusterServer):
         self.report(*changed)
 
     @reader
-    def window_status(self, context: InteractionContext) -> Value:
-        """Which window an administrator has opened, if any."""
-        return self._state()["window_status"]
+    def window_status(self, context: InteractionContext) -> int:
+        """Return which window an administrator has opened, if any."""
+        return self._window.announced_status
 
     @reader
     def admin_fabric_index(self, context: InteractionContext) -> Value:
-        """Fabric of the administrator that opened the window."""
+        """Return the fabric of the administrator that opened the window."""
         return self._state()["admin_fabric_index"]
 
     @reader
     def admin_vendor_id(self, context: InteractionContext) -> Value:
-        """Vendor of the administrator that opened the window."""
+        """Return the vendor of the administrator that opened the window."""
         return self._state()["admin_vendor_id"]
 
     @command
@@ -100,7 +100,7 @@ class AdministratorCommissioningServer(ClusterServer):
         iterations: int,
         salt: bytes,
     ) -> None:
-        """Open a window for a passcode that the administrator has made up."""
+        """Open a window for a passcode chosen by the administrator."""
         opener = self._opener(context)
         if not MIN_ITERATIONS <= iterations <= MAX_ITERATIONS:
             raise _failure(StatusCode.PAKE_PARAMETER_ERROR, "iterations")
@@ -122,14 +122,14 @@ class AdministratorCommissioningServer(ClusterServer):
     def open_basic_commissioning_window(
         self, context: InteractionContext, *, commissioning_timeout: int
     ) -> None:
-        """Open a window for the factory's passcode."""
+        """Open a window for the factory passcode."""
         opener = self._opener(context)
         _check_timeout(commissioning_timeout)
         self._window.open_basic(commissioning_timeout, context.now, opener)
 
     @command
     def revoke_commissioning(self, context: InteractionContext) -> None:
-        """Close the window, and undo what somebody who came through it has begun."""
+        """Close the window, and roll back a commissioning that it has admitted."""
         self._fail_safe.expire(context.now)
         if not self._window.is_open:
             raise _failure(StatusCode.WINDOW_NOT_OPEN, "no window is open")

@@ -1,23 +1,25 @@
-"""Basic Information: who made the node, what it is, what its user calls it.
+"""Basic Information: vendor, product, versions and label of the node.
 
 Spec: Matter Core 1.3 "Basic Information Cluster"
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from msgspec import Struct
 
-from evse_node.cluster.definitions.definition import ClusterDefinition, Value
-from evse_node.cluster.server import ClusterServer, serves
+from evse_node.cluster.definitions.definition import ClusterDefinition
+from evse_node.cluster.server import Attribute, ClusterServer, OptionalAttribute, Value, serves
 from evse_node.matter.fabrics.administration import Administration
 
-# What a node of Matter 1.3 reports in DataModelRevision and SpecificationVersion.
+# DataModelRevision and SpecificationVersion of Matter 1.3.
 DATA_MODEL_REVISION = 17
 SPECIFICATION_VERSION = 0x01030000
 
 
 class ProductInformation(Struct, frozen=True, kw_only=True):
-    """What the maker says of the product. Texts that are empty are left out."""
+    """The manufacturer's data of the product. Attributes of empty texts are omitted."""
 
     vendor_name: str
     vendor_id: int
@@ -35,7 +37,7 @@ class ProductInformation(Struct, frozen=True, kw_only=True):
     unique_id: str = ""
 
 
-# Attributes that are there only with something to say, and their fields above.
+# Optional attributes, present unless their field above is empty.
 _OPTIONAL_TEXTS = {
     "ManufacturingDate": "manufacturing_date",
     "PartNumber": "part_number",
@@ -49,7 +51,29 @@ _OPTIONAL = ("LocalConfigDisabled", "Reachable", "ShutDown", "Leave", "Reachable
 
 @serves("Basic Information")
 class BasicInformationServer(ClusterServer):
-    """Says who the node is, and tells of its coming and going by events."""
+    """Facts about the node, and events for its start, its stop and its leaving a fabric."""
+
+    data_model_revision: Attribute[int]
+    vendor_name: Attribute[str]
+    vendor_id: Attribute[int]
+    product_name: Attribute[str]
+    product_id: Attribute[int]
+    node_label: Attribute[str]
+    location: Attribute[str]
+    hardware_version: Attribute[int]
+    hardware_version_string: Attribute[str]
+    software_version: Attribute[int]
+    software_version_string: Attribute[str]
+    manufacturing_date: OptionalAttribute[str]
+    part_number: OptionalAttribute[str]
+    product_url: OptionalAttribute[str]
+    product_label: OptionalAttribute[str]
+    serial_number: OptionalAttribute[str]
+    reachable: Attribute[bool]
+    unique_id: OptionalAttribute[str]
+    capability_minima: Attribute[Mapping[str, Value]]
+    specification_version: Attribute[int]
+    max_paths_per_invoke: Attribute[int]
 
     def __init__(
         self,
@@ -63,54 +87,33 @@ class BasicInformationServer(ClusterServer):
         subscriptions_per_fabric: int = 3,
         max_paths_per_invoke: int = 1,
     ) -> None:
-        texts: dict[str, Value] = {
-            field: getattr(product, field)
-            for field in _OPTIONAL_TEXTS.values()
-            if getattr(product, field)
+        optional = [name for name, field in _OPTIONAL_TEXTS.items() if getattr(product, field)]
+        super().__init__(definition, optional=[*_OPTIONAL, *optional])
+        for field in product.__struct_fields__:
+            setattr(self, field, getattr(product, field))
+        self.data_model_revision = data_model_revision
+        self.location = "XX"
+        self.reachable = True
+        self.capability_minima = {
+            "case_sessions_per_fabric": case_sessions_per_fabric,
+            "subscriptions_per_fabric": subscriptions_per_fabric,
         }
-        super().__init__(
-            definition,
-            optional=[
-                *_OPTIONAL,
-                *(name for name, field in _OPTIONAL_TEXTS.items() if field in texts),
-            ],
-            values={
-                **texts,
-                "data_model_revision": data_model_revision,
-                "vendor_name": product.vendor_name,
-                "vendor_id": product.vendor_id,
-                "product_name": product.product_name,
-                "product_id": product.product_id,
-                "node_label": "",
-                "location": "XX",
-                "hardware_version": product.hardware_version,
-                "hardware_version_string": product.hardware_version_string,
-                "software_version": product.software_version,
-                "software_version_string": product.software_version_string,
-                "reachable": True,
-                "capability_minima": {
-                    "case_sessions_per_fabric": case_sessions_per_fabric,
-                    "subscriptions_per_fabric": subscriptions_per_fabric,
-                },
-                "specification_version": specification_version,
-                "max_paths_per_invoke": max_paths_per_invoke,
-            },
-        )
-        self._software_version = product.software_version
+        self.specification_version = specification_version
+        self.max_paths_per_invoke = max_paths_per_invoke
         if administration is not None:
             administration.on_fabric_leaving.append(self._on_leaving)
 
     def attached(self) -> None:
-        """Tell that the node has started."""
-        self.emit("StartUp", software_version=self._software_version)
+        """Emit the event of the start."""
+        self.emit("StartUp", software_version=self.software_version)
 
     def shut_down(self) -> None:
-        """Tell that the node is about to stop in an orderly way."""
+        """Emit the event of an orderly shutdown."""
         self.emit("ShutDown")
 
     def set_location(self, country_code: str) -> None:
-        """Set the country, two letters, or XX."""
-        self.set(location=country_code)
+        """Set the country: two letters, or XX."""
+        self.location = country_code
 
     def _on_leaving(self, fabric_index: int, now: float) -> None:
         self.emit("Leave", fabric_index=fabric_index)

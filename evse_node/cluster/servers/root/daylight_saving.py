@@ -1,4 +1,4 @@
-"""Daylight saving from a time zone database, for zones that were set by name.
+"""Daylight saving from a time zone database, for zones set by name.
 
 Spec: Matter Core 1.3 "SetTimeZone Command", "TimeZoneDatabase Attribute"
 """
@@ -11,20 +11,20 @@ from typing import TypeAlias
 from evse_node.matter.wall_clock import MAX_EPOCH_US, DstOffset, TimeZone
 
 LookUpDst: TypeAlias = Callable[[str, int, int], Sequence[DstOffset] | None]
-"""`look_up_dst(name, offset_s, epoch_us)` returns what is added to the zone's offset from a
-Matter time on: the period of that time and those that follow, or None for an unknown name.
+"""`look_up_dst(name, offset_s, epoch_us)` returns the DST offsets of a zone from a Matter time
+on: the current period and the following ones, or None for an unknown name.
 """
 
 
 def offsets_of(
     look_up_dst: LookUpDst, zones: Sequence[TimeZone], epoch_us: int
 ) -> tuple[DstOffset, ...] | None:
-    """Return what is added in these zones from a Matter time on, each zone in its own time.
+    """Return the DST offsets of successive zones from a Matter time on.
 
-    None unless the database knows all of them.
+    None unless the database has all of them.
     """
     offsets: list[DstOffset] = []
-    # No calendar goes as far as the time of a zone may.
+    # ValidAt may lie beyond the range of calendars.
     zones = [zone for zone in zones if zone.valid_at <= MAX_EPOCH_US]
     for zone, following in zip(zones, [*zones[1:], None], strict=True):
         begin_us = max(zone.valid_at, epoch_us)

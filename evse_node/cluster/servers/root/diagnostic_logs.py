@@ -1,4 +1,4 @@
-"""Diagnostic Logs: what the node wrote into its log, for who looks for a fault.
+"""Diagnostic Logs: the node's log, for support and diagnosis.
 
 Spec: Matter Core 1.3 "Diagnostic Logs Cluster"
 """
@@ -22,7 +22,7 @@ MAX_CONTENT: Final = 1024
 
 
 class Intent(IntEnum):
-    """What the logs are wanted for. Spec: Matter Core 1.3 "IntentEnum"."""
+    """Purpose of a log request. Spec: Matter Core 1.3 "IntentEnum"."""
 
     END_USER_SUPPORT = 0
     NETWORK_DIAG = 1
@@ -51,9 +51,9 @@ _PROTOCOLS: Final = frozenset(TransferProtocol)
 
 
 class LogEntry(NamedTuple):
-    """Lines of text with their line end, and when they were written.
+    """Lines of text with their line ends, and the time of writing.
 
-    `utc_us` is microseconds since 1970, or None while the clock was not set; `system_us`
+    `utc_us` is microseconds since 1970, or None if the clock was not set; `system_us`
     microseconds since the node's start.
     """
 
@@ -63,7 +63,7 @@ class LogEntry(NamedTuple):
 
 
 class LogSource(Protocol):
-    """Where logs are kept."""
+    """A store of log entries."""
 
     def read(self, intent: Intent) -> Sequence[LogEntry]:
         """Return the entries for a purpose, oldest first."""
@@ -71,7 +71,7 @@ class LogSource(Protocol):
 
 @serves("Diagnostic Logs")
 class DiagnosticLogsServer(ClusterServer):
-    """Answers with the newest entries of `logs`, or sends all of them by `bdx`."""
+    """Access to `logs`: the newest entries in a response, or all of them by `bdx`."""
 
     def __init__(
         self, definition: ClusterDefinition, logs: LogSource, bdx: BdxSender | None = None
@@ -89,7 +89,7 @@ class DiagnosticLogsServer(ClusterServer):
         requested_protocol: int,
         transfer_file_designator: str | None,
     ) -> Mapping[str, Value] | LaterReply:
-        """Hand out the logs."""
+        """Return or send the logs."""
         if intent not in _INTENTS or requested_protocol not in _PROTOCOLS:
             raise StatusError(Status.INVALID_COMMAND, reason="unknown intent or protocol")
         wants_bdx = requested_protocol == TransferProtocol.BDX
@@ -109,7 +109,7 @@ class DiagnosticLogsServer(ClusterServer):
     def _send(
         self, context: InteractionContext, designator: bytes, entries: Sequence[LogEntry]
     ) -> Mapping[str, Value] | LaterReply | None:
-        """Offer the logs by BDX; None when that cannot be done."""
+        """Offer the logs by BDX; return None if that is not possible."""
         session = context.session
         if self._bdx is None or not isinstance(session, SecureSession):
             return None
@@ -132,7 +132,7 @@ class DiagnosticLogsServer(ClusterServer):
 
 
 def _newest(status: LogStatus, entries: Sequence[LogEntry]) -> Mapping[str, Value]:
-    """Return the newest entries that fit a response, but the end of one that alone does not."""
+    """Return the newest entries that fit a response, or the end of one that does not fit."""
     room = MAX_CONTENT
     first = len(entries)
     while first and len(entries[first - 1].text) <= room:

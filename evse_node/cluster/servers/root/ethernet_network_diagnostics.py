@@ -1,4 +1,4 @@
-"""Ethernet Network Diagnostics: how the node's network interface is doing.
+"""Ethernet Network Diagnostics: link and counters of the node's network interface.
 
 Spec: Matter Core 1.3 "Ethernet Network Diagnostics Cluster"
 """
@@ -10,11 +10,11 @@ from typing import Final, TypeAlias
 
 from msgspec import Struct
 
-from evse_node.cluster.definitions.definition import ClusterDefinition, Value
+from evse_node.cluster.definitions.definition import ClusterDefinition
 from evse_node.cluster.server import ClusterServer, command, reader, serves
 from evse_node.matter.data_model import InteractionContext
 
-# Spec: Matter Core 1.3 "PHYRateEnum"; by megabit per second
+# PHYRateEnum by megabits per second. Spec: Matter Core 1.3 "PHYRateEnum"
 _RATES: Final = {
     rate: number
     for number, rate in enumerate(
@@ -25,7 +25,7 @@ _MINUTE_S: Final = 60.0
 
 
 class EthernetCounters(Struct, frozen=True):
-    """What an interface has counted since it came into being."""
+    """Counters of an interface since its creation."""
 
     received: int = 0
     sent: int = 0
@@ -34,7 +34,7 @@ class EthernetCounters(Struct, frozen=True):
     overruns: int = 0
 
     def since(self, earlier: EthernetCounters) -> EthernetCounters:
-        """Return what was counted since then; all of it by a counter that began anew."""
+        """Return the counts since `earlier`; a counter that was reset counts from zero."""
         return EthernetCounters(
             _since(self.received, earlier.received),
             _since(self.sent, earlier.sent),
@@ -49,7 +49,7 @@ def _since(now: int, then: int) -> int:
 
 
 class EthernetStatus(Struct, frozen=True):
-    """An interface now; None is not known. The rate is in megabit per second."""
+    """The present state of an interface; None for unknown. The rate is in Mbit/s."""
 
     rate_mbps: int | None = None
     is_full_duplex: bool | None = None
@@ -58,12 +58,12 @@ class EthernetStatus(Struct, frozen=True):
 
 
 ReadEthernet: TypeAlias = Callable[[], EthernetStatus]
-"""Looks at the interface that the node uses."""
+"""Reads the state of the node's interface."""
 
 
 @serves("Ethernet Network Diagnostics")
 class EthernetNetworkDiagnosticsServer(ClusterServer):
-    """Counts from the start of the node, or from the last reset, on."""
+    """Counters since the start of the node or the last reset."""
 
     def __init__(self, definition: ClusterDefinition, read_ethernet: ReadEthernet) -> None:
         super().__init__(
@@ -74,69 +74,69 @@ class EthernetNetworkDiagnosticsServer(ClusterServer):
         self._read_ethernet = read_ethernet
         self._start = EthernetCounters()
         self._reset_at = 0.0
-        # One message may read all attributes.
-        self._seen: tuple[float, EthernetStatus] | None = None
+        # Cached for the other attributes in the same message.
+        self._cached: tuple[float, EthernetStatus] | None = None
 
     def attached(self) -> None:
-        """Begin to count."""
+        """Start counting."""
         self._start = self._read_ethernet().counters
         self._reset_at = self.environment.now()
 
     def _status(self, context: InteractionContext) -> EthernetStatus:
-        if self._seen is None or self._seen[0] != context.now:
-            self._seen = (context.now, self._read_ethernet())
-        return self._seen[1]
+        if self._cached is None or self._cached[0] != context.now:
+            self._cached = (context.now, self._read_ethernet())
+        return self._cached[1]
 
     def _counters(self, context: InteractionContext) -> EthernetCounters:
         return self._status(context).counters.since(self._start)
 
     @reader("PHYRate")
-    def phy_rate(self, context: InteractionContext) -> Value:
-        """The rate of the link, or null."""
+    def phy_rate(self, context: InteractionContext) -> int | None:
+        """Return the rate of the link, or null."""
         return _RATES.get(self._status(context).rate_mbps or 0)
 
     @reader
-    def full_duplex(self, context: InteractionContext) -> Value:
-        """Whether both sides may send at once, or null."""
+    def full_duplex(self, context: InteractionContext) -> bool | None:
+        """Return whether the link is full duplex, or null."""
         return self._status(context).is_full_duplex
 
     @reader
-    def packet_rx_count(self, context: InteractionContext) -> Value:
-        """Packets received."""
+    def packet_rx_count(self, context: InteractionContext) -> int:
+        """Return the packets received."""
         return self._counters(context).received
 
     @reader
-    def packet_tx_count(self, context: InteractionContext) -> Value:
-        """Packets sent."""
+    def packet_tx_count(self, context: InteractionContext) -> int:
+        """Return the packets sent."""
         return self._counters(context).sent
 
     @reader
-    def tx_err_count(self, context: InteractionContext) -> Value:
-        """Packets that could not be sent."""
+    def tx_err_count(self, context: InteractionContext) -> int:
+        """Return the packets that failed to be sent."""
         return self._counters(context).send_errors
 
     @reader
-    def collision_count(self, context: InteractionContext) -> Value:
-        """Collisions while sending."""
+    def collision_count(self, context: InteractionContext) -> int:
+        """Return the collisions while sending."""
         return self._counters(context).collisions
 
     @reader
-    def overrun_count(self, context: InteractionContext) -> Value:
-        """Packets dropped for want of buffers."""
+    def overrun_count(self, context: InteractionContext) -> int:
+        """Return the packets dropped for lack of buffers."""
         return self._counters(context).overruns
 
     @reader
-    def carrier_detect(self, context: InteractionContext) -> Value:
-        """Whether there is a carrier, or null."""
+    def carrier_detect(self, context: InteractionContext) -> bool | None:
+        """Return whether there is a carrier, or null."""
         return self._status(context).has_carrier
 
     @reader
-    def time_since_reset(self, context: InteractionContext) -> Value:
-        """Minutes since the start of the node."""
+    def time_since_reset(self, context: InteractionContext) -> int:
+        """Return the minutes since the start of the node."""
         return int((context.now - self._reset_at) / _MINUTE_S)
 
     @command
     def reset_counts(self, context: InteractionContext) -> None:
-        """Count from zero again."""
+        """Reset the counters to zero."""
         self._start = self._read_ethernet().counters
-        self._seen = None
+        self._cached = None

@@ -1,4 +1,4 @@
-"""General Commissioning: arming the fail-safe, and completing what it guards.
+"""General Commissioning: the fail-safe, and the end of commissioning.
 
 Spec: Matter Core 1.3 "General Commissioning Cluster"
 """
@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from enum import IntEnum
 
 from evse_node.cluster.definitions.definition import ClusterDefinition, Value
-from evse_node.cluster.server import ClusterServer, command, serves
+from evse_node.cluster.server import Attribute, ClusterServer, command, serves
 from evse_node.matter.data_model import AuthMode, InteractionContext
 from evse_node.matter.fabrics.commissioning import FAIL_SAFE_LENGTH_S, CommissioningWindow, FailSafe
 
@@ -34,7 +34,13 @@ class RegulatoryLocation(IntEnum):
 
 @serves("General Commissioning")
 class GeneralCommissioningServer(ClusterServer):
-    """Commands on `fail_safe`. `set_location` takes the country code of the location."""
+    """Commands on `fail_safe`. `set_location` receives the country code of the location."""
+
+    breadcrumb: Attribute[int]
+    basic_commissioning_info: Attribute[Mapping[str, Value]]
+    regulatory_config: Attribute[int]
+    location_capability: Attribute[RegulatoryLocation]
+    supports_concurrent_connection: Attribute[bool]
 
     def __init__(
         self,
@@ -45,23 +51,20 @@ class GeneralCommissioningServer(ClusterServer):
         *,
         location_capability: RegulatoryLocation = RegulatoryLocation.INDOOR_OUTDOOR,
     ) -> None:
-        super().__init__(
-            definition,
-            values={
-                "basic_commissioning_info": {
-                    "fail_safe_expiry_length_seconds": FAIL_SAFE_LENGTH_S,
-                    "max_cumulative_failsafe_seconds": fail_safe.max_cumulative_s,
-                },
-                "regulatory_config": location_capability,
-                "location_capability": location_capability,
-                "supports_concurrent_connection": True,
-            },
-        )
+        super().__init__(definition)
+        self.basic_commissioning_info = {
+            "fail_safe_expiry_length_seconds": FAIL_SAFE_LENGTH_S,
+            "max_cumulative_failsafe_seconds": fail_safe.max_cumulative_s,
+        }
+        self.regulatory_config = self.location_capability = location_capability
+        self.supports_concurrent_connection = True
         self._fail_safe = fail_safe
         self._window = window
         self._set_location = set_location
-        self._location_capability = location_capability
-        fail_safe.on_ended.append(lambda now: self.set(breadcrumb=0))
+        fail_safe.on_ended.append(self._on_fail_safe_ended)
+
+    def _on_fail_safe_ended(self, now: float) -> None:
+        self.breadcrumb = 0
 
     @command
     def arm_fail_safe(
@@ -73,13 +76,13 @@ class GeneralCommissioningServer(ClusterServer):
         if fail_safe.is_armed:
             is_busy = not fail_safe.is_armed_by(subject.fabric_index)
         else:
-            # The first to get in through an open window shall find the fail-safe free.
+            # An open window reserves the fail-safe for its first PASE session.
             is_busy = self._window.is_open and subject.auth_mode is AuthMode.CASE
         if is_busy:
             return _response(CommissioningError.BUSY_WITH_OTHER_ADMIN)
         if expiry_length_seconds:
             fail_safe.arm(subject.fabric_index, expiry_length_seconds, context.now)
-            self.set(breadcrumb=breadcrumb)
+            self.breadcrumb = breadcrumb
         else:
             fail_safe.expire(context.now)
         return _response(CommissioningError.OK)
@@ -93,8 +96,8 @@ class GeneralCommissioningServer(ClusterServer):
         country_code: str,
         breadcrumb: int,
     ) -> Mapping[str, Value]:
-        """Set where the node is: in or out of doors, and in which country."""
-        capability = self._location_capability
+        """Set the location of the node: indoors or outdoors, and the country."""
+        capability = self.location_capability
         is_known = new_regulatory_config in tuple(RegulatoryLocation)
         if not is_known or capability not in (
             RegulatoryLocation.INDOOR_OUTDOOR,
@@ -102,12 +105,14 @@ class GeneralCommissioningServer(ClusterServer):
         ):
             return _response(CommissioningError.VALUE_OUTSIDE_RANGE)
         self._set_location(country_code)
-        self.set(regulatory_config=new_regulatory_config, breadcrumb=breadcrumb)
+        with self.changes():
+            self.regulatory_config = new_regulatory_config
+            self.breadcrumb = breadcrumb
         return _response(CommissioningError.OK)
 
     @command
     def commissioning_complete(self, context: InteractionContext) -> Mapping[str, Value]:
-        """Disarm the fail-safe and make lasting what was done under it."""
+        """Disarm the fail-safe and commit the changes made under it."""
         fail_safe = self._fail_safe
         subject = context.subject
         if not fail_safe.is_armed:

@@ -1,4 +1,4 @@
-"""General Diagnostics: how the node is doing, and triggers for tests.
+"""General Diagnostics: restarts, hours, interfaces and faults of the node, and test events.
 
 Spec: Matter Core 1.3 "General Diagnostics Cluster"
 """
@@ -11,9 +11,16 @@ from typing import Final, TypeAlias
 
 from msgspec import Struct
 
-from evse_node.cluster.codec.values import integer, items
-from evse_node.cluster.definitions.definition import ClusterDefinition, Value
-from evse_node.cluster.server import ClusterServer, command, kept_reader, reader, serves
+from evse_node.cluster.definitions.definition import ClusterDefinition
+from evse_node.cluster.server import (
+    Attribute,
+    ClusterServer,
+    Value,
+    cached_reader,
+    command,
+    reader,
+    serves,
+)
 from evse_node.cluster.servers.root.network_interface import Interfaces, NetworkInterface
 from evse_node.errors import StatusError
 from evse_node.matter.crypto import constant_time_equal
@@ -27,14 +34,14 @@ _MAX_HOURS: Final = 0xFFFF_FFFF
 _MAX_INTERFACES: Final = 8
 _MAX_IPV4: Final = 4
 _MAX_IPV6: Final = 8
-# A trigger without effect, by which tests find out whether triggers work at all.
+# A trigger without effect, by which tests check whether triggers are enabled.
 NO_OPERATION_TRIGGER: Final = 0xFFFF_FFFF_FFF1_0000
 _ENDPOINT_SHIFT: Final = 32
 _ENDPOINT_MASK: Final = 0xFFFF << _ENDPOINT_SHIFT
-# What fits into one message beside the headers of an invoke response.
+# The payload that fits into one message with the headers of an invoke response.
 _MAX_TEST_PAYLOAD: Final = 1024
 
-# Carries out a test event; called with `now`.
+# Runs a test event; called with `now`.
 TriggerAction: TypeAlias = Callable[[float], None]
 
 
@@ -73,12 +80,18 @@ class _Trigger(Struct, frozen=True):
 
 @serves("General Diagnostics")
 class GeneralDiagnosticsServer(ClusterServer):
-    """Counts starts and hours, and carries out test events.
+    """Counters of starts and hours, and the test events.
 
-    `enable_key` (16 bytes, not all zero) allows test events; None forbids them.
-    `posix_ms` is the synchronized time since 1970 in milliseconds, or None: only a node
-    with a Time Synchronization cluster may tell it.
+    `enable_key` (16 bytes, not all zero) enables test events; None disables them.
+    `posix_ms` returns the synchronized time since 1970 in milliseconds, or None, as it
+    must on a node without a Time Synchronization cluster.
     """
+
+    reboot_count: Attribute[int]
+    total_operational_hours: Attribute[int]
+    boot_reason: Attribute[BootReason]
+    active_hardware_faults: Attribute[Sequence[HardwareFault]]
+    test_event_triggers_enabled: Attribute[bool]
 
     def __init__(
         self,
@@ -101,63 +114,61 @@ class GeneralDiagnosticsServer(ClusterServer):
                 "ActiveHardwareFaults",
                 "HardwareFaultChange",
             ],
-            values={"boot_reason": boot_reason, "test_event_triggers_enabled": is_enabled},
         )
+        self.boot_reason = boot_reason
+        self.test_event_triggers_enabled = is_enabled
         self._interfaces = interfaces
         self._timers = timers
         self._enable_key = enable_key if is_enabled else None
-        self._boot_reason = boot_reason
         self._posix_ms = posix_ms
         self._start = 0.0
         self._triggers: dict[int, _Trigger] = {}
 
     def attached(self) -> None:
-        """Count the start and begin to count hours."""
+        """Count the start, and start counting hours."""
         self._start = self.environment.now()
-        self.set(reboot_count=min(integer(self.get("reboot_count")) + 1, _MAX_REBOOT_COUNT))
+        self.reboot_count = min(self.reboot_count + 1, _MAX_REBOOT_COUNT)
         self._timers.call_at(self._start + _HOUR_S, self._on_hour)
-        self.emit("BootReason", boot_reason=self._boot_reason)
+        self.emit("BootReason", boot_reason=self.boot_reason)
 
     def _on_hour(self, now: float) -> None:
-        hours = integer(self.get("total_operational_hours"))
-        self.set(total_operational_hours=min(hours + 1, _MAX_HOURS))
+        self.total_operational_hours = min(self.total_operational_hours + 1, _MAX_HOURS)
         self._timers.call_at(now + _HOUR_S, self._on_hour)
 
     def add_trigger(self, code: int, action: TriggerAction, endpoint: int = 0) -> None:
-        """Let the test event `code` (its endpoint bits zero) carry out `action`.
+        """Run `action` on the test event `code` (endpoint bits zero).
 
-        A peer may name `endpoint` in bits 32 to 47 of the code, or 0.
+        A client may set bits 32 to 47 of the code to `endpoint` or 0.
         """
         self._triggers[code & ~_ENDPOINT_MASK] = _Trigger(action, endpoint)
 
     def interfaces_changed(self) -> None:
-        """Have the interfaces reported, because they are others now."""
+        """Report the changed interfaces."""
         self.report("network_interfaces")
 
     def set_hardware_faults(self, faults: Sequence[HardwareFault]) -> None:
-        """Tell which faults the hardware has now."""
-        current = sorted(set(faults))
-        previous = list(items(self.get("active_hardware_faults")))
+        """Set the active faults of the hardware."""
+        current, previous = sorted(set(faults)), self.active_hardware_faults
         if current == previous:
             return
-        self.set(active_hardware_faults=current)
+        self.active_hardware_faults = current
         self.emit("HardwareFaultChange", current=current, previous=previous)
 
-    @kept_reader
-    def network_interfaces(self, context: InteractionContext) -> Value:
-        """The node's interfaces and their addresses."""
+    @cached_reader
+    def network_interfaces(self, context: InteractionContext) -> Sequence[Mapping[str, Value]]:
+        """Return the node's interfaces and their addresses."""
         return [_encode_interface(item) for item in self._interfaces()[:_MAX_INTERFACES]]
 
     @reader
-    def up_time(self, context: InteractionContext) -> Value:
-        """Seconds since the start."""
+    def up_time(self, context: InteractionContext) -> int:
+        """Return the seconds since the start."""
         return int(context.now - self._start)
 
     @command
     def test_event_trigger(
         self, context: InteractionContext, *, enable_key: bytes, event_trigger: int
     ) -> None:
-        """Carry out a test event."""
+        """Run a test event."""
         self._check_key(enable_key)
         if event_trigger == NO_OPERATION_TRIGGER:
             return
@@ -169,7 +180,7 @@ class GeneralDiagnosticsServer(ClusterServer):
 
     @command
     def time_snapshot(self, context: InteractionContext) -> Mapping[str, Value]:
-        """Tell the time since the start, and the synchronized time if there is one."""
+        """Return the time since the start, and the synchronized time if known."""
         return {
             "system_time_ms": int((context.now - self._start) * 1000),
             "posix_time_ms": self._posix_ms(),
@@ -195,7 +206,7 @@ def _encode_interface(interface: NetworkInterface) -> dict[str, Value]:
     return {
         "name": interface.name[:32],
         "is_operational": interface.is_operational,
-        # Nobody has asked whether services outside can be reached.
+        # Reachability of services outside the premises is not probed.
         "off_premise_services_reachable_ipv4": None,
         "off_premise_services_reachable_ipv6": None,
         "hardware_address": interface.hardware_address,

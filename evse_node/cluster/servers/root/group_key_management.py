@@ -7,11 +7,19 @@ Spec: Matter Core 1.3 "Group Key Management Cluster"
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import TypedDict
 
-from evse_node.cluster.codec.values import integer, integer_or_none, octets_or_none, structs
-from evse_node.cluster.definitions.definition import ClusterDefinition, Value
-from evse_node.cluster.server import ClusterServer, command, reader, serves, writer
+from evse_node.cluster.definitions.definition import ClusterDefinition
+from evse_node.cluster.server import (
+    Attribute,
+    ClusterServer,
+    Value,
+    command,
+    reader,
+    serves,
+    writer,
+)
 from evse_node.errors import StatusError
 from evse_node.matter.data_model import InteractionContext
 from evse_node.matter.fabrics.fabric import FabricTable
@@ -20,27 +28,46 @@ from evse_node.matter.fabrics.group_key import make_key_set
 from evse_node.matter.interaction.status import Status
 
 
+class GroupKeyMapStruct(TypedDict):
+    """Spec: "GroupKeyMapStruct"."""
+
+    group_id: int
+    group_key_set_id: int
+
+
+class GroupKeySetStruct(TypedDict):
+    """Spec: "GroupKeySetStruct"."""
+
+    group_key_set_id: int
+    group_key_security_policy: int
+    epoch_key0: bytes | None
+    epoch_start_time0: int | None
+    epoch_key1: bytes | None
+    epoch_start_time1: int | None
+    epoch_key2: bytes | None
+    epoch_start_time2: int | None
+
+
 @serves("Group Key Management")
 class GroupKeyManagementServer(ClusterServer):
-    """Reads and writes the keys in `group_keys`. Keys go in, but never come out again."""
+    """Access to `group_keys`. Keys can be written but never read."""
+
+    max_groups_per_fabric: Attribute[int]
+    max_group_keys_per_fabric: Attribute[int]
 
     def __init__(
         self, definition: ClusterDefinition, group_keys: GroupKeys, fabrics: FabricTable
     ) -> None:
-        super().__init__(
-            definition,
-            values={
-                "max_groups_per_fabric": group_keys.groups_per_fabric,
-                "max_group_keys_per_fabric": group_keys.keys_per_fabric,
-            },
-        )
+        super().__init__(definition)
+        self.max_groups_per_fabric = group_keys.groups_per_fabric
+        self.max_group_keys_per_fabric = group_keys.keys_per_fabric
         self._group_keys = group_keys
         self._fabrics = fabrics
         group_keys.on_changed.append(lambda index: self.report("group_key_map", "group_table"))
 
     @reader
-    def group_key_map(self, context: InteractionContext) -> Value:
-        """Which groups use which key sets."""
+    def group_key_map(self, context: InteractionContext) -> Sequence[Mapping[str, Value]]:
+        """Return the key set of each group."""
         return [
             {
                 "group_id": mapping.group_id,
@@ -52,17 +79,16 @@ class GroupKeyManagementServer(ClusterServer):
         ]
 
     @writer("group_key_map")
-    def write_group_key_map(self, context: InteractionContext, value: Value) -> None:
+    def write_group_key_map(
+        self, context: InteractionContext, value: Sequence[GroupKeyMapStruct]
+    ) -> None:
         """Replace the accessing fabric's mappings."""
-        key_map = [
-            GroupKeyMapping(integer(item["group_id"]), integer(item["group_key_set_id"]))
-            for item in structs(value)
-        ]
+        key_map = [GroupKeyMapping(item["group_id"], item["group_key_set_id"]) for item in value]
         self._group_keys.set_key_map(context.subject.fabric_index, key_map)
 
     @reader
-    def group_table(self, context: InteractionContext) -> Value:
-        """The groups that have endpoints on this node."""
+    def group_table(self, context: InteractionContext) -> Sequence[Mapping[str, Value]]:
+        """Return the groups that have endpoints on this node."""
         return [
             {
                 "group_id": group.id,
@@ -76,19 +102,19 @@ class GroupKeyManagementServer(ClusterServer):
 
     @command
     def key_set_write(
-        self, context: InteractionContext, *, group_key_set: Mapping[str, Value]
+        self, context: InteractionContext, *, group_key_set: GroupKeySetStruct
     ) -> None:
         """Add or replace a key set."""
-        numbers = range(3)
-        first, second, third = (octets_or_none(group_key_set[f"epoch_key{i}"]) for i in numbers)
-        start, later, latest = (
-            integer_or_none(group_key_set[f"epoch_start_time{i}"]) for i in numbers
-        )
+        fields = group_key_set
         key_set = make_key_set(
-            integer(group_key_set["group_key_set_id"]),
-            integer(group_key_set["group_key_security_policy"]),
-            (first, second, third),
-            (start, later, latest),
+            fields["group_key_set_id"],
+            fields["group_key_security_policy"],
+            (fields["epoch_key0"], fields["epoch_key1"], fields["epoch_key2"]),
+            (
+                fields["epoch_start_time0"],
+                fields["epoch_start_time1"],
+                fields["epoch_start_time2"],
+            ),
         )
         self._group_keys.set_key_set(context.subject.fabric_index, key_set)
 
@@ -114,7 +140,7 @@ class GroupKeyManagementServer(ClusterServer):
 
     @command
     def key_set_remove(self, context: InteractionContext, *, group_key_set_id: int) -> None:
-        """Remove a key set and what maps to it."""
+        """Remove a key set and its mappings."""
         self._group_keys.remove_key_set(context.subject.fabric_index, group_key_set_id)
 
     @command

@@ -1,4 +1,4 @@
-"""A network interface of the node, as the diagnostic clusters describe it.
+"""Network interfaces of the node, for the diagnostic clusters.
 
 Spec: Matter Core 1.3 "NetworkInterface Type"
 """
@@ -33,5 +33,5 @@ class NetworkInterface(Struct, frozen=True):
     type: InterfaceType = InterfaceType.ETHERNET
 
 
-# The interfaces as they are now, the one that the node uses first.
+# Returns the present interfaces, the one in use first.
 Interfaces: TypeAlias = Callable[[], Sequence[NetworkInterface]]

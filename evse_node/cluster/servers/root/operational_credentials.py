@@ -1,4 +1,4 @@
-"""Operational Credentials: attestation, and the certificates of each fabric.
+"""Operational Credentials: device attestation, and the certificates of each fabric.
 
 Spec: Matter Core 1.3 "Node Operational Credentials Cluster"
 """
@@ -10,7 +10,14 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from evse_node.cluster.definitions.definition import ClusterDefinition, Value
-from evse_node.cluster.server import ClusterServer, command, kept_reader, reader, serves
+from evse_node.cluster.server import (
+    Attribute,
+    ClusterServer,
+    cached_reader,
+    command,
+    reader,
+    serves,
+)
 from evse_node.errors import CryptoError, DecodeError, StatusError
 from evse_node.matter.certificates.attestation import (
     ATTESTATION_NONCE_SIZE,
@@ -38,17 +45,19 @@ _MAX_DEBUG_TEXT = 128
 _DAC = 1
 _PAI = 2
 
-# Takes the commissioner, the new fabric's index and the subject that is to administer it.
+# Called with the commissioner, the new fabric's index and its administrator.
 GrantAdministration = Callable[[Subject, int, int], None]
 
 
 @serves("Operational Credentials")
 class OperationalCredentialsServer(ClusterServer):
-    """Proves who made the device and takes it into fabrics.
+    """Device attestation, and adding, updating and removing of fabrics.
 
     What AddNOC and UpdateNOC change stays pending until the fail-safe is disarmed by
     CommissioningComplete. `grant_administration` sets up access control of a new fabric.
     """
+
+    supported_fabrics: Attribute[int]
 
     def __init__(
         self,
@@ -57,7 +66,8 @@ class OperationalCredentialsServer(ClusterServer):
         attestation: Attestation,
         grant_administration: GrantAdministration,
     ) -> None:
-        super().__init__(definition, values={"supported_fabrics": administration.fabrics.supported})
+        super().__init__(definition)
+        self.supported_fabrics = administration.fabrics.supported
         self._administration = administration
         self._fabrics = administration.fabrics
         self._fail_safe = administration.fail_safe
@@ -78,17 +88,17 @@ class OperationalCredentialsServer(ClusterServer):
 
     # Attributes
 
-    @kept_reader
+    @cached_reader
     def nocs(self, context: InteractionContext) -> Value:
-        """The node's own certificates, one entry for each fabric."""
+        """Return the node's own certificates, one entry for each fabric."""
         return [
             {"noc": fabric.noc, "icac": fabric.icac, "fabric_index": fabric.index}
             for fabric in self._fabrics
         ]
 
-    @kept_reader
+    @cached_reader
     def fabrics(self, context: InteractionContext) -> Value:
-        """The fabrics, pending ones included."""
+        """Return the fabrics, pending ones included."""
         return [
             {
                 "root_public_key": fabric.root_public_key,
@@ -101,14 +111,14 @@ class OperationalCredentialsServer(ClusterServer):
             for fabric in self._fabrics
         ]
 
-    @kept_reader
-    def commissioned_fabrics(self, context: InteractionContext) -> Value:
-        """Number of fabrics."""
+    @cached_reader
+    def commissioned_fabrics(self, context: InteractionContext) -> int:
+        """Return the number of fabrics."""
         return len(self._fabrics)
 
     @reader
     def trusted_root_certificates(self, context: InteractionContext) -> Value:
-        """The roots of all fabrics, and one that waits for its fabric."""
+        """Return the roots of all fabrics, and a pending one."""
         roots = [fabric.root_certificate for fabric in self._fabrics]
         pending = self._fail_safe.root_certificate
         if pending is not None and pending not in roots:
@@ -116,8 +126,8 @@ class OperationalCredentialsServer(ClusterServer):
         return roots
 
     @reader
-    def current_fabric_index(self, context: InteractionContext) -> Value:
-        """The accessing fabric."""
+    def current_fabric_index(self, context: InteractionContext) -> int:
+        """Return the index of the accessing fabric."""
         return context.subject.fabric_index
 
     # Attestation
@@ -126,7 +136,7 @@ class OperationalCredentialsServer(ClusterServer):
     def attestation_request(
         self, context: InteractionContext, *, attestation_nonce: bytes
     ) -> Mapping[str, Value]:
-        """Prove that this is a certified device."""
+        """Return signed attestation elements."""
         _check_nonce(attestation_nonce)
         elements = self._attestation.elements(attestation_nonce)
         return {
@@ -138,7 +148,7 @@ class OperationalCredentialsServer(ClusterServer):
     def certificate_chain_request(
         self, context: InteractionContext, *, certificate_type: int
     ) -> Mapping[str, Value]:
-        """Return the device attestation certificate, or the one that it was issued by."""
+        """Return the device attestation certificate (DAC) or its issuer's (PAI)."""
         if certificate_type == _DAC:
             return {"certificate": self._attestation.dac_der}
         if certificate_type == _PAI:
@@ -148,7 +158,7 @@ class OperationalCredentialsServer(ClusterServer):
     def _sign(self, context: InteractionContext, elements: bytes) -> bytes:
         session = context.session
         if not isinstance(session, SecureSession):
-            raise StatusError(Status.FAILURE, reason="no session to sign for")
+            raise StatusError(Status.FAILURE, reason="no secure session")
         return self._attestation.sign(elements, session.attestation_challenge)
 
     # Certificates
@@ -161,7 +171,7 @@ class OperationalCredentialsServer(ClusterServer):
         csr_nonce: bytes,
         is_for_update_noc: bool = False,
     ) -> Mapping[str, Value]:
-        """Make a new operational key and ask to have it certified."""
+        """Generate an operational key and return its certificate signing request."""
         _check_nonce(csr_nonce)
         fail_safe = self._fail_safe
         if is_for_update_noc and context.subject.fabric_index not in self._fabrics:
@@ -178,7 +188,7 @@ class OperationalCredentialsServer(ClusterServer):
     def add_trusted_root_certificate(
         self, context: InteractionContext, *, root_ca_certificate: bytes
     ) -> None:
-        """Take the root that the next AddNOC is to trust."""
+        """Set the root that the next AddNOC trusts."""
         _check_certificate(root_ca_certificate)
         self._require_fail_safe(context)
         fail_safe = self._fail_safe
@@ -186,7 +196,7 @@ class OperationalCredentialsServer(ClusterServer):
         if pending is not None:
             if pending == root_ca_certificate:
                 return
-            raise StatusError(Status.CONSTRAINT_ERROR, reason="there is a new root already")
+            raise StatusError(Status.CONSTRAINT_ERROR, reason="another root is pending")
         try:
             verify_root(decode_certificate(root_ca_certificate))
         except (DecodeError, CryptoError) as error:
@@ -205,7 +215,7 @@ class OperationalCredentialsServer(ClusterServer):
         case_admin_subject: int,
         admin_vendor_id: int,
     ) -> Mapping[str, Value]:
-        """Enter a new fabric."""
+        """Join a new fabric."""
         _check_certificate(noc_value, icac_value)
         if len(ipk_value) != SYMMETRIC_KEY_SIZE:
             raise StatusError(Status.INVALID_COMMAND, reason="IPK is not 16 bytes")
@@ -215,15 +225,15 @@ class OperationalCredentialsServer(ClusterServer):
         fail_safe = self._fail_safe
         key, root = fail_safe.csr_key, fail_safe.root_certificate
         if key is None:
-            return _refusal(CertStatus.MISSING_CSR, "no CSR before")
+            return _refusal(CertStatus.MISSING_CSR, "no CSR request before")
         if fail_safe.is_csr_for_update:
             raise StatusError(Status.CONSTRAINT_ERROR, reason="CSR was for UpdateNOC")
         if root is None:
-            return _refusal(CertStatus.INVALID_NOC, "no root to lead to")
+            return _refusal(CertStatus.INVALID_NOC, "no trusted root")
         if not is_valid_case_subject(case_admin_subject):
-            return _refusal(CertStatus.INVALID_ADMIN_SUBJECT, "no node id and no tag")
+            return _refusal(CertStatus.INVALID_ADMIN_SUBJECT, "neither a node id nor a CAT")
         try:
-            # Some commissioners send an empty ICAC for none.
+            # Some commissioners send an empty ICAC to omit it.
             fabric = self._fabrics.add_pending(
                 root, noc_value, icac_value or None, key, ipk_value, admin_vendor_id
             )
@@ -232,7 +242,7 @@ class OperationalCredentialsServer(ClusterServer):
         fail_safe.set_noc_added(fabric.index)
         session = context.session
         if isinstance(session, SecureSession) and not session.is_case:
-            # What the commissioner does next over PASE it does for the new fabric.
+            # From now on this PASE session acts for the new fabric.
             session.fabric_index = fabric.index
         self._grant_administration(context.subject, fabric.index, case_admin_subject)
         _LOGGER.info("fabric %d added: %016x", fabric.index, fabric.fabric_id)
@@ -242,14 +252,14 @@ class OperationalCredentialsServer(ClusterServer):
     def update_noc(
         self, context: InteractionContext, *, noc_value: bytes, icac_value: bytes | None = None
     ) -> Mapping[str, Value]:
-        """Take a new certificate for the accessing fabric."""
+        """Replace the certificate of the accessing fabric."""
         _check_certificate(noc_value, icac_value)
         self._require_fail_safe(context)
         fail_safe = self._fail_safe
         key = fail_safe.csr_key
-        # With a new root in hand, the commissioner is about to add a fabric.
+        # A pending root means that the commissioner is adding a fabric.
         if key is None or fail_safe.root_certificate is not None:
-            return _refusal(CertStatus.MISSING_CSR, "no CSR for an update before")
+            return _refusal(CertStatus.MISSING_CSR, "no CSR request for an update before")
         if not fail_safe.is_csr_for_update:
             raise StatusError(Status.CONSTRAINT_ERROR, reason="CSR was for AddNOC")
         index = context.subject.fabric_index
@@ -265,7 +275,7 @@ class OperationalCredentialsServer(ClusterServer):
     def update_fabric_label(
         self, context: InteractionContext, *, label: str
     ) -> Mapping[str, Value]:
-        """Name the accessing fabric."""
+        """Set the label of the accessing fabric."""
         try:
             self._fabrics.set_label(context.subject.fabric_index, label)
         except FabricError as error:
@@ -285,7 +295,7 @@ class OperationalCredentialsServer(ClusterServer):
         return _success(fabric_index)
 
     def _require_fail_safe(self, context: InteractionContext) -> None:
-        """Raise StatusError unless the accessing fabric may change credentials now."""
+        """Raise StatusError unless the accessing fabric can change credentials now."""
         if not self._fail_safe.is_armed_by(context.subject.fabric_index):
             raise StatusError(Status.FAILSAFE_REQUIRED)
         if self._fail_safe.has_noc_command:

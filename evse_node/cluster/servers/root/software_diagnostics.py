@@ -5,7 +5,7 @@ Spec: Matter Core 1.3 "Software Diagnostics Cluster"
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from evse_node.cluster.definitions.definition import ClusterDefinition, Value
@@ -18,14 +18,14 @@ _MAX_RECORDING: Final = 1024
 
 
 class Thread(NamedTuple):
-    """A thread: an id that is its own as long as it runs, and what it is called."""
+    """A running thread: its unique id and its name."""
 
     id: int
     name: str
 
 
 class Memory(NamedTuple):
-    """Memory in bytes: what can still be had, what is used, and the most that was used."""
+    """Memory in bytes: available, used, and the peak of what was used."""
 
     free: int
     used: int
@@ -33,21 +33,21 @@ class Memory(NamedTuple):
 
 
 class ProcessFacts(Protocol):
-    """Where the cluster looks."""
+    """Threads and memory of the process."""
 
     def threads(self) -> Sequence[Thread]:
-        """Return the threads that run."""
+        """Return the running threads."""
 
     def memory(self) -> Memory:
-        """Return what memory there is."""
+        """Return the memory in use and available."""
 
     def reset_peak(self) -> None:
-        """Let the peak be what is used now."""
+        """Reset the peak to the present use."""
 
 
 @serves("Software Diagnostics")
 class SoftwareDiagnosticsServer(ClusterServer):
-    """Tells what `process` says."""
+    """The facts of `process`."""
 
     def __init__(self, definition: ClusterDefinition, process: ProcessFacts) -> None:
         super().__init__(
@@ -58,34 +58,34 @@ class SoftwareDiagnosticsServer(ClusterServer):
         self._process = process
 
     @reader
-    def thread_metrics(self, context: InteractionContext) -> Value:
-        """The threads. What their stacks hold is not known."""
+    def thread_metrics(self, context: InteractionContext) -> Sequence[Mapping[str, Value]]:
+        """Return the threads; the use of their stacks is unknown."""
         threads = self._process.threads()[:_MAX_THREADS]
         return [{"id": thread.id, "name": _cut(thread.name)} for thread in threads]
 
     @reader
-    def current_heap_free(self, context: InteractionContext) -> Value:
-        """Bytes that can still be had."""
+    def current_heap_free(self, context: InteractionContext) -> int:
+        """Return the bytes available."""
         return self._process.memory().free
 
     @reader
-    def current_heap_used(self, context: InteractionContext) -> Value:
-        """Bytes in use."""
+    def current_heap_used(self, context: InteractionContext) -> int:
+        """Return the bytes in use."""
         return self._process.memory().used
 
     @reader
-    def current_heap_high_watermark(self, context: InteractionContext) -> Value:
-        """The most bytes that were in use."""
+    def current_heap_high_watermark(self, context: InteractionContext) -> int:
+        """Return the peak of bytes in use."""
         memory = self._process.memory()
         return max(memory.peak, memory.used)
 
     @command
     def reset_watermarks(self, context: InteractionContext) -> None:
-        """Let the high watermark begin anew."""
+        """Reset the high watermark."""
         self._process.reset_peak()
 
-    def tell_fault(self, thread: Thread, recording: bytes) -> None:
-        """Tell of a defect of the software that showed itself in a thread."""
+    def report_fault(self, thread: Thread, recording: bytes) -> None:
+        """Emit an event for a software fault in a thread."""
         self.emit(
             "SoftwareFault",
             id=thread.id,

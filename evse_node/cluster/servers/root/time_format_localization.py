@@ -1,4 +1,4 @@
-"""Time Format Localization: how the node shows times and dates to people.
+"""Time Format Localization: the format of times and dates shown to people.
 
 Spec: Matter Core 1.3 "Time Format Localization Cluster"
 """
@@ -9,8 +9,14 @@ from collections.abc import Sequence
 from enum import IntEnum
 from typing import Final
 
-from evse_node.cluster.definitions.definition import ClusterDefinition, Value
-from evse_node.cluster.server import ClusterServer, serves, writer
+from evse_node.cluster.definitions.definition import ClusterDefinition
+from evse_node.cluster.server import (
+    Attribute,
+    ClusterServer,
+    OptionalAttribute,
+    serves,
+    writer,
+)
 from evse_node.errors import StatusError
 from evse_node.matter.data_model import InteractionContext
 from evse_node.matter.interaction.status import Status
@@ -47,32 +53,34 @@ DEFAULT_CALENDARS: Final = (CalendarType.USE_ACTIVE_LOCALE, CalendarType.GREGORI
 
 @serves("Time Format Localization")
 class TimeFormatLocalizationServer(ClusterServer):
-    """Hour format, and one of `calendars` (none: feature CALFMT is off)."""
+    """Hour format and calendar, one of `calendars` (none: feature CALFMT is off)."""
+
+    hour_format: Attribute[int]
+    active_calendar_type: OptionalAttribute[int]
+    supported_calendar_types: OptionalAttribute[Sequence[CalendarType]]
 
     def __init__(
         self,
         definition: ClusterDefinition,
         calendars: Sequence[CalendarType] = DEFAULT_CALENDARS,
     ) -> None:
-        values: dict[str, Value] = {"hour_format": HourFormat.USE_ACTIVE_LOCALE}
+        super().__init__(definition, features=["CALFMT"] if calendars else [])
+        self.hour_format = HourFormat.USE_ACTIVE_LOCALE
         if calendars:
-            values |= {
-                "active_calendar_type": calendars[0],
-                "supported_calendar_types": list(calendars),
-            }
-        super().__init__(definition, features=["CALFMT"] if calendars else [], values=values)
+            self.active_calendar_type = calendars[0]
+            self.supported_calendar_types = calendars
         self._calendars = tuple(calendars)
 
     def attached(self) -> None:
-        """Leave a calendar that was kept by a version that knew it."""
-        if self._calendars and self.get("active_calendar_type") not in self._calendars:
-            self.set(active_calendar_type=self._calendars[0])
+        """Replace a persisted calendar that is no longer supported."""
+        if self._calendars and self.active_calendar_type not in self._calendars:
+            self.active_calendar_type = self._calendars[0]
 
     @writer("active_calendar_type")
-    def write_active_calendar_type(self, context: InteractionContext, value: Value) -> None:
-        """Choose a supported calendar."""
+    def write_active_calendar_type(self, context: InteractionContext, value: int) -> None:
+        """Select a supported calendar."""
         if value not in self._calendars:
             raise StatusError(
                 Status.CONSTRAINT_ERROR, reason=f"calendar {value!r} is not supported"
             )
-        self.set(active_calendar_type=value)
+        self.active_calendar_type = value

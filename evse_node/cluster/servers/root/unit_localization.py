@@ -1,4 +1,4 @@
-"""Unit Localization: the unit in which the node tells temperatures to people.
+"""Unit Localization: the unit of temperatures shown to people.
 
 Spec: Matter Core 1.3 "Unit Localization Cluster"
 """
@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from enum import IntEnum
 from typing import Final
 
-from evse_node.cluster.definitions.definition import ClusterDefinition, Value
-from evse_node.cluster.server import ClusterServer, serves, writer
+from evse_node.cluster.definitions.definition import ClusterDefinition
+from evse_node.cluster.server import Attribute, ClusterServer, serves, writer
 from evse_node.errors import StatusError
 from evse_node.matter.data_model import InteractionContext
 from evse_node.matter.interaction.status import Status
@@ -29,25 +29,28 @@ DEFAULT_UNITS: Final = (TemperatureUnit.CELSIUS, TemperatureUnit.FAHRENHEIT, Tem
 
 @serves("Unit Localization")
 class UnitLocalizationServer(ClusterServer):
-    """One of `units` is active; the first one to begin with.
+    """The active unit, one of `units` and initially the first.
 
     Not implemented: SupportedTemperatureUnits, which is provisional in 1.4.2.
     """
 
+    temperature_unit: Attribute[int]
+
     def __init__(
         self, definition: ClusterDefinition, units: Sequence[TemperatureUnit] = DEFAULT_UNITS
     ) -> None:
-        super().__init__(definition, features=["TEMP"], values={"temperature_unit": units[0]})
+        super().__init__(definition, features=["TEMP"])
+        self.temperature_unit = units[0]
         self._units = tuple(units)
 
     def attached(self) -> None:
-        """Leave a unit that was kept by a version that knew it."""
-        if self.get("temperature_unit") not in self._units:
-            self.set(temperature_unit=self._units[0])
+        """Replace a persisted unit that is no longer supported."""
+        if self.temperature_unit not in self._units:
+            self.temperature_unit = self._units[0]
 
     @writer("temperature_unit")
-    def write_temperature_unit(self, context: InteractionContext, value: Value) -> None:
-        """Choose a supported unit."""
+    def write_temperature_unit(self, context: InteractionContext, value: int) -> None:
+        """Select a supported unit."""
         if value not in self._units:
             raise StatusError(Status.CONSTRAINT_ERROR, reason=f"unit {value!r} is not supported")
-        self.set(temperature_unit=value)
+        self.temperature_unit = value

@@ -1,12 +1,19 @@
-"""Descriptor: what an endpoint is, which clusters it has, and which endpoints are its parts.
+"""Descriptor: the device types, clusters and parts of an endpoint.
 
 Spec: Matter Core 1.3 "Descriptor Cluster"
 """
 
 from __future__ import annotations
 
-from evse_node.cluster.definitions.definition import Value
-from evse_node.cluster.server import ClusterServer, kept_reader, serves
+from collections.abc import Mapping, Sequence
+
+from evse_node.cluster.server import (
+    ClusterServer,
+    OptionalAttribute,
+    Value,
+    cached_reader,
+    serves,
+)
 from evse_node.matter.data_model import Endpoint, InteractionContext
 
 ROOT_ENDPOINT = 0
@@ -14,36 +21,38 @@ ROOT_ENDPOINT = 0
 
 @serves("Descriptor")
 class DescriptorServer(ClusterServer):
-    """Describes its endpoint from the node itself, so it can never disagree with it.
+    """A description of its endpoint, read from the node's tables so that it always agrees.
 
-    The node is flat: all other endpoints are parts of the root endpoint. With feature
-    TAGLIST the value `tag_list` is to be given.
+    The node is flat: all other endpoints are parts of the root endpoint. `tag_list` comes
+    with feature TAGLIST.
     """
+
+    tag_list: OptionalAttribute[Sequence[Mapping[str, Value]]]
 
     def _endpoint(self) -> Endpoint:
         return self.environment.node.endpoints[self.endpoint_id]
 
-    @kept_reader
-    def device_type_list(self, context: InteractionContext) -> Value:
-        """Device types with their revisions."""
+    @cached_reader
+    def device_type_list(self, context: InteractionContext) -> Sequence[Mapping[str, Value]]:
+        """Return the device types with their revisions."""
         return [
             {"device_type": device_type, "revision": revision}
             for device_type, revision in self._endpoint().device_types
         ]
 
-    @kept_reader
-    def server_list(self, context: InteractionContext) -> Value:
-        """Ids of the server clusters."""
+    @cached_reader
+    def server_list(self, context: InteractionContext) -> Sequence[int]:
+        """Return the ids of the server clusters."""
         return sorted(self._endpoint().clusters)
 
-    @kept_reader
-    def client_list(self, context: InteractionContext) -> Value:
-        """Ids of the client clusters: none, the node only serves."""
+    @cached_reader
+    def client_list(self, context: InteractionContext) -> Sequence[int]:
+        """Return the ids of the client clusters: none."""
         return []
 
-    @kept_reader
-    def parts_list(self, context: InteractionContext) -> Value:
-        """Endpoints that belong to this one."""
+    @cached_reader
+    def parts_list(self, context: InteractionContext) -> Sequence[int]:
+        """Return the endpoints that are parts of this one."""
         if self.endpoint_id != ROOT_ENDPOINT:
             return []
         return sorted(number for number in self.environment.node.endpoints if number)

@@ -1,7 +1,6 @@
-"""Identify: let a person see which device it is.
+"""Identify: a signal by which a person can find the device.
 
-Spec: Matter Application Clusters 1.3 "Identify Cluster"; for when IdentifyTime is
-reported, 1.4
+Spec: Matter Application Clusters 1.3 "Identify Cluster"; 1.4 for the reports of IdentifyTime
 """
 
 from __future__ import annotations
@@ -11,9 +10,8 @@ from enum import IntEnum
 from math import ceil
 from typing import TypeAlias
 
-from evse_node.cluster.codec.values import integer
-from evse_node.cluster.definitions.definition import ClusterDefinition, Value
-from evse_node.cluster.server import ClusterServer, command, reader, serves, writer
+from evse_node.cluster.definitions.definition import ClusterDefinition
+from evse_node.cluster.server import Attribute, ClusterServer, command, reader, serves, writer
 from evse_node.matter.data_model import InteractionContext
 from evse_node.matter.timers import Timer, Timers
 
@@ -46,11 +44,13 @@ EffectObserver: TypeAlias = Callable[[Effect], None]
 
 @serves("Identify")
 class Identify(ClusterServer):
-    """Counts IdentifyTime down without a timer for each second.
+    """A countdown of IdentifyTime that needs no timer tick each second.
 
-    `on_identify` is called with True when identification begins and False when it ends,
-    `on_effect` for each effect that is triggered; without it there is no TriggerEffect.
+    `on_identify` is called with True when identification starts and False when it ends,
+    `on_effect` for each triggered effect; without it there is no TriggerEffect.
     """
+
+    identify_type: Attribute[IdentifyType]
 
     def __init__(
         self,
@@ -61,11 +61,8 @@ class Identify(ClusterServer):
         on_identify: IdentifyObserver = lambda is_on: None,
         on_effect: EffectObserver | None = None,
     ) -> None:
-        super().__init__(
-            definition,
-            optional=[] if on_effect is None else ["TriggerEffect"],
-            values={"identify_type": identify_type},
-        )
+        super().__init__(definition, optional=[] if on_effect is None else ["TriggerEffect"])
+        self.identify_type = identify_type
         self._timers = timers
         self._on_identify = on_identify
         self._on_effect = on_effect
@@ -74,33 +71,33 @@ class Identify(ClusterServer):
 
     @property
     def is_identifying(self) -> bool:
-        """Whether the device is to show itself now."""
+        """Whether identification is running."""
         return self._timer is not None
 
     def _remaining_s(self, now: float) -> float:
         return self._until - now if self.is_identifying else 0.0
 
     @reader
-    def identify_time(self, context: InteractionContext) -> Value:
-        """Seconds that are left; a second that has begun counts whole."""
-        # Without the last microsecond, which may be no more than a rounding of floats.
+    def identify_time(self, context: InteractionContext) -> int:
+        """Return the remaining seconds, rounded up."""
+        # The last microsecond may be a rounding error of floats.
         return ceil(max(0.0, self._remaining_s(context.now) - 1e-6))
 
     @writer("identify_time")
-    def write_identify_time(self, context: InteractionContext, value: Value) -> None:
-        """Begin, prolong or end identification."""
-        self.identify_for(integer(value), context.now)
+    def write_identify_time(self, context: InteractionContext, value: int) -> None:
+        """Start, extend or end identification."""
+        self.identify_for(value, context.now)
 
     @command
     def identify(self, context: InteractionContext, *, identify_time: int) -> None:
-        """Begin, prolong or end identification."""
+        """Start, extend or end identification."""
         self.identify_for(identify_time, context.now)
 
     @command
     def trigger_effect(
         self, context: InteractionContext, *, effect_identifier: int, effect_variant: int
     ) -> None:
-        """Play an effect once; any variant is the default one. The last two end identification."""
+        """Play an effect once, in its default variant; STOP_EFFECT and FINISH_EFFECT end it."""
         effect = Effect(effect_identifier)
         if effect is Effect.STOP_EFFECT:
             self.identify_for(0, context.now)
@@ -110,9 +107,9 @@ class Identify(ClusterServer):
             self._on_effect(effect)
 
     def identify_for(self, seconds: int, now: float) -> None:
-        """Show the device for so many seconds from now, or with 0 no longer.
+        """Identify for this many seconds from now; 0 ends it.
 
-        Reported each time that someone asks for it, and when it ends by itself.
+        IdentifyTime is reported on each request, and when the time is over.
         """
         was_identifying = self.is_identifying
         if self._timer is not None:

@@ -1,7 +1,7 @@
-"""What all clusters derived from Mode Base have in common: modes with tags, one of them chosen.
+"""Mode Base: the common part of clusters with tagged modes, one of which is current.
 
-StartUpMode and OnMode, which are optional, are left out: later revisions of these clusters
-forbid them, and the certification scripts do not know them in any.
+The optional StartUpMode and OnMode are omitted: later revisions of the derived clusters
+disallow them, and no revision's certification scripts cover them.
 
 Spec: Matter Application Clusters 1.3 "Mode Base Cluster"
 """
@@ -14,7 +14,7 @@ from typing import Final
 from msgspec import Struct
 
 from evse_node.cluster.definitions.definition import ClusterDefinition
-from evse_node.cluster.server import ClusterServer, Value, command
+from evse_node.cluster.server import Attribute, ClusterServer, Value, command
 from evse_node.matter.data_model import InteractionContext
 
 _SUCCESS: Final = 0x00
@@ -22,13 +22,13 @@ _UNSUPPORTED_MODE: Final = 0x01
 
 
 class Mode(Struct, frozen=True):
-    """A mode that can be chosen; `tags` say to machines what `label` says to people."""
+    """A selectable mode: `label` for people, `tags` for software."""
 
     mode: int
     label: str
     tags: tuple[int, ...]
 
-    def to_struct(self) -> Value:
+    def to_struct(self) -> Mapping[str, Value]:
         """Return the mode as ModeOptionStruct."""
         return {
             "label": self.label,
@@ -38,11 +38,14 @@ class Mode(Struct, frozen=True):
 
 
 class ModeBase(ClusterServer):
-    """Modes of which one is chosen; to be derived from, with `@serves`.
+    """Modes of which one is current; a base class for `@serves`.
 
-    `on_change(mode, now)` is called for each chosen mode, and when the instance is attached.
-    `default` is chosen while nobody has chosen.
+    `on_change(mode, now)` is called on each selection and when the instance is attached.
+    `default` is the first current mode.
     """
+
+    supported_modes: Attribute[Sequence[Mapping[str, Value]]]
+    current_mode: Attribute[int]
 
     def __init__(
         self,
@@ -52,34 +55,29 @@ class ModeBase(ClusterServer):
         modes: Sequence[Mode],
         default: Mode,
     ) -> None:
-        super().__init__(
-            definition,
-            values={
-                "supported_modes": [mode.to_struct() for mode in modes],
-                "current_mode": default.mode,
-            },
-        )
+        super().__init__(definition)
+        self.supported_modes = [mode.to_struct() for mode in modes]
+        self.current_mode = default.mode
         self._modes = {mode.mode: mode for mode in modes}
         self._default = default
         self._on_change = on_change
 
     def attached(self) -> None:
-        """Take up the mode that was kept."""
+        """Apply the persisted mode."""
         self.change_to(self.current, self.environment.now())
 
     @property
     def current(self) -> Mode:
-        """The chosen mode."""
-        number = self.get("current_mode")
-        return self._modes.get(number, self._default) if isinstance(number, int) else self._default
+        """The current mode; the default one if a persisted mode is no longer supported."""
+        return self._modes.get(self.current_mode, self._default)
 
     def change_to(self, mode: Mode, now: float) -> None:
-        """Choose one of the supported modes."""
-        self.set(current_mode=mode.mode)
+        """Select one of the supported modes."""
+        self.current_mode = mode.mode
         self._on_change(mode, now)
 
     def change_to_tag(self, tag: int, now: float) -> None:
-        """Choose the first mode with this tag, if there is one."""
+        """Select the first mode with this tag, if there is one."""
         for mode in self._modes.values():
             if tag in mode.tags:
                 self.change_to(mode, now)
@@ -87,7 +85,7 @@ class ModeBase(ClusterServer):
 
     @command
     def change_to_mode(self, context: InteractionContext, *, new_mode: int) -> Mapping[str, Value]:
-        """Choose a mode by its number."""
+        """Select a mode by its number."""
         mode = self._modes.get(new_mode)
         if mode is None:
             return {"status": _UNSUPPORTED_MODE, "status_text": f"no mode {new_mode}"}

@@ -1,15 +1,14 @@
-"""User Label: what the user says of an endpoint.
+"""User Label: labels that users give an endpoint.
 
 Spec: Matter Core 1.3 "User Label Cluster"
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Final
 
-from evse_node.cluster.codec.values import items
-from evse_node.cluster.definitions.definition import Value
-from evse_node.cluster.server import ClusterServer, serves, writer
+from evse_node.cluster.server import Attribute, ClusterServer, Value, serves, writer
 from evse_node.errors import StatusError
 from evse_node.matter.data_model import InteractionContext
 from evse_node.matter.interaction.status import Status
@@ -19,11 +18,15 @@ MAX_LABELS: Final = 16
 
 @serves("User Label")
 class UserLabelServer(ClusterServer):
-    """Keeps up to MAX_LABELS labels."""
+    """A writable list of up to MAX_LABELS labels."""
+
+    label_list: Attribute[Sequence[Mapping[str, Value]]]
 
     @writer("label_list")
-    def write_label_list(self, context: InteractionContext, value: Value) -> None:
+    def write_label_list(
+        self, context: InteractionContext, value: Sequence[Mapping[str, Value]]
+    ) -> None:
         """Replace all labels."""
-        if len(items(value)) > MAX_LABELS:
+        if len(value) > MAX_LABELS:
             raise StatusError(Status.RESOURCE_EXHAUSTED, reason="too many labels")
-        self.set(label_list=value)
+        self.label_list = value

@@ -29,6 +29,8 @@ FOLDERS = {
     if (SPECIFICATION / f"data_model-{name}").is_dir()
 }
 
+# Clusters of the data model that no endpoint of the node has.
+NOT_SHIPPED = {"Groups"}
 pytestmark = pytest.mark.skipif(not FOLDERS, reason="no data model beside the repository")
 
 # Clusters of which the folder beside the repository has only the older revision.
@@ -160,7 +162,7 @@ def clusters() -> list[tuple[str, str]]:
     return [
         (revision, name)
         for revision, folder in FOLDERS.items()
-        for name in sorted(read_data_model(folder))
+        for name in sorted(read_data_model(folder).keys() - NOT_SHIPPED)
     ]
 
 
@@ -183,7 +185,8 @@ def found(revision: str, name: str) -> Iterator[tuple[Difference, list[tuple[str
 @pytest.mark.parametrize("revision", FOLDERS)
 def test_every_cluster_is_there(revision: str) -> None:
     missing = NOT_THERE.get(revision, set())
-    assert set(read_data_model(FOLDERS[revision])) | missing == set(revision_definitions(revision))
+    shipped = set(revision_definitions(revision))
+    assert set(read_data_model(FOLDERS[revision])) | missing == shipped | NOT_SHIPPED
 
 
 @pytest.mark.parametrize(("revision", "name"), clusters())

@@ -323,7 +323,7 @@ def test_overlay_names_what_there_is() -> None:
 def test_own_files_are_named_after_their_cluster() -> None:
     """So that a cluster is found without reading them all, and each can be read alone."""
     everything = load_definitions()
-    assert len(everything) == 29
+    assert len(everything) == 28
     for name in everything:
         alone = Definitions(SHIPPED_FOLDER)
         cluster = alone[name]
@@ -346,7 +346,7 @@ def test_loading_is_quick() -> None:
     def seconds() -> float:
         zap._base_types.cache_clear()
         start = time.process_time()
-        assert len(Definitions(SHIPPED_FOLDER)) == 29
+        assert len(Definitions(SHIPPED_FOLDER)) == 28
         return time.process_time() - start
 
     assert min(seconds() for _ in range(5)) < 0.2

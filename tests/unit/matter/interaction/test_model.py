@@ -104,7 +104,7 @@ def test_arbitrary_sequence_on_one_exchange_raises_nothing(
 ) -> None:
     host = InteractionHost(Network())
     for sample in host.samples:
-        sample.set(fixed="x" * 900)
+        sample.fixed = "x" * 900
     client = Client(host)
     exchange = client.exchanges.open(client.session, RecordingHandler())
     for opcode, payload in requests:
@@ -123,7 +123,7 @@ def test_unsecured_messages_are_ignored() -> None:
         handler = RecordingHandler()
         send(client, client.exchanges.open(session, handler), opcode, payload)
         assert handler.messages == []
-    assert host.samples[1].get("level") == 7
+    assert host.samples[1].level == 7
     assert len(host.model.subscriptions) == 0
 
 

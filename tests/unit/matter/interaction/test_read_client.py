@@ -36,7 +36,7 @@ class Reader:
 
 def test_read_returns_values_of_a_node() -> None:
     reader = Reader()
-    reader.host.samples[1].set(level=7)
+    reader.host.samples[1].level = 7
     assert reader.read(*PATHS) == {PATHS[0]: 7, PATHS[1]: 1}
     assert not reader.client.session.exchanges
     assert not reader.answers

@@ -43,7 +43,7 @@ def test_cached_reports_are_joined_once() -> None:
 def test_changed_value_is_in_the_next_report() -> None:
     sample, view = make_view(LEVEL)
     first = runs(view)
-    sample.set(level=77)
+    sample.level = 77
     second = runs(view)
     assert second != first
     assert second == runs(ClusterView(1, sample, view.entries))

@@ -359,11 +359,11 @@ def test_reset_without_a_clock_is_told_in_system_time():
 # Stand-in
 
 
-def test_stand_in_begins_at_zero_and_gives_the_meter_its_place_back():
+def test_simulation_starts_at_zero_and_ends_with_meter_totals():
     setup = Setup()
     setup.update(5_000, 40, flows=False, after=10.0)
-    setup.cluster.begin_stand_in(setup.host.now, 2)
-    setup.cluster.stand_in(7, 0, setup.host.now)
+    setup.cluster.start_simulation(setup.host.now, 2)
+    setup.cluster.simulate(7, 0, setup.host.now)
     stamp = START_EPOCH_S + 10
     assert setup.energies() == (7, 0)
     assert setup.read("cumulative_energy_reset")["imported_reset_timestamp"] == stamp
@@ -376,22 +376,22 @@ def test_stand_in_begins_at_zero_and_gives_the_meter_its_place_back():
     # The meter counts on unseen.
     setup.update(5_010, 40, after=2.0)
     assert setup.host.take_events() == []
-    setup.cluster.stand_in(8, 0, setup.host.now)
+    setup.cluster.simulate(8, 0, setup.host.now)
     assert setup.energies() == (15, 0)
     assert setup.read("periodic_energy_imported")["start_timestamp"] == stamp
     setup.host.take_reports()
-    setup.cluster.end_stand_in()
+    setup.cluster.end_simulation()
     assert setup.energies() == (5_010, 40)
     assert setup.read("cumulative_energy_reset") is None
     assert set(setup.host.take_reports()) == {*TOTALS, *PERIODS, "cumulative_energy_reset"}
 
 
-def test_stand_in_leaves_nothing_in_the_store():
+def test_simulated_energy_is_not_stored():
     store = MemoryStore()
     setup = Setup(store=store)
     setup.update(5_000, 40)
-    setup.cluster.begin_stand_in(setup.host.now, 2)
-    setup.cluster.stand_in(7, 0, setup.host.now)
+    setup.cluster.start_simulation(setup.host.now, 2)
+    setup.cluster.simulate(7, 0, setup.host.now)
     setup.energies()
     again = Setup(store=store)
     again.update(5_000, 40)
@@ -399,6 +399,6 @@ def test_stand_in_leaves_nothing_in_the_store():
     assert again.read("cumulative_energy_reset") is None
 
 
-def test_stand_in_needs_a_beginning():
+def test_simulated_energy_without_start_raises():
     with pytest.raises(RuntimeError):
-        Setup().cluster.stand_in(1, 0, 0.0)
+        Setup().cluster.simulate(1, 0, 0.0)

@@ -84,7 +84,7 @@ def test_attributes_follow_from_the_accuracies():
     assert [number for number in cluster.attributes if number < 0xF000] == [0, 1, 2, 3, 8]
     cluster.update(CHARGING, host.now)
     assert host.read(cluster, "active_power") == 7_360_000
-    with pytest.raises(ValueError, match="always measured"):
+    with pytest.raises(ValueError, match="Active Power is missing"):
         ElectricalPowerMeasurement(
             definition, [Accuracy(MeasurementType.VOLTAGE, (AccuracyRange(0, 1, fixed=1),))]
         )
@@ -242,17 +242,17 @@ def test_significance_of_a_change_of_power(before, after, expected):
     assert is_significant(MeasurementType.ACTIVE_POWER, before, after) is expected
 
 
-def test_stand_in_hides_the_meter_until_it_ends():
+def test_simulated_reading_replaces_meter_until_cleared():
     setup = Setup()
     setup.update(CHARGING)
     fake = PowerReading(1_000_000, (231_000,), (4_400,))
-    setup.cluster.stand_in(fake, setup.host.now)
+    setup.cluster.simulate(fake, setup.host.now)
     assert setup.read("active_power") == 1_000_000
     setup.update(IDLE, after=1.0)
     assert setup.read("active_power") == 1_000_000
     setup.host.take_reports()
     setup.host.advance(1.0)
-    setup.cluster.stand_in(None, setup.host.now)
+    setup.cluster.simulate(None, setup.host.now)
     assert setup.read("active_power") == 0
     assert "active_power" in setup.host.take_reports()
 

@@ -98,14 +98,14 @@ def test_first_reading_comes_at_once_and_the_others_at_their_time():
 def test_energy_is_power_times_time_exactly():
     setup = Setup()
     powers: list[int] = []
-    show = setup.power.stand_in
+    show = setup.power.simulate
 
     def record(reading: PowerReading | None, now: float) -> None:
         assert reading is not None
         powers.append(reading.power_mw)
         show(reading, now)
 
-    setup.power.stand_in = record
+    setup.power.simulate = record
     setup.trigger(LOAD)
     setup.host.advance(7200.0)
     assert len(powers) == 3601

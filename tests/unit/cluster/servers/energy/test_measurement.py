@@ -46,13 +46,13 @@ def test_ranges_of_an_accuracy_join_up(maximum, percent, is_signed, type_):
 
 def test_accuracy_without_or_with_a_gap_between_ranges_is_refused():
     type_ = MeasurementType.VOLTAGE
-    with pytest.raises(ValueError, match="begins at 10"):
+    with pytest.raises(ValueError, match="starts at 10"):
         Accuracy(type_, (AccuracyRange(0, 9, fixed=1), AccuracyRange(11, 20, fixed=1)))
     with pytest.raises(ValueError, match="needs a range"):
         Accuracy(type_, ())
     with pytest.raises(ValueError, match="empty"):
         AccuracyRange(5, 5, fixed=1)
-    with pytest.raises(ValueError, match="percent or a fixed"):
+    with pytest.raises(ValueError, match="relative or a fixed"):
         AccuracyRange(0, 5)
     with pytest.raises(ValueError, match="10001"):
         AccuracyRange(0, 5, percent_100ths=10_001)

@@ -33,6 +33,6 @@ def test_dynamic_set():
     host, topology = make(SET, available_endpoints=[2, 3, 4], active_endpoints=[])
     assert host.read(topology, "feature_map") == 0b1100
     assert host.read(topology, "active_endpoints") == []
-    topology.set_active_endpoints([3])
+    topology.active_endpoints = [3]
     assert host.read(topology, "active_endpoints") == [3]
     assert host.take_reports() == ["active_endpoints"]

@@ -62,5 +62,5 @@ def test_shown_value_is_always_within_the_limits(millicelsius):
 
 
 def test_impossible_limits_are_refused():
-    with pytest.raises(ValueError, match="no temperature"):
+    with pytest.raises(ValueError, match="is empty"):
         make(minimum_mc=5_000, maximum_mc=5_000)

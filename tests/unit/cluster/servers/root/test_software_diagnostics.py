@@ -48,7 +48,7 @@ def test_software_diagnostics() -> None:
 def test_software_fault() -> None:
     root = RootNode()
     server = add(root, SoftwareDiagnosticsServer(shipped("Software Diagnostics"), Process()))
-    server.tell_fault(Thread(7, "MainThread"), bytes(2000))
+    server.report_fault(Thread(7, "MainThread"), bytes(2000))
     ((name, fields, _),) = root.events.take()
     assert name == "SoftwareFault"
     assert fields == {"id": 7, "name": "MainThre", "fault_recording": bytes(1024)}

@@ -31,9 +31,8 @@ def test_parts() -> None:
 
 def test_tags() -> None:
     tag = {"mfg_code": None, "namespace_id": 7, "tag": 1}
-    part = DescriptorServer(
-        load_definitions()["Descriptor"], features=["TAGLIST"], values={"tag_list": [tag]}
-    )
+    part = DescriptorServer(load_definitions()["Descriptor"], features=["TAGLIST"])
+    part.tag_list = [tag]
     root = RootNode()
     part.attach(2, root.environment)
     context = InteractionContext(Subject(AuthMode.CASE, 1), 0.0)
