@@ -1,7 +1,7 @@
-"""`evse-node doctor`: looks at every part of a board, one line each, and draws the wiring.
+"""`evse-node doctor`: one check for each part of a board, and a table of its wiring.
 
-It closes nothing: outputs are only driven inactive, but for the reset of an RCD that is
-tripped, and the pilot stays at -12 V.
+The contactor stays open: outputs are only driven inactive, except for the reset of a tripped
+RCD, and the pilot stays at -12 V.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _BOOT_CONFIG: Final = Path("/boot/firmware/config.txt")
 
 
 class Check(NamedTuple):
-    """One part: whether it is fine, and what was found or is to be done."""
+    """Result for one part: whether it is fine, and what was found or has to be done."""
 
     part: str
     is_fine: bool
@@ -60,7 +60,7 @@ class _Closable(Protocol):
 
 
 def examine(board: Board, drivers: Drivers, boot_config: Path = _BOOT_CONFIG) -> Iterator[Check]:
-    """Look at everything that the board has, in the order of its wiring."""
+    """Check every part of the board, in the order of its wiring."""
     for name, spec in board.outputs().items():
         yield _try(name, partial(_output, drivers, name, spec))
     if board.heartbeat is not None:
@@ -82,9 +82,9 @@ def examine(board: Board, drivers: Drivers, boot_config: Path = _BOOT_CONFIG) ->
         yield _boot(boot_config)
 
 
-def _try(part: str, look: Callable[[], str]) -> Check:
+def _try(part: str, check: Callable[[], str]) -> Check:
     try:
-        return Check(part, True, look())
+        return Check(part, True, check())
     except Exception as error:
         return Check(part, False, str(error) or repr(error))
 
@@ -108,7 +108,7 @@ def _inputs(board: Board, drivers: Drivers) -> Iterator[Check]:
             state = "active" if is_active else "inactive"
             if "mirror" in name and is_active:
                 yield Check(
-                    name, False, "says closed though nothing drives the coil: is it wired to the "
+                    name, False, "reports closed though no coil is driven: is it wired to the "
                     "mirror contact, is `active` right, is the contactor welded?"
                 )  # fmt: skip
             elif is_active and name in (RCD_TRIP, EMERGENCY_STOP):
@@ -130,7 +130,7 @@ def _reset(board: Board, drivers: Drivers, inputs: Inputs) -> str:
         line.set(True)
         time.sleep(board.rcd.reset_ms / 1000)
     finally:
-        # Also when it is interrupted: a line may stay as it was when it is let go of.
+        # Also after an interrupt: a released line may keep its level.
         try:
             line.set(False)
         finally:
@@ -138,11 +138,11 @@ def _reset(board: Board, drivers: Drivers, inputs: Inputs) -> str:
     time.sleep(_RELEASE_S)
     if inputs.is_active(RCD_TRIP):
         raise EvseNodeError("the RCD stays tripped after its reset")
-    return "the RCD was tripped, and its reset ended that"
+    return "the RCD was tripped, and released by its reset"
 
 
 def _pauses(spec: HeartbeatSpec) -> Check:
-    """Whether this machine is quick enough; no line is driven for that."""
+    """Check whether this machine is fast enough, without driving a line."""
     longest_ms = longest_pause_s(spec.interval_ms / 1000) * 1000
     found = f"edges would come after {longest_ms:.1f} ms at the latest"
     if longest_ms > spec.limit_ms:
@@ -151,7 +151,7 @@ def _pauses(spec: HeartbeatSpec) -> Check:
 
 
 def longest_pause_s(interval_s: float) -> float:
-    """Return the longest of many pauses of this length, as they turned out."""
+    """Return the longest actual duration of many pauses of this length."""
     longest_s, before = 0.0, time.monotonic()
     for _ in range(_PAUSES):
         time.sleep(interval_s)
@@ -166,7 +166,7 @@ def _pilot(board: Board, drivers: Drivers) -> Iterator[Check]:
     def find_pwm() -> str:
         pwm = drivers.open_pwm(board.pilot)
         opened.append(pwm)
-        return f"channel {board.pilot.pwm_channel} obeys, at constant -12 V"
+        return f"channel {board.pilot.pwm_channel} works, at constant -12 V"
 
     def measure() -> str:
         adc = drivers.open_adc(board.adc)
@@ -229,7 +229,7 @@ def _rfid(board: Board, drivers: Drivers) -> str:
         uid = source.poll()
     finally:
         source.close()
-    return "answers" if uid is None else f"answers, and sees the card {uid.hex()}"
+    return "answers" if uid is None else f"answers, and reads the card {uid.hex()}"
 
 
 def _temperature(board: Board, drivers: Drivers) -> str:
@@ -245,12 +245,12 @@ def _temperature(board: Board, drivers: Drivers) -> str:
 def _watchdog(device: str) -> Check:
     # Not opened: that would start it.
     if not Path(device).exists():
-        return Check("watchdog", False, f"{device} is not there: dtparam=watchdog=on, or softdog")
-    return Check("watchdog", True, f"{device} is there (it is not opened here)")
+        return Check("watchdog", False, f"{device} does not exist: dtparam=watchdog=on, or softdog")
+    return Check("watchdog", True, f"{device} exists (it is not opened here)")
 
 
 def _boot(file: Path) -> Check:
-    """A Raspberry Pi's kernel keeps a line driven after its owner's death, unless told not to."""
+    """Check that the kernel releases lines of a dead process, which a Raspberry Pi does not."""
     for line in file.read_text(errors="replace").splitlines():
         if "strict_gpiod" in line.partition("#")[0]:
             return Check("kernel", True, f"strict_gpiod is set in {file}")
@@ -338,7 +338,7 @@ def _how(spec: LineSpec) -> str:
 
 
 def _pulses(board: Board, name: str) -> list[str]:
-    """Say what a line gets that is not just switched."""
+    """Describe the signal of a line that is not just switched."""
     heartbeat, rcd = board.heartbeat, board.rcd
     if heartbeat is not None and name == HEARTBEAT:
         when = "always" if heartbeat.is_always else "while closed"

@@ -68,7 +68,7 @@ class GuestAdc:
         self._looked_at = 0.0
         self._output = (False, 0)
 
-    def _look(self) -> tuple[bool, int]:
+    def _read_card(self) -> tuple[bool, int]:
         """Read the files now and then: reading is slow in emulation."""
         if time.monotonic() - self._looked_at > _LOOK_S:
             is_on = (PWM / "enable").read_text().strip() == "1"
@@ -77,7 +77,7 @@ class GuestAdc:
         return self._output
 
     def read(self, channel: int) -> int:
-        is_on, duty_ns = self._look()
+        is_on, duty_ns = self._read_card()
         vehicle = self._electronics.vehicle
         high_mv = NOMINAL_MV[vehicle] if is_on and duty_ns > 0 else -12_000
         low_mv = -12_000 if duty_ns < 1_000_000 else high_mv

@@ -79,7 +79,7 @@ def enable(commissioner: UdpCommissioner) -> object:
     return commissioner.client.invoke((1, EVSE, ENABLE_CHARGING), fields, timed_ms=10_000)
 
 
-async def test_a_charging_session_through_matter(guest: Guest) -> None:
+async def test_charging_session_over_matter(guest: Guest) -> None:
     node, electronics, chip = guest.node, guest.electronics, guest.chip
     network = UdpNetwork()
     commissioner = UdpCommissioner(network)
@@ -125,7 +125,7 @@ async def charge(guest: Guest) -> None:
     assert guest.chip.is_high(CONTACTOR)
 
 
-async def test_the_emergency_stop_opens_and_latches(guest: Guest) -> None:
+async def test_emergency_stop_opens_and_latches(guest: Guest) -> None:
     await charge(guest)
     guest.chip.pull(STOP, True)
     await guest.until(lambda: not guest.chip.is_high(CONTACTOR))
@@ -137,7 +137,7 @@ async def test_the_emergency_stop_opens_and_latches(guest: Guest) -> None:
     await guest.until(lambda: guest.node.state.fault is FaultState.NO_ERROR)
 
 
-async def test_a_welded_contactor_is_seen_by_its_mirror_contact(guest: Guest) -> None:
+async def test_welded_contactor_is_detected_by_mirror_contact(guest: Guest) -> None:
     await charge(guest)
     guest.electronics.is_stuck = True
     guest.electronics.vehicle = PilotState.A
@@ -145,7 +145,7 @@ async def test_a_welded_contactor_is_seen_by_its_mirror_contact(guest: Guest) ->
     await guest.until(lambda: guest.node.state.fault is FaultState.CONTACT_WET_FAILURE)
 
 
-async def test_how_long_the_orders_take(guest: Guest) -> None:
+async def test_orders_take_effect_in_time(guest: Guest) -> None:
     """From the pilot's change to the line's. Written down, not judged: emulation is slow."""
     await charge(guest)
     taken: dict[str, list[float]] = {"C to closed": [], "pilot loss to open": []}

@@ -122,9 +122,7 @@ async def guest(tmp_path: Path) -> AsyncIterator[Guest]:
         assert still
 
 
-async def test_the_heartbeat_dies_with_the_sampler(
-    guest: Guest, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_heartbeat_stops_with_sampler(guest: Guest, monkeypatch: pytest.MonkeyPatch) -> None:
     chip, latch, backend = guest.chip, guest.latch, guest.backend
     # The self-test has cleared the latch, let it trip, and cleared it again.
     assert latch.test_edges >= TRIPS_AFTER_EDGES
@@ -150,7 +148,7 @@ async def test_the_heartbeat_dies_with_the_sampler(
     release = threading.Event()
     monkeypatch.setattr(GuestAdc, "read", lambda adc, channel: release.wait(20) or 0)
     # Whoever opens now finds that the coil's line does not obey; the heartbeat ends all the same.
-    coil = backend._open_parts.gate._coils[0]
+    coil = backend._open_parts.contactor._coils[0]
     monkeypatch.setattr(coil, "set", lambda is_active: None)
     await asyncio.sleep(2)
     beaten = latch.heartbeats

@@ -25,7 +25,7 @@ ROUNDS = 2
 PACE_S = 10.0
 
 
-def test_a_killed_node_is_made_safe_and_starts_again(tmp_path: Path) -> None:
+def test_killed_node_is_made_safe_and_restarts(tmp_path: Path) -> None:
     board = write_board(tmp_path)
     file = tmp_path / "evse-node.toml"
     file.write_text(config(tmp_path, board))

@@ -52,7 +52,7 @@ def insert(module: str, *parameters: str) -> None:
     )
 
 
-def test_a_line_is_found_by_label_and_name_or_number(chip: SimulatedChip) -> None:
+def test_line_is_found_by_label_and_name_or_number(chip: SimulatedChip) -> None:
     by_name = find_line(LineSpec(CONTACTOR, CHIPS))
     assert (by_name.chip_label, by_name.offset, by_name.consumer) == (LABEL, 17, "")
     assert find_line(LineSpec(17, CHIPS)) == by_name
@@ -62,7 +62,7 @@ def test_a_line_is_found_by_label_and_name_or_number(chip: SimulatedChip) -> Non
         find_line(LineSpec(CONTACTOR, ("other",)))
 
 
-def test_an_output_is_driven_and_has_one_owner(chip: SimulatedChip) -> None:
+def test_output_is_driven_and_has_one_owner(chip: SimulatedChip) -> None:
     spec = LineSpec(CONTACTOR, CHIPS)
     output = GpioOutput("contactor", spec)
     assert not chip.is_high(CONTACTOR)
@@ -77,7 +77,7 @@ def test_an_output_is_driven_and_has_one_owner(chip: SimulatedChip) -> None:
     assert not chip.is_high(CONTACTOR)
 
 
-def test_an_output_that_is_active_low_starts_high(chip: SimulatedChip) -> None:
+def test_active_low_output_starts_high(chip: SimulatedChip) -> None:
     output = GpioOutput("contactor", LineSpec(CONTACTOR, CHIPS, active="low"))
     assert chip.is_high(CONTACTOR)
     output.set(True)
@@ -85,7 +85,7 @@ def test_an_output_that_is_active_low_starts_high(chip: SimulatedChip) -> None:
     output.close()
 
 
-def test_edges_wake_the_descriptor(chip: SimulatedChip) -> None:
+def test_edges_make_descriptor_readable(chip: SimulatedChip) -> None:
     chip.pull(MIRROR, True)
     spec = LineSpec(MIRROR, CHIPS, active="low", bias=Bias.PULL_UP)
     inputs = GpioInputs({"mirror": spec})
@@ -103,7 +103,7 @@ def test_edges_wake_the_descriptor(chip: SimulatedChip) -> None:
     inputs.close()
 
 
-def test_two_threads_read_two_lines(chip: SimulatedChip) -> None:
+def test_two_threads_read_different_lines(chip: SimulatedChip) -> None:
     """With both lines in one request, gpiod mixes their values up."""
     chip.pull(MIRROR, True)
     chip.pull(STOP, False)
@@ -131,7 +131,7 @@ def test_two_threads_read_two_lines(chip: SimulatedChip) -> None:
     assert not wrong
 
 
-def test_the_pwm_is_found_by_its_device_and_outlives_its_owner() -> None:
+def test_pwm_is_found_by_device_and_outlives_owner() -> None:
     with pytest.raises(HalError, match=f"there is {PWM_DEVICE}"):
         SysfsPwm(PwmSpec(("1f00098000.pwm",), 0))
     pwm = SysfsPwm(PwmSpec(("1f00098000.pwm", PWM_DEVICE), 0))
@@ -163,7 +163,7 @@ time.sleep(600)
 """
 
 
-def test_safe_off_after_a_killed_process(chip: SimulatedChip, tmp_path: Path) -> None:
+def test_safe_off_works_after_killed_process(chip: SimulatedChip, tmp_path: Path) -> None:
     """On this kernel the line drops by itself, on a Pi's it may not: see the documentation."""
     process = subprocess.Popen(
         [sys.executable, "-c", _KILLED, str(tmp_path)], stdout=subprocess.PIPE, text=True
@@ -191,7 +191,7 @@ def test_safe_off_after_a_killed_process(chip: SimulatedChip, tmp_path: Path) ->
     assert (PWM / "duty_cycle").read_text().strip() == "0"
 
 
-def test_the_kernel_watchdog_is_fed_and_disarmed() -> None:
+def test_kernel_watchdog_is_fed_and_disarmed() -> None:
     insert("softdog", "soft_noboot=1")
     watchdog = KernelWatchdog(WatchdogSpec("/dev/watchdog", 7))
     state = Path("/sys/class/watchdog/watchdog0")
@@ -226,7 +226,7 @@ def i2c_bus() -> int:
     return bus
 
 
-def test_a_tmp102_on_a_real_i2c_bus(i2c_bus: int) -> None:
+def test_tmp102_is_read_on_real_i2c_bus(i2c_bus: int) -> None:
     import smbus2
 
     with smbus2.SMBus(i2c_bus) as raw:
@@ -241,7 +241,7 @@ def test_a_tmp102_on_a_real_i2c_bus(i2c_bus: int) -> None:
     absent.close()
 
 
-def test_an_ads1115_on_a_real_i2c_bus(i2c_bus: int) -> None:
+def test_ads1115_is_read_on_real_i2c_bus(i2c_bus: int) -> None:
     bus = i2c_bus
     adc = open_adc(Ads1115Spec(bus, 0x48))
     # The stub has byte registers: the low byte of the answer is the one of the configuration.

@@ -64,6 +64,6 @@ def _say(taken: Mapping[str, list[float]]) -> None:
 
 
 @pytest.mark.parametrize("name", [f"{file.stem}:{test}" for file in FILES for test in _tests(file)])
-def test_guest(results: Mapping[str, str], name: str) -> None:
+def test_passes_in_virtual_machine(results: Mapping[str, str], name: str) -> None:
     assert name in results, f"it did not run; there are {sorted(results)}"
     assert not results[name], results[name]

@@ -12,7 +12,7 @@ from evse_node.hal.optional_packages import load_extra
 
 
 class SpiBus(Protocol):
-    """The part of `spidev.SpiDev` that is needed."""
+    """Subset of `spidev.SpiDev`."""
 
     def xfer2(self, values: list[int]) -> list[int]:
         """Exchange bytes with chip select held."""
@@ -22,7 +22,7 @@ class SpiBus(Protocol):
 
 
 class I2cBus(Protocol):
-    """The part of `smbus2.SMBus` that is needed."""
+    """Subset of `smbus2.SMBus`."""
 
     def read_i2c_block_data(self, address: int, register: int, length: int) -> list[int]:
         """Read bytes from a register."""
@@ -35,7 +35,7 @@ class I2cBus(Protocol):
 
 
 def open_adc(spec: AdcSpec) -> Adc:
-    """Open the converter. Raises HalError when its bus is not there."""
+    """Open the converter. Raises HalError without its bus."""
     purpose = f"an {spec.kind}"
     if isinstance(spec, I2cAdcSpec):
         return Ads1115(open_i2c(spec.bus, purpose), spec.address)
@@ -89,7 +89,7 @@ class Mcp3x08:
             answer = self._bus.xfer2([0x01, 0x80 | channel << 4, 0])
             null, raw = answer[1] & 0x04, (answer[1] & 0x03) << 8 | answer[2]
         if null:
-            # A chip pulls this bit down; a bus with nothing on it floats up.
+            # A chip pulls this bit low; on an empty bus it floats high.
             raise HalError("no converter answers on the SPI bus")
         return raw
 
@@ -105,7 +105,7 @@ class Ads1115:
     860 samples per second here is 3300 there.
 
     Full scale is 4.096 V; a count is 125 microvolts. A conversion takes 1.2 ms at 860
-    samples per second; the chip's own "ready" bit ends the wait.
+    samples per second; the "ready" bit of the chip ends the wait.
     """
 
     _CONVERSION: Final = 0x00
@@ -129,7 +129,7 @@ class Ads1115:
             if status[0] & self._READY:
                 break
             if time.monotonic() > end:
-                raise HalError("the ads1115 does not end its conversion")
+                raise HalError("the ads1115 did not complete its conversion")
         high, low = self._bus.read_i2c_block_data(self._address, self._CONVERSION, 2)
         return int.from_bytes((high, low), signed=True)
 

@@ -1,10 +1,10 @@
-"""The GPIO backend: a board's parts behind the capabilities of `hal.interface`.
+"""GPIO backend: the parts of a board behind the capabilities of `hal.interface`.
 
-In a node, `start` runs the sampler's thread, the pollers' and the tick. In a test, `attach`
-an inbox and call `sample`, `tick` and `poll` with drivers and a clock of your own.
+In a node, `start` runs the threads of sampler and pollers, and the tick. A test calls `attach`,
+then `sample`, `tick` and `poll_…` with drivers and a clock of its own.
 
-Who may do what: the sampler's thread measures and opens; the loop's thread does all the
-rest, and alone closes. Each watches the other's heartbeat.
+The sampler's thread measures and opens; the loop's thread does all else, and it alone closes.
+Each supervises the other.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Final
 
 from evse_node.errors import HalError
 from evse_node.hal.capabilities import Actuators
-from evse_node.hal.gpio import fault_causes as why
+from evse_node.hal.gpio import fault_causes
 from evse_node.hal.gpio.board import PULSE, RCD_TRIP, Board
 from evse_node.hal.gpio.commands import BoardOrders
 from evse_node.hal.gpio.devices import Parts
@@ -32,10 +32,10 @@ from evse_node.hal.gpio.readers.card_reader import CARD_POLL_S
 from evse_node.hal.gpio.sampler import (
     CONFIRM_S,
     SAMPLER_LIMIT_S,
-    CableSeen,
+    CableSettled,
+    CauseChanged,
     Finding,
-    PilotSeen,
-    TroubleSeen,
+    PilotSettled,
 )
 from evse_node.hal.gpio.specs import CardButtonSpec
 from evse_node.hal.gpio.square_wave import SquareWave
@@ -56,12 +56,12 @@ _LOGGER: Final = logging.getLogger(__name__)
 
 TICK_S: Final = 0.02
 _START_LIMIT_S: Final = 10.0
-# A thread that waits for the interpreter gets it within this; the default is ten times that.
+# Longest wait of a thread for the interpreter; the default is ten times that.
 _SWITCH_INTERVAL_S: Final = 0.0005
-# A board waits for the next edge of its heartbeat for less time than one look takes.
+# A board waits for the next edge of its heartbeat for less time than one sample takes.
 _SAMPLER_PRIORITY: Final = 10
 _WAVE_PRIORITY: Final = 11
-# A pilot that falls to -12 V with each offer must not make the contactor chatter.
+# Keeps the contactor from chattering when the pilot drops to -12 V with each offer.
 _PILOT_RIGHT_S: Final = 30.0
 
 
@@ -108,7 +108,7 @@ class GpioBackend(BoardOrders):
     # EvseBackend
 
     async def start(self, post: HalInbox) -> None:
-        """Take the hardware in hand, test it, and run until `stop`."""
+        """Open the hardware, test it, and run until `stop`."""
         sys.setswitchinterval(min(sys.getswitchinterval(), _SWITCH_INTERVAL_S))
         self._ready = asyncio.Event()
         self.attach(post)
@@ -125,14 +125,14 @@ class GpioBackend(BoardOrders):
         if parts.thermometer is not None:
             poll = self.poll_temperature
             self._run_thread("temperature", lambda: self._run_poller(poll, TEMPERATURE_POLL_S))
-        self._listen(parts)
+        self._add_readers(parts)
         self._on_timer()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._ready.wait(), _START_LIMIT_S)
         parts.watchdogs.ready()
 
     async def stop(self) -> None:
-        """Open the contactor, withdraw the offer, let go of the hardware. May be repeated."""
+        """Open the contactor, withdraw the offer, release the hardware. May be repeated."""
         self._post = None
         parts, self._parts = self._parts, None
         loop, self._loop = self._loop, None
@@ -143,7 +143,7 @@ class GpioBackend(BoardOrders):
         if parts is None:
             return
         if loop is not None:
-            _ignore(loop, parts)
+            _remove_readers(loop, parts)
         parts.make_safe()
         for thread in self._threads:
             thread.join(1.0)
@@ -151,29 +151,29 @@ class GpioBackend(BoardOrders):
         parts.close()
 
     def attach(self, post: HalInbox) -> None:
-        """Open the hardware and tell events to an inbox, without running by itself.
+        """Open the hardware and report events to an inbox, without threads.
 
-        Raises HalError, with everything let go of, when something is not there.
+        Raises HalError, with everything released, when a part is missing.
         """
         if self._parts is not None:
             raise HalError("the backend runs already")
         self._parts = Parts(
             self.board,
             self._drivers,
-            tell=self._from_thread,
-            tell_card=self._card_from_thread,
+            report=self._on_thread_finding,
+            report_card=self._on_thread_card,
             clock=self._clock,
             service_manager=self._service_manager,
         )
         self._post = post
         self._output, self._duty_permille = PilotOutput.X1, 1000
-        self._told_pilot = self._told_closed = None
+        self._reported_pilot = self._reported_closed = None
         self._meter_answered = False
         self._pilot_right_since = None
         self._is_demand_tested = False
         self._resets_until = None
         self._are_edges_lost = False
-        self.causes = why.FaultCauses(self._tell)
+        self.causes = fault_causes.FaultCauses(self._report)
         self._update_feedback()
 
     # Threads
@@ -185,18 +185,18 @@ class GpioBackend(BoardOrders):
 
     def _run_sampler(self) -> None:
         halt, sampler = self._halt, self._open_parts.sampler
-        _go_before_others(_SAMPLER_PRIORITY)
+        _raise_priority(_SAMPLER_PRIORITY)
         pause_s = 0.0
         while not halt.wait(pause_s):
             began = self._clock()
             sampler.sample(began)
-            # Going before all others, it leaves them half of the time.
+            # Leave half of the time to threads of lower priority.
             pause_s = sampler.interval_s
             if pause_s > CONFIRM_S:
                 pause_s = max(pause_s, self._clock() - began)
 
     def _run_wave(self, wave: SquareWave) -> None:
-        _go_before_others(_WAVE_PRIORITY)
+        _raise_priority(_WAVE_PRIORITY)
         wave.run(self._halt)
 
     def _run_poller(self, poll: Callable[[], None], interval_s: float) -> None:
@@ -205,7 +205,7 @@ class GpioBackend(BoardOrders):
             poll()
             halt.wait(interval_s)
 
-    def _from_thread(self, finding: Finding) -> None:
+    def _on_thread_finding(self, finding: Finding) -> None:
         loop = self._loop
         if loop is None:
             self._on_finding(finding)
@@ -213,41 +213,41 @@ class GpioBackend(BoardOrders):
         with contextlib.suppress(RuntimeError):  # the loop has ended
             loop.call_soon_threadsafe(self._on_finding, finding)
 
-    def _card_from_thread(self, uid: bytes) -> None:
+    def _on_thread_card(self, uid: bytes) -> None:
         loop = self._loop
         if loop is None:
-            self._tell(RfidTapped(uid))
+            self._report(RfidTapped(uid))
             return
         with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(self._tell, RfidTapped(uid))
+            loop.call_soon_threadsafe(self._report, RfidTapped(uid))
 
     def sample(self) -> None:
-        """Take one look at the pilot; for a test."""
+        """Take one sample; for a test."""
         if self._parts is not None:
             self._parts.sampler.sample(self._clock())
 
     def beat(self) -> None:
-        """Put out the next edge of each line that is toggled; for a test."""
+        """Toggle each square wave once; for a test."""
         if self._parts is not None:
             for wave in self._parts.waves:
                 wave.beat(self._clock())
 
     def poll_meter(self) -> None:
-        """Ask the meters once."""
+        """Read the meters once."""
         if self._parts is not None:
             self._parts.poll_meters()
 
     def poll_cards(self) -> None:
-        """Look for a card once."""
+        """Poll the card reader once."""
         if self._parts is not None and self._parts.cards is not None:
             self._parts.cards.poll()
 
     def poll_temperature(self) -> None:
-        """Ask the thermometer once."""
+        """Read the thermometer once."""
         if self._parts is not None and self._parts.thermometer is not None:
             self._parts.thermometer.poll()
 
-    # The loop's side
+    # The loop's thread
 
     def _on_timer(self) -> None:
         if self._loop is None:
@@ -256,15 +256,15 @@ class GpioBackend(BoardOrders):
         try:
             self.tick()
         except Exception as error:
-            if repr(error) != self._error:  # one that lasts must not fill the log
+            if repr(error) != self._error:  # a repeated error must not fill the log
                 self._error = repr(error)
                 _LOGGER.exception("the backend's tick failed")
             if self._parts is not None:
-                self._parts.gate.try_open()
-            self.causes.set(why.BACKEND_FAILED, True)
+                self._parts.contactor.try_open()
+            self.causes.set(fault_causes.BACKEND_FAILED, True)
 
     def tick(self) -> None:
-        """Watch over the sampler, the self-test and everything slow; feed the watchdogs."""
+        """Supervise the sampler, advance tests and slow outputs, and feed the watchdogs."""
         parts = self._parts
         if parts is None:
             return
@@ -272,14 +272,14 @@ class GpioBackend(BoardOrders):
         parts.sampler.loop_beat_at = now
         is_sampler_alive = now - parts.sampler.beat_at <= SAMPLER_LIMIT_S
         if not is_sampler_alive:
-            parts.gate.try_open()
-        self.causes.set(why.SAMPLER_STUCK, not is_sampler_alive)
+            parts.contactor.try_open()
+        self.causes.set(fault_causes.SAMPLER_STUCK, not is_sampler_alive)
         right_since = self._pilot_right_since
         if right_since is not None and now - right_since >= _PILOT_RIGHT_S:
-            self.causes.set(why.PILOT_LOW, False)
+            self.causes.set(fault_causes.PILOT_LOW, False)
         if parts.heartbeat is not None and parts.heartbeat.failure:
-            parts.gate.try_open()
-            self.causes.set(why.HEARTBEAT_FAILED, True)
+            parts.contactor.try_open()
+            self.causes.set(fault_causes.HEARTBEAT_FAILED, True)
         if self._are_edges_lost:
             self.on_edges()
         self._tick_reset(parts, now)
@@ -289,10 +289,10 @@ class GpioBackend(BoardOrders):
             self._tick_meter(parts, now)
         if parts.lock is not None:
             parts.lock.tick(now)
-            self.causes.set(why.LOCK_FAILED, parts.lock.has_failed)
+            self.causes.set(fault_causes.LOCK_FAILED, parts.lock.has_failed)
         if parts.lamp is not None:
             parts.lamp.tick(
-                now, is_powered=bool(self._told_closed), is_faulty=bool(self.causes.all)
+                now, is_powered=bool(self._reported_closed), is_faulty=bool(self.causes.all)
             )
         if is_sampler_alive:
             parts.watchdogs.feed(now)
@@ -302,12 +302,12 @@ class GpioBackend(BoardOrders):
         if meter is None:
             return
         is_lost = meter.is_lost(now)
-        self.causes.set(why.METER_LOST, is_lost)
+        self.causes.set(fault_causes.METER_LOST, is_lost)
         if meter.has_answered and not self._meter_answered:
-            # The charger may have asked before the first answer, and taken it for lost.
+            # The charger may have read it before the first answer, and reported it lost.
             self._meter_answered = True
             if not is_lost:
-                self._tell(FaultCleared(FaultState.METER_FAILURE))
+                self._report(FaultCleared(FaultState.METER_FAILURE))
 
     def _tick_check(self, parts: Parts, now: float) -> None:
         check = parts.check
@@ -316,12 +316,12 @@ class GpioBackend(BoardOrders):
             if failure is not None:
                 self._end_check(parts, failure)
             return
-        # Told earlier, the machine might close onto a pilot that is not known yet.
+        # Not earlier: the machine might close before the pilot is known.
         is_known = parts.sampler.pilot is not None
         if parts.is_diagnosing and (is_known or check.failure or self.causes.all):
             parts.is_diagnosing = False
-            self._tell(SelfTestCompleted())
-        if self._ready is not None and (self._told_pilot is not None or check.failure):
+            self._report(SelfTestCompleted())
+        if self._ready is not None and (self._reported_pilot is not None or check.failure):
             self._ready.set()
 
     def _end_check(self, parts: Parts, failure: str) -> None:
@@ -332,71 +332,71 @@ class GpioBackend(BoardOrders):
             parts.check.failure = failure = failure or str(error) or repr(error)
         if failure:
             _LOGGER.error("the self-test failed: %s", failure)
-        self.causes.set(why.SELF_TEST_FAILED, bool(failure))
-        parts.sampler.forget()
-        for cause in why.LATCHED:
-            self.causes.set(cause, cause in parts.sampler.troubles)
+        self.causes.set(fault_causes.SELF_TEST_FAILED, bool(failure))
+        parts.sampler.invalidate()
+        for cause in fault_causes.LATCHED:
+            self.causes.set(cause, cause in parts.sampler.causes)
         if not failure:
-            self.causes.settle()
+            self.causes.clear_inherited()
 
     def _on_finding(self, finding: Finding) -> None:
         parts = self._parts
         if parts is None:
             return
         match finding:
-            case PilotSeen(pilot, _, era):
-                if parts.check.failure is None or era != parts.sampler.era:
-                    return  # the test's own doing, or forgotten since
+            case PilotSettled(pilot, _, epoch):
+                if parts.check.failure is None or epoch != parts.sampler.epoch:
+                    return  # caused by the test, or obsolete
                 self._on_pilot(pilot)
-            case CableSeen(ampacity_ma):
-                self._tell(CableChanged(ampacity_ma))
-            case TroubleSeen(cause, is_there):
+            case CableSettled(ampacity_ma):
+                self._report(CableChanged(ampacity_ma))
+            case CauseChanged(cause, is_present):
                 if cause != RCD_TRIP or not parts.check.tests_rcd:
-                    self.causes.set(cause, is_there)
+                    self.causes.set(cause, is_present)
         self._update_feedback()
 
     def _on_pilot(self, pilot: PilotState) -> None:
-        """-12 V without an order is a fault until the pilot has been right for a while."""
+        """Report the pilot. -12 V without an order is a fault until it was absent for a while."""
         if pilot is PilotState.F and self._output is not PilotOutput.F:
             self._pilot_right_since = None
-            self.causes.set(why.PILOT_LOW, True)
-        if self._tests_before_telling(pilot):
+            self.causes.set(fault_causes.PILOT_LOW, True)
+        if self._tests_before_reporting(pilot):
             return
-        if pilot is not self._told_pilot:
-            self._told_pilot = pilot
-            self._tell(PilotChanged(pilot))
+        if pilot is not self._reported_pilot:
+            self._reported_pilot = pilot
+            self._report(PilotChanged(pilot))
         if pilot is not PilotState.F and self._pilot_right_since is None:
             self._pilot_right_since = self._clock()
         if pilot is PilotState.A:
-            self.causes.set(why.PILOT_LOW, False)
+            self.causes.set(fault_causes.PILOT_LOW, False)
             self.reset()
 
-    def _listen(self, parts: Parts) -> None:
+    def _add_readers(self, parts: Parts) -> None:
         if self._loop is not None:
             for fd in parts.inputs.filenos():
                 self._loop.add_reader(fd, self.on_edges)
 
     def on_edges(self) -> None:
-        """Take in what the input lines tell."""
+        """Handle pending edges of the input lines."""
         parts = self._parts
         if parts is None:
             return
         try:
             edges = list(parts.inputs.read_edges())
         except Exception as error:
-            # It would be called again at once: until they can be read, the tick tries that.
+            # The loop would call again at once: the tick retries instead.
             if self._loop is not None and not self._are_edges_lost:
-                _ignore(self._loop, parts)
+                _remove_readers(self._loop, parts)
             self._are_edges_lost = True
             self._on_inputs_lost(parts, error)
             return
         if self._are_edges_lost:
             self._are_edges_lost = False
-            self._listen(parts)
+            self._add_readers(parts)
         for edge in edges:
-            if edge.is_active and edge.name in why.LATCHED:
-                parts.gate.try_open()
-                # The sampler tells it, too, if it was there for long enough to be seen.
+            if edge.is_active and edge.name in fault_causes.LATCHED:
+                parts.contactor.try_open()
+                # The sampler reports it, too, if it lasts long enough.
                 if edge.name != RCD_TRIP or not parts.check.tests_rcd:
                     self.causes.latch(edge.name)
             if edge.is_active and parts.pulses is not None and edge.name == PULSE:
@@ -404,18 +404,18 @@ class GpioBackend(BoardOrders):
             button = parts.buttons.get(edge.name)
             if edge.is_active and button is not None:
                 if isinstance(button, CardButtonSpec):
-                    self._tell(RfidTapped(bytes.fromhex(button.uid)))
+                    self._report(RfidTapped(bytes.fromhex(button.uid)))
                 else:
                     self.reset()
         self._update_feedback()
 
 
-def _ignore(loop: asyncio.AbstractEventLoop, parts: Parts) -> None:
+def _remove_readers(loop: asyncio.AbstractEventLoop, parts: Parts) -> None:
     for fd in parts.inputs.filenos():
         loop.remove_reader(fd)
 
 
-def _go_before_others(priority: int) -> None:
-    """Let this thread go before all ordinary work of the machine, where the system allows it."""
+def _raise_priority(priority: int) -> None:
+    """Give this thread real-time priority, where the system allows it."""
     with contextlib.suppress(OSError):
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))

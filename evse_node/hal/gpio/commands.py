@@ -1,4 +1,4 @@
-"""What can be ordered of a board: pilot, contactor, lock, meter and self-test."""
+"""Commands of a board: pilot, contactor, lock, meter and self-test."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 from evse_node.errors import ConfigError, HalError
-from evse_node.hal.gpio import fault_causes as why
+from evse_node.hal.gpio import fault_causes
 from evse_node.hal.gpio.board import RCD_TRIP, Board
 from evse_node.hal.gpio.devices import Parts
 from evse_node.hal.gpio.drivers import Drivers
@@ -25,10 +25,10 @@ _RESET_LIMIT_S: Final = 2.0
 
 
 class BoardOrders:
-    """Carries out orders in the loop's thread. `clock` returns monotonic seconds.
+    """Commands carried out in the loop's thread. `clock` returns monotonic seconds.
 
-    Before `start` and after `stop` there are no parts: what makes things safer is done by
-    doing nothing, and everything else raises HalError.
+    Before `start` and after `stop` there are no parts: commands towards the safe state do
+    nothing, all others raise HalError.
     """
 
     def __init__(
@@ -41,18 +41,18 @@ class BoardOrders:
         self._parts: Parts | None = None
         self._output = PilotOutput.X1
         self._duty_permille = 1000
-        self._told_closed: bool | None = None
-        self._told_pilot: PilotState | None = None
-        self.causes = why.FaultCauses(self._tell)
+        self._reported_closed: bool | None = None
+        self._reported_pilot: PilotState | None = None
+        self.causes = fault_causes.FaultCauses(self._report)
         self._resets_until: float | None = None
         self._is_demand_tested = False
         self._are_edges_lost = False
 
     def _on_inputs_lost(self, parts: Parts, error: Exception) -> None:
-        if why.INPUTS_LOST not in self.causes.all:
-            _LOGGER.error("%s: %s", why.INPUTS_LOST, error)
-        parts.gate.try_open()
-        self.causes.set(why.INPUTS_LOST, True)
+        if fault_causes.INPUTS_LOST not in self.causes.all:
+            _LOGGER.error("%s: %s", fault_causes.INPUTS_LOST, error)
+        parts.contactor.try_open()
+        self.causes.set(fault_causes.INPUTS_LOST, True)
 
     def _update_feedback(self) -> None:
         parts = self._parts
@@ -63,36 +63,36 @@ class BoardOrders:
         except Exception as error:
             self._on_inputs_lost(parts, error)
             return
-        self.causes.set(why.INPUTS_LOST, self._are_edges_lost)
-        if is_closed is not self._told_closed:
-            self._told_closed = is_closed
-            self._tell(ContactorReported(is_closed))
+        self.causes.set(fault_causes.INPUTS_LOST, self._are_edges_lost)
+        if is_closed is not self._reported_closed:
+            self._reported_closed = is_closed
+            self._report(ContactorReported(is_closed))
 
-    def _tell(self, event: HalEvent) -> None:
+    def _report(self, event: HalEvent) -> None:
         if self._post is not None:
             self._post(event)
 
     @property
     def _open_parts(self) -> Parts:
         if self._parts is None:
-            raise HalError("the hardware is not in hand: the backend is not started")
+            raise HalError("the backend is not started")
         return self._parts
 
     # ControlPilot
 
     def offer(self, current_ma: Milliamps) -> None:
-        """Put PWM on the pilot."""
+        """Put PWM on the pilot (X2)."""
         self._set_output(self._open_parts, PilotOutput.X2, duty_permille(current_ma))
 
     def withdraw(self) -> None:
-        """Put +12 V on the pilot."""
+        """Put +12 V on the pilot (X1)."""
         if self._parts is not None:
             self._set_output(self._parts, PilotOutput.X1, 1000)
 
     def signal_unavailable(self) -> None:
-        """Put -12 V on the pilot, and open first."""
+        """Open, then put -12 V on the pilot (F)."""
         if self._parts is not None:
-            self._parts.gate.try_open()
+            self._parts.contactor.try_open()
             self._set_output(self._parts, PilotOutput.F, 0)
 
     def _set_output(self, parts: Parts, output: PilotOutput, duty: int) -> None:
@@ -107,58 +107,58 @@ class BoardOrders:
         try:
             parts.pwm.drive(self._duty_permille)
         except Exception as error:
-            parts.gate.try_open()
-            raise HalError(f"the pilot's PWM does not obey: {error}") from error
-        # What the sampler would take for a fault must be over before: with X2 it looks for the
-        # low level, and -12 V is right only for F.
+            parts.contactor.try_open()
+            raise HalError(f"the pilot's PWM failed: {error}") from error
+        # After the change: with X2 the sampler checks the low level, and -12 V is a fault
+        # except in F.
         sampler.expect(self._output)
-        if was_f and self._output is not PilotOutput.F and self._told_pilot is PilotState.F:
-            self._told_pilot = None  # -12 V from now on would be something else
+        if was_f and self._output is not PilotOutput.F and self._reported_pilot is PilotState.F:
+            self._reported_pilot = None  # from now on, -12 V would be a fault
 
     # The other capabilities
 
     def order_closed(self, is_closed: bool) -> None:
-        """Switch the contactor; closing raises HalError when there is a reason not to."""
+        """Switch the contactor; closing raises HalError if there is a reason not to."""
         parts = self._parts
         if not is_closed:
             if parts is not None:
                 try:
-                    parts.gate.open()
+                    parts.contactor.open()
                 finally:
                     self._update_feedback()
             return
         parts = self._open_parts
-        openings = parts.gate.openings
-        reason = self._why_open(parts)
+        openings = parts.contactor.openings
+        reason = self._reason_to_stay_open(parts)
         try:
             if reason:
                 raise HalError(f"the contactor stays open: {reason}")
-            parts.gate.close(openings)
+            parts.contactor.close(openings)
         except HalError:
             if not self._has_vehicle_just_left(parts):
                 raise
         self._update_feedback()
 
     def _has_vehicle_just_left(self, parts: Parts) -> bool:
-        """Tell whether it is ready no more, which is not told yet: no fault of the contactor."""
-        told, pilot = self._told_pilot, parts.sampler.pilot
-        was_ready = told is not None and told.is_ready
+        """Return whether the vehicle is no longer ready, not reported yet: no contactor fault."""
+        reported, pilot = self._reported_pilot, parts.sampler.pilot
+        was_ready = reported is not None and reported.is_ready
         is_known = pilot is not None and not pilot.is_ready
-        is_fine = not parts.gate.is_broken and not self.causes.all and not parts.sampler.troubles
+        is_fine = not parts.contactor.is_broken and not self.causes.all and not parts.sampler.causes
         return was_ready and is_known and is_fine
 
-    def _why_open(self, parts: Parts) -> str:
+    def _reason_to_stay_open(self, parts: Parts) -> str:
         if parts.check.failure != "":
-            return f"the self-test has not passed: {parts.check.failure or 'it is not over'}"
-        if self.causes.all or parts.sampler.troubles:
-            return "; ".join(sorted(self.causes.all | parts.sampler.troubles))
+            return f"the self-test has not passed: {parts.check.failure or 'it is running'}"
+        if self.causes.all or parts.sampler.causes:
+            return "; ".join(sorted(self.causes.all | parts.sampler.causes))
         pilot = parts.sampler.pilot
         if pilot is None or not pilot.is_ready:
-            return f"the pilot shows {'nothing' if pilot is None else pilot.value}"
+            return f"the pilot is in state {'unknown' if pilot is None else pilot.value}"
         if self._output is not PilotOutput.X2:
             return "no current is offered"
         if self._clock() - parts.sampler.beat_at > SAMPLER_LIMIT_S:
-            return why.SAMPLER_STUCK
+            return fault_causes.SAMPLER_STUCK
         return ""
 
     def order_locked(self, is_locked: bool) -> None:
@@ -168,7 +168,7 @@ class BoardOrders:
             (lock.lock if is_locked else lock.unlock)()
 
     def read_meter(self) -> MeterValues:
-        """Return the newest values. Before `start`, the meter itself is asked, once."""
+        """Return the latest values. Before `start`, read the meter once."""
         parts = self._parts
         if parts is None:
             return self._read_meter_before_start()
@@ -179,13 +179,15 @@ class BoardOrders:
         return parts.meter.read()
 
     def _read_meter_before_start(self) -> MeterValues:
-        """A session that goes on after a restart needs the totals at once."""
+        """Read the meter: a session that continues after a restart needs the totals at once."""
         spec = self.board.meter
         if spec is None or spec.pulse is not None:
-            raise HalError("the meter is not in hand: the backend is not started")
+            raise HalError(
+                "the backend is not started, and the board has no meter that can be read"
+            )
         try:
             source = self._drivers.open_meter(spec)
-        except ConfigError as error:  # a package that is missing: `start` says so, and ends there
+        except ConfigError as error:  # a missing package, which makes `start` fail
             raise HalError(str(error)) from None
         try:
             return source.read()
@@ -195,14 +197,14 @@ class BoardOrders:
             source.close()
 
     def read_grid_power_mw(self) -> Milliwatts:
-        """Return the power at the house's connection."""
+        """Return the power at the grid connection."""
         parts = self._parts
         if parts is None or parts.grid_meter is None:
-            raise HalError("the board has no meter at the grid connection in hand")
+            raise HalError("the board has no meter at the grid connection, or is not started")
         return parts.grid_meter.read().power_mw
 
     def read_millicelsius(self) -> int:
-        """Return the newest temperature. Before `start`, the thermometer is asked, once."""
+        """Return the latest temperature. Before `start`, read the thermometer once."""
         parts, spec = self._parts, self.board.temperature
         if parts is not None and parts.thermometer is not None:
             return parts.thermometer.read_millicelsius()
@@ -218,20 +220,20 @@ class BoardOrders:
             source.close()
 
     def acknowledge(self) -> None:
-        """Let the lamp show that a card was read."""
+        """Flash the lamp for a card that was read."""
         if self._parts is not None and self._parts.lamp is not None:
             self._parts.lamp.flash()
 
     def reset(self) -> None:
-        """Acknowledge a residual current that is gone; a latch in hardware is reset first."""
+        """Acknowledge latched causes that are gone, after the reset of a latch in hardware."""
         parts = self._parts
         is_tested = parts is not None and parts.check.failure is not None
         if is_tested and parts is not None and parts.rcd is not None and parts.rcd.is_resetting:
-            return  # acknowledged before its end, the contactor might close during the pulse
+            return  # otherwise the contactor might close during the pulse
         self.causes.acknowledge()
         if parts is None or parts.rcd is None or not parts.rcd.can_reset:
             return
-        is_open = not parts.gate.is_ordered_closed
+        is_open = not parts.contactor.is_ordered_closed
         if is_open and self.causes.is_present(RCD_TRIP) and parts.check.failure is not None:
             now = self._clock()
             self._resets_until = now + _RESET_LIMIT_S
@@ -241,7 +243,7 @@ class BoardOrders:
                 self._on_reset_failed(str(error))
 
     def _tick_reset(self, parts: Parts, now: float) -> None:
-        """Acknowledge once the latch has let go; one that does not stays a fault."""
+        """Acknowledge once the latch has released; otherwise the fault remains."""
         rcd = parts.rcd
         if rcd is None:
             return
@@ -250,7 +252,7 @@ class BoardOrders:
             if self._resets_until is None:
                 return
             if parts.check.failure is None:
-                self._resets_until = None  # the test resets it itself, and acknowledges nothing
+                self._resets_until = None  # the test resets the latch without acknowledging
             elif rcd.has_released(now) and not self.causes.is_present(RCD_TRIP):
                 self._resets_until = None
                 self.causes.acknowledge()
@@ -264,26 +266,29 @@ class BoardOrders:
             _LOGGER.error("the RCD cannot be reset: %s", reason)
         self._resets_until = None
 
-    def _tests_before_telling(self, pilot: PilotState) -> bool:
-        """Test the RCD before the machine hears of a vehicle that wants to be charged."""
+    def _tests_before_reporting(self, pilot: PilotState) -> bool:
+        """Test the RCD before a ready vehicle is reported; return whether a test started."""
         parts, rcd = self._parts, self.board.rcd
         if parts is None or rcd is None or not rcd.test_on_demand:
             return False
         if not pilot.is_ready:
             self._is_demand_tested = False
             return False
-        is_due = not self._is_demand_tested and not parts.gate.is_ordered_closed
+        is_due = not self._is_demand_tested and not parts.contactor.is_ordered_closed
         self._is_demand_tested = True
-        # One that has failed is not forgotten by a test of the RCD alone.
+        # A failed self-test is not cleared by a test of the RCD alone.
         if not is_due or parts.check.failure or self.causes.all:
             return False
         parts.begin_check(steps_on_pilot=False)
         return True
 
     def start_self_test(self) -> None:
-        """Test with the contactor open; a pilot that has passed before only without a vehicle."""
+        """Open the contactor and start the self-test.
+
+        With a vehicle, a pilot that has passed before is not tested again.
+        """
         parts = self._open_parts
-        parts.gate.open()
+        parts.contactor.open()
         self._update_feedback()
         has_vehicle = parts.sampler.pilot is not None and parts.sampler.pilot.is_connected
         has_pilot_passed = not parts.check.failure and not parts.check.drives_pilot

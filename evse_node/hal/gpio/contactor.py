@@ -1,4 +1,4 @@
-"""The contactor's coils, behind a gate that any thread may shut and only the machine opens."""
+"""Coils of the contactor: any thread may open, only the machine's thread closes."""
 
 from __future__ import annotations
 
@@ -14,29 +14,28 @@ _LOGGER: Final = logging.getLogger(__name__)
 
 
 class ContactorDriver:
-    """Switches the coils.
+    """Driver of the coils.
 
-    There is no lock, because a thread that hangs while it holds one would keep others from
-    opening. Instead an opening that comes while `close` is at work is noticed by its count,
-    and done once more after it: the last word is always "open".
+    There is no lock: a thread that hangs while holding one would keep others from opening.
+    Instead `close` detects openings during its work by their count, and then opens again.
 
-    With a `heartbeat` the board opens by itself when that ends, which is done first: it
-    cannot hang, and cannot fail.
+    With a `heartbeat` the board opens by itself when that ends. It is stopped first, since
+    stopping it can neither block nor fail.
     """
 
     def __init__(self, coils: Sequence[OutputLine], heartbeat: SquareWave | None = None) -> None:
         self._coils = tuple(coils)
         self._heartbeat = heartbeat
         self._openings = 0
-        self._complaints: set[str] = set()
+        self._logged: set[str] = set()
         self.is_ordered_closed = False
         self.is_broken = False
 
     def open(self) -> None:
-        """Switch off, from any thread. Every coil is tried before HalError is raised.
+        """Open, from any thread. Raises HalError after trying every coil.
 
-        A coil that cannot be driven is let go of, so that the pull-down may drop it, and
-        the gate is broken: it does not close any more.
+        A line that cannot be driven is released, so that the pull-down may drop its coil, and
+        `is_broken` prevents any further closing.
         """
         self._openings += 1
         self.is_ordered_closed = False
@@ -52,34 +51,34 @@ class ContactorDriver:
                 try:
                     coil.close()
                 except Exception as stuck:
-                    self._complain(f"a contactor line cannot be let go of: {stuck!r}")
+                    self._log_once(f"a contactor line cannot be released: {stuck!r}")
         if failure is not None:
             raise HalError(f"a contactor line cannot be driven: {failure}") from failure
 
     def try_open(self) -> bool:
-        """Switch off without raising; return whether that was possible."""
+        """Open without raising; return whether that succeeded."""
         try:
             self.open()
         except HalError as error:
-            self._complain(str(error))
+            self._log_once(str(error))
             return False
         return True
 
-    def _complain(self, text: str) -> None:
-        """Log it once: while something is wrong, opening is tried again many times a second."""
-        if text not in self._complaints:
-            self._complaints.add(text)
+    def _log_once(self, text: str) -> None:
+        """Log a text once: while a failure lasts, opening is retried many times a second."""
+        if text not in self._logged:
+            self._logged.add(text)
             _LOGGER.error("%s", text)
 
     @property
     def openings(self) -> int:
-        """How often it was switched off, for `close`."""
+        """Number of openings so far, for `close`."""
         return self._openings
 
     def close(self, openings: int) -> None:
-        """Switch on, unless it was switched off since `openings` was read.
+        """Close, unless an opening came after `openings` was read.
 
-        Raises HalError, with every coil off, when that is not possible.
+        Raises HalError, with every coil off, when that fails.
         """
         if self.is_broken:
             raise HalError("a contactor line cannot be driven since an earlier failure")
@@ -95,4 +94,4 @@ class ContactorDriver:
         self.is_ordered_closed = True
         if self._openings != openings:
             self.open()
-            raise HalError("the contactor was opened while it was to close")
+            raise HalError("the contactor was opened during closing")

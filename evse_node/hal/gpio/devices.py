@@ -1,4 +1,4 @@
-"""A board's hardware while it is in hand: opened together, made safe and closed together."""
+"""Hardware of a board while it is open: opened, made safe and closed together."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ _LOGGER: Final = logging.getLogger(__name__)
 
 class _Closable(Protocol):
     def close(self) -> None:
-        """Let go of it."""
+        """Release the hardware."""
 
 
 class Parts:
     """Everything that `GpioBackend` works with between `start` and `stop`.
 
-    The contactor's lines are opened first, so that whatever goes wrong later finds them off.
+    The contactor's lines are opened first, so that they are off if anything later fails.
     """
 
     def __init__(
@@ -51,8 +51,8 @@ class Parts:
         board: Board,
         drivers: Drivers,
         *,
-        tell: Callable[[Finding], None],
-        tell_card: Callable[[bytes], None],
+        report: Callable[[Finding], None],
+        report_card: Callable[[bytes], None],
         clock: Callable[[], float],
         service_manager: ServiceManager | None = None,
     ) -> None:
@@ -60,7 +60,7 @@ class Parts:
         self._closing = ExitStack()
         self._outputs: dict[str, OutputLine] = {}
         try:
-            self._open(board, drivers, tell, tell_card, clock, service_manager)
+            self._open(board, drivers, report, report_card, clock, service_manager)
         except OSError as error:
             self.close()
             raise HalError(f"{board.name}: {error}") from error
@@ -72,8 +72,8 @@ class Parts:
         self,
         board: Board,
         drivers: Drivers,
-        tell: Callable[[Finding], None],
-        tell_card: Callable[[bytes], None],
+        report: Callable[[Finding], None],
+        report_card: Callable[[bytes], None],
         clock: Callable[[], float],
         service_manager: ServiceManager | None,
     ) -> None:
@@ -84,7 +84,7 @@ class Parts:
         self.waves: list[SquareWave] = []
         self.heartbeat = self._make_heartbeat(board, clock)
         is_always = board.heartbeat is not None and board.heartbeat.is_always
-        self.gate = ContactorDriver(coils, None if is_always else self.heartbeat)
+        self.contactor = ContactorDriver(coils, None if is_always else self.heartbeat)
         self.pwm = drivers.open_pwm(board.pilot)
         self._keep(self.pwm)
         self.inputs = drivers.open_inputs(board.inputs())
@@ -94,8 +94,8 @@ class Parts:
         self._keep(adc)
         self.sampler = PilotSampler(
             BoardProbe(adc, board),
-            self.gate.try_open,
-            tell,
+            self.contactor.try_open,
+            report,
             alarms={
                 name: self._reader(name)
                 for name in (RCD_TRIP, EMERGENCY_STOP)
@@ -107,7 +107,7 @@ class Parts:
         self._open_meters(board, drivers, clock)
         self.cards: CardPoller | None = None
         if board.rfid is not None:
-            self.cards = CardPoller(drivers.open_rfid(board.rfid), tell_card)
+            self.cards = CardPoller(drivers.open_rfid(board.rfid), report_card)
             self._keep(self.cards)
         self.thermometer: PolledThermometer | None = None
         if board.temperature is not None:
@@ -115,17 +115,17 @@ class Parts:
             self.thermometer = PolledThermometer(source, board.temperature.limit_s, clock)
             self._keep(self.thermometer)
         self.rcd = self._make_rcd(board, clock)
-        self._make_extras(board, clock)
+        self._make_lock_and_lamp(board, clock)
         self.is_diagnosing = False
         self.check = self._new_check(steps_on_pilot=True)
         if self.heartbeat is not None and is_always:
             self.heartbeat.start()
-        # Last: from here on somebody counts the seconds.
+        # Last: it must be fed from here on.
         self.watchdogs = Watchdogs(board.watchdog, service_manager)
         self._keep(self.watchdogs)
 
     def poll_meters(self) -> None:
-        """Ask each meter once, one after the other: they may be on the same line."""
+        """Read each meter once, in sequence: they may share a serial line."""
         for meter in (self.meter, self.grid_meter):
             if meter is not None:
                 meter.poll()
@@ -177,8 +177,8 @@ class Parts:
         return self.sampler.is_watched(now)
 
     def _may_beat(self, now: float) -> bool:
-        """A coil that nobody can switch off is left to the board."""
-        return self._is_watched(now) and not self.gate.is_broken
+        """Return whether to toggle; without, the board drops a coil that cannot be driven."""
+        return self._is_watched(now) and not self.contactor.is_broken
 
     def _make_rcd(self, board: Board, clock: Callable[[], float]) -> Rcd | None:
         spec = board.rcd
@@ -197,7 +197,7 @@ class Parts:
             pulse_s=spec.reset_ms / 1000,
         )
 
-    def _make_extras(self, board: Board, clock: Callable[[], float]) -> None:
+    def _make_lock_and_lamp(self, board: Board, clock: Callable[[], float]) -> None:
         self.lock: MotorLock | None = None
         if board.lock is not None:
             self.lock = MotorLock(
@@ -225,9 +225,9 @@ class Parts:
         return self.inputs.is_active(LOCK_FEEDBACK)
 
     def begin_check(self, *, steps_on_pilot: bool) -> None:
-        """Begin a self-test, in place of one that is not over; ticking it is the backend's.
+        """Start a self-test in place of a running one; the backend ticks it.
 
-        Raises HalError, and leaves that one at work, when its lines cannot be driven.
+        Raises HalError, and keeps the running one, when its lines cannot be driven.
         """
         if self.check.failure is None:
             try:
@@ -240,11 +240,11 @@ class Parts:
         return SelfCheck(self.pwm, self.sampler, self.rcd, steps_on_pilot=steps_on_pilot)
 
     def is_closed(self) -> bool:
-        """Return what the mirror contacts say; without any, what was ordered.
+        """Return the state of the mirror contacts, or without any, the ordered state.
 
         Two contactors count as closed when both are, and as open when both are.
         """
-        ordered = self.gate.is_ordered_closed
+        ordered = self.contactor.is_ordered_closed
         if not self._mirrors:
             return ordered
         closed = [self.inputs.is_active(name) for name in self._mirrors]
@@ -252,7 +252,7 @@ class Parts:
 
     def make_safe(self) -> None:
         """Open the contactor and withdraw the offer. Never raises."""
-        self.gate.try_open()
+        self.contactor.try_open()
         for wave in self.waves:
             wave.stop()
         for name, line in self._outputs.items():
@@ -269,5 +269,5 @@ class Parts:
             _LOGGER.error("not everything can be made safe: %s", error)
 
     def close(self) -> None:
-        """Let go of everything, last opened first. May be repeated."""
+        """Release everything, last opened first. May be repeated."""
         self._closing.close()

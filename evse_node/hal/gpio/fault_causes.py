@@ -1,4 +1,4 @@
-"""Why the hardware reports a fault: several causes may stand behind one, and some are latched."""
+"""Causes of faults. Several causes may raise the same fault, and some are latched."""
 
 from __future__ import annotations
 
@@ -39,84 +39,84 @@ FAULTS: Final = {
     EMERGENCY_STOP: FaultState.EMERGENCY_STOP,
 }
 LATCHED: Final = frozenset({RCD_TRIP, EMERGENCY_STOP})
-"""These stay until somebody acknowledges: by unplugging, a button, or `reset`."""
+"""These last until acknowledged: by unplugging, a button, or `reset`."""
 _LOGGED_IN_DETAIL: Final = frozenset({ADC_LOST, INPUTS_LOST, SELF_TEST_FAILED, BACKEND_FAILED})
 _LATCHED_FAULTS: Final = frozenset(FAULTS[cause] for cause in LATCHED)
 
 
 class FaultCauses:
-    """What is wrong now, told as faults: the first cause raises one, the last one ends it.
+    """Active causes, reported as faults: the first cause raises a fault, the last one clears it.
 
-    A fault outlives the process that told it. So each one counts as told until this process
-    has looked, by `settle`; those that latch, until somebody acknowledges.
+    A fault outlives the process that reported it. So every fault counts as raised until the
+    self-test has passed (`clear_inherited`); latched ones until they are acknowledged.
     """
 
-    def __init__(self, tell: Callable[[HalEvent], None]) -> None:
-        self._tell = tell
+    def __init__(self, report: Callable[[HalEvent], None]) -> None:
+        self._report = report
         self._present: set[str] = set()
         self._latched: set[str] = set()
         self._inherited = set(FAULTS.values())
 
     @property
     def all(self) -> frozenset[str]:
-        """All causes that keep the contactor open, latched ones too."""
+        """All causes that keep the contactor open, including latched ones."""
         return frozenset(self._present | self._latched)
 
-    def set(self, cause: str, is_there: bool) -> None:
-        """Note that a cause came up or went away."""
-        if is_there is (cause in self._present):
+    def set(self, cause: str, is_present: bool) -> None:
+        """Set or clear a cause."""
+        if is_present is (cause in self._present):
             return
         before = self._faults()
-        if is_there:
+        if is_present:
             if cause not in _LOGGED_IN_DETAIL:
                 _LOGGER.error("fault %s: %s", FAULTS[cause].value, cause)
             self._present.add(cause)
             if cause in LATCHED:
                 self._latched.add(cause)
         else:
-            _LOGGER.info("gone: %s", cause)
+            _LOGGER.info("cleared: %s", cause)
             self._present.discard(cause)
-        self._tell_changes(before)
+        self._report_changes(before)
 
     def is_present(self, cause: str) -> bool:
-        """Return whether a cause is there now, latched or not."""
+        """Return whether a cause is active now, not only latched."""
         return cause in self._present
 
     def latch(self, cause: str) -> None:
-        """Note a cause that was there for a moment, and is to be acknowledged all the same."""
+        """Latch a cause that was active only for a moment."""
         if cause in self._latched:
             return
         before = self._faults()
         _LOGGER.error("fault %s: %s, for a moment", FAULTS[cause].value, cause)
         self._latched.add(cause)
-        self._tell_changes(before)
+        self._report_changes(before)
 
     def acknowledge(self) -> None:
-        """Let go of latched causes that are not present any more."""
+        """Clear latched causes that are no longer active."""
         before = self._faults()
         self._latched &= self._present
-        self._tell_changes(before)
-        self._disown(_LATCHED_FAULTS)
+        self._report_changes(before)
+        self._clear_inherited(_LATCHED_FAULTS)
 
-    def settle(self) -> None:
-        """Let go of what an earlier process told, now that everything was looked at."""
-        self._disown(frozenset(FAULTS.values()) - _LATCHED_FAULTS)
+    def clear_inherited(self) -> None:
+        """Clear faults that an earlier process reported and that are gone."""
+        self._clear_inherited(frozenset(FAULTS.values()) - _LATCHED_FAULTS)
 
-    def _disown(self, faults: frozenset[FaultState]) -> None:
+    def _clear_inherited(self, faults: frozenset[FaultState]) -> None:
         gone = [fault for fault in FaultState if fault in self._inherited & faults]
         self._inherited -= faults
         for fault in gone:
             if fault not in self._faults():
-                self._tell(FaultCleared(fault))
+                self._report(FaultCleared(fault))
 
     def _faults(self) -> list[FaultState]:
         return list(dict.fromkeys(FAULTS[cause] for cause in sorted(self.all)))
 
-    def _tell_changes(self, before: list[FaultState]) -> None:
+    def _report_changes(self, before: list[FaultState]) -> None:
         after = self._faults()
         for fault in after:
             if fault not in before:
-                self._tell(FaultRaised(fault))
+                self._report(FaultRaised(fault))
         for fault in before:
             if fault not in after:
-                self._tell(FaultCleared(fault))
+                self._report(FaultCleared(fault))

@@ -1,7 +1,7 @@
 """Lines of a GPIO character device, through the kernel's second line interface.
 
 Direction and value are set in one request, so that an output never has another level in
-between; a line has one owner, and the kernel says EBUSY to a second one.
+between; a line has one owner, and a second request fails with EBUSY.
 
 Importing this module needs the package gpiod: see `linux.load_lines`.
 """
@@ -38,7 +38,7 @@ _Config: TypeAlias = dict[Iterable[int | str] | int | str, gpiod.LineSettings | 
 
 
 class FoundLine(NamedTuple):
-    """A line of this machine. `consumer` is who has it now, "" for nobody."""
+    """A line of this machine. `consumer` is its owner, "" for none."""
 
     chip_path: str
     chip_label: str
@@ -48,7 +48,7 @@ class FoundLine(NamedTuple):
 
 
 def find_line(spec: LineSpec) -> FoundLine:
-    """Look a line up by label and name or number. Raises HalError that says what there is."""
+    """Find a line by label and name or number. Raises HalError that lists the chips."""
     labels: dict[str, str] = {}
     for path in sorted(glob.glob(_DEVICES)):
         if os.path.islink(path):
@@ -61,8 +61,8 @@ def find_line(spec: LineSpec) -> FoundLine:
                 raise HalError(f"{path}: permission denied: add the user to group gpio") from None
     label = next((label for label in spec.chips if label in labels), None)
     if label is None:
-        there = ", ".join(sorted(labels)) or "none at all"
-        raise HalError(f"no GPIO chip with label {' or '.join(spec.chips)}; there is {there}")
+        there = ", ".join(sorted(labels)) or "none"
+        raise HalError(f"no GPIO chip with label {' or '.join(spec.chips)}; found: {there}")
     with gpiod.Chip(labels[label]) as chip:
         try:
             offset = chip.line_offset_from_id(spec.line)
@@ -74,10 +74,10 @@ def find_line(spec: LineSpec) -> FoundLine:
 
 
 class GpioOutput:
-    """An output line in a request of its own, so that it can be let go of by itself.
+    """An output line in a request of its own, so that it can be released alone.
 
-    Two threads that drive it at the same time may get each other's value, as with inputs.
-    `ContactorDriver` lives with that: who closes looks afterwards, and opens again.
+    Two threads that drive it at the same time may set each other's value, as with inputs.
+    `ContactorDriver` allows for that: after closing it checks for an opening, and opens again.
     """
 
     def __init__(self, name: str, spec: LineSpec) -> None:
@@ -93,11 +93,11 @@ class GpioOutput:
         """Drive the line."""
         request = self._request
         if request is None:
-            raise HalError("the line was let go of")
+            raise HalError("the line was released")
         request.set_value(self._offset, self._on if is_active else self._off)
 
     def close(self) -> None:
-        """Let go of the line. What it does then is the pin controller's affair."""
+        """Release the line. Its level then depends on the pin controller."""
         request, self._request = self._request, None
         if request is not None:
             request.release()
@@ -106,8 +106,8 @@ class GpioOutput:
 class GpioInputs:
     """Input lines with events for both edges, each in a request of its own.
 
-    gpiod reads into a buffer of the request, so that two threads which read different lines
-    of one request get each other's values. Of one line they get the same.
+    gpiod reads into a buffer of the request: two threads that read different lines of one
+    request would get each other's values.
     """
 
     def __init__(self, specs: Mapping[str, LineSpec]) -> None:
@@ -132,7 +132,7 @@ class GpioInputs:
         return [request.fd for request, _ in self._lines.values()]
 
     def read_edges(self) -> Iterable[Edge]:
-        """Return the edges that wait. With active low, a falling level is a rising edge."""
+        """Return pending edges. With active low, a falling level is a rising edge."""
         for name, (request, _) in self._lines.items():
             if request.wait_edge_events(0):
                 for event in request.read_edge_events():
@@ -140,12 +140,12 @@ class GpioInputs:
                     yield Edge(name, is_active, event.timestamp_ns)
 
     def is_active(self, name: str) -> bool:
-        """Return how a line is now."""
+        """Return the state of a line."""
         request, offset = self._lines[name]
         return request.get_value(offset) is Value.ACTIVE
 
     def close(self) -> None:
-        """Let go of all lines. May be repeated."""
+        """Release all lines. May be repeated."""
         lines, self._lines = self._lines, {}
         for request, _ in lines.values():
             request.release()
@@ -166,6 +166,6 @@ def _request(found: FoundLine, config: _Config, name: str) -> gpiod.LineRequest:
         if error.errno == errno.EBUSY:
             owner = f" by '{found.consumer}'" if found.consumer else ""
             reason = f"in use{owner}"
-        raise HalError(f"{name}: the line cannot be taken from {found.chip_label}: {reason}") from (
-            None
-        )
+        raise HalError(
+            f"{name}: the line cannot be requested from {found.chip_label}: {reason}"
+        ) from (None)

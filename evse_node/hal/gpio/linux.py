@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
 
 def check_gpiod() -> None:
-    """See to it that `lines` can be imported. Raises ConfigError or HalError."""
+    """Check that `lines` can be imported. Raises ConfigError or HalError."""
     if not hasattr(load_extra("gpiod", "a board with GPIO lines"), "request_lines"):
-        # On 32-bit Arm, pip falls back to version 1 in silence.
+        # On 32-bit Arm, pip silently falls back to version 1.
         raise HalError("the package 'gpiod' is too old: pip install 'gpiod>=2.1'")
 
 
@@ -39,41 +39,41 @@ class LinuxDrivers:
     """Lines by gpiod, PWM by sysfs, converters by spidev and smbus2."""
 
     def open_output(self, name: str, spec: LineSpec) -> GpioOutput:
-        """Take a line and drive it inactive, in one step."""
+        """Request a line and drive it inactive, in one step."""
         check_gpiod()
         from evse_node.hal.gpio.lines import GpioOutput
 
         return GpioOutput(name, spec)
 
     def open_inputs(self, specs: Mapping[str, LineSpec]) -> GpioInputs:
-        """Take all inputs."""
+        """Request all inputs."""
         check_gpiod()
         from evse_node.hal.gpio.lines import GpioInputs
 
         return GpioInputs(specs)
 
     def open_pwm(self, spec: PwmSpec) -> SysfsPwm:
-        """Take the pilot's generator."""
+        """Open the PWM of the pilot."""
         return SysfsPwm(spec)
 
     def open_adc(self, spec: AdcSpec) -> Adc:
-        """Take the converter."""
+        """Open the converter."""
         return open_adc(spec)
 
     def open_meter(self, spec: ModbusMeterSpec, *, is_port_shared: bool = False) -> MeterSource:
-        """Take the meter's bus."""
+        """Open the bus of a meter."""
         from evse_node.hal.modbus.meter import open_modbus_meter
 
         return open_modbus_meter(spec.modbus, spec.map, is_port_shared=is_port_shared)
 
     def open_rfid(self, spec: RfidSpec) -> CardSource:
-        """Take the reader's bus."""
+        """Open the bus of the reader."""
         from evse_node.hal.gpio.readers.rfid import open_card_source
 
         return open_card_source(spec)
 
     def open_temperature(self, spec: TemperatureSpec) -> TemperatureSource:
-        """Take the thermometer's bus."""
+        """Open the bus of the thermometer."""
         from evse_node.hal.gpio.thermometers import open_temperature_source
 
         return open_temperature_source(spec)

@@ -14,7 +14,7 @@ METER_POLL_S: Final = 1.0
 
 
 class PolledMeter:
-    """A `Meter` that shows the newest answer, as long as that is not too old."""
+    """A `Meter` that returns the latest answer until it is too old."""
 
     def __init__(self, source: MeterSource, limit_s: float, clock: Callable[[], float]) -> None:
         self._source = source
@@ -22,10 +22,10 @@ class PolledMeter:
         self._clock = clock
         self._since = clock()
         self._answer: tuple[MeterValues, float] | None = None
-        self._failure = "it has not answered yet"
+        self._failure = "no answer yet"
 
     def poll(self) -> None:
-        """Ask once. Never raises."""
+        """Read the meter once. Never raises."""
         try:
             values = self._source.read()
         except Exception as error:
@@ -33,35 +33,35 @@ class PolledMeter:
             return
         before = self._answer
         if before is not None and values.imported_mwh < before[0].imported_mwh:
-            self._failure = "its total ran backwards"
+            self._failure = "its total decreased"
             return
         self._answer = (values, self._clock())
 
     def is_lost(self, now: float) -> bool:
-        """Return whether it was silent for too long."""
-        heard_at = self._since if self._answer is None else self._answer[1]
-        return now - heard_at > self._limit_s
+        """Return whether the meter was silent for too long."""
+        answered_at = self._since if self._answer is None else self._answer[1]
+        return now - answered_at > self._limit_s
 
     @property
     def has_answered(self) -> bool:
-        """Whether there is any answer."""
+        """Whether the meter has ever answered."""
         return self._answer is not None
 
     def read(self) -> MeterValues:
-        """Return the newest answer."""
+        """Return the latest answer. Raises HalError."""
         if self._answer is None or self.is_lost(self._clock()):
             raise HalError(f"the meter does not answer: {self._failure}")
         return self._answer[0]
 
     def close(self) -> None:
-        """Let go of the meter's bus."""
+        """Close the bus."""
         self._source.close()
 
 
 class PulseMeter:
-    """A `Meter` that counts pulses. Voltage is the nominal one, current follows from power.
+    """A `Meter` that counts pulses. Voltage is nominal, current is derived from power.
 
-    The total begins at 0 with each start; sessions are carried over that by the charger.
+    The total restarts at 0 with each start; the charger keeps sessions across that.
     """
 
     def __init__(self, pulses_per_kwh: int, ratings: Ratings, clock: Callable[[], float]) -> None:
@@ -81,7 +81,7 @@ class PulseMeter:
         self._last_ns, self._last_at = timestamp_ns, self._clock()
 
     def read(self) -> MeterValues:
-        """Return the total, and the power by the time between the last two pulses."""
+        """Return the total, and the power from the interval between the last two pulses."""
         power_mw = 0
         if self._interval_ns is not None:
             silent_ns = round((self._clock() - self._last_at) * 1e9)

@@ -1,4 +1,4 @@
-"""The lock and the lamp: outputs that take their time, moved on by `tick`."""
+"""Lock and lamp: outputs with a time course, advanced by `tick`."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _FLASH_S: Final = 0.3
 class MotorLock:
     """A `CableLock`. A motor gets a pulse in its direction; a magnet is held.
 
-    `read_locked` returns what the feedback says, None without one. `may_unlock` says
-    whether the contactor is open.
+    `read_locked` returns the feedback, None without one; `may_unlock` whether the contactor is
+    open.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class MotorLock:
         self.has_failed = False
 
     def lock(self) -> None:
-        """Hold the plug."""
+        """Lock the plug in the socket."""
         self._move(True)
 
     def unlock(self) -> None:
@@ -64,23 +64,23 @@ class MotorLock:
         self._ends_at = self._clock() + self._pulse_s
 
     def tick(self, now: float) -> None:
-        """End the pulse when it is time, and look whether the lock has moved."""
+        """End the pulse when it is due, and check the feedback."""
         if self._ends_at is None or now < self._ends_at:
             return
         self._ends_at = None
         self.release()
-        told = self._read_locked()
-        self.has_failed = told is not None and told is not self.is_ordered_locked
+        is_locked = self._read_locked()
+        self.has_failed = is_locked is not None and is_locked is not self.is_ordered_locked
 
     def release(self) -> None:
-        """Take the power off a motor; a magnet stays as it is."""
+        """Switch a motor off; a magnet keeps its state."""
         if self._unlock_line is not None:
             self._lock_line.set(False)
             self._unlock_line.set(False)
 
 
 class Lamp:
-    """One lamp: lit while power is on, quick blinks for a fault, a flash for a card."""
+    """Lamp: lit while power is on, blinking for a fault, flashing for a card."""
 
     def __init__(self, line: OutputLine, clock: Callable[[], float]) -> None:
         self._line = line
@@ -89,11 +89,11 @@ class Lamp:
         self._is_lit: bool | None = None
 
     def flash(self) -> None:
-        """Change for a moment."""
+        """Invert the lamp for a moment."""
         self._flash_until = self._clock() + _FLASH_S
 
     def tick(self, now: float, *, is_powered: bool, is_faulty: bool) -> None:
-        """Show how things are."""
+        """Show the state."""
         is_lit = int(now * 4) % 2 == 0 if is_faulty else is_powered
         if now < self._flash_until:
             is_lit = not is_powered

@@ -1,4 +1,4 @@
-"""From counts of the converter to the pilot's levels and the cable's ampacity."""
+"""Conversion of ADC counts to the pilot's levels and the cable's ampacity."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def measure_plug(adc: Adc, spec: ProximitySpec) -> Ohms | None:
 
 
 class BoardProbe:
-    """Measures a board's pilot and plug; the sampler's thread alone uses it."""
+    """Probe of a board's pilot and plug, used only by the sampler's thread."""
 
     def __init__(self, adc: Adc, board: Board) -> None:
         self._adc = adc

@@ -1,6 +1,6 @@
-"""The pilot's PWM through the kernel's sysfs. It goes on without its owner: see `safe_off`.
+"""PWM of the pilot through sysfs. It outlives its owner: see `cli.hardware`.
 
-The chip is found by the name of its device, because its number depends on what else there is.
+The chip is found by the name of its device, because its number varies with other chips.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _EXPORT_LIMIT_S: Final = 1.0
 
 
 def find_pwm_chip(spec: PwmSpec, folder: Path = PWM_CLASS) -> Path:
-    """Return the chip whose device has one of the names. Raises HalError: what there is."""
+    """Return the chip whose device has one of the names. Raises HalError that lists the chips."""
     there: dict[str, Path] = {}
     for chip in sorted(folder.glob("pwmchip*")):
         device = (chip / "device").resolve().name
@@ -26,9 +26,9 @@ def find_pwm_chip(spec: PwmSpec, folder: Path = PWM_CLASS) -> Path:
     for name in spec.devices:
         if name in there:
             return there[name]
-    known = ", ".join(sorted(there)) or "none at all"
+    known = ", ".join(sorted(there)) or "none"
     raise HalError(
-        f"no PWM chip {' or '.join(spec.devices)}; there is {known} "
+        f"no PWM chip {' or '.join(spec.devices)}; found: {known} "
         "(on a Pi: dtoverlay=pwm-2chan in /boot/firmware/config.txt)"
     )
 
@@ -36,7 +36,7 @@ def find_pwm_chip(spec: PwmSpec, folder: Path = PWM_CLASS) -> Path:
 class SysfsPwm:
     """One channel at 1 kHz. Duty 0 and 1000 are constant levels.
 
-    Each value is read back: a channel that keeps another one does not obey.
+    Each value is read back, and a different one raises HalError.
     """
 
     def __init__(self, spec: PwmSpec, folder: Path = PWM_CLASS) -> None:
@@ -49,7 +49,7 @@ class SysfsPwm:
                 self._write("enable", "0")
                 self._write("polarity", polarity)
         except (OSError, HalError):
-            # Some chips have no polarity, which is fine as long as none is wanted.
+            # Some chips have no polarity, which matters only for an inverted pilot.
             if spec.is_inverted:
                 raise
         # The duty must never exceed the period, whatever was there before.
@@ -80,18 +80,18 @@ class SysfsPwm:
             time.sleep(0.01)
 
     def drive(self, duty_permille: int) -> None:
-        """Put out this duty cycle. Raises HalError when the channel does not take it."""
+        """Set the duty cycle. Raises HalError when the channel does not accept it."""
         self._write("duty_cycle", str(PWM_PERIOD_NS * duty_permille // 1000))
         if self._read("enable") != "1":
             self._write("enable", "1")
 
     def disable(self) -> None:
-        """Stop the generator, with the pin at the level of duty 0."""
+        """Stop the PWM, with the pin at the level of duty 0."""
         self._write("duty_cycle", "0")
         self._write("enable", "0")
 
     def close(self) -> None:
-        """Leave the channel as it is; without its owner it keeps its last output."""
+        """Do nothing: the channel keeps its last output."""
 
     def _write(self, name: str, value: str) -> None:
         (self._channel / name).write_text(value)

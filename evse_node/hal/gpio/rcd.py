@@ -1,4 +1,4 @@
-"""The residual-current device: its trip, its test and the reset of its latch."""
+"""Residual-current device: its trip, its test and the reset of its latch."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from evse_node.hal.gpio.drivers import OutputLine
 from evse_node.hal.gpio.square_wave import SquareWave
 
 _SETTLE_S: Final = 0.1
-"""After the test's end, before a latch is reset; and how long the trip has to stay away then."""
+"""Delay between the end of a test and the reset; also how long the trip must stay inactive."""
 
 
 class Rcd:
-    """What a board has of it; `tick` takes a reset on.
+    """Trip, test and reset lines of an RCD; `tick` advances a reset.
 
     `read_trip` may raise. A device without `reset` releases by itself. With `wave` the test
-    needs a square wave, without it a level. Nobody resets while the contactor is closed.
+    uses a square wave, otherwise a level. Callers never reset while the contactor is closed.
     """
 
     def __init__(
@@ -39,30 +39,30 @@ class Rcd:
 
     @property
     def can_test(self) -> bool:
-        """Whether it has a test input."""
+        """Whether the device has a test input."""
         return self._test is not None
 
     @property
     def can_reset(self) -> bool:
-        """Whether its trip is a latch that wants to be reset."""
+        """Whether the trip is a latch."""
         return self._reset is not None
 
     def begin_test(self) -> None:
-        """Let a residual current flow."""
+        """Start the test current."""
         if self._wave is not None:
             self._wave.start()
         elif self._test is not None:
             self._test.set(True)
 
     def end_test(self) -> None:
-        """Let it flow no more."""
+        """Stop the test current."""
         if self._wave is not None:
             self._wave.stop()
         if self._test is not None:
             self._test.set(False)
 
     def begin_reset(self, now: float, *, after_test: bool = False) -> None:
-        """Pulse the reset input; after a test, give the device a moment before."""
+        """Pulse the reset input, after a test with a delay."""
         self._quiet_since = None
         if self._reset is not None:
             self._reset.set(False)
@@ -70,18 +70,18 @@ class Rcd:
             self._ends_at = None
 
     def end_reset(self) -> None:
-        """Leave the reset input inactive."""
+        """Set the reset input inactive."""
         self._begins_at = self._ends_at = None
         if self._reset is not None:
             self._reset.set(False)
 
     @property
     def is_resetting(self) -> bool:
-        """Whether the pulse is still to come, or lasts."""
+        """Whether the pulse is pending or active."""
         return self._begins_at is not None or self._ends_at is not None
 
     def tick(self, now: float) -> None:
-        """Take the pulse on, however late this is called: it is never left out. May raise."""
+        """Advance the pulse, which is never skipped, however late this is called. May raise."""
         if self._reset is None:
             return
         if self._begins_at is not None and now >= self._begins_at:
@@ -92,7 +92,7 @@ class Rcd:
             self._ends_at = None
 
     def has_released(self, now: float) -> bool:
-        """Return whether the trip is away, and has been for a while if it was reset. May raise."""
+        """Return whether the trip is inactive, after a reset for long enough. May raise."""
         if self.is_resetting or self.read_trip():
             self._quiet_since = None
             return False

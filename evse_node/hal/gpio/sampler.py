@@ -1,7 +1,8 @@
-"""The pilot sampler: looks at pilot, plug and safety inputs, and opens the contactor itself.
+"""Pilot sampler: measures pilot, plug and safety inputs, and opens the contactor by itself.
 
-`sample` is one look; the backend's thread calls it every few milliseconds, a test calls it
-with a clock of its own. What the sampler finds is told after the contactor is open.
+The backend's thread calls `sample` every few milliseconds, a test with a clock of its own.
+Findings are reported after the contactor is open.
+Spec: IEC 61851-1:2017 Table A.6, sequences 2.x and 8.1 (open within 100 ms)
 """
 
 from __future__ import annotations
@@ -24,20 +25,20 @@ from evse_node.units import Milliamps
 _LOGGER: Final = logging.getLogger(__name__)
 
 FAST_S: Final = 0.003
-"""Between two looks while the vehicle is ready."""
+"""Interval while the vehicle is ready."""
 CONFIRM_S: Final = 0.001
-"""Before the look that confirms a loss."""
+"""Interval before the sample that confirms a loss."""
 SLOW_S: Final = 0.02
-_LOSS_LOOKS: Final = 2
-_BLIND_LOOKS: Final = 5
+_LOSS_SAMPLES: Final = 2
+_BLIND_SAMPLES: Final = 5
 _SETTLE_S: Final = 0.04
-_FAILED_LOOKS: Final = 10
+_FAILED_SAMPLES: Final = 10
 _CABLE_S: Final = 0.05
 SAMPLER_LIMIT_S: Final = 0.5
-"""How long the sampler may be silent."""
+"""How long the sampler may be inactive."""
 LOOP_LIMIT_S: Final = 2.0
-"""How long the event loop may be silent."""
-_LOOKS_FOR_CABLE: Final = 3
+"""How long the event loop may be inactive."""
+_CABLE_SAMPLES: Final = 3
 _PULLED_DOWN_MV: Final = -1_500
 
 
@@ -49,7 +50,7 @@ class PilotVoltages(NamedTuple):
 
 
 class PilotProbe(Protocol):
-    """Measures. Raises OSError or HalError."""
+    """Measuring of pilot and plug. Raises OSError or HalError."""
 
     def pilot(self) -> PilotVoltages:
         """Measure the pilot."""
@@ -58,50 +59,50 @@ class PilotProbe(Protocol):
         """Measure the plug's resistor; None without a cable."""
 
 
-class PilotSeen(Struct, frozen=True):
-    """The pilot settled in a state. `was_opened`: for this the contactor was opened.
+class PilotSettled(Struct, frozen=True):
+    """The pilot settled in a state; `was_opened` if the contactor was opened for it.
 
-    `era` is the sampler's at that time: in a later one, this is of no interest any more.
+    `epoch` is that of the sampler; findings of an earlier one are obsolete.
     """
 
     pilot: PilotState
     was_opened: bool
-    era: int = 0
+    epoch: int = 0
 
 
-class CableSeen(Struct, frozen=True):
+class CableSettled(Struct, frozen=True):
     """The plug's resistor settled."""
 
     ampacity_ma: Milliamps | None
 
 
-class TroubleSeen(Struct, frozen=True):
-    """Something is wrong, or right again; `cause` is one of the names below."""
+class CauseChanged(Struct, frozen=True):
+    """A cause of a fault came up or went away."""
 
     cause: str
-    is_there: bool
+    is_present: bool
 
 
 ADC_LOST: Final = "the converter does not answer"
 DIODE_MISSING: Final = "the vehicle's diode is missing"
 LOOP_STUCK: Final = "the event loop is stuck"
 
-Finding = PilotSeen | CableSeen | TroubleSeen
+Finding = PilotSettled | CableSettled | CauseChanged
 
 
 class PilotSampler:
-    """Decides what the pilot shows.
+    """Decides the state of the pilot.
 
-    `open_contactor` must not raise. `tell` gets findings in the sampler's own thread.
-    `alarms` are safety inputs by the name of their cause. `has_cable` says whether there
-    is a plug's resistor to measure.
+    `open_contactor` must not raise. `report` gets findings in the sampler's thread. `alarms`
+    are safety inputs by the name of their cause; `has_cable` is whether there is a plug's
+    resistor to measure.
     """
 
     def __init__(
         self,
         probe: PilotProbe,
         open_contactor: Callable[[], bool],
-        tell: Callable[[Finding], None],
+        report: Callable[[Finding], None],
         *,
         alarms: Mapping[str, Callable[[], bool]],
         has_cable: bool,
@@ -109,48 +110,48 @@ class PilotSampler:
     ) -> None:
         self._probe = probe
         self._open_contactor = open_contactor
-        self._tell = tell
+        self._report = report
         self._alarms = alarms
         self._has_cable = has_cable
         self._output = PilotOutput.F
-        self.era = 0
-        self._own_era = 0
+        self.epoch = 0
+        self._own_epoch = 0
         self.pilot: PilotState | None = None
         self.voltages: PilotVoltages | None = None
         self.beat_at = now
         self.loop_beat_at = now
-        self.looks = 0
+        self.sample_count = 0
         self._candidate: PilotState | None = None
         self._candidate_since = now
-        self._lost = 0
-        self._blind = 0
-        self._failed = 0
-        self._undiode = 0
-        self._troubles: set[str] = set()
+        self._loss_count = 0
+        self._missed_bursts = 0
+        self._failure_count = 0
+        self._diode_misses = 0
+        self._causes: set[str] = set()
         self._cable_ma: Milliamps | None = None
         self._cable_candidate: Milliamps | None = None
         self._cable_at = now
 
     @property
-    def troubles(self) -> frozenset[str]:
-        """What is wrong now."""
-        return frozenset(self._troubles)
+    def causes(self) -> frozenset[str]:
+        """Active causes of faults."""
+        return frozenset(self._causes)
 
     @property
     def interval_s(self) -> float:
-        """How long to wait until the next look."""
-        if self._lost or self._failed == 1:
+        """Time until the next sample."""
+        if self._loss_count or self._failure_count == 1:
             return CONFIRM_S
-        is_quick = self.pilot is None or self.pilot.is_ready or self._failed
+        is_quick = self.pilot is None or self.pilot.is_ready or self._failure_count
         return FAST_S if is_quick or self._candidate is not self.pilot else SLOW_S
 
     def sample(self, now: float) -> None:
-        """Take one look. Never raises."""
-        if self._own_era != self.era:
-            self._own_era = self.era
+        """Take one sample. Never raises."""
+        if self._own_epoch != self.epoch:
+            self._own_epoch = self.epoch
             self.pilot = self._candidate = None
         self._check_alarms()
-        self._set_trouble(LOOP_STUCK, now - self.loop_beat_at > LOOP_LIMIT_S)
+        self._set_cause(LOOP_STUCK, now - self.loop_beat_at > LOOP_LIMIT_S)
         try:
             voltages = self._probe.pilot()
         except Exception as error:
@@ -159,89 +160,89 @@ class PilotSampler:
             self._on_voltages(voltages, now)
         if self._has_cable and now - self._cable_at >= _CABLE_S:
             self._cable_at = now
-            self._look_at_cable()
-        self.looks += 1
+            self._measure_cable()
+        self.sample_count += 1
         self.beat_at = now
 
     def is_watched(self, now: float) -> bool:
-        """Return whether sampler and loop, which watch the contactor, are both alive."""
+        """Return whether sampler and loop, which supervise the contactor, are both alive."""
         is_loop_alive = now - self.loop_beat_at <= LOOP_LIMIT_S
         return is_loop_alive and now - self.beat_at <= SAMPLER_LIMIT_S
 
-    def forget(self) -> None:
-        """Tell the present state anew, once it has settled; what was told before is void."""
-        self.era += 1
+    def invalidate(self) -> None:
+        """Void earlier findings; the present state is reported again once it has settled."""
+        self.epoch += 1
         self.pilot = self._candidate = None
 
     @property
     def output(self) -> PilotOutput:
-        """What is on the pilot."""
+        """Signal on the pilot."""
         return self._output
 
     def expect(self, output: PilotOutput) -> None:
-        """Note what is on the pilot from now on."""
+        """Set the signal that is on the pilot from now on."""
         hid_vehicle = self._output is PilotOutput.F and output is not PilotOutput.F
         self._output = output
         if hid_vehicle:
-            self.forget()
+            self.invalidate()
 
     # Safety inputs
 
     def _check_alarms(self) -> None:
         for cause, is_active in self._alarms.items():
             try:
-                is_there = is_active()
+                is_present = is_active()
             except Exception as error:
-                # An input that cannot be read may hide what it is there for.
-                if cause not in self._troubles:
+                # An input that cannot be read may hide an alarm.
+                if cause not in self._causes:
                     _LOGGER.error("the input '%s' cannot be read: %s", cause, error)
-                is_there = True
-            self._set_trouble(cause, is_there)
+                is_present = True
+            self._set_cause(cause, is_present)
 
-    def _set_trouble(self, cause: str, is_there: bool) -> None:
-        if is_there is (cause in self._troubles):
+    def _set_cause(self, cause: str, is_present: bool) -> None:
+        if is_present is (cause in self._causes):
             return
-        if is_there:
-            # First noted, then opened: a closing that has seen neither comes before both.
-            self._troubles.add(cause)
+        if is_present:
+            # In this order: a closing either sees the cause, or is undone by the opening.
+            self._causes.add(cause)
             self._open_contactor()
         else:
-            self._troubles.discard(cause)
-        self._tell(TroubleSeen(cause, is_there))
+            self._causes.discard(cause)
+        self._report(CauseChanged(cause, is_present))
 
     # Pilot
 
     def _on_failure(self, error: Exception) -> None:
-        self._failed += 1
+        self._failure_count += 1
         self.voltages = None
-        if self._failed == _LOSS_LOOKS:
+        if self._failure_count == _LOSS_SAMPLES:
             self.pilot = self._candidate = None
             self._open_contactor()
-        if self._failed == _FAILED_LOOKS:
+        if self._failure_count == _FAILED_SAMPLES:
             _LOGGER.error("the pilot cannot be measured: %s", error)
-            self._set_trouble(ADC_LOST, True)
+            self._set_cause(ADC_LOST, True)
 
     def _on_voltages(self, voltages: PilotVoltages, now: float) -> None:
         self.voltages = voltages
-        self._failed = 0
+        self._failure_count = 0
         state = pilot_state(voltages.high_mv)
         if self.output is PilotOutput.F and voltages.high_mv < _PULLED_DOWN_MV:
-            state = PilotState.F  # whatever is plugged in: a diode may be missing
+            state = PilotState.F  # with any vehicle: its diode may be missing
         if state is PilotState.F and self.output is PilotOutput.X2:
-            # A burst that missed the high part of the PWM says nothing; many of them do.
-            self._blind += 1
-            if self._blind < _BLIND_LOOKS:
+            # One burst may miss the high part of the PWM; many in a row do not.
+            self._missed_bursts += 1
+            if self._missed_bursts < _BLIND_SAMPLES:
                 return
         else:
-            self._blind = 0
-        self._set_trouble(ADC_LOST, False)
+            self._missed_bursts = 0
+        self._set_cause(ADC_LOST, False)
         self._check_diode(state, voltages)
         if state is not self._candidate:
             self._candidate, self._candidate_since = state, now
         was_ready = self.pilot is not None and self.pilot.is_ready
-        self._lost = self._lost + 1 if was_ready and not state.is_ready else 0
-        if self._lost >= _LOSS_LOOKS:
-            self._lost = 0
+        self._loss_count = self._loss_count + 1 if was_ready and not state.is_ready else 0
+        if self._loss_count >= _LOSS_SAMPLES:
+            self._loss_count = 0
             self.pilot = state
             self._open_contactor()
             self._settle(state, was_opened=True)
@@ -250,44 +251,44 @@ class PilotSampler:
 
     def _settle(self, state: PilotState, *, was_opened: bool) -> None:
         if self._has_cable and self.pilot in (None, PilotState.A) and state.is_connected:
-            # The plug's resistor is there before its pilot pin, so that it is told first.
-            for _ in range(_LOOKS_FOR_CABLE):
-                self._look_at_cable()
+            # The plug's resistor makes contact before the pilot pin, so it is reported first.
+            for _ in range(_CABLE_SAMPLES):
+                self._measure_cable()
         self.pilot = state
-        self._tell(PilotSeen(state, was_opened, self._own_era))
+        self._report(PilotSettled(state, was_opened, self._own_epoch))
 
     def _check_diode(self, state: PilotState, voltages: PilotVoltages) -> None:
-        """A level that stays above the limit with PWM is a resistor, not a vehicle."""
+        """Check the diode: a low level that stays above the limit is a resistor, not a vehicle."""
         if self.output is not PilotOutput.X2 or not state.is_connected:
-            self._undiode = 0
+            self._diode_misses = 0
             if state is PilotState.A:
-                self._set_trouble(DIODE_MISSING, False)
+                self._set_cause(DIODE_MISSING, False)
             return
         if is_diode_present(voltages.low_mv):
-            self._undiode = 0
+            self._diode_misses = 0
             return
-        self._undiode += 1
-        if self._undiode == _FAILED_LOOKS:
-            self._set_trouble(DIODE_MISSING, True)
+        self._diode_misses += 1
+        if self._diode_misses == _FAILED_SAMPLES:
+            self._set_cause(DIODE_MISSING, True)
 
     # Plug
 
-    def _look_at_cable(self) -> None:
+    def _measure_cable(self) -> None:
         try:
             cable_ma = self._probe.cable_ma()
         except Exception:
-            return  # the pilot, on the same converter, says what there is to say
+            return  # the pilot, on the same converter, reports the failure
         if cable_ma == self._cable_candidate and cable_ma != self._cable_ma:
             self._cable_ma = cable_ma
-            self._tell(CableSeen(cable_ma))
+            self._report(CableSettled(cable_ma))
         self._cable_candidate = cable_ma
 
     @property
     def cable_ma(self) -> Milliamps | None:
-        """The cable that was last told."""
+        """The cable that was last reported."""
         return self._cable_ma
 
 
 def is_close_to(state: PilotState, voltages: PilotVoltages | None, tolerance_mv: int) -> bool:
-    """Return whether the pilot's positive level is the nominal one, give or take."""
+    """Return whether the pilot's positive level is nominal within the tolerance."""
     return voltages is not None and abs(voltages.high_mv - NOMINAL_MV[state]) <= tolerance_mv

@@ -1,8 +1,7 @@
-"""The self-test: pilot generator, driver and converter prove each other, then the RCD itself.
+"""Self-test of the pilot's PWM and converter, then of the RCD.
 
-The pilot is put to -12 V and must be measured there, and so for +12 V; then the RCD's test
-input must make it trip, and its reset, if it has one, must end that. `tick` takes it on;
-nothing waits.
+The pilot is driven to -12 V and to +12 V, and each level must be measured. Then the test input
+must trip the RCD, and its reset, if any, must release it. `tick` advances the test.
 """
 
 from __future__ import annotations
@@ -17,24 +16,24 @@ from evse_node.hal.gpio.sampler import PilotSampler, is_close_to
 from evse_node.state_machine.control_pilot import PilotOutput, PilotState
 
 _STEP_LIMIT_S: Final = 1.0
-# A pulse and two moments of quiet, each seen by a loop that may be late.
+# A pulse and two quiet periods, each observed by a loop that may be late.
 _LATCH_LIMIT_S: Final = 3.0
-_LOOKS: Final = 3
+_SAMPLES: Final = 3
 _TOLERANCE_MV: Final = 1_500
 
 
 class _Step(Enum):
-    STATE_F = "the pilot is not at -12 V though it was put there"
-    X1 = "the pilot stays at -12 V though it was put to +12 V"
-    RCD_CLEARS = "the RCD is tripped, and its reset does not end that"
+    STATE_F = "the pilot is not at -12 V though it is driven there"
+    X1 = "the pilot stays at -12 V though it is driven to +12 V"
+    RCD_CLEARS = "the RCD is tripped, and its reset does not release it"
     RCD_TRIPS = "the RCD does not trip in its test"
     RCD_RELEASES = "the RCD does not release after its test"
 
 
 class SelfCheck:
-    """One run. `failure` is None while it runs, "" when it passed, else what was wrong.
+    """One self-test. `failure` is None while it runs, "" when passed, else the reason.
 
-    `steps_on_pilot` False leaves the pilot as it is, because of a vehicle.
+    Without `steps_on_pilot` the pilot is not touched, because of a vehicle.
     """
 
     def __init__(
@@ -51,12 +50,12 @@ class SelfCheck:
         self._steps_on_pilot = steps_on_pilot
         self._steps = [_Step.STATE_F, _Step.X1] if steps_on_pilot else []
         if rcd is not None and rcd.can_reset:
-            # After power-on, or a node that died, a latch is in any state.
+            # After power-on or a crash, a latch may be in any state.
             self._steps.append(_Step.RCD_CLEARS)
         if rcd is not None and rcd.can_test:
             self._steps += [_Step.RCD_TRIPS, _Step.RCD_RELEASES]
         self._began_at: float | None = None
-        self._looks = 0
+        self._sample_count = 0
         self.failure: str | None = None
 
     @property
@@ -67,11 +66,11 @@ class SelfCheck:
 
     @property
     def drives_pilot(self) -> bool:
-        """Whether the pilot is the test's for now."""
+        """Whether the test drives the pilot now."""
         return self.failure is None and self._steps_on_pilot
 
     def tick(self, now: float) -> str | None:
-        """Take the test on; return `failure`."""
+        """Advance the test; return `failure`."""
         if self.failure is None:
             self.failure = self._advance(now)
         return self.failure
@@ -83,8 +82,10 @@ class SelfCheck:
         try:
             if self._began_at is None:
                 self._begin(step, now)
-                self._began_at, self._looks = now, self._sampler.looks
-            elif self._sampler.looks >= self._looks + _LOOKS and self._is_done(step, now):
+                self._began_at, self._sample_count = now, self._sampler.sample_count
+            elif self._sampler.sample_count >= self._sample_count + _SAMPLES and self._is_done(
+                step, now
+            ):
                 self._steps.pop(0)
                 self._began_at = None
                 return None
@@ -98,7 +99,7 @@ class SelfCheck:
         return _STEP_LIMIT_S if is_quick else _LATCH_LIMIT_S
 
     def end(self) -> None:
-        """Leave the RCD's inputs inactive, whatever happened. May raise."""
+        """Set the RCD's inputs inactive. May raise."""
         if self._rcd is not None:
             self._rcd.end_test()
             self._rcd.end_reset()
@@ -121,7 +122,7 @@ class SelfCheck:
 
     @property
     def _the_rcd(self) -> Rcd:
-        assert self._rcd is not None, "only then there are such steps"
+        assert self._rcd is not None, "RCD steps need an RCD"
         return self._rcd
 
     def _is_done(self, step: _Step, now: float) -> bool:
@@ -130,11 +131,11 @@ class SelfCheck:
             case _Step.STATE_F:
                 return is_close_to(PilotState.F, voltages, _TOLERANCE_MV)
             case _Step.X1:
-                # A vehicle may be there, or a short circuit, which is the pilot's own fault.
+                # A vehicle or a short circuit may lower the level; neither fails the test.
                 return voltages is not None and voltages.high_mv > -_TOLERANCE_MV
             case _Step.RCD_TRIPS:
                 return self._the_rcd.read_trip()
             case _Step.RCD_CLEARS | _Step.RCD_RELEASES:
-                # Until the sampler has seen that, too, it would tell of a residual current.
-                is_seen = RCD_TRIP not in self._sampler.troubles
+                # The sampler must have seen the release, or it would report a residual current.
+                is_seen = RCD_TRIP not in self._sampler.causes
                 return self._the_rcd.has_released(now) and is_seen

@@ -1,8 +1,7 @@
-"""A line that is toggled again and again: a board's heartbeat, or the test current of an RCD.
+"""Square wave on a line: the heartbeat of a board, or the test current of an RCD.
 
-A heartbeat is the hardware's own dead man's switch: a board that gets no more edges opens by
-itself. So nothing here goes on by its own: each edge asks anew whether it is wanted, and
-whether those that watch over the contactor are alive.
+A heartbeat is a dead man's switch: a board without edges opens by itself. So before each edge
+`may_run` checks that the threads which supervise the contactor are alive.
 """
 
 from __future__ import annotations
@@ -17,15 +16,14 @@ from evse_node.hal.gpio.drivers import OutputLine
 
 _LOGGER: Final = logging.getLogger(__name__)
 _IDLE_S: Final = 0.1
-_COMPLAINT_S: Final = 60.0
+_WARNING_INTERVAL_S: Final = 60.0
 
 
 class SquareWave:
-    """One line, moved on by `beat`; in a node a thread of its own does so in `run`.
+    """One line, toggled by `beat`, which a thread calls in `run`.
 
-    While it is not wanted, the line is inactive. While `may_run`, which gets the time, says
-    no, the line stays as it is: there is no edge at all. `limit_s` is how long the hardware
-    waits for an edge; a longer pause is logged.
+    The line is inactive while stopped, and unchanged while `may_run(now)` is false. `limit_s`
+    is how long the hardware waits for an edge; a longer pause is logged.
     """
 
     def __init__(
@@ -45,36 +43,36 @@ class SquareWave:
         self._clock = clock
         self._may_run = may_run
         self._limit_s = limit_s
-        self._is_wanted = False
+        self._is_enabled = False
         self._is_active = False
         self._beat_at: float | None = None
-        self._complained_at: float | None = None
+        self._warned_at: float | None = None
         self._wake = threading.Event()
 
     def start(self) -> None:
-        """Begin at once. Callable from any thread, as `stop` is."""
-        self._is_wanted = True
+        """Start at once. Callable from any thread, like `stop`."""
+        self._is_enabled = True
         self._wake.set()
 
     def stop(self) -> None:
-        """End it. This waits for nothing and cannot fail."""
-        self._is_wanted = False
+        """Stop. Never blocks or fails."""
+        self._is_enabled = False
 
     def run(self, halt: threading.Event) -> None:
-        """Beat until `halt` is set, then leave the line inactive."""
+        """Toggle the line until `halt` is set, then leave it inactive."""
         while not halt.is_set():
-            self._wake.clear()  # before the look: a start right after it is not missed
+            self._wake.clear()  # before the check, so that no start is missed
             if self.beat(self._clock()):
                 time.sleep(self._interval_s)
             else:
-                self._wake.wait(self._interval_s if self._is_wanted else _IDLE_S)
+                self._wake.wait(self._interval_s if self._is_enabled else _IDLE_S)
         self.stop()
-        self._rest()
+        self._deactivate()
 
     def beat(self, now: float) -> bool:
-        """Put out the next edge; return whether there was one. Never raises."""
-        if not self._is_wanted:
-            self._rest()
+        """Toggle the line if due; return whether it was. Never raises."""
+        if not self._is_enabled:
+            self._deactivate()
             return False
         if self.failure or not self._may_run(now):
             self._beat_at = None
@@ -85,10 +83,10 @@ class SquareWave:
         except Exception as error:
             self._fail(error)
             return False
-        self._watch_pause(now)
+        self._check_pause(now)
         return True
 
-    def _rest(self) -> None:
+    def _deactivate(self) -> None:
         self._beat_at = None
         if self._is_active:
             self._is_active = False
@@ -102,17 +100,17 @@ class SquareWave:
             self.failure = str(error) or repr(error)
             _LOGGER.error("the %s's line cannot be driven: %s", self.name, self.failure)
 
-    def _watch_pause(self, now: float) -> None:
+    def _check_pause(self, now: float) -> None:
         before, self._beat_at = self._beat_at, now
         if before is None or self._limit_s is None:
             return
         pause_s = now - before
         if pause_s <= self._limit_s:
             return
-        if self._complained_at is None or now - self._complained_at >= _COMPLAINT_S:
-            self._complained_at = now
+        if self._warned_at is None or now - self._warned_at >= _WARNING_INTERVAL_S:
+            self._warned_at = now
             _LOGGER.warning(
                 "the %s paused for %.0f ms, where the board waits for %.0f: "
-                "it may have opened by itself, and call that a residual current",
+                "it may have opened by itself, and report a residual current",
                 *(self.name, pause_s * 1000, self._limit_s * 1000),
             )

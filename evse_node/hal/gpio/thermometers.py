@@ -1,7 +1,7 @@
-"""Thermometers: a DS18B20 on 1-Wire, whatever the kernel's hwmon knows, TMP102 and LM75 on I2C.
+"""Thermometers: DS18B20 on 1-Wire, chips with a hwmon driver, TMP102 and LM75 on I2C.
 
-A DS18B20 takes 0.75 s for an answer, and a bus may hang; so a thread of its own asks, and
-`PolledThermometer` shows the newest answer as long as that is not too old.
+A DS18B20 takes 0.75 s to answer, and a bus may hang; so a thread polls it, and
+`PolledThermometer` returns the latest answer.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ HWMON_CLASS: Final = Path("/sys/class/hwmon")
 TEMPERATURE_POLL_S: Final = 1.0
 _LOWEST_MC: Final = -55_000
 _HIGHEST_MC: Final = 125_000
-# What a DS18B20 holds after power-on, until it has measured.
+# Register of a DS18B20 after power-on, before its first measurement.
 _POWER_ON_MC: Final = 85_000
 _NEAR_MC: Final = 5_000
 
 
 class KernelThermometer:
-    """A file of the kernel that holds millidegrees: `temperature` of w1, `temp1_input` of hwmon."""
+    """File of the kernel with millidegrees: `temperature` of w1, `temp1_input` of hwmon."""
 
     def __init__(self, find: Callable[[], Path]) -> None:
         self._find = find
 
     def read(self) -> int:
-        """Return millidegrees; a DS18B20 measures now, which takes its time."""
+        """Return millidegrees; a DS18B20 starts a measurement, which takes 0.75 s."""
         file = self._find()
         try:
             text = file.read_text().strip()
         except OSError as error:
-            # An unplugged sensor has its file for a while; reading it fails.
+            # The file of an unplugged sensor remains for a while; reading it fails.
             raise HalError(f"{file}: {os.strerror(error.errno or 0)}") from None
         try:
             return int(text)
@@ -46,11 +46,11 @@ class KernelThermometer:
             raise HalError(f"{file} holds {text!r}") from None
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: no resource is held."""
 
 
 class Ds18b20(KernelThermometer):
-    """Disbelieves 85 degrees from a chip that has lost its power in between."""
+    """A DS18B20. A sudden 85 degrees is taken for a power-on reset, not a measurement."""
 
     def __init__(self, device: str, folder: Path = W1_DEVICES) -> None:
         super().__init__(lambda: find_w1(device, folder) / "temperature")
@@ -62,25 +62,25 @@ class Ds18b20(KernelThermometer):
         if now_mc == _POWER_ON_MC and (
             before_mc is None or abs(before_mc - _POWER_ON_MC) > _NEAR_MC
         ):
-            raise HalError("it tells 85 degrees, as after power-on without a measurement")
+            raise HalError("it reports 85 degrees, its value after power-on")
         self._before_mc = now_mc
         return now_mc
 
 
 def find_w1(device: str, folder: Path = W1_DEVICES) -> Path:
-    """Return the folder of a DS18B20, the only one without an id. Raises HalError."""
+    """Return the folder of a DS18B20; without an id, of the only one. Raises HalError."""
     there = {path.name: path for path in sorted(folder.glob("28-*"))}
     if device in there:
         return there[device]
-    known = ", ".join(there) or "none at all"
+    known = ", ".join(there) or "none"
     if device or len(there) != 1:
         wanted = device or "single one"
-        raise HalError(f"no DS18B20 '{wanted}'; there is {known} (dtoverlay=w1-gpio)")
+        raise HalError(f"no DS18B20 '{wanted}'; found: {known} (dtoverlay=w1-gpio)")
     return next(iter(there.values()))
 
 
 def find_hwmon(name: str, number: int, folder: Path = HWMON_CLASS) -> Path:
-    """Return the file of a hwmon chip's input. Raises HalError that says what there is."""
+    """Return the file of a hwmon chip's input. Raises HalError that lists the chips."""
     there: dict[str, Path] = {}
     for chip in sorted(folder.glob("hwmon*")):
         try:
@@ -88,7 +88,7 @@ def find_hwmon(name: str, number: int, folder: Path = HWMON_CLASS) -> Path:
         except OSError:
             continue
     if name not in there:
-        raise HalError(f"no hwmon chip '{name}'; there is {', '.join(there) or 'none at all'}")
+        raise HalError(f"no hwmon chip '{name}'; found: {', '.join(there) or 'none'}")
     return there[name] / f"temp{number}_input"
 
 
@@ -112,7 +112,7 @@ class I2cThermometer:
 
 
 def open_temperature_source(spec: TemperatureSpec) -> TemperatureSource:
-    """Open a thermometer's bus; the thermometer itself need not answer yet. Raises HalError."""
+    """Open the bus of a thermometer, which need not answer yet. Raises HalError."""
     match spec:
         case Ds18b20Spec():
             return Ds18b20(spec.id)
@@ -123,18 +123,18 @@ def open_temperature_source(spec: TemperatureSpec) -> TemperatureSource:
 
 
 def read_plausible(source: TemperatureSource) -> int:
-    """Ask once. Raises HalError for a value that no such thermometer can measure."""
+    """Read a thermometer once. Raises HalError for a value out of its range."""
     try:
         temperature_mc = source.read()
     except OSError as error:
         raise HalError(str(error)) from error
     if not _LOWEST_MC <= temperature_mc <= _HIGHEST_MC:
-        raise HalError(f"it tells {temperature_mc} millidegrees")
+        raise HalError(f"it reports {temperature_mc} millidegrees")
     return temperature_mc
 
 
 class PolledThermometer:
-    """A `TemperatureSensor` that shows the newest answer, as long as that is not too old."""
+    """A `TemperatureSensor` that returns the latest answer until it is too old."""
 
     def __init__(
         self, source: TemperatureSource, limit_s: float, clock: Callable[[], float]
@@ -143,10 +143,10 @@ class PolledThermometer:
         self._limit_s = limit_s
         self._clock = clock
         self._answer: tuple[int, float] | None = None
-        self._failure = "it has not answered yet"
+        self._failure = "no answer yet"
 
     def poll(self) -> None:
-        """Ask once. Never raises."""
+        """Read the thermometer once. Never raises."""
         try:
             temperature_mc = read_plausible(self._source)
         except Exception as error:
@@ -155,12 +155,12 @@ class PolledThermometer:
         self._answer = (temperature_mc, self._clock())
 
     def read_millicelsius(self) -> int:
-        """Return the newest answer."""
+        """Return the latest answer. Raises HalError."""
         answer = self._answer
         if answer is None or self._clock() - answer[1] > self._limit_s:
             raise HalError(f"the thermometer does not answer: {self._failure}")
         return answer[0]
 
     def close(self) -> None:
-        """Let go of the bus."""
+        """Close the bus."""
         self._source.close()

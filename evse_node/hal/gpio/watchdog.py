@@ -1,7 +1,7 @@
-"""Who notices when nothing moves any more: the service manager and the kernel's watchdog.
+"""Watchdogs of the service manager and the kernel.
 
-Both are fed by the backend's tick, and only while the sampler is alive; so a stuck loop and
-a stuck sampler each end in a restart, and with `safe-off` as ExecStopPost= in a safe state.
+The backend's tick feeds both while the sampler is alive. So a stuck loop or sampler ends in a
+restart, and with `safe-off` as ExecStopPost= in the safe state.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ _FEED_S: Final = 1.0
 
 
 class KernelWatchdog:
-    """The watchdog device: once opened it resets the machine unless it is fed."""
+    """Watchdog device: once opened, it resets the machine unless it is fed."""
 
     def __init__(self, spec: WatchdogSpec) -> None:
-        """Open it. Raises HalError."""
+        """Open the device. Raises HalError."""
         try:
             self._fd = os.open(spec.device, os.O_WRONLY | os.O_CLOEXEC)
         except OSError as error:
@@ -38,11 +38,11 @@ class KernelWatchdog:
             raise HalError(f"{spec.device}: {spec.timeout_s} s: {error.strerror}") from None
 
     def feed(self) -> None:
-        """Put off the reset."""
+        """Postpone the reset."""
         os.write(self._fd, b"\0")
 
     def close(self) -> None:
-        """Disarm it: the letter V says that this is meant. May be repeated."""
+        """Disarm the watchdog by the magic character V. May be repeated."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
             with contextlib.suppress(OSError):
@@ -62,11 +62,11 @@ class Watchdogs:
         self._fed_at: float | None = None
 
     def ready(self) -> None:
-        """Tell the service manager that the start is over."""
+        """Notify the service manager that the start is complete."""
         self._manager.notify("READY=1")
 
     def feed(self, now: float) -> None:
-        """Say that loop and sampler are alive. Never raises."""
+        """Feed both watchdogs. Never raises."""
         if self._fed_at is not None and now - self._fed_at < self._interval_s:
             return
         self._fed_at = now
@@ -78,6 +78,6 @@ class Watchdogs:
                 _LOGGER.error("the watchdog device cannot be fed: %s", error)
 
     def close(self) -> None:
-        """End it in peace. May be repeated."""
+        """Disarm the kernel's watchdog. May be repeated."""
         if self._kernel is not None:
             self._kernel.close()

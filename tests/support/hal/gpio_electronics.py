@@ -71,7 +71,7 @@ class SimulatedElectronics:
     def is_powered(self) -> bool:
         if self.is_welded:
             return True
-        self.look_for_heartbeat()
+        self.check_heartbeat()
         if self.has_latch and self.inputs.get("RCD trip"):
             return False
         return not self.is_stuck_open and bool(self.coils) and all(self.coils.values())
@@ -80,7 +80,7 @@ class SimulatedElectronics:
     def has_latch(self) -> bool:
         return self.board.rcd is not None and self.board.rcd.reset is not None
 
-    def look_for_heartbeat(self) -> None:
+    def check_heartbeat(self) -> None:
         """The board's own watchdog: it counts while a coil's line is driven."""
         heartbeat = self.board.heartbeat
         if heartbeat is None or not any(self.coils.values()):
@@ -92,7 +92,7 @@ class SimulatedElectronics:
         """What the board does with an edge."""
         was_active, self.lines[name] = self.lines.get(name, False), is_active
         if name == "heartbeat" and is_active is not was_active:
-            self.look_for_heartbeat()
+            self.check_heartbeat()
             self._beaten_at = self.clock()
         elif name == "RCD test" and "RCD trip" in self.inputs:
             if not self.has_latch:
@@ -241,7 +241,7 @@ class SimulatedInputs(SimulatedPart):
 
     def is_active(self, name: str) -> bool:
         self.electronics.check("inputs")
-        self.electronics.look_for_heartbeat()
+        self.electronics.check_heartbeat()
         if "mirror" in name:
             return self.electronics.is_mirror_closed()
         return self.electronics.inputs[name]

@@ -18,7 +18,7 @@ from tests.support.hal.modbus_evse_models import Phoenix
 from tests.support.hal.modbus_evse_peer import LoopThread, Peer
 
 
-def test_a_controller_whose_node_has_died_is_switched_off(
+def test_safe_off_disables_controller_of_dead_node(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     phoenix = Phoenix()
@@ -43,7 +43,7 @@ def test_a_controller_whose_node_has_died_is_switched_off(
     assert capsys.readouterr().out == "modbus-evse: off\n"
 
 
-def test_a_controller_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_safe_off_reports_silent_controller(monkeypatch: pytest.MonkeyPatch) -> None:
     evse = ModbusEvse(
         registers=load_controller("phoenix-em-cp-pp-eth"),
         modbus=ModbusSpec(host="127.0.0.1", tcp_port=9),
@@ -56,14 +56,14 @@ def test_a_controller_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPat
         safe_off("modbus-evse", {})
 
 
-def test_a_gpio_board_goes_its_own_way(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_safe_off_of_gpio_switches_off_board(monkeypatch: pytest.MonkeyPatch) -> None:
     called: list[str] = []
     monkeypatch.setattr(hardware, "_safe_off_board", lambda board: called.append(board.name))
     safe_off("gpio", {"board": "reference"})
     assert called == ["Reference board"]
 
 
-def test_a_board_or_a_configuration(
+def test_safe_off_requires_board_or_configuration(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("sys.argv", ["evse-node", "safe-off"])

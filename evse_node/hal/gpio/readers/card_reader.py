@@ -27,41 +27,41 @@ class CardReader(ABC):
         self._is_set_up = False
 
     def poll(self) -> bytes | None:
-        """Look once for a card of ISO/IEC 14443 type A. Raises OSError or HalError."""
+        """Return the uid of a present ISO/IEC 14443 type A card. Raises OSError or HalError."""
         try:
             if not self._is_set_up:
                 self._set_up()
                 self._is_set_up = True
-            return self._look()
+            return self._read_card()
         except Exception:
             self._is_set_up = False
             raise
 
     def close(self) -> None:
-        """Let go of the bus."""
+        """Close the bus."""
         self._closing.close()
 
     @abstractmethod
     def _set_up(self) -> None:
-        """Begin with the chip. Raises HalError when it is not there."""
+        """Initialize the chip. Raises HalError when it does not answer."""
 
     @abstractmethod
-    def _look(self) -> bytes | None:
-        """Return the uid of the card that is there, or None."""
+    def _read_card(self) -> bytes | None:
+        """Return the uid of the present card, or None."""
 
 
 class CardPoller:
-    """Tells each card once, until it was away for a moment."""
+    """Poller that reports each card once, until it was removed."""
 
-    def __init__(self, source: CardSource, tell: Callable[[bytes], None]) -> None:
+    def __init__(self, source: CardSource, report: Callable[[bytes], None]) -> None:
         self._source = source
-        self._tell = tell
+        self._report = report
         self._present: bytes | None = None
         self._absent = 0
         self._is_failing = False
 
     def poll(self) -> None:
-        """Look once. Never raises; a reader that fails is logged once, and tried again."""
+        """Poll the reader once. Never raises; a failure is logged once, then retried."""
         try:
             uid = self._source.poll()
         except Exception as error:
@@ -80,8 +80,8 @@ class CardPoller:
         self._absent = 0
         if uid != self._present and 1 <= len(uid) <= 10:
             self._present = uid
-            self._tell(uid)
+            self._report(uid)
 
     def close(self) -> None:
-        """Let go of the reader's bus."""
+        """Close the bus of the reader."""
         self._source.close()

@@ -1,7 +1,7 @@
 """The MFRC522 card reader over SPI, by NXP's data sheet, and ISO/IEC 14443-3 type A.
 
-A card is asked for, then tells its uid in up to three parts of four bytes: a part that
-begins with 88 goes on in the next one.
+A card sends its uid in up to three parts of four bytes; a part that begins with 88 is
+continued in the next one.
 """
 
 from __future__ import annotations
@@ -64,10 +64,10 @@ class Mfrc522(CardReader):
         self._write(_MODE, 0x3D)
         self._write(_TX_CONTROL, self._read(_TX_CONTROL) | 0x03)
 
-    def _look(self) -> bytes | None:
+    def _read_card(self) -> bytes | None:
         if self._read(_TX_ASK) != _FULL_ASK:
-            # Without its settings it hears no card, and would never say so.
-            raise HalError("the MFRC522 is gone, or was reset")
+            # Without its settings it receives no card, and reports no error.
+            raise HalError("the MFRC522 was removed or reset")
         if self._transceive(bytes((_REQUEST,)), last_bits=7) is None:
             return None
         uid = b""
@@ -82,15 +82,15 @@ class Mfrc522(CardReader):
             uid += part[1:4]
             if not self._select(select, part):
                 return None
-        raise HalError("a card's uid does not end")
+        raise HalError("a card's uid has no last part")
 
     def _select(self, select: int, part: bytes) -> bool:
-        """Choose the card, so that it tells the next part."""
+        """Select the card, so that it sends the next part."""
         frame = bytes((select, 0x70)) + part
         return self._transceive(frame + crc_a(frame)) is not None
 
     def _transceive(self, data: bytes, last_bits: int = 0) -> bytes | None:
-        """Send to the card and return its answer, None if none came."""
+        """Send to the card and return its answer, or None."""
         self._write(_COMMAND, _IDLE)
         self._write(_COM_IRQ, 0x7F)
         self._write(_FIFO_LEVEL, 0x80)
@@ -108,7 +108,7 @@ class Mfrc522(CardReader):
             if flags & 0x01 or time.monotonic() > end:
                 return None
         if self._read(_ERROR) & 0x1B:
-            return None  # half a card, or two of them
+            return None  # incomplete, or two cards
         return bytes(self._read(_FIFO_DATA) for _ in range(self._read(_FIFO_LEVEL)))
 
     def _write(self, register: int, value: int) -> None:

@@ -25,10 +25,10 @@ _LONGEST_FRAME: Final = 64
 
 
 class Pn532Link(Protocol):
-    """The way to the chip."""
+    """Connection to the chip."""
 
     def wake(self) -> None:
-        """Wake the chip up and forget what it said before."""
+        """Wake the chip up and drop earlier input."""
 
     def write(self, frame: bytes) -> None:
         """Send bytes."""
@@ -37,7 +37,7 @@ class Pn532Link(Protocol):
         """Return one frame with its beginning 00 00 FF, "" if none came in time."""
 
     def close(self) -> None:
-        """Let go of the bus."""
+        """Close the bus."""
 
 
 def encode_frame(data: bytes) -> bytes:
@@ -74,13 +74,13 @@ class Pn532(CardReader):
         # One try for a passive target instead of endless ones.
         self._call(bytes((_RF_CONFIGURATION, 0x05, 0xFF, 0x01, 0x01)))
 
-    def _look(self) -> bytes | None:
+    def _read_card(self) -> bytes | None:
         answer = self._call(bytes((_IN_LIST_PASSIVE_TARGET, 0x01, 0x00)))
         if not answer or answer[0] == 0:
             return None
         # Count, number, SENS_RES (2), SEL_RES, length of the uid, uid.
         if len(answer) < 6 or len(answer) < 6 + answer[5]:
-            raise HalError("the PN532 tells half a card")
+            raise HalError("the PN532 reports an incomplete card")
         uid = answer[6 : 6 + answer[5]]
         self._call(bytes((_IN_RELEASE, 0x00)))
         return uid or None
@@ -92,12 +92,12 @@ class Pn532(CardReader):
             raise HalError("the PN532 does not acknowledge")
         answer = decode_frame(self._link.read(_LIMIT_S))
         if not answer or answer[0] != command[0] + 1:
-            raise HalError("the PN532 answers another command")
+            raise HalError("the PN532 answered another command")
         return answer[1:]
 
 
 class SerialPort(Protocol):
-    """The part of `serial.Serial` that is needed."""
+    """Subset of `serial.Serial`."""
 
     timeout: float | None
 
@@ -115,7 +115,7 @@ class SerialPort(Protocol):
 
 
 class UartLink:
-    """115200 baud. A port that fails is opened anew: an adapter on USB may have been pulled."""
+    """A UART at 115200 baud. It is reopened after a failure: a USB adapter may be unplugged."""
 
     def __init__(self, port: SerialPort, reopen: Callable[[], SerialPort]) -> None:
         self._port = port
@@ -123,7 +123,7 @@ class UartLink:
         self._has_failed = False
 
     def wake(self) -> None:
-        """A long preamble wakes the chip."""
+        """Wake the chip by a long preamble."""
         if self._has_failed:
             self._port.close()
             self._port = self._reopen()
@@ -136,7 +136,7 @@ class UartLink:
         self._port.write(frame)
 
     def read(self, limit_s: float) -> bytes:
-        """Read up to the beginning of a frame, and then as much as it says."""
+        """Read up to the start of a frame, then its length."""
         end = time.monotonic() + limit_s
         self._port.timeout = limit_s
         window = b""
@@ -172,13 +172,13 @@ class I2cTransfers(Protocol):
 
 
 class I2cLink:
-    """Each read begins with a status byte: 1 says that a frame is there."""
+    """An I2C link. Each read begins with a status byte, 1 when a frame is ready."""
 
     def __init__(self, bus: I2cTransfers) -> None:
         self._bus = bus
 
     def wake(self) -> None:
-        """Any transfer wakes the chip; the first may be refused."""
+        """Wake the chip by any transfer; the first may be refused."""
         try:
             self._bus.write(b"\x00")
         except OSError:

@@ -1,4 +1,4 @@
-"""Opens the card reader of a board."""
+"""Opening of a board's card reader."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class SmbusTransfers:
 
 
 def open_card_source(spec: RfidSpec) -> CardSource:
-    """Open the reader's bus; the reader itself is looked for with each poll. Raises HalError."""
+    """Open the reader's bus; each poll looks for the reader itself. Raises HalError."""
     match spec:
         case Mfrc522Spec():
             return Mfrc522(open_spi(spec.bus, spec.chip_select, _SPI_HZ, "an MFRC522"))

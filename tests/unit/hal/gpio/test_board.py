@@ -41,7 +41,7 @@ def load(tmp_path: Path, text: str) -> object:
 
 
 @pytest.mark.parametrize("name", board_names())
-def test_shipped_boards_can_be_read(name: str) -> None:
+def test_shipped_board_loads(name: str) -> None:
     board = load_board(name)
     assert board.name
     if board.meter is not None and board.meter.map:
@@ -54,7 +54,7 @@ def test_shipped_boards_are_documented() -> None:
 
 
 @pytest.mark.parametrize("name", board_names())
-async def test_shipped_boards_charge_a_car(name: str) -> None:
+async def test_shipped_board_charges_and_opens_when_unplugged(name: str) -> None:
     """Whatever is wired where: closed only with a ready vehicle, and off after the loss."""
     await run_check(
         "the contactor opens by itself when unplugged",
@@ -63,7 +63,7 @@ async def test_shipped_boards_charge_a_car(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", board_names())
-def test_shipped_boards_leave_the_buses_pins_alone(name: str) -> None:
+def test_shipped_board_uses_no_pin_of_its_buses(name: str) -> None:
     """Lines that a bus or the pilot of the same board needs are no lines for anything else."""
     board = load_board(name)
     is_on_i2c = isinstance(board.adc, I2cAdcSpec)
@@ -73,7 +73,7 @@ def test_shipped_boards_leave_the_buses_pins_alone(name: str) -> None:
     assert not used & taken
 
 
-def test_the_reference_board_has_everything() -> None:
+def test_reference_board_has_every_part() -> None:
     board = load_board("reference")
     assert board.adc == Mcp3208Spec()
     assert board.inputs()["contactor 1 mirror contact"] == LineSpec(
@@ -94,7 +94,7 @@ def test_the_reference_board_has_everything() -> None:
     ("grid", "is_shared"),
     [('port = "/dev/a"\nunit = 2', True), ('port = "/dev/b"', False), ('host = "house"', False)],
 )
-def test_a_meter_at_the_grid_connection(tmp_path: Path, grid: str, is_shared: bool) -> None:
+def test_meters_on_one_serial_port_share_it(tmp_path: Path, grid: str, is_shared: bool) -> None:
     meters = f'[meter]\nmap="sdm630"\nport="/dev/a"\n[grid-meter]\nmap="sdm72"\n{grid}\n'
     board = load(tmp_path, SMALL + meters)
     assert isinstance(board, Board)
@@ -104,7 +104,7 @@ def test_a_meter_at_the_grid_connection(tmp_path: Path, grid: str, is_shared: bo
     assert board.is_meter_port_shared is is_shared
 
 
-def test_a_heartbeat_and_a_latch(tmp_path: Path) -> None:
+def test_heartbeat_and_rcd_latch_are_read(tmp_path: Path) -> None:
     text = """
     [heartbeat]
     line = 4
@@ -135,13 +135,13 @@ def test_a_heartbeat_and_a_latch(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("text", "timeout_s"), [("", 0.5), ("timeout-ms = 2000\n", 2.0)])
-def test_how_long_the_contactor_may_take(tmp_path: Path, text: str, timeout_s: float) -> None:
+def test_contactor_timeout_is_read(tmp_path: Path, text: str, timeout_s: float) -> None:
     file = tmp_path / "board.toml"
     file.write_text(SMALL.replace("[contactor]\n", f"[contactor]\n{text}"))
     assert load_board(str(file)).ratings.contactor_timeout_s == timeout_s
 
 
-def test_a_small_board_is_enough(tmp_path: Path) -> None:
+def test_minimal_board_loads(tmp_path: Path) -> None:
     board = load_board(str(tmp_path / "board.toml")) if load(tmp_path, SMALL) else None
     assert board is not None
     assert board.pilot.low_channel is None
@@ -214,7 +214,7 @@ def test_a_small_board_is_enough(tmp_path: Path) -> None:
         (("[adc]", '[grid-meter]\nmap = "x"\npulse = 1\nport = "x"\n[adc]'), "grid-meter.pulse"),
     ],
 )
-def test_what_is_wrong_is_said_in_one_line(
+def test_invalid_board_is_reported_in_one_line(
     tmp_path: Path, change: tuple[str, str], complaint: str
 ) -> None:
     with pytest.raises(ConfigError) as caught:
@@ -225,7 +225,7 @@ def test_what_is_wrong_is_said_in_one_line(
     assert "\n" not in message
 
 
-def test_a_board_that_is_not_there() -> None:
+def test_unknown_board_is_reported() -> None:
     with pytest.raises(ConfigError, match="'nowhere' is no file: give one, or one of"):
         load_board("nowhere")
 
@@ -238,7 +238,7 @@ def test_a_board_that_is_not_there() -> None:
         ({"board": "reference", "speed": 1}, "hal.speed: no such key"),
     ],
 )
-def test_the_backend_wants_a_board(options: dict[str, object], complaint: str) -> None:
+def test_invalid_backend_options_are_reported(options: dict[str, object], complaint: str) -> None:
     with pytest.raises(ConfigError) as caught:
         create_backend("gpio", options)
     assert complaint in str(caught.value)

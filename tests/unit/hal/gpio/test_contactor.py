@@ -29,58 +29,58 @@ def coils() -> list[Coil]:
     return [Coil(), Coil()]
 
 
-def test_closes_all_and_opens_all(coils: list[Coil]) -> None:
-    gate = ContactorDriver(coils)
-    assert not gate.is_ordered_closed
-    gate.close(gate.openings)
+def test_contactor_closes_and_opens_all_coils(coils: list[Coil]) -> None:
+    contactor = ContactorDriver(coils)
+    assert not contactor.is_ordered_closed
+    contactor.close(contactor.openings)
     assert [coil.is_on for coil in coils] == [True, True]
-    assert gate.is_ordered_closed
-    gate.open()
+    assert contactor.is_ordered_closed
+    contactor.open()
     assert [coil.is_on for coil in coils] == [False, False]
-    assert not gate.is_ordered_closed
+    assert not contactor.is_ordered_closed
 
 
-def test_an_opening_since_the_decision_wins(coils: list[Coil]) -> None:
-    gate = ContactorDriver(coils)
-    openings = gate.openings
-    gate.open()
-    with pytest.raises(HalError, match="while it was to close"):
-        gate.close(openings)
+def test_opening_since_decision_prevents_closing(coils: list[Coil]) -> None:
+    contactor = ContactorDriver(coils)
+    openings = contactor.openings
+    contactor.open()
+    with pytest.raises(HalError, match="during closing"):
+        contactor.close(openings)
     assert not any(coil.is_on for coil in coils)
 
 
 @pytest.mark.parametrize("number", [0, 1])
-def test_an_opening_in_the_midst_of_closing_wins(coils: list[Coil], number: int) -> None:
-    gate = ContactorDriver(coils)
+def test_opening_during_closing_wins(coils: list[Coil], number: int) -> None:
+    contactor = ContactorDriver(coils)
 
     def open_once(is_active: bool) -> None:
         coils[number].on_set = lambda _: None
-        gate.open()
+        contactor.open()
 
     coils[number].on_set = open_once
     with pytest.raises(HalError):
-        gate.close(gate.openings)
+        contactor.close(contactor.openings)
     assert not any(coil.is_on for coil in coils)
-    assert not gate.is_ordered_closed
+    assert not contactor.is_ordered_closed
 
 
-def test_a_broken_coil_keeps_no_other_from_opening(coils: list[Coil]) -> None:
-    gate = ContactorDriver(coils)
-    gate.close(gate.openings)
+def test_broken_coil_does_not_prevent_opening_others(coils: list[Coil]) -> None:
+    contactor = ContactorDriver(coils)
+    contactor.close(contactor.openings)
     coils[0].is_broken = True
     with pytest.raises(HalError, match="cannot be driven"):
-        gate.open()
+        contactor.open()
     assert not any(coil.is_on for coil in coils)
-    assert gate.try_open() is False
+    assert contactor.try_open() is False
     coils[0].is_broken = False
     with pytest.raises(HalError, match="earlier failure"):
-        gate.close(gate.openings)
-    assert gate.try_open() is True
+        contactor.close(contactor.openings)
+    assert contactor.try_open() is True
 
 
-def test_half_a_closing_is_undone(coils: list[Coil]) -> None:
-    gate = ContactorDriver(coils)
+def test_failed_closing_opens_all_coils(coils: list[Coil]) -> None:
+    contactor = ContactorDriver(coils)
     coils[1].is_broken = True
     with pytest.raises(HalError, match=r"cannot be driven: .*broken"):
-        gate.close(gate.openings)
+        contactor.close(contactor.openings)
     assert not any(coil.is_on for coil in coils)

@@ -55,19 +55,21 @@ class Spi:
         (Mcp3008Spec(), 5, [0x01, 0xD0, 0], [0x00, 0x02, 0x34], 0x234),
     ],
 )
-def test_mcp(spec: SpiAdcSpec, channel: int, sent: list[int], answer: list[int], raw: int) -> None:
+def test_mcp3x08_reads_channel(
+    spec: SpiAdcSpec, channel: int, sent: list[int], answer: list[int], raw: int
+) -> None:
     bus = Spi(answer)
     assert Mcp3x08(bus, spec).read(channel) == raw
     assert bus.sent == sent
 
 
 @pytest.mark.parametrize("spec", [Mcp3008Spec(), Mcp3208Spec()])
-def test_a_floating_spi_bus_is_no_reading(spec: SpiAdcSpec) -> None:
+def test_floating_spi_bus_raises_error(spec: SpiAdcSpec) -> None:
     with pytest.raises(HalError, match="no converter answers"):
         Mcp3x08(Spi([0xFF, 0xFF, 0xFF]), spec).read(0)
 
 
-def test_an_spi_device_that_takes_no_settings_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_spi_device_is_closed_when_settings_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     class SpiDev:
         closed = 0
 
@@ -103,16 +105,16 @@ class I2c:
         pass
 
 
-def test_ads1115() -> None:
+def test_ads1115_reads_channel() -> None:
     bus = I2c({0: [0xFF, 0xFE]})
     assert Ads1115(bus, 0x48).read(3) == -2
     assert bus.registers[1] == [0xF3, 0xE3]
     bus.is_ready = False
-    with pytest.raises(HalError, match="does not end its conversion"):
+    with pytest.raises(HalError, match="did not complete its conversion"):
         Ads1115(bus, 0x48).read(0)
 
 
-def test_a_package_that_is_missing() -> None:
+def test_missing_package_is_reported() -> None:
     with pytest.raises(ConfigError, match=r"pip install 'evse-node\[gpio\]'"):
         load_extra("no_such_package.part", "a test")
 
@@ -137,14 +139,14 @@ def pwm_class(tmp_path: Path) -> Path:
     return folder
 
 
-def test_the_pwm_chip_is_found_by_its_device(pwm_class: Path) -> None:
+def test_pwm_chip_is_found_by_device_name(pwm_class: Path) -> None:
     spec = PwmSpec(("1f00098000.pwm", "fe20c000.pwm"), 0)
     assert find_pwm_chip(spec, pwm_class).name == "pwmchip1"
-    with pytest.raises(HalError, match=r"there is fe20c000\.pwm, other\.pwm"):
+    with pytest.raises(HalError, match=r"found: fe20c000\.pwm, other\.pwm"):
         find_pwm_chip(PwmSpec(("1f00098000.pwm",), 0), pwm_class)
 
 
-def test_the_pwm_files(pwm_class: Path) -> None:
+def test_pwm_files_are_written_and_read_back(pwm_class: Path) -> None:
     pwm = SysfsPwm(PwmSpec(("fe20c000.pwm",), 0, is_inverted=True), pwm_class)
     channel = pwm_class / "pwmchip1/pwm0"
 
@@ -162,7 +164,7 @@ def test_the_pwm_files(pwm_class: Path) -> None:
 # Watchdogs
 
 
-def test_systemd_is_told(tmp_path: Path) -> None:
+def test_systemd_is_notified(tmp_path: Path) -> None:
     address = str(tmp_path / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(address)
@@ -181,12 +183,12 @@ def test_systemd_is_told(tmp_path: Path) -> None:
     dogs.close()
 
 
-def test_a_watchdog_that_is_not_there(tmp_path: Path) -> None:
+def test_missing_watchdog_device_is_reported(tmp_path: Path) -> None:
     with pytest.raises(HalError, match="the watchdog is needed"):
         KernelWatchdog(WatchdogSpec(str(tmp_path / "watchdog")))
 
 
-def test_the_watchdogs_starve_with_the_sampler_and_with_the_loop() -> None:
+def test_watchdogs_are_not_fed_without_sampler_or_loop() -> None:
     bench = GpioBench()
     bench.attach()
     parts = bench.backend._parts
@@ -231,7 +233,7 @@ def test_safe_off_switches_everything_off(electronics: SimulatedElectronics) -> 
 
 
 @pytest.mark.parametrize("broken", ["contactor 1", "open LED", "open pwm"])
-def test_safe_off_goes_on_after_a_failure(electronics: SimulatedElectronics, broken: str) -> None:
+def test_safe_off_continues_after_failure(electronics: SimulatedElectronics, broken: str) -> None:
     electronics.coils = {"contactor 1": True, "contactor 2": True}
     electronics.duty_permille = 533
     electronics.failing.add(broken)
@@ -246,7 +248,7 @@ def fail_oddly(*arguments: object) -> None:
     raise ValueError
 
 
-def test_safe_off_goes_on_after_a_failure_of_any_kind(electronics: SimulatedElectronics) -> None:
+def test_safe_off_continues_after_any_exception(electronics: SimulatedElectronics) -> None:
     electronics.coils = {"contactor 1": True, "contactor 2": True}
     electronics.duty_permille = 533
     electronics.open_inputs = fail_oddly  # type: ignore[method-assign,assignment]
@@ -265,14 +267,14 @@ def test_safe_off_goes_on_after_a_failure_of_any_kind(electronics: SimulatedElec
     assert make_safe(electronics.board, electronics)[-1] == ("pilot", "ValueError()")
 
 
-def test_the_doctor_goes_on_after_a_failure_of_any_kind(electronics: SimulatedElectronics) -> None:
+def test_doctor_continues_after_any_exception(electronics: SimulatedElectronics) -> None:
     electronics.open_meter = fail_oddly  # type: ignore[method-assign,assignment]
     checks = {check.part: check for check in examine(electronics.board, electronics)}
     assert (checks["meter"].is_fine, checks["meter"].text) == (False, "ValueError()")
     assert checks["thermometer"].is_fine
 
 
-def test_before_the_start_a_missing_package_is_a_part_that_does_not_answer() -> None:
+def test_missing_package_before_start_raises_hal_error() -> None:
     def fail(*arguments: object) -> object:
         raise ConfigError("it needs the package 'some'")
 
@@ -288,7 +290,7 @@ def test_before_the_start_a_missing_package_is_a_part_that_does_not_answer() -> 
         thermometer.read_millicelsius()
 
 
-def test_the_doctor_finds_nothing_wrong(electronics: SimulatedElectronics) -> None:
+def test_doctor_passes_healthy_board(electronics: SimulatedElectronics) -> None:
     checks = list(examine(electronics.board, electronics))
     assert [check for check in checks if not check.is_fine] == []
     parts = [check.part for check in checks]
@@ -301,7 +303,7 @@ def test_the_doctor_finds_nothing_wrong(electronics: SimulatedElectronics) -> No
     ("house_mw", "text"),
     [(500_000, "shows 500 W drawn from the grid"), (-1_000_000, "shows 1000 W fed into the grid")],
 )
-def test_the_doctor_says_which_way_the_house_s_power_flows(
+def test_doctor_reports_direction_of_grid_power(
     electronics: SimulatedElectronics, house_mw: int, text: str
 ) -> None:
     electronics.house_mw = house_mw
@@ -320,7 +322,7 @@ def test_the_doctor_says_which_way_the_house_s_power_flows(
         ({"inputs": {"emergency stop": True}}, "emergency stop", "release it"),
     ],
 )
-def test_the_doctor_says_what_is_wrong(
+def test_doctor_reports_failed_part(
     electronics: SimulatedElectronics, change: dict[str, object], part: str, text: str
 ) -> None:
     for name, value in change.items():
@@ -336,7 +338,7 @@ def test_the_doctor_says_what_is_wrong(
 @pytest.mark.parametrize(
     ("text", "is_fine"), [("dtparam=strict_gpiod\n", True), ("#dtparam=strict_gpiod\n", False)]
 )
-def test_the_doctor_reads_the_boot_configuration(
+def test_doctor_checks_boot_configuration(
     electronics: SimulatedElectronics, tmp_path: Path, text: str, is_fine: bool
 ) -> None:
     file = tmp_path / "config.txt"
@@ -345,7 +347,7 @@ def test_the_doctor_reads_the_boot_configuration(
     assert (last.part, last.is_fine) == ("kernel", is_fine)
 
 
-def test_the_doctor_knows_the_other_way_on_older_models(
+def test_doctor_accepts_kernel_parameter_of_older_models(
     electronics: SimulatedElectronics, tmp_path: Path
 ) -> None:
     file = tmp_path / "config.txt"
@@ -357,7 +359,7 @@ def test_the_doctor_knows_the_other_way_on_older_models(
     assert (last.part, last.is_fine) == ("kernel", True)
 
 
-def test_the_wiring_table() -> None:
+def test_wiring_table_lists_every_part() -> None:
     rows = {part: (where, how) for part, where, how in wiring(bench_board())}
     assert rows["contactor 1 (out)"] == ("GPIO17", "active high")
     assert rows["contactor 1 mirror contact (in)"] == (
@@ -368,7 +370,9 @@ def test_the_wiring_table() -> None:
     assert rows["meter sdm630"] == ("/dev/ttyUSB0", "unit 1, 9600 N")
 
 
-def test_the_commands(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_commands_print_results_and_raise_on_failure(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     made = SimulatedElectronics(bench_board(), lambda: 100.0)
     monkeypatch.setattr(hardware, "LinuxDrivers", lambda: made)
     monkeypatch.setattr(hardware, "load_board", lambda name: made.board)

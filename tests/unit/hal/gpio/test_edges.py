@@ -41,7 +41,7 @@ def line() -> Iterator[int]:
         yield one.fileno()
 
 
-def test_a_fault_lasts_as_long_as_they_cannot_be_read(bench: GpioBench) -> None:
+def test_fault_lasts_while_edges_cannot_be_read(bench: GpioBench) -> None:
     bench.electronics.failing.add("edges")
     bench.backend.on_edges()
     bench.wait(1)
@@ -54,7 +54,7 @@ def test_a_fault_lasts_as_long_as_they_cannot_be_read(bench: GpioBench) -> None:
     bench.backend.contactor.close()
 
 
-async def test_nobody_asks_again_at_once(
+async def test_failing_edges_are_not_read_in_busy_loop(
     bench: GpioBench, line: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = 0
@@ -72,7 +72,7 @@ async def test_nobody_asks_again_at_once(
     monkeypatch.setattr(parts.inputs, "read_edges", read_edges)
     bench.backend._loop = asyncio.get_running_loop()
     bench.electronics.failing.add("edges")
-    bench.backend._listen(parts)
+    bench.backend._add_readers(parts)
     for _ in range(50):
         await asyncio.sleep(0)
     assert asked == 1

@@ -8,7 +8,7 @@ import pytest
 
 from evse_node.charger import Charger
 from evse_node.errors import HalError
-from evse_node.hal.gpio.sampler import Finding, PilotSeen, PilotVoltages
+from evse_node.hal.gpio.sampler import Finding, PilotSettled, PilotVoltages
 from evse_node.hal.interface import HalEvent
 from evse_node.state_machine.control_pilot import PilotState
 from evse_node.state_machine.events import EnableCharging, FaultCleared, FaultRaised, PilotChanged
@@ -61,7 +61,7 @@ def break_mirror(electronics: SimulatedElectronics) -> None:
     electronics.failing.add("inputs")
 
 
-def test_the_bench_charges(bench: Charging) -> None:
+def test_bench_charges_without_fault(bench: Charging) -> None:
     bench.wait(3)
     assert bench.is_powered()
     assert bench.charger.state.meter.imported_mwh > 0
@@ -75,7 +75,7 @@ def test_the_bench_charges(bench: Charging) -> None:
         ("meter", 6.0, FaultState.METER_FAILURE),
     ],
 )
-def test_a_part_that_raises(
+def test_failing_part_opens_contactor_and_raises_fault(
     bench: Charging, broken: str, limit_s: float, fault: FaultState
 ) -> None:
     bench.electronics.failing.add(broken)
@@ -93,7 +93,7 @@ def test_a_part_that_raises(
     ("name", "fault"),
     [("RCD trip", FaultState.GROUND_FAULT), ("emergency stop", FaultState.EMERGENCY_STOP)],
 )
-def test_a_safety_input_opens_at_once_and_latches(
+def test_safety_input_opens_at_once_and_latches(
     bench: Charging, name: str, fault: FaultState
 ) -> None:
     bench.electronics.inputs[name] = True
@@ -109,14 +109,14 @@ def test_a_safety_input_opens_at_once_and_latches(
     assert not bench.charger.state.faults
 
 
-def test_a_stuck_sampler(bench: Charging) -> None:
+def test_stuck_sampler_opens_contactor(bench: Charging) -> None:
     bench.runs_sampler = False
     bench.wait(0.6)
     assert not bench.is_powered()
     assert bench.charger.state.fault is OTHER
 
 
-def test_a_stuck_loop_is_opened_by_the_sampler(bench: Charging) -> None:
+def test_sampler_opens_contactor_when_loop_is_stuck(bench: Charging) -> None:
     bench.runs_loop = False
     GpioBench.wait(bench, 2.1)
     assert not bench.is_powered()
@@ -127,7 +127,7 @@ def test_a_stuck_loop_is_opened_by_the_sampler(bench: Charging) -> None:
 
 
 @pytest.mark.parametrize("stuck_mv", [6_000, 0, 14_000, -12_000])
-def test_a_converter_that_lies(bench: Charging, stuck_mv: int) -> None:
+def test_wrong_pilot_voltage_opens_contactor(bench: Charging, stuck_mv: int) -> None:
     bench.electronics.stuck_mv = stuck_mv
     bench.wait(0.1)
     assert not bench.is_powered()
@@ -139,14 +139,14 @@ def test_a_converter_that_lies(bench: Charging, stuck_mv: int) -> None:
         assert bench.charger.state.faults
 
 
-def test_a_vehicle_without_diode(bench: Charging) -> None:
+def test_vehicle_without_diode_raises_fault(bench: Charging) -> None:
     bench.electronics.has_diode = False
     bench.wait(0.1)
     assert not bench.is_powered()
     assert bench.charger.state.fault is OTHER
 
 
-def test_a_pilot_short_circuit(bench: Charging) -> None:
+def test_pilot_short_circuit_opens_contactor(bench: Charging) -> None:
     bench.electronics.vehicle = PilotState.E
     bench.wait(0.02)
     assert not bench.is_powered()
@@ -154,7 +154,7 @@ def test_a_pilot_short_circuit(bench: Charging) -> None:
     assert bench.charger.state.fault is FaultState.PILOT_SHORT_CIRCUIT
 
 
-def test_a_welded_contactor(bench: Charging) -> None:
+def test_welded_contactor_raises_fault(bench: Charging) -> None:
     bench.electronics.is_welded = True
     bench.unplug()
     bench.wait(3)
@@ -164,7 +164,7 @@ def test_a_welded_contactor(bench: Charging) -> None:
         bench.backend.order_locked(False)
 
 
-def test_a_contactor_that_does_not_close(bench: Charging) -> None:
+def test_contactor_that_does_not_close_raises_fault(bench: Charging) -> None:
     bench.no_demand()
     bench.electronics.is_stuck_open = True
     bench.demand()
@@ -173,15 +173,15 @@ def test_a_contactor_that_does_not_close(bench: Charging) -> None:
     assert not any(bench.electronics.coils.values())
 
 
-def test_a_vehicle_that_leaves_just_then_is_no_fault_of_the_contactor(bench: Charging) -> None:
+def test_vehicle_that_leaves_during_closing_is_no_contactor_fault(bench: Charging) -> None:
     bench.no_demand()
     bench.wait(1)
-    bench.backend._told_pilot = PilotState.C
+    bench.backend._reported_pilot = PilotState.C
     assert bench.electronics.vehicle is PilotState.B
     bench.backend.contactor.close()
     assert not bench.is_powered()
-    bench.backend._told_pilot = PilotState.B
-    with pytest.raises(HalError, match="the pilot shows B"):
+    bench.backend._reported_pilot = PilotState.B
+    with pytest.raises(HalError, match="the pilot is in state B"):
         bench.backend.contactor.close()
     bench.demand()
     bench.wait(2)
@@ -189,7 +189,7 @@ def test_a_vehicle_that_leaves_just_then_is_no_fault_of_the_contactor(bench: Cha
     assert not bench.charger.state.faults
 
 
-def test_a_coil_line_that_cannot_be_driven_is_let_go_of(bench: Charging) -> None:
+def test_failing_coil_line_is_released(bench: Charging) -> None:
     bench.electronics.failing.add("contactor 1")
     bench.no_demand()
     bench.wait(1)
@@ -202,21 +202,19 @@ def test_a_coil_line_that_cannot_be_driven_is_let_go_of(bench: Charging) -> None
 
 
 @pytest.mark.parametrize("order", ["offer", "withdraw", "signal_unavailable"])
-def test_a_pwm_that_raises(bench: Charging, order: str) -> None:
+def test_failing_pwm_opens_contactor(bench: Charging, order: str) -> None:
     bench.electronics.failing.add("pwm")
     orders: dict[str, Callable[[], None]] = {
         "offer": lambda: bench.backend.offer(Milliamps(10_000)),
         "withdraw": bench.backend.withdraw,
         "signal_unavailable": bench.backend.signal_unavailable,
     }
-    with pytest.raises(HalError, match="does not obey"):
+    with pytest.raises(HalError, match="PWM failed"):
         orders[order]()
     assert not bench.is_powered()
 
 
-def test_a_pwm_that_takes_its_time_is_no_missing_diode(
-    bench: Charging, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_slow_pwm_is_no_missing_diode(bench: Charging, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.backend.withdraw()
     bench.wait(0.1)
     pwm = bench.backend._open_parts.pwm
@@ -243,7 +241,7 @@ def fall_to_minus_12_v(bench: Charging, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.undo()
 
 
-def test_minus_12_v_without_an_order_is_a_fault_until_it_has_been_right_for_a_while(
+def test_unordered_minus_12_v_is_fault_until_absent_for_30_s(
     bench: Charging, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     fall_to_minus_12_v(bench, monkeypatch)
@@ -260,21 +258,23 @@ def test_minus_12_v_without_an_order_is_a_fault_until_it_has_been_right_for_a_wh
     assert bench.is_powered()
 
 
-def test_unplugging_ends_it_at_once(bench: Charging, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unplugging_clears_minus_12_v_fault_at_once(
+    bench: Charging, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fall_to_minus_12_v(bench, monkeypatch)
     bench.wait(1)
     bench.unplug()
     assert bench.charger.state.faults == ()
 
 
-def test_minus_12_v_that_was_ordered_is_no_fault_when_the_order_ends(
+def test_ordered_minus_12_v_is_no_fault_when_order_ends(
     bench: Charging, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The generator takes its time, and the loop hears late of what was seen before."""
     backend = bench.backend
     late: list[Finding] = []
     backend.signal_unavailable()
-    monkeypatch.setattr(backend._open_parts.sampler, "_tell", late.append)
+    monkeypatch.setattr(backend._open_parts.sampler, "_report", late.append)
     bench.wait(0.1)
     pwm = backend._open_parts.pwm
     drive = pwm.drive
@@ -287,7 +287,7 @@ def test_minus_12_v_that_was_ordered_is_no_fault_when_the_order_ends(
 
     monkeypatch.setattr(pwm, "drive", slow)
     backend.withdraw()
-    assert [seen.pilot for seen in late if isinstance(seen, PilotSeen)] == [PilotState.F]
+    assert [seen.pilot for seen in late if isinstance(seen, PilotSettled)] == [PilotState.F]
     bench.wait(0.2)
     for finding in late:
         backend._on_finding(finding)
@@ -296,7 +296,7 @@ def test_minus_12_v_that_was_ordered_is_no_fault_when_the_order_ends(
     assert OTHER not in bench.charger.state.faults
 
 
-def test_a_pwm_that_lies() -> None:
+def test_ignored_pwm_fails_self_test() -> None:
     bench = GpioBench()
     bench.electronics.ignored_pwm = True
     bench.backend.attach(bench.events.append)
@@ -305,7 +305,7 @@ def test_a_pwm_that_lies() -> None:
     assert FaultRaised(OTHER) in bench.events
 
 
-def test_a_tick_that_fails_opens(bench: Charging, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failing_tick_opens_contactor(bench: Charging, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail() -> None:
         raise RuntimeError("a mistake")
 
@@ -334,7 +334,7 @@ class TestSelfTest:
         return bench
 
     @pytest.mark.parametrize("lies", [{"stuck_mv": 6_000}, {"stuck_mv": -12_000}])
-    def test_nothing_closes_until_it_has_passed(self, lies: dict[str, object]) -> None:
+    def test_contactor_stays_open_until_passed(self, lies: dict[str, object]) -> None:
         bench = self.start(**lies)
         assert FaultRaised(OTHER) in bench.events
         bench.electronics.stuck_mv = None
@@ -349,19 +349,19 @@ class TestSelfTest:
         bench.wait(1)
         assert FaultCleared(OTHER) in bench.events
 
-    def test_a_vehicle_does_not_spare_a_test_that_has_failed(self) -> None:
+    def test_failed_pilot_test_is_repeated_with_vehicle(self) -> None:
         bench = self.start(ignored_pwm=True)
         bench.electronics.vehicle = PilotState.B
         bench.backend.start_self_test()
         bench.wait(3)
         assert FaultCleared(OTHER) not in bench.events
 
-    def test_a_converter_that_is_not_there(self) -> None:
+    def test_fails_without_converter(self) -> None:
         bench = self.start("adc")
         assert FaultRaised(OTHER) in bench.events
 
     @pytest.mark.parametrize("part", ["pwm", "adc"])
-    def test_a_failure_without_words_is_no_success(
+    def test_exception_without_text_is_failure(
         self, part: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         bench = GpioBench()
@@ -379,30 +379,30 @@ class TestSelfTest:
         assert parts.check.failure == "TimeoutError()"
         assert FaultRaised(OTHER) in bench.events
 
-    def test_an_rcd_that_does_not_trip(self) -> None:
+    def test_fails_when_rcd_does_not_trip(self) -> None:
         bench = GpioBench()
         bench.electronics.failing.add("RCD test")
         with pytest.raises(HalError, match="RCD test is broken"):
             bench.backend.attach(bench.events.append)
         assert bench.electronics.open_count == 0
 
-    def test_what_was_seen_before_it_ended_is_not_told(self) -> None:
+    def test_findings_during_test_are_not_reported(self) -> None:
         bench = self.start()
-        bench.backend._open_parts.sampler.forget()
+        bench.backend._open_parts.sampler.invalidate()
         bench.events.clear()
-        bench.backend._on_finding(PilotSeen(PilotState.C, was_opened=False))
+        bench.backend._on_finding(PilotSettled(PilotState.C, was_opened=False))
         assert bench.events == []
         bench.electronics.vehicle = PilotState.C
         bench.wait(0.2)
         assert PilotChanged(PilotState.C) in bench.events
 
-    def test_its_rcd_test_is_no_fault(self) -> None:
+    def test_trip_during_rcd_test_is_no_fault(self) -> None:
         bench = self.start()
         assert not [event for event in bench.events if isinstance(event, FaultRaised)]
         assert bench.electronics.lines["RCD test"] is False
 
 
-def test_a_silent_meter_at_the_grid_connection_is_no_fault() -> None:
+def test_silent_grid_meter_is_no_fault() -> None:
     bench = GpioBench()
     bench.attach()
     grid_meter = bench.backend.grid_meter
@@ -420,7 +420,7 @@ def test_a_silent_meter_at_the_grid_connection_is_no_fault() -> None:
 @pytest.mark.parametrize(
     "part", ["contactor 1", "contactor 2", "inputs", "pwm", "adc", "meter", "rfid"]
 )
-def test_a_part_that_is_missing_at_the_start(part: str) -> None:
+def test_missing_part_fails_start_and_releases_all(part: str) -> None:
     bench = GpioBench()
     bench.electronics.failing.add(f"open {part}")
     with pytest.raises(HalError, match="is broken"):
@@ -448,21 +448,21 @@ class Restarted(GpioBench):
 
 class TestFaultsOfAnEarlierProcess:
     @pytest.mark.parametrize("vehicle", [PilotState.A, PilotState.C])
-    def test_one_whose_cause_is_gone_ends(self, vehicle: PilotState) -> None:
+    def test_fault_without_cause_is_cleared(self, vehicle: PilotState) -> None:
         assert Restarted(OTHER, vehicle).charger.state.faults == ()
 
     @pytest.mark.parametrize("fault", [FaultState.GROUND_FAULT, FaultState.EMERGENCY_STOP])
-    def test_one_that_latches_waits_for_somebody(self, fault: FaultState) -> None:
+    def test_latched_fault_waits_for_acknowledgement(self, fault: FaultState) -> None:
         bench = Restarted(fault, PilotState.C)
         assert bench.charger.state.faults == (fault,)
         bench.unplug()
         assert bench.charger.state.faults == ()
 
-    def test_the_contactors_own_faults_are_not_the_boards(self) -> None:
+    def test_contactor_faults_are_not_cleared(self) -> None:
         wet = FaultState.CONTACT_WET_FAILURE
         assert Restarted(wet).charger.state.faults == (wet,)
 
-    def test_one_whose_cause_is_still_there_lasts(self) -> None:
+    def test_fault_with_active_cause_lasts(self) -> None:
         bench = Charging()
         bench.electronics.inputs["emergency stop"] = True
         bench.wait(1)

@@ -34,7 +34,7 @@ def killer(tmp_path: Path) -> Iterator[Killer]:
 
 
 @pytest.mark.slow
-def test_killed_at_any_instant(killer: Killer, tmp_path: Path) -> None:
+def test_node_killed_at_any_instant_is_made_safe(killer: Killer, tmp_path: Path) -> None:
     dice = random.Random(SEED)
     channel = tmp_path / "pwm/pwmchip0/pwm0"
     for _ in range(KILLS):

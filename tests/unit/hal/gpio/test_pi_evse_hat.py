@@ -67,7 +67,7 @@ def bench() -> Hat:
 # The heartbeat
 
 
-def test_it_beats_while_the_contactor_is_closed_and_only_then(bench: Hat) -> None:
+def test_heartbeat_runs_only_while_contactor_is_closed(bench: Hat) -> None:
     assert bench.count_edges(0.1) == 0
     bench.charge()
     assert bench.count_edges(0.1) > 20
@@ -77,7 +77,7 @@ def test_it_beats_while_the_contactor_is_closed_and_only_then(bench: Hat) -> Non
     assert not bench.electronics.inputs["RCD trip"]
 
 
-def test_always_is_always() -> None:
+def test_heartbeat_always_runs_while_contactor_is_open() -> None:
     board = hat()
     assert board.heartbeat is not None
     bench = Hat(replace(board, heartbeat=replace(board.heartbeat, phase="always")))
@@ -94,14 +94,14 @@ def test_always_is_always() -> None:
 @pytest.mark.parametrize(
     ("sampler", "loop", "within_s"), [(False, False, 0.6), (True, False, 2.1), (False, True, 0.6)]
 )
-def test_it_dies_with_those_who_watch(
+def test_heartbeat_stops_with_sampler_and_loop(
     bench: Hat, sampler: bool, loop: bool, within_s: float
 ) -> None:
     """Whether or not anybody can still drive the coil: here nobody can."""
     bench.charge()
     parts = bench.backend._open_parts
     bench.electronics.failing.add("contactor 1")
-    parts.gate.try_open = lambda: False  # type: ignore[method-assign]
+    parts.contactor.try_open = lambda: False  # type: ignore[method-assign]
     parts.sampler._open_contactor = lambda: False
     bench.runs_sampler, bench.runs_loop = sampler, loop
     bench.wait(within_s)
@@ -110,7 +110,7 @@ def test_it_dies_with_those_who_watch(
     assert not bench.is_powered()
 
 
-def test_a_thread_that_does_not_beat_is_a_ground_fault_to_the_board(bench: Hat) -> None:
+def test_missing_heartbeat_trips_rcd_of_board(bench: Hat) -> None:
     bench.charge()
     bench.runs_waves = False
     bench.wait(0.02)
@@ -122,7 +122,7 @@ def test_a_thread_that_does_not_beat_is_a_ground_fault_to_the_board(bench: Hat) 
     assert FaultCleared(GROUND_FAULT) not in bench.events
 
 
-def test_a_heartbeat_that_cannot_be_driven_is_a_fault(bench: Hat) -> None:
+def test_heartbeat_line_failure_raises_fault(bench: Hat) -> None:
     bench.charge()
     bench.electronics.failing.add("heartbeat")
     bench.wait(0.1)
@@ -135,7 +135,7 @@ def test_a_heartbeat_that_cannot_be_driven_is_a_fault(bench: Hat) -> None:
         bench.backend.contactor.close()
 
 
-async def test_stop_leaves_it_still(bench: Hat) -> None:
+async def test_stop_leaves_heartbeat_inactive(bench: Hat) -> None:
     bench.charge()
     await bench.backend.stop()
     assert not any(bench.electronics.coils.values())
@@ -143,7 +143,7 @@ async def test_stop_leaves_it_still(bench: Hat) -> None:
     assert bench.electronics.open_count == 0
 
 
-async def test_stop_in_the_midst_of_a_reset(bench: Hat) -> None:
+async def test_stop_during_reset_leaves_reset_inactive(bench: Hat) -> None:
     bench.electronics.inputs["RCD trip"] = True
     bench.wait(0.1)
     bench.backend.reset()
@@ -153,7 +153,7 @@ async def test_stop_in_the_midst_of_a_reset(bench: Hat) -> None:
     assert not any(bench.electronics.lines.values())
 
 
-def test_safe_off_leaves_it_still() -> None:
+def test_safe_off_leaves_heartbeat_inactive() -> None:
     electronics = SimulatedElectronics(hat(), lambda: 10.0)
     electronics.coils = {"contactor 1": True}
     electronics.lines = dict.fromkeys(("heartbeat", "RCD test", "RCD reset"), True)
@@ -168,7 +168,7 @@ def test_safe_off_leaves_it_still() -> None:
 
 
 @pytest.mark.parametrize("way", ["unplug", "reset"])
-def test_a_residual_current_latches_until_somebody_resets_it(bench: Hat, way: str) -> None:
+def test_residual_current_latches_until_reset(bench: Hat, way: str) -> None:
     bench.charge()
     bench.electronics.inputs["RCD trip"] = True
     bench.wait(0.02)
@@ -190,7 +190,7 @@ def test_a_residual_current_latches_until_somebody_resets_it(bench: Hat, way: st
     bench.charge()
 
 
-def test_a_trip_that_comes_back_has_not_been_released() -> None:
+def test_trip_that_returns_is_not_released() -> None:
     class Line:
         def set(self, is_active: bool) -> None:
             trip[0] = trip[0] and not is_active
@@ -212,7 +212,7 @@ def test_a_trip_that_comes_back_has_not_been_released() -> None:
 
 
 @pytest.mark.parametrize("broken", ["latch", "RCD reset"])
-def test_a_latch_that_does_not_let_go_stays_a_fault(
+def test_latch_that_does_not_release_stays_fault(
     bench: Hat, broken: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     bench.charge()
@@ -234,7 +234,7 @@ def test_a_latch_that_does_not_let_go_stays_a_fault(
     assert FaultCleared(GROUND_FAULT) in bench.events
 
 
-def test_the_pulse_is_never_left_out_by_a_late_loop(bench: Hat) -> None:
+def test_late_loop_never_skips_reset_pulse(bench: Hat) -> None:
     bench.electronics.inputs["RCD trip"] = True
     bench.wait(0.1)
     bench.backend.reset()
@@ -246,7 +246,7 @@ def test_the_pulse_is_never_left_out_by_a_late_loop(bench: Hat) -> None:
     assert bench.events[-1] == FaultCleared(GROUND_FAULT)
 
 
-def test_nobody_resets_while_it_is_closed(bench: Hat) -> None:
+def test_rcd_is_not_reset_while_contactor_is_closed(bench: Hat) -> None:
     bench.charge()
     bench.backend.causes._present.add("RCD trip")
     bench.backend.reset()
@@ -258,7 +258,7 @@ def test_nobody_resets_while_it_is_closed(bench: Hat) -> None:
 # The self-test
 
 
-def test_a_latch_that_power_on_or_a_dead_node_has_set_is_no_fault() -> None:
+def test_latch_set_at_power_on_is_no_fault() -> None:
     bench = Hat()
     bench.electronics.inputs["RCD trip"] = True
     bench.attach()
@@ -266,7 +266,7 @@ def test_a_latch_that_power_on_or_a_dead_node_has_set_is_no_fault() -> None:
     bench.charge()
 
 
-def test_one_that_is_stuck_is() -> None:
+def test_stuck_latch_at_start_is_fault() -> None:
     bench = Hat()
     bench.electronics.inputs["RCD trip"] = bench.electronics.is_latch_broken = True
     bench.attach()
@@ -274,10 +274,10 @@ def test_one_that_is_stuck_is() -> None:
     assert FaultRaised(FaultState.OTHER) in bench.events
     assert FaultRaised(GROUND_FAULT) in bench.events
     check = bench.backend._open_parts.check
-    assert check.failure == "the RCD is tripped, and its reset does not end that"
+    assert check.failure == "the RCD is tripped, and its reset does not release it"
 
 
-def test_it_needs_a_current_that_alternates() -> None:
+def test_rcd_test_needs_alternating_current() -> None:
     """A level does not make the hat's RCD trip, and so a wave that stands still is found."""
     bench = Hat()
     bench.runs_waves = False
@@ -286,7 +286,7 @@ def test_it_needs_a_current_that_alternates() -> None:
     assert bench.backend._open_parts.check.failure == "the RCD does not trip in its test"
 
 
-def test_the_rcd_is_tested_before_each_demand_is_told(bench: Hat) -> None:
+def test_rcd_is_tested_before_each_demand_is_reported(bench: Hat) -> None:
     for _ in range(2):
         bench.electronics.test_edges = 0
         bench.plug_in()
@@ -303,7 +303,7 @@ def test_the_rcd_is_tested_before_each_demand_is_told(bench: Hat) -> None:
     assert not [event for event in bench.events if isinstance(event, FaultRaised)]
 
 
-def test_one_that_fails_then_keeps_the_contactor_open(bench: Hat) -> None:
+def test_failed_rcd_test_keeps_contactor_open(bench: Hat) -> None:
     bench.plug_in()
     bench.backend.control_pilot.offer(Milliamps(16_000))
     bench.electronics.is_rcd_deaf = True
@@ -325,7 +325,7 @@ def test_one_that_fails_then_keeps_the_contactor_open(bench: Hat) -> None:
     bench.charge()
 
 
-def test_a_loop_that_is_late_fails_no_test() -> None:
+def test_late_loop_fails_no_self_test() -> None:
     bench = Hat()
     bench.backend.attach(bench.events.append)
     for _ in range(16):
@@ -336,7 +336,7 @@ def test_a_loop_that_is_late_fails_no_test() -> None:
     assert bench.backend._open_parts.check.failure == ""
 
 
-def test_a_self_test_in_the_midst_of_another(bench: Hat) -> None:
+def test_self_test_replaces_running_one(bench: Hat) -> None:
     bench.electronics.is_rcd_deaf = True
     bench.backend.start_self_test()
     for _ in range(200):
@@ -355,7 +355,7 @@ def test_a_self_test_in_the_midst_of_another(bench: Hat) -> None:
 # A trip for a moment, on any board
 
 
-def test_a_stop_button_that_is_touched_between_two_looks_latches() -> None:
+def test_short_press_of_emergency_stop_latches() -> None:
     bench = GpioBench()
     bench.attach()
     bench.events.clear()
@@ -374,19 +374,19 @@ def test_a_stop_button_that_is_touched_between_two_looks_latches() -> None:
 # Doctor and wiring
 
 
-def test_the_doctor_resets_a_latch(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_resets_latch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "longest_pause_s", lambda interval_s: interval_s + 0.0002)
     electronics = SimulatedElectronics(hat(), lambda: 10.0)
     electronics.inputs["RCD trip"] = True
     checks = {check.part: check for check in doctor.examine(electronics.board, electronics)}
     assert [part for part, check in checks.items() if not check.is_fine] == []
     assert checks["RCD reset"].text == "line GPIO27 is free, and was driven inactive"
-    assert checks["RCD's latch"].text == "the RCD was tripped, and its reset ended that"
+    assert checks["RCD's latch"].text == "the RCD was tripped, and released by its reset"
     assert checks["heartbeat's pace"].text == "edges would come after 1.2 ms at the latest"
     assert electronics.open_count == 0
 
 
-def test_the_doctor_says_what_is_wrong_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_reports_latch_that_does_not_release(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "longest_pause_s", lambda interval_s: 0.0305)
     electronics = SimulatedElectronics(hat(), lambda: 10.0)
     electronics.inputs["RCD trip"] = electronics.is_latch_broken = True
@@ -399,11 +399,11 @@ def test_the_doctor_says_what_is_wrong_with_it(monkeypatch: pytest.MonkeyPatch) 
     assert "and the board waits for 10" in wrong["heartbeat's pace"]
 
 
-def test_a_pause_takes_as_long_as_it_takes() -> None:
+def test_longest_pause_is_at_least_the_interval() -> None:
     assert doctor.longest_pause_s(0.0001) >= 0.0001
 
 
-def test_the_wiring_table_says_what_is_not_just_switched() -> None:
+def test_wiring_table_describes_square_waves_and_pulses() -> None:
     rows = {part: how for part, _, how in doctor.wiring(hat())}
     assert rows["heartbeat (out)"] == "active high, an edge each 1 ms while closed, at most 10"
     assert rows["RCD test (out)"] == "active high, 60 Hz"

@@ -56,7 +56,7 @@ def demand_in_test(bench: Hat) -> None:
 # A reset
 
 
-def test_a_fault_is_not_acknowledged_while_the_pulse_lasts(bench: Hat) -> None:
+def test_fault_is_not_acknowledged_during_reset_pulse(bench: Hat) -> None:
     """Or the machine would close onto a latch that is held released."""
     trip_and_reset(bench)
     assert bench.electronics.lines["RCD reset"]
@@ -70,7 +70,7 @@ def test_a_fault_is_not_acknowledged_while_the_pulse_lasts(bench: Hat) -> None:
     assert bench.events[-1] == FaultCleared(GROUND_FAULT)
 
 
-def test_nor_while_the_reset_input_cannot_be_let_go_of(bench: Hat) -> None:
+def test_fault_is_not_acknowledged_while_reset_input_is_stuck(bench: Hat) -> None:
     trip_and_reset(bench)
     bench.electronics.failing.add("RCD reset")
     bench.wait(3)
@@ -84,7 +84,7 @@ def test_nor_while_the_reset_input_cannot_be_let_go_of(bench: Hat) -> None:
     assert bench.events[-1] == FaultCleared(GROUND_FAULT)
 
 
-def test_a_doctor_who_is_interrupted_leaves_no_reset(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_doctor_leaves_reset_inactive(monkeypatch: pytest.MonkeyPatch) -> None:
     electronics = SimulatedElectronics(hat(), lambda: 10.0)
     electronics.inputs["RCD trip"] = electronics.is_latch_broken = True
 
@@ -101,7 +101,7 @@ def test_a_doctor_who_is_interrupted_leaves_no_reset(monkeypatch: pytest.MonkeyP
 # A test
 
 
-def test_state_f_does_not_wait_for_a_test_of_the_rcd(bench: Hat) -> None:
+def test_state_f_does_not_wait_for_rcd_test(bench: Hat) -> None:
     demand_in_test(bench)
     bench.backend.control_pilot.signal_unavailable()
     assert bench.backend._open_parts.check.failure is None
@@ -117,7 +117,7 @@ def test_state_f_does_not_wait_for_a_test_of_the_rcd(bench: Hat) -> None:
     assert not [event for event in bench.events if isinstance(event, FaultRaised)]
 
 
-def test_a_self_test_in_the_midst_of_it_leaves_a_vehicle_its_pilot(bench: Hat) -> None:
+def test_self_test_during_rcd_test_keeps_pilot_of_vehicle(bench: Hat) -> None:
     demand_in_test(bench)
     duty_permille = bench.electronics.duty_permille
     bench.backend.start_self_test()
@@ -127,7 +127,7 @@ def test_a_self_test_in_the_midst_of_it_leaves_a_vehicle_its_pilot(bench: Hat) -
     assert bench.events[-2:] == [PilotChanged(PilotState.C), SelfTestCompleted()]
 
 
-def test_after_a_self_test_a_vehicle_can_be_charged_at_once(bench: Hat) -> None:
+def test_vehicle_charges_at_once_after_self_test(bench: Hat) -> None:
     bench.plug_in()
     bench.demand()
     bench.events.clear()
@@ -140,7 +140,7 @@ def test_after_a_self_test_a_vehicle_can_be_charged_at_once(bench: Hat) -> None:
 
 
 @pytest.mark.parametrize("part", ["adc", "RCD"])
-def test_one_that_fails_ends_without_a_pilot(bench: Hat, part: str) -> None:
+def test_failing_rcd_test_ends_without_pilot(bench: Hat, part: str) -> None:
     bench.electronics.failing.add(part)
     bench.electronics.is_rcd_deaf = part == "RCD"
     bench.events.clear()
@@ -150,7 +150,7 @@ def test_one_that_fails_ends_without_a_pilot(bench: Hat, part: str) -> None:
     assert FaultRaised(FaultState.OTHER) in bench.events
 
 
-def test_one_that_cannot_be_ended_for_another_goes_on_and_fails(bench: Hat) -> None:
+def test_rcd_test_that_cannot_be_stopped_continues_and_fails(bench: Hat) -> None:
     demand_in_test(bench)
     bench.electronics.failing.add("RCD reset")
     with pytest.raises(HalError, match="RCD's lines"):
@@ -160,7 +160,7 @@ def test_one_that_cannot_be_ended_for_another_goes_on_and_fails(bench: Hat) -> N
     assert FaultRaised(FaultState.OTHER) in bench.events
 
 
-def test_a_test_is_over_when_the_sampler_has_seen_that() -> None:
+def test_rcd_test_ends_after_sampler_saw_release() -> None:
     """However slow it is: what it has not seen go is told as a residual current."""
     for late_ms in range(30):
         bench = GpioBench()
@@ -203,13 +203,13 @@ def late_release(bench: GpioBench, after_s: float) -> Callable[[], None]:
 # What cannot be driven
 
 
-def test_a_coil_that_stays_on_ends_a_heartbeat_that_is_always_there() -> None:
+def test_stuck_coil_stops_permanent_heartbeat() -> None:
     board = hat()
     assert board.heartbeat is not None
     bench = Hat(replace(board, heartbeat=replace(board.heartbeat, phase="always")))
     bench.attach()
     bench.charge()
-    coil = bench.backend._open_parts.gate._coils[0]
+    coil = bench.backend._open_parts.contactor._coils[0]
     coil.close = lambda: None  # type: ignore[method-assign]
     bench.electronics.failing.add("contactor 1")
     bench.no_demand()
@@ -218,7 +218,7 @@ def test_a_coil_that_stays_on_ends_a_heartbeat_that_is_always_there() -> None:
     assert not bench.is_powered()
 
 
-def test_what_cannot_be_opened_is_logged_once(bench: Hat, caplog: pytest.LogCaptureFixture) -> None:
+def test_failing_opening_is_logged_once(bench: Hat, caplog: pytest.LogCaptureFixture) -> None:
     bench.charge()
     caplog.clear()
     bench.electronics.failing |= {"contactor 1", "heartbeat"}
@@ -227,7 +227,7 @@ def test_what_cannot_be_opened_is_logged_once(bench: Hat, caplog: pytest.LogCapt
     assert len(told) == 1
 
 
-async def test_a_mistake_that_lasts_is_logged_once(
+async def test_repeated_tick_error_is_logged_once(
     bench: Hat, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail() -> None:

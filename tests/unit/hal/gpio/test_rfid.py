@@ -114,7 +114,7 @@ class TestPn532:
         assert reader.poll() == uid
         assert chip.commands == [0x14, 0x32, 0x4A, 0x4A, 0x52]
 
-    def test_is_set_up_again_after_a_failure(self, bus: str) -> None:
+    def test_is_set_up_again_after_failure(self, bus: str) -> None:
         reader, chip = self.make(bus)
         reader.poll()
         take, chip.take = chip.take, lambda frame: None  # type: ignore[method-assign]
@@ -126,7 +126,7 @@ class TestPn532:
         assert chip.commands == [0x14, 0x32, 0x4A]
 
 
-def test_a_port_that_was_pulled_is_opened_anew() -> None:
+def test_serial_port_is_reopened_after_failure() -> None:
     """An adapter on USB: the old descriptor is dead, the new device may take its time."""
 
     class Pulled(Serial):
@@ -162,7 +162,7 @@ def test_a_port_that_was_pulled_is_opened_anew() -> None:
     assert len(tries) == 2
 
 
-def test_frames() -> None:
+def test_pn532_frames_are_encoded_and_decoded() -> None:
     assert encode_frame(b"\x02").hex() == "0000ff02fed4022a00"
     assert decode_frame(bytes.fromhex("0000ff06fad50332010607e800")).hex() == "0332010607"
 
@@ -179,7 +179,7 @@ def test_frames() -> None:
         "ffffffffffffffff",
     ],
 )
-def test_garbage_is_no_frame(frame: str) -> None:
+def test_invalid_pn532_frame_raises_error(frame: str) -> None:
     with pytest.raises(HalError):
         decode_frame(bytes.fromhex(frame))
 
@@ -244,29 +244,29 @@ class TestMfrc522:
         assert reader.poll() == uid
 
     @pytest.mark.parametrize("version", [0x00, 0xFF])
-    def test_nothing_on_the_bus(self, version: int) -> None:
+    def test_empty_bus_raises_error(self, version: int) -> None:
         with pytest.raises(HalError, match="no MFRC522 answers"):
             Mfrc522(Mfrc522Chip(version=version)).poll()
 
     @pytest.mark.parametrize("gone", [0x00, 0xFF])
-    def test_one_that_was_reset_is_set_up_again(self, gone: int) -> None:
+    def test_is_set_up_again_after_chip_reset(self, gone: int) -> None:
         chip = Mfrc522Chip(uid=UID_4)
         reader = Mfrc522(chip)
         assert reader.poll() == UID_4
         xfer2, chip.xfer2 = chip.xfer2, lambda values: [gone, gone]  # type: ignore[method-assign]
-        with pytest.raises(HalError, match="is gone, or was reset"):
+        with pytest.raises(HalError, match="was removed or reset"):
             reader.poll()
         chip.xfer2 = xfer2  # type: ignore[method-assign]
         chip.registers.clear()
         assert reader.poll() == UID_4
 
-    def test_crc_a(self) -> None:
+    def test_crc_a_matches_standard(self) -> None:
         # ISO/IEC 14443-3 Annex B: 00 00 gives A0 1E; HALT is 50 00 57 CD.
         assert crc_a(b"\x00\x00") == b"\xa0\x1e"
         assert crc_a(b"\x50\x00") == b"\x57\xcd"
 
 
-def test_a_card_is_told_once_until_it_was_away() -> None:
+def test_card_is_reported_once_until_removed() -> None:
     class Source:
         uid: bytes | None = UID_4
 

@@ -9,12 +9,12 @@ from evse_node.hal.gpio.sampler import (
     DIODE_MISSING,
     FAST_S,
     LOOP_STUCK,
-    CableSeen,
+    CableSettled,
+    CauseChanged,
     Finding,
     PilotSampler,
-    PilotSeen,
+    PilotSettled,
     PilotVoltages,
-    TroubleSeen,
 )
 from evse_node.state_machine.control_pilot import PilotOutput, PilotState
 from evse_node.units import Milliamps
@@ -55,7 +55,7 @@ class Rig:
             now=0.0,
         )
         self.sampler.expect(PilotOutput.X2)
-        self.sampler.era = 0
+        self.sampler.epoch = 0
         self.is_loop_alive = True
 
     def open(self) -> bool:
@@ -82,19 +82,19 @@ class Rig:
 def rig() -> Rig:
     made = Rig()
     made.run(0.2)
-    assert made.log == [PilotSeen(A, False)]
+    assert made.log == [PilotSettled(A, False)]
     return made
 
 
 @pytest.mark.parametrize(
     ("high_mv", "state"), [(9_000, B), (6_000, C), (3_000, D), (0, E), (8_360, B), (5_480, C)]
 )
-def test_each_state_is_told_once(rig: Rig, high_mv: int, state: PilotState) -> None:
-    assert rig.show(high_mv) == [PilotSeen(state, False)]
+def test_each_pilot_state_is_reported_once(rig: Rig, high_mv: int, state: PilotState) -> None:
+    assert rig.show(high_mv) == [PilotSettled(state, False)]
 
 
 @pytest.mark.parametrize(("high_mv", "state"), [(9_000, B), (12_000, A), (0, E)])
-def test_loss_of_a_ready_vehicle_opens_first_and_is_told_after(
+def test_lost_ready_vehicle_opens_contactor_before_report(
     rig: Rig, high_mv: int, state: PilotState
 ) -> None:
     rig.show(6_000)
@@ -104,41 +104,41 @@ def test_loss_of_a_ready_vehicle_opens_first_and_is_told_after(
     while "open" not in rig.log:
         rig.run(FAST_S)
     assert rig.now - began <= 3 * FAST_S
-    assert rig.log == ["open", PilotSeen(state, True)]
+    assert rig.log == ["open", PilotSettled(state, True)]
 
 
-def test_from_c_to_d_nothing_opens(rig: Rig) -> None:
+def test_change_from_c_to_d_keeps_contactor_closed(rig: Rig) -> None:
     rig.show(6_000)
-    assert rig.show(3_000) == [PilotSeen(D, False)]
+    assert rig.show(3_000) == [PilotSettled(D, False)]
 
 
-def test_one_bad_look_is_none(rig: Rig) -> None:
+def test_single_bad_sample_is_ignored(rig: Rig) -> None:
     rig.show(6_000)
     assert rig.show(9_000, FAST_S) == []
     assert rig.show(6_000) == []
 
 
-def test_a_blink_of_c_is_not_told(rig: Rig) -> None:
+def test_short_state_c_is_not_reported(rig: Rig) -> None:
     rig.show(9_000)
     assert rig.show(6_000, 0.02) == []
     assert rig.show(9_000) == []
 
 
-def test_after_a_loss_c_must_settle_again(rig: Rig) -> None:
+def test_state_c_must_settle_again_after_loss(rig: Rig) -> None:
     rig.show(6_000)
     rig.show(9_000, 2 * FAST_S)
     assert rig.show(6_000, 0.03) == []
-    assert rig.show(6_000, 0.1) == [PilotSeen(C, False)]
+    assert rig.show(6_000, 0.1) == [PilotSettled(C, False)]
 
 
-def test_a_burst_that_missed_the_high_part_says_nothing(rig: Rig) -> None:
+def test_burst_without_high_level_is_ignored(rig: Rig) -> None:
     rig.show(6_000)
     assert rig.show(-12_000, 3 * FAST_S) == []
     assert rig.show(6_000) == []
-    assert rig.show(-12_000, 10 * FAST_S)[:2] == ["open", PilotSeen(F, True)]
+    assert rig.show(-12_000, 10 * FAST_S)[:2] == ["open", PilotSettled(F, True)]
 
 
-def test_bursts_that_missed_are_borne_now_and_then_and_not_for_long(rig: Rig) -> None:
+def test_only_few_bursts_without_high_level_are_ignored(rig: Rig) -> None:
     def looks(high_mv: int, count: int) -> list[Finding | str]:
         rig.log.clear()
         rig.probe.high_mv = high_mv
@@ -153,24 +153,24 @@ def test_bursts_that_missed_are_borne_now_and_then_and_not_for_long(rig: Rig) ->
         assert looks(6_000, 1) == []
     # Two more than are borne: a loss is confirmed.
     assert looks(-12_000, 5) == []
-    assert looks(-12_000, 1) == ["open", PilotSeen(F, True)]
+    assert looks(-12_000, 1) == ["open", PilotSettled(F, True)]
 
 
-def test_a_converter_that_fails(rig: Rig) -> None:
+def test_failing_converter_opens_and_is_reported(rig: Rig) -> None:
     rig.show(6_000)
     rig.log.clear()
     rig.probe.failure = OSError(5, "gone")
     rig.run(3 * FAST_S)
     assert rig.log == ["open"]
     rig.run(0.1)
-    assert rig.log == ["open", "open", TroubleSeen(ADC_LOST, True)]
+    assert rig.log == ["open", "open", CauseChanged(ADC_LOST, True)]
     rig.log.clear()
     rig.probe.failure = None
     rig.run(0.2)
-    assert rig.log == [TroubleSeen(ADC_LOST, False), PilotSeen(C, False)]
+    assert rig.log == [CauseChanged(ADC_LOST, False), PilotSettled(C, False)]
 
 
-def test_failures_now_and_then_are_borne(rig: Rig) -> None:
+def test_occasional_converter_failures_are_ignored(rig: Rig) -> None:
     rig.show(6_000)
     rig.log.clear()
     for failure in (OSError(), None) * 20:
@@ -180,16 +180,16 @@ def test_failures_now_and_then_are_borne(rig: Rig) -> None:
     assert rig.log == []
 
 
-def test_a_missing_diode(rig: Rig) -> None:
+def test_missing_diode_is_reported(rig: Rig) -> None:
     rig.show(6_000)
     rig.log.clear()
     rig.probe.low_mv = -5_000
     rig.run(0.1)
-    assert rig.log == ["open", TroubleSeen(DIODE_MISSING, True)]
-    assert rig.show(12_000) == [TroubleSeen(DIODE_MISSING, False), "open", PilotSeen(A, True)]
+    assert rig.log == ["open", CauseChanged(DIODE_MISSING, True)]
+    assert rig.show(12_000) == [CauseChanged(DIODE_MISSING, False), "open", PilotSettled(A, True)]
 
 
-def test_a_diode_that_is_not_seen_now_and_then_is_there(rig: Rig) -> None:
+def test_occasional_diode_misses_are_ignored(rig: Rig) -> None:
     rig.show(6_000)
     rig.log.clear()
     for _ in range(5):
@@ -200,26 +200,24 @@ def test_a_diode_that_is_not_seen_now_and_then_is_there(rig: Rig) -> None:
     assert rig.log == []
 
 
-def test_without_pwm_the_diode_cannot_be_seen(rig: Rig) -> None:
+def test_diode_is_not_checked_without_pwm(rig: Rig) -> None:
     rig.sampler.expect(PilotOutput.X1)
     rig.probe.low_mv = 6_000
-    assert rig.show(6_000) == [PilotSeen(C, False)]
+    assert rig.show(6_000) == [PilotSettled(C, False)]
 
 
-def test_an_alarm_opens_with_the_next_look(rig: Rig) -> None:
+def test_alarm_opens_contactor_with_next_sample(rig: Rig) -> None:
     rig.show(6_000)
     rig.log.clear()
     rig.is_alarmed = True
     rig.run(FAST_S)
-    assert rig.log == ["open", TroubleSeen("alarm", True)]
+    assert rig.log == ["open", CauseChanged("alarm", True)]
     rig.is_alarmed = False
     rig.run(FAST_S)
-    assert rig.log[2:] == [TroubleSeen("alarm", False)]
+    assert rig.log[2:] == [CauseChanged("alarm", False)]
 
 
-def test_a_safety_input_that_cannot_be_read_is_an_alarm(
-    rig: Rig, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_unreadable_safety_input_is_alarm(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
     def fail() -> bool:
         raise OSError(5, "gone")
 
@@ -227,12 +225,12 @@ def test_a_safety_input_that_cannot_be_read_is_an_alarm(
     rig.log.clear()
     rig.sampler._alarms = {"alarm": fail}
     rig.run(0.1)
-    assert rig.log == ["open", TroubleSeen("alarm", True)]
-    assert rig.sampler.troubles == {"alarm"}
+    assert rig.log == ["open", CauseChanged("alarm", True)]
+    assert rig.sampler.causes == {"alarm"}
     assert caplog.text.count("the input 'alarm' cannot be read") == 1
 
 
-def test_it_is_watched_while_looks_and_loop_go_on(rig: Rig) -> None:
+def test_is_watched_while_sampler_and_loop_run(rig: Rig) -> None:
     assert rig.sampler.is_watched(rig.now + 0.4)
     assert not rig.sampler.is_watched(rig.now + 0.6)
     rig.is_loop_alive = False
@@ -242,25 +240,25 @@ def test_it_is_watched_while_looks_and_loop_go_on(rig: Rig) -> None:
     assert not rig.sampler.is_watched(rig.now)
 
 
-def test_a_loop_that_does_not_beat(rig: Rig) -> None:
+def test_stuck_loop_opens_contactor(rig: Rig) -> None:
     rig.is_loop_alive = False
     rig.log.clear()
     rig.run(1.9)
     assert rig.log == []
     rig.run(0.2)
-    assert rig.log == ["open", TroubleSeen(LOOP_STUCK, True)]
+    assert rig.log == ["open", CauseChanged(LOOP_STUCK, True)]
 
 
-def test_the_cable_is_told_before_the_vehicle(rig: Rig) -> None:
+def test_cable_is_reported_before_vehicle(rig: Rig) -> None:
     rig.probe.plug_ma = Milliamps(20_000)
-    assert rig.show(9_000, 0.1) == [CableSeen(Milliamps(20_000)), PilotSeen(B, False)]
+    assert rig.show(9_000, 0.1) == [CableSettled(Milliamps(20_000)), PilotSettled(B, False)]
     rig.log.clear()
     rig.probe.plug_ma = None
     rig.run(0.3)
-    assert rig.log == [CableSeen(None)]
+    assert rig.log == [CableSettled(None)]
 
 
-def test_a_loss_is_noted_before_it_opens(rig: Rig) -> None:
+def test_loss_is_stored_before_contactor_opens(rig: Rig) -> None:
     """So that a closing which comes after the opening sees the reason."""
     seen: list[PilotState | None] = []
     rig.show(6_000)
@@ -278,7 +276,7 @@ def test_a_loss_is_noted_before_it_opens(rig: Rig) -> None:
     assert seen == [B, None]
 
 
-def test_what_was_seen_at_minus_12_v_is_not_told_after_it(rig: Rig) -> None:
+def test_state_seen_at_minus_12_v_is_not_reported_afterwards(rig: Rig) -> None:
     rig.sampler.expect(PilotOutput.F)
     rig.show(-12_000)
     assert rig.sampler.pilot is F
@@ -286,18 +284,18 @@ def test_what_was_seen_at_minus_12_v_is_not_told_after_it(rig: Rig) -> None:
     assert rig.sampler.pilot is None
     # It is still there: told anew, now that nobody has ordered it.
     assert rig.show(-12_000, 0.03) == []
-    assert rig.show(-12_000, 0.1) == [PilotSeen(F, False, era=1)]
+    assert rig.show(-12_000, 0.1) == [PilotSettled(F, False, epoch=1)]
 
 
-def test_a_look_that_was_under_way_belongs_to_its_own_time(
+def test_finding_of_running_sample_keeps_its_epoch(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settle = rig.sampler._settle
 
     def interrupted(state: PilotState, *, was_opened: bool) -> None:
-        if not rig.sampler.era:
-            rig.sampler.forget()
+        if not rig.sampler.epoch:
+            rig.sampler.invalidate()
         settle(state, was_opened=was_opened)
 
     monkeypatch.setattr(rig.sampler, "_settle", interrupted)
-    assert rig.show(9_000) == [PilotSeen(B, False, era=0), PilotSeen(B, False, era=1)]
+    assert rig.show(9_000) == [PilotSettled(B, False, epoch=0), PilotSettled(B, False, epoch=1)]

@@ -51,7 +51,7 @@ def bench() -> Bench:
     return Bench()
 
 
-def test_edges_only_while_wanted_and_inactive_at_rest(bench: Bench) -> None:
+def test_square_wave_has_edges_only_while_started(bench: Bench) -> None:
     assert not bench.beat()
     bench.wave.start()
     assert [bench.beat() for _ in range(3)] == [True] * 3
@@ -61,7 +61,7 @@ def test_edges_only_while_wanted_and_inactive_at_rest(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("edges", [1, 2])
-def test_not_one_edge_while_nobody_watches(bench: Bench, edges: int) -> None:
+def test_square_wave_has_no_edge_while_unsupervised(bench: Bench, edges: int) -> None:
     """The line stays at the level that it has: to drive it inactive might be an edge."""
     bench.wave.start()
     for _ in range(edges):
@@ -75,7 +75,7 @@ def test_not_one_edge_while_nobody_watches(bench: Bench, edges: int) -> None:
 
 
 @pytest.mark.parametrize("error", [OSError(5, "broken"), HalError("gone"), TimeoutError()])
-def test_a_line_that_fails_is_left_alone(bench: Bench, error: Exception) -> None:
+def test_square_wave_stops_after_line_failure(bench: Bench, error: Exception) -> None:
     bench.wave.start()
     bench.beat()
     bench.line.error = error
@@ -86,7 +86,7 @@ def test_a_line_that_fails_is_left_alone(bench: Bench, error: Exception) -> None
     assert bench.line.levels == [True]
 
 
-def test_a_pause_that_the_board_may_not_forgive_is_logged_now_and_then(
+def test_long_pause_of_heartbeat_is_logged_at_intervals(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
     bench.wave.start()
@@ -97,7 +97,7 @@ def test_a_pause_that_the_board_may_not_forgive_is_logged_now_and_then(
     assert told[0].startswith("the heartbeat paused for 25 ms, where the board waits for 10:")
 
 
-def test_its_thread_begins_at_once_and_leaves_the_line_inactive() -> None:
+def test_square_wave_thread_starts_at_once_and_leaves_line_inactive() -> None:
     line, halt, begun = Line(), threading.Event(), threading.Event()
     line.on_set = lambda _: begun.set()
     wave = SquareWave("heartbeat", line, 0.001, clock=time.monotonic)
@@ -115,38 +115,38 @@ def test_its_thread_begins_at_once_and_leaves_the_line_inactive() -> None:
 # Together with the gate
 
 
-def test_the_gate_starts_it_before_the_coil_and_stops_it_before_all_else(bench: Bench) -> None:
+def test_contactor_starts_heartbeat_before_coil_and_stops_it_first(bench: Bench) -> None:
     coil = Line()
-    gate = ContactorDriver([coil], bench.wave)
+    contactor = ContactorDriver([coil], bench.wave)
     wanted: list[bool] = []
-    coil.on_set = lambda _: wanted.append(bench.wave._is_wanted)
-    gate.close(gate.openings)
-    gate.open()
+    coil.on_set = lambda _: wanted.append(bench.wave._is_enabled)
+    contactor.close(contactor.openings)
+    contactor.open()
     assert coil.levels == [True, False]
     assert wanted == [True, False]
 
 
-def test_it_ends_though_no_coil_can_be_driven(bench: Bench) -> None:
+def test_heartbeat_stops_when_no_coil_can_be_driven(bench: Bench) -> None:
     coil = Line()
-    gate = ContactorDriver([coil], bench.wave)
-    gate.close(gate.openings)
+    contactor = ContactorDriver([coil], bench.wave)
+    contactor.close(contactor.openings)
     coil.error = OSError(5, "broken")
-    assert not gate.try_open()
+    assert not contactor.try_open()
     assert not bench.beat()
 
 
-def test_an_opening_in_the_midst_of_closing_ends_it(bench: Bench) -> None:
+def test_opening_during_closing_stops_heartbeat(bench: Bench) -> None:
     coil = Line()
-    gate = ContactorDriver([coil], bench.wave)
+    contactor = ContactorDriver([coil], bench.wave)
 
     def open_once(_: bool) -> None:
         coil.on_set = lambda _: None
-        gate.open()
+        contactor.open()
 
     coil.on_set = open_once
     with pytest.raises(HalError):
-        gate.close(gate.openings)
+        contactor.close(contactor.openings)
     assert not bench.beat()
     with pytest.raises(HalError):
-        gate.close(gate.openings - 1)
+        contactor.close(contactor.openings - 1)
     assert not bench.beat()

@@ -35,32 +35,32 @@ def w1(tmp_path: Path) -> Path:
 
 
 class TestDs18b20:
-    def test_the_only_one(self, w1: Path) -> None:
+    def test_single_sensor_needs_no_id(self, w1: Path) -> None:
         assert Ds18b20("", w1).read() == 31_437
 
-    def test_one_of_two(self, w1: Path) -> None:
+    def test_sensor_is_selected_by_id(self, w1: Path) -> None:
         other = w1 / "28-000000000002"
         other.mkdir()
         (other / "temperature").write_text("-1250\n")
         assert Ds18b20("28-000000000002", w1).read() == -1_250
-        with pytest.raises(HalError, match="no DS18B20 'single one'; there is 28-0000"):
+        with pytest.raises(HalError, match="no DS18B20 'single one'; found: 28-0000"):
             Ds18b20("", w1).read()
         with pytest.raises(HalError, match="no DS18B20 '28-1'"):
             Ds18b20("28-1", w1).read()
 
     @pytest.mark.parametrize("text", ["", "warm", "31.4"])
-    def test_nonsense(self, w1: Path, text: str) -> None:
+    def test_invalid_text_raises_error(self, w1: Path, text: str) -> None:
         (w1 / "28-0316a2793caf" / "temperature").write_text(text)
         with pytest.raises(HalError, match="holds"):
             Ds18b20("", w1).read()
 
-    def test_it_is_pulled_out(self, w1: Path) -> None:
+    def test_unplugged_sensor_raises_error(self, w1: Path) -> None:
         sensor = Ds18b20("", w1)
         (w1 / "28-0316a2793caf" / "temperature").unlink()
         with pytest.raises(HalError, match="No such file"):
             sensor.read()
 
-    def test_85_degrees_after_power_on_are_none(self, w1: Path) -> None:
+    def test_85_degrees_after_power_on_raise_error(self, w1: Path) -> None:
         file = w1 / "28-0316a2793caf" / "temperature"
         sensor = Ds18b20("", w1)
         for text, believed in (("85000", False), ("30000", True), ("85000", False)):
@@ -75,7 +75,7 @@ class TestDs18b20:
             assert sensor.read() == int(text)
 
 
-def test_hwmon(tmp_path: Path) -> None:
+def test_hwmon_input_is_read(tmp_path: Path) -> None:
     for number, name in enumerate(("cpu_thermal", "lm75")):
         chip = tmp_path / f"hwmon{number}"
         chip.mkdir()
@@ -84,7 +84,7 @@ def test_hwmon(tmp_path: Path) -> None:
     assert KernelThermometer(lambda: find_hwmon("lm75", 1, tmp_path)).read() == 41_000
     with pytest.raises(HalError, match="temp2_input"):
         KernelThermometer(lambda: find_hwmon("lm75", 2, tmp_path)).read()
-    with pytest.raises(HalError, match="no hwmon chip 'tmp102'; there is cpu_thermal, lm75"):
+    with pytest.raises(HalError, match="no hwmon chip 'tmp102'; found: cpu_thermal, lm75"):
         find_hwmon("tmp102", 1, tmp_path)
 
 
@@ -119,7 +119,7 @@ class I2c:
         (Lm75Spec, (0xC9, 0x00), -55_000),
     ],
 )
-def test_i2c(
+def test_i2c_thermometer_decodes_register(
     kind: type[Tmp102Spec | Lm75Spec], answer: tuple[int, int], temperature_mc: int
 ) -> None:
     bus = I2c(*answer)
@@ -141,11 +141,11 @@ class Source:
 
 
 @pytest.mark.parametrize("answer", [OSError(5, "gone"), ZeroDivisionError(), 126_000, -55_063])
-def test_what_is_not_believed_is_no_answer(answer: int | Exception) -> None:
+def test_invalid_temperature_is_no_answer(answer: int | Exception) -> None:
     now = 0.0
     source = Source()
     sensor = PolledThermometer(source, 10, lambda: now)
-    with pytest.raises(HalError, match="not answered yet"):
+    with pytest.raises(HalError, match="no answer yet"):
         sensor.read_millicelsius()
     sensor.poll()
     source.answer = answer
@@ -180,14 +180,14 @@ def load(tmp_path: Path, text: str) -> TemperatureSpec | None:
         ),
     ],
 )
-def test_the_boards_file(tmp_path: Path, text: str, spec: TemperatureSpec) -> None:
+def test_thermometer_table_is_read(tmp_path: Path, text: str, spec: TemperatureSpec) -> None:
     assert load(tmp_path, text) == spec
 
 
 @pytest.mark.parametrize(
     "text", ['kind = "mercury"', 'kind = "hwmon"', 'kind = "lm75"\nid = "28-1"', ""]
 )
-def test_the_boards_file_is_wrong(tmp_path: Path, text: str) -> None:
+def test_invalid_thermometer_table_is_reported(tmp_path: Path, text: str) -> None:
     with pytest.raises(ConfigError, match=r"board.toml: temperature\."):
         load(tmp_path, text)
 
@@ -197,7 +197,7 @@ def offered(bench: Charging) -> int:
 
 
 class TestCharging:
-    def test_heat_lowers_the_current_and_then_cuts_it(self) -> None:
+    def test_heat_derates_then_stops_charging(self) -> None:
         bench = Charging()
         assert offered(bench) == 16_000
         bench.electronics.temperature_mc = 78_000
@@ -214,7 +214,7 @@ class TestCharging:
         assert bench.is_powered()
 
     @pytest.mark.parametrize("trouble", ["raises", "absurd"])
-    def test_a_lost_one_leaves_6_amperes(self, trouble: str) -> None:
+    def test_lost_thermometer_limits_current_to_6_a(self, trouble: str) -> None:
         bench = Charging()
         if trouble == "raises":
             bench.electronics.failing.add("temperature")
@@ -231,7 +231,7 @@ class TestCharging:
         bench.wait(8)
         assert offered(bench) == 16_000
 
-    def test_one_that_is_lost_in_the_heat_does_not_end_its_fault(self) -> None:
+    def test_thermometer_lost_in_heat_keeps_fault(self) -> None:
         bench = Charging()
         bench.electronics.temperature_mc = 86_000
         bench.wait(3)
@@ -240,14 +240,14 @@ class TestCharging:
         assert bench.charger.state.fault is FaultState.OVER_TEMPERATURE
         assert not bench.is_powered()
 
-    def test_it_is_asked_before_the_start(self) -> None:
+    def test_thermometer_is_read_before_start(self) -> None:
         bench = GpioBench()
         charger = Charger(bench.backend, MemoryStore(), now=bench.now)
         assert charger.state.charge_limits.claim(LimitSource.TEMPERATURE) is None
         assert bench.electronics.open_count == 0
 
 
-def test_the_doctor() -> None:
+def test_doctor_shows_temperature() -> None:
     bench = GpioBench()
     found = {check.part: check for check in examine(bench.board, bench.electronics)}
     assert found["thermometer"].is_fine

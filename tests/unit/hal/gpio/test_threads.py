@@ -73,11 +73,11 @@ async def running() -> AsyncIterator[Running]:
     assert threading.active_count() == before
 
 
-async def test_charges_and_stops(running: Running) -> None:
+async def test_threads_charge_and_stop(running: Running) -> None:
     await running.charge()
 
 
-async def test_may_be_started_again(running: Running) -> None:
+async def test_backend_restarts_after_stop(running: Running) -> None:
     await running.backend.stop()
     running.events.clear()
     await running.backend.start(running.events.append)
@@ -85,7 +85,7 @@ async def test_may_be_started_again(running: Running) -> None:
 
 
 @pytest.mark.parametrize("vehicle", [PilotState.A, PilotState.B, PilotState.E])
-async def test_opens_within_the_time_of_the_standard(running: Running, vehicle: PilotState) -> None:
+async def test_contactor_opens_within_100_ms(running: Running, vehicle: PilotState) -> None:
     await running.charge()
     running.electronics.vehicle = vehicle
     took_s = await running.until(lambda: not any(running.electronics.coils.values()))
@@ -94,7 +94,7 @@ async def test_opens_within_the_time_of_the_standard(running: Running, vehicle: 
     assert PilotChanged(vehicle) in running.events
 
 
-async def test_a_converter_that_hangs(running: Running) -> None:
+async def test_contactor_opens_when_converter_hangs(running: Running) -> None:
     await running.charge()
     running.electronics.failing.add("hang adc")
     took_s = await running.until(lambda: not any(running.electronics.coils.values()))
@@ -102,14 +102,14 @@ async def test_a_converter_that_hangs(running: Running) -> None:
     await running.until(lambda: FaultRaised(FaultState.OTHER) in running.events)
 
 
-async def test_a_loop_that_hangs(running: Running) -> None:
+async def test_contactor_opens_when_loop_hangs(running: Running) -> None:
     await running.charge()
     time.sleep(2.2)  # this is what is tested
     assert not any(running.electronics.coils.values())
     await running.until(lambda: ContactorReported(False) in running.events)
 
 
-async def test_a_meter_that_hangs_keeps_nothing_up(running: Running) -> None:
+async def test_hanging_meter_delays_nothing(running: Running) -> None:
     running.electronics.failing.add("hang meter")
     await running.charge()
     running.electronics.vehicle = PilotState.B
@@ -118,7 +118,7 @@ async def test_a_meter_that_hangs_keeps_nothing_up(running: Running) -> None:
 
 
 @pytest.mark.parametrize("part", ["heartbeat", "adc"])
-async def test_a_board_with_a_heartbeat_opens_by_itself(part: str) -> None:
+async def test_board_with_heartbeat_opens_when_thread_hangs(part: str) -> None:
     """With threads: one that hangs while it beats, and one that hangs while it measures."""
     board = load_board("pi-evse-hat")
     assert board.heartbeat is not None
@@ -131,7 +131,7 @@ async def test_a_board_with_a_heartbeat_opens_by_itself(part: str) -> None:
         await asyncio.sleep(0.5)
         assert running.electronics.is_powered()
         if part == "adc":
-            parts.gate.try_open = lambda: False  # type: ignore[method-assign]
+            parts.contactor.try_open = lambda: False  # type: ignore[method-assign]
             parts.sampler._open_contactor = lambda: False
         running.electronics.failing.add(f"hang {part}")
         await running.until(lambda: not running.electronics.is_powered(), 2.5)
@@ -143,6 +143,6 @@ async def test_a_board_with_a_heartbeat_opens_by_itself(part: str) -> None:
     assert running.electronics.open_count == 0
 
 
-async def test_a_card(running: Running) -> None:
+async def test_card_is_reported_from_its_thread(running: Running) -> None:
     running.electronics.card = b"\1\2\3\4"
     await running.until(lambda: RfidTapped(b"\1\2\3\4") in running.events)

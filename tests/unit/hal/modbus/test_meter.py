@@ -40,7 +40,7 @@ class Registers:
 
 
 @pytest.mark.parametrize("name", ["sdm630", "sdm72"])
-def test_three_phases_of_floats(name: str) -> None:
+def test_float_map_reads_three_phases(name: str) -> None:
     registers = Registers()
     for address, value in {
         0x00: 230.1, 0x02: 231.2, 0x04: 229.9, 0x06: 16.0, 0x08: 15.9, 0x0A: 0.0,
@@ -58,7 +58,7 @@ def test_three_phases_of_floats(name: str) -> None:
     assert {function for function, _, _ in registers.reads} == {4}
 
 
-def test_one_phase() -> None:
+def test_float_map_reads_one_phase() -> None:
     registers = Registers()
     registers.put(0x0C, ">f", -1500.0)
     registers.put(0x00, ">f", 230.0)
@@ -66,7 +66,7 @@ def test_one_phase() -> None:
     assert (values.power_mw, values.voltages_mv) == (-1_500_000, (230_000,))
 
 
-def test_integers_with_the_low_word_first() -> None:
+def test_integer_map_reads_low_word_first() -> None:
     registers = Registers()
     registers.put(0x28, ">i", -15_000, swapped=True)
     registers.put(0x34, ">i", 98_765, swapped=True)
@@ -79,14 +79,14 @@ def test_integers_with_the_low_word_first() -> None:
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e30])
-def test_nonsense_is_no_value(value: float) -> None:
+def test_invalid_float_raises_error(value: float) -> None:
     registers = Registers()
     registers.put(0x0C, ">f", value)
     with pytest.raises(HalError, match="the meter reports"):
         ModbusMeter(registers, load_map("sdm230")).read()
 
 
-def test_a_short_answer() -> None:
+def test_short_response_raises_error() -> None:
     class Short(Registers):
         def read(self, function: int, address: int, count: int) -> Sequence[int]:
             return [0]
@@ -96,7 +96,7 @@ def test_a_short_answer() -> None:
 
 
 @pytest.mark.parametrize("is_shared", [False, True])
-def test_a_shared_port_is_given_back(is_shared: bool) -> None:
+def test_shared_port_is_closed_after_read(is_shared: bool) -> None:
     registers = Registers()
     meter = ModbusMeter(registers, load_map("sdm230"), is_port_shared=is_shared)
     meter.read()
@@ -107,7 +107,7 @@ def test_a_shared_port_is_given_back(is_shared: bool) -> None:
     assert registers.closed == 2 * is_shared
 
 
-def test_a_map_of_ones_own(tmp_path: Path) -> None:
+def test_invalid_map_file_is_reported(tmp_path: Path) -> None:
     file = tmp_path / "own.toml"
     text = 'name = "x"\nfunction = 5\nformat = "int32"\n[values]\n'
     file.write_text(text)
@@ -164,10 +164,10 @@ class Source:
         pass
 
 
-def test_a_polled_meter_is_lost_after_its_limit() -> None:
+def test_polled_meter_is_lost_after_limit() -> None:
     now, source = [0.0], Source()
     meter = PolledMeter(source, 5, lambda: now[0])
-    with pytest.raises(HalError, match="has not answered yet"):
+    with pytest.raises(HalError, match="no answer yet"):
         meter.read()
     meter.poll()
     assert meter.read().imported_mwh == 1_000
@@ -180,18 +180,18 @@ def test_a_polled_meter_is_lost_after_its_limit() -> None:
         meter.read()
 
 
-def test_a_total_that_runs_backwards_is_not_believed() -> None:
+def test_decreasing_total_is_rejected() -> None:
     now, source = [0.0], Source()
     meter = PolledMeter(source, 5, lambda: now[0])
     meter.poll()
     source.imported = 10
     now[0] = 6.0
     meter.poll()
-    with pytest.raises(HalError, match="ran backwards"):
+    with pytest.raises(HalError, match="total decreased"):
         meter.read()
 
 
-def test_pulses() -> None:
+def test_pulse_meter_counts_energy_and_power() -> None:
     now = [100.0]
     meter = PulseMeter(1_000, Ratings(phases=1), lambda: now[0])
     assert meter.read().power_mw == 0
@@ -219,7 +219,7 @@ class Sdm230(Controller):
         return words[address & 1] if table == "input" and address < 0x60 else None
 
 
-async def test_over_modbus_rtu() -> None:
+async def test_meter_is_read_over_modbus_rtu() -> None:
     """Against pymodbus's own server at the other end of a serial line."""
     peer = Peer(Sdm230())
     await peer.serve_rtu()
@@ -236,7 +236,9 @@ async def test_over_modbus_rtu() -> None:
 
 
 @pytest.mark.parametrize("fault", ["silent", "garbage", "bad_crc", "half"])
-async def test_what_a_serial_line_may_do(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_meter_recovers_from_serial_line_fault(
+    fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(modbus_meter, "_TIMEOUT_S", 0.15)
     peer = Peer(Sdm230())
     await peer.serve_rtu()
@@ -253,14 +255,14 @@ async def test_what_a_serial_line_may_do(fault: str, monkeypatch: pytest.MonkeyP
         await peer.close()
 
 
-async def test_a_serial_meter_that_is_not_there() -> None:
+async def test_missing_serial_port_raises_error() -> None:
     meter = open_modbus_meter(ModbusSpec(port="/dev/no-such-port"), "sdm230")
     with pytest.raises(HalError, match="/dev/no-such-port cannot be opened"):
         await asyncio.to_thread(meter.read)
     meter.close()
 
 
-async def test_over_modbus_tcp() -> None:
+async def test_meter_is_read_over_modbus_tcp() -> None:
     """Against pymodbus's own server on loopback."""
     from pymodbus.server import ModbusTcpServer
     from pymodbus.simulator import DataType, SimData, SimDevice
