@@ -5,7 +5,6 @@ Spec: Matter Core 1.3 "Operational Discovery"
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -14,6 +13,7 @@ from evse_node.matter.fabrics.discovery import OPERATIONAL_TYPE, operational_ins
 from evse_node.matter.fabrics.fabric import FabricTable
 from evse_node.matter.messaging.session import Address
 from evse_node.matter.node_time import OnFound
+from evse_node.platform.task_set import TaskSet
 
 _LOGGER: Final = logging.getLogger(__name__)
 
@@ -38,7 +38,8 @@ class NodeFinder:
         self._fabrics = fabrics
         self._monotonic = monotonic
         self._on_done = on_done
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = TaskSet()
+        self.close = self._tasks.close
 
     def find(self, fabric_index: int, node_id: int, on_found: OnFound, now: float) -> None:
         """Look up a node of one of the fabrics."""
@@ -47,15 +48,7 @@ class NodeFinder:
             on_found(None, now)
             return
         instance = operational_instance(fabric.compressed_fabric_id, node_id)
-        task = asyncio.get_running_loop().create_task(self._find(instance, on_found))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def close(self) -> None:
-        """Cancel all look-ups, and wait for their end."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.start(self._find(instance, on_found))
 
     async def _find(self, instance: str, on_found: OnFound) -> None:
         address = await self._resolve(OPERATIONAL_TYPE, instance)

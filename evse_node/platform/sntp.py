@@ -16,6 +16,7 @@ from typing import Final, TypeAlias
 
 from evse_node.errors import DecodeError
 from evse_node.matter.wall_clock import GivenTime, Granularity, OnTime
+from evse_node.platform.task_set import TaskSet
 
 NTP_PORT: Final = 123
 _TIMEOUT_S: Final = 3.0
@@ -86,20 +87,13 @@ class NtpClient:
         self._monotonic = monotonic
         self._on_done = on_done
         self._port = port
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = TaskSet()
+        self.close = self._tasks.close
         self._lookups = 0
 
     def query(self, host: str, on_time: OnTime, now: float) -> None:
         """Query a server, given by name or address."""
-        task = asyncio.get_running_loop().create_task(self._query(host, on_time))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def close(self) -> None:
-        """Cancel all queries, and wait for their end."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.start(self._query(host, on_time))
 
     async def _query(self, host: str, on_time: OnTime) -> None:
         time = await self._request(host)

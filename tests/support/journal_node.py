@@ -23,14 +23,15 @@ from evse_node.node.control.messages import (
     Unplug,
     VehicleStatus,
 )
+from evse_node.node.control.node_control import NodeControl
 from evse_node.state_machine.control_pilot import PilotOutput
 from evse_node.state_machine.enums import State, SupplyState
 from evse_node.state_machine.faults import FaultState
 from evse_node.state_machine.state import ContactorState
 
 
-class JournalNode:
-    """`status` shows the journal in place of the interfaces."""
+class JournalNode(NodeControl):
+    """Recorder of requests; `status` shows the journal in place of the interfaces."""
 
     def __init__(self) -> None:
         self.is_restarting = False

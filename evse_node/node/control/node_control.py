@@ -11,30 +11,8 @@ from evse_node.config.node_config import NodeConfig
 from evse_node.errors import HalError
 from evse_node.hal.simulated.backend import SimulatedBackend
 from evse_node.node.assembly import Assembly
-from evse_node.node.control.messages import (
-    ApiError,
-    CarRequest,
-    ChargerStatus,
-    ClearFault,
-    Demand,
-    Derate,
-    FabricStatus,
-    NextChargeStatus,
-    NoDemand,
-    NodeStatus,
-    Onboarding,
-    PlugIn,
-    ReportFault,
-    SessionStatus,
-    SetBattery,
-    SetHouseSurplus,
-    SetSurplus,
-    SetTemperature,
-    Status,
-    Tap,
-    Unplug,
-    VehicleStatus,
-)
+from evse_node.node.control import messages
+from evse_node.node.control.messages import ApiError
 from evse_node.state_machine.limits import Limits, LimitSource
 from evse_node.units import MATTER_EPOCH_UNIX_S, EpochSeconds, Milliamps, MilliwattHours, Milliwatts
 
@@ -58,20 +36,20 @@ class NodeControl:
         self._factory_reset = factory_reset
         self.watch = watch
 
-    def status(self) -> Status:
+    def status(self) -> messages.Status:
         """Return the state of charger and node."""
         parts = self._parts()
         backend = parts.backend
-        return Status(
+        return messages.Status(
             charger=charger_status(parts),
             simulation=backend.status() if isinstance(backend, SimulatedBackend) else None,
             node=self._node_status(parts),
         )
 
-    def onboarding(self) -> Onboarding:
+    def onboarding(self) -> messages.Onboarding:
         """Return the codes to commission the node with."""
         payload = self._parts().factory.onboarding
-        return Onboarding(
+        return messages.Onboarding(
             qr_code=payload.qr_code(),
             manual_code=payload.manual_code(),
             passcode=payload.passcode,
@@ -85,7 +63,7 @@ class NodeControl:
         self._parts()
         await self._factory_reset()
 
-    def set_surplus(self, request: SetSurplus) -> None:
+    def set_surplus(self, request: messages.SetSurplus) -> None:
         """Report the solar surplus to the charger."""
         parts = self._parts()
         surplus = Milliwatts(1000 * request.watts)
@@ -98,7 +76,7 @@ class NodeControl:
         parts.charger.acknowledge_faults(time.monotonic())
         parts.runtime.wake()
 
-    def simulate(self, request: CarRequest) -> None:
+    def simulate(self, request: messages.CarRequest) -> None:
         """Act on the simulated car. Raises HalError with real hardware."""
         parts = self._parts()
         backend = parts.backend
@@ -116,8 +94,8 @@ class NodeControl:
             raise ApiError(HTTPStatus.SERVICE_UNAVAILABLE, "the node restarts")
         return parts
 
-    def _node_status(self, parts: Assembly) -> NodeStatus:
-        return NodeStatus(
+    def _node_status(self, parts: Assembly) -> messages.NodeStatus:
+        return messages.NodeStatus(
             version=__version__,
             backend=self._config.backend,
             storage=str(self._config.storage),
@@ -126,7 +104,7 @@ class NodeControl:
             interfaces=[interface.name for interface in parts.mdns.interfaces],
             commissioning_window=parts.stack.window.status.label,
             fabrics=[
-                FabricStatus(
+                messages.FabricStatus(
                     index=fabric.index,
                     label=fabric.label,
                     vendor_id=fabric.vendor_id,
@@ -138,38 +116,38 @@ class NodeControl:
         )
 
 
-def _apply(request: CarRequest, car: SimulatedBackend) -> None:
+def _apply(request: messages.CarRequest, car: SimulatedBackend) -> None:
     match request:
-        case PlugIn():
+        case messages.PlugIn():
             car.plug_in()
-        case Unplug():
+        case messages.Unplug():
             car.unplug()
-        case Demand():
+        case messages.Demand():
             car.demand()
-        case NoDemand():
+        case messages.NoDemand():
             car.no_demand()
-        case Tap(uid):
+        case messages.Tap(uid):
             car.tap(bytes.fromhex(uid))
-        case ReportFault(name):
+        case messages.ReportFault(name):
             car.fault(name)
-        case ClearFault():
+        case messages.ClearFault():
             car.clear_fault()
-        case SetBattery(soc_percent, capacity):
+        case messages.SetBattery(soc_percent, capacity):
             capacity_mwh = None if capacity is None else MilliwattHours(capacity)
             car.set_battery(soc_percent=soc_percent, capacity_mwh=capacity_mwh)
-        case SetTemperature(celsius):
+        case messages.SetTemperature(celsius):
             car.set_temperature(celsius)
-        case SetHouseSurplus(watts):
+        case messages.SetHouseSurplus(watts):
             car.set_surplus(watts)
-        case Derate(current):
+        case messages.Derate(current):
             car.derate(None if current is None else Milliamps(current))
 
 
-def charger_status(parts: Assembly) -> ChargerStatus:
+def charger_status(parts: Assembly) -> messages.ChargerStatus:
     """Return the charger's state; names as in the cluster."""
     snapshot = parts.charger.snapshot()
     vehicle, limit, plan = snapshot.vehicle, snapshot.limit, snapshot.next_charge
-    return ChargerStatus(
+    return messages.ChargerStatus(
         state=snapshot.state,
         supply_state=snapshot.supply_state,
         fault=snapshot.fault,
@@ -187,12 +165,12 @@ def charger_status(parts: Assembly) -> ChargerStatus:
         charge_limit_source=limit.source,
         charge_limits_ma=_claims(parts.charger.state.charge_limits),
         discharge_limits_ma=_claims(parts.charger.state.discharge_limits),
-        vehicle=VehicleStatus(
+        vehicle=messages.VehicleStatus(
             state_of_charge_percent=vehicle.state_of_charge_percent,
             battery_capacity_mwh=vehicle.battery_capacity_mwh,
             id=vehicle.id,
         ),
-        next_charge=NextChargeStatus(
+        next_charge=messages.NextChargeStatus(
             start_utc_s=_utc_s(plan.start_time),
             target_utc_s=_utc_s(plan.target_time),
             required_energy_mwh=plan.required_energy_mwh,
@@ -203,13 +181,13 @@ def charger_status(parts: Assembly) -> ChargerStatus:
     )
 
 
-def _session_status(parts: Assembly) -> SessionStatus | None:
+def _session_status(parts: Assembly) -> messages.SessionStatus | None:
     snapshot = parts.charger.snapshot()
     session = snapshot.session
     if session is None:
         return None
     charged = session.energy_charged_mwh(snapshot.meter)
-    return SessionStatus(
+    return messages.SessionStatus(
         id=session.id,
         is_active=session.is_active,
         duration_s=session.duration_s(time.monotonic()),

@@ -10,29 +10,8 @@ from msgspec import Struct
 
 from evse_node import __version__
 from evse_node.config.reading import explain
-from evse_node.node.control.messages import (
-    ApiError,
-    CarRequest,
-    ClearFault,
-    ClearFaults,
-    Demand,
-    Derate,
-    Done,
-    Error,
-    FactoryReset,
-    NoDemand,
-    Onboarding,
-    PlugIn,
-    ReportFault,
-    Request,
-    SetBattery,
-    SetHouseSurplus,
-    SetSurplus,
-    SetTemperature,
-    Status,
-    Tap,
-    Unplug,
-)
+from evse_node.node.control import messages
+from evse_node.node.control.messages import ApiError
 
 _SCHEMA: Final = "#/components/schemas/{name}"
 
@@ -42,8 +21,8 @@ class Operation(Struct, frozen=True):
 
     path: str
     summary: str
-    answer: type
-    request: type[Request] | None = None
+    request: type[messages.Request] | None = None
+    answer: type = messages.Status
     media_type: str = "application/json"
 
     @property
@@ -54,50 +33,45 @@ class Operation(Struct, frozen=True):
     @property
     def is_simulation(self) -> bool:
         """Whether only the simulated backend has it."""
-        return self.request is not None and issubclass(self.request, CarRequest)
+        return self.request is not None and issubclass(self.request, messages.CarRequest)
 
 
 OPERATIONS: Final = (
-    Operation("/status", "Return the state of charger and node.", Status),
-    Operation("/onboarding", "Return the codes to commission the node with.", Onboarding),
+    Operation("/status", "Return the state of charger and node."),
+    Operation(
+        "/onboarding", "Return the codes to commission the node with.", answer=messages.Onboarding
+    ),
     Operation(
         "/events",
         "Stream server-sent events: `status` at once and after each change, with the data of "
         "/status.",
-        str,
+        answer=str,
         media_type="text/event-stream",
     ),
-    Operation("/openapi.json", "Return this description.", dict),
+    Operation("/openapi.json", "Return this description.", answer=dict),
     Operation(
         "/factory-reset",
         "Open the contactor, erase all fabrics and settings, and restart.",
-        Done,
-        FactoryReset,
+        messages.FactoryReset,
+        messages.Done,
     ),
-    Operation(
-        "/surplus",
-        "Report the solar surplus, which a mode with solar charging follows.",
-        Status,
-        SetSurplus,
-    ),
-    Operation(
-        "/clear-faults", "Acknowledge faults. One whose cause persists stays.", Status, ClearFaults
-    ),
-    Operation("/sim/plug-in", "Plug the simulated car in.", Status, PlugIn),
-    Operation("/sim/unplug", "Unplug the simulated car.", Status, Unplug),
-    Operation("/sim/demand", "Let the car request energy.", Status, Demand),
-    Operation("/sim/no-demand", "Let the car request no energy.", Status, NoDemand),
-    Operation("/sim/tap", "Hold a card to the RFID reader.", Status, Tap),
-    Operation("/sim/fault", "Make the hardware report a fault.", Status, ReportFault),
-    Operation("/sim/clear-fault", "End the faults of the hardware.", Status, ClearFault),
-    Operation("/sim/battery", "Set the car's battery or state of charge.", Status, SetBattery),
-    Operation("/sim/temperature", "Set the board's temperature.", Status, SetTemperature),
-    Operation("/sim/surplus", "Set the simulated house's solar surplus.", Status, SetHouseSurplus),
-    Operation("/sim/derate", "Limit the current, as hot hardware does.", Status, Derate),
+    Operation("/surplus", "Set the solar surplus for modes that follow it.", messages.SetSurplus),
+    Operation("/clear-faults", "Acknowledge faults whose cause has ended.", messages.ClearFaults),
+    Operation("/sim/plug-in", "Plug the simulated car in.", messages.PlugIn),
+    Operation("/sim/unplug", "Unplug the simulated car.", messages.Unplug),
+    Operation("/sim/demand", "Let the car request energy.", messages.Demand),
+    Operation("/sim/no-demand", "Let the car request no energy.", messages.NoDemand),
+    Operation("/sim/tap", "Hold a card to the RFID reader.", messages.Tap),
+    Operation("/sim/fault", "Make the hardware report a fault.", messages.ReportFault),
+    Operation("/sim/clear-fault", "End the faults of the hardware.", messages.ClearFault),
+    Operation("/sim/battery", "Set the car's battery or state of charge.", messages.SetBattery),
+    Operation("/sim/temperature", "Set the board's temperature.", messages.SetTemperature),
+    Operation("/sim/surplus", "Set the house's solar surplus.", messages.SetHouseSurplus),
+    Operation("/sim/derate", "Limit the current, as hot hardware does.", messages.Derate),
 )
 
 
-def decode_request(body: bytes, to: type[Request]) -> Request:
+def decode_request(body: bytes, to: type[messages.Request]) -> messages.Request:
     """Return the request in a body. Raises ApiError that names member, value and remedy."""
     try:
         found = msgspec.json.decode(body if body.strip() else b"{}")
@@ -115,7 +89,7 @@ def decode_request(body: bytes, to: type[Request]) -> Request:
 def openapi() -> dict[str, object]:
     """Return the OpenAPI 3.1 description of all operations."""
     types = {kind for each in OPERATIONS for kind in (each.answer, each.request) if kind}
-    ordered = sorted(types | {Error}, key=lambda kind: kind.__name__)
+    ordered = sorted(types | {messages.Error}, key=lambda kind: kind.__name__)
     schemas, components = msgspec.json.schema_components(ordered, ref_template=_SCHEMA)
     schema_of = dict(zip(ordered, schemas, strict=True))
     return {
@@ -134,7 +108,7 @@ def openapi() -> dict[str, object]:
             "responses": {
                 "Error": {
                     "description": "The request cannot be served.",
-                    "content": {"application/json": {"schema": schema_of[Error]}},
+                    "content": {"application/json": {"schema": schema_of[messages.Error]}},
                 }
             },
         },

@@ -23,7 +23,7 @@ import logging
 import os
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Final, Protocol, TypeAlias
+from typing import Final
 
 import msgspec
 from aiohttp import HttpVersion10, web
@@ -32,19 +32,9 @@ from msgspec import Struct
 
 from evse_node.config.values import HostPort
 from evse_node.errors import ConfigError, EvseNodeError
-from evse_node.node.control.messages import (
-    ApiError,
-    CarRequest,
-    ClearFaults,
-    Done,
-    Error,
-    ErrorDetail,
-    FactoryReset,
-    Onboarding,
-    Request,
-    SetSurplus,
-    Status,
-)
+from evse_node.node.control import messages
+from evse_node.node.control.messages import ApiError
+from evse_node.node.control.node_control import NodeControl
 from evse_node.node.control.operations import OPERATIONS, decode_request, openapi
 
 _LOGGER: Final = logging.getLogger(__name__)
@@ -68,33 +58,6 @@ _HEADERS: Final = {
     "Connection": "close",
     "Server": "evse-node",
 }
-
-Observer: TypeAlias = Callable[[], None]
-
-
-class Controlled(Protocol):
-    """Operations that the API needs of a node. All raise EvseNodeError, mostly ApiError."""
-
-    def status(self) -> Status:
-        """Return the state of charger and node."""
-
-    def onboarding(self) -> Onboarding:
-        """Return the codes to commission the node with."""
-
-    async def factory_reset(self) -> None:
-        """Erase all fabrics and settings, and restart."""
-
-    def set_surplus(self, request: SetSurplus) -> None:
-        """Report the solar surplus to the charger."""
-
-    def clear_faults(self) -> None:
-        """Acknowledge the charger's faults."""
-
-    def simulate(self, request: CarRequest) -> None:
-        """Act on the simulated car."""
-
-    def watch(self, observer: Observer) -> Callable[[], None]:
-        """Call `observer` after every change; return what ends that."""
 
 
 class _Connection(web.RequestHandler):
@@ -177,7 +140,7 @@ class _Refused(asyncio.Protocol):
 class ControlServer:
     """The control API of one node."""
 
-    def __init__(self, node: Controlled) -> None:
+    def __init__(self, node: NodeControl) -> None:
         self._node = node
         self._own_host = ""
         self._listener: asyncio.Server | None = None
@@ -285,16 +248,16 @@ class ControlServer:
             case _:
                 return self._description
 
-    async def _post(self, request: Request) -> Struct:
+    async def _post(self, request: messages.Request) -> Struct:
         match request:
-            case FactoryReset():
+            case messages.FactoryReset():
                 await self._node.factory_reset()
-                return Done()
-            case SetSurplus():
+                return messages.Done()
+            case messages.SetSurplus():
                 self._node.set_surplus(request)
-            case ClearFaults():
+            case messages.ClearFaults():
                 self._node.clear_faults()
-            case CarRequest():
+            case messages.CarRequest():
                 self._node.simulate(request)
         return self._node.status()
 
@@ -388,7 +351,7 @@ def _response(answer: object, status: HTTPStatus = HTTPStatus.OK) -> web.Respons
 
 def _error_response(error: ApiError) -> web.Response:
     code = error.status.phrase.lower().replace(" ", "-")
-    return _response(Error(ErrorDetail(code, str(error))), error.status)
+    return _response(messages.Error(messages.ErrorDetail(code, str(error))), error.status)
 
 
 def _host_name(host: str) -> str:
