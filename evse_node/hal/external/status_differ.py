@@ -122,7 +122,7 @@ class StatusDiffer:
     def _pilot(self, status: ControllerStatus) -> PilotState | None:
         is_ready = self.pilot is not None and self.pilot.is_ready
         if status.pilot is None and is_ready and not status.is_closed:
-            # It has opened, and does not know the pilot (yet), such as after a restart.
+            # It has opened, and its pilot is unknown (yet), such as after a restart.
             return PilotState.B
         return status.pilot
 

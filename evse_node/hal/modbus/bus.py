@@ -12,9 +12,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol, TypeAlias, cast
 
 from evse_node.errors import HalError
-from evse_node.hal.modbus.connection import ModbusSpec, load_pymodbus
+from evse_node.hal.modbus.connection import ModbusSpec, create_client
 from evse_node.hal.modbus.table import Block, Table
-from evse_node.hal.optional_packages import load_extra
 
 Sleep: TypeAlias = Callable[[float], Awaitable[None]]
 
@@ -101,23 +100,8 @@ class ModbusBus:
         has_single_writes: bool = False,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
-        client = load_pymodbus(_PURPOSE)
-        self._error = cast(type[Exception], load_extra("pymodbus", _PURPOSE).ModbusException)
-        if spec.host:
-            made = client.AsyncModbusTcpClient(
-                spec.host, port=spec.tcp_port, timeout=timeout_s, retries=0, reconnect_delay=0
-            )
-        else:
-            load_extra("serial", f"{_PURPOSE} on a serial port")
-            made = client.AsyncModbusSerialClient(
-                spec.port,
-                baudrate=spec.baud,
-                parity=spec.parity,
-                timeout=timeout_s,
-                retries=0,
-                reconnect_delay=0,
-            )
-        self._client = cast(_Client, made)
+        client, self._error = create_client(spec, _PURPOSE, timeout_s, is_async=True)
+        self._client = cast(_Client, client)
         self._where = spec.host or spec.port
         self._timeout_s = timeout_s
         self._pause_s = pause_s

@@ -14,7 +14,6 @@ from evse_node.errors import HalError
 from evse_node.hal.interface import MeterValues
 from evse_node.hal.modbus.bus import ModbusBus
 from evse_node.hal.modbus.meter import RegisterMap
-from evse_node.hal.modbus.table import Block, Table
 
 _LOGGER: Final = logging.getLogger(__name__)
 
@@ -92,13 +91,11 @@ class BusMeter:
 
     async def _read_blocks(self, bus: ModbusBus) -> bool:
         """Read the next block. Return whether all blocks are read."""
-        registers = self._meter.registers
-        blocks = registers.blocks()
-        table = Table.INPUT if registers.function == 4 else Table.HOLDING
+        blocks = self._meter.registers.blocks()
         while self._blocks_read < len(blocks):
-            start, length = blocks[self._blocks_read]
-            words = await bus.read(Block(table, start, length), self._meter.unit)
-            self._words.update(enumerate(words, start))
+            block = blocks[self._blocks_read]
+            words = await bus.read(block, self._meter.unit)
+            self._words.update(enumerate(words, block.start))
             self._blocks_read += 1
             if self._values is not None and self._blocks_read < len(blocks):
                 return False

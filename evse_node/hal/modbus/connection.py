@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from types import ModuleType
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, cast
 
 from msgspec import Meta, Struct
 
@@ -69,3 +69,24 @@ def load_pymodbus(purpose: str) -> ModuleType:
     logging.getLogger("pymodbus").setLevel(logging.CRITICAL)
     logging.getLogger("pymodbus.logging").setLevel(logging.CRITICAL)
     return client
+
+
+def create_client(
+    spec: ModbusSpec, purpose: str, timeout_s: float, *, is_async: bool
+) -> tuple[object, type[Exception]]:
+    """Return a client of pymodbus, not yet connected, and the class of its exceptions.
+
+    Raises ConfigError when a package is missing.
+    """
+    clients = load_pymodbus(purpose)
+    options: dict[str, float] = {"timeout": timeout_s, "retries": 0}
+    if is_async:
+        options["reconnect_delay"] = 0
+    if spec.host:
+        create = clients.AsyncModbusTcpClient if is_async else clients.ModbusTcpClient
+        client = create(spec.host, port=spec.tcp_port, **options)
+    else:
+        load_extra("serial", f"{purpose} on a serial port")
+        create = clients.AsyncModbusSerialClient if is_async else clients.ModbusSerialClient
+        client = create(spec.port, baudrate=spec.baud, parity=spec.parity, **options)
+    return client, cast(type[Exception], load_extra("pymodbus", purpose).ModbusException)

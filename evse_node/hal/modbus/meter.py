@@ -16,8 +16,8 @@ from msgspec import Meta, field
 from evse_node.config.reading import TomlStruct, load_toml
 from evse_node.errors import ConfigError, HalError
 from evse_node.hal.interface import MeterValues
-from evse_node.hal.modbus.connection import ModbusSpec, load_pymodbus
-from evse_node.hal.optional_packages import load_extra
+from evse_node.hal.modbus.connection import ModbusSpec, create_client
+from evse_node.hal.modbus.table import Address, Block, Table, group_reads
 from evse_node.units import Milliamps, Millivolts, MilliwattHours, Milliwatts
 
 MAPS: Final = Path(__file__).parent / "meters"
@@ -58,10 +58,10 @@ class Quantities(TomlStruct, frozen=True, kw_only=True):
     current_a: Quantity
     frequency_hz: Quantity | None = None
 
-    def all(self) -> list[Quantity]:
-        """Return the quantities that the meter has."""
+    def registers(self) -> list[int]:
+        """Return the registers of all quantities that the meter has."""
         found = (getattr(self, name) for name in self.__struct_fields__)
-        return [quantity for quantity in found if quantity is not None]
+        return [each for quantity in found if quantity is not None for each in quantity.registers]
 
 
 class RegisterMap(TomlStruct, frozen=True, kw_only=True):
@@ -77,19 +77,15 @@ class RegisterMap(TomlStruct, frozen=True, kw_only=True):
     max_gap: Annotated[int, Meta(ge=0, le=80)] = 0
     quantities: Quantities = field(name="values")
 
-    def blocks(self) -> list[tuple[int, int]]:
-        """Return address and length of as few reads as the gaps allow."""
-        needed = {each for quantity in self.quantities.all() for each in quantity.registers}
-        found: list[tuple[int, int]] = []
-        for address in sorted(needed):
-            if found:
-                start, length = found[-1]
-                total = address + 2 - start
-                if address - (start + length) <= self.max_gap and total <= _LARGEST_READ:
-                    found[-1] = (start, total)
-                    continue
-            found.append((address, 2))
-        return found
+    def blocks(self) -> list[Block]:
+        """Return as few reads as the gaps allow."""
+        table = Table.INPUT if self.function == 4 else Table.HOLDING
+        return group_reads(
+            (Address(table, each) for each in self.quantities.registers()),
+            self.max_gap,
+            width=2,
+            longest=_LARGEST_READ,
+        )
 
     def values(self, words: Mapping[int, int]) -> MeterValues:
         """Convert the words of all `blocks`, by address. Raises HalError for invalid numbers."""
@@ -166,7 +162,7 @@ class ModbusMeter:
 
     def _read_words(self) -> dict[int, int]:
         words: dict[int, int] = {}
-        for address, count in self._blocks:
+        for _, address, count in self._blocks:
             block = self._registers.read(self._map.function, address, count)
             if len(block) != count:
                 raise HalError(f"the meter returned {len(block)} registers instead of {count}")
@@ -198,23 +194,9 @@ class ModbusRegisters:
     """Registers over pymodbus; the next read reconnects after a failure."""
 
     def __init__(self, spec: ModbusSpec) -> None:
-        client = load_pymodbus("a Modbus meter")
-        if spec.host:
-            made = client.ModbusTcpClient(
-                spec.host, port=spec.tcp_port, timeout=_TIMEOUT_S, retries=0
-            )
-        else:
-            load_extra("serial", "a Modbus meter on a serial port")
-            made = client.ModbusSerialClient(
-                spec.port,
-                baudrate=spec.baud,
-                parity=spec.parity,
-                timeout=_TIMEOUT_S,
-                retries=0,
-            )
+        client, self._error = create_client(spec, "a Modbus meter", _TIMEOUT_S, is_async=False)
+        self._client = cast(_Client, client)
         self._where = spec.host or spec.port
-        self._error = cast(type[Exception], load_extra("pymodbus", "a meter").ModbusException)
-        self._client = cast(_Client, made)
         self._unit = spec.unit
 
     def read(self, function: int, address: int, count: int) -> Sequence[int]:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import Enum
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from msgspec import Struct
-
-_LARGEST_READ: Final = 64
 
 
 class Table(Enum):
@@ -35,16 +33,22 @@ class Block(NamedTuple):
     length: int
 
 
-def group_reads(addresses: Iterable[Address], max_gap: int) -> list[Block]:
-    """Return as few blocks as cover the addresses, reading at most `max_gap` others between two."""
+def group_reads(
+    addresses: Iterable[Address], max_gap: int, *, width: int = 1, longest: int = 64
+) -> list[Block]:
+    """Return as few blocks as cover values of `width` registers at these addresses.
+
+    A block includes at most `max_gap` unused registers between two values, and has at most
+    `longest` registers.
+    """
     found: list[Block] = []
     order = list(Table)
     for table, number in sorted({(order.index(each.table), each.number) for each in addresses}):
         if found and found[-1].table is order[table]:
             last = found[-1]
-            total = number + 1 - last.start
-            if number - (last.start + last.length) <= max_gap and total <= _LARGEST_READ:
+            total = number + width - last.start
+            if number - (last.start + last.length) <= max_gap and total <= longest:
                 found[-1] = Block(last.table, last.start, total)
                 continue
-        found.append(Block(order[table], number, 1))
+        found.append(Block(order[table], number, width))
     return found

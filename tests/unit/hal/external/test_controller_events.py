@@ -101,14 +101,14 @@ class TestEvents:
     ) -> None:
         rig.link.status = replace(IDLE, card=b"\x01")
         take_in = rig.backend._poller._process
-        mistakes: list[Exception] = []
+        errors: list[Exception] = []
 
         def fail(status: ControllerStatus) -> None:
-            mistakes.append(ValueError("odd"))
-            raise mistakes[-1]
+            errors.append(ValueError("odd"))
+            raise errors[-1]
 
         rig.backend._poller._process = fail  # type: ignore[method-assign]
-        await rig.until(lambda: len(mistakes) >= 5)
+        await rig.until(lambda: len(errors) >= 5)
         rig.backend._poller._process = take_in  # type: ignore[method-assign]
         assert caplog.text.count("processing the controller's status failed") == 1
         caplog.clear()
@@ -164,15 +164,15 @@ class TestReadings:
             ExternalController(link, Ratings()).read_millicelsius()
 
     def test_failure_before_start_is_cached(self, link: ScriptedLink) -> None:
-        link.failure = HalError("nobody there")
+        link.failure = HalError("no answer")
         now = [0.0]
         backend = ExternalController(link, Ratings(), clock=lambda: now[0])
         for _ in range(3):
-            with pytest.raises(HalError, match="nobody there"):
+            with pytest.raises(HalError, match="no answer"):
                 backend.read_millicelsius()
         assert link.calls == ["open", "close"]
         now[0] += 60
-        with pytest.raises(HalError, match="nobody there"):
+        with pytest.raises(HalError, match="no answer"):
             backend.read_millicelsius()
         assert link.calls == ["open", "close"] * 2
 

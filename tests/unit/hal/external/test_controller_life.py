@@ -41,7 +41,7 @@ class TestLost:
     async def test_short_failure_is_not_reported(self, rig: Rig) -> None:
         rig.events.clear()
         await rig.polls(1)
-        # However long that takes: the clock stands still, and no poll is too long.
+        # The clock stands still, and polls have a long limit.
         began = time.monotonic()
         rig.clock = lambda: began
         rig.backend._poller.timings = replace(QUICK, call_s=10.0)
@@ -51,7 +51,7 @@ class TestLost:
         rig.link.failure = None
         await rig.polls(2)
         assert rig.events == []
-        # Nor is the port opened anew for it, but the orders are given again.
+        # The port is not reopened, but orders are repeated.
         assert rig.link.calls.count("open") == 1
         assert len(rig.link.applied) >= 2
 

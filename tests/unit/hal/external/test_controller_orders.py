@@ -73,7 +73,7 @@ class TestOrders:
             assert rig.link.applied, other
             await rig.show(enabled)
         rig.link.applied.clear()
-        # Rounded down, where a limit is finer than what can be set.
+        # Rounded down where a limit is finer than the steps.
         finer_ma = Milliamps(10_500)
         await rig.show(replace(enabled, offered_ma=Milliamps(10_000), limit_ma=finer_ma))
         assert rig.link.applied == []

@@ -68,7 +68,7 @@ class TestOpeningDuringStatus:
         await during_next_status(rig.link, rig.backend.contactor.open).wait()
         await rig.polls(3)
         assert rig.link.applied[0].must_open
-        # Confirmed by the one that was asked for after it, the offer goes on.
+        # The next status confirms it, and the offer continues.
         assert rig.link.applied[1:] == [ControllerOrders(is_enabled=True, current_ma=OFFER)]
 
     async def test_status_that_caused_opening_confirms_it(self, rig: Rig) -> None:
@@ -83,7 +83,7 @@ class TestOpeningDuringStatus:
         rig.backend._post = machine
         await rig.show(replace(IDLE, pilot=PilotState.B))
         await rig.polls(2)
-        # No pause of the PWM each time that the vehicle pauses.
+        # The PWM does not pause each time the vehicle does.
         assert rig.link.applied == []
 
     @pytest.mark.parametrize("order", ["state F", "self-test"])
@@ -106,7 +106,7 @@ class TestOpeningDuringStatus:
         assert rig.link.applied == []
         await rig.show(ControllerStatus(PilotState.B, is_closed=False, is_enabled=False))
         assert rig.link.applied[-1].is_unavailable
-        # One in a fault shows the vehicle what it has to.
+        # A controller in a fault is left alone.
         fault = frozenset({FaultState.GROUND_FAULT})
         await rig.show(ControllerStatus(PilotState.B, False, fault))
         rig.link.applied.clear()
@@ -119,7 +119,7 @@ class TestOrderToClose:
         rig.backend.offer(OFFER)
         await rig.show(READY)
         rig.backend.contactor.close()
-        # The vehicle stops asking before anything has closed, and asks again.
+        # Demand pauses before the contactor has closed.
         await rig.show(replace(IDLE, pilot=PilotState.B))
         await rig.show(CHARGING)
         assert rig.link.applied[-1].must_open
@@ -136,7 +136,7 @@ class TestOrderToClose:
         rig.link.failure = HalError("silence")
         await rig.until(lambda: FaultRaised(FaultState.OTHER) in rig.events)
         rig.link.applied.clear()
-        # Open meanwhile, with a vehicle that asks: an offer alone would close it.
+        # Open meanwhile, in state C: an offer alone would close it.
         rig.link.status = READY
         rig.link.failure = None
         await rig.until(lambda: FaultCleared(FaultState.OTHER) in rig.events)
@@ -223,11 +223,11 @@ class TestLostController:
 
 
 async def test_exception_in_self_test_is_a_failure(rig: Rig) -> None:
-    async def mistake() -> None:
+    async def fail() -> None:
         rig.link.calls.append("test")
         raise ZeroDivisionError
 
-    rig.link.self_test = mistake  # type: ignore[method-assign]
+    rig.link.self_test = fail  # type: ignore[method-assign]
     rig.backend.start_self_test()
     await rig.until(lambda: SelfTestCompleted() in rig.events)
     assert FaultRaised(FaultState.OTHER) in rig.events

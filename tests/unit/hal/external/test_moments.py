@@ -41,7 +41,7 @@ async def test_contactor_stays_open_after_action_at_any_step(act: Act) -> None:
         backend = ExternalController(link, Ratings(), timings=PATIENT)
         await charge_and(act, backend, link, moment)
         assert not link.is_enabled, moment
-        # Not even for a moment since the order, whatever it met.
+        # Not even briefly since the order.
         assert link.enablings == 0 or act is break_off, moment
         await backend.stop()
 
@@ -78,7 +78,7 @@ async def test_last_order_wins_when_orders_outpace_polls() -> None:
 
     link.on_moment, link.moment = on_every_step, link.steps
     before = link.polls
-    # Each poll ends, however many orders come during it.
+    # Each poll ends despite new orders.
     await until(lambda: link.polls >= before + 10)
     link.moment = -1
     backend.contactor.open()

@@ -101,7 +101,7 @@ def test_brief_closing_without_order_is_not_reported(rig: Rig) -> None:
 
 def test_order_to_close_ends_with_demand(rig: Rig) -> None:
     rig.update(READY)
-    # Ordered, but the vehicle was quicker than the controller.
+    # Ordered, but demand ended before it closed.
     rig.desired.close()
     rig.update(WAITING)
     assert not rig.desired.is_closed
@@ -127,10 +127,12 @@ def test_overtaken_status_does_not_confirm_opening(rig: Rig) -> None:
     assert not rig.desired.is_opening
 
 
-@pytest.mark.parametrize(("limit", "told"), [(15_999, 15_999), (16_000, None), (32_000, None)])
-def test_limit_at_or_above_ratings_is_not_reported(rig: Rig, limit: int, told: int | None) -> None:
+@pytest.mark.parametrize(("limit", "expected"), [(15_999, 15_999), (16_000, None), (32_000, None)])
+def test_limit_at_or_above_ratings_is_not_reported(
+    rig: Rig, limit: int, expected: int | None
+) -> None:
     rig.update(replace(WAITING, limit_ma=Milliamps(limit)))
-    assert rig.take() == ([] if told is None else [CurrentDerated(Milliamps(told))])
+    assert rig.take() == ([] if expected is None else [CurrentDerated(Milliamps(expected))])
 
 
 @pytest.mark.parametrize("size", [0, 1, 10, 11])

@@ -31,7 +31,7 @@ async def stop_at(moment: int) -> SteppedLink:
     stops: list[asyncio.Task[None]] = []
     link.on_moment = lambda: stops.append(asyncio.create_task(backend.stop()))
     with contextlib.suppress(HalError):
-        # Stopped while it starts, it says so.
+        # A start that is stopped raises.
         await charge(backend)
     await until(lambda: bool(stops) or link.polls >= 4)
     await (stops[0] if stops else backend.stop())
@@ -111,7 +111,7 @@ async def test_failure_to_disable_is_logged(caplog: pytest.LogCaptureFixture) ->
     await backend.stop()
     assert f"{ERROR}: silence" in caplog.text
     assert not link.is_open
-    # Nor is it tried again by a second stop.
+    # A second stop does not retry.
     caplog.clear()
     await backend.stop()
     assert caplog.text == ""
@@ -192,7 +192,7 @@ class TestOpenEvse:
         stop = asyncio.create_task(bench.backend.stop())
         await until(poll.done)
         assert bench.model.state == 0
-        # Its start is over, and it would charge.
+        # It has started, and would charge.
         bench.wait(6)
         await stop
         assert bench.model.state == SLEEPING
@@ -207,7 +207,7 @@ async def test_stop_at_random_times_disables_over_modbus(
     is_rtu = isinstance(controller, SimpleEvse)
     peer = Peer(controller)
     await (peer.serve_rtu() if is_rtu else peer.serve_tcp())
-    # A request that is cut short costs more time than a stop may take.
+    # A cancelled request blocks the bus for longer than a stop may take.
     registers = quick_map("simpleevse" if is_rtu else "phoenix-em-cp-pp-eth", timeout_ms=10_000)
     evse = ModbusEvse(registers=registers, modbus=peer.spec(controller.unit))
     backend = ExternalController(ModbusEvseLink(evse), Ratings(phases=3), timings=PATIENT)

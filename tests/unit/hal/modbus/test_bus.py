@@ -179,7 +179,7 @@ async def test_late_answer_is_not_used_for_next_request(kind: str) -> None:
     late.cancel()
     with pytest.raises(asyncio.CancelledError):
         await late
-    # One register, too, and asked after the late one: only time tells the two apart.
+    # Also one register, requested after the late one: only time distinguishes the two.
     assert await line.bus.read(Block(Table.HOLDING, 1000, 1), 1) == [32]
     [waited] = waits
     assert 10 < waited <= 20

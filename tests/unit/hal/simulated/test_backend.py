@@ -32,7 +32,7 @@ OFFER = Milliamps(16_000)
 
 
 class Rig:
-    """A backend with a clock that stands still, and its events."""
+    """A backend with a manual clock, and its events."""
 
     def __init__(self, make: Callable[..., SimulatedBackend] = SimulatedBackend) -> None:
         self.now = 50.0

@@ -35,7 +35,7 @@ def supply(current_ma: int = 16_000) -> ControllerOrders:
 async def linked(
     controller: Controller, *more: Controller, fallback: Fallback | None = None, **evse: Any
 ) -> AsyncIterator[tuple[ModbusEvseLink, Peer]]:
-    """A controller over TCP, and a link that is open."""
+    """Serve a controller over TCP, and open a link to it."""
     peer = Peer(controller, *more)
     await peer.serve_tcp()
     registers = quick_map(NAMES[type(controller)], timeout_ms=300, turnaround_ms=20)

@@ -66,7 +66,7 @@ def test_phoenix_reads_in_three_blocks() -> None:
         Block(Table.HOLDING, 300, 1),
     ]
     assert registers.meter is not None
-    assert registers.meter.blocks() == [(108, 22)]
+    assert registers.meter.blocks() == [Block(Table.INPUT, 108, 22)]
 
 
 def test_smartevse_reads_in_one_block() -> None:

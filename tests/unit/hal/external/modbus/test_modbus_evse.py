@@ -1,4 +1,4 @@
-"""The link to a Modbus EVSE controller: what it reads, what it writes, and what it leaves alone."""
+"""Tests of the link to a Modbus EVSE controller."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ async def test_opening_writes_registers_that_are_in_place() -> None:
     async with linked(phoenix) as (link, _):
         await link.apply(OPEN)
         await link.read_status()
-        # Somebody else, since the last status.
+        # Written by another master since the last status.
         phoenix.is_enabled = True
         phoenix.refresh()
         await link.apply(OPEN)
@@ -119,7 +119,7 @@ async def test_restart_is_reported_and_needs_new_orders(make: Callable[[], Contr
 
 
 def outage(controller: Controller, boot_a: int) -> None:
-    """Let it restart with a ready vehicle."""
+    """Restart with a ready vehicle."""
     if isinstance(controller, SimpleEvse):
         controller.eeprom[2000] = boot_a
     controller.restart()
@@ -140,7 +140,7 @@ async def test_restart_during_silence_is_reported_before_closing(
         with pytest.raises(HalError):
             await link.read_status()
         outage(controller, 32)
-        # Also when it is another current that was ordered meanwhile.
+        # Also after a different current was ordered.
         await link.apply(supply(amperes * 1_000))
         assert not controller.is_closed
         status = await link.read_status()
@@ -158,7 +158,7 @@ async def test_restart_is_reported_until_status_is_complete() -> None:
         await link.apply(supply())
         await link.read_status()
         phoenix.restart()
-        # It does not know its pilot yet.
+        # Its pilot is unknown at first.
         phoenix.vehicle = "X"
         with pytest.raises(HalError):
             await link.read_status()

@@ -29,7 +29,7 @@ class TestSimpleEvse:
         async with linked(evse) as (link, _):
             await link.apply(supply(13_990))
             assert evse.configured == 13
-            # As it was ordered: the register cannot say it finer.
+            # As ordered: the register has no finer steps.
             assert (await link.read_status()).offered_ma == 13_990
 
     async def test_open_writes_command_before_current(self) -> None:
@@ -48,7 +48,7 @@ class TestSimpleEvse:
             evse.failures = 0x20
             status = await link.read_status()
             assert status.faults == {FaultState.GROUND_FAULT}
-            # The vehicle is taken to be where it was.
+            # The state of the vehicle is kept.
             assert status.pilot is PilotState.B
             evse.failures = 0
             assert (await link.read_status()).faults == frozenset()
@@ -129,7 +129,7 @@ class TestSmartEvse:
                 evse.advance(1)
             assert not evse.is_closed
             assert evse.errors == 2
-            # Reading alone is no sign of a master.
+            # Reading alone does not count as a master.
             await link.read_status()
             assert not evse.is_closed
             evse.turn_to("B")
@@ -171,7 +171,7 @@ class TestSmartEvse:
             await link.apply(supply(16_000))
             assert evse.limit_a == 13
             assert (await link.read_status()).limit_ma == 13_000
-            # Less than 6 A is not the same as no limit.
+            # Less than 6 A differs from no limit.
             evse.maximum_a = 5
             assert (await link.read_status()).limit_ma == 5_000
             evse.maximum_a = 80

@@ -86,7 +86,7 @@ class TestMeters:
             assert peer.faults.requests == asked + 1
             evse.now += 0.5
             evse.energy_wh = 1000.0
-            # One block with each status: an order does not wait for all of them.
+            # One block per status: orders do not wait for all blocks.
             assert (await link.read_status()).meter == first
             assert peer.faults.requests == asked + 3
             values = (await link.read_status()).meter

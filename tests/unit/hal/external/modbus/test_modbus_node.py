@@ -1,4 +1,4 @@
-"""A whole node on the loopback interface, on a controller in real time."""
+"""A node on the loopback interface with a controller, in real time."""
 
 from __future__ import annotations
 

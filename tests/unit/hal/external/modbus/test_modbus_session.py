@@ -44,7 +44,7 @@ class Site:
         self.is_rtu = is_rtu
         self.notifications: list[Notification] = []
         self.store = MemoryStore()
-        # The charger asks its meter before the backend runs, and waits for that.
+        # The charger reads its meter before the backend starts, and waits for that.
         self.thread = LoopThread()
 
     @property
@@ -66,7 +66,7 @@ class Site:
 
     async def hang_up(self) -> None:
         self.thread.run(self.peer.hang_up())
-        # No answer comes that could be waited for.
+        # There are no answers to wait for.
         self._set_timeout(0.03)
 
     async def open(self) -> None:
@@ -99,7 +99,7 @@ class Site:
             deadline = self.charger.next_deadline()
             if deadline is not None and deadline <= self.now:
                 self.charger.on_timer(self.now)
-            # One gives the orders, one sees what came of them.
+            # The first sends orders, the second reads their effect.
             await self.backend.poll()
             await self.backend.poll()
             self.controller.advance(step_s)
@@ -166,7 +166,7 @@ async def test_charging_session_from_plug_in_to_unplug(site: Site) -> None:
     await site.run(8)
     assert controller.limit_a == 10
     assert site.is_charging
-    # The vehicle is full, and leaves.
+    # The vehicle is full and leaves.
     controller.turn_to("B")
     await site.run(2)
     assert not controller.is_closed
@@ -199,12 +199,12 @@ async def test_lost_link_is_a_fault_until_it_returns(site: Site) -> None:
     assert FaultState.OTHER in site.faults
     await site.run(12, 4)
     assert not site.is_charging
-    # What the controller does meanwhile is its own: one falls back, the others know no timeout.
+    # Meanwhile one controller falls back; the others have no timeout.
     assert controller.is_closed is (site.name != "smartevse")
     await site.serve_again()
     await site.run(2)
     if site.name == "smartevse":
-        # It waits for the vehicle to begin anew.
+        # It waits for the vehicle to start over.
         controller.turn_to("B")
         await site.run(5)
         controller.turn_to("C")
@@ -218,7 +218,7 @@ async def test_session_continues_after_controller_restart(site: Site, is_asked_a
     controller = site.controller
     await site.charge()
     if is_asked_again:
-        # As after an answer that was lost.
+        # As after a lost answer.
         site.backend._poller._applied = None
     controller.restart()
     await site.run(20)

@@ -20,7 +20,7 @@ def test_finished_session_counts_once() -> None:
     total.update(7_300, 500, is_connected=True)
     before = total.update(7_300, 502, is_connected=False)
     assert before == 500_000 + 7_300 * 10 // 36
-    # Rounded down by the controller, it stays until the next session has caught up.
+    # The controller rounds down; the total stays until the next session has caught up.
     assert total.update(0, 502, is_connected=True) == before
     assert total.update(3_600, 502, is_connected=True) == 503_000
 

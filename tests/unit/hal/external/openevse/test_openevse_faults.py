@@ -185,7 +185,7 @@ class TestOpeningOverABadLine:
         bench.backend.contactor.open()
         await bench.backend.poll()
         assert not bench.is_powered()
-        # Understood again, it is not left in state F.
+        # With valid answers again, it leaves state F.
         bench.port.spoil = lambda data: data
         bench.wait(0.5)
         assert bench.model.state == SLEEPING
@@ -238,8 +238,8 @@ class TestClient:
 
     @pytest.fixture
     async def client(self, port: SlowPort) -> RapiClient:
-        self.news: list[Notification] = []
-        client = RapiClient(port, self.news.append, LIMIT_S)
+        self.notifications: list[Notification] = []
+        client = RapiClient(port, self.notifications.append, LIMIT_S)
         await client.open()
         return client
 
@@ -252,7 +252,7 @@ class TestClient:
         port.on_data(answer[:4])
         port.on_data(answer[4:] + sealed("AT 02 02 16 0100"))
         assert (await asked).words == ("16",)
-        assert self.news == [Notification("AT", ("02", "02", "16", "0100"))]
+        assert self.notifications == [Notification("AT", ("02", "02", "16", "0100"))]
 
     async def test_notification_within_answer(self, client: RapiClient, port: SlowPort) -> None:
         asked = asyncio.create_task(client.ask("SC 16 V"))
@@ -261,10 +261,10 @@ class TestClient:
         port.on_data(answer[:4] + sealed("AT 02 02 16 0100") + answer[4:])
         while not port.kept:
             await asyncio.sleep(0.001)
-        # The half answer is lost, and the command sent again.
+        # The incomplete answer is lost, and the command repeated.
         port.on_data(port.kept.pop())
         assert (await asked).words == ("16",)
-        assert len(self.news) == 1
+        assert len(self.notifications) == 1
 
     async def test_late_answer_is_dropped(self, client: RapiClient, port: SlowPort) -> None:
         with pytest.raises(HalError, match="no answer"):
@@ -317,7 +317,7 @@ class TestClient:
     ) -> None:
         asked = asyncio.create_task(client.ask("GV"))
         await asyncio.sleep(0)
-        # The wait has an end at the same moment as the answer comes.
+        # Timeout and answer coincide.
         asyncio.get_running_loop().call_later(LIMIT_S, port.on_data, port.kept.pop())
         time.sleep(2 * LIMIT_S)
         assert (await asked).words[0] == "8.2.3"
@@ -345,7 +345,7 @@ async def test_notification_between_polls_wakes_the_poller(bench: OpenEvseBench)
 async def test_reopened_port_drops_incomplete_frame() -> None:
     model = OpenEvseModel(lambda: 0.0)
     port = ModelPort(model)
-    client = RapiClient(port, lambda news: None, LIMIT_S)
+    client = RapiClient(port, lambda notification: None, LIMIT_S)
     await client.open()
     port.deliver(b"$OK 5")
     client.close()

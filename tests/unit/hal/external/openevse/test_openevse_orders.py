@@ -1,4 +1,4 @@
-"""Orders to the OpenEVSE backend, and what is done at the controller itself."""
+"""Orders to the OpenEVSE backend, and actions at the controller itself."""
 
 from __future__ import annotations
 

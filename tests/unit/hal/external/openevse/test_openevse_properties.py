@@ -82,7 +82,7 @@ async def run_steps(steps: list[str]) -> None:
     assert bench.is_powered()
     assert bench.model.amperes == 12
 
-    # Lost and found again, the offer alone does not close it.
+    # After a loss, the offer alone does not close it.
     bench.model.events.clear()
     bench.port.spoil = lambda data: sealed("NK")
     bench.wait(9)

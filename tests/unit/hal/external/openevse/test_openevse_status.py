@@ -1,4 +1,4 @@
-"""What an OpenEVSE controller tells: faults, measured values, its restart."""
+"""Status of an OpenEVSE controller: faults, measured values, restarts."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class TestFaults:
             PilotChanged(PilotState.B),
             ContactorReported(False),
         ]
-        # What the machine orders then is not to cover the fault.
+        # The machine's orders must not hide the fault.
         bench.backend.signal_unavailable()
         bench.wait(1)
         bench.backend.withdraw()
@@ -164,7 +164,7 @@ class TestRestart:
         counted = bench.backend.meter.read().imported_mwh
         bench.model.restart()
         bench.wait(2)
-        # Enabled again by the standing offer, it closes, but no order to close is left.
+        # The offer enables it, so it closes, but without an order to close.
         assert not bench.is_powered()
         assert events_of(bench, ContactorReported) == [ContactorReported(False)]
         assert bench.model.amperes == 16
@@ -248,7 +248,7 @@ class TestRestart:
             bench.now += 0.1
         last = events_of(bench, FaultRaised, SelfTestCompleted)[-2:]
         assert last == [FaultRaised(FaultState.OTHER), SelfTestCompleted()]
-        # It does not go on as it came up: enabled, with its own current.
+        # It does not stay enabled with its own current, as it started.
         assert bench.model.state == SLEEPING
         assert not bench.is_powered()
         assert bench.model.millivolts == 230_000

@@ -169,9 +169,9 @@ class TestReader:
 
     def test_start_within_frame_begins_new_frame(self) -> None:
         data = b"$OK 1" + sealed("AT 02") + b"\r" + b"6^00\r" + sealed("OK") + b"\r"
-        broken, news, answer = FrameReader().feed(data)
+        broken, notification, answer = FrameReader().feed(data)
         assert isinstance(broken, Damaged)
-        assert news == Notification("AT", ("02",))
+        assert notification == Notification("AT", ("02",))
         assert answer == Answer(True)
 
     def test_wrong_checksum_is_damage(self) -> None:
