@@ -1,4 +1,4 @@
-"""The GPIO backend on simulated electronics, with a clock that stands still."""
+"""The GPIO backend on simulated electronics, with a manual clock."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def bench_board() -> Board:
 
 
 class GpioBench:
-    """Plays the threads and the loop of the backend by turns, all in one thread."""
+    """Bench that runs threads and loop of the backend by turns in one thread."""
 
     def __init__(self, board: Board | None = None) -> None:
         self.now = 10.0
@@ -35,7 +35,7 @@ class GpioBench:
             clock=lambda: self.now,
             service_manager=ServiceManager({}),
         )
-        # What is told of a vehicle that is ready waits for the test of a latch.
+        # A ready vehicle is reported only after the test of a latch.
         rcd = self.board.rcd
         self.rcd_test_s = 0.8 if rcd is not None and rcd.test_on_demand else 0.0
         self.events: list[HalEvent] = []

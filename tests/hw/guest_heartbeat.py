@@ -147,7 +147,7 @@ async def test_heartbeat_stops_with_sampler(guest: Guest, monkeypatch: pytest.Mo
     await guest.close_until(lambda: latch.heartbeats > beaten + 5)
     release = threading.Event()
     monkeypatch.setattr(GuestAdc, "read", lambda adc, channel: release.wait(20) or 0)
-    # Whoever opens now finds that the coil's line does not obey; the heartbeat ends all the same.
+    # An opening cannot drive the coil now; the heartbeat stops all the same.
     coil = backend._open_parts.contactor._coils[0]
     monkeypatch.setattr(coil, "set", lambda is_active: None)
     await asyncio.sleep(2)

@@ -118,7 +118,10 @@ class BoardOrders:
     # The other capabilities
 
     def order_closed(self, is_closed: bool) -> None:
-        """Switch the contactor; closing raises HalError if there is a reason not to."""
+        """Switch the contactor; closing raises HalError if there is a reason not to.
+
+        Spec: IEC 61851-1:2017 Table A.6, sequence 4 (close within 3 s)
+        """
         parts = self._parts
         if not is_closed:
             if parts is not None:

@@ -60,7 +60,7 @@ class SelfCheck:
 
     @property
     def tests_rcd(self) -> bool:
-        """Whether a trip now is what the test wants, or is about to reset."""
+        """Whether the test expects a trip now, or is about to reset one."""
         rcd = self._rcd
         return self.failure is None and rcd is not None and (rcd.can_test or rcd.can_reset)
 

@@ -201,7 +201,7 @@ class PilotSpec(PwmSpec, frozen=True, kw_only=True):
 
     @property
     def burst(self) -> int:
-        """How many readings catch both levels."""
+        """Number of readings that catch both levels."""
         return self.samples or 48
 
 
@@ -312,7 +312,7 @@ class MeterSpec(ModbusMeterSpec, frozen=True, kw_only=True):
             super().__post_init__()
             return
         if self.pulses_per_kwh is None:
-            raise missing("pulses-per-kwh", "1 to 100000, as the meter's label says")
+            raise missing("pulses-per-kwh", "1 to 100000, from the label of the meter")
         for key in ("map", "host", "port", "baud", "parity", "unit"):
             if getattr(self, key):
                 raise FieldError(key, "no such key beside `pulse`")

@@ -1,7 +1,7 @@
 """A charger board in software, below the drivers: contactor, pilot, plug, meter, reader.
 
-`SimulatedElectronics` is a `Drivers`. Faults are put in by `failing`, for a call that raises,
-or by what makes a part lie. With a reset input the RCD's trip is a latch, which also keeps
+`SimulatedElectronics` is a `Drivers`. Faults are injected by `failing`, for a call that raises,
+or by wrong readings. With a reset input the RCD's trip is a latch, which also keeps
 the contactor open, and a heartbeat that is late sets it, as on Nick Sayer's hat.
 """
 
@@ -60,13 +60,13 @@ class SimulatedElectronics:
     _beaten_at: float = 0.0
     test_edges: int = 0
     is_latch_broken: bool = False
-    is_rcd_deaf: bool = False
+    ignores_rcd_test: bool = False
 
     def check(self, part: str) -> None:
         if part in self.failing:
             raise OSError(5, f"{part} is broken")
 
-    # What really is
+    # State of the electronics
 
     def is_powered(self) -> bool:
         if self.is_welded:
@@ -89,7 +89,7 @@ class SimulatedElectronics:
             self.inputs["RCD trip"] = True
 
     def on_line(self, name: str, is_active: bool) -> None:
-        """What the board does with an edge."""
+        """Simulate the board's reaction to an edge."""
         was_active, self.lines[name] = self.lines.get(name, False), is_active
         if name == "heartbeat" and is_active is not was_active:
             self.check_heartbeat()
@@ -100,7 +100,7 @@ class SimulatedElectronics:
             elif is_active is not was_active:
                 self.test_edges += 1
                 # A level makes no alternating current.
-                if self.test_edges >= 6 and not self.is_rcd_deaf:
+                if self.test_edges >= 6 and not self.ignores_rcd_test:
                     self.inputs["RCD trip"] = True
         elif name == "RCD reset" and is_active and not any(self.coils.values()):
             self.test_edges = 0
@@ -129,7 +129,7 @@ class SimulatedElectronics:
         return POWER_MW if self.is_powered() and self.vehicle.is_ready else 0
 
     def pilot_mv(self) -> int:
-        """One reading at some moment of the PWM's period."""
+        """Return one reading at some moment of the PWM's period."""
         if self.stuck_mv is not None:
             return self.stuck_mv
         self._readings += 1
@@ -137,7 +137,7 @@ class SimulatedElectronics:
         return self._level_mv(is_high)
 
     def peak_mv(self, *, is_high: bool) -> int:
-        """What a peak detector holds."""
+        """Return the voltage of a peak detector."""
         if self.stuck_mv is not None:
             return self.stuck_mv
         constant = {0: False, 1000: True}.get(self.duty_permille, is_high)
@@ -224,7 +224,7 @@ class SimulatedOutput(SimulatedPart):
         electronics.move(change)
 
     def close(self) -> None:
-        """A line that nobody drives is pulled down by the board."""
+        """The board pulls an undriven line down."""
         super().close()
         if self._name in self.electronics.coils:
             self.electronics.coils[self._name] = False
@@ -296,7 +296,7 @@ class SimulatedMeter(SimulatedPart):
 
 
 class SimulatedGridMeter(SimulatedMeter):
-    """A meter at the house's connection, which sees what the charger sees, and the house."""
+    """A meter at the house's connection, which measures charger and house."""
 
     def read(self) -> MeterValues:
         self.electronics.check("grid meter")

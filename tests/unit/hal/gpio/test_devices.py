@@ -179,7 +179,7 @@ def test_systemd_is_notified(tmp_path: Path) -> None:
         manager.setblocking(False)
         with pytest.raises(BlockingIOError):
             manager.recv(100)
-    dogs.feed(9.0)  # nobody listens any more
+    dogs.feed(9.0)  # the socket is closed
     dogs.close()
 
 

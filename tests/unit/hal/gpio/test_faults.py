@@ -1,4 +1,4 @@
-"""Hardware that raises, hangs or lies: the contactor ends open, and the right fault is told."""
+"""Hardware that raises, hangs or misreports: the contactor opens, and the fault is reported."""
 
 from __future__ import annotations
 
@@ -307,7 +307,7 @@ def test_ignored_pwm_fails_self_test() -> None:
 
 def test_failing_tick_opens_contactor(bench: Charging, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail() -> None:
-        raise RuntimeError("a mistake")
+        raise RuntimeError("an error")
 
     class Loop:
         def call_later(self, delay: float, callback: object) -> None:
@@ -324,18 +324,18 @@ def test_failing_tick_opens_contactor(bench: Charging, monkeypatch: pytest.Monke
 
 
 class TestSelfTest:
-    def start(self, *failing: str, **lies: object) -> GpioBench:
+    def start(self, *failing: str, **wrong: object) -> GpioBench:
         bench = GpioBench()
         bench.electronics.failing.update(failing)
-        for name, value in lies.items():
+        for name, value in wrong.items():
             setattr(bench.electronics, name, value)
         bench.backend.attach(bench.events.append)
         bench.wait(3)
         return bench
 
-    @pytest.mark.parametrize("lies", [{"stuck_mv": 6_000}, {"stuck_mv": -12_000}])
-    def test_contactor_stays_open_until_passed(self, lies: dict[str, object]) -> None:
-        bench = self.start(**lies)
+    @pytest.mark.parametrize("wrong", [{"stuck_mv": 6_000}, {"stuck_mv": -12_000}])
+    def test_contactor_stays_open_until_passed(self, wrong: dict[str, object]) -> None:
+        bench = self.start(**wrong)
         assert FaultRaised(OTHER) in bench.events
         bench.electronics.stuck_mv = None
         bench.plug_in()
@@ -432,7 +432,7 @@ def test_missing_part_fails_start_and_releases_all(part: str) -> None:
 
 
 class Restarted(GpioBench):
-    """A new process with the old one's memory: the fault was told, its cause is gone."""
+    """A new process with stored faults: reported by the old one, their causes gone."""
 
     def __init__(self, fault: FaultState, vehicle: PilotState = PilotState.A) -> None:
         store = MemoryStore()

@@ -2,7 +2,7 @@
 
 `TABLE` is compared with the protocols of `drivers`. A thread of its own may hang for ever and
 keeps nothing up. The sampler's hang is seen by the loop, the loop's by the sampler; where both
-hang, in the kernel, nobody feeds the watchdogs, and systemd ends it with `safe-off`.
+hang, in the kernel, no watchdog is fed, and systemd ends it with `safe-off`.
 """
 
 from __future__ import annotations

@@ -39,8 +39,8 @@ def test_node_killed_at_any_instant_is_made_safe(killer: Killer, tmp_path: Path)
     channel = tmp_path / "pwm/pwmchip0/pwm0"
     for _ in range(KILLS):
         killer.one_round(dice)
-        told = killer.make_safe()
-        assert told.splitlines() == [*(f"{name}: off" for name in OUTPUTS), "pilot: off"]
+        output = killer.make_safe()
+        assert output.splitlines() == [*(f"{name}: off" for name in OUTPUTS), "pilot: off"]
         assert {name: (tmp_path / "lines" / name).read_text() for name in OUTPUTS} == dict.fromkeys(
             OUTPUTS, "0"
         )

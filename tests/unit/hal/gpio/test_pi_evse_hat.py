@@ -97,7 +97,7 @@ def test_heartbeat_always_runs_while_contactor_is_open() -> None:
 def test_heartbeat_stops_with_sampler_and_loop(
     bench: Hat, sampler: bool, loop: bool, within_s: float
 ) -> None:
-    """Whether or not anybody can still drive the coil: here nobody can."""
+    """The coil cannot be driven here; the heartbeat stops all the same."""
     bench.charge()
     parts = bench.backend._open_parts
     bench.electronics.failing.add("contactor 1")
@@ -225,8 +225,8 @@ def test_latch_that_does_not_release_stays_fault(
     bench.unplug()
     bench.wait(4)
     assert FaultCleared(GROUND_FAULT) not in bench.events
-    told = [record.getMessage() for record in caplog.records]
-    assert len([text for text in told if text.startswith("the RCD cannot be reset")]) == 1
+    logged = [record.getMessage() for record in caplog.records]
+    assert len([text for text in logged if text.startswith("the RCD cannot be reset")]) == 1
     bench.electronics.failing.clear()
     bench.electronics.is_latch_broken = False
     bench.backend.reset()
@@ -306,7 +306,7 @@ def test_rcd_is_tested_before_each_demand_is_reported(bench: Hat) -> None:
 def test_failed_rcd_test_keeps_contactor_open(bench: Hat) -> None:
     bench.plug_in()
     bench.backend.control_pilot.offer(Milliamps(16_000))
-    bench.electronics.is_rcd_deaf = True
+    bench.electronics.ignores_rcd_test = True
     bench.demand()
     bench.wait(3)
     assert FaultRaised(FaultState.OTHER) in bench.events
@@ -317,7 +317,7 @@ def test_failed_rcd_test_keeps_contactor_open(bench: Hat) -> None:
     with pytest.raises(HalError, match="does not trip in its test"):
         bench.backend.contactor.close()
     bench.unplug()
-    bench.electronics.is_rcd_deaf = False
+    bench.electronics.ignores_rcd_test = False
     bench.backend.start_self_test()
     bench.wait(2)
     assert FaultCleared(FaultState.OTHER) in bench.events
@@ -337,14 +337,14 @@ def test_late_loop_fails_no_self_test() -> None:
 
 
 def test_self_test_replaces_running_one(bench: Hat) -> None:
-    bench.electronics.is_rcd_deaf = True
+    bench.electronics.ignores_rcd_test = True
     bench.backend.start_self_test()
     for _ in range(200):
         bench.wait(0.004)
         if bench.electronics.lines["RCD test"]:
             break
     assert bench.electronics.lines["RCD test"]
-    bench.electronics.is_rcd_deaf = False
+    bench.electronics.ignores_rcd_test = False
     bench.backend.start_self_test()
     bench.wait(0.004)
     assert bench.electronics.lines["RCD test"] is False

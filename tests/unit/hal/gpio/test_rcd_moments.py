@@ -1,4 +1,4 @@
-"""What comes in the midst of a reset or a test of the RCD, and a board that cannot be opened."""
+"""Events during a reset or a test of the RCD, and a board that cannot be opened."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def test_vehicle_charges_at_once_after_self_test(bench: Hat) -> None:
 @pytest.mark.parametrize("part", ["adc", "RCD"])
 def test_failing_rcd_test_ends_without_pilot(bench: Hat, part: str) -> None:
     bench.electronics.failing.add(part)
-    bench.electronics.is_rcd_deaf = part == "RCD"
+    bench.electronics.ignores_rcd_test = part == "RCD"
     bench.events.clear()
     bench.backend.start_self_test()
     bench.wait(6)
@@ -161,7 +161,7 @@ def test_rcd_test_that_cannot_be_stopped_continues_and_fails(bench: Hat) -> None
 
 
 def test_rcd_test_ends_after_sampler_saw_release() -> None:
-    """However slow it is: what it has not seen go is told as a residual current."""
+    """A trip whose end the sampler missed would be reported as a residual current."""
     for late_ms in range(30):
         bench = GpioBench()
         is_over = late_release(bench, 0.2 + late_ms / 1000)
@@ -223,15 +223,17 @@ def test_failing_opening_is_logged_once(bench: Hat, caplog: pytest.LogCaptureFix
     caplog.clear()
     bench.electronics.failing |= {"contactor 1", "heartbeat"}
     bench.wait(2)
-    told = [record.getMessage() for record in caplog.records if "contactor line" in record.message]
-    assert len(told) == 1
+    logged = [
+        record.getMessage() for record in caplog.records if "contactor line" in record.message
+    ]
+    assert len(logged) == 1
 
 
 async def test_repeated_tick_error_is_logged_once(
     bench: Hat, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail() -> None:
-        raise ValueError("a mistake")
+        raise ValueError("an error")
 
     monkeypatch.setattr(bench.backend, "tick", fail)
     bench.backend._loop = asyncio.get_running_loop()

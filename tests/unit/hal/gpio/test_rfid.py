@@ -278,9 +278,9 @@ def test_card_is_reported_once_until_removed() -> None:
         def close(self) -> None:
             pass
 
-    source, told = Source(), list[bytes]()
-    poller = CardPoller(source, told.append)
+    source, reported = Source(), list[bytes]()
+    poller = CardPoller(source, reported.append)
     for uid in (UID_4, UID_4, None, UID_4, b"broken", UID_4, UID_7, None, None, None, UID_7):
         source.uid = uid
         poller.poll()
-    assert told == [UID_4, UID_7, UID_7]
+    assert reported == [UID_4, UID_7, UID_7]

@@ -151,7 +151,7 @@ def test_only_few_bursts_without_high_level_are_ignored(rig: Rig) -> None:
     for _ in range(5):
         assert looks(-12_000, 4) == []
         assert looks(6_000, 1) == []
-    # Two more than are borne: a loss is confirmed.
+    # Two more than are ignored: a loss is confirmed.
     assert looks(-12_000, 5) == []
     assert looks(-12_000, 1) == ["open", PilotSettled(F, True)]
 
@@ -282,7 +282,7 @@ def test_state_seen_at_minus_12_v_is_not_reported_afterwards(rig: Rig) -> None:
     assert rig.sampler.pilot is F
     rig.sampler.expect(PilotOutput.X1)
     assert rig.sampler.pilot is None
-    # It is still there: told anew, now that nobody has ordered it.
+    # It is still present: reported again, now that it is not ordered.
     assert rig.show(-12_000, 0.03) == []
     assert rig.show(-12_000, 0.1) == [PilotSettled(F, False, epoch=1)]
 

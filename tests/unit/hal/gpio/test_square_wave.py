@@ -92,9 +92,9 @@ def test_long_pause_of_heartbeat_is_logged_at_intervals(
     bench.wave.start()
     for after_s in (0.001, 0.009, 0.025, 0.030, 61, 0.001):
         bench.beat(after_s)
-    told = [record.getMessage() for record in caplog.records]
-    assert len(told) == 2
-    assert told[0].startswith("the heartbeat paused for 25 ms, where the board waits for 10:")
+    logged = [record.getMessage() for record in caplog.records]
+    assert len(logged) == 2
+    assert logged[0].startswith("the heartbeat paused for 25 ms, where the board waits for 10:")
 
 
 def test_square_wave_thread_starts_at_once_and_leaves_line_inactive() -> None:

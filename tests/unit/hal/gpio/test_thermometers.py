@@ -1,4 +1,4 @@
-"""The thermometer of a board: what it says, what is not believed, and what its loss brings."""
+"""Thermometers of a board: valid and invalid readings, and the loss of a sensor."""
 
 from __future__ import annotations
 
@@ -63,9 +63,9 @@ class TestDs18b20:
     def test_85_degrees_after_power_on_raise_error(self, w1: Path) -> None:
         file = w1 / "28-0316a2793caf" / "temperature"
         sensor = Ds18b20("", w1)
-        for text, believed in (("85000", False), ("30000", True), ("85000", False)):
+        for text, is_valid in (("85000", False), ("30000", True), ("85000", False)):
             file.write_text(text)
-            if believed:
+            if is_valid:
                 assert sensor.read() == int(text)
             else:
                 with pytest.raises(HalError, match="power-on"):
