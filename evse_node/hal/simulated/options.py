@@ -51,7 +51,12 @@ def create(options: Mapping[str, object]) -> SimulatedBackend:
             f"device: the simulated backend has no serial port, as for '{options['port']}': "
             "choose a --backend that has one"
         )
-    read = convert_options(options, Options)
+    # Whole numbers may be written as 3.0.
+    whole = {
+        key: int(value) if isinstance(value, float) and value.is_integer() else value
+        for key, value in options.items()
+    }
+    read = convert_options(whole, Options)
     maximum_ma = Milliamps(int(read.maximum_current_a * 1000))
     car = ElectricCar(
         capacity_mwh=MilliwattHours(int(read.battery_kwh * 1_000_000)),

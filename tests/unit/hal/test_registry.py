@@ -25,3 +25,30 @@ def test_backend_without_required_members_is_refused(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(registry, "_entry_points", lambda: (entry,))
     with pytest.raises(ConfigError, match="'old' cannot be used: it has no lock, no grid_meter"):
         registry.create_backend("old", {})
+
+
+def test_creates_built_in_backend() -> None:
+    assert "simulated" in registry.backend_names()
+    assert isinstance(registry.create_backend("simulated", {}), SimulatedBackend)
+
+
+def test_unknown_backend_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"'nothing' is not known; known are .*simulated"):
+        registry.create_backend("nothing", {})
+
+
+def test_creates_backends_of_entry_points(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = EntryPoint("other", "evse_node.hal.simulated.options:create", registry.GROUP)
+    broken = EntryPoint("broken", "evse_node.nowhere:create", registry.GROUP)
+    monkeypatch.setattr(registry, "_entry_points", lambda: (ours, broken))
+    assert registry.backend_names() == [
+        "broken",
+        "gpio",
+        "modbus-evse",
+        "openevse",
+        "other",
+        "simulated",
+    ]
+    assert isinstance(registry.create_backend("other", {}), SimulatedBackend)
+    with pytest.raises(ConfigError, match="'broken' cannot be loaded"):
+        registry.create_backend("broken", {})

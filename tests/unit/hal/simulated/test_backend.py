@@ -1,3 +1,5 @@
+"""Tests of the simulated backend."""
+
 from __future__ import annotations
 
 import asyncio
@@ -6,9 +8,8 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
-from evse_node.errors import ConfigError, HalError
+from evse_node.errors import HalError
 from evse_node.hal.interface import CurrentDerated, HalEvent, capabilities
-from evse_node.hal.registry import backend_names, create_backend
 from evse_node.hal.simulated.backend import SimulatedBackend, find_fault
 from evse_node.hal.simulated.electric_vehicle import ElectricCar
 from evse_node.hal.simulated.options import create
@@ -345,88 +346,6 @@ class TestWithout:
         rig.backend.tap(b"1")
         kinds = {type(event) for event in rig.take()}
         assert kinds == {ContactorReported, PilotChanged, CableChanged}
-
-
-class TestConfiguration:
-    def test_all_options_are_read(self) -> None:
-        backend = create(
-            {
-                "speed": 10,
-                "maximum-current-a": 16,
-                "phases": 1,
-                "cable_a": 20,
-                "battery-kwh": 77,
-                "soc-percent": 12,
-                "car-current-a": 32,
-                "car-phases": 1,
-                "asks-at-once": True,
-                "stops-at-percent": 90,
-                "pauses-after-s": 5,
-                "pauses-for-s": 6,
-                "leaves-after-s": 7,
-                "asks-without-offer": False,
-                "without": ["V2X"],
-            }
-        )
-        assert backend.speed == 10
-        assert backend.ratings.maximum_current_ma == 16_000
-        assert backend.ratings.phases == 1
-        assert backend.cable_ma == 20_000
-        assert backend.car.capacity_mwh == 77_000_000
-        assert backend.car.state_of_charge_percent == 12
-        assert backend.car.charger_maximum_ma == 32_000
-        assert backend.car.habits.leaves_after_s == 7
-        assert not backend.car.habits.asks_without_offer
-        assert backend.discharger is None
-
-    @pytest.mark.parametrize(
-        ("options", "message"),
-        [
-            ({"speed": 0}, "hal.speed: 0 cannot"),
-            ({"speed": "fast"}, "hal.speed: 'fast'"),
-            ({"soc-percent": 101}, "hal.soc-percent: 101"),
-            ({"asks-at-once": 1}, "hal.asks-at-once: 1"),
-            ({"without": "V2X"}, "hal.without: 'V2X'"),
-            ({"without": ["PREF"]}, "PREF"),
-            ({"port": "/dev/x"}, "device: the simulated backend has no serial port"),
-            ({"voltage": 1}, "hal.voltage: no such key; known keys are asks-at-once"),
-            ({"phases": 2.5}, "hal.phases: 2.5 cannot be used: give a whole number"),
-            ({"phases": True}, "hal.phases: True"),
-        ],
-    )
-    def test_invalid_options_are_refused(self, options: Mapping[str, object], message: str) -> None:
-        with pytest.raises(ConfigError, match=message):
-            create(options)
-
-
-class TestRegistry:
-    def test_creates_built_in_backend(self) -> None:
-        assert "simulated" in backend_names()
-        assert isinstance(create_backend("simulated", {}), SimulatedBackend)
-
-    def test_unknown_backend_is_refused(self) -> None:
-        with pytest.raises(ConfigError, match=r"'nothing' is not known; known are .*simulated"):
-            create_backend("nothing", {})
-
-    def test_creates_backends_of_entry_points(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        from importlib.metadata import EntryPoint
-
-        from evse_node.hal import registry
-
-        ours = EntryPoint("other", "evse_node.hal.simulated.options:create", registry.GROUP)
-        broken = EntryPoint("broken", "evse_node.nowhere:create", registry.GROUP)
-        monkeypatch.setattr(registry, "_entry_points", lambda: (ours, broken))
-        assert backend_names() == [
-            "broken",
-            "gpio",
-            "modbus-evse",
-            "openevse",
-            "other",
-            "simulated",
-        ]
-        assert isinstance(create_backend("other", {}), SimulatedBackend)
-        with pytest.raises(ConfigError, match="'broken' cannot be loaded"):
-            create_backend("broken", {})
 
 
 async def test_backend_runs_in_event_loop() -> None:
