@@ -21,8 +21,8 @@ from msgspec.structs import replace
 from evse_node.hal.gpio.backend import GpioBackend
 from evse_node.hal.gpio.board import load_board
 from evse_node.hal.gpio.specs import LineSpec
-from evse_node.hal.gpio.watchdog import ServiceManager
 from evse_node.hal.interface import HalEvent
+from evse_node.platform.systemd import ServiceManager
 from evse_node.state_machine.control_pilot import PilotState
 from evse_node.state_machine.events import PilotChanged
 from evse_node.units import Milliamps

@@ -45,12 +45,9 @@ from evse_node.platform.systemd import ServiceManager
 from evse_node.state_machine.control_pilot import PilotOutput, PilotState
 from evse_node.state_machine.events import (
     CableChanged,
-    FaultCleared,
     PilotChanged,
     RfidTapped,
-    SelfTestCompleted,
 )
-from evse_node.state_machine.faults import FaultState
 
 _LOGGER: Final = logging.getLogger(__name__)
 
@@ -81,10 +78,8 @@ class GpioBackend(BoardOrders):
         self._service_manager = service_manager
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._ready: asyncio.Event | None = None
         self._threads: list[threading.Thread] = []
         self._halt = threading.Event()
-        self._meter_answered = False
         self._pilot_right_since: float | None = None
         self._error = ""
 
@@ -296,48 +291,6 @@ class GpioBackend(BoardOrders):
             )
         if is_sampler_alive:
             parts.watchdogs.feed(now)
-
-    def _tick_meter(self, parts: Parts, now: float) -> None:
-        meter = parts.meter
-        if meter is None:
-            return
-        is_lost = meter.is_lost(now)
-        self.causes.set(fault_causes.METER_LOST, is_lost)
-        if meter.has_answered and not self._meter_answered:
-            # The charger may have read it before the first answer, and reported it lost.
-            self._meter_answered = True
-            if not is_lost:
-                self._report(FaultCleared(FaultState.METER_FAILURE))
-
-    def _tick_check(self, parts: Parts, now: float) -> None:
-        check = parts.check
-        if check.failure is None:
-            failure = check.tick(now)
-            if failure is not None:
-                self._end_check(parts, failure)
-            return
-        # Not earlier: the machine might close before the pilot is known.
-        is_known = parts.sampler.pilot is not None
-        if parts.is_diagnosing and (is_known or check.failure or self.causes.all):
-            parts.is_diagnosing = False
-            self._report(SelfTestCompleted())
-        if self._ready is not None and (self._reported_pilot is not None or check.failure):
-            self._ready.set()
-
-    def _end_check(self, parts: Parts, failure: str) -> None:
-        try:
-            parts.check.end()
-            self._drive(parts)
-        except Exception as error:
-            parts.check.failure = failure = failure or str(error) or repr(error)
-        if failure:
-            _LOGGER.error("the self-test failed: %s", failure)
-        self.causes.set(fault_causes.SELF_TEST_FAILED, bool(failure))
-        parts.sampler.invalidate()
-        for cause in fault_causes.LATCHED:
-            self.causes.set(cause, cause in parts.sampler.causes)
-        if not failure:
-            self.causes.clear_inherited()
 
     def _on_finding(self, finding: Finding) -> None:
         parts = self._parts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable
@@ -16,7 +17,12 @@ from evse_node.hal.gpio.sampler import SAMPLER_LIMIT_S
 from evse_node.hal.gpio.thermometers import read_plausible
 from evse_node.hal.interface import HalEvent, HalInbox, MeterValues
 from evse_node.state_machine.control_pilot import PilotOutput, PilotState, duty_permille
-from evse_node.state_machine.events import ContactorReported
+from evse_node.state_machine.events import (
+    ContactorReported,
+    FaultCleared,
+    SelfTestCompleted,
+)
+from evse_node.state_machine.faults import FaultState
 from evse_node.units import Milliamps, Milliwatts
 
 _LOGGER: Final = logging.getLogger(__name__)
@@ -47,6 +53,8 @@ class BoardOrders:
         self._resets_until: float | None = None
         self._is_demand_tested = False
         self._are_edges_lost = False
+        self._meter_answered = False
+        self._ready: asyncio.Event | None = None
 
     def _on_inputs_lost(self, parts: Parts, error: Exception) -> None:
         if fault_causes.INPUTS_LOST not in self.causes.all:
@@ -297,3 +305,47 @@ class BoardOrders:
         has_pilot_passed = not parts.check.failure and not parts.check.drives_pilot
         parts.begin_check(steps_on_pilot=not has_pilot_passed or not has_vehicle)
         parts.is_diagnosing = True
+
+    # Advanced by the tick
+
+    def _tick_meter(self, parts: Parts, now: float) -> None:
+        meter = parts.meter
+        if meter is None:
+            return
+        is_lost = meter.is_lost(now)
+        self.causes.set(fault_causes.METER_LOST, is_lost)
+        if meter.has_answered and not self._meter_answered:
+            # The charger may have read it before the first answer, and reported it lost.
+            self._meter_answered = True
+            if not is_lost:
+                self._report(FaultCleared(FaultState.METER_FAILURE))
+
+    def _tick_check(self, parts: Parts, now: float) -> None:
+        check = parts.check
+        if check.failure is None:
+            failure = check.tick(now)
+            if failure is not None:
+                self._end_check(parts, failure)
+            return
+        # Not earlier: the machine might close before the pilot is known.
+        is_known = parts.sampler.pilot is not None
+        if parts.is_diagnosing and (is_known or check.failure or self.causes.all):
+            parts.is_diagnosing = False
+            self._report(SelfTestCompleted())
+        if self._ready is not None and (self._reported_pilot is not None or check.failure):
+            self._ready.set()
+
+    def _end_check(self, parts: Parts, failure: str) -> None:
+        try:
+            parts.check.end()
+            self._drive(parts)
+        except Exception as error:
+            parts.check.failure = failure = failure or str(error) or repr(error)
+        if failure:
+            _LOGGER.error("the self-test failed: %s", failure)
+        self.causes.set(fault_causes.SELF_TEST_FAILED, bool(failure))
+        parts.sampler.invalidate()
+        for cause in fault_causes.LATCHED:
+            self.causes.set(cause, cause in parts.sampler.causes)
+        if not failure:
+            self.causes.clear_inherited()
