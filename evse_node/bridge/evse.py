@@ -107,6 +107,8 @@ class EvseBridge:
         self.energy_evse_mode = EnergyEvseMode(definitions[EVSE_MODE], self._on_mode)
         self._timers = timers
         self._report_timer: Timer | None = None
+        self._shown: tuple[object, ...] = ()
+        self._shown_plan: tuple[object, ...] = ()
         self._session_values: tuple[float, EvseState, SessionValues] | None = None
         definition = definitions[EVSE]
         self._states = _numbers(State, definition.enum("StateEnum"))
@@ -139,8 +141,25 @@ class EvseBridge:
         self._arm_report(snapshot, now)
 
     def _set_attributes(self, snapshot: Snapshot) -> None:
-        state, plan = snapshot.evse, snapshot.next_charge
-        vehicle, session, evse = state.vehicle, state.session, self.energy_evse
+        state, session = snapshot.evse, snapshot.evse.session
+        shown = (
+            state.state,
+            state.supply_state,
+            state.fault,
+            state.charging,
+            state.discharging,
+            state.minimum_charge_ma,
+            snapshot.circuit_capacity_ma,
+            snapshot.maximum_charge_ma,
+            snapshot.maximum_discharge_ma,
+            snapshot.user_maximum_charge_ma,
+            snapshot.next_charge,
+            state.vehicle,
+            None if session is None else session.id,
+        )
+        if shown == self._shown:
+            return
+        self._shown, evse = shown, self.energy_evse
         with evse.changes():
             evse.state = self._states[state.state]
             evse.supply_state = self._supply_states[state.supply_state]
@@ -152,15 +171,21 @@ class EvseBridge:
             evse.maximum_charge_current = snapshot.maximum_charge_ma
             evse.maximum_discharge_current = snapshot.maximum_discharge_ma
             evse.user_maximum_charge_current = snapshot.user_maximum_charge_ma
-            evse.next_charge_start_time = plan.start_time
-            evse.next_charge_target_time = plan.target_time
-            evse.next_charge_required_energy = plan.required_energy_mwh
-            evse.next_charge_target_soc = plan.target_soc_percent
-            evse.state_of_charge = vehicle.state_of_charge_percent
-            evse.battery_capacity = vehicle.battery_capacity_mwh
-            is_shown = vehicle.id is not None and len(vehicle.id) <= _VEHICLE_ID_LENGTH
-            evse.vehicle_id = vehicle.id if is_shown else None
             evse.session_id = None if session is None else session.id
+            if (snapshot.next_charge, state.vehicle) != self._shown_plan:
+                self._set_plan(snapshot)
+
+    def _set_plan(self, snapshot: Snapshot) -> None:
+        plan, vehicle, evse = snapshot.next_charge, snapshot.evse.vehicle, self.energy_evse
+        self._shown_plan = (plan, vehicle)
+        evse.next_charge_start_time = plan.start_time
+        evse.next_charge_target_time = plan.target_time
+        evse.next_charge_required_energy = plan.required_energy_mwh
+        evse.next_charge_target_soc = plan.target_soc_percent
+        evse.state_of_charge = vehicle.state_of_charge_percent
+        evse.battery_capacity = vehicle.battery_capacity_mwh
+        is_shown = vehicle.id is not None and len(vehicle.id) <= _VEHICLE_ID_LENGTH
+        evse.vehicle_id = vehicle.id if is_shown else None
 
     def _emit(self, notice: Notification) -> None:
         match notice:

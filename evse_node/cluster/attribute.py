@@ -13,17 +13,22 @@ in its place.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Generic, Protocol, TypeVar, overload
+from typing import Generic, Protocol, TypeAlias, TypeVar, overload
 
+from evse_node.cluster.definitions.definition import Value
 from evse_node.cluster.server_attribute import ServerAttribute
 
 _Value = TypeVar("_Value")
+
+# Values to be stored, with their encodings.
+Encodings: TypeAlias = dict[ServerAttribute, tuple[Value, bytes]]
 
 
 class AttributeOwner(Protocol):
     """The part of a cluster server that the descriptors use."""
 
     attributes_by_key: Mapping[str, ServerAttribute]
+    pending: Encodings
 
     def assign(self, attribute: ServerAttribute, value: object) -> None:
         """Store a value, now or at the end of the running `changes` block."""
@@ -53,7 +58,9 @@ class Attribute(Generic[_Value]):
         return value
 
     def __set__(self, server: AttributeOwner, value: _Value) -> None:
-        server.assign(server.attributes_by_key[self.key], value)
+        attribute = server.attributes_by_key[self.key]
+        if value is not attribute.value or attribute.is_mutable or attribute in server.pending:
+            server.assign(attribute, value)
 
 
 class OptionalAttribute(Generic[_Value]):
@@ -84,5 +91,7 @@ class OptionalAttribute(Generic[_Value]):
 
     def __set__(self, server: AttributeOwner, value: _Value) -> None:
         attribute = server.attributes_by_key.get(self.key)
-        if attribute is not None:
+        if attribute is not None and (
+            value is not attribute.value or attribute.is_mutable or attribute in server.pending
+        ):
             server.assign(attribute, value)

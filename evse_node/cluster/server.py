@@ -24,11 +24,10 @@ Spec: Matter Core 1.3 "Cluster"
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from evse_node.cluster.attribute import Attribute, OptionalAttribute
+from evse_node.cluster.attribute import Attribute, Encodings, OptionalAttribute
 from evse_node.cluster.binding import (
     cached_reader,
     command,
@@ -77,7 +76,24 @@ _LOGGER: Final = logging.getLogger(__name__)
 
 _EVENT_DATA_TAG = 7
 
-_Encodings = dict[ServerAttribute, tuple[Value, bytes]]
+
+class Changes:
+    """The `with` block of `ClusterServer.changes`."""
+
+    __slots__ = ("_is_reported", "_server")
+
+    def __init__(self, server: ClusterServer, is_reported: bool) -> None:
+        self._server = server
+        self._is_reported = is_reported
+
+    def __enter__(self) -> None:
+        self._server.is_collecting = True
+
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
+        server = self._server
+        pending, server.pending, server.is_collecting = server.pending, {}, False
+        if kind is None and pending:
+            server.apply(pending, is_reported=self._is_reported)
 
 
 class ClusterServer(Cluster):
@@ -111,7 +127,8 @@ class ClusterServer(Cluster):
         self.data_version = 0
         self.endpoint_id = -1
         self._environment: ClusterEnvironment | None = None
-        self._pending: _Encodings | None = None
+        self.pending: Encodings = {}
+        self.is_collecting = False
         selection = definition.select(features, optional)
         self.features = selection.features
         self._attributes = self._bind_attributes(selection)
@@ -203,33 +220,25 @@ class ClusterServer(Cluster):
         """Return whether this instance has the attribute (snake_case)."""
         return name in self.attributes_by_key
 
-    @contextmanager
-    def changes(self, *, is_reported: bool = True) -> Iterator[None]:
+    def changes(self, *, is_reported: bool = True) -> Changes:
         """Apply the assignments of a `with` block at its end, as one step of the data version.
 
         If one raises, none is applied. Until the end, attributes read as before. Without
         `is_reported` subscribers see the values only after `report`, for attributes with
         quieter reporting. Blocks do not nest.
         """
-        pending: _Encodings = {}
-        self._pending = pending
-        try:
-            yield
-        finally:
-            self._pending = None
-        self._apply(pending, is_reported=is_reported)
+        return Changes(self, is_reported)
 
     def assign(self, attribute: ServerAttribute, value: Any) -> None:
         """Store a value, now or at the end of the running `changes` block."""
         encoded = attribute.changed_encoding(value)
-        pending = self._pending
-        if pending is None:
+        if not self.is_collecting:
             if encoded is not None:
-                self._apply({attribute: (value, encoded)}, is_reported=True)
+                self.apply({attribute: (value, encoded)}, is_reported=True)
         elif encoded is not None:
-            pending[attribute] = value, encoded
+            self.pending[attribute] = value, encoded
         else:
-            pending.pop(attribute, None)
+            self.pending.pop(attribute, None)
 
     def report(self, *names: str) -> None:
         """Report attributes to subscribers, computed ones too; absent ones are skipped."""
@@ -313,9 +322,8 @@ class ClusterServer(Cluster):
         else:
             self.assign(attribute, attribute.merged(value, context))
 
-    def _apply(self, changed: _Encodings, *, is_reported: bool) -> None:
-        if not changed:
-            return
+    def apply(self, changed: Encodings, *, is_reported: bool) -> None:
+        """Store values with their encodings as one step of the data version."""
         environment = self._environment
         for attribute, (value, encoded) in changed.items():
             attribute.store(value, encoded)

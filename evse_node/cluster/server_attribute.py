@@ -25,8 +25,6 @@ from evse_node.matter.tlv import TlvValue, Writer, decode_element
 _DATA_TAG = 2
 _PATH_TAG = 1
 _MAX_ENTRIES = 4096
-# A tuple, because a union of types would be built on each use.
-_PLAIN = (int, str, bytes, float)
 
 Reader = Callable[[InteractionContext], Value]
 AttributeWriter = Callable[[InteractionContext, Value], None]
@@ -58,6 +56,7 @@ class ServerAttribute:
         "_is_cached",
         "_maximum_length",
         "entry",
+        "is_mutable",
         "is_stored",
         "key",
         "path",
@@ -83,6 +82,7 @@ class ServerAttribute:
         self.reader = reader
         self.writer = writer
         self.is_stored = is_stored
+        self.is_mutable = type_.kind in (Kind.LIST, Kind.STRUCT)
         self.value: Any = None
         self._codec = attribute_codec(definition)
         self._maximum_length = _MAX_ENTRIES if type_.max_length is None else type_.max_length
@@ -114,7 +114,7 @@ class ServerAttribute:
         """
         present = self.value
         # A container is compared by its encoding: its owner may have changed it in place.
-        if type(value) is type(present) and value == present and _is_plain(value):
+        if not self.is_mutable and value == present and type(value) is type(present):
             return None
         if self.reader is not None:
             raise TypeError(f"{self.key} is computed on each read")
@@ -123,12 +123,10 @@ class ServerAttribute:
 
     def store(self, value: Value, encoded: bytes | None = None) -> None:
         """Set the value; `encoded` is its encoding if known."""
-        self.value = value if _is_plain(value) else deepcopy(value)
-        self._encoding = self._codec.encoded(value, _DATA_TAG) if encoded is None else encoded
-        self._publish(value)
-
-    def _publish(self, value: Value) -> None:
-        self.entry.encoded = self._encoding
+        if encoded is None:
+            encoded = self._codec.encoded(value, _DATA_TAG)
+        self.value = deepcopy(value) if self.is_mutable else value
+        self._encoding = self.entry.encoded = encoded
 
     def load(self, data: bytes) -> bool:
         """Set the value from its stored encoding; return False if it does not fit."""
@@ -225,7 +223,10 @@ class FabricScopedList(ServerAttribute):
         # The whole list by fabric, filtered or not; cleared with the items.
         self._lists: dict[tuple[int, bool], bytes] = {}
 
-    def _publish(self, value: Value) -> None:
+    def store(self, value: Value, encoded: bytes | None = None) -> None:
+        """Set the value; `encoded` is its encoding if known."""
+        super().store(value, encoded)
+        self.entry.encoded = None
         self._items = self._encoded_items(value)
         self._lists.clear()
 
@@ -292,10 +293,6 @@ class FabricScopedList(ServerAttribute):
         own = context.subject.fabric_index
         others = (item for item in _structs(self.value) if _fabric_of(item) != own)
         return [*others, *_structs(value)]
-
-
-def _is_plain(value: Value) -> bool:
-    return value is None or isinstance(value, _PLAIN)
 
 
 def _structs(value: Value) -> list[Mapping[str, Value]]:
