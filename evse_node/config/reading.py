@@ -93,17 +93,6 @@ def convert(
         raise ConfigError(f"{source}: {line}" if source else line) from None
 
 
-def decode_json(text: str | bytes, to: type[T], source: str) -> T:
-    """Decode JSON. Raises ConfigError that begins with `source`."""
-    try:
-        return msgspec.json.decode(text, type=to)
-    except msgspec.ValidationError as error:
-        complaint = explain(error, msgspec.json.decode(text), to, is_json=True)
-        raise ConfigError(f"{source}: {complaint}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{source}: not JSON: {error}") from None
-
-
 def convert_options(options: Mapping[str, object], to: type[T]) -> T:
     """Convert a backend's `[hal]` table, hyphens or underscores in keys. Raises ConfigError."""
     keys = {key.replace("_", "-"): value for key, value in options.items()}

@@ -299,7 +299,7 @@ def main() -> None:
     faulthandler.register(signal.SIGUSR1, all_threads=True)
     FileDrivers.folder = Path(sys.argv.pop(1))
     linux.LinuxDrivers = FileDrivers  # type: ignore[misc]
-    hardware.LinuxDrivers = FileDrivers  # type: ignore[misc, attr-defined]
+    hardware.LinuxDrivers = FileDrivers  # type: ignore[attr-defined]
     from evse_node.cli.main import main as run
 
     run()

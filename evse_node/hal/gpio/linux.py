@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from msgspec import Meta
 
-from evse_node.config.reading import TomlStruct, convert
+from evse_node.config.reading import TomlStruct, convert_options
 from evse_node.errors import HalError
 from evse_node.hal.gpio.adc import open_adc
 from evse_node.hal.gpio.backend import GpioBackend
@@ -89,6 +89,5 @@ class Options(TomlStruct, frozen=True):
 
 def create(options: Mapping[str, object]) -> GpioBackend:
     """Create the backend from the `[hal]` table. Raises ConfigError."""
-    given = {key.replace("_", "-"): value for key, value in options.items()}
-    board = convert(given, Options, prefix="hal.").board
+    board = convert_options(options, Options).board
     return GpioBackend(load_board(board), LinuxDrivers())

@@ -57,7 +57,10 @@ def test_help_names_every_setting_and_command() -> None:
             "unrecognized arguments: now (see evse-node sim plug-in",
         ),
         (["run", "--interface", "a/b"], "--interface: 'a/b' cannot be used"),
-        (["run", "--backend", "gpio"], "hal.board is missing: give a file, or one of"),
+        (
+            ["run", "--backend", "gpio"],
+            "configuration: hal.board is missing: give a file, or one of",
+        ),
         (["run", "--port"], "argument --port: expected one argument"),
         (["dance"], "argument COMMAND: invalid choice: 'dance'"),
         (["sim", "tap"], "the following arguments are required: UID"),
