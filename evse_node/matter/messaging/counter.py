@@ -1,4 +1,4 @@
-"""Message counters: the next to send, and which ones have been seen.
+"""Message counters: the next counter to send, and detection of duplicates.
 
 Spec: Matter Core 1.3 "Message Counters"
 """
@@ -20,7 +20,7 @@ def initial_counter(random_bytes: Callable[[int], bytes]) -> int:
 
 
 class GlobalCounter:
-    """The counter of outgoing unencrypted messages, which rolls over.
+    """Counter of outgoing unencrypted messages, which rolls over.
 
     Spec: Matter Core 1.3 "Message Counter Types"
     """
@@ -31,16 +31,16 @@ class GlobalCounter:
         self._value = first
 
     def next(self) -> int:
-        """Return the counter for one message."""
+        """Return the counter for the next message."""
         value = self._value
         self._value = value + 1 & MAX_COUNTER
         return value
 
 
 class ReceiveWindow:
-    """The greatest counter received and a bitmap of the 32 before it.
+    """The greatest counter received, and a bitmap of the 32 before it.
 
-    Bit n of `_bitmap` stands for counter `_maximum - n - 1`.
+    Bit n of `_bitmap` represents counter `_maximum - n - 1`.
     Spec: Matter Core 1.3 "Message Counter Processing"
     """
 
@@ -71,9 +71,9 @@ class ReceiveWindow:
         return self._accept(counter, ahead if ahead < _HALF else ahead - MAX_COUNTER - 1)
 
     def accept_unencrypted(self, counter: int) -> bool:
-        """Record a counter that nothing authenticates; False only for one seen in the window.
+        """Record an unauthenticated counter; False only for a duplicate within the window.
 
-        One far behind is new: the peer may have restarted with another random counter.
+        A counter far behind is new, since the peer may have restarted with a random counter.
         """
         if self._maximum < 0:
             self._trust(counter)
@@ -109,11 +109,10 @@ class ReceiveWindow:
 
 
 class GroupPeers:
-    """Receive windows of group senders, by fabric and node; the first message is trusted.
+    """Receive windows of group senders by fabric and node. The first message is trusted.
 
-    At most `capacity` senders are remembered, and the one not heard for longest is
-    forgotten, so that senders of one fabric cannot make the table grow. A recorded message
-    of one that is forgotten would be trusted again: there is room for far more than send.
+    Beyond `capacity`, the least recently heard sender is evicted, which bounds the table. A
+    replayed message of an evicted sender would be trusted, so the capacity is generous.
     Spec: Matter Core 1.3 "Group Peer State"
     """
 
@@ -133,7 +132,7 @@ class GroupPeers:
         return window.accept_group(counter)
 
     def remove_fabric(self, fabric_index: int) -> None:
-        """Forget the senders of a fabric that is gone."""
+        """Remove the senders of a removed fabric."""
         for key in [key for key in self._windows if key[0] == fabric_index]:
             del self._windows[key]
 

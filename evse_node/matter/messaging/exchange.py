@@ -1,8 +1,8 @@
 """Exchanges: conversations within a session, with reliable delivery.
 
-An exchange acknowledges what it receives: on the answer, if one is sent in the same
-turn or within 200 ms, with a message of its own otherwise. It sends a reliable message
-again until that is acknowledged or the peer is taken for gone.
+An exchange acknowledges a received message with its response when that is sent within
+200 ms, and with a standalone acknowledgement otherwise. It retransmits a reliable message
+until that is acknowledged or the retries are exhausted.
 
 Spec: Matter Core 1.3 "Message Exchanges", "Message Reliability Protocol (MRP)"
 """
@@ -30,14 +30,14 @@ from evse_node.matter.messaging.status_report import Opcode
 from evse_node.matter.timers import Timer, Timers
 
 LAST_ACK_TIMEOUT_S = 90.0
-"""How long the last message may stay unacknowledged, however slow a peer says it is."""
+"""Limit for the acknowledgement of the last message, whatever interval the peer declares."""
 
 Responder: TypeAlias = Callable[["Exchange", Message, float], None]
 Transmit: TypeAlias = Callable[[tuple[bytes, Address]], None]
 
 
 class ExchangeServices(Protocol):
-    """The part of the ExchangeManager that an exchange uses."""
+    """The part of ExchangeManager that an exchange uses."""
 
     timers: Timers
     transmit: Transmit
@@ -59,32 +59,32 @@ class ExchangeHandler(Protocol):
     """The owner of an exchange."""
 
     def on_message(self, exchange: Exchange, message: Message, now: float) -> None:
-        """Take the next message of the exchange; it is not a duplicate."""
+        """Process the next message of the exchange, which is not a duplicate."""
 
     def on_closed(self, exchange: Exchange, now: float, failed: bool) -> None:
-        """Learn that the exchange has ended though the owner did not close it.
+        """Handle the end of an exchange that the owner has not closed.
 
-        `failed` is True when the peer did not acknowledge or did not answer in time, and
-        False when the session was removed. Called also after `close`, when the last
-        message sent was never acknowledged.
+        `failed` is True when the peer did not acknowledge or respond in time, and False
+        when the session was removed. Also called after `close` when the last message was
+        not acknowledged.
         """
 
 
 class Exchange:
-    """One conversation. Sending and closing raise SessionError once it has ended.
+    """One conversation. `send` raises SessionError once it has ended.
 
-    The owner sets `handler`; an unsolicited exchange that has none when its responder
-    returns is closed.
+    The owner sets `handler`. An unsolicited exchange without a handler is closed when its
+    responder returns.
     """
 
     __slots__ = (
         "_ack_at",
         "_is_gone",
+        "_is_retry_exact",
         "_manager",
         "_pending_ack",
         "_response_at",
         "_retry_at",
-        "_retry_is_known",
         "_sent_at",
         "_timer",
         "_timer_at",
@@ -113,23 +113,23 @@ class Exchange:
         self.id = exchange_id
         self.is_initiator = is_initiator
         self.handler = handler
-        # Whose share of exchanges it takes; see ExchangeManager.
+        # Limits are counted per party; see ExchangeManager.
         self.party = party
         self.is_open = True
-        """True until the owner closes the exchange or it ends by itself."""
+        """True until the owner closes the exchange or it ends."""
         self._is_gone = False
         self._pending_ack: int | None = None
         self._unacked: bytes | None = None
         self._unacked_counter = 0
         self._transmissions = 0
-        # One timer for all three. It may come too early, and then looks again: most of
-        # what it waits for happens long before, and nobody pays for moving it.
+        # One timer for all three deadlines. It is not moved when a deadline is met, which
+        # is the common case; firing early, it is set again for the next deadline.
         self._timer: Timer | None = None
         self._timer_at = inf
         self._ack_at = inf
-        # When to send again; at first only the soonest that it can be.
+        # Retransmission time; at first its lower bound, computed when that is reached.
         self._retry_at = inf
-        self._retry_is_known = False
+        self._is_retry_exact = False
         self._sent_at = 0.0
         self._response_at = inf
 
@@ -143,12 +143,11 @@ class Exchange:
         response_timeout_s: float | None = None,
         now: float,
     ) -> None:
-        """Send a message, with the acknowledgement that is due, if any.
+        """Send a message, with the pending acknowledgement, if any.
 
-        A reliable message takes the place of an earlier one that is not yet acknowledged:
-        the peer's answer to that one has arrived, or the owner would not go on. With
-        `response_timeout_s` an answer is expected, see `expect_response`. The exchange ends
-        when its session has no counter left for the message.
+        A reliable message replaces an earlier unacknowledged one, whose response must have
+        arrived for the owner to continue. `response_timeout_s` is as in `expect_response`.
+        The exchange ends when its session has no message counter left.
         """
         if not self.is_open:
             raise SessionError("exchange is closed")
@@ -166,36 +165,36 @@ class Exchange:
                 encode_message(flags, opcode, self.id, protocol_id, payload, acknowledged)
             )
         except SessionError:
-            # Nothing can ever be said here, so nothing will be heard.
-            self._leave(now)
+            # Without a counter to send with, no response can arrive.
+            self._remove(now)
             raise
         session.used_at = now
         manager.transmit((datagram, session.address))
-        look_at = inf
+        check_at = inf
         if reliable:
             self._unacked = datagram
             self._unacked_counter = counter
             self._transmissions = 1
             self._sent_at = now
-            self._retry_is_known = False
-            self._retry_at = look_at = now + session.parameters.active_interval_ms * SOONEST_RETRY
+            self._is_retry_exact = False
+            self._retry_at = check_at = now + session.parameters.active_interval_ms * SOONEST_RETRY
         if response_timeout_s is not None:
             self._response_at = when = now + response_timeout_s
-            if when < look_at:
-                look_at = when
-        if look_at < self._timer_at:
-            self._look_at(look_at)
+            if when < check_at:
+                check_at = when
+        if check_at < self._timer_at:
+            self._arm(check_at)
 
     def expect_response(self, timeout_s: float, now: float) -> None:
         """End the exchange as failed unless a message arrives within `timeout_s` seconds."""
         self._response_at = when = now + timeout_s
         if when < self._timer_at:
-            self._look_at(when)
+            self._arm(when)
 
     def close(self, now: float) -> None:
-        """Finish: acknowledge what was received, and wait until what was sent is acknowledged.
+        """Acknowledge what was received, then end once what was sent is acknowledged.
 
-        Closing again is allowed and does nothing.
+        Closing twice has no effect.
         Spec: Matter Core 1.3 "Closing an Exchange"
         """
         if not self.is_open:
@@ -204,20 +203,20 @@ class Exchange:
         if self._pending_ack is not None:
             self._flush_ack(now)
         if self._unacked is None:
-            self._leave(now)
+            self._remove(now)
         else:
             self.expect_response(LAST_ACK_TIMEOUT_S, now)
 
-    # For the manager.
+    # For ExchangeManager.
 
     def receive(self, message: Message, is_duplicate: bool, now: float) -> None:
-        """Take a message that matches this exchange."""
+        """Process a message that matches this exchange."""
         acknowledged = message.acknowledged
         if acknowledged == self._unacked_counter and self._unacked is not None:
             self._unacked = None
             self._retry_at = inf
             if not self.is_open:
-                self._leave(now)
+                self._remove(now)
         is_reliable = message.flags & EXCHANGE_RELIABLE
         if is_duplicate or not self.is_open:
             if is_reliable:
@@ -235,14 +234,14 @@ class Exchange:
             try:
                 handler.on_message(self, message, now)
             except Exception:
-                # Whatever went wrong, the conversation is over; the stack counts and logs it.
+                # After any error the exchange is over; the message layer counts and logs it.
                 self.close(now)
                 raise
         if self._pending_ack is not None:
             self.await_piggyback(now)
 
     def deliver_first(self, responder: Responder, message: Message, now: float) -> None:
-        """Hand an unsolicited message to the protocol's responder."""
+        """Pass an unsolicited message to the protocol's responder."""
         if message.flags & EXCHANGE_RELIABLE:
             self._pending_ack = message.counter
         try:
@@ -256,17 +255,17 @@ class Exchange:
             self.await_piggyback(now)
 
     def await_piggyback(self, now: float) -> None:
-        """Give the owner 200 ms to answer before a standalone acknowledgement goes out."""
+        """Wait 200 ms for a response before sending a standalone acknowledgement."""
         if self._ack_at == inf and not self._is_gone:
             self._ack_at = when = now + STANDALONE_ACK_TIMEOUT_S
             if when < self._timer_at:
-                self._look_at(when)
+                self._arm(when)
 
     def end(self, now: float, *, failed: bool) -> None:
-        """Leave the session and tell the owner, who did not ask for it."""
+        """End the exchange and notify its owner."""
         if self._is_gone:
             return
-        self._leave(now)
+        self._remove(now)
         handler = self.handler
         if handler is not None:
             handler.on_closed(self, now, failed)
@@ -278,8 +277,8 @@ class Exchange:
         if counter is not None:
             self._manager.send_ack(self.session, self.id, self.is_initiator, counter)
 
-    def _look_at(self, when: float) -> None:
-        """Have `_on_timer` called at this time, which is before `_timer_at`."""
+    def _arm(self, when: float) -> None:
+        """Set the timer to this time, which is before `_timer_at`."""
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self._manager.timers.call_at(when, self._on_timer)
@@ -296,15 +295,15 @@ class Exchange:
             self._time_out(now)
         when = min(self._ack_at, self._retry_at, self._response_at)
         if when != inf:
-            self._look_at(when)
+            self._arm(when)
 
     def _retry(self, now: float) -> None:
         datagram = self._unacked
         if datagram is None:
             return
-        if not self._retry_is_known:
-            # Nearly every message is acknowledged before anybody has to know.
-            self._retry_is_known = True
+        if not self._is_retry_exact:
+            # Computed only now, since nearly every message is acknowledged before.
+            self._is_retry_exact = True
             sent_at = self._sent_at
             self._retry_at = sent_at + self._manager.retry_delay_s(self.session, 0, sent_at)
             if self._retry_at > now:
@@ -327,7 +326,7 @@ class Exchange:
             self.session.is_defunct = True
         self.end(now, failed=True)
 
-    def _leave(self, now: float) -> None:
+    def _remove(self, now: float) -> None:
         self._is_gone = True
         self.is_open = False
         self._pending_ack = None
@@ -341,7 +340,7 @@ class Exchange:
 
 
 class GroupExchange(Exchange):
-    """The one-message exchange of a group message: nothing is ever sent back.
+    """The exchange of a group message, which has no response.
 
     Spec: Matter Core 1.3 "Groupcast"
     """
@@ -358,7 +357,7 @@ class GroupExchange(Exchange):
         response_timeout_s: float | None = None,
         now: float,
     ) -> None:
-        """Do nothing: responses to group messages are suppressed."""
+        """Do nothing, since responses to group messages are suppressed."""
 
     def expect_response(self, timeout_s: float, now: float) -> None:
-        """Do nothing: nothing can come."""
+        """Do nothing, since there is no response."""

@@ -1,4 +1,4 @@
-"""All exchanges of a node: matching messages to them, opening them, limits.
+"""The exchanges of a node: matching of messages, creation, limits.
 
 Spec: Matter Core 1.3 "Message Exchanges", "Exchange Message Matching"
 """
@@ -26,7 +26,7 @@ from evse_node.matter.messaging.message import (
 )
 from evse_node.matter.messaging.mrp import backoff_s
 from evse_node.matter.messaging.session import (
-    STRANGERS,
+    UNSECURED_PARTY,
     GroupSession,
     SecureSession,
     Session,
@@ -37,17 +37,17 @@ from evse_node.matter.timers import Timers
 
 MAX_EXCHANGES_PER_SESSION = 32
 MAX_EXCHANGES_PER_PARTY = 64
-"""What each fabric, and all strangers together, may have opened at the same time."""
+"""Limit of exchanges opened by each fabric, and by all unsecured peers together."""
 
-# Random bytes for the jitter of so many messages are drawn at once.
+# Jitter is drawn for this many messages at once.
 _JITTER_BYTES = 64
 
 
 class ExchangeManager:
-    """All exchanges of a node: matching, creating, limits.
+    """The exchanges of a node.
 
-    `transmit` puts a datagram and its destination into the outbox. `endings` are bytes at
-    the end of every message that is sent of a protocol.
+    `transmit` appends a (datagram, destination) to the outbox. `endings` are the bytes that
+    end each message sent, by protocol.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class ExchangeManager:
         self._next_id = int.from_bytes(random_bytes(2), "little")
         self._jitter = bytearray()
         self._count = 0
-        # Exchanges that others have opened, by party.
+        # Exchanges opened by peers, by party.
         self._opened: Counter[int] = Counter()
         sessions.on_removed.append(self._on_session_removed)
         sessions.announce_close = self._announce_close
@@ -75,15 +75,15 @@ class ExchangeManager:
         return self._count
 
     def register(self, protocol_id: int, responder: Responder, ending: bytes = b"") -> None:
-        """Let `responder` take messages of a protocol that open an exchange.
+        """Register the responder for messages of a protocol that open an exchange.
 
-        `ending` is sent at the end of every message of the protocol.
+        `ending` is appended to each message sent of the protocol.
         """
         self._responders[protocol_id] = responder
         self.endings[protocol_id] = ending
 
     def open(self, session: Session, handler: ExchangeHandler) -> Exchange:
-        """Open an exchange as initiator. Raises SessionError when the session takes none."""
+        """Open an exchange as initiator. Raises SessionError when the session accepts none."""
         if session.is_closing:
             raise SessionError("session is closing")
         exchanges = session.exchanges
@@ -100,7 +100,7 @@ class ExchangeManager:
         return exchange
 
     def receive(self, session: Session, message: Message, is_duplicate: bool, now: float) -> None:
-        """Take a message that its session has authenticated (or that is unsecured)."""
+        """Process a message that is authenticated by its session, or unsecured."""
         # The lowest bit of the key is this node's role: 1 for initiator.
         key = message.exchange_id << 1 | (not message.flags & EXCHANGE_INITIATOR)
         exchange = session.exchanges.get(key)
@@ -114,8 +114,8 @@ class ExchangeManager:
             self._opened[party] += 1
             exchange.deliver_first(self._responders[message.protocol_id], message, now)
         elif message.flags & EXCHANGE_RELIABLE:
-            # An ephemeral exchange does nothing but acknowledge. That includes messages
-            # beyond the limits: sent again they would be duplicates and not delivered either.
+            # An ephemeral exchange only acknowledges. That includes messages beyond the
+            # limits: retransmitted, they would be duplicates and not be delivered either.
             self.send_ack(
                 session,
                 message.exchange_id,
@@ -124,7 +124,7 @@ class ExchangeManager:
             )
 
     def receive_group(self, session: GroupSession, message: Message, now: float) -> None:
-        """Take an authenticated group message."""
+        """Process an authenticated group message."""
         responder = self._responders.get(message.protocol_id)
         if responder is None or not message.flags & EXCHANGE_INITIATOR:
             return
@@ -145,21 +145,21 @@ class ExchangeManager:
         message = encode_message(
             flags, Opcode.STANDALONE_ACK, exchange_id, PROTOCOL_SECURE_CHANNEL, b"", counter
         )
-        # A session that has used up its counters has nothing more to say.
+        # A session without counters left cannot send.
         with suppress(SessionError):
             self.transmit((session.seal(message)[1], session.address))
 
     # For exchanges.
 
     def retry_delay_s(self, session: Session, transmission: int, now: float) -> float:
-        """Return how long to wait before a message is sent again, in seconds."""
+        """Return the time until the next retransmission, in seconds."""
         if not self._jitter:
             self._jitter += self._random_bytes(_JITTER_BYTES)
         fraction = self._jitter.pop() / 255
         return backoff_s(session.retry_interval_ms(now), transmission, fraction)
 
     def remove(self, exchange: Exchange, now: float) -> None:
-        """Take an exchange that has ended out of its session."""
+        """Remove an exchange that has ended from its session."""
         session = exchange.session
         if session.exchanges.pop(exchange.id << 1 | exchange.is_initiator, None) is None:
             return
@@ -178,20 +178,20 @@ class ExchangeManager:
             and len(session.exchanges) < MAX_EXCHANGES_PER_SESSION
             and (
                 self._opened[session.party] < MAX_EXCHANGES_PER_PARTY
-                or self._end_one_of_strangers(session, now)
+                or self._end_one_unsecured(session, now)
             )
         )
 
-    def _end_one_of_strangers(self, session: Session, now: float) -> bool:
-        """Make room for a stranger; return whether there was an exchange to end.
+    def _end_one_unsecured(self, session: Session, now: float) -> bool:
+        """Make room for an unsecured peer; return whether there was an exchange to end.
 
-        It is the oldest that only waits for an acknowledgement: strangers who never
-        acknowledge a refusal must not keep others out.
+        The oldest that only waits for an acknowledgement is ended, so that peers which never
+        acknowledge a rejection cannot lock out others.
         """
-        if session.party != STRANGERS:
+        if session.party != UNSECURED_PARTY:
             return False
-        for stranger in self.sessions.unsecured():
-            for exchange in stranger.exchanges.values():
+        for unsecured in self.sessions.unsecured():
+            for exchange in unsecured.exchanges.values():
                 if not exchange.is_open:
                     exchange.end(now, failed=True)
                     return True
@@ -211,6 +211,6 @@ class ExchangeManager:
             PROTOCOL_SECURE_CHANNEL,
             CLOSE_SESSION,
         )
-        # A session that has used up its counters can still be removed.
+        # A session without counters left can still be removed.
         with suppress(SessionError):
             self.transmit((session.seal(report)[1], session.address))

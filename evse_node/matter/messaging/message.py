@@ -1,8 +1,8 @@
-"""Frames: the message header in clear, the protocol header inside the protected part.
+"""Message frames: message header, protocol header and payload.
 
 All integers are little-endian. The ordinary secured unicast message has a header of
 exactly eight bytes (flags, session id, security flags, counter) with both flag bytes
-zero; senders and receivers treat that case with one Struct each.
+zero; that case is packed and unpacked by a single Struct.
 
 Spec: Matter Core 1.3 "Message Frame Format"
 """
@@ -45,7 +45,7 @@ MAX_DATAGRAM = 1232
 """Largest UDP payload of an IPv6 packet of 1280 bytes."""
 
 SECURED_HEADER = struct.Struct("<BHBI")
-"""Flags, session id, security flags, counter: the part that every message begins with."""
+"""Flags, session id, security flags, counter: the start of every message."""
 _NONCE = struct.Struct("<BIQ")
 _PROTOCOL = struct.Struct("<BBHH")
 _PROTOCOL_WITH_ACK = struct.Struct("<BBHHI")
@@ -65,7 +65,7 @@ Spec: Matter Core 1.3 "Nonce"
 
 
 class MessageHeader(Struct, frozen=True):
-    """The header in clear. `size` is its length in bytes.
+    """The unencrypted message header. `size` is its length in bytes.
 
     At most one of `destination_node` and `destination_group` is present.
     Spec: Matter Core 1.3 "Message Header Field Descriptions"
@@ -81,7 +81,7 @@ class MessageHeader(Struct, frozen=True):
 
     @property
     def is_group(self) -> bool:
-        """True when the session id names a group key rather than a unicast session."""
+        """True when the session id is that of a group key."""
         return self.security_flags & SESSION_TYPE_MASK == SESSION_TYPE_GROUP
 
     def encode(self) -> bytes:
@@ -163,7 +163,7 @@ def privacy_span(data: bytes) -> tuple[int, int]:
 
 
 def apply_privacy(data: bytes, key: bytes, ctr: Callable[[bytes, bytes, bytes], bytes]) -> bytes:
-    """Obfuscate, or make clear again, the header of an encrypted message.
+    """Obfuscate or restore the header of an encrypted message.
 
     `key` is the 16-byte privacy key and `ctr` AES-CTR of (key, nonce, data). The nonce
     is the session id, big-endian, and the last eleven bytes of the integrity code.
@@ -180,10 +180,10 @@ def apply_privacy(data: bytes, key: bytes, ctr: Callable[[bytes, bytes, bytes], 
 
 
 class Message(Struct):
-    """One message of an exchange, as decoded from the protected part.
+    """One message of an exchange.
 
     `protocol_id` has the vendor id in its upper 16 bits. `acknowledged` is the counter
-    that the peer acknowledges, if any. `counter` is the message's own.
+    that the peer acknowledges, if any.
     Spec: Matter Core 1.3 "Protocol Header Field Descriptions"
     """
 
@@ -227,7 +227,7 @@ def encode_message(
     payload: bytes,
     acknowledged: int | None = None,
 ) -> bytes:
-    """Return protocol header and payload. The flags for acknowledgement and vendor are set here."""
+    """Return protocol header and payload, with the flags for acknowledgement and vendor set."""
     if protocol_id > 0xFFFF:
         flags |= EXCHANGE_VENDOR
         if acknowledged is not None:

@@ -1,7 +1,7 @@
-"""From datagram to exchange and back: decode, find the session, decrypt, count, hand over.
+"""From datagram to exchange and back: decode, decrypt, check for duplicates, dispatch.
 
 Not implemented: Message Counter Synchronization Protocol (MCSP); group senders are
-trusted on first sight, as the specification allows.
+trusted on first use, as the specification allows.
 
 Spec: Matter Core 1.3 "Message Processing" (incoming and outgoing)
 """
@@ -41,10 +41,10 @@ from evse_node.matter.timers import Timers
 
 _LOGGER: Final = logging.getLogger(__name__)
 
-# That of nearly all messages.
+# The size for nearly all messages.
 _SHORTEST_HEADER = SECURED_HEADER.size
 
-# What may open an exchange without encryption, and what else may come on it.
+# Opcodes that may open an unencrypted exchange, and those that may follow.
 _OPENING_OPCODES = frozenset({Opcode.PBKDF_PARAM_REQUEST, Opcode.CASE_SIGMA1})
 _UNSECURED_OPCODES = _OPENING_OPCODES | {
     Opcode.STANDALONE_ACK,
@@ -60,9 +60,9 @@ _UNSECURED_OPCODES = _OPENING_OPCODES | {
 
 
 class GroupKeyCandidate(Struct, frozen=True):
-    """A group key whose session id is that of a received message.
+    """A group key with the session id of a received message.
 
-    `group_ids` are the groups of the fabric that use the key.
+    `group_ids` are the fabric's groups that use the key.
     """
 
     fabric_index: int
@@ -75,17 +75,14 @@ class GroupKeyCandidate(Struct, frozen=True):
 
 
 class GroupKeySource(Protocol):
-    """Where the message layer finds the keys of group messages."""
+    """Lookup of keys for received group messages."""
 
     def candidates(self, session_id: int) -> Iterable[GroupKeyCandidate]:
-        """Return all keys, of all fabrics, with this group session id."""
+        """Return the keys of all fabrics with this group session id."""
 
 
 class MessageLayer:
-    """Sessions and exchanges over datagrams.
-
-    `dropped` counts, by reason, the datagrams that led to nothing.
-    """
+    """Sessions and exchanges over datagrams. `dropped` counts dropped datagrams by reason."""
 
     def __init__(
         self,
@@ -108,14 +105,14 @@ class MessageLayer:
         self._group_keys = group_keys
 
     def datagrams_to_send(self, now: float) -> list[tuple[bytes, Address]]:
-        """Return what is to be sent, in order, and forget it."""
+        """Return the datagrams to send, in order, and clear them."""
         outbox = self._outbox
         datagrams = outbox[:]
         outbox.clear()
         return datagrams
 
     def receive_datagram(self, data: bytes, address: Address, now: float) -> None:
-        """Take a datagram from anyone. Never raises."""
+        """Process a datagram. Never raises."""
         try:
             size = _SHORTEST_HEADER
             if len(data) < size:
@@ -136,7 +133,7 @@ class MessageLayer:
             message = decode_message(session.open(data, counter, security, size), counter)
             is_new = session.window.accept_unicast(counter)
             if is_new:
-                # Only a fresh message proves that the peer is there, and where.
+                # Only a fresh message proves the presence and address of the peer.
                 session.address = address
                 session.active_at = session.used_at = now
                 session.is_defunct = False
@@ -150,9 +147,9 @@ class MessageLayer:
         except EvseNodeError as error:
             self._drop("refused", address, error)
         except Exception:
-            # A defect of this node; a charger goes on with the next datagram all the same.
+            # A bug in this node must not stop it from processing the next datagram.
             self._drop("internal error", address, None)
-            _LOGGER.exception("datagram from %s", address[0])
+            _LOGGER.exception("error while processing a datagram from %s", address[0])
 
     def _drop(self, reason: str, address: Address, error: Exception | None) -> None:
         self.dropped[reason] = self.dropped.get(reason, 0) + 1
@@ -198,13 +195,13 @@ class MessageLayer:
             if opened is not None:
                 break
         else:
-            raise CryptoError("no key opens the group message")
+            raise CryptoError("no key decrypts the group message")
         header, plaintext = opened
         assert header.source_node is not None
         assert header.destination_group is not None
         message = decode_message(plaintext, header.counter)
         if message.flags & EXCHANGE_RELIABLE:
-            raise DecodeError("group message wants an acknowledgement")
+            raise DecodeError("group message requests an acknowledgement")
         if not self.group_peers.accept(candidate.fabric_index, header.source_node, header.counter):
             raise SessionError("group message is a duplicate")
         subject = Subject(AuthMode.GROUP, candidate.fabric_index, header.destination_group)
@@ -213,7 +210,7 @@ class MessageLayer:
 
 
 def _decode_header(data: bytes, security: int) -> MessageHeader:
-    """Decode a header of any kind that this node takes. Raises DecodeError."""
+    """Decode a header of any supported kind. Raises DecodeError."""
     if security & SECURITY_CONTROL:
         raise DecodeError("control message")
     if security & SECURITY_PRIVACY and not security & SESSION_TYPE_GROUP:
@@ -224,7 +221,7 @@ def _decode_header(data: bytes, security: int) -> MessageHeader:
 def _open_group(
     candidate: GroupKeyCandidate, data: bytes, header: MessageHeader
 ) -> tuple[MessageHeader, bytes] | None:
-    """Return header and plaintext of a group message, or None when this key does not fit."""
+    """Return header and plaintext of a group message, or None for the wrong key."""
     if header.security_flags & SECURITY_PRIVACY:
         data = apply_privacy(data, candidate.privacy_key, aes_ctr)
         header = decode_header(data)

@@ -1,4 +1,4 @@
-"""Sessions: what two nodes share beyond a datagram, and the table of all of them.
+"""Sessions: the state that two nodes share beyond a datagram.
 
 Spec: Matter Core 1.3 "Secure Channel", "Unsecured Session Context", "Secure Session Context"
 """
@@ -31,15 +31,15 @@ from evse_node.matter.tlv_fields import expect_unsigned
 Address: TypeAlias = tuple[str, int, int, int]
 """A UDP peer: IPv6 address (IPv4 as ::ffff:a.b.c.d), port, flow label 0, scope id."""
 
-STRANGERS: Final = -1
-"""The party of all who have no secure session."""
+UNSECURED_PARTY: Final = -1
+"""The party of all peers without a secure session."""
 
 MAX_INTERVAL_MS = 3_600_000
 _MAX_THRESHOLD_MS = 0xFFFF
 
 
 class SessionParameters(Struct, frozen=True):
-    """How a node wants to be talked to; the defaults are those of a node that says nothing.
+    """Timing and versions that a node declares; the defaults are those of the specification.
 
     Spec: Matter Core 1.3 "Session Parameters"
     """
@@ -66,9 +66,9 @@ class SessionParameters(Struct, frozen=True):
 
     @classmethod
     def decode(cls, value: TlvValue) -> SessionParameters:
-        """Take the parameters from a decoded structure; absent members have their defaults.
+        """Decode the parameters from a structure; absent members have their defaults.
 
-        Intervals beyond the specification's limits are clamped, unknown members ignored.
+        Intervals are clamped to the specification's limits; unknown members are ignored.
         Raises DecodeError when `value` is not a structure of integers.
         """
         if not isinstance(value, dict):
@@ -118,11 +118,11 @@ class SessionExchange(Protocol):
 
 
 class Session:
-    """What is common to all sessions. `exchanges` is kept by the ExchangeManager.
+    """Base class of all sessions. ExchangeManager maintains `exchanges`.
 
-    `active_at` is when the peer was last heard, `used_at` when a message last went
-    either way. A session that `is_closing` takes no new exchanges and goes with its
-    last one; `is_defunct` says that the peer did not acknowledge a message.
+    `active_at` is when the peer was last heard, `used_at` when a message was last sent or
+    received. With `is_closing` it accepts no new exchanges and is removed with its last
+    one. With `is_defunct` the peer has not acknowledged a message.
     """
 
     __slots__ = (
@@ -150,13 +150,13 @@ class Session:
 
     @property
     def party(self) -> int:
-        """Whose share of exchanges the peer takes: its fabric's index, or STRANGERS."""
-        return STRANGERS
+        """The party whose exchange limit applies: a fabric index, or UNSECURED_PARTY."""
+        return UNSECURED_PARTY
 
     def seal(self, plaintext: bytes) -> tuple[int, bytes]:
-        """Return a new message counter and the datagram that carries `plaintext` with it.
+        """Return a new message counter, and the datagram with that counter and `plaintext`.
 
-        Raises SessionError when the session cannot send (any more).
+        Raises SessionError when the session cannot send.
         """
         raise NotImplementedError
 
@@ -169,9 +169,9 @@ class Session:
 
 
 class SecureSession(Session):
-    """A PASE or CASE session; both directions have a key made once.
+    """A PASE or CASE session, with one AEAD key object per direction.
 
-    `subject` is the peer as access control sees it. The node ids are 0 for PASE.
+    `subject` is the peer for access control. The node ids are 0 for PASE.
     `interaction_cache` belongs to the interaction model; it is dropped with the subject.
     """
 
@@ -218,12 +218,12 @@ class SecureSession(Session):
 
     @property
     def is_case(self) -> bool:
-        """True for a session with an operational identity."""
+        """True for a CASE session."""
         return self.subject.auth_mode is AuthMode.CASE
 
     @property
     def party(self) -> int:
-        """Whose share of exchanges the peer takes; 0 for all that are being commissioned."""
+        """The fabric index; 0 for all commissioners before AddNOC."""
         return self.subject.fabric_index
 
     @property
@@ -243,7 +243,7 @@ class SecureSession(Session):
         """Encrypt a message to the peer; see `Session.seal`."""
         counter = self._next_counter
         if counter > MAX_COUNTER:
-            # It must not roll over, because the nonce would repeat.
+            # A rollover would repeat the nonce.
             self.is_closing = self.is_defunct = True
             raise SessionError("message counter is exhausted")
         self._next_counter = counter + 1
@@ -252,7 +252,7 @@ class SecureSession(Session):
         return counter, header + self._encrypt(nonce, plaintext, header)
 
     def open(self, data: bytes, counter: int, security_flags: int = 0, size: int = 8) -> bytes:
-        """Return the decrypted part of a datagram whose header has `size` bytes.
+        """Decrypt a datagram whose header has `size` bytes.
 
         Raises CryptoError when it does not authenticate.
         """
@@ -264,9 +264,9 @@ class SecureSession(Session):
 
 
 class UnsecuredSession(Session):
-    """The context of unencrypted messages with one peer during session establishment.
+    """Unencrypted messages with one peer during session establishment.
 
-    `ephemeral_node_id` is the one of the side that opened it (`is_initiator`: this node).
+    `ephemeral_node_id` is that of the initiator, which is this node if `is_initiator`.
     """
 
     __slots__ = ("_send_counter", "ephemeral_node_id", "is_initiator")
@@ -287,7 +287,7 @@ class UnsecuredSession(Session):
         self._send_counter = send_counter
 
     def seal(self, plaintext: bytes) -> tuple[int, bytes]:
-        """Frame a message in clear; see `Session.seal`."""
+        """Frame an unencrypted message; see `Session.seal`."""
         counter = self._send_counter.next()
         if self.is_initiator:
             header = MessageHeader(0, 0, counter, source_node=self.ephemeral_node_id)
@@ -297,7 +297,7 @@ class UnsecuredSession(Session):
 
 
 class GroupSession(Session):
-    """The context of one received group message. Nothing is ever sent with it."""
+    """The session of one received group message, which never sends."""
 
     __slots__ = ("source_node_id", "subject")
 

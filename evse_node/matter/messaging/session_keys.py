@@ -1,4 +1,4 @@
-"""From the shared secret of a handshake to a session in the table.
+"""Session keys, derived from the shared secret of a handshake.
 
 Spec: Matter Core 1.3 "Session Context", "Session Encryption"
 """
@@ -18,19 +18,18 @@ INFO_RESUMPTION_KEYS = b"SessionResumptionKeys"
 
 
 class SessionKeys(Struct, frozen=True):
-    """The 16-byte keys of a session: initiator to responder, back, and for attestation."""
+    """The 16-byte keys of a session: initiator to responder, the reverse, and attestation."""
 
     i2r: bytes
     r2i: bytes
     attestation_challenge: bytes
 
     def __repr__(self) -> str:
-        # Keys must not reach a log.
         return "SessionKeys(...)"
 
 
 def derive_session_keys(secret: bytes, salt: bytes, info: bytes = INFO_SESSION_KEYS) -> SessionKeys:
-    """Derive the keys of a session from what its handshake agreed upon."""
+    """Derive the keys of a session from the shared secret of its handshake."""
     size = SYMMETRIC_KEY_SIZE
     keys = hkdf_sha256(secret, salt, info, 3 * size)
     return SessionKeys(keys[:size], keys[size : 2 * size], keys[2 * size :])
@@ -48,10 +47,10 @@ def make_session(
     peer_id: int,
     local_node_id: int = 0,
 ) -> SecureSession:
-    """Make the session that follows a handshake.
+    """Return the secure session that a handshake has established.
 
-    Address and timing of the peer are those of the `unsecured` session that carried it;
-    the peer's node id is the subject's.
+    The peer's address and session parameters are those of the handshake's `unsecured`
+    session, and its node id is the subject's.
     """
     i2r, r2i = AeadKey(keys.i2r), AeadKey(keys.r2i)
     return SecureSession(

@@ -28,9 +28,8 @@ SessionObserver = Callable[[SecureSession, float], None]
 class SessionTable:
     """All sessions of a node.
 
-    `on_removed` observers are called after a secure session has left the table.
-    `announce_close` tells the peer of a session that is about to be removed; the
-    ExchangeManager provides it.
+    `on_removed` observers are called after a secure session was removed. ExchangeManager
+    provides `announce_close`, which sends CloseSession to the peer.
     """
 
     def __init__(
@@ -48,7 +47,7 @@ class SessionTable:
         """Return the secure session with this id, as received in a message header."""
         self._reserved: set[int] = set()
         self._next_id = int.from_bytes(random_bytes(2), "little")
-        # Keyed by ephemeral node id and, for peers that opened the session, address.
+        # By ephemeral node id and, for sessions opened by the peer, address.
         self._unsecured: dict[tuple[int, Address | None], UnsecuredSession] = {}
         self._unencrypted_counter = GlobalCounter(initial_counter(random_bytes))
         self.on_removed: list[SessionObserver] = []
@@ -57,7 +56,7 @@ class SessionTable:
     # Secure sessions.
 
     def reserve_id(self) -> int:
-        """Return a session id that nothing uses, and keep it until `add` or `release_id`."""
+        """Return an unused session id, reserved until `add` or `release_id`."""
         for _ in range(0xFFFF):
             candidate = self._next_id & 0xFFFF
             self._next_id = candidate + 1
@@ -67,13 +66,13 @@ class SessionTable:
         raise SessionError("all session ids are in use")
 
     def release_id(self, local_id: int) -> None:
-        """Give back a reserved id whose session did not come about."""
+        """Release a reserved id whose session was not established."""
         self._reserved.discard(local_id)
 
     def add(self, session: SecureSession, now: float) -> None:
-        """Put a session that was just established into the table.
+        """Add a new session.
 
-        When the table is full, another one is evicted; its peer is told.
+        When the table is full, another session is evicted and its peer notified.
         """
         self._reserved.discard(session.local_id)
         while len(self._secure) >= self._capacity:
@@ -81,7 +80,7 @@ class SessionTable:
         self._secure[session.local_id] = session
 
     def find_case(self, fabric_index: int, peer_node_id: int) -> SecureSession | None:
-        """Return the usable CASE session with a peer that was heard last, or None."""
+        """Return the most recently active CASE session with a peer, or None."""
         found: SecureSession | None = None
         for session in self._secure.values():
             if (
@@ -102,7 +101,7 @@ class SessionTable:
         return len(self._secure)
 
     def remove(self, session: SecureSession, now: float, *, announce: bool = False) -> None:
-        """Remove a session at once; its exchanges end. With `announce` the peer is told."""
+        """Remove a session and end its exchanges. With `announce`, notify the peer first."""
         if self._secure.get(session.local_id) is not session:
             return
         if announce and self.announce_close is not None:
@@ -113,7 +112,7 @@ class SessionTable:
             observer(session, now)
 
     def expire(self, session: SecureSession, now: float) -> None:
-        """Remove a session as soon as the exchanges that it has now have ended."""
+        """Remove a session as soon as its current exchanges have ended."""
         if session.exchanges:
             session.is_closing = True
         else:
@@ -122,7 +121,7 @@ class SessionTable:
     def remove_fabric(
         self, fabric_index: int, now: float, keep: SecureSession | None = None
     ) -> None:
-        """Remove all sessions of a fabric; `keep` only expires, so that it can still answer."""
+        """Remove all sessions of a fabric. `keep` only expires, so that it can still respond."""
         for session in self:
             if session.fabric_index == fabric_index:
                 if session is keep:
@@ -131,8 +130,8 @@ class SessionTable:
                     self.remove(session, now)
 
     def _select_victim(self, newcomer: SecureSession) -> SecureSession:
-        # A fabric can only lose sessions to others while it has more than they have, which
-        # is what guarantees each fabric its share.
+        # A fabric only loses sessions to others while it has the most, which guarantees
+        # each fabric its share.
         fabrics = Counter(session.fabric_index for session in self._secure.values())
         peers = Counter(
             (session.fabric_index, session.peer_node_id) for session in self._secure.values()
@@ -167,11 +166,11 @@ class SessionTable:
         return self._add_unsecured((node_id, None), address, parameters, now)
 
     def find_unsecured(self, node_id: int, address: Address) -> UnsecuredSession | None:
-        """Return the session that the peer with this ephemeral node id opened, or None."""
+        """Return the session opened by the peer with this ephemeral node id, or None."""
         return self._unsecured.get((node_id, address))
 
     def accept_unsecured(self, node_id: int, address: Address, now: float) -> UnsecuredSession:
-        """Make the session for a first message from this ephemeral node id.
+        """Open the session for a first message from this ephemeral node id.
 
         Raises SessionError when all unsecured sessions are busy.
         """
@@ -182,7 +181,7 @@ class SessionTable:
         return iter(list(self._unsecured.values()))
 
     def find_own_unsecured(self, node_id: int) -> UnsecuredSession | None:
-        """Return the session that this node opened with an ephemeral node id, or None."""
+        """Return the session opened by this node with an ephemeral node id, or None."""
         return self._unsecured.get((node_id, None))
 
     def _add_unsecured(
@@ -193,7 +192,7 @@ class SessionTable:
         now: float,
     ) -> UnsecuredSession:
         if len(self._unsecured) >= self._unsecured_capacity:
-            self._forget_unsecured(now)
+            self._evict_unsecured(now)
         session = UnsecuredSession(
             address,
             parameters,
@@ -203,14 +202,14 @@ class SessionTable:
             send_counter=self._unencrypted_counter,
         )
         if session.is_initiator:
-            # Nothing has been heard of the peer yet: it may be idle.
+            # The peer has not been heard yet, so it may be idle.
             session.active_at = -math.inf
         self._unsecured[key] = session
         return session
 
-    def _forget_unsecured(self, now: float) -> None:
-        # One whose exchanges only wait for acknowledgements may go: strangers who never
-        # acknowledge a refusal must not keep others out.
+    def _evict_unsecured(self, now: float) -> None:
+        # A session whose exchanges only wait for acknowledgements can be evicted, so that
+        # peers which never acknowledge a rejection cannot lock out others.
         idle = [
             (key, session)
             for key, session in self._unsecured.items()

@@ -40,7 +40,7 @@ class Opcode(IntEnum):
 
 
 class GeneralCode(IntEnum):
-    """What a status report says in a way that every protocol understands.
+    """Status of a report, independent of the protocol.
 
     Spec: Matter Core 1.3 "General status codes (GeneralCode)"
     """
@@ -65,7 +65,7 @@ class GeneralCode(IntEnum):
 
 
 class ProtocolCode(IntEnum):
-    """What a status report says in the words of the Secure Channel protocol.
+    """Status of a report of the Secure Channel protocol.
 
     Spec: Matter Core 1.3 "Secure Channel Status Report Messages"
     """
@@ -83,7 +83,7 @@ _GENERAL_CODES = frozenset(GeneralCode)
 
 
 class StatusReport(Struct, frozen=True):
-    """How a piece of protocol ended. `protocol_id` has the vendor id in its upper 16 bits.
+    """The outcome of a protocol operation. `protocol_id` has the vendor id in its upper 16 bits.
 
     `protocol_data` follows the fixed part; its form depends on the protocol code.
     Spec: Matter Core 1.3 "Status Report Messages"
@@ -96,12 +96,12 @@ class StatusReport(Struct, frozen=True):
 
     @property
     def is_success(self) -> bool:
-        """True when a session is established."""
+        """True when the session is established."""
         return self._is(GeneralCode.SUCCESS, ProtocolCode.SESSION_ESTABLISHMENT_SUCCESS)
 
     @property
     def is_close_session(self) -> bool:
-        """True when the sender is about to remove its session."""
+        """True when the sender removes its session."""
         return self._is(GeneralCode.SUCCESS, ProtocolCode.CLOSE_SESSION)
 
     def _is(self, general_code: GeneralCode, protocol_code: ProtocolCode) -> bool:
@@ -128,7 +128,7 @@ NO_SHARED_TRUST_ROOTS = StatusReport(
 
 
 def encode_busy(wait_ms: int) -> bytes:
-    """Return the report that asks an initiator to come back in `wait_ms` (at most 65535)."""
+    """Return a busy report with a minimum waiting time of `wait_ms` (at most 65535)."""
     wait = _WAIT.pack(min(wait_ms, 0xFFFF))
     return StatusReport(GeneralCode.BUSY, ProtocolCode.BUSY, protocol_data=wait).encode()
 
@@ -137,7 +137,7 @@ def decode_status_report(data: bytes) -> StatusReport:
     """Decode a status report.
 
     Raises DecodeError for truncation, an unknown general code, and a busy report
-    whose data is not a waiting time.
+    without a valid waiting time.
     """
     if len(data) < _HEAD.size:
         raise DecodeError("status report is truncated")
