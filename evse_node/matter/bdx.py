@@ -1,4 +1,4 @@
-"""Bulk Data Exchange: sends a file to a peer over a session that is there already.
+"""Bulk Data Exchange: sends a file to a peer over an existing session.
 
 Not implemented: receiving files, transfers that the receiver drives, asynchronous
 transfers, start offsets and metadata.
@@ -26,7 +26,7 @@ PROTOCOL_ID: Final = 0x0002
 BLOCK_SIZE: Final = 1024
 _SENDER_DRIVE: Final = 0x10
 _VERSION_MASK: Final = 0x0F
-# The command that asked for the file is not answered before the transfer has begun.
+# The command that requested the file is answered when the transfer has begun.
 BEGIN_TIMEOUT_S: Final = 15.0
 _BLOCK_TIMEOUT_S: Final = 60.0
 
@@ -53,7 +53,7 @@ class Opcode(IntEnum):
 
 
 class StatusCode(IntEnum):
-    """Why a transfer ends; those that a sender has a use for.
+    """Reasons for the end of a transfer; those that a sender uses.
 
     Spec: Matter Core 1.3 "BDX Status Report"
     """
@@ -65,11 +65,11 @@ class StatusCode(IntEnum):
 
 
 OnBegun: TypeAlias = Callable[[bool, float], None]
-"""`on_begun(is_accepted, now)` is called once, when the peer has accepted or will not."""
+"""`on_begun(is_accepted, now)` is called once, when the peer accepts or rejects."""
 
 
 class BdxSender:
-    """Sends files, one at a time."""
+    """Sender of files, one at a time."""
 
     def __init__(self, exchanges: ExchangeManager) -> None:
         self._exchanges = exchanges
@@ -77,7 +77,7 @@ class BdxSender:
 
     @property
     def is_busy(self) -> bool:
-        """Whether a file is on its way."""
+        """Whether a transfer is in progress."""
         return self._transfer is not None
 
     def send(
@@ -85,26 +85,26 @@ class BdxSender:
     ) -> None:
         """Offer a file to the peer of a session.
 
-        Raises SessionError when the session takes no more exchanges, or a file is on its way.
+        Raises SessionError when the session takes no more exchanges, or during another transfer.
         """
         if self.is_busy:
-            raise SessionError("another transfer is on its way")
-        transfer = _Transfer(data, on_begun, self._forget)
+            raise SessionError("another transfer is in progress")
+        transfer = _Transfer(data, on_begun, self._remove)
         exchange = self._exchanges.open(session, transfer)
         init = _INIT.pack(_SENDER_DRIVE, 0, BLOCK_SIZE, len(designator)) + designator
         exchange.send(PROTOCOL_ID, Opcode.SEND_INIT, init, now=now)
         exchange.expect_response(BEGIN_TIMEOUT_S, now)
-        # Only now: nothing more is heard of an exchange that could not send.
+        # Only now, since an exchange that could not send is not closed.
         self._transfer = transfer
 
-    def _forget(self, transfer: _Transfer) -> None:
-        # An exchange may end long after its transfer has, when the next one is on its way.
+    def _remove(self, transfer: _Transfer) -> None:
+        # An exchange may end after its transfer, during the next one.
         if self._transfer is transfer:
             self._transfer = None
 
 
 class _RefusedError(DecodeError):
-    """The peer's message ends the transfer; `code` is what it is told."""
+    """An invalid message, which ends the transfer; `code` is sent to the peer."""
 
     def __init__(self, code: StatusCode, reason: str) -> None:
         self.code = code
@@ -124,7 +124,7 @@ class _Transfer:
         self._sent = 0
 
     def on_message(self, exchange: Exchange, message: Message, now: float) -> None:
-        """Take the peer's answer to the message before."""
+        """Process the peer's response to the last message."""
         try:
             is_over = self._take(exchange, message, now)
         except _RefusedError as error:
@@ -144,19 +144,19 @@ class _Transfer:
                 exchange.close(now)
 
     def on_closed(self, exchange: Exchange, now: float, failed: bool) -> None:
-        """Learn that the peer is gone."""
+        """End the transfer."""
         self._end(now)
 
     def _take(self, exchange: Exchange, message: Message, now: float) -> bool:
-        """Go on with the transfer, and return whether it is over."""
+        """Continue the transfer; return whether it has ended."""
         if message.protocol_id == PROTOCOL_SECURE_CHANNEL:
-            # A status report: the peer does not go on.
+            # A status report: the peer has ended the transfer.
             return True
         if message.protocol_id != PROTOCOL_ID:
             raise _RefusedError(StatusCode.UNEXPECTED_MESSAGE, "a message of another protocol")
         if not self._block_size:
             self._accept(message)
-            self._tell(True, now)
+            self._notify(True, now)
         elif self._acknowledge(message):
             return True
         self._send_block(exchange, now)
@@ -175,7 +175,7 @@ class _Transfer:
         self._block_size = block_size
 
     def _acknowledge(self, message: Message) -> bool:
-        """Take the acknowledgement of the last block; return whether it was the file's last."""
+        """Check the acknowledgement of a block; return whether it was the last of the file."""
         is_last = self._sent * self._block_size >= len(self._data)
         if message.opcode != (Opcode.BLOCK_ACK_EOF if is_last else Opcode.BLOCK_ACK):
             raise _RefusedError(StatusCode.UNEXPECTED_MESSAGE, f"opcode {message.opcode:#x}")
@@ -196,9 +196,9 @@ class _Transfer:
 
     def _end(self, now: float) -> None:
         self._on_ended(self)
-        self._tell(False, now)
+        self._notify(False, now)
 
-    def _tell(self, is_accepted: bool, now: float) -> None:
+    def _notify(self, is_accepted: bool, now: float) -> None:
         on_begun, self._on_begun = self._on_begun, None
         if on_begun is not None:
             on_begun(is_accepted, now)

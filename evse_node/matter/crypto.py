@@ -3,8 +3,7 @@
 Thin functions over `cryptography`. Public keys are 65 bytes (uncompressed point),
 private keys 32, signatures 64 (r, then s), all big-endian.
 
-All is taken from one library: `hashlib` and `hmac` would bring a second OpenSSL into
-memory.
+`hashlib` and `hmac` are not used, since they would load a second OpenSSL into memory.
 
 Spec: Matter Core 1.3 "Cryptographic Primitives"
 """
@@ -57,8 +56,7 @@ ECDSA_WITH_SHA256: Final = der.sequence(der.object_identifier("1.2.840.10045.4.3
 NOT_AUTHENTIC: Final = (InvalidTag, ValueError)
 """What `AeadKey.try_decrypt` raises when the tag does not verify, or there is none."""
 
-# What `hmac.compare_digest` is where Python has no OpenSSL: it takes a time that does not tell
-# where two strings differ.
+# The implementation of `hmac.compare_digest` in a Python without OpenSSL.
 constant_time_equal = _compare_digest
 
 
@@ -83,7 +81,7 @@ def sha256(data: bytes) -> bytes:
 
 
 def sha1(data: bytes) -> bytes:
-    """Return the 20-byte hash that names keys in certificates; it protects nothing."""
+    """Return the 20-byte hash for key identifiers in certificates; not for security."""
     digest = Hash(SHA1())
     digest.update(data)
     return digest.finalize()
@@ -130,7 +128,7 @@ class AeadKey:
         if len(key) != SYMMETRIC_KEY_SIZE:
             raise CryptoError(f"symmetric key of {len(key)} bytes")
         cipher = AESCCM(key)
-        # Bound directly: a message costs no Python call more than it must.
+        # Bound directly, which saves a Python call per message.
         self.encrypt: Callable[[bytes, bytes, bytes | None], bytes] = cipher.encrypt
         self.try_decrypt: Callable[[bytes, bytes, bytes | None], bytes] = cipher.decrypt
 
@@ -213,7 +211,7 @@ def public_key_info(public_key: bytes) -> bytes:
 
 
 class KeyPair:
-    """A P-256 key pair. The key object behind it is made when it is first used."""
+    """A P-256 key pair. The key object is created on first use."""
 
     __slots__ = ("_key", "_private", "_public")
 
@@ -228,7 +226,7 @@ class KeyPair:
 
     @classmethod
     def generate(cls) -> KeyPair:
-        """Make a new key pair from the operating system's randomness."""
+        """Generate a key pair from the operating system's randomness."""
         key = ec.generate_private_key(_CURVE)
         pair = cls(key.private_numbers().private_value.to_bytes(PRIVATE_KEY_SIZE, "big"))
         pair._key = key

@@ -1,4 +1,4 @@
-"""The node as the interaction model sees it: endpoints, clusters, paths, who asks.
+"""The node for the interaction model: endpoints, clusters, paths, accessing subjects.
 
 Spec: Matter Core 1.3, chapter 7 "Data Model Specification"
 """
@@ -72,7 +72,7 @@ def is_operational_node_id(node_id: int) -> bool:
 
 
 class Subject(Struct, frozen=True):
-    """Who asks: the accessing fabric and the identity that the session authenticated.
+    """The accessing fabric, and the identity that the session has authenticated.
 
     `fabric_index` is 0 without a fabric (PASE before AddNOC). `node_id` is the
     peer's operational node id (CASE), the group id (GROUP), or 0 (PASE).
@@ -86,7 +86,7 @@ class Subject(Struct, frozen=True):
 
 
 class InteractionContext(Struct):
-    """One read, write or invoke on its way through a cluster.
+    """Context of one read, write or invoke in a cluster.
 
     `now` is monotonic seconds. `session` is the secure session that carries the
     message (None for a report engine's own refresh and in unit tests); clusters
@@ -101,7 +101,7 @@ class InteractionContext(Struct):
 
 
 class AttributeEntry(Struct):
-    """What the interaction model must know of one attribute; made from its definition.
+    """Metadata and encoded value of one attribute, from its definition.
 
     `path_ib` is the TLV of this attribute's AttributePathIB (context tag 1: endpoint,
     cluster, attribute), made once. `encoded` is the TLV of the current value as element
@@ -121,7 +121,7 @@ class AttributeEntry(Struct):
 
 
 class CommandEntry(Struct, frozen=True):
-    """What the interaction model must know of one accepted command."""
+    """Metadata of one accepted command."""
 
     id: int
     invoke_privilege: Privilege
@@ -131,7 +131,7 @@ class CommandEntry(Struct, frozen=True):
 
 
 class EventEntry(Struct, frozen=True):
-    """What the interaction model must know of one event."""
+    """Metadata of one event."""
 
     id: int
     priority: EventPriority
@@ -142,7 +142,7 @@ class EventEntry(Struct, frozen=True):
 class EventRecord(Struct, frozen=True):
     """An event as it was logged. `payload` is the TLV of the data structure with context tag 7.
 
-    `utc_ms` is milliseconds since 1970 or None when the wall clock is not known;
+    `utc_ms` is milliseconds since 1970 or None when the wall clock is not set;
     `system_ms` milliseconds since start. `fabric_index` is 0 unless fabric-sensitive.
     """
 
@@ -163,9 +163,9 @@ class CommandReply(Struct, frozen=True):
 
 
 class DeferredReply:
-    """What `Cluster.invoke` returns when the answer comes later, by one call of `answer`.
+    """Return value of `Cluster.invoke` for a response that follows by one call of `answer`.
 
-    `reply` is the answer then; `on_answered` is for who waits for it.
+    `on_answered` is the callback of the interaction model.
     """
 
     def __init__(self) -> None:
@@ -240,7 +240,7 @@ class Endpoint(Struct):
 
 
 class Node:
-    """All endpoints, and the two notices that clusters give.
+    """All endpoints, and notification of changes and events.
 
     The interaction model sets the observers; clusters call `attribute_changed` after
     the value, its encoding and the data version changed, the event log `event_occurred`.
@@ -252,12 +252,12 @@ class Node:
         self.event_observers: list[Callable[[EventRecord], None]] = []
 
     def attribute_changed(self, path: AttributePath) -> None:
-        """Tell the observers that an attribute has a new value (or must be reported again)."""
+        """Notify the observers that an attribute has a new value (or must be reported again)."""
         for observer in self.attribute_observers:
             observer(path)
 
     def event_occurred(self, record: EventRecord) -> None:
-        """Tell the observers that an event is in the log."""
+        """Notify the observers of a logged event."""
         for observer in self.event_observers:
             observer(record)
 

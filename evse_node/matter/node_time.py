@@ -1,7 +1,7 @@
-"""Asks another node for the time: the trusted time source of Time Synchronization.
+"""Client of another node's time: the trusted time source of Time Synchronization.
 
-It is asked over the session that there is. Without one it is looked for by DNS-SD, and
-called where it was found, or else where it was last heard.
+It uses an existing session, or else establishes one at the address found by DNS-SD, or at
+the last known address.
 
 Spec: Matter Core 1.3 "Time Synchronization Cluster"
 """
@@ -30,15 +30,15 @@ _STORE_KEY: Final = "time/source"
 _LOGGER: Final = logging.getLogger(__name__)
 
 OnFound: TypeAlias = Callable[[Address | None, float], None]
-"""`on_found(address, now)` is called once; None for a node that is not to be found."""
+"""`on_found(address, now)` is called once; None when the node was not found."""
 FindNode: TypeAlias = Callable[[int, int, OnFound, float], None]
 """`find_node(fabric_index, node_id, on_found, now)` looks for a node on the network."""
 
 
 class NodeTime:
-    """Reads UTCTime of a node on one of the fabrics.
+    """Reader of UTCTime of a node on one of the fabrics.
 
-    The address of the last node that was asked is in the store, for after a restart.
+    The address of the last node is stored for use after a restart.
     """
 
     def __init__(
@@ -52,26 +52,26 @@ class NodeTime:
     def read(
         self, fabric_index: int, node_id: int, endpoint: int, on_time: OnTime, now: float
     ) -> None:
-        """Ask a node for its time."""
+        """Read a node's time."""
 
         def on_session(session: SecureSession | None, now: float) -> None:
             if session is None:
                 on_time(None, now)
                 return
-            self._remember(fabric_index, node_id, session.address)
-            self._ask(session, endpoint, on_time, now)
+            self._store_address(fabric_index, node_id, session.address)
+            self._read_time(session, endpoint, on_time, now)
 
         def on_found(address: Address | None, now: float) -> None:
-            # The node may have called meanwhile.
+            # The node may have connected meanwhile.
             session = self._exchanges.sessions.find_case(fabric_index, node_id)
-            address = address or self._recall(fabric_index, node_id)
+            address = address or self._load_address(fabric_index, node_id)
             if session is not None or address is None:
                 on_session(session, now)
                 return
             try:
                 self._connect(fabric_index, node_id, address, on_session, now)
             except SessionError as error:
-                _LOGGER.debug("cannot call the time source: %s", error)
+                _LOGGER.debug("cannot connect to the time source: %s", error)
                 on_time(None, now)
 
         session = self._exchanges.sessions.find_case(fabric_index, node_id)
@@ -80,7 +80,9 @@ class NodeTime:
         else:
             self._find_node(fabric_index, node_id, on_found, now)
 
-    def _ask(self, session: SecureSession, endpoint: int, on_time: OnTime, now: float) -> None:
+    def _read_time(
+        self, session: SecureSession, endpoint: int, on_time: OnTime, now: float
+    ) -> None:
         time = AttributePath(endpoint, _CLUSTER, _UTC_TIME)
         granularity = AttributePath(endpoint, _CLUSTER, _GRANULARITY)
 
@@ -91,11 +93,11 @@ class NodeTime:
         try:
             ReadClient(on_values).start(self._exchanges, session, (time, granularity), now)
         except SessionError as error:
-            _LOGGER.debug("cannot ask the time source: %s", error)
+            _LOGGER.debug("cannot read the time source: %s", error)
             on_time(None, now)
 
-    def _remember(self, fabric_index: int, node_id: int, address: Address) -> None:
-        if self._recall(fabric_index, node_id) == address:
+    def _store_address(self, fabric_index: int, node_id: int, address: Address) -> None:
+        if self._load_address(fabric_index, node_id) == address:
             return
         writer = Writer()
         writer.start_structure()
@@ -107,7 +109,7 @@ class NodeTime:
         writer.end()
         self._store.set(_STORE_KEY, writer.getvalue())
 
-    def _recall(self, fabric_index: int, node_id: int) -> Address | None:
+    def _load_address(self, fabric_index: int, node_id: int) -> Address | None:
         data = self._store.get(_STORE_KEY)
         if data is None:
             return None

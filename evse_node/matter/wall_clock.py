@@ -1,7 +1,7 @@
 """The node's wall clock and local time, from the machine or from the Matter network.
 
-One object answers for all of the node what time it is: event time stamps, certificates,
-charging that is enabled until a moment, and charging targets, whose minutes are local.
+One object is the time source of the whole node: event time stamps, certificates, the end
+of enabled charging, and charging targets, which are in local time.
 
 Spec: Matter Core 1.3 "Time Synchronization Cluster"
 """
@@ -22,20 +22,20 @@ _S: Final = 1_000_000
 MATTER_EPOCH_US: Final = MATTER_EPOCH_UNIX_S * _S
 """The Matter epoch, 2000-01-01, in microseconds since 1970."""
 MAX_EPOCH_US: Final = 0xFFFF_FFFF * _S
-"""The last Matter time in microseconds that can be told in seconds, too."""
+"""The last Matter time in microseconds that is representable in seconds."""
 # What `datetime` takes for the offset of a time zone.
 _MAX_OFFSET_S: Final = 86_399
 
 
 class ClockSource(Enum):
-    """Whose time the node goes by."""
+    """Source of the wall clock."""
 
     SYSTEM = "system"
     MATTER = "matter"
 
 
 class Granularity(IntEnum):
-    """How far the time may be off. Spec: Matter Core 1.3 "GranularityEnum"."""
+    """Accuracy of the time. Spec: Matter Core 1.3 "GranularityEnum"."""
 
     NO_TIME = 0
     MINUTES = 1
@@ -50,14 +50,14 @@ _LASTS_S: Final = {Granularity.MILLISECONDS: 500.0, Granularity.SECONDS: 50_000.
 
 
 def lowered(granularity: Granularity) -> Granularity:
-    """Return what is left of a peer's granularity when its time has arrived: one level less."""
+    """Return the granularity of a peer's time after transmission: one level less."""
     if granularity is Granularity.NO_TIME:
         return granularity
     return max(Granularity(granularity - 1), Granularity.MINUTES)
 
 
 class TimeSource(IntEnum):
-    """Where the time is from; those that this node uses. Spec: Matter Core 1.3 "TimeSourceEnum"."""
+    """Source of the time; those that this node uses. Spec: Matter Core 1.3 "TimeSourceEnum"."""
 
     NONE = 0
     UNKNOWN = 1
@@ -67,14 +67,14 @@ class TimeSource(IntEnum):
 
 
 class GivenTime(NamedTuple):
-    """What a source of time says: Matter time in microseconds, and how good it is."""
+    """A time from a source: Matter time in microseconds, and its granularity."""
 
     epoch_us: int
     granularity: Granularity
 
 
 OnTime: TypeAlias = Callable[[GivenTime | None, float], None]
-"""`on_time(time, now)` is called once; None when the source did not answer."""
+"""`on_time(time, now)` is called once; None when the source did not respond."""
 
 
 class TimeZone(Struct, frozen=True):
@@ -158,9 +158,9 @@ class WallClock:
 
     @property
     def granularity(self) -> Granularity:
-        """How far the time may be off by now."""
+        """The current accuracy, which degrades with the age of the setting."""
         if self._system_us() is not None:
-            # Nobody tells how the machine keeps its clock; seconds is what any way achieves.
+            # The accuracy of the system clock is unknown; any way to set it achieves seconds.
             return Granularity.SECONDS
         setting = self._setting
         if setting is None:
@@ -173,7 +173,7 @@ class WallClock:
 
     @property
     def time_source(self) -> TimeSource:
-        """Where the time is from."""
+        """The source of the time."""
         if self._system_us() is not None:
             return TimeSource.UNKNOWN
         return TimeSource.NONE if self._setting is None else self._setting.source
@@ -214,7 +214,7 @@ class WallClock:
         self._notify(self._monotonic())
 
     def drop_past(self) -> None:
-        """Forget time zones and offsets that do not count any more."""
+        """Remove time zones and offsets that have expired."""
         epoch_us = self.epoch_us()
         if epoch_us is None:
             return
@@ -280,7 +280,7 @@ class WallClock:
 
 
 class _LocalZone(tzinfo):
-    """A clock's local time for `datetime`. What the clock is told later counts here, too."""
+    """A clock's local time for `datetime`, following later settings of the clock."""
 
     def __init__(self, clock: WallClock) -> None:
         self._clock = clock
@@ -294,12 +294,12 @@ class _LocalZone(tzinfo):
         if dt is None:
             return timedelta(seconds=self._clock.time_zones[0].offset_s)
         local_s = _utc_s(dt)
-        # Taking local time for UTC may miss a change close by; the second look does not.
+        # Taking local time for UTC may miss a close change, so the lookup is repeated.
         guess_s = self._clock.offset_s(local_s)
         return timedelta(seconds=self._clock.offset_s(local_s - guess_s))
 
     def dst(self, dt: datetime | None) -> None:
-        """Return None: what part of the offset is daylight saving is not told."""
+        """Return None, since the daylight saving part of the offset is unknown."""
 
     def tzname(self, dt: datetime | None) -> str | None:
         """Return the name of the time zone, if it has one."""

@@ -38,7 +38,7 @@ W0, L = compute_verifier(PASSCODE, SALT, ITERATIONS)
 NODE, COMMISSIONER, OTHER = address(1), address(2), address(3)
 
 
-class Door:
+class FakeWindow:
     def __init__(self) -> None:
         self.verifier: PasscodeVerifier | None = PasscodeVerifier(W0, L, SALT, ITERATIONS)
         self.established: list[SecureSession] = []
@@ -59,12 +59,12 @@ class Node(MessageHost):
 
     def __init__(self, seed: int = 1) -> None:
         super().__init__(seed)
-        self.door = Door()
+        self.window = FakeWindow()
         self.store = MemoryStore()
         self.secure_channel = SecureChannel(
             self.exchanges,
             FabricTable(self.store),
-            self.door,
+            self.window,
             self.store,
             self.timers,
             SessionParameters(idle_interval_ms=900),
@@ -103,7 +103,7 @@ def assert_nothing_left(node: Node) -> None:
 
 def test_session(network: Network, node: Node, commissioner: FakeController) -> None:
     theirs = commissioner.pase(PASSCODE)
-    (ours,) = node.door.established
+    (ours,) = node.window.established
     assert list(node.sessions) == [ours]
     assert ours.subject.auth_mode is AuthMode.PASE
     assert ours.fabric_index == 0
@@ -114,7 +114,7 @@ def test_session(network: Network, node: Node, commissioner: FakeController) -> 
     assert theirs.parameters.idle_interval_ms == 900
     assert ours.parameters == commissioner.parameters
     assert commissioner.request(PROTOCOL_INTERACTION_MODEL, 2, b"hello") == (3, b"hello")
-    assert node.door.failures == 0
+    assert node.window.failures == 0
     network.run(60.0)
     assert len(node.exchanges) == 0
     assert len(node.timers) == 0
@@ -122,7 +122,7 @@ def test_session(network: Network, node: Node, commissioner: FakeController) -> 
 
 def test_commissioner_that_knows_the_salt(node: Node, commissioner: FakeController) -> None:
     commissioner.pase(PASSCODE, known_salt=SALT)
-    assert len(node.door.established) == 1
+    assert len(node.window.established) == 1
 
 
 def test_session_despite_a_bad_network(node: Node) -> None:
@@ -134,7 +134,7 @@ def test_session_despite_a_bad_network(node: Node) -> None:
         commissioner.pase(PASSCODE)
         assert commissioner.request(PROTOCOL_INTERACTION_MODEL, 2, b"hello") == (3, b"hello")
         assert len(node.sessions) == 1
-        assert node.door.failures == 0
+        assert node.window.failures == 0
         assert node.layer.dropped.get("internal error") is None
 
 
@@ -154,7 +154,7 @@ def test_wrong_passcode(network: Network, node: Node, commissioner: FakeControll
     with pytest.raises(RefusedError):
         commissioner.pase(PASSCODE + 1)
     network.run()
-    assert node.door.failures == 1
+    assert node.window.failures == 1
     assert_nothing_left(node)
     commissioner.pase(PASSCODE)
 
@@ -169,7 +169,7 @@ def test_wrong_proof(network: Network, node: Node, commissioner: FakeController)
     network.run(1.0)
     assert call.report is not None
     assert call.report.protocol_code == ProtocolCode.INVALID_PARAMETER
-    assert node.door.failures == 1
+    assert node.window.failures == 1
     assert_nothing_left(node)
 
 
@@ -249,17 +249,17 @@ def test_message_out_of_turn(
     assert_nothing_left(node)
     assert node.layer.dropped == {}
     # After Pake2 it could have been a guess.
-    assert node.door.failures == (turn is Opcode.PASE_PAKE3)
+    assert node.window.failures == (turn is Opcode.PASE_PAKE3)
 
 
 def test_closed_window_is_silent(
     network: Network, node: Node, commissioner: FakeController
 ) -> None:
-    node.door.verifier = None
+    node.window.verifier = None
     call = PaseCall(commissioner, PASSCODE)
     network.run(5.0)
     assert call.opcodes == []
-    assert node.door.failures == 0
+    assert node.window.failures == 0
     assert_nothing_left(node)
 
 
@@ -268,10 +268,10 @@ def test_window_that_closes_meanwhile(
 ) -> None:
     call = PaseCall(commissioner, PASSCODE)
     network.run(until=lambda: Opcode.PASE_PAKE2 in call.opcodes)
-    node.door.verifier = None
+    node.window.verifier = None
     network.run(1.0)
     assert call.session is None
-    assert node.door.established == []
+    assert node.window.established == []
     assert_nothing_left(node)
 
 
@@ -320,7 +320,7 @@ def test_handshake_takes_a_minute_at_most(
     assert network.now - start == pytest.approx(60.0, abs=1.0)
     assert not node.secure_channel.pase.is_busy
     # It was no guess: nothing is counted.
-    assert node.door.failures == 0
+    assert node.window.failures == 0
 
 
 def test_commissioner_that_vanishes(

@@ -1,4 +1,4 @@
-"""Device attestation: the credentials that tell a commissioner who made the device.
+"""Device attestation: credentials that prove the origin of a device.
 
 Spec: Matter Core 1.3 "Device Attestation"
 """
@@ -40,8 +40,8 @@ _DIGITAL_SIGNATURE = 0x0001
 _SIGNS_CERTIFICATES = 0x0060
 _PEM_BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----(.*?)-----END \1-----", re.DOTALL)
 
-# Published with the Matter SDK for development: anybody may sign with these keys,
-# and no commissioner but one set up for development trusts what they sign.
+# Published with the Matter SDK for development. The keys are public, so only commissioners
+# set up for development trust what they sign.
 _PAA_PRIVATE_KEY = "6512caecaecfc543d60623161597162f014684c565a129b62fd28c27ab1ccc50"
 _PAA_KEY_ID = bytes.fromhex("6afd22771f511fecbf1641976710dcdc31a1717e")
 _PAA_SERIAL = bytes.fromhex("4ea8e83182d41c1c")
@@ -122,7 +122,7 @@ def make_development_attestation(
     device_type_id: int = ENERGY_EVSE_DEVICE_TYPE,
     random_bytes: Callable[[int], bytes] = os.urandom,
 ) -> Attestation:
-    """Make credentials of a device's own, as a factory does, under the development authority.
+    """Issue credentials for one device under the development authority.
 
     Raises ConfigError for a vendor that this authority cannot vouch for and for a
     product id out of range.
@@ -211,7 +211,7 @@ def _key_id(public_key: bytes) -> bytes:
 
 def _serial(random_bytes: Callable[[int], bytes]) -> bytes:
     raw = random_bytes(8)
-    # Positive and not zero, whatever the first byte was.
+    # Positive and not zero.
     return bytes((raw[0] & 0x3F | 0x40,)) + raw[1:]
 
 
@@ -254,36 +254,36 @@ def load_attestation(dac: Path, pai: Path, declaration: Path, key: Path) -> Atte
     The key may be SEC 1 or PKCS#8. Raises ConfigError with the name of the file that
     cannot be read or does not fit the others.
     """
-    with _blaming(dac):
+    with _naming(dac):
         device = _decode_certificate(dac.read_bytes())
         vendor_id, product_id = _identity(device)
         if vendor_id is None or product_id is None:
             raise DecodeError("subject lacks a Matter vendor id or product id")
         _check_role(device, is_ca=False)
-    with _blaming(pai):
+    with _naming(pai):
         intermediate = _decode_certificate(pai.read_bytes())
         _check_role(intermediate, is_ca=True)
         pai_vendor_id, pai_product_id = _identity(intermediate)
         if pai_vendor_id != vendor_id or pai_product_id not in (None, product_id):
             raise DecodeError(f"is for another vendor or product than {dac}")
-    with _blaming(dac):
+    with _naming(dac):
         if device.issuer != intermediate.subject:
             raise DecodeError(f"was not issued by {pai}: names differ")
         if device.authority_key_id != intermediate.subject_key_id:
             raise DecodeError(f"was not issued by {pai}: key identifiers differ")
         verify_signature(intermediate.public_key, device.tbs, device.signature)
-    with _blaming(key):
+    with _naming(key):
         key_pair = decode_private_key(key.read_bytes())
         if key_pair.public_key != device.public_key:
             raise CryptoError(f"is not the private key of the certificate in {dac}")
-    with _blaming(declaration):
+    with _naming(declaration):
         cd_der = decode_pem(declaration.read_bytes(), ("CMS", "PKCS7"))
         _check_declaration(cd_der, vendor_id, product_id)
     return Attestation(device.raw, intermediate.raw, cd_der, key_pair)
 
 
 @contextmanager
-def _blaming(file: Path) -> Iterator[None]:
+def _naming(file: Path) -> Iterator[None]:
     """Turn errors into a ConfigError that begins with the name of the file."""
     try:
         yield
@@ -360,7 +360,7 @@ def _identity(certificate: X509Certificate) -> tuple[int | None, int | None]:
     ids: list[int | None] = []
     for oid, prefix in ((_OID_VENDOR_ID, "Mvid:"), (_OID_PRODUCT_ID, "Mpid:")):
         values = certificate.subject_values(oid)
-        # Old certificates tell the ids within the common name.
+        # Older certificates have the ids within the common name.
         text = values[0] if values else common_name.partition(prefix)[2][:4]
         is_id = len(text) == 4 and all(character in "0123456789ABCDEF" for character in text)
         ids.append(int(text, 16) if is_id else None)

@@ -45,7 +45,7 @@ _MEMBERS = list(range(1, 12))
 
 MAX_CASE_AUTHENTICATED_TAGS: Final = 3
 
-# Attributes that say what kind of certificate this is; there is exactly one.
+# Attributes of which exactly one is present, and which determines the kind of certificate.
 _KIND_ATTRIBUTES = (
     AttributeType.NODE_ID,
     AttributeType.FIRMWARE_SIGNING_ID,
@@ -115,7 +115,7 @@ def decode_certificate(data: bytes) -> Certificate:
 
 
 class Fault(Enum):
-    """What is wrong with a certificate or a chain."""
+    """The fault of a certificate or a chain."""
 
     NODE_ID = auto()
     """The node identifier is outside the operational range."""
@@ -138,7 +138,7 @@ class Fault(Enum):
 
 
 class CertificateError(CryptoError):
-    """A certificate or chain is not valid; `fault` tells why."""
+    """A certificate or chain is not valid; `fault` is the reason."""
 
     def __init__(self, fault: Fault, reason: str) -> None:
         self.fault = fault
@@ -168,7 +168,7 @@ def verify_chain(
     """Check that `noc` leads over `icac`, if any, to the trusted root `rcac`.
 
     `epoch_s` is the time in seconds since 2000, or None when it is not known; then
-    validity periods are not looked at. That the root signed itself is not checked
+    validity periods are not checked. That the root signed itself is not checked
     again. Raises CertificateError.
     """
     _check_node(noc)

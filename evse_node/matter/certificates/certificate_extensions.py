@@ -27,7 +27,7 @@ _KNOWN_OIDS = (
 
 
 class KeyUsage(IntFlag):
-    """What the certified key may be used for."""
+    """Permitted uses of the certified key."""
 
     DIGITAL_SIGNATURE = 0x0001
     NON_REPUDIATION = 0x0002
@@ -74,7 +74,7 @@ class Extensions(Struct, frozen=True):
     order: tuple[int, ...] = (1, 2, 3, 4, 5)
 
     def has_critical_future(self) -> bool:
-        """Tell whether there is an unknown extension that must be understood."""
+        """Return whether there is an unknown critical extension."""
         return any(x509.decode_extension(der.Reader(item)).critical for item in self.future)
 
     def to_x509(self) -> list[bytes]:
@@ -138,7 +138,7 @@ def _decode_future(value: TlvValue) -> bytes:
     encoded = expect_octets(value, 1, 0xFFFF)
     reader = der.Reader(encoded)
     if x509.decode_extension(reader).oid in _KNOWN_OIDS:
-        raise DecodeError("known extension is told as a future one")
+        raise DecodeError("known extension is encoded as a future one")
     reader.finish()
     return encoded
 

@@ -1,4 +1,4 @@
-"""The certification declaration: what a device claims to be, signed by its certifier.
+"""The certification declaration of a device type, signed by its certifier.
 
 It is a TLV structure inside a CMS message in DER.
 
@@ -35,8 +35,9 @@ _SUBJECT_KEY_ID = 0x80
 
 
 class CertificationDeclaration(Struct, frozen=True):
-    """What is certified. `certification_type` is 0 for development, 1 provisional, 2 official.
+    """Content of the declaration.
 
+    `certification_type` is 0 for development, 1 provisional, 2 official.
     The origin is the vendor and product of the DAC where they differ from these.
     """
 

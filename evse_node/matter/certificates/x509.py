@@ -234,7 +234,7 @@ def _decode_time(reader: der.Reader) -> int:
         raise DecodeError("time is not valid") from None
     epoch_s = int((moment - MATTER_EPOCH).total_seconds())
     if not 0 <= epoch_s <= 0xFFFFFFFF:
-        raise DecodeError("time cannot be told in seconds since 2000")
+        raise DecodeError("time is out of the range of Matter time")
     return epoch_s
 
 
@@ -291,7 +291,7 @@ def decode_extension(reader: der.Reader) -> Extension:
 
 
 def basic_constraints(is_ca: bool, path_length: int | None) -> bytes:
-    """Encode the critical extension that says whether the key may sign certificates."""
+    """Encode the critical extension that marks an authority."""
     constraints = der.sequence(
         der.boolean(True) if is_ca else b"",
         b"" if path_length is None else der.integer(path_length),

@@ -1,4 +1,4 @@
-"""What both sides of CASE need: credentials of the fabrics, and the check of a peer's.
+"""Common parts of both CASE roles: own credentials, and verification of a peer's.
 
 Spec: Matter Core 1.3 "Certificate Authenticated Session Establishment (CASE)"
 """
@@ -35,14 +35,14 @@ ESTABLISHMENT_TIMEOUT_S = 30.0
 
 
 class CasePeer(Struct, frozen=True):
-    """Who a handshake or a resumption record has proven the peer to be."""
+    """The authenticated identity of a peer."""
 
     node_id: int
     case_authenticated_tags: tuple[int, ...]
 
 
 class CaseCredentials:
-    """The fabrics as CASE sees them, and the sessions that come of it."""
+    """Credentials of the fabrics for CASE, and creation of its sessions."""
 
     def __init__(
         self,
@@ -63,11 +63,10 @@ class CaseCredentials:
         self._roots: dict[int, tuple[bytes, Certificate]] = {}
 
     def check_message(self, message: Message, fabric: Fabric) -> None:
-        """Make sure that a message may go on with a handshake on a fabric.
+        """Check that a message may continue a handshake on a fabric.
 
-        Raises DecodeError for one of another protocol, and CryptoError when the node does
-        not have the fabric any more, or is known there by another certificate than before:
-        no session outlives what it stands for.
+        Raises DecodeError for another protocol, and CryptoError when the fabric was removed
+        or its NOC replaced during the handshake.
         """
         if message.protocol_id != PROTOCOL_SECURE_CHANNEL:
             raise DecodeError(f"protocol {message.protocol_id}")
@@ -78,7 +77,7 @@ class CaseCredentials:
     def verify_peer(
         self, fabric: Fabric, identity: Identity, peer_key: bytes, own_key: bytes
     ) -> CasePeer:
-        """Return who the peer is that sent `identity`; the keys are the ephemeral ones.
+        """Verify a peer's identity and return it; the keys are the ephemeral ones.
 
         Raises DecodeError or CryptoError when it does not belong to the fabric.
         """
@@ -125,7 +124,7 @@ class CaseCredentials:
         local_id: int,
         peer_id: int,
     ) -> SecureSession:
-        """Put the session that a handshake has agreed upon into the table."""
+        """Add the session that a handshake has established."""
         info = INFO_RESUMPTION_KEYS if is_resumed else INFO_SESSION_KEYS
         session = make_session(
             derive_session_keys(secret, salt, info),
@@ -141,10 +140,12 @@ class CaseCredentials:
         self.sessions.add(session, now)
         return session
 
-    def remember(self, fabric: Fabric, peer: CasePeer, resumption_id: bytes, secret: bytes) -> None:
-        """Keep what it takes to resume a session that was just established.
+    def save_resumption(
+        self, fabric: Fabric, peer: CasePeer, resumption_id: bytes, secret: bytes
+    ) -> None:
+        """Store the record for resumption of a new session.
 
-        What was agreed upon by an identity that a power cut could undo goes with it.
+        Under a pending identity it is kept in memory only, since a power cut reverts that.
         """
         self.resumption.save(
             ResumptionRecord(
@@ -153,8 +154,8 @@ class CaseCredentials:
             is_lasting=not self.fabrics.has_pending_change(fabric.index),
         )
 
-    def forget_fabric(self, fabric_index: int) -> None:
-        """Drop what was kept for a fabric that is gone or has another identity now."""
+    def remove_fabric(self, fabric_index: int) -> None:
+        """Drop cached data of a fabric that was removed or has a new identity."""
         self._roots.pop(fabric_index, None)
         self.resumption.remove_fabric(fabric_index)
 

@@ -1,6 +1,6 @@
-"""The side of CASE that calls, with an attempt to resume an earlier session first.
+"""CASE initiator, which first attempts to resume an earlier session.
 
-The node calls a subscriber again after a restart, and the node that it takes the time from.
+The node connects to subscribers after a restart, and to its time source.
 
 Spec: Matter Core 1.3 "Certificate Authenticated Session Establishment (CASE)"
 """
@@ -53,7 +53,7 @@ OnDone = Callable[[SecureSession | None, float], None]
 
 
 class CaseInitiator:
-    """Calls peers on the node's fabrics."""
+    """CASE initiator for peers on the node's fabrics."""
 
     def __init__(self, credentials: CaseCredentials, exchanges: ExchangeManager) -> None:
         self.credentials = credentials
@@ -72,9 +72,9 @@ class CaseInitiator:
         now: float,
         parameters: SessionParameters | None = None,
     ) -> CaseCall:
-        """Call a peer; `on_done(session, now)` gets None when no session comes of it.
+        """Establish a session; `on_done(session, now)` receives None on failure.
 
-        `parameters` are those that the peer announces over DNS-SD, if they are known.
+        `parameters` are those that the peer announces over DNS-SD, if known.
         Raises SessionError when the fabric does not exist or no session can be opened;
         `on_done` is not called then.
         """
@@ -90,15 +90,15 @@ class CaseInitiator:
         self._calls.add(call)
         return call
 
-    def forget(self, call: CaseCall) -> None:
-        """Learn that a call is over."""
+    def remove(self, call: CaseCall) -> None:
+        """Remove a call that has ended."""
         self._calls.discard(call)
 
 
 class CaseCall:
     """One call, from Sigma1 to the session or to failure.
 
-    `report` is the status report by which the responder has refused, if it has.
+    `report` is the status report of the responder's rejection, if any.
     """
 
     def __init__(
@@ -153,7 +153,7 @@ class CaseCall:
         exchange.expect_response(ESTABLISHMENT_TIMEOUT_S, now)
 
     def on_message(self, exchange: Exchange, message: Message, now: float) -> None:
-        """Take the responder's next message."""
+        """Process the responder's next message."""
         try:
             self._credentials.check_message(message, self.fabric)
             if message.opcode == Opcode.STATUS_REPORT:
@@ -224,7 +224,7 @@ class CaseCall:
             return
         self.report = report
         if self._record is not None:
-            # It may be what the responder stumbled over.
+            # The resumption offer may be the cause.
             self._credentials.resumption.remove(self._record)
         self._fail(f"refused with {report.general_code}/{report.protocol_code}", now)
 
@@ -244,13 +244,13 @@ class CaseCall:
             local_id=self._local_id,
             peer_id=self._peer_session_id,
         )
-        self._credentials.remember(self.fabric, peer, self._resumption_id, self._secret)
+        self._credentials.save_resumption(self.fabric, peer, self._resumption_id, self._secret)
         exchange.close(now)
         self._on_done(session, now)
 
     def on_closed(self, exchange: Exchange, now: float, failed: bool) -> None:
-        """Learn that the responder is out of reach."""
-        self._fail("no answer", now)
+        """Fail, since the responder is unreachable."""
+        self._fail("no response", now)
 
     def _fail(self, reason: str, now: float) -> None:
         if self._is_over:
@@ -264,4 +264,4 @@ class CaseCall:
 
     def _finish(self) -> None:
         self._is_over = True
-        self._initiator.forget(self)
+        self._initiator.remove(self)

@@ -1,4 +1,4 @@
-"""The side of CASE that is called: Sigma1 comes in, Sigma2 or Sigma2_Resume goes out.
+"""CASE responder: answers Sigma1 with Sigma2 or Sigma2_Resume.
 
 Spec: Matter Core 1.3 "Certificate Authenticated Session Establishment (CASE)"
 """
@@ -50,12 +50,12 @@ _LOGGER: Final = logging.getLogger(__name__)
 
 MAX_HANDSHAKES = 8
 _BUSY_WAIT_MS = 2000
-# Of so many handshakes a recorded Sigma1 leads to nothing when it is played again.
-_REMEMBERED_RANDOMS = 64
+# A replayed Sigma1 of this many latest handshakes is ignored.
+_STORED_RANDOMS = 64
 
 
 class CaseResponder:
-    """Answers initiators, up to eight at the same time."""
+    """CASE responder for up to eight handshakes at the same time."""
 
     def __init__(self, credentials: CaseCredentials, max_handshakes: int = MAX_HANDSHAKES) -> None:
         self.credentials = credentials
@@ -68,18 +68,18 @@ class CaseResponder:
         return len(self._handshakes)
 
     def on_sigma1(self, exchange: Exchange, message: Message, now: float) -> None:
-        """Take the Sigma1 that opens `exchange`."""
+        """Process the Sigma1 that opens `exchange`."""
         if not isinstance(exchange.session, UnsecuredSession):
-            _LOGGER.debug("Sigma1 ignored: it came over a secure session")
+            _LOGGER.debug("Sigma1 ignored: received over a secure session")
             return
         if len(self._handshakes) >= self._max_handshakes:
-            _LOGGER.debug("CASE initiator told to wait: %d at work", len(self._handshakes))
+            _LOGGER.debug("CASE initiator rejected as busy: %d handshakes", len(self._handshakes))
             send(exchange, Opcode.STATUS_REPORT, encode_busy(_BUSY_WAIT_MS), now)
             return
         try:
             sigma1 = decode_sigma1(message.payload)
             if sigma1.initiator_random in self._randoms:
-                _LOGGER.debug("Sigma1 ignored: it was here before")
+                _LOGGER.debug("Sigma1 ignored: replayed")
                 return
             handshake = self._accept(exchange, sigma1, message.payload, now)
         except (DecodeError, CryptoError) as error:
@@ -87,25 +87,25 @@ class CaseResponder:
             send(exchange, Opcode.STATUS_REPORT, INVALID_PARAMETER, now)
             return
         if handshake is None:
-            _LOGGER.debug("Sigma1 refused: it is for no fabric of this node")
+            _LOGGER.debug("Sigma1 refused: no fabric of this node matches")
             send(exchange, Opcode.STATUS_REPORT, NO_SHARED_TRUST_ROOTS, now)
             return
         self._handshakes.add(handshake)
-        self._remember_random(sigma1.initiator_random)
+        self._store_random(sigma1.initiator_random)
         exchange.handler = handshake
         exchange.expect_response(ESTABLISHMENT_TIMEOUT_S, now)
 
-    def _remember_random(self, initiator_random: bytes) -> None:
-        # Only of those who know the fabric: a stranger cannot make the node forget others.
+    def _store_random(self, initiator_random: bytes) -> None:
+        # Only for initiators with the IPK, so that others cannot displace the stored randoms.
         randoms = self._randoms
-        if len(randoms) >= _REMEMBERED_RANDOMS:
+        if len(randoms) >= _STORED_RANDOMS:
             del randoms[next(iter(randoms))]
         randoms[initiator_random] = None
 
     def _accept(
         self, exchange: Exchange, sigma1: Sigma1, payload: bytes, now: float
     ) -> _Handshake | None:
-        """Send Sigma2 or Sigma2_Resume; None when no fabric is meant."""
+        """Send Sigma2 or Sigma2_Resume; return None when no fabric matches."""
         credentials = self.credentials
         record = self._find_record(sigma1)
         if record is not None:
@@ -126,7 +126,7 @@ class CaseResponder:
         return full
 
     def _take_parameters(self, exchange: Exchange, sigma1: Sigma1) -> None:
-        # Not of an initiator that is refused: it could have its refusal sent for hours.
+        # Not for a rejected initiator, which could make retransmissions last for hours.
         if sigma1.parameters is not None:
             exchange.session.parameters = sigma1.parameters
 
@@ -144,8 +144,8 @@ class CaseResponder:
             return None
         return record
 
-    def forget(self, handshake: _Handshake) -> None:
-        """Make room: this handshake is finished."""
+    def remove(self, handshake: _Handshake) -> None:
+        """Remove a handshake that has ended."""
         self._handshakes.discard(handshake)
 
 
@@ -165,7 +165,7 @@ class _Handshake:
         self._is_over = False
 
     def on_message(self, exchange: Exchange, message: Message, now: float) -> None:
-        """Take the initiator's next message."""
+        """Process the initiator's next message."""
         try:
             self._credentials.check_message(message, self.fabric)
             self._take(message, now)
@@ -176,8 +176,8 @@ class _Handshake:
         raise NotImplementedError
 
     def on_closed(self, exchange: Exchange, now: float, failed: bool) -> None:
-        """Learn that the initiator is out of reach."""
-        self._fail("the initiator does not answer", now)
+        """Fail, since the initiator is unreachable."""
+        self._fail("the initiator does not respond", now)
 
     def _refuse(self, reason: str, now: float) -> None:
         if self._exchange.is_open:
@@ -194,7 +194,7 @@ class _Handshake:
 
     def _finish(self) -> None:
         self._is_over = True
-        self._responder.forget(self)
+        self._responder.remove(self)
 
     def _establish(
         self, peer: CasePeer, secret: bytes, salt: bytes, now: float, *, is_resumed: bool
@@ -212,7 +212,7 @@ class _Handshake:
             local_id=self._local_id,
             peer_id=self._sigma1.initiator_session_id,
         )
-        self._credentials.remember(self.fabric, peer, self._resumption_id, secret)
+        self._credentials.save_resumption(self.fabric, peer, self._resumption_id, secret)
         _LOGGER.info(
             "CASE session %s with %d/0x%016X",
             "resumed" if is_resumed else "established",
@@ -222,7 +222,7 @@ class _Handshake:
 
 
 class _FullHandshake(_Handshake):
-    """Sigma1, Sigma2, Sigma3: both sides show their certificates."""
+    """Sigma1, Sigma2, Sigma3: mutual authentication by certificates."""
 
     def answer(self, ipk: bytes, payload: bytes, now: float) -> None:
         """Send Sigma2. Raises CryptoError when the initiator's key is not a point."""
@@ -247,7 +247,7 @@ class _FullHandshake(_Handshake):
 
     def _take(self, message: Message, now: float) -> None:
         if message.opcode == Opcode.STATUS_REPORT:
-            self._fail("the initiator gave up", now)
+            self._fail("aborted by the initiator", now)
             return
         if message.opcode != Opcode.CASE_SIGMA3:
             raise DecodeError(f"opcode 0x{message.opcode:02X} in place of Sigma3")
@@ -264,7 +264,7 @@ class _FullHandshake(_Handshake):
 
 
 class _ResumedHandshake(_Handshake):
-    """Sigma1, Sigma2_Resume: both sides know the secret of an earlier session."""
+    """Sigma1, Sigma2_Resume: mutual proof of the secret of an earlier session."""
 
     def __init__(
         self,

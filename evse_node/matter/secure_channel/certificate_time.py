@@ -1,4 +1,4 @@
-"""The time by which certificates are judged, also when the clock is not set.
+"""The time for validity checks of certificates, also when the clock is not set.
 
 Spec: Matter Core 1.3 "Last Known Good UTC Time"
 """
@@ -16,8 +16,7 @@ from evse_node.matter.fabrics.fabric_identity import Fabric
 from evse_node.matter.store import Store
 from evse_node.units import epoch_s_from_utc_ms
 
-# The release that introduced this module, 2025-11-01, in seconds since 2000: whatever
-# else is unknown, it is not earlier.
+# 2025-11-01, in seconds since 2000: a lower bound of the current time.
 RELEASE_EPOCH_S: Final = 815_270_400
 _KEY = "counter/last_known_good_epoch_s"
 
@@ -25,27 +24,27 @@ _KEY = "counter/last_known_good_epoch_s"
 class CertificateTime(Struct, frozen=True):
     """The time for validity periods, in seconds since 2000.
 
-    When the clock is not set it is the Last Known Good UTC Time, before which it cannot
-    be (`is_lower_bound`): that may end a certificate, but not keep it from beginning.
+    When the clock is not set it is the Last Known Good UTC Time (`is_lower_bound`), by
+    which a certificate can be expired, but not be not yet valid.
     """
 
     epoch_s: int
     is_lower_bound: bool = False
 
     def for_chain(self, certificates: Iterable[Certificate]) -> int:
-        """Return the time by which these certificates are judged."""
+        """Return the time for the validity check of these certificates."""
         if not self.is_lower_bound:
             return self.epoch_s
         return max(self.epoch_s, *(certificate.not_before for certificate in certificates))
 
 
 class LastKnownGoodTime:
-    """Remembers the latest time that certainly has come; persisted.
+    """Persistent Last Known Good UTC Time.
 
-    `utc_ms` is Unix time in milliseconds, or None while the clock is not set. The
-    certificates of a committed fabric prove that their validity has begun. A clock proves
-    nothing: by a wrong one that was remembered, certificates would be over for good, and
-    with them whoever could set the clock right.
+    `utc_ms` is Unix time in milliseconds, or None while the clock is not set. The time
+    advances to the notBefore of the certificates of each committed fabric, never to the
+    clock: a wrong clock, once stored, would expire all certificates for good, including
+    those of the administrators that could correct it.
     """
 
     def __init__(
@@ -59,7 +58,7 @@ class LastKnownGoodTime:
         fabrics.on_committed.append(self._on_committed)
 
     def now(self) -> CertificateTime:
-        """Return the time, or what is known of it."""
+        """Return the current time, or its lower bound."""
         utc_ms = self._utc_ms()
         if utc_ms is None:
             return CertificateTime(self._epoch_s, is_lower_bound=True)

@@ -44,9 +44,9 @@ ESTABLISHMENT_TIMEOUT_S = 60.0
 Spec: Matter Core 1.3 "Commissioning Flows"
 """
 _CONTEXT_PREFIX = b"CHIP PAKE V1 Commissioning"
-# A commissioner that finds a session in place is to ask again while the user watches.
+# Short enough for a commissioner to retry while its user waits.
 _BUSY_WAIT_MS = 5000
-# The only passcode there is: the one for commissioning.
+# The passcode for commissioning, the only one.
 _DEFAULT_PASSCODE_ID = 0
 
 
@@ -57,26 +57,26 @@ class CommissioningWindowPort(Protocol):
         """Return the verifier, or None while the node is not in commissioning mode."""
 
     def on_pase_established(self, session: SecureSession, now: float) -> None:
-        """Learn of a session: the fail-safe is armed for it."""
+        """Arm the fail-safe for a new session."""
 
     def on_pase_failed(self, now: float) -> None:
-        """Learn of an attempt that could have been a guess; too many close the window."""
+        """Count a failed guess of the passcode; too many close the window."""
 
 
 class PaseResponder:
-    """Answers commissioners, one at a time and with one session at most."""
+    """PASE responder: one handshake and one session at a time."""
 
     def __init__(
         self,
         sessions: SessionTable,
         timers: Timers,
-        door: CommissioningWindowPort,
+        window: CommissioningWindowPort,
         parameters: SessionParameters,
         random_bytes: Callable[[int], bytes],
     ) -> None:
         self.sessions = sessions
         self.timers = timers
-        self.door = door
+        self.window = window
         self.parameters = parameters
         self.random_bytes = random_bytes
         self._attempt: _Attempt | None = None
@@ -87,8 +87,8 @@ class PaseResponder:
         return self._attempt is not None
 
     def on_request(self, exchange: Exchange, message: Message, now: float) -> None:
-        """Take the PBKDFParamRequest that opens `exchange`."""
-        verifier = self.door.pase_verifier()
+        """Process the PBKDFParamRequest that opens `exchange`."""
+        verifier = self.window.pase_verifier()
         has_session = any(not (session.is_case or session.is_closing) for session in self.sessions)
         if not isinstance(exchange.session, UnsecuredSession) or not (verifier or has_session):
             _LOGGER.debug("PBKDFParamRequest ignored: not in commissioning mode")
@@ -110,14 +110,14 @@ class PaseResponder:
         else:
             wait_ms = _BUSY_WAIT_MS
         if verifier is None or has_session or self._attempt is not None:
-            _LOGGER.debug("commissioner told to wait: another one is at work")
+            _LOGGER.debug("commissioner rejected as busy: another one is active")
             _send(exchange, Opcode.STATUS_REPORT, encode_busy(wait_ms), now)
             return
         self._attempt = _Attempt(self, exchange, verifier, now)
         self._attempt.answer(request, message.payload, now)
 
-    def forget(self, attempt: _Attempt) -> None:
-        """Take the next commissioner: this one is finished."""
+    def remove(self, attempt: _Attempt) -> None:
+        """End an attempt, so that the next commissioner is accepted."""
         if self._attempt is attempt:
             self._attempt = None
 
@@ -163,14 +163,14 @@ class _Attempt:
         _send(self.exchange, Opcode.PBKDF_PARAM_RESPONSE, response, now)
 
     def on_message(self, exchange: Exchange, message: Message, now: float) -> None:
-        """Take Pake1, Pake3, or a status report that breaks off."""
+        """Process Pake1, Pake3 or a status report."""
         if message.protocol_id == PROTOCOL_SECURE_CHANNEL:
             opcode = message.opcode
             if opcode == Opcode.STATUS_REPORT:
-                self._fail("the commissioner gave up", now)
+                self._fail("aborted by the commissioner", now)
                 return
             try:
-                if self._responder.door.pase_verifier() != self._verifier:
+                if self._responder.window.pase_verifier() != self._verifier:
                     raise CryptoError("the commissioning window has closed")
                 if opcode == Opcode.PASE_PAKE1 and self._pake is None:
                     self._on_pake1(message.payload, now)
@@ -186,7 +186,7 @@ class _Attempt:
     def _on_pake1(self, payload: bytes, now: float) -> None:
         p_a = decode_pake1(payload)
         verifier = self._verifier
-        # From here on the peer learns whether its guess was right: the attempt counts.
+        # Pake2 reveals whether the guess was right, so the attempt counts from here on.
         self._pake = Spake2pVerifier(
             verifier.w0, verifier.L, self._context, self._responder.random_bytes
         )
@@ -211,16 +211,16 @@ class _Attempt:
         _send(self.exchange, Opcode.STATUS_REPORT, SESSION_ESTABLISHED, now)
         self.exchange.close(now)
         _LOGGER.info("PASE session established")
-        responder.door.on_pase_established(session, now)
+        responder.window.on_pase_established(session, now)
 
     def on_closed(self, exchange: Exchange, now: float, failed: bool) -> None:
-        """Learn that the commissioner is out of reach."""
-        self._fail("the commissioner does not answer", now)
+        """Fail, since the commissioner is unreachable."""
+        self._fail("the commissioner does not respond", now)
 
     def abandon(self, now: float) -> None:
-        """Break off: out of time, out of the window, or the commissioner started over."""
+        """Abort on timeout, or when the commissioner starts over."""
         if not self._is_over:
-            self._refuse("broken off", now)
+            self._refuse("aborted", now)
 
     def _refuse(self, reason: str, now: float) -> None:
         if self.exchange.is_open:
@@ -236,9 +236,9 @@ class _Attempt:
         self._responder.sessions.release_id(self._local_id)
         self.exchange.close(now)
         if is_guess:
-            self._responder.door.on_pase_failed(now)
+            self._responder.window.on_pase_failed(now)
 
     def _finish(self) -> None:
         self._is_over = True
         self._timer.cancel()
-        self._responder.forget(self)
+        self._responder.remove(self)

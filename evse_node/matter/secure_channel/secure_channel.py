@@ -1,4 +1,4 @@
-"""The Secure Channel protocol of a node: who answers what opens an exchange.
+"""The Secure Channel protocol of a node: dispatch of messages that open an exchange.
 
 Spec: Matter Core 1.3 "Secure Channel Protocol"
 """
@@ -28,17 +28,17 @@ _LOGGER: Final = logging.getLogger(__name__)
 
 
 class SecureChannel:
-    """Establishes and ends sessions; registers itself with the exchange manager.
+    """Establishment and end of sessions; registers itself with the exchange manager.
 
     `utc_ms` is Unix time in milliseconds, or None while the clock is not set;
-    `certificate_time.now()` is what other parts judge certificates by.
+    `certificate_time.now()` is the time for validity checks of certificates.
     """
 
     def __init__(
         self,
         exchanges: ExchangeManager,
         fabrics: FabricTable,
-        door: CommissioningWindowPort,
+        window: CommissioningWindowPort,
         store: Store,
         timers: Timers,
         parameters: SessionParameters,
@@ -57,11 +57,11 @@ class SecureChannel:
             random_bytes,
             self.certificate_time.now,
         )
-        self.pase = PaseResponder(sessions, timers, door, parameters, random_bytes)
+        self.pase = PaseResponder(sessions, timers, window, parameters, random_bytes)
         self.case = CaseResponder(credentials)
         self.initiator = CaseInitiator(credentials, exchanges)
         self._credentials = credentials
-        # The certificate by which each fabric knows this node.
+        # This node's NOC by fabric index.
         self._nocs = {fabric.index: fabric.noc for fabric in fabrics}
         fabrics.on_added.append(self._on_fabric_changed)
         fabrics.on_updated.append(self._on_fabric_changed)
@@ -70,7 +70,7 @@ class SecureChannel:
         exchanges.register(PROTOCOL_SECURE_CHANNEL, self.on_message)
 
     def on_message(self, exchange: Exchange, message: Message, now: float) -> None:
-        """Take a message that opens an exchange; one that nobody waits for is ignored."""
+        """Process a message that opens an exchange; unexpected opcodes are ignored."""
         opcode = message.opcode
         if opcode == Opcode.CASE_SIGMA1:
             self.case.on_sigma1(exchange, message, now)
@@ -90,7 +90,7 @@ class SecureChannel:
         now: float,
         parameters: SessionParameters | None = None,
     ) -> CaseCall:
-        """Call a peer; see `CaseInitiator.connect`."""
+        """Establish a CASE session; see `CaseInitiator.connect`."""
         return self.initiator.connect(fabric_index, peer_node_id, address, on_done, now, parameters)
 
     def _on_status_report(self, exchange: Exchange, message: Message, now: float) -> None:
@@ -110,4 +110,4 @@ class SecureChannel:
             del self._nocs[index]
         else:
             self._nocs[index] = noc
-        self._credentials.forget_fabric(index)
+        self._credentials.remove_fabric(index)

@@ -1,4 +1,4 @@
-"""Secrets of earlier sessions, so that a known peer gets a new one without certificates.
+"""Session resumption records, for handshakes without certificates.
 
 Spec: Matter Core 1.3 "Session Resumption"
 """
@@ -21,7 +21,7 @@ _PREFIX = "resumption/"
 
 
 class ResumptionRecord(Struct, frozen=True):
-    """What one earlier session leaves behind.
+    """Data of an earlier session for its resumption.
 
     `shared_secret` are the 32 bytes of the ECDH exchange, `case_authenticated_tags`
     those of the peer's certificate at that time.
@@ -34,15 +34,14 @@ class ResumptionRecord(Struct, frozen=True):
     case_authenticated_tags: tuple[int, ...] = ()
 
     def __repr__(self) -> str:
-        # The secret must not reach a log.
         return f"ResumptionRecord({self.fabric_index}, 0x{self.peer_node_id:016X})"
 
 
 class ResumptionStore:
-    """The newest records, one for each peer and at most four for each fabric; persisted.
+    """Persistent store of the latest records: one per peer, at most four per fabric.
 
     Records of a fabric that is not among `fabric_indices` are deleted when they are loaded:
-    its index may be given away again.
+    its index may be reused.
     """
 
     def __init__(
@@ -72,11 +71,11 @@ class ResumptionStore:
                 continue
             loaded.append((sequence, record))
         for sequence, record in sorted(loaded, key=lambda pair: pair[0]):
-            self._remember(record)
+            self._insert(record)
             self._sequence = sequence
 
     def find_by_id(self, resumption_id: bytes) -> ResumptionRecord | None:
-        """Return the record that an initiator refers to, if it is still there."""
+        """Return the record with an id, or None."""
         return self._by_id.get(resumption_id)
 
     def find_by_peer(self, fabric_index: int, peer_node_id: int) -> ResumptionRecord | None:
@@ -92,12 +91,12 @@ class ResumptionStore:
         holder = self._by_id.get(record.resumption_id)
         if holder is not None and _key(holder) != _key(record):
             return
-        self._remember(record)
+        self._insert(record)
         if is_lasting:
             self._persist(record)
 
     def make_lasting(self, fabric_index: int) -> None:
-        """Keep the records of a fabric over restarts, because its identity is lasting now."""
+        """Persist the records of a fabric whose identity was committed."""
         for record in self._by_peer.get(fabric_index, {}).values():
             self._persist(record)
 
@@ -105,7 +104,7 @@ class ResumptionStore:
         self._sequence += 1
         self._store.set(_key(record), _encode(record, self._sequence))
 
-    def _remember(self, record: ResumptionRecord) -> None:
+    def _insert(self, record: ResumptionRecord) -> None:
         peers = self._by_peer.setdefault(record.fabric_index, {})
         old = peers.pop(record.peer_node_id, None)
         if old is not None:
@@ -116,7 +115,7 @@ class ResumptionStore:
         self._by_id[record.resumption_id] = record
 
     def remove(self, record: ResumptionRecord) -> None:
-        """Forget one record; does nothing when it is gone already."""
+        """Remove a record if it still exists."""
         peers = self._by_peer.get(record.fabric_index, {})
         if peers.get(record.peer_node_id) is record:
             del peers[record.peer_node_id]
@@ -124,7 +123,7 @@ class ResumptionStore:
             self._store.delete(_key(record))
 
     def remove_fabric(self, fabric_index: int) -> None:
-        """Forget the records of a fabric that is gone or has another identity now."""
+        """Remove the records of a fabric that was removed or has a new identity."""
         for record in tuple(self._by_peer.get(fabric_index, {}).values()):
             self.remove(record)
         self._by_peer.pop(fabric_index, None)
