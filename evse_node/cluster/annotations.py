@@ -71,7 +71,7 @@ def function_annotations(function: Callable[..., object]) -> dict[str, object]:
 def check(
     annotation: object, type_: ValueType, *, may_be_absent: bool = False, has_default: bool = False
 ) -> None:
-    """Raise TypeError unless values of a definition's type are what the annotation says.
+    """Raise TypeError unless an annotation matches the type of a definition.
 
     With `may_be_absent`, the value is None too where a message lacks it, unless the
     parameter has a default.

@@ -190,7 +190,7 @@ def check_class(cls: type, definition: ClusterDefinition) -> Handlers:
 
 
 def _roles(cls: type) -> dict[str, tuple[str, str]]:
-    """Find the marked methods of a class and its bases; an override keeps the base's mark."""
+    """Return role and key by method of a class and its bases; an override inherits them."""
     roles: dict[str, tuple[str, str]] = {}
     for base in reversed(cls.__mro__):
         for method, member in vars(base).items():

@@ -1,4 +1,4 @@
-"""What cluster instances may use of the node that they are attached to."""
+"""The services of a node for its cluster instances."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from evse_node.matter.store import Store
 
 
 class EventSink(Protocol):
-    """Where events go: the node's event log."""
+    """The node's event log."""
 
     def record(
         self, path: EventPath, priority: EventPriority, payload: bytes, fabric_index: int = 0
     ) -> EventRecord:
-        """Number, time-stamp and keep an event, and tell the node's event observers."""
+        """Number, time-stamp and store an event, and notify the node's event observers."""
         ...
 
 
 class ClusterEnvironment(Struct):
-    """What a cluster instance may use of the node that it is attached to.
+    """The services of a node for the cluster instances attached to it.
 
-    `now` returns the monotonic seconds of the current turn, `utc_ms` milliseconds since
-    1970 or None while the wall clock is not known, `random_bytes(n)` n random bytes.
+    `now` returns the monotonic time of the current turn in seconds, `utc_ms` milliseconds
+    since 1970 or None if the wall clock is unknown, `random_bytes(n)` n random bytes.
     """
 
     node: Node

@@ -18,7 +18,7 @@ _FIELDS_TAG = 1
 
 
 class LaterReply:
-    """Returned by a handler in place of fields when its command takes longer.
+    """A response that a handler returns before its fields are known.
 
     `resolve` is to be called once, after the handler has returned.
     """

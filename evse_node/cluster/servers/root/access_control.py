@@ -91,7 +91,7 @@ class AccessControlServer(ClusterServer):
         self._record_change(subject, fabric_index, ChangeType.ADDED, entry)
 
     @cached_reader
-    def acl(self, context: InteractionContext) -> Value:
+    def acl(self, context: InteractionContext) -> Sequence[Mapping[str, Value]]:
         """Return the entries of all fabrics."""
         return [
             _encode_entry(entry, fabric.index)
@@ -128,7 +128,7 @@ class AccessControlServer(ClusterServer):
             self._unchanged = 0
 
     @reader
-    def extension(self, context: InteractionContext) -> Value:
+    def extension(self, context: InteractionContext) -> Sequence[Mapping[str, Value]]:
         """Return the extensions of all fabrics, at most one for each."""
         return [
             {"data": data, "fabric_index": fabric.index}

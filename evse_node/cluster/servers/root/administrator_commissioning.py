@@ -7,8 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from enum import IntEnum
+from itertools import compress
+from operator import ne
+from typing import Final
 
-from evse_node.cluster.definitions.definition import ClusterDefinition, Value
+from evse_node.cluster.definitions.definition import ClusterDefinition
 from evse_node.cluster.server import ClusterServer, command, reader, serves
 from evse_node.errors import CryptoError, StatusError
 from evse_node.matter.data_model import InteractionContext
@@ -30,6 +33,8 @@ from evse_node.matter.secure_channel.spake2p import (
     MIN_SALT_SIZE,
     parse_verifier,
 )
+
+_ATTRIBUTES: Final = ("window_status", "admin_fabric_index", "admin_vendor_id")
 
 
 class StatusCode(IntEnum):
@@ -60,34 +65,32 @@ class AdministratorCommissioningServer(ClusterServer):
         self._reported = self._state()
         window.on_changed.append(self._on_window_changed)
 
-    def _state(self) -> dict[str, Value]:
-        opener = self._window.opener
-        return {
-            "window_status": self._window.announced_status,
-            "admin_fabric_index": None if opener is None else opener.fabric_index,
-            "admin_vendor_id": None if opener is None else opener.vendor_id,
-        }
+    def _state(self) -> tuple[int, int | None, int | None]:
+        """Return the values of `_ATTRIBUTES`."""
+        window, opener = self._window, self._window.opener
+        if opener is None:
+            return window.announced_status, None, None
+        return window.announced_status, opener.fabric_index, opener.vendor_id
 
     def _on_window_changed(self, now: float) -> None:
-        state = self._state()
-        changed = [name for name, value in state.items() if self._reported[name] != value]
-        self._reported = state
-        self.report(*changed)
+        before, self._reported = self._reported, self._state()
+        changed = map(ne, before, self._reported)
+        self.report(*compress(_ATTRIBUTES, changed))
 
     @reader
     def window_status(self, context: InteractionContext) -> int:
         """Return which window an administrator has opened, if any."""
-        return self._window.announced_status
+        return self._state()[0]
 
     @reader
-    def admin_fabric_index(self, context: InteractionContext) -> Value:
+    def admin_fabric_index(self, context: InteractionContext) -> int | None:
         """Return the fabric of the administrator that opened the window."""
-        return self._state()["admin_fabric_index"]
+        return self._state()[1]
 
     @reader
-    def admin_vendor_id(self, context: InteractionContext) -> Value:
+    def admin_vendor_id(self, context: InteractionContext) -> int | None:
         """Return the vendor of the administrator that opened the window."""
-        return self._state()["admin_vendor_id"]
+        return self._state()[2]
 
     @command
     def open_commissioning_window(

@@ -6,7 +6,7 @@ Spec: Matter Core 1.3 "Node Operational Credentials Cluster"
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from evse_node.cluster.definitions.definition import ClusterDefinition, Value
@@ -89,7 +89,7 @@ class OperationalCredentialsServer(ClusterServer):
     # Attributes
 
     @cached_reader
-    def nocs(self, context: InteractionContext) -> Value:
+    def nocs(self, context: InteractionContext) -> Sequence[Mapping[str, Value]]:
         """Return the node's own certificates, one entry for each fabric."""
         return [
             {"noc": fabric.noc, "icac": fabric.icac, "fabric_index": fabric.index}
@@ -97,7 +97,7 @@ class OperationalCredentialsServer(ClusterServer):
         ]
 
     @cached_reader
-    def fabrics(self, context: InteractionContext) -> Value:
+    def fabrics(self, context: InteractionContext) -> Sequence[Mapping[str, Value]]:
         """Return the fabrics, pending ones included."""
         return [
             {
@@ -117,7 +117,7 @@ class OperationalCredentialsServer(ClusterServer):
         return len(self._fabrics)
 
     @reader
-    def trusted_root_certificates(self, context: InteractionContext) -> Value:
+    def trusted_root_certificates(self, context: InteractionContext) -> Sequence[bytes]:
         """Return the roots of all fabrics, and a pending one."""
         roots = [fabric.root_certificate for fabric in self._fabrics]
         pending = self._fail_safe.root_certificate

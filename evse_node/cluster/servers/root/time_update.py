@@ -105,10 +105,10 @@ class TimeUpdate:
     def _request_time(self, now: float) -> None:
         self._request += 1
         if not self._clock.accepts(Granularity.MILLISECONDS):
-            # The system keeps its own clock.
+            # The host's clock is synchronized.
             self._retry(_RETRY_S, now)
             return
-        # Scheduled first, in case the answer never comes.
+        # Scheduled first, in case no answer arrives.
         self._retry(_RETRY_S, now)
         if self._read_node is None:
             self._request_ntp_time(now)

@@ -1,4 +1,4 @@
-"""The cluster as certification tests ask for it: power adjustment, start time, pause."""
+"""Device Energy Management along certification tests: power adjustment, start time, pause."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def adjust(host: EnergyHost, power: int, duration: int, cause: int) -> Status:
         ("PA", {0, 1, 2, 3, 4, 5, 7}, {0, 1}, {0, 1}),
     ],
 )
-def test_features_choose_the_elements(
+def test_features_select_elements(
     feature_map: str, attributes: set[int], commands: set[int], events: set[int]
 ) -> None:
     dem = EnergyHost(feature_map).dem
@@ -44,7 +44,7 @@ def test_features_choose_the_elements(
     assert dem.revision == 3
 
 
-def test_feature_map_as_number_or_codes() -> None:
+def test_features_parse_from_number_or_codes() -> None:
     definition = load_definitions()[MANAGEMENT]
     assert parse_features(definition, "0x7B") == {"PA", "PFR", "STA", "PAU", "FA", "CON"}
     assert parse_features(definition, " 124") == {"SFR", "STA", "PAU", "FA", "CON"}
@@ -52,7 +52,7 @@ def test_feature_map_as_number_or_codes() -> None:
 
 
 @pytest.mark.parametrize("text", ["0x80", "7B", "0x7F", "0x0D", "0x08", "PREF", "0", ""])
-def test_feature_map_that_cannot_be(text: str) -> None:
+def test_invalid_features_are_refused(text: str) -> None:
     with pytest.raises(ConfigError):
         parse_features(load_definitions()[MANAGEMENT], text)
 
@@ -67,7 +67,7 @@ def test_commands_work_inside_and_outside_a_timed_interaction(feature_map: str) 
 
 
 @both_maps
-def test_attributes_at_rest(feature_map: str) -> None:
+def test_attributes_before_any_request(feature_map: str) -> None:
     host = EnergyHost(feature_map)
     assert host.show("ESAType") == 0
     assert host.show("ESACanGenerate") is True
@@ -83,7 +83,7 @@ def test_attributes_at_rest(feature_map: str) -> None:
 # TC_DEM_2_2
 
 
-def test_power_adjustment() -> None:
+def test_power_adjustment_sequence() -> None:
     host = EnergyHost(PFR_MAP)
     host.scenario(0x00)
     assert host.esa_state == ONLINE
@@ -155,7 +155,7 @@ def test_power_adjustment() -> None:
 
 
 @both_maps
-def test_start_time_adjustment(feature_map: str) -> None:
+def test_start_time_adjustment_sequence(feature_map: str) -> None:
     host = EnergyHost(feature_map)
     host.scenario(0x05)
     assert host.esa_state == ONLINE
@@ -218,7 +218,7 @@ def test_start_time_adjustment(feature_map: str) -> None:
 
 
 @both_maps
-def test_pause(feature_map: str) -> None:
+def test_pause_sequence(feature_map: str) -> None:
     host = EnergyHost(feature_map)
     host.scenario(0x07)
     assert host.esa_state == ONLINE
@@ -284,7 +284,7 @@ def test_pause(feature_map: str) -> None:
 
 
 @both_maps
-def test_pause_again_moves_the_end_without_another_event(feature_map: str) -> None:
+def test_second_pause_moves_end_without_event(feature_map: str) -> None:
     host = EnergyHost(feature_map)
     host.scenario(0x07)
     end = host.read_forecast().end
@@ -302,7 +302,7 @@ def test_pause_again_moves_the_end_without_another_event(feature_map: str) -> No
     assert host.read_forecast().end == end + 45
 
 
-def test_adjustment_and_pause_exclude_each_other() -> None:
+def test_power_adjustment_excludes_pause() -> None:
     host = EnergyHost(PFR_MAP)
     host.scenario(0x00)
     host.scenario(0x07)
@@ -312,7 +312,7 @@ def test_adjustment_and_pause_exclude_each_other() -> None:
     assert host.manage("PauseRequest", duration=10, cause=LOCAL) == Status.SUCCESS
     assert adjust(host, 5_000_000, 10, LOCAL) == Status.INVALID_IN_STATE
     assert host.esa_state == PAUSED
-    # A cancelled request takes the pause with it.
+    # Cancelling the request also ends the pause.
     assert host.manage("CancelRequest") == Status.SUCCESS
     assert [name for name, _ in host.queue.events] == [
         "PowerAdjustStart",
@@ -324,7 +324,7 @@ def test_adjustment_and_pause_exclude_each_other() -> None:
 
 
 @both_maps
-def test_a_new_script_ends_what_runs_and_opts_in_again(feature_map: str) -> None:
+def test_new_script_ends_pause_and_opt_out(feature_map: str) -> None:
     host = EnergyHost(feature_map)
     host.scenario(0x07)
     host.scenario(OPT_OUT_GRID)
@@ -342,7 +342,7 @@ def test_unknown_cause_is_refused() -> None:
     assert host.is_quiet()
 
 
-def test_scripts_without_a_clock_have_no_forecast() -> None:
+def test_script_without_clock_has_no_forecast() -> None:
     host = EnergyHost(PFR_MAP, has_clock=False)
     for code in (0x05, 0x07, 0x0A, 0x0D, 0x0F, 0x08, 0x0B, 0x06):
         host.scenario(code)
@@ -351,7 +351,7 @@ def test_scripts_without_a_clock_have_no_forecast() -> None:
     assert adjust(host, 5_000_000, 10, LOCAL) == Status.SUCCESS
 
 
-# After a test that did not come to its end
+# After a test that was aborted
 
 _LEFT_BEHIND = {
     "a capability": (0x00,),
@@ -364,13 +364,15 @@ _LEFT_BEHIND = {
 
 
 @pytest.mark.parametrize("first", [0x00, 0x05, 0x07, 0x0A, 0x0D, 0x0F])
-@pytest.mark.parametrize("asked", [None, "adjust", "pause", "start"])
+@pytest.mark.parametrize("running", [None, "adjust", "pause", "start"])
 @pytest.mark.parametrize("left", _LEFT_BEHIND.values(), ids=_LEFT_BEHIND)
-def test_a_test_begins_anew(left: tuple[int, ...], asked: str | None, first: int) -> None:
-    host = EnergyHost(PFR_MAP, dem_mode=0)  # where the user wants no management
+def test_next_script_resets_state_of_previous(
+    left: tuple[int, ...], running: str | None, first: int
+) -> None:
+    host = EnergyHost(PFR_MAP, dem_mode=0)  # in which the user opts out
     for code in left:
         host.scenario(code)
-    match asked:
+    match running:
         case "adjust":
             adjust(host, 5_000_000, 60, LOCAL)
         case "pause":
@@ -391,11 +393,11 @@ def test_a_test_begins_anew(left: tuple[int, ...], asked: str | None, first: int
 
 
 @pytest.mark.parametrize("left", _LEFT_BEHIND.values(), ids=_LEFT_BEHIND)
-def test_clearing_gives_the_charger_back(left: tuple[int, ...]) -> None:
+def test_clearing_script_restores_charger_state(left: tuple[int, ...]) -> None:
     host = EnergyHost(PFR_MAP, dem_mode=0)
     for code in left:
         host.scenario(code)
-    # What each of the tests sends at its end.
+    # The triggers at the end of each test.
     for code in (0x01, 0x06, 0x09, 0x0C, 0x0E, 0x10):
         host.scenario(code)
     assert host.show("Forecast") is None

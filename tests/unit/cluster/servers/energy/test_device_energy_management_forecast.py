@@ -1,4 +1,4 @@
-"""The cluster as certification tests ask for it: forecasts changed and made to constraints."""
+"""Device Energy Management along certification tests: forecast adjustments and constraints."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def slot(index: int, duration: int, power: int | None = None) -> dict[int, TlvVa
 
 
 @both_maps
-def test_forecast_adjustment(feature_map: str) -> None:
+def test_forecast_adjustment_sequence(feature_map: str) -> None:
     host = EnergyHost(feature_map)
     host.scenario(0x0A)
     assert host.esa_state == ONLINE
@@ -88,7 +88,7 @@ def test_forecast_adjustment(feature_map: str) -> None:
     assert modify(fourth.id, GRID, good) == Status.CONSTRAINT_ERROR
     host.scenario(OPT_OUT_CLEAR)
     assert host.opt_out == 0
-    # The number that was read before the user opted in again is still good.
+    # The forecast id read before the user opted in again is still valid.
     assert modify(fourth.id, LOCAL, slot(0, shortest, least)) == Status.SUCCESS
     assert host.read_forecast().reason == REASON_LOCAL
     assert host.manage("CancelRequest") == Status.SUCCESS
@@ -132,7 +132,7 @@ def _constrain(host: EnergyHost) -> Callable[..., Status]:
 
 
 @both_maps
-def test_constraint_based_forecast(feature_map: str) -> None:
+def test_constraint_based_forecast_sequence(feature_map: str) -> None:
     host = EnergyHost(feature_map)
     host.scenario(0x0D)
     assert host.esa_state == ONLINE
@@ -153,7 +153,7 @@ def test_constraint_based_forecast(feature_map: str) -> None:
     for starts in ((10, 20, 40), (10, 20, 50), (10, 30, 40), (30, 10, 50), (10, 50, 30)):
         bad = [constraint(now + start, 20, **how) for start in starts]
         assert send(LOCAL, *bad) == Status.CONSTRAINT_ERROR
-    # What is wrong with a later one counts as well.
+    # Later constraints are checked, too.
     late = constraint(now + 10, 20, **how), constraint(now - 30, 20, **how)
     assert send(LOCAL, *late) == Status.CONSTRAINT_ERROR
 
@@ -202,7 +202,7 @@ def test_constraint_based_forecast(feature_map: str) -> None:
 
 
 @both_maps
-def test_constraints_may_follow_each_other_at_once(feature_map: str) -> None:
+def test_adjacent_constraints_are_accepted(feature_map: str) -> None:
     host = EnergyHost(feature_map)
     host.scenario(0x0D)
     how = {"power": 2_000_000, "energy": 2000} if feature_map == PFR_MAP else {"load": -10}
@@ -211,7 +211,7 @@ def test_constraints_may_follow_each_other_at_once(feature_map: str) -> None:
     assert _constrain(host)(LOCAL, *both) == Status.SUCCESS
 
 
-def test_a_constraint_of_more_than_a_day_is_refused() -> None:
+def test_constraint_longer_than_day_is_refused() -> None:
     host = EnergyHost(PFR_MAP)
     host.scenario(0x0D)
     long = constraint(host.epoch_s + 60, 86_401, power=2_000_000, energy=2000)
@@ -222,7 +222,7 @@ def test_a_constraint_of_more_than_a_day_is_refused() -> None:
 
 
 @both_maps
-def test_forecast_reporting(feature_map: str) -> None:
+def test_forecast_has_fields_of_features(feature_map: str) -> None:
     host = EnergyHost(feature_map)
     host.scenario(0x0F)
     (first, *_) = host.read_forecast().slots
@@ -240,7 +240,7 @@ def test_forecast_reporting(feature_map: str) -> None:
 
 
 @both_maps
-def test_reports_of_the_forecast(feature_map: str) -> None:
+def test_forecast_is_reported_on_change(feature_map: str) -> None:
     host = EnergyHost(feature_map)
     host.scenario(OPT_OUT_CLEAR)
     host.scenario(0x0A)
@@ -266,7 +266,7 @@ def test_reports_of_the_forecast(feature_map: str) -> None:
     assert host.counts == {"Forecast": 1}
 
 
-def test_reports_of_the_power_adjustment() -> None:
+def test_power_adjustment_capability_is_reported_on_change() -> None:
     host = EnergyHost(PFR_MAP)
     host.scenario(0x00)
     assert host.capability[1] == 0
@@ -281,8 +281,8 @@ def test_reports_of_the_power_adjustment() -> None:
 
 
 @both_maps
-def test_all_scripts_on_one_device(feature_map: str) -> None:
-    """What a test leaves behind does not disturb the next one's first look."""
+def test_scripts_do_not_affect_each_other(feature_map: str) -> None:
+    """The state left by one test does not affect the next."""
     host = EnergyHost(feature_map)
     for begin in (0x00, 0x05, 0x07, 0x0A, 0x0D, 0x0F):
         host.scenario(OPT_OUT_LOCAL)

@@ -1,4 +1,4 @@
-"""Device Energy Management Mode, and what the chosen mode means for energy management."""
+"""Device Energy Management Mode, and the effect of a mode on energy management."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def modes(host: EnergyHost) -> dict[object, tuple[object, list[object]]]:
 # TC_DEMM_1_2
 
 
-def test_supported_modes() -> None:
+def test_supported_modes_have_labels_and_tags() -> None:
     host = EnergyHost()
     found = modes(host)
     assert sorted(found) == [0, 1, 2, 3, 4]  # type: ignore[type-var]
@@ -55,7 +55,7 @@ def reply(host: EnergyHost, mode: int) -> TlvValue:
     return decode_element(answer.payload, 0)[1]
 
 
-def test_change_to_mode_is_kept() -> None:
+def test_selected_mode_survives_restart() -> None:
     store = MemoryStore()
     host = EnergyHost(store=store)
     assert show(host, "CurrentMode") == 4
@@ -68,17 +68,17 @@ def test_change_to_mode_is_kept() -> None:
 
 
 @pytest.mark.parametrize(("mode", "opt_out"), [(0, 3), (1, 3), (2, 2), (3, 1), (4, 0)])
-def test_a_mode_opts_out_of_what_it_does_not_name(mode: int, opt_out: int) -> None:
+def test_mode_opts_out_of_causes_without_tag(mode: int, opt_out: int) -> None:
     host = EnergyHost(dem_mode=mode)
     assert host.opt_out == opt_out
-    # A test decides by itself, and leaves the mode's choice behind.
+    # A test overrides the opt-outs of the mode and restores them at its end.
     host.scenario(0x07)
     assert host.opt_out == 0
     host.scenario(0x09)
     assert host.opt_out == opt_out
 
 
-def test_a_change_of_mode_ends_what_it_forbids() -> None:
+def test_mode_change_ends_forbidden_adjustment() -> None:
     host = EnergyHost()
     host.scenario(0x07)
     assert host.manage("PauseRequest", duration=10, cause=1) == Status.SUCCESS

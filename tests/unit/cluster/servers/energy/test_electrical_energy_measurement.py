@@ -1,4 +1,4 @@
-"""Electrical Energy Measurement: totals, periods, events, reporting, what survives."""
+"""Electrical Energy Measurement: totals, periods, events, reports, storage."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Setup:
         return tuple(self.read(name)["energy"] for name in TOTALS)
 
 
-def test_before_the_first_reading_all_is_null_but_the_accuracy():
+def test_energies_are_null_before_first_reading():
     """TC_EEM_2_1."""
     setup = Setup()
     for name in [*TOTALS, *PERIODS, "cumulative_energy_reset"]:
@@ -51,7 +51,7 @@ def test_before_the_first_reading_all_is_null_but_the_accuracy():
     assert setup.read("feature_map") == 0xF
 
 
-def test_total_is_what_the_meter_shows():
+def test_total_equals_meter_register():
     setup = Setup()
     setup.update(123_456, 789, flows=False)
     assert setup.read("cumulative_energy_imported") == {
@@ -64,7 +64,7 @@ def test_total_is_what_the_meter_shows():
     assert setup.host.take_events() == []
 
 
-def test_without_a_clock_times_are_system_times():
+def test_times_without_clock_are_system_times():
     setup = Setup(has_clock=False)
     setup.update(10, flows=False, after=2.5)
     assert setup.read("cumulative_energy_imported") == {"energy": 10, "end_systime": 2_500}
@@ -76,7 +76,7 @@ def test_without_a_clock_times_are_system_times():
     }
 
 
-def test_clock_that_is_set_back_leaves_a_period_in_system_time():
+def test_period_uses_system_time_when_clock_is_set_back():
     setup = Setup()
     setup.update(0, flows=False)
     setup.host.utc_ms -= 100_000
@@ -88,7 +88,7 @@ def test_clock_that_is_set_back_leaves_a_period_in_system_time():
     }
 
 
-def test_period_ends_where_energy_begins_and_ceases_to_flow():
+def test_period_ends_when_flow_starts_or_stops():
     setup = Setup()
     setup.update(100, flows=False)
     setup.update(100, after=60.0)
@@ -109,7 +109,7 @@ def test_period_ends_where_energy_begins_and_ceases_to_flow():
     assert setup.read("periodic_energy_imported") == {"energy": 50, **times}
 
 
-def test_period_ends_after_its_time_while_energy_flows():
+def test_period_ends_after_its_duration_while_energy_flows():
     setup = Setup()
     setup.update(0)
     for second in range(1, 2 * PERIOD_S + 1):
@@ -119,7 +119,7 @@ def test_period_ends_after_its_time_while_energy_flows():
     assert periods[1]["energy_imported"]["start_timestamp"] == START_EPOCH_S + PERIOD_S
 
 
-def test_idle_hours_make_no_events():
+def test_idle_hours_emit_no_events():
     setup = Setup()
     setup.update(10, flows=False)
     setup.host.take_reports()
@@ -129,8 +129,8 @@ def test_idle_hours_make_no_events():
     assert setup.host.take_reports() == []
 
 
-def test_edge_within_a_second_waits_for_it():
-    """A period needs two different seconds."""
+def test_edge_within_first_second_is_delayed():
+    """The ends of a period are different seconds."""
     setup = Setup()
     setup.update(0, flows=False)
     setup.update(1, after=0.4)
@@ -139,7 +139,7 @@ def test_edge_within_a_second_waits_for_it():
     assert len(setup.host.take_events()) == 2
 
 
-def test_edge_soon_after_a_report_waits_for_the_next_reading():
+def test_edge_soon_after_report_waits_for_next_reading():
     """No attribute is reported twice within a second."""
     setup = Setup()
     setup.update(0)
@@ -153,7 +153,7 @@ def test_edge_soon_after_a_report_waits_for_the_next_reading():
     assert len(setup.host.take_events()) == 2
 
 
-def test_every_reading_is_another_data_version():
+def test_reading_steps_data_version():
     setup = Setup()
     setup.update(0)
     version = setup.cluster.data_version
@@ -170,7 +170,7 @@ def test_rising_total_is_reported_every_ten_seconds():
     assert setup.host.take_reports().count("cumulative_energy_imported") == 6
 
 
-def test_read_between_reports_is_fresh():
+def test_read_between_reports_returns_latest_total():
     setup = Setup()
     setup.update(0)
     setup.update(7, after=1.0)
@@ -186,7 +186,7 @@ def test_read_between_reports_is_fresh():
         (FEATURES, [1, 2, 3, 4, 5], [0, 1]),
     ],
 )
-def test_features_choose_attributes_and_the_fields_of_events(features, attributes, events):
+def test_features_select_attributes_and_event_fields(features, attributes, events):
     setup = Setup(features=features)
     assert [n for n in setup.cluster.attributes if 0 < n < 0xF000] == attributes
     assert list(setup.cluster.events) == events
@@ -199,10 +199,10 @@ def test_features_choose_attributes_and_the_fields_of_events(features, attribute
         assert ("energy_exported" in fields) is ("EXPE" in features)
 
 
-# What outlives a restart
+# Storage
 
 
-def test_total_survives_a_restart_with_a_meter_that_does_not_forget():
+def test_total_survives_restart_with_persistent_meter():
     store = MemoryStore()
     before = Setup(store=store)
     before.update(5_000, 40)
@@ -212,7 +212,7 @@ def test_total_survives_a_restart_with_a_meter_that_does_not_forget():
     assert after.energies() == (6_000, 50)
 
 
-def test_total_goes_on_with_a_meter_that_forgot():
+def test_total_continues_when_meter_restarts_at_zero():
     store = MemoryStore()
     before = Setup(store=store)
     before.update(5_000, 40)
@@ -223,7 +223,7 @@ def test_total_goes_on_with_a_meter_that_forgot():
     assert after.energies() == (5_010, 42)
 
 
-def test_unreadable_record_is_left_aside(caplog):
+def test_unreadable_record_is_ignored(caplog):
     store = MemoryStore({"energy/1": b"\x15\x24"})
     setup = Setup(store=store)
     assert "cannot be read" in caplog.text
@@ -231,7 +231,7 @@ def test_unreadable_record_is_left_aside(caplog):
     assert setup.energies() == (3, 0)
 
 
-def test_store_is_not_written_while_nobody_is_told():
+def test_store_is_not_written_without_report_or_read():
     setup = Setup()
     setup.update(0)
     setup.host.store.commit()
@@ -242,7 +242,7 @@ def test_store_is_not_written_while_nobody_is_told():
     assert setup.host.store.is_dirty
 
 
-def test_reading_an_unchanged_total_does_not_write():
+def test_read_of_unchanged_total_does_not_write():
     setup = Setup()
     setup.update(5)
     setup.energies()
@@ -260,13 +260,13 @@ _STEP = st.one_of(
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(_STEP, max_size=40), st.booleans())
-def test_no_energy_is_lost_or_counted_twice_over_power_cuts(steps, forgets):
-    """A meter that remembers is always followed exactly. One that forgets may lose what
-    nobody was told of, but what was told never goes back, and nothing is invented.
+def test_energy_is_neither_lost_nor_counted_twice_over_power_cuts(steps, restarts_at_zero):
+    """The total follows a persistent meter exactly. A meter that restarts at zero may lose
+    energy that was not reported yet, but a reported total never decreases.
     """
     store = MemoryStore()
     setup = Setup(store=store)
-    register = used = told = 0
+    register = used = reported = 0
 
     def update(flows: bool) -> None:
         setup.update(register, flows=flows, after=1.0)
@@ -284,27 +284,27 @@ def test_no_energy_is_lost_or_counted_twice_over_power_cuts(steps, forgets):
         elif kind == "read":
             total = setup.energies()[0]
             setup.host.store.commit()
-            assert total >= told
-            told = total
+            assert total >= reported
+            reported = total
         else:
-            if forgets:
+            if restarts_at_zero:
                 register = 0
             setup = Setup(store=setup.host.store.after_power_cut())
-            # Seen at its new beginning, and once more to be believed.
+            # One reading after the restart is ignored, the second accepted.
             update(False)
             update(False)
         for name, fields in setup.host.take_events():
             if name == "CumulativeEnergyMeasured":
-                assert fields["energy_imported"]["energy"] >= told
-                told = fields["energy_imported"]["energy"]
-    if not forgets:
+                assert fields["energy_imported"]["energy"] >= reported
+                reported = fields["energy_imported"]["energy"]
+    if not restarts_at_zero:
         assert setup.energies()[0] == used
-    assert told <= setup.energies()[0] <= used
+    assert reported <= setup.energies()[0] <= used
 
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 5000), st.integers(0, 5000), st.booleans()), max_size=80))
-def test_periodic_energies_add_up_to_the_total(steps):
+def test_periodic_energies_add_up_to_total(steps):
     setup = Setup(period_s=5.0)
     setup.update(100, 200, flows=False)
     imported, exported = 100, 200
@@ -328,7 +328,7 @@ def test_periodic_energies_add_up_to_the_total(steps):
 # Reset
 
 
-def test_reset_begins_at_zero_and_says_when():
+def test_reset_zeroes_totals_and_records_time():
     store = MemoryStore()
     setup = Setup(store=store)
     setup.update(5_000, 40)
@@ -346,7 +346,7 @@ def test_reset_begins_at_zero_and_says_when():
     assert again.energies() == (4, 1)
 
 
-def test_reset_without_a_clock_is_told_in_system_time():
+def test_reset_without_clock_uses_system_time():
     setup = Setup(has_clock=False)
     setup.host.advance(2.0)
     setup.cluster.reset(setup.host.now)
@@ -356,7 +356,7 @@ def test_reset_without_a_clock_is_told_in_system_time():
     }
 
 
-# Stand-in
+# Simulation
 
 
 def test_simulation_starts_at_zero_and_ends_with_meter_totals():
@@ -373,7 +373,7 @@ def test_simulation_starts_at_zero_and_ends_with_meter_totals():
         "end_timestamp": stamp,
     }
     setup.host.take_events()
-    # The meter counts on unseen.
+    # The meter keeps counting unseen.
     setup.update(5_010, 40, after=2.0)
     assert setup.host.take_events() == []
     setup.cluster.simulate(8, 0, setup.host.now)

@@ -49,7 +49,7 @@ class Setup:
         return self.host.read(self.cluster, name)
 
 
-def test_before_the_first_reading_all_is_null_but_what_is_fixed():
+def test_measurements_are_null_before_first_reading():
     setup = Setup()
     assert {name: setup.read(name) for name in MEASURED} == dict.fromkeys(MEASURED)
     assert setup.read("power_mode") == 2
@@ -57,7 +57,7 @@ def test_before_the_first_reading_all_is_null_but_what_is_fixed():
     assert setup.read("feature_map") == 0b00010
 
 
-def test_accuracy_has_an_entry_for_each_measured_type():
+def test_accuracy_has_entry_for_each_type():
     """TC_EPM_2_1 steps 3 and 4."""
     setup = Setup(phases=3)
     accuracy = setup.read("accuracy")
@@ -73,7 +73,7 @@ def test_accuracy_has_an_entry_for_each_measured_type():
     assert power["min_measured_value"] == -36_000_000
 
 
-def test_attributes_follow_from_the_accuracies():
+def test_accuracies_select_attributes():
     host = ClusterHost()
     definition = host.definition("Electrical Power Measurement")
     only_power = Accuracy(
@@ -90,7 +90,7 @@ def test_attributes_follow_from_the_accuracies():
         )
 
 
-def test_values_of_one_phase():
+def test_values_with_one_phase():
     setup = Setup()
     setup.update(replace(CHARGING, power_mw=7_286_400))
     assert {name: setup.read(name) for name in MEASURED} == {
@@ -105,8 +105,8 @@ def test_values_of_one_phase():
     }
 
 
-def test_values_of_three_phases():
-    """Power is the sum; current is the conductor's that carries most."""
+def test_values_with_three_phases():
+    """Power is the sum, current that of the most loaded conductor."""
     setup = Setup(phases=3)
     setup.update(PowerReading(10_000_000, (229_000, 230_000, 232_000), (14_000, 16_000, 15_000)))
     assert setup.read("feature_map") == 0b00110
@@ -118,7 +118,7 @@ def test_values_of_three_phases():
     assert setup.read("frequency") is None
 
 
-def test_neutral_current_and_reactive_power_of_a_meter_that_has_them():
+def test_neutral_current_and_reactive_power_are_optional():
     host = ClusterHost()
     more = [
         Accuracy(type_, (AccuracyRange(0, 100_000, fixed=1),))
@@ -146,7 +146,7 @@ def test_neutral_current_and_reactive_power_of_a_meter_that_has_them():
     assert host.read(cluster, "power_factor") == 6_000
 
 
-def test_exported_power_is_negative_and_so_is_its_current():
+def test_exported_power_and_current_are_negative():
     setup = Setup()
     setup.update(PowerReading(-3_000_000, (230_000,), (14_000,)))
     assert setup.read("active_power") == -3_000_000
@@ -160,7 +160,7 @@ def test_exported_power_is_negative_and_so_is_its_current():
     st.integers(-(10**8), 10**8),
     st.lists(st.tuples(st.integers(0, 400_000), st.integers(0, 100_000)), max_size=3),
 )
-def test_every_reading_fits_the_attributes(power_mw, phases):
+def test_any_reading_is_within_attribute_constraints(power_mw, phases):
     reading = PowerReading(power_mw, tuple(v for v, _ in phases), tuple(i for _, i in phases))
     factor = reading.power_factor_100ths
     assert factor is None or -10_000 <= factor <= 10_000
@@ -171,7 +171,7 @@ def test_every_reading_fits_the_attributes(power_mw, phases):
     assert active is None or abs(active) <= current
 
 
-def test_lost_meter_is_null_and_reported():
+def test_unavailable_meter_reads_null_and_is_reported():
     setup = Setup()
     setup.update(CHARGING)
     setup.host.take_reports()
@@ -180,7 +180,7 @@ def test_lost_meter_is_null_and_reported():
     assert set(setup.host.take_reports()) == set(MEASURED)
 
 
-def test_reads_are_fresh_though_reports_are_rare():
+def test_read_between_reports_returns_latest_value():
     setup = Setup()
     setup.update(CHARGING)
     setup.host.take_reports()
@@ -189,16 +189,16 @@ def test_reads_are_fresh_though_reports_are_rare():
     assert setup.host.take_reports() == []
 
 
-def test_significant_change_is_reported_with_all_that_changed_beside_it():
+def test_significant_change_reports_all_changed_values():
     setup = Setup()
     setup.update(CHARGING)
     setup.host.take_reports()
     setup.update(PowerReading(3_680_000, (230_500,), (16_000,), 50_010), after=5.0)
-    # The factor fell by less than a hundredth of a percent of note, but it did change.
+    # An insignificant change of the power factor is reported with the others.
     assert set(setup.host.take_reports()) == set(MEASURED) - {"frequency"}
 
 
-def test_no_report_sooner_than_a_second_after_the_last():
+def test_reports_are_at_least_one_second_apart():
     setup = Setup()
     setup.update(CHARGING)
     setup.host.take_reports()
@@ -208,8 +208,8 @@ def test_no_report_sooner_than_a_second_after_the_last():
     assert "active_power" in setup.host.take_reports()
 
 
-def test_steady_charging_for_an_hour_is_quiet():
-    """A voltage that trembles is reported once a minute, not once a second."""
+def test_steady_charging_is_reported_once_a_minute():
+    """A fluctuating voltage is reported once a minute, not once a second."""
     setup = Setup()
     setup.update(CHARGING)
     setup.host.take_reports()
@@ -238,7 +238,7 @@ def test_steady_charging_for_an_hour_is_quiet():
         (-7_000_000, -7_140_000, True),
     ],
 )
-def test_significance_of_a_change_of_power(before, after, expected):
+def test_significance_of_power_change(before, after, expected):
     assert is_significant(MeasurementType.ACTIVE_POWER, before, after) is expected
 
 
@@ -257,7 +257,7 @@ def test_simulated_reading_replaces_meter_until_cleared():
     assert "active_power" in setup.host.take_reports()
 
 
-def test_ranges_of_a_period_that_begins_with_the_flow():
+def test_range_period_starts_with_power_flow():
     setup = Setup(range_period_s=60.0)
     setup.update(IDLE)
     setup.update(IDLE, after=100.0)
@@ -287,7 +287,7 @@ def test_ranges_of_a_period_that_begins_with_the_flow():
     assert setup.host.take_events() == []
 
 
-def test_ranges_without_a_clock_are_told_in_system_time():
+def test_ranges_without_clock_use_system_time():
     setup = Setup(has_clock=False, range_period_s=60.0)
     setup.update(CHARGING, after=5.0)
     setup.update(CHARGING, after=60.0)

@@ -1,4 +1,4 @@
-"""The mode that a mode cluster begins with, and what it leaves out."""
+"""Energy EVSE Mode: the initial mode, and elements that are absent."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Host:
         self.clusters.attach(self.server)
 
 
-def test_begins_with_the_first_and_then_with_the_last_chosen() -> None:
+def test_first_mode_is_current_until_another_is_selected() -> None:
     host = Host()
     assert host.chosen == [MODES[0]]
     host.server.change_to(MODES[2], 0.0)
@@ -31,7 +31,7 @@ def test_begins_with_the_first_and_then_with_the_last_chosen() -> None:
 
 
 @pytest.mark.parametrize("version", ["1.3", "1.4.2"])
-def test_what_later_revisions_forbid_is_left_out(version: str) -> None:
+def test_start_up_and_on_mode_are_absent(version: str) -> None:
     server = Host(version=version).server
     assert not server.has_attribute("start_up_mode")
     assert not server.has_attribute("on_mode")

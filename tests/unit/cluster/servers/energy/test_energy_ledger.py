@@ -19,7 +19,7 @@ ENERGIES = st.integers(0, 10**12)
 
 
 @given(st.lists(st.tuples(st.integers(0, 50_000_000), st.integers(0, 10_000_000)), max_size=100))
-def test_integrated_power_is_exact(portions):
+def test_integrator_is_exact(portions):
     integrator = PowerIntegrator()
     total_mwh = sum(integrator.add(power, duration) for power, duration in portions)
     exact_mw_ms = sum(power * duration for power, duration in portions)
@@ -27,12 +27,12 @@ def test_integrated_power_is_exact(portions):
 
 
 @given(st.integers(0, 50_000_000), st.lists(st.integers(1, 100_000), min_size=1, max_size=50))
-def test_portions_of_time_do_not_matter(power_mw, durations):
+def test_integral_does_not_depend_on_time_steps(power_mw, durations):
     whole, parts = PowerIntegrator(), PowerIntegrator()
     assert whole.add(power_mw, sum(durations)) == sum(parts.add(power_mw, d) for d in durations)
 
 
-def test_integrator_refuses_what_would_take_energy_away():
+def test_integrator_refuses_negative_values():
     with pytest.raises(ValueError, match="-1 mW"):
         PowerIntegrator().add(-1, 1000)
     with pytest.raises(ValueError, match="-5 ms"):
@@ -40,7 +40,7 @@ def test_integrator_refuses_what_would_take_energy_away():
 
 
 @given(st.lists(ENERGIES, max_size=30))
-def test_total_is_the_register_of_a_meter_that_never_forgets(gains):
+def test_total_equals_register_that_never_restarts(gains):
     counter = RegisterCounter()
     register = 0
     for gain in gains:
@@ -50,13 +50,13 @@ def test_total_is_the_register_of_a_meter_that_never_forgets(gains):
 
 
 @given(st.lists(st.lists(st.integers(1, 10**9), min_size=2, max_size=10), min_size=1, max_size=8))
-def test_lives_of_a_meter_that_forgets_add_up(lives):
-    """Each life is told by readings; the first two are below where the last life ended."""
+def test_total_adds_up_over_register_restarts(lives):
+    """The first two readings after each restart are below the last one before it."""
     counter = RegisterCounter()
     total = 0
     for gains in lives:
         register = 0
-        # The meter is seen at its new beginning before it has counted much.
+        # The first readings after the restart are low.
         seen = [counter.take(0), counter.take(0)] if counter.register_mwh else []
         assert not any(seen)
         for gain in gains:
@@ -67,7 +67,7 @@ def test_lives_of_a_meter_that_forgets_add_up(lives):
 
 
 @given(st.integers(1, 10**9), st.integers(0, 10**9), st.integers(0, 10**9))
-def test_one_wrong_reading_counts_nothing(register, wrong, gain):
+def test_single_low_reading_is_ignored(register, wrong, gain):
     counter = RegisterCounter()
     counter.take(register)
     assert counter.take(min(wrong, register - 1)) == 0
@@ -75,7 +75,7 @@ def test_one_wrong_reading_counts_nothing(register, wrong, gain):
     assert counter.total_mwh == register + gain
 
 
-def test_register_that_begins_anew_is_believed_the_second_time():
+def test_second_low_reading_counts_as_restart():
     counter = RegisterCounter(total_mwh=500, register_mwh=500)
     assert counter.take(30) == 0
     assert counter.take(40) == 40
@@ -84,7 +84,7 @@ def test_register_that_begins_anew_is_believed_the_second_time():
 
 
 @given(st.lists(st.tuples(ENERGIES, ENERGIES, st.booleans()), max_size=50))
-def test_periods_add_up_to_the_totals(steps):
+def test_periods_add_up_to_totals(steps):
     ledger = EnergyLedger()
     ledger.begin(7, 9, Instant(0, 0))
     periods = []
@@ -101,7 +101,7 @@ def test_periods_add_up_to_the_totals(steps):
     assert all(b.start == a.end for a, b in pairwise(chain))
 
 
-def test_period_needs_a_measurement():
+def test_close_period_without_measurement_raises():
     ledger = EnergyLedger()
     assert ledger.period_ms == 0
     with pytest.raises(RuntimeError):

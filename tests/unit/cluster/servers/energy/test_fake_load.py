@@ -1,4 +1,4 @@
-"""Test event triggers of energy reporting, as TC_EEM_2_2 to 2_5 and TC_EPM_2_2 use them."""
+"""Test event triggers of energy reporting, as in TC_EEM_2_2 to 2_5 and TC_EPM_2_2."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Setup:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_one_kilowatt_load(seed):
+def test_one_kilowatt_load_is_in_range_and_varies(seed):
     """TC_EPM_2_2, TC_EEM_2_2 and TC_EEM_2_4: in range, and different 3 s later."""
     setup = Setup(seed)
     setup.trigger(LOAD)
@@ -66,7 +66,7 @@ def test_one_kilowatt_load(seed):
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_three_kilowatt_generator(seed):
+def test_three_kilowatt_generator_exports(seed):
     """TC_EEM_2_3 and TC_EEM_2_5."""
     setup = Setup(seed)
     setup.trigger(GENERATOR)
@@ -82,7 +82,7 @@ def test_three_kilowatt_generator(seed):
     assert setup.energy_now("cumulative_energy_imported") == 0
 
 
-def test_first_reading_comes_at_once_and_the_others_at_their_time():
+def test_first_reading_is_immediate_and_others_periodic():
     setup = Setup()
     setup.trigger(LOAD)
     assert len(setup.host.take_events()) == 2
@@ -95,7 +95,7 @@ def test_first_reading_comes_at_once_and_the_others_at_their_time():
     assert len(setup.host.take_events()) == 60
 
 
-def test_energy_is_power_times_time_exactly():
+def test_energy_equals_power_times_time():
     setup = Setup()
     powers: list[int] = []
     show = setup.power.simulate
@@ -114,12 +114,12 @@ def test_energy_is_power_times_time_exactly():
     periodic = [f for name, f in setup.host.take_events() if name.startswith("Periodic")]
     assert sum(fields["energy_imported"]["energy"] for fields in periodic) == exact
     for fields, power in zip(periodic, powers, strict=True):
-        # A remainder that was carried on may fill one more.
+        # A carried remainder may add one.
         assert fields["energy_imported"]["energy"] - power * 2 // 3600 in (0, 1)
         assert fields["energy_exported"]["energy"] == 0
 
 
-def test_readings_follow_each_other_without_a_gap():
+def test_periods_follow_without_gaps():
     setup = Setup()
     setup.trigger(GENERATOR)
     setup.host.advance(50.0)
@@ -130,7 +130,7 @@ def test_readings_follow_each_other_without_a_gap():
     assert [item["end_timestamp"] for item in periods[:-1]] == starts[1:]
 
 
-def test_lateness_does_not_add_up():
+def test_late_timer_does_not_delay_next_reading():
     setup = Setup()
     setup.trigger(LOAD)
     for _ in range(10):
@@ -140,7 +140,7 @@ def test_lateness_does_not_add_up():
     assert setup.host.timers.deadline() == 500.0 + 22.0
 
 
-def test_stop_gives_the_meter_its_place_back():
+def test_stop_shows_meter_again():
     setup = Setup()
     now = setup.host.now
     setup.power.update(PowerReading(0, (230_000,), (0,)), now)
@@ -159,7 +159,7 @@ def test_stop_gives_the_meter_its_place_back():
     setup.trigger(STOP)
 
 
-def test_another_load_begins_at_zero_again():
+def test_another_load_restarts_at_zero():
     setup = Setup()
     setup.trigger(LOAD)
     setup.host.advance(20.0)
@@ -171,13 +171,13 @@ def test_another_load_begins_at_zero_again():
     assert len(setup.host.take_events()) == 4
 
 
-def test_quantity_takes_both_ends():
+def test_quantity_includes_both_ends():
     quantity = Quantity(-100, 5)
     assert quantity.draw(lambda: 0.0) == -105
     assert quantity.draw(lambda: 0.999999) == -95
 
 
-def test_draw_that_never_changes_does_not_hang():
+def test_constant_random_source_does_not_hang():
     setup = Setup()
     setup.load._draw = lambda: 0.5
     setup.trigger(LOAD)

@@ -1,4 +1,4 @@
-"""What the measurement clusters share."""
+"""Accuracies, instants and quieter reporting."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from evse_node.cluster.servers.energy.measurement import (
 )
 
 
-def test_measurement_types_are_those_of_the_definition():
+def test_measurement_types_match_definition():
     values = load_definitions()["Electrical Power Measurement"].enum("MeasurementTypeEnum").values
     ours = {type_.name.replace("_", "").lower(): int(type_) for type_ in MeasurementType}
     assert ours == {name.lower(): value for name, value in values.items() if value}
@@ -30,7 +30,7 @@ def test_measurement_types_are_those_of_the_definition():
 @given(
     st.integers(3, 10**12), st.integers(0, 10_000), st.booleans(), st.sampled_from(MeasurementType)
 )
-def test_ranges_of_an_accuracy_join_up(maximum, percent, is_signed, type_):
+def test_percent_accuracy_has_adjacent_ranges(maximum, percent, is_signed, type_):
     struct = percent_accuracy(type_, maximum, percent, is_signed=is_signed).to_struct()
     ranges = struct["accuracy_ranges"]
     assert isinstance(ranges, Sequence)
@@ -44,7 +44,7 @@ def test_ranges_of_an_accuracy_join_up(maximum, percent, is_signed, type_):
         assert "percent_max" in item or "fixed_max" in item
 
 
-def test_accuracy_without_or_with_a_gap_between_ranges_is_refused():
+def test_invalid_accuracy_is_refused():
     type_ = MeasurementType.VOLTAGE
     with pytest.raises(ValueError, match="starts at 10"):
         Accuracy(type_, (AccuracyRange(0, 9, fixed=1), AccuracyRange(11, 20, fixed=1)))
@@ -58,7 +58,7 @@ def test_accuracy_without_or_with_a_gap_between_ranges_is_refused():
         AccuracyRange(0, 5, percent_100ths=10_001)
 
 
-def test_instant_of_both_clocks():
+def test_instant_has_both_clocks():
     assert Instant.at(946_684_801_999, 1.5) == Instant(1, 1500)
     assert Instant.at(None, 0.0) == Instant(None, 0)
     assert Instant(100, 5000).earlier(2) == Instant(98, 3000)
@@ -69,15 +69,15 @@ def test_instant_of_both_clocks():
     ("start", "end", "expected"),
     [(10, 11, True), (10, 10, False), (11, 10, False), (None, 10, False), (10, None, False)],
 )
-def test_period_is_told_by_the_wall_clock_only_if_that_makes_sense(start, end, expected):
+def test_wall_times_require_increasing_seconds(start, end, expected):
     assert has_wall_times(Instant(start, 0), Instant(end, 0)) is expected
 
 
-def test_first_change_is_reported_at_once():
+def test_first_change_is_due_at_once():
     assert QuietReporting().is_due(0.0, is_significant=False)
 
 
-def test_significant_change_waits_for_the_fastest_pace_and_others_for_the_slowest():
+def test_significant_change_is_due_sooner_than_others():
     reporting = QuietReporting(fastest_s=1.0, slowest_s=10.0)
     assert reporting.is_due(100.0, is_significant=True)
     assert not reporting.is_due(100.9, is_significant=True)
@@ -87,7 +87,7 @@ def test_significant_change_waits_for_the_fastest_pace_and_others_for_the_slowes
 
 
 @given(st.lists(st.tuples(st.floats(0.0, 5.0), st.booleans()), max_size=60))
-def test_reports_are_never_closer_than_the_fastest_pace(steps):
+def test_reports_keep_minimum_distance(steps):
     reporting = QuietReporting(fastest_s=1.0, slowest_s=10.0)
     now, reported = 0.0, []
     for seconds, is_significant in steps:

@@ -16,7 +16,7 @@ def make(description: str = "Mains", endpoints: tuple[int, ...] = ()):
     return host, source
 
 
-def test_attributes_of_the_mains():
+def test_attributes_describe_mains():
     host, source = make()
     assert {
         name: host.read(source, name)
@@ -50,7 +50,7 @@ def test_attributes_of_the_mains():
     }
 
 
-def test_endpoint_list_has_the_own_endpoint_once():
+def test_endpoint_list_has_own_endpoint_once():
     host, source = make()
     assert host.read(source, "endpoint_list") == [ENDPOINT]
     host, source = make(endpoints=(0, ENDPOINT))
@@ -75,7 +75,7 @@ def test_assessment_is_readable_but_not_reported():
     assert [name for name in host.take_reports() if "assessed" in name] == []
 
 
-def test_faults_are_told_by_attribute_and_event_when_they_change():
+def test_changed_faults_are_reported_and_emit_event():
     host, source = make()
     host.take_reports()
     source.set_faults([])

@@ -16,20 +16,20 @@ def make(*arguments, **options):
 
 
 @pytest.mark.parametrize(("arguments", "feature_map"), [((), 1), ((TREE,), 2)])
-def test_node_and_tree_need_no_list(arguments, feature_map):
+def test_node_and_tree_topology_have_no_endpoint_list(arguments, feature_map):
     host, topology = make(*arguments)
     assert host.read(topology, "feature_map") == feature_map
     assert [number for number in topology.attributes if number < 0xF000] == []
 
 
-def test_fixed_set():
+def test_set_lists_available_endpoints():
     host, topology = make(SET, available_endpoints=[2, 3])
     assert host.read(topology, "feature_map") == 4
     assert host.read(topology, "available_endpoints") == [2, 3]
     assert [number for number in topology.attributes if number < 0xF000] == [0]
 
 
-def test_dynamic_set():
+def test_dynamic_set_lists_active_endpoints():
     host, topology = make(SET, available_endpoints=[2, 3, 4], active_endpoints=[])
     assert host.read(topology, "feature_map") == 0b1100
     assert host.read(topology, "active_endpoints") == []

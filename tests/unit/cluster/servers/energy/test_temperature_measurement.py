@@ -17,7 +17,7 @@ def make(**options):
     return host, cluster
 
 
-def test_limits_and_no_value_at_first():
+def test_limits_are_set_and_value_is_null_before_first_reading():
     host, cluster = make()
     names = ("measured_value", "min_measured_value", "max_measured_value", "tolerance")
     assert [host.read(cluster, name) for name in names] == [None, -4_000, 12_500, 100]
@@ -27,14 +27,14 @@ def test_limits_and_no_value_at_first():
     ("millicelsius", "shown"),
     [(25_000, 2_500), (25_319, 2_531), (-7_005, -701), (-60_000, -4_000), (300_000, 12_500)],
 )
-def test_value_in_hundredths(millicelsius, shown):
+def test_value_is_in_hundredths_of_degree(millicelsius, shown):
     host, cluster = make()
     cluster.update(millicelsius)
     assert host.read(cluster, "measured_value") == shown
     assert host.take_reports() == ["measured_value"]
 
 
-def test_noise_is_not_taken_but_a_slow_drift_is():
+def test_noise_is_ignored_but_drift_is_followed():
     host, cluster = make(step_mc=500)
     for millicelsius in (25_000, 25_400, 24_600, 25_490):
         cluster.update(millicelsius)
@@ -44,7 +44,7 @@ def test_noise_is_not_taken_but_a_slow_drift_is():
     assert host.read(cluster, "measured_value") == 2_550
 
 
-def test_lost_sensor_is_null():
+def test_failed_sensor_reads_null():
     host, cluster = make()
     cluster.update(25_000)
     cluster.update(None)
@@ -55,12 +55,12 @@ def test_lost_sensor_is_null():
 
 
 @given(st.integers(-300_000, 400_000))
-def test_shown_value_is_always_within_the_limits(millicelsius):
+def test_value_is_clamped_to_limits(millicelsius):
     host, cluster = make(minimum_mc=-10_000, maximum_mc=85_000)
     cluster.update(millicelsius)
     assert -1_000 <= host.read(cluster, "measured_value") <= 8_500
 
 
-def test_impossible_limits_are_refused():
+def test_empty_range_is_refused():
     with pytest.raises(ValueError, match="is empty"):
         make(minimum_mc=5_000, maximum_mc=5_000)

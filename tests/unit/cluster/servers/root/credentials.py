@@ -1,4 +1,4 @@
-"""Commands of Node Operational Credentials, as an administrator sends them."""
+"""Commands of Node Operational Credentials sent by an administrator."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NODE_ID = 0x99
 def csr(
     root: RootNode, context: InteractionContext, *, update: bool | None = None, nonce: bytes = NONCE
 ) -> bytes:
-    """Ask for a CSR and return the public key in it."""
+    """Request a CSR and return its public key."""
     fields: dict[str, Value] = {"csr_nonce": nonce}
     if update is not None:
         fields["is_for_update_noc"] = update

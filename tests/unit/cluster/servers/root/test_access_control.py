@@ -41,17 +41,17 @@ def root() -> RootNode:
     return node
 
 
-def test_limits(root: RootNode) -> None:
+def test_limits_are_those_of_lists(root: RootNode) -> None:
     assert root.read(root.access, "subjects_per_access_control_entry") == 4
     assert root.read(root.access, "targets_per_access_control_entry") == 3
     assert root.read(root.access, "access_control_entries_per_fabric") == 4
 
 
-def test_the_first_administrator(root: RootNode) -> None:
+def test_first_administrator_has_entry(root: RootNode) -> None:
     assert root.read(root.access, "acl") == [ADMIN_ENTRY]
 
 
-def test_what_is_written_is_read(root: RootNode) -> None:
+def test_written_list_is_read_back(root: RootNode) -> None:
     entries = [
         ADMIN_ENTRY,
         entry(1, 3, [111, 222, 333, 444], [target(cluster=11), target(endpoint=22)]),
@@ -59,7 +59,7 @@ def test_what_is_written_is_read(root: RootNode) -> None:
     ]
     root.write(root.access, "acl", entries, root.case())
     assert root.read(root.access, "acl") == entries
-    # The other fabric keeps its own.
+    # The entries of the other fabric stay.
     assert root.read(root.access, "acl", root.case(2)) == [ADMIN_ENTRY]
     assert "acl" in root.reported()
     root.store.commit()
@@ -67,7 +67,7 @@ def test_what_is_written_is_read(root: RootNode) -> None:
     assert again.read(again.access, "acl") == entries
 
 
-def test_each_entry_is_told_of(root: RootNode) -> None:
+def test_each_entry_change_emits_event(root: RootNode) -> None:
     other = entry(3, 3)
     root.write(root.access, "acl", [ADMIN_ENTRY, other], root.case())
     common = {"admin_node_id": ADMIN, "admin_passcode_id": None}
@@ -83,7 +83,7 @@ def test_each_entry_is_told_of(root: RootNode) -> None:
     assert [fields["change_type"] for _, fields, _ in root.events.take()] == [0, 2]
 
 
-def test_an_appended_entry_alone_is_told_of(root: RootNode) -> None:
+def test_append_emits_event_for_new_entry_only(root: RootNode) -> None:
     root.append(root.access, "acl", entry(), root.case())
     assert [fields["change_type"] for _, fields, _ in root.events.take()] == [1]
     assert root.read(root.access, "acl") == [ADMIN_ENTRY, entry()]
@@ -91,7 +91,7 @@ def test_an_appended_entry_alone_is_told_of(root: RootNode) -> None:
     assert [fields["change_type"] for _, fields, _ in root.events.take()] == [0, 2]
 
 
-def test_a_commissioner_is_told_of_by_its_passcode() -> None:
+def test_event_names_passcode_of_commissioner() -> None:
     node = RootNode()
     context = node.pase()
     node.add_fabric(1)
@@ -123,7 +123,7 @@ def test_a_commissioner_is_told_of_by_its_passcode() -> None:
         entry(3, 3, [0]),
     ],
 )
-def test_one_bad_entry_spoils_the_list(root: RootNode, bad: Value) -> None:
+def test_list_with_invalid_entry_is_refused(root: RootNode, bad: Value) -> None:
     for change in (
         lambda: root.write(root.access, "acl", [ADMIN_ENTRY, bad], root.case()),
         lambda: root.append(root.access, "acl", bad, root.case()),
@@ -135,7 +135,7 @@ def test_one_bad_entry_spoils_the_list(root: RootNode, bad: Value) -> None:
     assert root.events.take() == []
 
 
-def test_unknown_privilege_and_mode(root: RootNode) -> None:
+def test_unknown_privilege_or_mode_is_refused(root: RootNode) -> None:
     acl = root.access.definition.attribute("acl")
     for privilege, mode in ((255, 2), (3, 255), (0, 2)):
         with pytest.raises(StatusError) as error:
@@ -145,7 +145,7 @@ def test_unknown_privilege_and_mode(root: RootNode) -> None:
         assert error.value.status == Status.CONSTRAINT_ERROR
 
 
-def test_too_many(root: RootNode) -> None:
+def test_entries_beyond_maximum_are_refused(root: RootNode) -> None:
     with pytest.raises(StatusError) as error:
         root.write(root.access, "acl", [ADMIN_ENTRY] * 5, root.case())
     assert error.value.status == Status.RESOURCE_EXHAUSTED
@@ -155,7 +155,7 @@ def test_too_many(root: RootNode) -> None:
     assert error.value.status == Status.RESOURCE_EXHAUSTED
 
 
-def test_extension(root: RootNode) -> None:
+def test_extension_changes_emit_events(root: RootNode) -> None:
     first, second = b"\x17\x18", bytes.fromhex("17d00000f1ff01000178 18")
     assert root.read(root.access, "extension") == []
     root.write(root.access, "extension", [], root.case())
@@ -175,7 +175,7 @@ def test_extension(root: RootNode) -> None:
     assert root.read(root.access, "extension", root.case(2)) == []
 
 
-def test_one_extension_only(root: RootNode) -> None:
+def test_second_extension_is_refused(root: RootNode) -> None:
     root.write(root.access, "extension", [{"data": b"\x17\x18"}], root.case())
     root.events.take()
     for change in (
@@ -191,7 +191,7 @@ def test_one_extension_only(root: RootNode) -> None:
     assert root.events.take() == []
 
 
-def test_a_first_extension_may_be_appended(root: RootNode) -> None:
+def test_first_extension_can_be_appended(root: RootNode) -> None:
     root.write(root.access, "extension", [], root.case())
     root.append(root.access, "extension", {"data": b"\x17\x18"}, root.case())
     assert root.read(root.access, "extension") == [{"data": b"\x17\x18"}]

@@ -40,7 +40,7 @@ def attributes(root: RootNode) -> tuple[Value, ...]:
 CLOSED = (WindowStatus.NOT_OPEN, None, None)
 
 
-def test_an_enhanced_window(root: RootNode) -> None:
+def test_enhanced_window_opens(root: RootNode) -> None:
     assert attributes(root) == CLOSED
     open_enhanced(root)
     assert attributes(root) == (WindowStatus.ENHANCED_OPEN, 1, 0xFFF1)
@@ -83,7 +83,7 @@ def test_an_enhanced_window(root: RootNode) -> None:
         ),
     ],
 )
-def test_windows_that_are_refused(
+def test_invalid_window_is_refused(
     root: RootNode, changes: dict[str, Value], status: Status, cluster_status: int | None
 ) -> None:
     with pytest.raises(StatusError) as error:
@@ -95,7 +95,7 @@ def test_windows_that_are_refused(
 @pytest.mark.parametrize(
     "changes", [{"commissioning_timeout": 900}, {"salt": bytes(32)}, {"iterations": 100000}]
 )
-def test_limits(root: RootNode, changes: dict[str, Value]) -> None:
+def test_window_at_limits_is_accepted(root: RootNode, changes: dict[str, Value]) -> None:
     open_enhanced(root, **changes)
     assert root.window.is_open
 
@@ -109,7 +109,7 @@ def open_basic(root: RootNode, timeout: int = 180) -> None:
     )
 
 
-def test_a_basic_window(root: RootNode) -> None:
+def test_basic_window_opens(root: RootNode) -> None:
     for timeout in (179, 901):
         with pytest.raises(StatusError) as error:
             open_basic(root, timeout)
@@ -119,7 +119,7 @@ def test_a_basic_window(root: RootNode) -> None:
     assert root.window.commissioning_mode == 1
 
 
-def test_busy(root: RootNode) -> None:
+def test_second_window_is_busy(root: RootNode) -> None:
     open_basic(root)
     for attempt in (open_basic, open_enhanced):
         with pytest.raises(StatusError) as error:
@@ -135,7 +135,7 @@ def test_busy(root: RootNode) -> None:
     assert error.value.cluster_status == StatusCode.BUSY
 
 
-def test_a_window_is_opened_for_a_fabric(root: RootNode) -> None:
+def test_window_requires_accessing_fabric(root: RootNode) -> None:
     context = root.pase()
     with pytest.raises(StatusError) as error:
         root.invoke(
@@ -151,7 +151,7 @@ def revoke(root: RootNode) -> None:
     root.invoke(root.administrator, "revoke_commissioning", root.case())
 
 
-def test_revocation(root: RootNode) -> None:
+def test_revoke_closes_window(root: RootNode) -> None:
     with pytest.raises(StatusError) as error:
         revoke(root)
     assert (error.value.status, error.value.cluster_status) == (
@@ -164,7 +164,7 @@ def test_revocation(root: RootNode) -> None:
     assert not root.window.is_open
 
 
-def test_revocation_throws_out_who_has_come_in(root: RootNode) -> None:
+def test_revoke_rolls_back_admitted_commissioning(root: RootNode) -> None:
     open_enhanced(root)
     session = root.pase().session
     assert root.fail_safe.is_armed
@@ -174,7 +174,7 @@ def test_revocation_throws_out_who_has_come_in(root: RootNode) -> None:
     assert all(other.is_closing for other in root.sessions if other is session)
 
 
-def test_the_nodes_own_window_is_not_announced(root: RootNode) -> None:
+def test_factory_window_is_not_announced_as_opened(root: RootNode) -> None:
     root.window.open_basic(900, root.now)
     assert attributes(root) == CLOSED
     assert root.reported() == set()
@@ -182,7 +182,7 @@ def test_the_nodes_own_window_is_not_announced(root: RootNode) -> None:
     assert not root.window.is_open
 
 
-def test_the_opener_may_leave(root: RootNode) -> None:
+def test_window_survives_removal_of_opener(root: RootNode) -> None:
     root.add_fabric(2)
     open_enhanced(root)
     root.reported()

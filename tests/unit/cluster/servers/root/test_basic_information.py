@@ -10,7 +10,7 @@ def root() -> RootNode:
     return RootNode()
 
 
-def test_the_product(root: RootNode) -> None:
+def test_product_attributes(root: RootNode) -> None:
     expected = {
         "data_model_revision": 17,
         "specification_version": 0x01030000,
@@ -28,13 +28,13 @@ def test_the_product(root: RootNode) -> None:
     assert {name: root.read(root.basic, name) for name in expected} == expected
 
 
-def test_what_has_no_text_is_not_there(root: RootNode) -> None:
+def test_attribute_of_empty_text_is_absent(root: RootNode) -> None:
     for name in ("part_number", "product_url", "unique_id"):
         assert not root.basic.has_attribute(name)
     assert root.basic.has_attribute("serial_number")
 
 
-def test_what_the_user_writes_is_kept(root: RootNode) -> None:
+def test_written_attributes_survive_restart(root: RootNode) -> None:
     root.write(root.basic, "node_label", "Garage", root.case())
     root.write(root.basic, "location", "DE", root.case())
     root.write(root.basic, "local_config_disabled", True, root.case())
@@ -46,13 +46,13 @@ def test_what_the_user_writes_is_kept(root: RootNode) -> None:
 
 
 @pytest.mark.parametrize(("name", "value"), [("node_label", "x" * 33), ("location", "D")])
-def test_what_does_not_fit(root: RootNode, name: str, value: str) -> None:
+def test_invalid_write_is_refused(root: RootNode, name: str, value: str) -> None:
     with pytest.raises(StatusError) as error:
         root.write(root.basic, name, value, root.case())
     assert error.value.status == Status.CONSTRAINT_ERROR
 
 
-def test_coming_and_going(root: RootNode) -> None:
+def test_start_leave_and_shutdown_emit_events(root: RootNode) -> None:
     assert ("StartUp", {"software_version": 3}, 0) in root.boot_events
     root.add_fabric(1)
     root.administration.remove_fabric(1, root.now)

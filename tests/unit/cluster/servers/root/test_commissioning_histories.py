@@ -1,7 +1,7 @@
 """Random histories of commissioning, with the power cut after each step.
 
-What the node would find after the cut is what it has now, but for what waits for the
-fail-safe; and nothing is left of fabrics that are gone.
+After the cut the node finds its present data except pending changes under the fail-safe, and
+no data of removed fabrics.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def authorities() -> list[CertificateAuthority]:
 
 
 def lasting(root: RootNode) -> dict[int, tuple[object, ...]]:
-    """Return what is to survive a power cut, by fabric."""
+    """Return the data of each fabric that must survive a power cut."""
     found: dict[int, tuple[object, ...]] = {}
     for fabric in root.fabrics:
         index = fabric.index
@@ -49,14 +49,14 @@ def lasting(root: RootNode) -> dict[int, tuple[object, ...]]:
 
 
 class History:
-    """A root node that several administrators work on at random."""
+    """A root node with random commands of several administrators."""
 
     def __init__(self, seed: int) -> None:
         self.random = Random(seed)
         self.root = RootNode()
         for authority in authorities()[:2]:
             self.root.add_fabric(authority=authority)
-        # What happened to fabrics since.
+        # Changes of fabrics since then.
         self.seen: set[str] = set()
         self.root.fabrics.on_committed.append(lambda index: self.seen.add("committed"))
         self.root.fabrics.on_updated.append(lambda index: self.seen.add("updated"))
@@ -64,7 +64,7 @@ class History:
         self.pase: InteractionContext | None = None
 
     def step(self) -> None:
-        """Let somebody do something; most of it is refused."""
+        """Run a random command; most are refused."""
         root, draw = self.root, self.random
         context = self._commissioner()
         index = draw.choice([0, *(fabric.index for fabric in root.fabrics)])
@@ -86,7 +86,7 @@ class History:
         self._end_exchanges()
 
     def _commissioner(self) -> InteractionContext | None:
-        """Return somebody who has the passcode, if such a one can be in now."""
+        """Return a PASE commissioner, if a window allows one now."""
         root = self.root
         if self.pase is None or self.pase.session not in list(root.sessions):
             may_come = not root.fail_safe.is_armed and self.random.random() < 0.2
@@ -188,7 +188,7 @@ class History:
         self.root.group_keys.add_endpoint(index, number + 1, 1)
 
 
-def test_nothing_is_lost_and_nothing_is_left() -> None:
+def test_power_cuts_lose_and_leave_nothing() -> None:
     seen: set[str] = set()
     for seed in (1, 2, 3):
         history = History(seed)
@@ -206,7 +206,7 @@ def _check(root: RootNode) -> None:
     expected, found = lasting(root), lasting(root.restart())
     assert found.keys() == expected.keys()
     for index, values in expected.items():
-        # Of an update that waits for the fail-safe, the certificate before it is back.
+        # A pending update is rolled back to the previous certificate.
         assert found[index][:-1] == values[:-1]
         assert values[-1] in ("", found[index][-1])
     stored = {key.split("/")[1] for key, _ in root.store.items("") if _is_of_fabric(key)}

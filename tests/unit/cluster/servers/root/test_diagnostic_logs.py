@@ -47,18 +47,18 @@ def server(root: RootNode, logs: Logs) -> DiagnosticLogsServer:
     return add(root, DiagnosticLogsServer(shipped("Diagnostic Logs"), logs))
 
 
-def ask(protocol: int = 0, designator: str | None = None, intent: int = 0) -> dict[str, Value]:
+def request(protocol: int = 0, designator: str | None = None, intent: int = 0) -> dict[str, Value]:
     fields: dict[str, Value] = {"intent": intent, "requested_protocol": protocol}
     return fields if designator is None else fields | {"transfer_file_designator": designator}
 
 
-def test_no_logs(root: RootNode, server: DiagnosticLogsServer) -> None:
-    for fields in (ask(), ask(BDX, "file"), ask(intent=1), ask(intent=2)):
+def test_empty_log_is_no_logs(root: RootNode, server: DiagnosticLogsServer) -> None:
+    for fields in (request(), request(BDX, "file"), request(intent=1), request(intent=2)):
         reply = invoke(root, server, "RetrieveLogsRequest", **fields)
         assert reply == {"status": LogStatus.NO_LOGS, "log_content": b""}
 
 
-def test_short_logs(root: RootNode, server: DiagnosticLogsServer, logs: Logs) -> None:
+def test_short_logs_fit_response(root: RootNode, server: DiagnosticLogsServer, logs: Logs) -> None:
     logs.entries[Intent.CRASH_LOGS] = [
         LogEntry(b"one\n", MATTER_EPOCH_US + 7, 5),
         LogEntry(b"two\n", MATTER_EPOCH_US + 9, 6),
@@ -68,16 +68,18 @@ def test_short_logs(root: RootNode, server: DiagnosticLogsServer, logs: Logs) ->
         "utc_time_stamp": 7,
         "time_since_boot": 5,
     }
-    reply = invoke(root, server, "RetrieveLogsRequest", **ask(intent=2))
+    reply = invoke(root, server, "RetrieveLogsRequest", **request(intent=2))
     assert reply == {"status": LogStatus.SUCCESS, **expected}
-    # No transfer is begun for what fits the response.
-    reply = invoke(root, server, "RetrieveLogsRequest", **ask(BDX, "file", intent=2))
+    # Logs that fit the response need no transfer.
+    reply = invoke(root, server, "RetrieveLogsRequest", **request(BDX, "file", intent=2))
     assert reply == {"status": LogStatus.EXHAUSTED, **expected}
 
 
-def test_the_newest_of_long_logs(root: RootNode, server: DiagnosticLogsServer, logs: Logs) -> None:
+def test_long_logs_return_newest_entries(
+    root: RootNode, server: DiagnosticLogsServer, logs: Logs
+) -> None:
     logs.fill(50)
-    reply = invoke(root, server, "RetrieveLogsRequest", **ask())
+    reply = invoke(root, server, "RetrieveLogsRequest", **request())
     content = reply["log_content"]
     assert isinstance(content, bytes)
     assert [line[:3] for line in content.splitlines()] == [b"%03d" % n for n in range(40, 50)]
@@ -85,19 +87,21 @@ def test_the_newest_of_long_logs(root: RootNode, server: DiagnosticLogsServer, l
     assert "utc_time_stamp" not in reply
 
 
-def test_a_line_that_is_too_long(root: RootNode, server: DiagnosticLogsServer, logs: Logs) -> None:
+def test_long_line_returns_its_end(
+    root: RootNode, server: DiagnosticLogsServer, logs: Logs
+) -> None:
     logs.fill(2, 3000)
-    reply = invoke(root, server, "RetrieveLogsRequest", **ask())
+    reply = invoke(root, server, "RetrieveLogsRequest", **request())
     assert reply["log_content"] == b"x" * 1023 + b"\n"
     assert reply["time_since_boot"] == 1000
 
 
 @pytest.mark.parametrize("designator", ["", "file"])
-def test_without_bdx_as_much_as_fits(
+def test_without_bdx_response_has_what_fits(
     root: RootNode, server: DiagnosticLogsServer, logs: Logs, designator: str
 ) -> None:
     logs.fill(50)
-    reply = invoke(root, server, "RetrieveLogsRequest", **ask(BDX, designator))
+    reply = invoke(root, server, "RetrieveLogsRequest", **request(BDX, designator))
     assert reply["status"] == LogStatus.EXHAUSTED
     content = reply["log_content"]
     assert isinstance(content, bytes)
@@ -107,14 +111,14 @@ def test_without_bdx_as_much_as_fits(
 @pytest.mark.parametrize(
     ("fields", "status"),
     [
-        (ask(intent=3), Status.INVALID_COMMAND),
-        (ask(BDX, "file", intent=3), Status.INVALID_COMMAND),
-        (ask(2, "file"), Status.INVALID_COMMAND),
-        (ask(BDX), Status.INVALID_COMMAND),
-        (ask(BDX, "x" * 33), Status.CONSTRAINT_ERROR),
+        (request(intent=3), Status.INVALID_COMMAND),
+        (request(BDX, "file", intent=3), Status.INVALID_COMMAND),
+        (request(2, "file"), Status.INVALID_COMMAND),
+        (request(BDX), Status.INVALID_COMMAND),
+        (request(BDX, "x" * 33), Status.CONSTRAINT_ERROR),
     ],
 )
-def test_bad_requests(
+def test_invalid_request_is_refused(
     root: RootNode,
     server: DiagnosticLogsServer,
     logs: Logs,

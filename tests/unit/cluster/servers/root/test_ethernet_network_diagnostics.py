@@ -47,7 +47,7 @@ def counts(root: RootNode, server: EthernetNetworkDiagnosticsServer) -> list[obj
     return [root.read(server, name) for name in COUNTS]
 
 
-def test_counts_begin_at_the_start(
+def test_counts_start_at_zero(
     root: RootNode, server: EthernetNetworkDiagnosticsServer, interface: Interface
 ) -> None:
     assert counts(root, server) == [0, 0, 0, 0, 0]
@@ -55,7 +55,7 @@ def test_counts_begin_at_the_start(
     assert counts(root, server) == [11, 7, 1, 0, 1]
 
 
-def test_reset(
+def test_reset_counts_zeroes_counters(
     root: RootNode, server: EthernetNetworkDiagnosticsServer, interface: Interface
 ) -> None:
     interface.count(200, 200, 200, 200, 200)
@@ -66,14 +66,14 @@ def test_reset(
     assert counts(root, server) == [1, 2, 3, 4, 5]
 
 
-def test_an_interface_that_was_replaced_counts_anew(
+def test_replaced_interface_counts_from_zero(
     root: RootNode, server: EthernetNetworkDiagnosticsServer, interface: Interface
 ) -> None:
     interface.count(5, 95, 0, 0, 0)
     assert counts(root, server) == [5, 5, 0, 0, 0]
 
 
-def test_one_look_serves_a_message(
+def test_interface_is_read_once_per_message(
     root: RootNode, server: EthernetNetworkDiagnosticsServer, interface: Interface
 ) -> None:
     before = interface.looks
@@ -84,7 +84,7 @@ def test_one_look_serves_a_message(
 @pytest.mark.parametrize(
     ("rate", "number"), [(10, 0), (100, 1), (1000, 2), (10_000, 5), (400_000, 9), (77, None)]
 )
-def test_the_link(
+def test_link_attributes(
     root: RootNode,
     server: EthernetNetworkDiagnosticsServer,
     interface: Interface,
@@ -97,7 +97,7 @@ def test_the_link(
     assert root.read(server, "carrier_detect") is True
 
 
-def test_an_unknown_link(
+def test_unknown_link_reads_null(
     root: RootNode, server: EthernetNetworkDiagnosticsServer, interface: Interface
 ) -> None:
     interface.status = EthernetStatus()
@@ -106,7 +106,9 @@ def test_an_unknown_link(
     assert root.read(server, "carrier_detect") is None
 
 
-def test_time_since_reset(root: RootNode, server: EthernetNetworkDiagnosticsServer) -> None:
+def test_time_since_reset_counts_minutes(
+    root: RootNode, server: EthernetNetworkDiagnosticsServer
+) -> None:
     root.now += 185.0
     assert root.read(server, "time_since_reset") == 3
     invoke(root, server, "ResetCounts")

@@ -1,4 +1,4 @@
-"""Node Operational Credentials: updates, labels and removal of fabrics that are there."""
+"""Node Operational Credentials: updates, labels and removal of fabrics."""
 
 import random
 from collections.abc import Mapping
@@ -47,7 +47,7 @@ class Update:
         return update(self.root, self.context, noc, icac)
 
 
-def test_an_update(root: RootNode) -> None:
+def test_update_noc_replaces_certificate(root: RootNode) -> None:
     case = Update(root)
     other = root.case(1, node_id=5)
     stranger = root.case(2)
@@ -67,7 +67,7 @@ def test_an_update(root: RootNode) -> None:
     assert kept.node_id == NODE_ID
 
 
-def test_an_update_that_is_not_completed(root: RootNode) -> None:
+def test_incomplete_update_is_rolled_back(root: RootNode) -> None:
     case = Update(root)
     case.run(case.issue(), case.authority.icac)
     root.store.commit()
@@ -81,7 +81,7 @@ def test_an_update_that_is_not_completed(root: RootNode) -> None:
     assert noc["icac"] == case.fabric.icac
 
 
-def test_refused_updates(root: RootNode) -> None:
+def test_update_noc_without_prerequisites_is_refused(root: RootNode) -> None:
     case = Update(root)
     other = CertificateAuthority(1)
     assert refused(case.run(case.fabric.noc, case.fabric.icac), Cert.MISSING_CSR)
@@ -103,7 +103,7 @@ def test_refused_updates(root: RootNode) -> None:
     assert list(root.fabrics) == [case.fabric]
 
 
-def test_pase_has_nothing_to_update(root: RootNode) -> None:
+def test_update_noc_over_pase_is_refused(root: RootNode) -> None:
     with pytest.raises(StatusError) as error:
         csr(root, root.pase(), update=True)
     assert error.value.status == Status.INVALID_COMMAND
@@ -116,7 +116,7 @@ def label(root: RootNode, index: int, text: str) -> Mapping[str, Value]:
     return root.invoke(root.credentials, "update_fabric_label", root.case(index), label=text)
 
 
-def test_labels(root: RootNode) -> None:
+def test_fabric_label_is_unique(root: RootNode) -> None:
     root.add_fabric(1)
     root.add_fabric(2)
     assert label(root, 1, "Label 1") == {"status_code": Cert.OK, "fabric_index": 1}
@@ -137,7 +137,7 @@ def remove(root: RootNode, context: InteractionContext, index: int) -> Mapping[s
     return root.invoke(root.credentials, "remove_fabric", context, fabric_index=index)
 
 
-def test_removal(root: RootNode) -> None:
+def test_remove_fabric_removes_fabric_data(root: RootNode) -> None:
     root.add_fabric(1)
     root.add_fabric(2)
     one, two, two_again = root.case(1), root.case(2), root.case(2)
@@ -150,19 +150,19 @@ def test_removal(root: RootNode) -> None:
     assert root.access_control.entries(2) == ()
     assert not root.window.is_open
     assert remove(root, one, 1)["status_code"] == Cert.OK
-    # It has yet to send its answer.
+    # The session stays until the response is sent.
     session = one.session
     assert isinstance(session, SecureSession)
     assert session in root.sessions
     assert session.is_closing
-    # And lets nobody in until it begins anew.
+    # No commissioning is possible until the restart.
     assert root.administration.is_decommissioned
     assert root.window.commissioning_mode == 0
     root.store.commit()
     assert not root.restart().fabrics
 
 
-def test_fabrics_see_only_their_own_certificates(root: RootNode) -> None:
+def test_nocs_are_fabric_scoped(root: RootNode) -> None:
     first, _ = root.add_fabric(1), root.add_fabric(2)
     (own,) = root.read(root.credentials, "nocs", root.case(1))  # type: ignore[misc]
     assert own["noc"] == first.noc
@@ -175,8 +175,8 @@ def test_fabrics_see_only_their_own_certificates(root: RootNode) -> None:
     assert [1 in item for item in decoded] == [True, False]
 
 
-def test_random_orders_of_commands_leave_a_consistent_table() -> None:
-    """Whatever administrators do, what is stored is what a restart finds."""
+def test_random_commands_leave_consistent_table() -> None:
+    """After any order of commands, a restart finds the same table."""
     generator = random.Random(7)
     root = RootNode(supported=5)
     authorities = [CertificateAuthority(number + 1) for number in range(3)]

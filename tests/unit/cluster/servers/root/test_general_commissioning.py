@@ -33,7 +33,7 @@ def arm(root: RootNode, context: InteractionContext, seconds: int, breadcrumb: i
     return reply["error_code"]
 
 
-def test_attributes(root: RootNode) -> None:
+def test_attributes_have_factory_values(root: RootNode) -> None:
     cluster = root.commissioning
     assert root.read(cluster, "basic_commissioning_info") == {
         "fail_safe_expiry_length_seconds": 60,
@@ -45,7 +45,7 @@ def test_attributes(root: RootNode) -> None:
     assert root.read(cluster, "breadcrumb") == 7
 
 
-def test_the_fail_safe_is_one_fabrics(root: RootNode) -> None:
+def test_fail_safe_of_other_fabric_is_busy(root: RootNode) -> None:
     assert arm(root, root.case(1), 60, 1) == Error.OK
     assert root.read(root.commissioning, "breadcrumb") == 1
     assert arm(root, root.case(2), 60, 2) == Error.BUSY_WITH_OTHER_ADMIN
@@ -57,13 +57,13 @@ def test_the_fail_safe_is_one_fabrics(root: RootNode) -> None:
     assert arm(root, root.case(1), 0) == Error.OK
 
 
-def test_expiry_resets_the_breadcrumb(root: RootNode) -> None:
+def test_fail_safe_expiry_resets_breadcrumb(root: RootNode) -> None:
     arm(root, root.case(1), 60, 1)
     root.timers.run(root.now + 60.0)
     assert root.read(root.commissioning, "breadcrumb") == 0
 
 
-def test_an_open_window_keeps_the_fail_safe_for_who_comes_in(root: RootNode) -> None:
+def test_open_window_reserves_fail_safe_for_pase(root: RootNode) -> None:
     root.window.open_basic(900, root.now, Opener(1, 0xFFF1))
     assert arm(root, root.case(1), 60) == Error.BUSY_WITH_OTHER_ADMIN
     context = root.pase()
@@ -71,7 +71,7 @@ def test_an_open_window_keeps_the_fail_safe_for_who_comes_in(root: RootNode) -> 
     assert arm(root, root.case(1), 60) == Error.BUSY_WITH_OTHER_ADMIN
 
 
-def test_completion_is_for_case_on_the_right_fabric(root: RootNode) -> None:
+def test_completion_requires_case_on_same_fabric(root: RootNode) -> None:
     def complete(context: InteractionContext) -> object:
         return root.invoke(root.commissioning, "commissioning_complete", context)["error_code"]
 
@@ -98,7 +98,7 @@ def regulate(root: RootNode, config: int, country: str = "DE", breadcrumb: int =
     return reply["error_code"]
 
 
-def test_regulatory_config(root: RootNode) -> None:
+def test_regulatory_config_sets_location(root: RootNode) -> None:
     assert regulate(root, RegulatoryLocation.OUTDOOR) == Error.OK
     assert root.read(root.commissioning, "regulatory_config") == RegulatoryLocation.OUTDOOR
     assert root.read(root.commissioning, "breadcrumb") == 5
@@ -112,7 +112,7 @@ def test_regulatory_config(root: RootNode) -> None:
         assert error.value.status == Status.CONSTRAINT_ERROR
 
 
-def test_a_node_for_one_place_only(root: RootNode) -> None:
+def test_regulatory_config_outside_capability_is_refused(root: RootNode) -> None:
     root.commissioning = type(root.commissioning)(
         load_definitions()["General Commissioning"],
         root.fail_safe,

@@ -12,19 +12,19 @@ def root() -> RootNode:
     return RootNode()
 
 
-def test_starts_are_counted(root: RootNode) -> None:
+def test_reboot_count_increases_with_each_start(root: RootNode) -> None:
     assert root.read(root.diagnostics, "reboot_count") == 1
     root.store.commit()
     again = root.restart()
     assert again.read(again.diagnostics, "reboot_count") == 2
 
 
-def test_the_boot_is_told_of(root: RootNode) -> None:
+def test_start_emits_boot_reason(root: RootNode) -> None:
     assert ("BootReason", {"boot_reason": BootReason.UNSPECIFIED}, 0) in root.boot_events
     assert root.read(root.diagnostics, "boot_reason") == BootReason.UNSPECIFIED
 
 
-def test_time(root: RootNode) -> None:
+def test_time_snapshot_returns_both_clocks(root: RootNode) -> None:
     root.now += 5.25
     assert root.read(root.diagnostics, "up_time") == 5
     reply = root.invoke(root.diagnostics, "time_snapshot", root.case())
@@ -40,11 +40,11 @@ def test_hours_are_counted_over_restarts(root: RootNode) -> None:
     root.store.commit()
     again = root.restart()
     assert again.read(again.diagnostics, "total_operational_hours") == 3
-    # Nobody is woken up for it.
+    # Hours are not reported.
     assert root.reported() == set()
 
 
-def test_interfaces(root: RootNode) -> None:
+def test_interfaces_are_listed_up_to_maximum(root: RootNode) -> None:
     assert root.read(root.diagnostics, "network_interfaces") == [
         {
             "name": "eth0",
@@ -71,7 +71,7 @@ def trigger(root: RootNode, code: int, key: bytes = ENABLE_KEY) -> None:
     )
 
 
-def test_triggers(root: RootNode) -> None:
+def test_trigger_runs_action_of_its_endpoint(root: RootNode) -> None:
     seen: list[tuple[str, float]] = []
     root.diagnostics.add_trigger(
         0x0099_0000_0000_0002, lambda now: seen.append(("plugged in", now)), endpoint=1
@@ -88,7 +88,7 @@ def test_triggers(root: RootNode) -> None:
 
 
 @pytest.mark.parametrize("key", [bytes(16), bytes(range(1, 17)), b"", ENABLE_KEY[:8]])
-def test_without_the_key_nothing_is_triggered(root: RootNode, key: bytes) -> None:
+def test_trigger_with_wrong_key_is_refused(root: RootNode, key: bytes) -> None:
     for code in (0xFFFF_FFFF_FFF1_0000, 0):
         with pytest.raises(StatusError) as error:
             trigger(root, code, key)
@@ -96,7 +96,7 @@ def test_without_the_key_nothing_is_triggered(root: RootNode, key: bytes) -> Non
 
 
 @pytest.mark.parametrize("key", [None, bytes(16)])
-def test_triggers_may_be_forbidden(root: RootNode, key: bytes | None) -> None:
+def test_triggers_are_disabled_without_key(root: RootNode, key: bytes | None) -> None:
     assert root.read(root.diagnostics, "test_event_triggers_enabled") is True
     root.diagnostics = type(root.diagnostics)(
         load_definitions()["General Diagnostics"], list, root.timers, enable_key=key
@@ -119,7 +119,7 @@ def payload(root: RootNode, count: int, key: bytes = ENABLE_KEY) -> object:
     )["payload"]
 
 
-def test_payload(root: RootNode) -> None:
+def test_payload_test_returns_requested_bytes(root: RootNode) -> None:
     assert payload(root, 0) == b""
     assert payload(root, 3) == b"UUU"
     for count, key, status in (
@@ -132,7 +132,7 @@ def test_payload(root: RootNode) -> None:
         assert error.value.status == status
 
 
-def test_faults(root: RootNode) -> None:
+def test_changed_hardware_faults_emit_event(root: RootNode) -> None:
     root.diagnostics.set_hardware_faults([HardwareFault.SENSOR, HardwareFault.POWER_SOURCE])
     root.diagnostics.set_hardware_faults([HardwareFault.POWER_SOURCE, HardwareFault.SENSOR])
     assert root.read(root.diagnostics, "active_hardware_faults") == [2, 5]

@@ -30,20 +30,20 @@ def root() -> RootNode:
     return node
 
 
-def test_keys_go_in_but_not_out(root: RootNode) -> None:
+def test_key_set_read_omits_keys(root: RootNode) -> None:
     root.invoke(root.groups, "key_set_write", root.case(), group_key_set=key_set())
     reply = root.invoke(root.groups, "key_set_read", root.case(), group_key_set_id=0x1A)
     assert reply == {"group_key_set": key_set(keys=(None, None, None))}
 
 
-def test_fewer_keys(root: RootNode) -> None:
+def test_key_set_may_have_fewer_keys(root: RootNode) -> None:
     written = key_set(keys=(KEYS[0], None, None), times=(1, None, None))
     root.invoke(root.groups, "key_set_write", root.case(), group_key_set=written)
     reply = root.invoke(root.groups, "key_set_read", root.case(), group_key_set_id=0x1A)
     assert reply == {"group_key_set": {**written, "epoch_key0": None}}
 
 
-def test_the_ipk_can_be_read_from_the_start(root: RootNode) -> None:
+def test_ipk_set_can_be_read(root: RootNode) -> None:
     reply = root.invoke(root.groups, "key_set_read", root.case(), group_key_set_id=0)
     assert reply["group_key_set"] == key_set(0, (None, None, None), (0, None, None))
 
@@ -62,7 +62,7 @@ def test_the_ipk_can_be_read_from_the_start(root: RootNode) -> None:
         ({**key_set(), "group_key_security_policy": 9}, Status.CONSTRAINT_ERROR),
     ],
 )
-def test_key_sets_that_are_refused(root: RootNode, fields: Value, status: Status) -> None:
+def test_invalid_key_set_is_refused(root: RootNode, fields: Value, status: Status) -> None:
     with pytest.raises(StatusError) as error:
         root.invoke(root.groups, "key_set_write", root.case(), group_key_set=fields)
     assert error.value.status == status
@@ -71,7 +71,7 @@ def test_key_sets_that_are_refused(root: RootNode, fields: Value, status: Status
     assert error.value.status == Status.NOT_FOUND
 
 
-def test_until_it_is_full(root: RootNode) -> None:
+def test_key_sets_beyond_maximum_are_refused(root: RootNode) -> None:
     limit = root.read(root.groups, "max_group_keys_per_fabric")
     assert isinstance(limit, int)
     for number in range(1, limit):
@@ -85,7 +85,7 @@ def test_until_it_is_full(root: RootNode) -> None:
     assert reply == {"group_key_set_ids": [0]}
 
 
-def test_removal(root: RootNode) -> None:
+def test_key_set_remove_drops_mappings(root: RootNode) -> None:
     root.invoke(root.groups, "key_set_write", root.case(), group_key_set=key_set(7))
     mapping: list[Value] = [{"group_id": 1, "group_key_set_id": 7}]
     root.write(root.groups, "group_key_map", mapping, root.case())
@@ -97,7 +97,7 @@ def test_removal(root: RootNode) -> None:
         assert error.value.status == status
 
 
-def test_group_key_map(root: RootNode) -> None:
+def test_group_key_map_is_written_per_fabric(root: RootNode) -> None:
     assert root.read(root.groups, "group_key_map") == []
     mapping: list[Value] = [{"group_id": 1, "group_key_set_id": 7}]
     root.write(root.groups, "group_key_map", mapping, root.case())
@@ -111,7 +111,7 @@ def test_group_key_map(root: RootNode) -> None:
     assert again.read(again.groups, "group_key_map") == expected
 
 
-def test_key_set_0_is_for_no_group(root: RootNode) -> None:
+def test_key_set_0_cannot_be_mapped(root: RootNode) -> None:
     with pytest.raises(StatusError) as error:
         root.write(
             root.groups, "group_key_map", [{"group_id": 1, "group_key_set_id": 0}], root.case()
@@ -119,7 +119,7 @@ def test_key_set_0_is_for_no_group(root: RootNode) -> None:
     assert error.value.status == Status.CONSTRAINT_ERROR
 
 
-def test_group_table(root: RootNode) -> None:
+def test_group_table_lists_groups(root: RootNode) -> None:
     assert root.read(root.groups, "group_table") == []
     root.group_keys.add_endpoint(1, 5, 1, "Garage")
     assert root.read(root.groups, "group_table") == [

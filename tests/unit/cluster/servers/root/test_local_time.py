@@ -35,7 +35,7 @@ def host() -> Host:
         [zone(0, name="x" * 64)],
     ],
 )
-def test_time_zones(host: Host, zones: list[Struct]) -> None:
+def test_set_time_zone_stores_zones(host: Host, zones: list[Struct]) -> None:
     host.set_time()
     assert host.set_zone(*zones) is True
     assert host.read("time_zone") == zones
@@ -53,13 +53,13 @@ def test_time_zones(host: Host, zones: list[Struct]) -> None:
         ([zone(0), zone(1, 5), zone(2, 6)], Status.RESOURCE_EXHAUSTED),
     ],
 )
-def test_bad_time_zones(host: Host, zones: list[Value], status: Status) -> None:
+def test_invalid_time_zones_are_refused(host: Host, zones: list[Value], status: Status) -> None:
     assert host.refused("SetTimeZone", time_zone=zones) == (status, None)
     assert host.read("time_zone") == [zone(0)]
     assert host.events() == []
 
 
-def test_local_time_follows_the_zones(host: Host) -> None:
+def test_local_time_follows_zones(host: Host) -> None:
     host.set_time()
     host.set_zone(zone(3600), zone(7200, host.expires_in(10)))
     assert host.local_offset_s() is None
@@ -73,7 +73,7 @@ def test_local_time_follows_the_zones(host: Host) -> None:
     assert host.local_offset_s() == -3600
 
 
-def test_zone_events(host: Host) -> None:
+def test_zone_change_emits_event(host: Host) -> None:
     host.set_time()
     host.set_zone(zone(7200))
     assert host.events() == [("TimeZoneStatus", {"offset": 7200}), ("DSTTableEmpty", {})]
@@ -102,13 +102,13 @@ BAD_OFFSETS = [
 
 
 @pytest.mark.parametrize("offsets", BAD_OFFSETS)
-def test_bad_dst_offsets(host: Host, offsets: list[Value]) -> None:
+def test_invalid_dst_offsets_are_refused(host: Host, offsets: list[Value]) -> None:
     host.set_time()
     assert host.refused("SetDSTOffset", dst_offset=offsets) == (Status.CONSTRAINT_ERROR, None)
     assert host.read("dst_offset") == []
 
 
-def test_as_many_dst_offsets_as_there_is_room_for(host: Host) -> None:
+def test_dst_offsets_up_to_maximum_are_accepted(host: Host) -> None:
     host.set_time()
     room = host.read("dst_offset_list_max_size")
     assert isinstance(room, int)
@@ -120,7 +120,7 @@ def test_as_many_dst_offsets_as_there_is_room_for(host: Host) -> None:
     assert host.read("dst_offset") == offsets[:room]
 
 
-def test_local_time_follows_daylight_saving(host: Host) -> None:
+def test_local_time_follows_dst_offsets(host: Host) -> None:
     host.set_time()
     host.set_zone(zone(0))
     host.set_dst(
@@ -137,7 +137,7 @@ def test_local_time_follows_daylight_saving(host: Host) -> None:
     assert host.local_offset_s() == 3600
 
 
-def test_dst_events(host: Host) -> None:
+def test_dst_change_emits_event(host: Host) -> None:
     host.set_time()
     host.set_zone(zone(7200))
     host.events()
@@ -166,14 +166,14 @@ def test_dst_events(host: Host) -> None:
     assert host.events() == [("DSTTableEmpty", {})]
 
 
-def test_daylight_saving_waits_for_the_time(host: Host) -> None:
+def test_dst_offset_starts_when_time_is_known(host: Host) -> None:
     host.set_dst(dst(3600))
     assert host.events() == []
     host.set_time()
     assert host.events() == [("DSTStatus", {"dst_offset_active": True})]
 
 
-def test_local_time_survives_a_restart(host: Host) -> None:
+def test_local_time_survives_restart(host: Host) -> None:
     host.root.add_fabric()
     host.set_time()
     host.set_zone(zone(7200, name="A/B"))
@@ -206,8 +206,8 @@ def look_up(name: str, offset_s: int, epoch_us: int) -> list[DstOffset] | None:
 
 
 @pytest.fixture
-def geographer() -> Host:
-    """Its time is in an hour in which nothing is added."""
+def zone_host() -> Host:
+    """A host whose time is in an hour without DST."""
     host = Host(look_up_dst=look_up)
     assert (NOW_US // HOUR_US % 2, NOW_US % HOUR_US) == (1, 2000 * S)
     host.set_time(NOW_US + HOUR_US)
@@ -215,8 +215,8 @@ def geographer() -> Host:
     return host
 
 
-def test_daylight_saving_of_zones_that_are_known(geographer: Host) -> None:
-    host = geographer
+def test_known_zone_takes_dst_from_database(zone_host: Host) -> None:
+    host = zone_host
     assert host.read("time_zone_database") == 0
     assert host.set_zone(zone(7200, name="Half/Hour")) is False
     assert ("DSTTableEmpty", {}) not in host.events()
@@ -244,19 +244,19 @@ def test_daylight_saving_of_zones_that_are_known(geographer: Host) -> None:
         [zone(0, name="Half/Hour"), zone(0, NOW_US + 9 * HOUR_US, name="Not/Real")],
     ],
 )
-def test_daylight_saving_of_other_zones(geographer: Host, zones: list[Struct]) -> None:
-    geographer.set_zone(zone(0, name="Half/Hour"))
-    assert geographer.set_zone(*zones) is True
-    assert ("DSTTableEmpty", {}) in geographer.events()
-    assert geographer.read("dst_offset") == []
+def test_unknown_zone_requires_dst_offsets(zone_host: Host, zones: list[Struct]) -> None:
+    zone_host.set_zone(zone(0, name="Half/Hour"))
+    assert zone_host.set_zone(*zones) is True
+    assert ("DSTTableEmpty", {}) in zone_host.events()
+    assert zone_host.read("dst_offset") == []
 
 
-def test_a_controller_may_know_better(geographer: Host) -> None:
-    geographer.set_zone(zone(0, name="Half/Hour"))
-    geographer.set_dst(dst(1800))
-    geographer.wait(5 * HOUR)
-    assert geographer.read("dst_offset") == [dst(1800)]
-    again = geographer.restart()
+def test_offsets_of_controller_override_database(zone_host: Host) -> None:
+    zone_host.set_zone(zone(0, name="Half/Hour"))
+    zone_host.set_dst(dst(1800))
+    zone_host.wait(5 * HOUR)
+    assert zone_host.read("dst_offset") == [dst(1800)]
+    again = zone_host.restart()
     again.set_time()
     assert again.read("dst_offset") == [dst(1800)]
     again.set_zone(zone(0, name="Half/Hour"))
@@ -264,7 +264,7 @@ def test_a_controller_may_know_better(geographer: Host) -> None:
     assert again.restart().read("dst_offset") != [dst(1800)]
 
 
-def test_the_database_waits_for_the_time() -> None:
+def test_database_is_used_once_time_is_known() -> None:
     host = Host(look_up_dst=look_up)
     assert host.set_zone(zone(0, name="Half/Hour")) is False
     assert host.read("dst_offset") == []
@@ -273,29 +273,29 @@ def test_the_database_waits_for_the_time() -> None:
 
 
 @pytest.mark.parametrize("valid_at", [MAX_EPOCH_US + 1, 2**64 - 1])
-def test_a_zone_beyond_all_calendars(geographer: Host, valid_at: int) -> None:
+def test_zone_beyond_calendar_range_is_accepted(zone_host: Host, valid_at: int) -> None:
     late = zone(3600, valid_at, name="Half/Hour")
-    assert geographer.set_zone(zone(0, name="Still/Land"), late) is False
-    assert geographer.read("dst_offset") == [dst(0)]
-    assert geographer.restart().set_zone(zone(0, name="Still/Land"), late) is False
+    assert zone_host.set_zone(zone(0, name="Still/Land"), late) is False
+    assert zone_host.read("dst_offset") == [dst(0)]
+    assert zone_host.restart().set_zone(zone(0, name="Still/Land"), late) is False
 
 
-def test_each_zone_has_daylight_saving_in_its_own_time(geographer: Host) -> None:
-    then = geographer.expires_in(1800)
-    geographer.set_zone(zone(0, name="Still/Land"), zone(3600, then, name="Half/Hour"))
+def test_each_zone_has_dst_of_its_own_period(zone_host: Host) -> None:
+    then = zone_host.expires_in(1800)
+    zone_host.set_zone(zone(0, name="Still/Land"), zone(3600, then, name="Half/Hour"))
     begin = NOW_US // HOUR_US * HOUR_US
-    assert geographer.read("dst_offset") == [
+    assert zone_host.read("dst_offset") == [
         dst(0, 0, then),
         dst(3600, then, begin + 3 * HOUR_US),
         dst(0, begin + 3 * HOUR_US, begin + 4 * HOUR_US),
         dst(3600, begin + 4 * HOUR_US, begin + 5 * HOUR_US),
     ]
-    geographer.wait(1801)
-    assert geographer.local_offset_s() == 7200
-    assert geographer.read("time_zone") == [zone(3600, name="Half/Hour")]
+    zone_host.wait(1801)
+    assert zone_host.local_offset_s() == 7200
+    assert zone_host.read("time_zone") == [zone(3600, name="Half/Hour")]
 
 
-def test_what_the_database_adds_leaves_one_timer() -> None:
+def test_database_update_leaves_one_timer() -> None:
     adds = [DstOffset(0, 0, None)]
     host = Host(look_up_dst=lambda name, offset_s, epoch_us: tuple(adds))
     host.set_time()

@@ -23,7 +23,7 @@ def locales(root: RootNode, *supported: str) -> LocalizationConfigurationServer:
     return add(root, LocalizationConfigurationServer(definition, supported or LOCALES))
 
 
-def test_locale() -> None:
+def test_locale_is_validated_and_survives_restart() -> None:
     root = RootNode()
     server = locales(root)
     assert root.read(server, "supported_locales") == list(LOCALES)
@@ -36,7 +36,7 @@ def test_locale() -> None:
     assert locales(restart(root), "fr-FR").active_locale == "fr-FR"
 
 
-def test_the_default_locales_are_different_and_fit() -> None:
+def test_default_locales_are_distinct_and_valid() -> None:
     root = RootNode()
     server = LocalizationConfigurationServer(shipped("Localization Configuration"))
     supported = root.read(add(root, server), "supported_locales")
@@ -51,7 +51,7 @@ def time_format(root: RootNode, *calendars: CalendarType) -> TimeFormatLocalizat
     return add(root, TimeFormatLocalizationServer(definition))
 
 
-def test_hour_format() -> None:
+def test_hour_format_survives_restart() -> None:
     root = RootNode()
     server = time_format(root)
     assert root.read(server, "hour_format") == HourFormat.USE_ACTIVE_LOCALE
@@ -64,7 +64,7 @@ def test_hour_format() -> None:
     assert again.read(time_format(again), "hour_format") == HourFormat.TWELVE
 
 
-def test_calendars() -> None:
+def test_calendar_is_validated_and_survives_restart() -> None:
     root = RootNode()
     server = time_format(root)
     supported = root.read(server, "supported_calendar_types")
@@ -82,7 +82,7 @@ def test_calendars() -> None:
     assert again.read(server, "active_calendar_type") == CalendarType.JAPANESE
 
 
-def test_a_node_without_calendars() -> None:
+def test_calendar_attributes_are_absent_without_calendars() -> None:
     root = RootNode()
     server = add(root, TimeFormatLocalizationServer(shipped("Time Format Localization"), ()))
     assert root.read(server, "feature_map") == 0
@@ -95,7 +95,7 @@ def units(root: RootNode, *supported: TemperatureUnit) -> UnitLocalizationServer
     return add(root, server)
 
 
-def test_temperature_unit() -> None:
+def test_temperature_unit_is_validated_and_survives_restart() -> None:
     root = RootNode()
     server = units(root)
     assert root.read(server, "temperature_unit") == TemperatureUnit.FAHRENHEIT

@@ -16,19 +16,19 @@ def state(root: RootNode) -> tuple[object, ...]:
     return tuple(root.read(root.network, name) for name in names)
 
 
-def test_a_wired_node(root: RootNode) -> None:
+def test_network_is_connected(root: RootNode) -> None:
     assert root.read(root.network, "feature_map") == 4
     assert root.read(root.network, "max_networks") == 1
     assert root.read(root.network, "accepted_command_list") == []
     assert state(root) == ([{"network_id": b"eth0", "connected": True}], 0, b"eth0", None)
 
 
-def test_without_a_cable(root: RootNode) -> None:
+def test_network_is_disconnected_without_cable(root: RootNode) -> None:
     root.interfaces[0] = replace(ETHERNET, is_operational=False)
     assert state(root) == ([{"network_id": b"eth0", "connected": False}], None, None, None)
 
 
-def test_a_cable_that_is_pulled_is_reported(root: RootNode) -> None:
+def test_pulled_cable_is_reported(root: RootNode) -> None:
     version = root.network.data_version
     root.interfaces[0] = replace(ETHERNET, is_operational=False)
     root.network.interfaces_changed()
@@ -36,19 +36,19 @@ def test_a_cable_that_is_pulled_is_reported(root: RootNode) -> None:
     assert root.network.data_version != version
 
 
-def test_without_an_interface(root: RootNode) -> None:
+def test_networks_are_empty_without_interface(root: RootNode) -> None:
     root.interfaces.clear()
     assert state(root) == ([], None, None, None)
 
 
-def test_only_the_first_counts(root: RootNode) -> None:
+def test_only_first_interface_is_listed(root: RootNode) -> None:
     root.interfaces.append(replace(ETHERNET, name="eth1"))
     networks = root.read(root.network, "networks")
     assert isinstance(networks, list)
     assert len(networks) == 1
 
 
-def test_the_only_interface_stays_on(root: RootNode) -> None:
+def test_interface_cannot_be_disabled(root: RootNode) -> None:
     root.write(root.network, "interface_enabled", True, root.case())
     with pytest.raises(StatusError) as error:
         root.write(root.network, "interface_enabled", False, root.case())

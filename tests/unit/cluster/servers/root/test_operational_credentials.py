@@ -1,4 +1,4 @@
-"""Node Operational Credentials: attestation, and how a fabric comes to be."""
+"""Node Operational Credentials: attestation, and new fabrics."""
 
 from collections.abc import Mapping
 
@@ -35,7 +35,7 @@ def root() -> RootNode:
 # Attestation
 
 
-def test_attestation(root: RootNode) -> None:
+def test_attestation_response_is_signed(root: RootNode) -> None:
     context = root.pase()
     reply = root.invoke(root.credentials, "attestation_request", context, attestation_nonce=NONCE)
     elements = reply["attestation_elements"]
@@ -48,7 +48,7 @@ def test_attestation(root: RootNode) -> None:
 
 
 @pytest.mark.parametrize("length", [0, 31, 33])
-def test_nonces_have_32_bytes(root: RootNode, length: int) -> None:
+def test_nonce_of_other_length_is_refused(root: RootNode, length: int) -> None:
     context = root.pase()
     for name, fields in (
         ("attestation_request", {"attestation_nonce": bytes(length)}),
@@ -59,7 +59,7 @@ def test_nonces_have_32_bytes(root: RootNode, length: int) -> None:
         assert error.value.status == Status.INVALID_COMMAND
 
 
-def test_certificate_chain(root: RootNode) -> None:
+def test_certificate_chain_request_returns_dac_and_pai(root: RootNode) -> None:
     context = root.pase()
 
     def chain(number: int) -> Value:
@@ -78,7 +78,7 @@ def test_certificate_chain(root: RootNode) -> None:
 # A new fabric
 
 
-def test_a_new_fabric(root: RootNode) -> None:
+def test_add_noc_adds_fabric(root: RootNode) -> None:
     context = root.pase()
     authority = CertificateAuthority(7)
     assert commission(root, context, authority) == {"status_code": Cert.OK, "fabric_index": 1}
@@ -100,18 +100,18 @@ def test_a_new_fabric(root: RootNode) -> None:
     assert isinstance(noc, Mapping)
     assert noc["icac"] == authority.icac
     assert root.read(root.credentials, "trusted_root_certificates") == [authority.rcac]
-    # The commissioner's word counts from now on.
+    # The commissioner is the administrator from now on.
     ((name, fields, index),) = root.events.take()
     assert (name, index, fields["admin_passcode_id"]) == ("AccessControlEntryChanged", 1, 0)
     (entry,) = root.access_control.entries(1)
     assert entry.subjects == (ADMIN,)
     reported = root.reported()
     assert {"fabrics", "commissioned_fabrics", "acl"} <= reported
-    # Certificates are not worth a report.
+    # Certificates are not reported.
     assert not {"nocs", "trusted_root_certificates"} & reported
 
 
-def test_nothing_lasts_before_completion(root: RootNode) -> None:
+def test_pending_fabric_is_lost_on_restart(root: RootNode) -> None:
     commission(root, root.pase(), CertificateAuthority())
     root.store.commit()
     assert not root.restart().fabrics
@@ -122,7 +122,7 @@ def test_nothing_lasts_before_completion(root: RootNode) -> None:
     assert again.access_control.entries(1) == root.access_control.entries(1)
 
 
-def test_expiry_leaves_nothing(root: RootNode) -> None:
+def test_fail_safe_expiry_removes_pending_fabric(root: RootNode) -> None:
     commission(root, root.pase(), CertificateAuthority())
     root.timers.run(root.now + 60.0)
     assert not root.fabrics
@@ -131,7 +131,7 @@ def test_expiry_leaves_nothing(root: RootNode) -> None:
         assert size(root, name) == 0
 
 
-def test_a_fabric_by_case(root: RootNode) -> None:
+def test_fabric_can_be_added_over_case(root: RootNode) -> None:
     root.add_fabric(1)
     context = root.case(1)
     root.fail_safe.arm(1, 60, root.now)
@@ -144,7 +144,7 @@ def test_a_fabric_by_case(root: RootNode) -> None:
     assert reply["error_code"] == 0
 
 
-def test_a_fail_safe_is_required(root: RootNode) -> None:
+def test_commands_require_fail_safe(root: RootNode) -> None:
     root.add_fabric(1)
     context = root.case(1)
     authority = CertificateAuthority(2)
@@ -159,7 +159,7 @@ def test_a_fail_safe_is_required(root: RootNode) -> None:
         with pytest.raises(StatusError) as error:
             attempt()
         assert error.value.status == Status.FAILSAFE_REQUIRED
-    # That of another fabric is none.
+    # The fail-safe of another fabric does not count.
     root.fail_safe.arm(2, 60, root.now)
     for attempt in attempts:
         with pytest.raises(StatusError) as error:
@@ -167,7 +167,7 @@ def test_a_fail_safe_is_required(root: RootNode) -> None:
         assert error.value.status == Status.FAILSAFE_REQUIRED
 
 
-def test_roots(root: RootNode) -> None:
+def test_pending_root_is_listed(root: RootNode) -> None:
     context = root.pase()
     authority, other = CertificateAuthority(), CertificateAuthority()
     broken = bytearray(authority.rcac)
@@ -185,8 +185,8 @@ def test_roots(root: RootNode) -> None:
     assert root.read(root.credentials, "trusted_root_certificates") == [authority.rcac]
 
 
-def test_a_root_that_is_gone_again_makes_a_new_data_version(root: RootNode) -> None:
-    """Or who reads with the version before would not be told."""
+def test_removal_of_pending_root_steps_data_version(root: RootNode) -> None:
+    """Otherwise a read filtered by the previous version would miss the removal."""
     add_root(root, root.pase(), CertificateAuthority().rcac)
     version = root.credentials.data_version
     root.fail_safe.expire(root.now)
@@ -194,7 +194,7 @@ def test_a_root_that_is_gone_again_makes_a_new_data_version(root: RootNode) -> N
     assert root.credentials.data_version != version
 
 
-def test_refusals(root: RootNode) -> None:
+def test_add_noc_without_prerequisites_is_refused(root: RootNode) -> None:
     context = root.pase()
     authority, other = CertificateAuthority(2), CertificateAuthority(2)
     stale = KeyPair.generate().public_key
@@ -241,7 +241,7 @@ def test_refusals(root: RootNode) -> None:
         {"vendor_id": 0xFFF5},
     ],
 )
-def test_malformed_add_noc(root: RootNode, changes: dict[str, object]) -> None:
+def test_malformed_add_noc_is_refused(root: RootNode, changes: dict[str, object]) -> None:
     context = root.pase()
     authority = CertificateAuthority()
     noc = authority.issue_noc(csr(root, context), NODE_ID)
@@ -254,7 +254,7 @@ def test_malformed_add_noc(root: RootNode, changes: dict[str, object]) -> None:
     assert add_noc(root, context, **good)["status_code"] == Cert.OK  # type: ignore[arg-type]
 
 
-def test_the_highest_vendor_id(root: RootNode) -> None:
+def test_highest_vendor_id_is_accepted(root: RootNode) -> None:
     context = root.pase()
     authority = CertificateAuthority()
     noc = authority.issue_noc(csr(root, context), NODE_ID)
@@ -263,7 +263,7 @@ def test_the_highest_vendor_id(root: RootNode) -> None:
     assert reply["status_code"] == Cert.OK
 
 
-def test_a_tagged_administrator(root: RootNode) -> None:
+def test_administrator_may_be_tag(root: RootNode) -> None:
     context = root.pase()
     authority = CertificateAuthority()
     noc = authority.issue_noc(csr(root, context), NODE_ID)
@@ -273,13 +273,13 @@ def test_a_tagged_administrator(root: RootNode) -> None:
     assert root.access_control.entries(1)[0].subjects == (subject,)
 
 
-def test_the_same_fabric_twice(root: RootNode) -> None:
+def test_same_fabric_twice_is_refused(root: RootNode) -> None:
     authority = CertificateAuthority(1)
     root.add_fabric(1, authority)
     assert refused(commission(root, root.pase(), authority), Cert.FABRIC_CONFLICT)
 
 
-def test_a_full_table() -> None:
+def test_fabric_beyond_maximum_is_refused() -> None:
     root = RootNode(supported=5)
     for number in range(5):
         root.add_fabric(number + 1)
@@ -289,7 +289,7 @@ def test_a_full_table() -> None:
     assert root.read(root.credentials, "commissioned_fabrics") == 5
 
 
-def test_a_csr_for_an_update_is_not_for_a_fabric(root: RootNode) -> None:
+def test_csr_for_update_cannot_add_fabric(root: RootNode) -> None:
     authority = CertificateAuthority(1)
     root.add_fabric(1, authority)
     context = root.case(1)

@@ -24,7 +24,7 @@ class Process:
         self.peak = 300
 
 
-def test_software_diagnostics() -> None:
+def test_attributes_show_threads_and_memory() -> None:
     root = RootNode()
     process = Process()
     server = add(root, SoftwareDiagnosticsServer(shipped("Software Diagnostics"), process))
@@ -36,7 +36,7 @@ def test_software_diagnostics() -> None:
     assert root.read(server, "current_heap_used") == 400
     assert root.read(server, "current_heap_high_watermark") == 900
     invoke(root, server, "ResetWatermarks")
-    # Never below what is used at the moment.
+    # At least the bytes in use.
     assert root.read(server, "current_heap_high_watermark") == 400
     process.running = [Thread(number, "ä" * 5) for number in range(70)]
     threads = root.read(server, "thread_metrics")
@@ -45,7 +45,7 @@ def test_software_diagnostics() -> None:
     assert threads[0] == {"id": 0, "name": "ä" * 4}
 
 
-def test_software_fault() -> None:
+def test_reported_fault_emits_event() -> None:
     root = RootNode()
     server = add(root, SoftwareDiagnosticsServer(shipped("Software Diagnostics"), Process()))
     server.report_fault(Thread(7, "MainThread"), bytes(2000))

@@ -1,4 +1,4 @@
-"""Time Synchronization, along the steps of its certification tests: UTC and its sources."""
+"""Time Synchronization, along its certification tests: UTC and its sources."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def host() -> Host:
 # UTC
 
 
-def test_a_fresh_node_has_no_time(host: Host) -> None:
+def test_time_is_null_on_fresh_node(host: Host) -> None:
     assert host.read("utc_time") is None
     assert host.read("granularity") == Granularity.NO_TIME
     assert host.read("time_source") == TimeSource.NONE
@@ -42,7 +42,7 @@ def test_a_fresh_node_has_no_time(host: Host) -> None:
     assert host.read("feature_map") == 0b1011
 
 
-def test_features_follow_from_what_the_node_can_do() -> None:
+def test_time_sources_select_features() -> None:
     root = RootNode()
     clock = WallClock(monotonic=lambda: root.now, system_utc_us=lambda: None)
     definition = load_definitions()["Time Synchronization"]
@@ -56,7 +56,7 @@ def test_features_follow_from_what_the_node_can_do() -> None:
     assert [name for name, _, _ in root.events.take()] == ["TimeFailure"]
 
 
-def test_an_administrator_sets_the_time(host: Host) -> None:
+def test_set_utc_time_sets_clock(host: Host) -> None:
     host.set_time()
     host.root.now += 2
     assert host.read("utc_time") == NOW_US + 2 * S
@@ -67,14 +67,14 @@ def test_an_administrator_sets_the_time(host: Host) -> None:
 
 
 @pytest.mark.parametrize("granularity", [Granularity.NO_TIME, Granularity.SECONDS])
-def test_a_worse_time_is_refused(host: Host, granularity: int) -> None:
+def test_less_accurate_time_is_refused(host: Host, granularity: int) -> None:
     host.set_time()
     refusal = host.refused("SetUTCTime", utc_time=1, granularity=granularity)
     assert refusal == (Status.FAILURE, 2)
     assert host.read("utc_time") == NOW_US
 
 
-def test_a_time_that_no_seconds_can_tell_is_refused(host: Host) -> None:
+def test_time_beyond_range_of_seconds_is_refused(host: Host) -> None:
     last = 0xFFFF_FFFF * S
     refusal = host.refused("SetUTCTime", utc_time=last + 1, granularity=4)
     assert refusal == (Status.FAILURE, 2)
@@ -82,7 +82,7 @@ def test_a_time_that_no_seconds_can_tell_is_refused(host: Host) -> None:
     assert host.read("utc_time") == last
 
 
-def test_the_systems_clock_is_not_set() -> None:
+def test_system_clock_is_not_set() -> None:
     utc_us: list[int | None] = [None]
     host = Host(source=ClockSource.SYSTEM, system_utc_us=lambda: utc_us[0])
     host.set_time()
@@ -95,7 +95,7 @@ def test_the_systems_clock_is_not_set() -> None:
     assert not host.queries
 
 
-def test_the_time_is_not_reported_but_its_granularity_is(host: Host) -> None:
+def test_time_is_not_reported_but_granularity_is(host: Host) -> None:
     host.set_time()
     assert {path.attribute for path in host.root.changes} == {1, 2}
 
@@ -103,7 +103,7 @@ def test_the_time_is_not_reported_but_its_granularity_is(host: Host) -> None:
 # Sources of time
 
 
-def test_trusted_time_source(host: Host) -> None:
+def test_trusted_time_source_is_stored_with_fabric(host: Host) -> None:
     host.root.add_fabric(1)
     host.root.add_fabric(2)
     host.invoke("SetTrustedTimeSource", 2, trusted_time_source={"node_id": 7, "endpoint": 0})
@@ -119,15 +119,15 @@ def test_trusted_time_source(host: Host) -> None:
     assert again.events() == [("MissingTrustedTimeSource", {})]
 
 
-def test_a_time_source_goes_with_a_fabric_that_never_came_about(host: Host) -> None:
-    """Its index may be another fabric's next time, whose node 7 is somebody else."""
+def test_time_source_of_rolled_back_fabric_is_cleared(host: Host) -> None:
+    """The next fabric may take the index, and its node 7 is another node."""
     fabric = add_pending(host.root.fabrics, 9)
     source: Struct = {"node_id": 7, "endpoint": 0}
     host.invoke("SetTrustedTimeSource", fabric.index, trusted_time_source=source)
     assert host.restart().read("trusted_time_source") is None
 
 
-def test_the_trusted_node_is_asked(host: Host) -> None:
+def test_time_is_read_from_trusted_node(host: Host) -> None:
     host.root.add_fabric()
     host.invoke("SetTrustedTimeSource", trusted_time_source={"node_id": 7, "endpoint": 3})
     host.wait(0)
@@ -144,7 +144,7 @@ def test_the_trusted_node_is_asked(host: Host) -> None:
     assert len(host.queries) == 2
 
 
-def test_without_answer_the_ntp_server_is_asked(host: Host) -> None:
+def test_ntp_server_is_queried_when_trusted_node_fails(host: Host) -> None:
     host.root.add_fabric()
     host.invoke("SetDefaultNTP", default_ntp="fe80::1")
     host.invoke("SetTrustedTimeSource", trusted_time_source={"node_id": 7, "endpoint": 3})
@@ -159,10 +159,10 @@ def test_without_answer_the_ntp_server_is_asked(host: Host) -> None:
     assert host.read("time_source") == TimeSource.NON_MATTER_SNTP
 
 
-def test_failure_is_told_once_per_hour(host: Host) -> None:
+def test_failure_event_is_emitted_once_per_hour(host: Host) -> None:
     host.wait(HOUR)
-    told = [name for name, _ in host.events()]
-    assert sorted(told) == ["MissingTrustedTimeSource", "TimeFailure"]
+    emitted = [name for name, _ in host.events()]
+    assert sorted(emitted) == ["MissingTrustedTimeSource", "TimeFailure"]
     host.wait(HOUR)
     assert len(host.events()) == 2
     host.set_time()
@@ -170,7 +170,7 @@ def test_failure_is_told_once_per_hour(host: Host) -> None:
     assert "TimeFailure" not in [name for name, _ in host.events()]
 
 
-def test_a_late_answer_does_not_count(host: Host) -> None:
+def test_late_answer_is_ignored(host: Host) -> None:
     host.invoke("SetDefaultNTP", default_ntp="ntp.example")
     host.wait(700)
     assert len(host.queries) == 2
@@ -181,7 +181,7 @@ def test_a_late_answer_does_not_count(host: Host) -> None:
     assert host.read("utc_time") == 5
 
 
-def test_an_answer_does_not_replace_a_better_time(host: Host) -> None:
+def test_answer_does_not_replace_better_time(host: Host) -> None:
     host.root.add_fabric()
     host.invoke("SetTrustedTimeSource", trusted_time_source={"node_id": 7, "endpoint": 3})
     host.wait(0)
@@ -207,7 +207,7 @@ def test_an_answer_does_not_replace_a_better_time(host: Host) -> None:
         ("", False),
     ],
 )
-def test_ntp_addresses(host: Host, text: str, is_address: bool) -> None:
+def test_default_ntp_address_is_validated(host: Host, text: str, is_address: bool) -> None:
     assert is_ntp_address(text, True) is is_address
     if is_address:
         host.invoke("SetDefaultNTP", default_ntp=text)
@@ -219,7 +219,7 @@ def test_ntp_addresses(host: Host, text: str, is_address: bool) -> None:
     assert host.read("default_ntp") is None
 
 
-def test_without_name_resolution_only_addresses_will_do() -> None:
+def test_ntp_name_is_refused_without_dns() -> None:
     host = Host(supports_dns=False)
     refusal = host.refused("SetDefaultNTP", default_ntp="time.nist.gov")
     assert refusal == (Status.INVALID_COMMAND, None)

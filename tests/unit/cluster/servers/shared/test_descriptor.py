@@ -4,7 +4,7 @@ from evse_node.matter.data_model import AuthMode, Endpoint, InteractionContext, 
 from tests.support.matter.root_node import RootNode
 
 
-def test_the_root_endpoint() -> None:
+def test_root_endpoint_lists_device_types_clusters_and_parts() -> None:
     root = RootNode()
     assert root.read(root.descriptor, "device_type_list") == [{"device_type": 0x16, "revision": 2}]
     assert root.read(root.descriptor, "server_list") == [
@@ -15,7 +15,7 @@ def test_the_root_endpoint() -> None:
     assert root.read(root.descriptor, "feature_map") == 0
 
 
-def test_parts() -> None:
+def test_other_endpoint_has_no_parts() -> None:
     root = RootNode()
     part = DescriptorServer(load_definitions()["Descriptor"])
     root.node.endpoints[2] = Endpoint(2, ((0x050C, 1), (0x0011, 1)), {part.id: part})
@@ -29,7 +29,7 @@ def test_parts() -> None:
     ]
 
 
-def test_tags() -> None:
+def test_tag_list_comes_with_feature() -> None:
     tag = {"mfg_code": None, "namespace_id": 7, "tag": 1}
     part = DescriptorServer(load_definitions()["Descriptor"], features=["TAGLIST"])
     part.tag_list = [tag]

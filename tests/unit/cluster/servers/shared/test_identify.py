@@ -1,4 +1,4 @@
-"""Identify: countdown, and when IdentifyTime is reported (TC_I_2_4)."""
+"""Identify: countdown, and reports of IdentifyTime (TC_I_2_4)."""
 
 from __future__ import annotations
 
@@ -41,28 +41,28 @@ class Setup:
         self.host.invoke(self.cluster, "Identify", identify_time=seconds)
 
 
-def test_at_rest():
+def test_attributes_before_identification():
     setup = Setup()
     assert setup.identify_time == 0
     assert setup.host.read(setup.cluster, "identify_type") == 4
     assert not setup.cluster.is_identifying
 
 
-@pytest.mark.parametrize("ask", [Setup.write, Setup.command])
-def test_reports_of_the_certification_test(ask):
+@pytest.mark.parametrize("identify", [Setup.write, Setup.command])
+def test_identify_time_is_reported_on_request_and_at_end(identify):
     setup = Setup()
-    ask(setup, 5)
-    ask(setup, 10)
+    identify(setup, 5)
+    identify(setup, 10)
     setup.host.advance(12.0)
     assert setup.reported == [5, 10, 0]
     setup.reported.clear()
-    ask(setup, 5)
-    ask(setup, 0)
+    identify(setup, 5)
+    identify(setup, 0)
     setup.host.advance(10.0)
     assert setup.reported == [5, 0]
 
 
-def test_countdown_in_whole_seconds():
+def test_identify_time_counts_down_in_whole_seconds():
     setup = Setup()
     setup.write(3)
     seen = []
@@ -72,7 +72,7 @@ def test_countdown_in_whole_seconds():
     assert seen == [3, 3, 2, 2, 1, 1, 0, 0]
 
 
-def test_shown_once_from_beginning_to_end():
+def test_observer_is_called_at_start_and_end_only():
     setup = Setup()
     setup.write(5)
     setup.host.advance(4.0)
@@ -85,21 +85,21 @@ def test_shown_once_from_beginning_to_end():
     assert setup.host.timers.deadline() is None
 
 
-def test_ending_what_has_not_begun_is_no_change():
+def test_ending_without_identification_reports_nothing():
     setup = Setup()
     setup.write(0)
     assert setup.reported == []
     assert setup.shown == []
 
 
-def test_effects_are_played():
+def test_effect_is_passed_to_observer():
     setup = Setup()
     setup.host.invoke(setup.cluster, "TriggerEffect", effect_identifier=0x0B, effect_variant=0)
     assert setup.effects == [Effect.CHANNEL_CHANGE]
     assert not setup.cluster.is_identifying
 
 
-def test_stop_effect_ends_identification_at_once_and_finish_effect_soon():
+def test_stop_effect_ends_at_once_and_finish_effect_after_one_second():
     setup = Setup()
     setup.write(60)
     setup.host.invoke(setup.cluster, "TriggerEffect", effect_identifier=0xFE, effect_variant=0)
@@ -113,7 +113,7 @@ def test_stop_effect_ends_identification_at_once_and_finish_effect_soon():
     assert setup.effects == [Effect.FINISH_EFFECT, Effect.STOP_EFFECT]
 
 
-def test_finish_effect_does_not_prolong():
+def test_finish_effect_does_not_extend_identification():
     setup = Setup()
     setup.host.invoke(setup.cluster, "TriggerEffect", effect_identifier=0xFE, effect_variant=0)
     assert setup.identify_time == 0
@@ -132,12 +132,12 @@ def test_unknown_effect_is_refused():
     assert setup.effects == []
 
 
-def test_unknown_variant_is_the_default_one():
+def test_unknown_variant_plays_default():
     setup = Setup()
     setup.cluster.invoke(0x40, {0: 0, 1: 0x42}, setup.host.context)
     assert setup.effects == [Effect.BLINK]
 
 
-def test_without_effects_there_is_no_command():
+def test_trigger_effect_is_absent_without_observer():
     assert list(Setup(has_effects=False).cluster.commands) == [0]
     assert list(Setup().cluster.commands) == [0, 0x40]

@@ -21,7 +21,7 @@ def user_label(root: RootNode) -> UserLabelServer:
     return add(root, UserLabelServer(shipped("User Label")), 1)
 
 
-def test_fixed_labels() -> None:
+def test_fixed_labels_are_listed_in_order() -> None:
     root = RootNode()
     labels = {"cable": "left", "room": "garage"}
     server = add(root, FixedLabelServer(shipped("Fixed Label"), labels), 1)
@@ -29,7 +29,7 @@ def test_fixed_labels() -> None:
     assert server.attributes[0].write_privilege is None
 
 
-def test_user_labels() -> None:
+def test_user_labels_survive_restart() -> None:
     root = RootNode()
     server = user_label(root)
     assert root.read(server, "label_list") == []
@@ -41,14 +41,14 @@ def test_user_labels() -> None:
 
 
 @pytest.mark.parametrize("bad", [label("room", "x" * 17), label("x" * 17, "room")])
-def test_long_user_labels(bad: Value) -> None:
+def test_user_label_that_is_too_long_is_refused(bad: Value) -> None:
     root = RootNode()
     server = user_label(root)
     assert write(root, server, "label_list", [label("a", "b"), bad]) == Status.CONSTRAINT_ERROR
     assert root.read(server, "label_list") == []
 
 
-def test_too_many_user_labels() -> None:
+def test_user_labels_beyond_maximum_are_refused() -> None:
     root = RootNode()
     server = user_label(root)
     labels: list[Value] = [label(str(number), "") for number in range(MAX_LABELS + 1)]
