@@ -13,7 +13,6 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable
-from importlib import import_module
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, NoReturn, Self
 
@@ -225,9 +224,7 @@ class EvseNode:
     async def _start_control(self) -> None:
         if self.config.control is None:
             return
-        # After the announcement, so that discovery does not wait for it; in a thread, so that
-        # neither controllers nor the hardware's watchdog wait for the imports.
-        await asyncio.to_thread(import_module, "evse_node.node.control.server")
+        # After the announcement, so that discovery does not wait for it.
         from evse_node.node.control.node_control import NodeControl
         from evse_node.node.control.server import ControlServer
         from evse_node.platform.control_file import write_control_file

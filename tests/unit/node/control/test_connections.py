@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack, suppress
 import pytest
 
 from evse_node.config.values import HostPort
-from evse_node.node.control import server
+from evse_node.node.control import http
 from evse_node.node.control.messages import Onboarding, Status
 from evse_node.node.control.server import ControlServer
 from tests.support.journal_node import JournalNode
@@ -111,7 +111,7 @@ async def test_malformed_or_large_request_is_answered_with_its_status(
 async def test_incomplete_request_is_dropped_after_timeout(
     port: int, node: JournalNode, data: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "_REQUEST_TIMEOUT_S", 0.01)
+    monkeypatch.setattr(http, "_REQUEST_TIMEOUT_S", 0.01)
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(data)
     async with asyncio.timeout(5):
@@ -135,7 +135,7 @@ async def test_client_that_disconnects_in_its_request_leaves_nothing_behind(
 async def test_connections_beyond_the_limit_are_closed(
     port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "_MAX_REQUESTS", 2)
+    monkeypatch.setattr(http, "_MAX_REQUESTS", 2)
     async with AsyncExitStack() as closing:
         for _ in range(2):
             _, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -157,7 +157,7 @@ async def test_connections_beyond_the_limit_are_closed(
 
 async def test_short_requests_are_served_beside_all_event_streams(port: int) -> None:
     async with AsyncExitStack() as closing:
-        for _ in range(server._MAX_STREAMS):
+        for _ in range(http._MAX_STREAMS):
             _, writer = await open_stream(port)
             closing.callback(writer.close)
         assert (await exchange(port, STATUS))[0] == 200
@@ -173,7 +173,7 @@ async def test_short_requests_are_served_beside_all_event_streams(port: int) -> 
 async def test_ended_stream_makes_room_for_another(
     port: int, node: JournalNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "_MAX_STREAMS", 1)
+    monkeypatch.setattr(http, "_MAX_STREAMS", 1)
     _, writer = await open_stream(port)
     writer.close()
     async with asyncio.timeout(5):
@@ -208,14 +208,14 @@ async def test_closing_does_not_wait_for_a_client_that_does_not_read(path: bytes
 async def test_client_that_does_not_read_is_dropped_after_timeout(
     path: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "_SEND_TIMEOUT_S", 0.01)
+    monkeypatch.setattr(http, "_SEND_TIMEOUT_S", 0.01)
     node = FloodNode()
     flooding = ControlServer(node)
     port = (await flooding.start(HostPort("127.0.0.1", 0))).port
     writer = await stuck_client(port, path)
-    assert flooding._server is not None
+    assert flooding._http is not None
     async with asyncio.timeout(5):
-        while flooding._server.connections:
+        while flooding._http._server.connections:
             await asyncio.sleep(0.001)
     assert node.observers == []
     await flooding.close()

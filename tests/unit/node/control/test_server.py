@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import socket
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from http.client import HTTPConnection
 from pathlib import Path
@@ -21,7 +24,7 @@ from evse_node.cli.control_client import (
 )
 from evse_node.config.values import HostPort
 from evse_node.errors import ConfigError
-from evse_node.node.control import server
+from evse_node.node.control import http
 from evse_node.node.control.operations import OPERATIONS
 from evse_node.node.control.server import ControlServer
 from evse_node.platform.control_file import write_control_file
@@ -189,13 +192,61 @@ async def test_event_stream_sends_status_after_every_change(
 async def test_quiet_event_stream_sends_keep_alive_comments(
     address: HostPort, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "_KEEP_ALIVE_S", 0.01)
+    monkeypatch.setattr(http, "_KEEP_ALIVE_S", 0.01)
     reader, writer = await asyncio.open_connection(address.host, address.port)
     writer.write(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
     async with asyncio.timeout(5):
         await reader.readuntil(b"data: ")
         for _ in range(2):
             await reader.readuntil(b": still here\n\n")
+    writer.close()
+
+
+_FIRST_REQUESTS = """
+import asyncio, sys
+from evse_node.config.values import HostPort
+from evse_node.node.control.server import ControlServer
+from tests.support.journal_node import JournalNode
+
+async def get(address):
+    reader, writer = await asyncio.open_connection(address.host, address.port)
+    writer.write(b"GET /status HTTP/1.1\\r\\nHost: localhost\\r\\n\\r\\n")
+    answer = await reader.read()
+    writer.close()
+    return answer[:15]
+
+async def main():
+    server = ControlServer(JournalNode())
+    address = await server.start(HostPort("127.0.0.1", 0))
+    print("aiohttp" in sys.modules)
+    print(*await asyncio.gather(get(address), get(address)), "aiohttp" in sys.modules)
+    await server.close()
+
+asyncio.run(main())
+"""
+
+
+def test_http_library_is_loaded_on_the_first_connection() -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", _FIRST_REQUESTS],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == ["False", "b'HTTP/1.1 200 OK' b'HTTP/1.1 200 OK' True"]
+
+
+async def test_close_while_the_http_library_is_loaded_ends_connections(node: JournalNode) -> None:
+    started = ControlServer(node)
+    address = await started.start(HostPort("127.0.0.1", 0))
+    reader, writer = await asyncio.open_connection(address.host, address.port)
+    await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        await started.close()
+        with contextlib.suppress(ConnectionResetError):
+            assert await reader.read() == b""
     writer.close()
 
 
