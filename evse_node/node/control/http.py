@@ -16,6 +16,8 @@ the client to read the response. Event streams count separately from short reque
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import ipaddress
 import logging
 from collections.abc import Callable
 from http import HTTPStatus
@@ -31,7 +33,6 @@ from evse_node.node.control import messages
 from evse_node.node.control.messages import ApiError
 from evse_node.node.control.node_control import NodeControl
 from evse_node.node.control.operations import OPERATIONS, decode_request, openapi
-from evse_node.node.control.server import is_address
 
 _LOGGER: Final = logging.getLogger(__name__)
 
@@ -275,7 +276,7 @@ class HttpServer:
     def _check_client(self, request: web.BaseRequest) -> None:
         host = request.headers.get("Host", "")
         name = _host_name(host)
-        if not (name in ("localhost", self._own_host) or is_address(name)):
+        if not (name in ("localhost", self._own_host) or _is_address(name)):
             raise ApiError(HTTPStatus.FORBIDDEN, f"this API is not for '{host}'")
         origin = request.headers.get("Origin")
         if origin is not None and origin.removeprefix("http://") != host:
@@ -325,3 +326,10 @@ def _host_name(host: str) -> str:
     if name.startswith("["):
         return name[1:].partition("]")[0]
     return name.rpartition(":")[0] if ":" in name else name
+
+
+def _is_address(name: str) -> bool:
+    with contextlib.suppress(ValueError):
+        ipaddress.ip_address(name)
+        return True
+    return False

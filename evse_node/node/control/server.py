@@ -6,7 +6,6 @@ So the API costs its memory only where it is used, and delays neither discovery 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ipaddress
 import logging
 import os
@@ -120,15 +119,8 @@ def _serve(transport: asyncio.Transport, server: HttpServer) -> None:
     transport.resume_reading()
 
 
-def is_address(name: str) -> bool:
-    """Return whether a host is an IP address, not a name."""
-    with contextlib.suppress(ValueError):
-        ipaddress.ip_address(name)
-        return True
-    return False
-
-
 def _is_loopback(host: str) -> bool:
-    return host.lower() == "localhost" or (
-        is_address(host) and ipaddress.ip_address(host).is_loopback
-    )
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
