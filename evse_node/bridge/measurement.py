@@ -32,9 +32,9 @@ from evse_node.cluster.servers.energy.electrical_power_measurement import (
     PowerReading,
     ac_accuracies,
 )
-from evse_node.cluster.servers.energy.fake_load import FakeLoad
 from evse_node.cluster.servers.energy.power_source import Mains, PowerSource, WiredFault
 from evse_node.cluster.servers.energy.power_topology import PowerTopology
+from evse_node.cluster.servers.energy.simulated_load import SimulatedLoad
 from evse_node.cluster.servers.energy.temperature_measurement import TemperatureMeasurement
 from evse_node.cluster.servers.shared.identify import (
     EffectObserver,
@@ -107,7 +107,7 @@ class MeasurementBridge:
         )
         self.power: ElectricalPowerMeasurement | None = None
         self.energy: ElectricalEnergyMeasurement | None = None
-        self.fake_load: FakeLoad | None = None
+        self.simulated_load: SimulatedLoad | None = None
         self._clusters: list[ClusterServer] = [self.identify, self.power_source]
         if self.temperature is not None:
             self._clusters.append(self.temperature)
@@ -122,7 +122,7 @@ class MeasurementBridge:
                 definitions["Electrical Power Measurement"], accuracies, phases=ratings.phases
             )
             self.energy = ElectricalEnergyMeasurement(definitions["Electrical Energy Measurement"])
-            self.fake_load = FakeLoad(self.power, self.energy, timers, draw)
+            self.simulated_load = SimulatedLoad(self.power, self.energy, timers, draw)
             topology = PowerTopology(definitions["Power Topology"])
             self._clusters += [self.power, self.energy, topology]
 
@@ -139,7 +139,7 @@ class MeasurementBridge:
     @property
     def triggers(self) -> Mapping[int, Callable[[float], None]]:
         """What to do, called with `now`, for each code of a test event trigger."""
-        return {} if self.fake_load is None else self.fake_load.triggers
+        return {} if self.simulated_load is None else self.simulated_load.triggers
 
     def start(self, now: float) -> None:
         """Begin to measure; the clusters are attached."""

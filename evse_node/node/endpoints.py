@@ -55,9 +55,8 @@ from evse_node.cluster.servers.root.time_synchronization import TimeSynchronizat
 from evse_node.cluster.servers.root.time_update import QueryNtp
 from evse_node.cluster.servers.root.unit_localization import UnitLocalizationServer
 from evse_node.cluster.servers.shared.descriptor import DescriptorServer
-from evse_node.cluster.servers.shared.fixed_label import FixedLabelServer
 from evse_node.cluster.servers.shared.identify import Effect
-from evse_node.cluster.servers.shared.user_label import UserLabelServer
+from evse_node.cluster.servers.shared.labels import FixedLabelServer, UserLabelServer
 from evse_node.errors import ConfigError
 from evse_node.hal.interface import EvseBackend
 from evse_node.matter.bdx import BdxSender

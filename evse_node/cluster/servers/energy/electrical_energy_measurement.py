@@ -109,13 +109,13 @@ class ElectricalEnergyMeasurement(ClusterServer):
 
     def update(self, reading: EnergyReading, now: float) -> None:
         """Process a reading of the meter."""
-        imported_mwh = self._imported.take(reading.imported_mwh)
-        exported_mwh = self._exported.take(reading.exported_mwh)
+        imported_mwh = self._imported.update(reading.imported_mwh)
+        exported_mwh = self._exported.update(reading.exported_mwh)
         at = self._instant(now)
         ledger = self._ledger
         is_first = ledger.measured_at is None
         if is_first:
-            ledger.begin(self._imported.total_mwh, self._exported.total_mwh, at)
+            ledger.start(self._imported.total_mwh, self._exported.total_mwh, at)
         else:
             ledger.add(imported_mwh, exported_mwh, at)
             self._is_edge |= reading.is_flowing != self._is_flowing
@@ -132,7 +132,7 @@ class ElectricalEnergyMeasurement(ClusterServer):
         at = self._instant(now)
         self._imported.total_mwh = self._exported.total_mwh = 0
         self._ledger = EnergyLedger()
-        self._ledger.begin(0, 0, at)
+        self._ledger.start(0, 0, at)
         self._reset_epoch_s = at.epoch_s
         self._reset = self._reset_struct(at)
         self.save()
@@ -175,7 +175,7 @@ class ElectricalEnergyMeasurement(ClusterServer):
         """
         at = self._instant(now)
         self._simulated = EnergyLedger()
-        self._simulated.begin(0, 0, at.earlier(interval_s))
+        self._simulated.start(0, 0, at.earlier(interval_s))
         self.cumulative_energy_reset = self._reset_struct(at)
 
     def simulate(self, imported_mwh: int, exported_mwh: int, now: float) -> None:

@@ -38,7 +38,7 @@ class RegisterCounter(Struct):
     register_mwh: int = 0
     is_in_doubt: bool = False
 
-    def take(self, register_mwh: int) -> int:
+    def update(self, register_mwh: int) -> int:
         """Process a reading; return the energy since the last accepted one."""
         if register_mwh >= self.register_mwh:
             gained = register_mwh - self.register_mwh
@@ -66,7 +66,7 @@ class EnergyLedger:
     """Totals that only rise, and the measurement periods that make them up.
 
     Periods follow each other without gaps, so their energies add up to the growth of the
-    totals since `begin`.
+    totals since `start`.
     """
 
     def __init__(self) -> None:
@@ -78,7 +78,7 @@ class EnergyLedger:
         self._start_imported_mwh = 0
         self._start_exported_mwh = 0
 
-    def begin(self, imported_mwh: int, exported_mwh: int, at: Instant) -> None:
+    def start(self, imported_mwh: int, exported_mwh: int, at: Instant) -> None:
         """Set the totals and start the first period."""
         self.imported_mwh, self.exported_mwh = imported_mwh, exported_mwh
         self.measured_at = at

@@ -45,7 +45,7 @@ def test_total_equals_register_that_never_restarts(gains):
     register = 0
     for gain in gains:
         register += gain
-        assert counter.take(register) == gain
+        assert counter.update(register) == gain
     assert counter.total_mwh == register
 
 
@@ -57,11 +57,11 @@ def test_total_adds_up_over_register_restarts(lives):
     for gains in lives:
         register = 0
         # The first readings after the restart are low.
-        seen = [counter.take(0), counter.take(0)] if counter.register_mwh else []
+        seen = [counter.update(0), counter.update(0)] if counter.register_mwh else []
         assert not any(seen)
         for gain in gains:
             register += gain
-            counter.take(register)
+            counter.update(register)
         total += register
     assert counter.total_mwh == total
 
@@ -69,24 +69,24 @@ def test_total_adds_up_over_register_restarts(lives):
 @given(st.integers(1, 10**9), st.integers(0, 10**9), st.integers(0, 10**9))
 def test_single_low_reading_is_ignored(register, wrong, gain):
     counter = RegisterCounter()
-    counter.take(register)
-    assert counter.take(min(wrong, register - 1)) == 0
-    assert counter.take(register + gain) == gain
+    counter.update(register)
+    assert counter.update(min(wrong, register - 1)) == 0
+    assert counter.update(register + gain) == gain
     assert counter.total_mwh == register + gain
 
 
 def test_second_low_reading_counts_as_restart():
     counter = RegisterCounter(total_mwh=500, register_mwh=500)
-    assert counter.take(30) == 0
-    assert counter.take(40) == 40
+    assert counter.update(30) == 0
+    assert counter.update(40) == 40
     assert (counter.total_mwh, counter.register_mwh) == (540, 40)
-    assert counter.take(45) == 5
+    assert counter.update(45) == 5
 
 
 @given(st.lists(st.tuples(ENERGIES, ENERGIES, st.booleans()), max_size=50))
 def test_periods_add_up_to_totals(steps):
     ledger = EnergyLedger()
-    ledger.begin(7, 9, Instant(0, 0))
+    ledger.start(7, 9, Instant(0, 0))
     periods = []
     for number, (imported, exported, is_end) in enumerate(steps, 1):
         ledger.add(imported, exported, Instant(number, number * 1000))

@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 
 from evse_node.cluster.definitions.definition import Value
-from evse_node.cluster.servers.shared.fixed_label import FixedLabelServer
-from evse_node.cluster.servers.shared.user_label import MAX_LABELS, UserLabelServer
+from evse_node.cluster.servers.shared.labels import (
+    MAX_LABELS,
+    FixedLabelServer,
+    UserLabelServer,
+)
 from evse_node.errors import StatusError
 from evse_node.matter.interaction.status import Status
 from tests.support.matter.root_node import RootNode

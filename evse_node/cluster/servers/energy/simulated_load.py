@@ -61,7 +61,7 @@ THREE_KILOWATT_GENERATOR: Final = Load(
 )
 
 
-class FakeLoad:
+class SimulatedLoad:
     """Feeds both clusters with readings of a simulated load."""
 
     def __init__(

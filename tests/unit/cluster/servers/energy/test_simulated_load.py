@@ -15,7 +15,7 @@ from evse_node.cluster.servers.energy.electrical_power_measurement import (
     PowerReading,
     ac_accuracies,
 )
-from evse_node.cluster.servers.energy.fake_load import FakeLoad, Quantity
+from evse_node.cluster.servers.energy.simulated_load import Quantity, SimulatedLoad
 from tests.support.matter.cluster_host import ClusterHost
 
 STOP, LOAD, GENERATOR = (0x0091_0000_0000_0000 + scenario for scenario in range(3))
@@ -31,7 +31,9 @@ class Setup:
             self.host.definition("Electrical Energy Measurement")
         )
         self.host.attach(self.power, self.energy)
-        self.load = FakeLoad(self.power, self.energy, self.host.timers, random.Random(seed).random)
+        self.load = SimulatedLoad(
+            self.power, self.energy, self.host.timers, random.Random(seed).random
+        )
 
     def trigger(self, code: int) -> None:
         self.load.triggers[code](self.host.now)
