@@ -101,7 +101,9 @@ def assert_nothing_left(node: Node) -> None:
     assert node.sessions._reserved == set()
 
 
-def test_session(network: Network, node: Node, commissioner: FakeController) -> None:
+def test_pase_establishes_session(
+    network: Network, node: Node, commissioner: FakeController
+) -> None:
     theirs = commissioner.pase(PASSCODE)
     (ours,) = node.window.established
     assert list(node.sessions) == [ours]
@@ -120,12 +122,12 @@ def test_session(network: Network, node: Node, commissioner: FakeController) -> 
     assert len(node.timers) == 0
 
 
-def test_commissioner_that_knows_the_salt(node: Node, commissioner: FakeController) -> None:
+def test_pase_establishes_session_with_known_salt(node: Node, commissioner: FakeController) -> None:
     commissioner.pase(PASSCODE, known_salt=SALT)
     assert len(node.window.established) == 1
 
 
-def test_session_despite_a_bad_network(node: Node) -> None:
+def test_pase_establishes_session_on_lossy_network(node: Node) -> None:
     for seed in range(5):
         network = Network(seed, drop=0.2, repeat=0.3, reorder=0.3)
         node = Node(seed)
@@ -138,7 +140,7 @@ def test_session_despite_a_bad_network(node: Node) -> None:
         assert node.layer.dropped.get("internal error") is None
 
 
-def test_commissioner_that_is_slow_is_given_its_time(
+def test_pase_uses_intervals_of_slow_commissioner(
     network: Network, node: Node, commissioner: FakeController
 ) -> None:
     commissioner.parameters = SessionParameters(idle_interval_ms=4_000, active_interval_ms=4_000)
@@ -150,7 +152,9 @@ def test_commissioner_that_is_slow_is_given_its_time(
     assert opcodes_sent(network, NODE) == [Opcode.PBKDF_PARAM_RESPONSE] * 2
 
 
-def test_wrong_passcode(network: Network, node: Node, commissioner: FakeController) -> None:
+def test_wrong_passcode_is_rejected_and_counted(
+    network: Network, node: Node, commissioner: FakeController
+) -> None:
     with pytest.raises(RefusedError):
         commissioner.pase(PASSCODE + 1)
     network.run()
@@ -159,7 +163,9 @@ def test_wrong_passcode(network: Network, node: Node, commissioner: FakeControll
     commissioner.pase(PASSCODE)
 
 
-def test_wrong_proof(network: Network, node: Node, commissioner: FakeController) -> None:
+def test_wrong_confirmation_is_rejected_and_counted(
+    network: Network, node: Node, commissioner: FakeController
+) -> None:
     def tamper(opcode: Opcode, payload: bytes) -> bytes:
         if opcode is Opcode.PASE_PAKE3:
             return payload[:-2] + bytes((payload[-2] ^ 1,)) + payload[-1:]
@@ -185,7 +191,7 @@ def test_wrong_proof(network: Network, node: Node, commissioner: FakeController)
         (Opcode.PASE_PAKE3, bytes.fromhex("15 30 01 1f") + b"\x01" * 31 + b"\x18"),
     ],
 )
-def test_malformed_message(
+def test_malformed_pase_message_is_rejected(
     network: Network, node: Node, commissioner: FakeController, changed: Opcode, payload: bytes
 ) -> None:
     call = PaseCall(
@@ -200,7 +206,9 @@ def test_malformed_message(
     assert_nothing_left(node)
 
 
-def test_other_passcode_id(network: Network, node: Node, commissioner: FakeController) -> None:
+def test_unknown_passcode_id_is_rejected(
+    network: Network, node: Node, commissioner: FakeController
+) -> None:
     def tamper(opcode: Opcode, payload: bytes) -> bytes:
         return payload.replace(b"\x24\x03\x00", b"\x24\x03\x01")
 
@@ -226,7 +234,7 @@ WELL_FORMED = {
         (Opcode.PASE_PAKE3, Opcode.PASE_PAKE2),
     ],
 )
-def test_message_out_of_turn(
+def test_pase_message_out_of_turn_is_rejected(
     network: Network,
     node: Node,
     commissioner: FakeController,
@@ -252,7 +260,7 @@ def test_message_out_of_turn(
     assert node.window.failures == (turn is Opcode.PASE_PAKE3)
 
 
-def test_closed_window_is_silent(
+def test_closed_window_ignores_pase(
     network: Network, node: Node, commissioner: FakeController
 ) -> None:
     node.window.verifier = None
@@ -263,7 +271,7 @@ def test_closed_window_is_silent(
     assert_nothing_left(node)
 
 
-def test_window_that_closes_meanwhile(
+def test_pase_fails_when_window_closes_during_handshake(
     network: Network, node: Node, commissioner: FakeController
 ) -> None:
     call = PaseCall(commissioner, PASSCODE)
@@ -275,7 +283,7 @@ def test_window_that_closes_meanwhile(
     assert_nothing_left(node)
 
 
-def test_only_one_commissioner_at_a_time(
+def test_second_commissioner_is_rejected_as_busy(
     network: Network, node: Node, commissioner: FakeController
 ) -> None:
     other = FakeController(network, OTHER, NODE, seed=5)
@@ -295,7 +303,7 @@ def test_only_one_commissioner_at_a_time(
     other.pase(PASSCODE)
 
 
-def test_commissioner_that_starts_over(
+def test_restarted_handshake_replaces_the_first(
     network: Network, node: Node, commissioner: FakeController
 ) -> None:
     lost = PaseCall(commissioner, PASSCODE)
@@ -305,7 +313,7 @@ def test_commissioner_that_starts_over(
     assert len(node.sessions._reserved) == 0
 
 
-def test_handshake_takes_a_minute_at_most(
+def test_pase_handshake_times_out_after_a_minute(
     network: Network, node: Node, commissioner: FakeController
 ) -> None:
     conversation = commissioner.open_unsecured()
@@ -323,7 +331,7 @@ def test_handshake_takes_a_minute_at_most(
     assert node.window.failures == 0
 
 
-def test_commissioner_that_vanishes(
+def test_pase_handshake_ends_when_commissioner_vanishes(
     network: Network, node: Node, commissioner: FakeController
 ) -> None:
     call = PaseCall(commissioner, PASSCODE)
@@ -333,7 +341,7 @@ def test_commissioner_that_vanishes(
     assert_nothing_left(node)
 
 
-def test_request_over_a_secure_session_is_ignored(
+def test_pase_request_on_secure_session_is_ignored(
     network: Network, node: Node, commissioner: FakeController
 ) -> None:
     commissioner.pase(PASSCODE)
@@ -344,7 +352,9 @@ def test_request_over_a_secure_session_is_ignored(
     assert not node.secure_channel.pase.is_busy
 
 
-def test_close_session(network: Network, node: Node, commissioner: FakeController) -> None:
+def test_close_session_removes_session(
+    network: Network, node: Node, commissioner: FakeController
+) -> None:
     commissioner.pase(PASSCODE)
     assert len(node.sessions) == 1
     commissioner.close_session()
@@ -361,7 +371,7 @@ def test_evicted_session_is_announced(
     assert len(commissioner.sessions) == 0
 
 
-def test_unknown_opcodes_over_a_session(
+def test_unknown_opcodes_on_session_are_ignored(
     network: Network, node: Node, commissioner: FakeController
 ) -> None:
     commissioner.pase(PASSCODE)
@@ -374,7 +384,7 @@ def test_unknown_opcodes_over_a_session(
     assert len(node.exchanges) == 0
 
 
-def test_secrets_are_not_logged(
+def test_pase_does_not_log_secrets(
     node: Node, commissioner: FakeController, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("DEBUG")

@@ -77,7 +77,7 @@ def read_nothing(controller: FakeController) -> int:
     return opcode
 
 
-def test_new_node_announces_that_it_can_be_commissioned(stack: MatterStack) -> None:
+def test_new_node_announces_commissionable_service(stack: MatterStack) -> None:
     (event,) = events(stack)
     assert isinstance(event, ServicesChanged)
     (service,) = event.services
@@ -87,7 +87,7 @@ def test_new_node_announces_that_it_can_be_commissioned(stack: MatterStack) -> N
     assert events(stack) == []
 
 
-def test_commissioned_node_announces_its_fabrics_only(network: Network) -> None:
+def test_commissioned_node_announces_only_operational_services(network: Network) -> None:
     stack = make_stack(network, NODE)
     fabric = add_fabric(stack.fabrics)
     events(stack)
@@ -103,7 +103,7 @@ def test_commissioned_node_announces_its_fabrics_only(network: Network) -> None:
     assert service.instance == f"{fabric.compressed_fabric_id.hex().upper()}-{NODE_ID:016X}"
 
 
-def test_services_follow_the_window_and_the_fabrics(network: Network, stack: MatterStack) -> None:
+def test_services_follow_window_and_fabrics(network: Network, stack: MatterStack) -> None:
     (first,) = events(stack)
     stack.window.close(network.now)
     (closed,) = events(stack)
@@ -135,7 +135,7 @@ def test_services_follow_the_window_and_the_fabrics(network: Network, stack: Mat
     assert len(events(stack)) == 1
 
 
-def test_pase_stops_the_announcement_while_it_lasts(
+def test_commissionable_service_is_withdrawn_during_pase(
     network: Network, stack: MatterStack, controller: FakeController
 ) -> None:
     events(stack)
@@ -164,7 +164,7 @@ def test_case_reaches_the_interaction_model(stack: MatterStack, controller: Fake
     assert stack.dropped == {}
 
 
-def test_sixteen_controllers_at_once(network: Network, stack: MatterStack) -> None:
+def test_stack_serves_sixteen_controllers_at_once(network: Network, stack: MatterStack) -> None:
     first = FakeController(network, address(100), NODE, ipk_epoch_key=IPK_EPOCH_KEY)
     join(stack, first)
     controllers = [first]
@@ -187,7 +187,7 @@ def test_sixteen_controllers_at_once(network: Network, stack: MatterStack) -> No
         assert read_nothing(controller) == Opcode.REPORT_DATA
 
 
-def test_removed_fabric_takes_its_sessions_along(
+def test_removing_fabric_ends_its_sessions(
     network: Network, stack: MatterStack, controller: FakeController
 ) -> None:
     fabric = join(stack, controller)
@@ -200,7 +200,7 @@ def test_removed_fabric_takes_its_sessions_along(
         controller.case(NODE_ID)
 
 
-def test_removed_fabric_leaves_no_events_to_its_successor(
+def test_events_of_removed_fabric_are_not_reported_to_successor(
     network: Network, stack: MatterStack, controller: FakeController
 ) -> None:
     fabric = join(stack, controller)
@@ -212,7 +212,7 @@ def test_removed_fabric_leaves_no_events_to_its_successor(
     assert left.record.fabric_index == 0
 
 
-def test_pending_fabric_is_forgotten_when_the_fail_safe_expires(
+def test_pending_fabric_is_removed_when_fail_safe_expires(
     network: Network, stack: MatterStack, controller: FakeController
 ) -> None:
     controller.pase(PASSCODE)
@@ -245,7 +245,7 @@ def test_commissioning_complete_ends_pase(
     assert len(stack.fabrics) == 1
 
 
-def test_restarted_node_resumes_nothing_it_did_not_keep(
+def test_restarted_node_resumes_only_persisted_sessions(
     network: Network, stack: MatterStack, controller: FakeController
 ) -> None:
     join(stack, controller)
@@ -321,7 +321,7 @@ def test_group_message_reaches_the_interaction_model(
     assert len(sample.calls) == 1
 
 
-def test_defect_in_a_timer_does_not_pass_the_door(
+def test_error_in_timer_does_not_leave_handle_timer(
     network: Network, stack: MatterStack, caplog: pytest.LogCaptureFixture
 ) -> None:
     calls: list[float] = []

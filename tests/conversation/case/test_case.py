@@ -34,7 +34,7 @@ from tests.support.matter.fake_controller import FakeController
 
 
 @pytest.mark.parametrize("with_icac", [True, False])
-def test_session(network: Network, with_icac: bool) -> None:
+def test_case_establishes_session(network: Network, with_icac: bool) -> None:
     authority = CertificateAuthority(0x77, with_icac=with_icac)
     node = Node(network)
     index = node.join(authority)
@@ -63,7 +63,7 @@ def test_session(network: Network, with_icac: bool) -> None:
     assert len(node.timers) == 0
 
 
-def test_session_despite_a_bad_network() -> None:
+def test_case_establishes_session_on_lossy_network() -> None:
     for seed in range(6):
         network = Network(seed, drop=0.2, repeat=0.3, reorder=0.3)
         node = Node(network, seed)
@@ -80,7 +80,7 @@ def test_session_despite_a_bad_network() -> None:
         assert_nothing_left(node, sessions=2)
 
 
-def test_fabric_is_found_among_several(network: Network, node: Node) -> None:
+def test_case_finds_fabric_among_several(network: Network, node: Node) -> None:
     others = [CertificateAuthority(number) for number in (5, 6)]
     indices = [node.join(authority, 0xBEEF) for authority in others]
     controller = FakeController(network, CONTROLLER, NODE, authority=others[1], ipk_epoch_key=IPK)
@@ -91,7 +91,7 @@ def test_fabric_is_found_among_several(network: Network, node: Node) -> None:
 
 
 @pytest.mark.parametrize("position", [0, 1, 2])
-def test_each_epoch_key_is_good(network: Network, node: Node, position: int) -> None:
+def test_case_accepts_each_epoch_key(network: Network, node: Node, position: int) -> None:
     keys = [bytes((number,)) * 16 for number in (1, 2, 3)]
     node.fabrics.set_ipk(
         1, GroupKeySet(0, 0, tuple(EpochKey(key, start) for start, key in enumerate(keys)))
@@ -103,7 +103,7 @@ def test_each_epoch_key_is_good(network: Network, node: Node, position: int) -> 
     assert controller.request(PROTOCOL_INTERACTION_MODEL, 2, b"x") == (3, b"x")
 
 
-def test_eight_controllers_at_once(network: Network, node: Node) -> None:
+def test_case_serves_eight_controllers_at_once(network: Network, node: Node) -> None:
     done: list[SecureSession | None] = []
     for number in range(8):
         controller = FakeController(
@@ -123,7 +123,7 @@ def test_eight_controllers_at_once(network: Network, node: Node) -> None:
     assert {session.peer_node_id for session in node.sessions} == set(range(100, 108))
 
 
-def test_report_over_an_unsecured_session_closes_nothing(
+def test_status_report_on_unsecured_session_closes_no_session(
     network: Network, node: Node, controller: FakeController
 ) -> None:
     controller.case(NODE_ID)

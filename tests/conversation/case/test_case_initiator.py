@@ -27,7 +27,9 @@ from tests.support.matter.case_node import (
 from tests.support.matter.fake_controller import Conversation, FakeController
 
 
-def test_node_calls_a_controller(network: Network, node: Node, controller: FakeController) -> None:
+def test_initiator_establishes_session(
+    network: Network, node: Node, controller: FakeController
+) -> None:
     done: list[SecureSession | None] = []
     for is_resumed in (False, True):
         node.secure_channel.connect(
@@ -47,7 +49,7 @@ def test_node_calls_a_controller(network: Network, node: Node, controller: FakeC
     assert len(node.secure_channel.initiator) == 0
 
 
-def test_node_calls_a_controller_that_it_served_before(
+def test_initiator_resumes_session_it_accepted_before(
     network: Network, node: Node, controller: FakeController
 ) -> None:
     controller.case(NODE_ID)
@@ -61,7 +63,9 @@ def test_node_calls_a_controller_that_it_served_before(
     assert Opcode.CASE_SIGMA3 not in opcodes_sent(network, NODE)
 
 
-def test_node_calls_nobody(network: Network, node: Node) -> None:
+def test_initiator_fails_for_unknown_fabric_or_unreachable_peer(
+    network: Network, node: Node
+) -> None:
     done: list[SecureSession | None] = []
     node.secure_channel.connect(
         1, 77, OTHER, lambda session, now: done.append(session), network.now
@@ -74,7 +78,7 @@ def test_node_calls_nobody(network: Network, node: Node) -> None:
         node.secure_channel.connect(9, 77, OTHER, lambda session, now: None, network.now)
 
 
-def test_another_node_answers(
+def test_initiator_rejects_another_node(
     network: Network, node: Node, controller: FakeController, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A member of the fabric that says it is somebody else."""
@@ -95,7 +99,7 @@ def test_another_node_answers(
     assert_nothing_left(node)
 
 
-def test_a_responder_that_acknowledges_and_stops(
+def test_initiator_times_out_when_responder_only_acknowledges(
     network: Network, node: Node, controller: FakeController
 ) -> None:
     def hold(exchange: Exchange, message: Message, now: float) -> None:
@@ -160,7 +164,7 @@ class TestResponders:
         ],
     )
     @pytest.mark.parametrize("offers_resumption", [False, True])
-    def test_answer(
+    def test_initiator_fails_on_invalid_response(
         self,
         answers: Callable[[Opcode, bytes], list[SecureSession | None]],
         node: Node,
@@ -181,7 +185,7 @@ class TestResponders:
             (Opcode.CASE_SIGMA2_RESUME, b"\x15\x18", True),
         ],
     )
-    def test_who_refuses_is_not_offered_the_same_again(
+    def test_initiator_keeps_resumption_record_unless_rejected(
         self,
         answers: Callable[[Opcode, bytes], list[SecureSession | None]],
         node: Node,
@@ -195,7 +199,7 @@ class TestResponders:
         assert len(node.secure_channel.resumption) == is_kept
 
 
-def test_fabric_removed_during_a_call(
+def test_initiator_fails_when_fabric_is_removed(
     network: Network, node: Node, controller: FakeController
 ) -> None:
     done: list[SecureSession | None] = []

@@ -51,7 +51,9 @@ from tests.support.matter.fake_controller import FakeController, RefusedError
 
 
 @pytest.mark.parametrize("wrong", ["node id", "ipk", "root"])
-def test_wrong_destination(network: Network, node: Node, wrong: str) -> None:
+def test_sigma1_for_unknown_destination_is_rejected(
+    network: Network, node: Node, wrong: str
+) -> None:
     controller = FakeController(
         network,
         CONTROLLER,
@@ -64,7 +66,7 @@ def test_wrong_destination(network: Network, node: Node, wrong: str) -> None:
     assert_nothing_left(node)
 
 
-def test_who_is_refused_does_not_say_for_how_long(
+def test_rejected_initiator_cannot_set_intervals(
     network: Network, node: Node, controller: FakeController
 ) -> None:
     """A stranger that names an hour as its interval would have the refusal sent all day."""
@@ -80,7 +82,7 @@ def test_who_is_refused_does_not_say_for_how_long(
     assert_nothing_left(node)
 
 
-def test_peer_is_no_member_of_the_fabric(network: Network, node: Node) -> None:
+def test_peer_outside_fabric_is_rejected(network: Network, node: Node) -> None:
     """Someone who knows all the ids, and the key of the fabric, but has no certificate."""
     controller = FakeController(
         network,
@@ -98,7 +100,9 @@ def test_peer_is_no_member_of_the_fabric(network: Network, node: Node) -> None:
     assert_nothing_left(node)
 
 
-def test_peer_is_on_another_fabric_of_the_same_root(node: Node, controller: FakeController) -> None:
+def test_peer_on_another_fabric_of_same_root_is_rejected(
+    node: Node, controller: FakeController
+) -> None:
     noc = AUTHORITY.issue_noc(
         controller.fabric.operational_key.public_key,
         controller.node_id,
@@ -135,7 +139,7 @@ def tamper_with(monkeypatch: pytest.MonkeyPatch, change: Callable[[Identity], Id
         lambda identity: replace(identity, noc=bytes(401)),
     ],
 )
-def test_bad_sigma3_identity(
+def test_invalid_sigma3_identity_is_rejected(
     node: Node,
     controller: FakeController,
     monkeypatch: pytest.MonkeyPatch,
@@ -147,7 +151,7 @@ def test_bad_sigma3_identity(
 
 
 @pytest.mark.parametrize("function", ["encode_sigma3", "sha256"])
-def test_bad_sigma3_encryption(
+def test_invalid_sigma3_encryption_is_rejected(
     node: Node, controller: FakeController, monkeypatch: pytest.MonkeyPatch, function: str
 ) -> None:
     if function == "sha256":
@@ -169,7 +173,7 @@ def test_bad_sigma3_encryption(
     assert_nothing_left(node)
 
 
-def test_sigma3_by_another_name(
+def test_sigma3_with_wrong_opcode_is_rejected(
     node: Node, controller: FakeController, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def send(exchange: Exchange, opcode: Opcode, payload: bytes, now: float) -> None:
@@ -182,7 +186,7 @@ def test_sigma3_by_another_name(
 
 
 @pytest.mark.parametrize("side", ["initiator", "responder"])
-def test_signature_over_other_keys(
+def test_signature_over_other_keys_is_rejected(
     node: Node, controller: FakeController, monkeypatch: pytest.MonkeyPatch, side: str
 ) -> None:
     original = CaseCredentials.sign
@@ -219,7 +223,7 @@ def test_signature_over_other_keys(
         lambda sigma1: replace(sigma1, resumption_id=bytes(16), resume_mic=bytes(17)),
     ],
 )
-def test_bad_sigma1(
+def test_malformed_sigma1_is_rejected(
     network: Network,
     node: Node,
     controller: FakeController,
@@ -235,7 +239,7 @@ def test_bad_sigma1(
 
 
 @pytest.mark.parametrize("opcode", [Opcode.CASE_SIGMA1, Opcode.CASE_SIGMA2, Opcode.STATUS_REPORT])
-def test_something_else_in_place_of_sigma3(
+def test_unexpected_message_instead_of_sigma3_is_rejected(
     network: Network, node: Node, controller: FakeController, opcode: Opcode
 ) -> None:
     conversation = send_sigma1(network, controller, lambda sigma1: sigma1)
@@ -251,7 +255,9 @@ def test_something_else_in_place_of_sigma3(
     assert_nothing_left(node)
 
 
-def test_initiator_that_vanishes(network: Network, node: Node, controller: FakeController) -> None:
+def test_handshake_ends_when_initiator_vanishes(
+    network: Network, node: Node, controller: FakeController
+) -> None:
     conversation = send_sigma1(network, controller, lambda sigma1: sigma1)
     assert conversation.receive().opcode == Opcode.CASE_SIGMA2
     network.lost = lambda data, source, to: True
@@ -259,7 +265,7 @@ def test_initiator_that_vanishes(network: Network, node: Node, controller: FakeC
     assert_nothing_left(node)
 
 
-def test_initiator_that_acknowledges_and_stops(
+def test_handshake_times_out_when_initiator_only_acknowledges(
     network: Network, node: Node, controller: FakeController
 ) -> None:
     conversation = send_sigma1(network, controller, lambda sigma1: sigma1)
@@ -270,7 +276,9 @@ def test_initiator_that_acknowledges_and_stops(
     assert_nothing_left(node)
 
 
-def test_busy(network: Network, node: Node, controller: FakeController) -> None:
+def test_ninth_handshake_is_rejected_as_busy(
+    network: Network, node: Node, controller: FakeController
+) -> None:
     for _ in range(8):
         conversation = send_sigma1(network, controller, lambda sigma1: sigma1)
         assert conversation.receive().opcode == Opcode.CASE_SIGMA2
@@ -285,7 +293,7 @@ def test_busy(network: Network, node: Node, controller: FakeController) -> None:
     assert_nothing_left(node, sessions=1)
 
 
-def test_a_recorded_sigma1_leads_to_nothing(
+def test_replayed_sigma1_is_ignored(
     network: Network, node: Node, controller: FakeController
 ) -> None:
     """Or a few of them, played again and again, would keep the node busy."""
@@ -309,7 +317,7 @@ def test_a_recorded_sigma1_leads_to_nothing(
     assert conversation.receive().opcode == Opcode.CASE_SIGMA2
 
 
-def test_strangers_who_acknowledge_nothing_keep_nobody_out(
+def test_unacknowledging_initiators_do_not_lock_out_others(
     network: Network, node: Node, controller: FakeController
 ) -> None:
     controller.case(NODE_ID)
@@ -339,7 +347,7 @@ def test_strangers_who_acknowledge_nothing_keep_nobody_out(
     stranger.case(NODE_ID)
 
 
-def test_fabric_removed_during_the_handshake(
+def test_handshake_fails_when_fabric_is_removed(
     network: Network, node: Node, controller: FakeController
 ) -> None:
     results: list[SecureSession | None] = []
@@ -383,7 +391,7 @@ def expired(node: Node, utc_ms: int | None, not_before: int, not_after: int) -> 
     return False
 
 
-def test_validity_with_a_clock(network: Network, node: Node) -> None:
+def test_certificate_validity_is_checked_with_clock(network: Network, node: Node) -> None:
     now = NOT_BEFORE + 1000
     assert not expired(node, UTC_MS, NOT_BEFORE, 0)
     assert not expired(node, UTC_MS, NOT_BEFORE, now + 1)
@@ -391,7 +399,7 @@ def test_validity_with_a_clock(network: Network, node: Node) -> None:
     assert expired(node, UTC_MS, now + 1, 0)
 
 
-def test_validity_without_a_clock(network: Network, node: Node) -> None:
+def test_certificate_validity_is_checked_without_clock(network: Network, node: Node) -> None:
     known = node.secure_channel.certificate_time.now()
     assert known.is_lower_bound
     assert not expired(node, None, NOT_BEFORE, 0)

@@ -47,7 +47,7 @@ def resumed(network: Network) -> bool:
     return answers[-1] == Opcode.CASE_SIGMA2_RESUME
 
 
-def test_resumption(network: Network, node: Node, controller: FakeController) -> None:
+def test_case_session_is_resumed(network: Network, node: Node, controller: FakeController) -> None:
     first = controller.case(NODE_ID)
     assert not resumed(network)
     for _ in range(3):
@@ -65,7 +65,7 @@ def test_resumption(network: Network, node: Node, controller: FakeController) ->
     assert_nothing_left(node, sessions=4)
 
 
-def test_resumption_after_a_restart(
+def test_case_session_is_resumed_after_restart(
     network: Network, node: Node, controller: FakeController
 ) -> None:
     controller.case(NODE_ID)
@@ -76,7 +76,7 @@ def test_resumption_after_a_restart(
     assert controller.request(PROTOCOL_INTERACTION_MODEL, 2, b"x") == (3, b"x")
 
 
-def test_wrong_resume_mic_falls_back(
+def test_wrong_resume_mic_falls_back_to_full_handshake(
     network: Network, node: Node, controller: FakeController, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     controller.case(NODE_ID)
@@ -89,7 +89,7 @@ def test_wrong_resume_mic_falls_back(
     assert controller.request(PROTOCOL_INTERACTION_MODEL, 2, b"x") == (3, b"x")
 
 
-def test_forgotten_session_falls_back(
+def test_unknown_resumption_id_falls_back_to_full_handshake(
     network: Network, node: Node, controller: FakeController
 ) -> None:
     controller.case(NODE_ID)
@@ -100,7 +100,7 @@ def test_forgotten_session_falls_back(
     assert resumed(network)
 
 
-def test_resumption_id_is_good_only_once(
+def test_resumption_id_is_valid_only_once(
     network: Network, node: Node, controller: FakeController
 ) -> None:
     controller.case(NODE_ID)
@@ -111,7 +111,7 @@ def test_resumption_id_is_good_only_once(
     assert node.secure_channel.resumption.find_by_id(record.resumption_id) is None
 
 
-def test_initiator_that_does_not_confirm(
+def test_resumption_ends_when_initiator_does_not_confirm(
     network: Network, node: Node, controller: FakeController
 ) -> None:
     controller.case(NODE_ID)
@@ -124,7 +124,7 @@ def test_initiator_that_does_not_confirm(
     assert node.secure_channel.resumption.find_by_peer(1, controller.node_id) == before
 
 
-def test_fabric_that_is_gone_resumes_nothing(
+def test_removed_fabric_is_not_resumed(
     network: Network, node: Node, controller: FakeController
 ) -> None:
     controller.case(NODE_ID)
@@ -135,7 +135,7 @@ def test_fabric_that_is_gone_resumes_nothing(
     assert refusal(controller) == NO_SHARED_TRUST_ROOTS
 
 
-def test_new_identity_resumes_nothing(
+def test_resumption_fails_after_new_identity(
     network: Network, node: Node, controller: FakeController
 ) -> None:
     controller.case(NODE_ID)
@@ -149,7 +149,7 @@ def test_new_identity_resumes_nothing(
     assert not resumed(network)
 
 
-def test_a_power_cut_before_a_new_identity_is_lasting(
+def test_resumption_record_of_pending_identity_is_lost_in_power_cut(
     network: Network, node: Node, controller: FakeController
 ) -> None:
     controller.case(NODE_ID)
@@ -166,7 +166,7 @@ def test_a_power_cut_before_a_new_identity_is_lasting(
     assert len(Node(network, store=node.store.after_power_cut()).secure_channel.resumption) == 1
 
 
-def test_a_resumed_session_has_keys_of_its_own(
+def test_resumed_session_has_own_keys(
     node: Node, controller: FakeController, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     derived: list[tuple[bytes, int]] = []
@@ -184,7 +184,7 @@ def test_a_resumed_session_has_keys_of_its_own(
 
 
 @pytest.mark.parametrize("is_resumed", [False, True])
-def test_an_initiator_that_is_slow_is_given_its_time(
+def test_resumption_uses_intervals_of_slow_initiator(
     network: Network, node: Node, controller: FakeController, is_resumed: bool
 ) -> None:
     if is_resumed:
@@ -202,7 +202,7 @@ def test_an_initiator_that_is_slow_is_given_its_time(
 
 @pytest.mark.parametrize("is_resumed", [False, True])
 @pytest.mark.parametrize("protocol_id", [PROTOCOL_INTERACTION_MODEL, PROTOCOL_SECURE_CHANNEL])
-def test_another_message_breaks_off(
+def test_unexpected_message_aborts_resumption(
     network: Network,
     node: Node,
     controller: FakeController,

@@ -49,7 +49,7 @@ def pair() -> Pair:
 
 @pytest.mark.parametrize("size", [1, 1023, 1024, 1025, 2048, 9240])
 @pytest.mark.parametrize("block_size", [1024, 100])
-def test_a_file_arrives(pair: Pair, size: int, block_size: int) -> None:
+def test_bdx_sender_transfers_file(pair: Pair, size: int, block_size: int) -> None:
     pair.receiver.block_size = block_size
     pair.send(DATA[:size])
     assert pair.sender.is_busy
@@ -66,14 +66,14 @@ def test_a_file_arrives(pair: Pair, size: int, block_size: int) -> None:
     assert not pair.peer_session.exchanges
 
 
-def test_over_a_bad_network() -> None:
+def test_bdx_transfer_completes_on_lossy_network() -> None:
     pair = Pair(Network(7, drop=0.1, repeat=0.1, reorder=0.2))
     pair.send()
     pair.run(60)
     assert pair.receiver.data == DATA
 
 
-def test_one_file_at_a_time(pair: Pair) -> None:
+def test_bdx_sender_rejects_second_file_during_transfer(pair: Pair) -> None:
     pair.send()
     with pytest.raises(SessionError):
         pair.send()
@@ -83,7 +83,7 @@ def test_one_file_at_a_time(pair: Pair) -> None:
     assert pair.begun == [True, True]
 
 
-def test_a_peer_that_does_not_answer(pair: Pair) -> None:
+def test_bdx_transfer_ends_when_peer_does_not_respond(pair: Pair) -> None:
     pair.receiver.accepts = False
     pair.send()
     pair.run(BEGIN_TIMEOUT_S - 1)
@@ -93,14 +93,14 @@ def test_a_peer_that_does_not_answer(pair: Pair) -> None:
     assert not pair.sender.is_busy
 
 
-def test_a_peer_that_does_not_know_the_protocol(pair: Pair) -> None:
+def test_bdx_transfer_ends_when_peer_lacks_protocol(pair: Pair) -> None:
     pair.peer.exchanges._responders.clear()
     pair.send()
     pair.run(BEGIN_TIMEOUT_S + 1)
     assert pair.begun == [False]
 
 
-def test_a_peer_that_declines(pair: Pair) -> None:
+def test_bdx_transfer_ends_when_peer_declines(pair: Pair) -> None:
     report = StatusReport(GeneralCode.FAILURE, 0x50, PROTOCOL_ID).encode()
     pair.receiver.spoil = lambda opcode, payload: (
         PROTOCOL_SECURE_CHANNEL,
@@ -114,7 +114,7 @@ def test_a_peer_that_declines(pair: Pair) -> None:
     assert pair.receiver.reports == []
 
 
-def test_a_session_that_ends(pair: Pair) -> None:
+def test_bdx_transfer_ends_with_its_session(pair: Pair) -> None:
     pair.receiver.accepts = False
     pair.send()
     pair.run()
@@ -123,14 +123,14 @@ def test_a_session_that_ends(pair: Pair) -> None:
     assert not pair.sender.is_busy
 
 
-def test_a_session_without_counters_does_not_keep_others_waiting(pair: Pair) -> None:
+def test_bdx_sender_is_free_after_session_without_counters(pair: Pair) -> None:
     pair.session._next_counter = 1 << 32
     with pytest.raises(SessionError):
         pair.send()
     assert not pair.sender.is_busy
 
 
-def test_a_session_that_is_closing_takes_no_file(pair: Pair) -> None:
+def test_bdx_sender_rejects_closing_session(pair: Pair) -> None:
     pair.session.is_closing = True
     with pytest.raises(SessionError):
         pair.send()
@@ -156,7 +156,9 @@ COUNTER = struct.pack("<I", 0)
         ((PROTOCOL_ID, Opcode.SEND_ACCEPT, b"\x10\x00\x00"), StatusCode.BAD_MESSAGE_CONTENTS),
     ],
 )
-def test_bad_acceptance(pair: Pair, answer: tuple[int, int, bytes], code: StatusCode) -> None:
+def test_bdx_transfer_ends_on_invalid_send_accept(
+    pair: Pair, answer: tuple[int, int, bytes], code: StatusCode
+) -> None:
     pair.receiver.spoil = lambda opcode, payload: answer
     pair.send()
     pair.run()
@@ -175,7 +177,9 @@ def test_bad_acceptance(pair: Pair, answer: tuple[int, int, bytes], code: Status
         (Opcode.BLOCK_QUERY, COUNTER, StatusCode.UNEXPECTED_MESSAGE),
     ],
 )
-def test_bad_acknowledgement(pair: Pair, opcode: int, payload: bytes, code: StatusCode) -> None:
+def test_bdx_transfer_ends_on_invalid_block_ack(
+    pair: Pair, opcode: int, payload: bytes, code: StatusCode
+) -> None:
     def spoil(given: int, sent: bytes) -> tuple[int, int, bytes]:
         if given == Opcode.SEND_ACCEPT:
             return PROTOCOL_ID, given, sent
@@ -190,7 +194,7 @@ def test_bad_acknowledgement(pair: Pair, opcode: int, payload: bytes, code: Stat
     assert not pair.sender.is_busy
 
 
-def test_an_exchange_that_ends_late_is_not_the_next_transfer(pair: Pair) -> None:
+def test_bdx_late_end_of_exchange_keeps_next_transfer(pair: Pair) -> None:
     """The peer that was told of its mistake is gone, and never acknowledges that."""
     pair.receiver.spoil = lambda opcode, payload: (PROTOCOL_ID, Opcode.BLOCK_QUERY, COUNTER)
     pair.send()

@@ -28,7 +28,7 @@ def test_aead_vectors(
 
 
 @pytest.mark.parametrize("position", [0, 4, 20])
-def test_aead_refuses_a_changed_byte(position: int) -> None:
+def test_aead_rejects_changed_byte(position: int) -> None:
     aead = AeadKey(bytes(16))
     sealed = bytearray(aead.encrypt(bytes(13), b"hello", b"header"))
     sealed[position] ^= 1
@@ -36,7 +36,7 @@ def test_aead_refuses_a_changed_byte(position: int) -> None:
         aead.decrypt(bytes(13), bytes(sealed), b"header")
 
 
-def test_aead_refuses_other_data_nonce_and_short_input() -> None:
+def test_aead_rejects_other_data_nonce_and_short_input() -> None:
     aead = AeadKey(bytes(16))
     sealed = aead.encrypt(bytes(13), b"hello", b"header")
     assert len(sealed) == 5 + 16
@@ -52,7 +52,7 @@ def test_aead_refuses_other_data_nonce_and_short_input() -> None:
 
 
 @pytest.mark.parametrize("size", [0, 15, 17, 32])
-def test_aead_key_size(size: int) -> None:
+def test_aead_key_of_wrong_size_is_rejected(size: int) -> None:
     with pytest.raises(CryptoError):
         AeadKey(bytes(size))
 
@@ -64,7 +64,7 @@ def test_counter_mode_vectors(key: str, nonce: str, plaintext: str, ciphertext: 
     assert crypto.aes_ctr(raw_key, raw_nonce, bytes.fromhex(ciphertext)).hex() == plaintext
 
 
-def test_counter_mode_sizes() -> None:
+def test_counter_mode_rejects_wrong_sizes() -> None:
     for key, nonce, data in ((15, 13, 4), (16, 12, 4), (16, 13, 65536)):
         with pytest.raises(CryptoError):
             crypto.aes_ctr(bytes(key), bytes(nonce), bytes(data))
@@ -106,7 +106,7 @@ def test_ecdh_is_symmetric() -> None:
     assert KEY.ecdh(other.public_key) == other.ecdh(KEY.public_key)
 
 
-def test_signature() -> None:
+def test_signature_verifies_for_its_key_and_message_only() -> None:
     signature = KEY.sign(b"message")
     assert len(signature) == 64
     crypto.verify_signature(KEY.public_key, b"message", signature)
@@ -123,7 +123,7 @@ def test_signature() -> None:
             crypto.verify_signature(key, message, value)
 
 
-def test_signature_forms() -> None:
+def test_signature_converts_between_raw_and_der() -> None:
     signature = bytes(31) + b"\x01" + b"\xff" * 32
     encoded = crypto.signature_to_der(signature)
     assert encoded.hex() == "3026020101022100" + "ff" * 32
@@ -133,7 +133,7 @@ def test_signature_forms() -> None:
 
 
 @given(st.binary(max_size=80))
-def test_arbitrary_signature_bytes(data: bytes) -> None:
+def test_arbitrary_signature_bytes_are_rejected(data: bytes) -> None:
     try:
         signature = crypto.signature_from_der(data)
     except DecodeError:
@@ -153,7 +153,7 @@ def test_key_pair_round_trip() -> None:
 @pytest.mark.parametrize(
     "private", [b"", bytes(32), crypto.P256_ORDER.to_bytes(32, "big"), b"\xff" * 32, b"\x01" * 33]
 )
-def test_private_key_out_of_range(private: bytes) -> None:
+def test_private_key_out_of_range_is_rejected(private: bytes) -> None:
     with pytest.raises(CryptoError):
         KeyPair.from_private(private)
 
@@ -171,7 +171,7 @@ def test_private_key_out_of_range(private: bytes) -> None:
         b"\x06" + KEY.public_key[1:],
     ],
 )
-def test_public_key_off_the_curve(public_key: bytes) -> None:
+def test_public_key_off_the_curve_is_rejected(public_key: bytes) -> None:
     with pytest.raises(CryptoError):
         crypto.check_public_key(public_key)
     with pytest.raises(CryptoError):
@@ -187,7 +187,7 @@ def test_certificate_signing_request() -> None:
     assert len(list(request.extensions)) == 0
 
 
-def test_constant_time_equal() -> None:
+def test_constant_time_equal_compares_bytes() -> None:
     assert crypto.constant_time_equal(b"same", b"same")
     assert not crypto.constant_time_equal(b"same", b"other")
     assert crypto.sha256(b"") == hashlib.sha256(b"").digest()

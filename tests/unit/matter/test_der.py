@@ -21,7 +21,7 @@ OIDS = [
 
 
 @pytest.mark.parametrize(("dotted", "encoded"), OIDS)
-def test_object_identifiers(dotted: str, encoded: str) -> None:
+def test_object_identifiers_match_vectors(dotted: str, encoded: str) -> None:
     assert der.object_identifier(dotted).hex() == encoded
     assert Reader(bytes.fromhex(encoded)).object_identifier() == dotted
 
@@ -30,7 +30,7 @@ def test_object_identifiers(dotted: str, encoded: str) -> None:
     ("value", "encoded"),
     [(0, "020100"), (127, "02017f"), (128, "02020080"), (256, "02020100"), (65535, "020300ffff")],
 )
-def test_integers(value: int, encoded: str) -> None:
+def test_der_integers_match_vectors(value: int, encoded: str) -> None:
     assert der.integer(value).hex() == encoded
     assert Reader(bytes.fromhex(encoded)).integer() == value
 
@@ -39,7 +39,7 @@ def test_integers(value: int, encoded: str) -> None:
     ("size", "head"),
     [(0, "0400"), (127, "047f"), (128, "048180"), (255, "0481ff"), (256, "04820100")],
 )
-def test_lengths(size: int, head: str) -> None:
+def test_der_lengths_match_vectors(size: int, head: str) -> None:
     encoded = der.octet_string(bytes(size))
     assert encoded[: len(head) // 2].hex() == head
     reader = Reader(encoded)
@@ -47,7 +47,7 @@ def test_lengths(size: int, head: str) -> None:
     reader.finish()
 
 
-def test_other_elements() -> None:
+def test_der_other_elements_round_trip() -> None:
     assert der.boolean(True).hex() == "0101ff"
     assert der.bit_string(b"\xa0", 5).hex() == "030205a0"
     assert der.explicit(3, der.boolean(False)).hex() == "a303010100"
@@ -88,12 +88,14 @@ def test_other_elements() -> None:
         (Reader.object_identifier, "060c2affffffffffffffffffff7f"),
     ],
 )
-def test_what_is_not_distinguished(read: Callable[[Reader], object], encoded: str) -> None:
+def test_der_reader_rejects_non_canonical_encoding(
+    read: Callable[[Reader], object], encoded: str
+) -> None:
     with pytest.raises(DecodeError):
         read(Reader(bytes.fromhex(encoded)))
 
 
-def test_bytes_that_are_left_over() -> None:
+def test_der_reader_rejects_trailing_bytes() -> None:
     reader = Reader(bytes.fromhex("02010100"))
     reader.integer()
     with pytest.raises(DecodeError):
@@ -101,12 +103,12 @@ def test_bytes_that_are_left_over() -> None:
 
 
 @given(st.integers(0, 1 << 200))
-def test_any_integer_round_trip(value: int) -> None:
+def test_der_integer_round_trips(value: int) -> None:
     assert Reader(der.integer(value)).integer() == value
 
 
 @given(st.binary(max_size=40))
-def test_arbitrary_bytes_give_back_what_was_encoded(data: bytes) -> None:
+def test_der_arbitrary_bytes_decode_canonically_or_fail(data: bytes) -> None:
     try:
         tag, content, whole = Reader(data).any()
     except DecodeError:
@@ -115,7 +117,7 @@ def test_arbitrary_bytes_give_back_what_was_encoded(data: bytes) -> None:
     assert data.startswith(whole)
 
 
-def test_what_is_not_distinguished_is_not_entered() -> None:
+def test_der_reader_does_not_enter_non_canonical_element() -> None:
     for data in ("0000", "020100", "30820001"):
         reader = Reader(bytes.fromhex(data))
         with pytest.raises(DecodeError):

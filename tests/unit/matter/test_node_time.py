@@ -79,7 +79,7 @@ def setting() -> Setting:
     return Setting()
 
 
-def test_over_the_session_that_there_is(setting: Setting) -> None:
+def test_node_time_uses_existing_session(setting: Setting) -> None:
     setting.clock.set_epoch_us(NOW_US, Granularity.SECONDS, TimeSource.ADMIN)
     setting.read()
     (time,) = setting.answers
@@ -89,18 +89,18 @@ def test_over_the_session_that_there_is(setting: Setting) -> None:
     assert not setting.calls
 
 
-def test_a_node_without_time_or_cluster(setting: Setting) -> None:
+def test_node_time_is_none_without_time_or_cluster(setting: Setting) -> None:
     setting.read()
     setting.read(endpoint=1)
     assert setting.answers == [None, None]
 
 
-def test_a_node_that_was_never_heard(setting: Setting) -> None:
+def test_node_time_is_none_for_unknown_node(setting: Setting) -> None:
     setting.read(0x7777)
     assert setting.answers == [None]
 
 
-def test_after_a_restart_it_is_called_where_it_was(setting: Setting) -> None:
+def test_node_time_connects_to_stored_address_after_restart(setting: Setting) -> None:
     setting.clock.set_epoch_us(NOW_US, Granularity.SECONDS, TimeSource.ADMIN)
     setting.read()
     session = setting.asker.session
@@ -131,7 +131,7 @@ def test_after_a_restart_it_is_called_where_it_was(setting: Setting) -> None:
     assert setting.answers.pop() is None
 
 
-def test_it_is_called_where_it_is_found(setting: Setting) -> None:
+def test_node_time_connects_to_found_address(setting: Setting) -> None:
     setting.clock.set_epoch_us(NOW_US, Granularity.SECONDS, TimeSource.ADMIN)
     setting.read()
     setting.asker.sessions.remove(setting.asker.session, setting.network.now)
@@ -144,7 +144,7 @@ def test_it_is_called_where_it_is_found(setting: Setting) -> None:
     ]
 
 
-def test_it_may_call_while_it_is_looked_for(setting: Setting) -> None:
+def test_node_time_uses_session_established_during_discovery(setting: Setting) -> None:
     setting.clock.set_epoch_us(NOW_US, Granularity.SECONDS, TimeSource.ADMIN)
     setting.asker.sessions.remove(setting.asker.session, setting.network.now)
     waiting: list[OnFound] = []
@@ -163,7 +163,7 @@ def test_it_may_call_while_it_is_looked_for(setting: Setting) -> None:
     assert time is not None
 
 
-def test_a_session_that_takes_no_more(setting: Setting) -> None:
+def test_node_time_is_none_when_session_has_too_many_exchanges(setting: Setting) -> None:
     session = setting.asker.session
     session.exchanges.update(dict.fromkeys(range(1000, 1100)))  # type: ignore[arg-type]
     setting.node_time.read(
@@ -174,7 +174,9 @@ def test_a_session_that_takes_no_more(setting: Setting) -> None:
 
 @pytest.mark.parametrize("value", [[2], {0: 2}, b"2", "2", 2.0, True, SignedInt(2), None])
 @pytest.mark.parametrize("attribute", ["UTCTime", "Granularity"])
-def test_what_is_no_time(setting: Setting, attribute: str, value: TlvValue) -> None:
+def test_node_time_rejects_invalid_values(
+    setting: Setting, attribute: str, value: TlvValue
+) -> None:
     server = setting.host.node.endpoints[0].clusters[0x38]
     values: dict[str, TlvValue] = {"UTCTime": 1, "Granularity": 2}
     for number, name in enumerate(values):
@@ -183,7 +185,7 @@ def test_what_is_no_time(setting: Setting, attribute: str, value: TlvValue) -> N
     assert setting.answers == [None]
 
 
-def test_an_unknown_granularity_is_no_time(setting: Setting) -> None:
+def test_node_time_rejects_unknown_granularity(setting: Setting) -> None:
     server = setting.host.node.endpoints[0].clusters[0x38]
     for number, value in enumerate((1, 99)):
         server.attributes[number].encoded = encode(value, 2)

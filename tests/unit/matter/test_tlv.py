@@ -39,7 +39,7 @@ def same_types(one: object, other: object) -> bool:
 
 
 @pytest.mark.parametrize(("value", "encoded"), ELEMENTS, ids=[text for _, text in ELEMENTS])
-def test_elements_both_ways(value: TlvValue, encoded: str) -> None:
+def test_tlv_elements_encode_and_decode(value: TlvValue, encoded: str) -> None:
     data = bytes.fromhex(encoded)
     assert encode(value) == data
     assert same_types(decode(data), value)
@@ -47,7 +47,7 @@ def test_elements_both_ways(value: TlvValue, encoded: str) -> None:
 
 
 @pytest.mark.parametrize(("tag", "encoded"), TAGS, ids=[text for _, text in TAGS])
-def test_tags_both_ways(tag: int | Tag | None, encoded: str) -> None:
+def test_tlv_tags_encode_and_decode(tag: int | Tag | None, encoded: str) -> None:
     data = bytes.fromhex(encoded)
     assert encode(42, tag) == data
     assert decode_element(data, 0) == (tag, 42, len(data))
@@ -56,31 +56,31 @@ def test_tags_both_ways(tag: int | Tag | None, encoded: str) -> None:
 
 
 @pytest.mark.parametrize(("value", "encoded"), WIDE, ids=[text for _, text in WIDE])
-def test_other_encodings_of_the_same(value: TlvValue, encoded: str) -> None:
+def test_tlv_non_minimal_encodings_decode(value: TlvValue, encoded: str) -> None:
     assert same_types(decode(bytes.fromhex(encoded)), value)
 
 
 @pytest.mark.parametrize(("what", "encoded"), MALFORMED, ids=[what for what, _ in MALFORMED])
-def test_malformed(what: str, encoded: str) -> None:
+def test_tlv_malformed_input_is_rejected(what: str, encoded: str) -> None:
     with pytest.raises(DecodeError):
         decode(bytes.fromhex(encoded))
 
 
 @pytest.mark.parametrize(("value", "encoded"), ELEMENTS, ids=[text for _, text in ELEMENTS])
-def test_truncations(value: TlvValue, encoded: str) -> None:
+def test_tlv_truncated_input_is_rejected(value: TlvValue, encoded: str) -> None:
     data = bytes.fromhex(encoded)
     for length in range(len(data)):
         with pytest.raises(DecodeError):
             decode(data[:length])
 
 
-def test_single_precision_is_kept() -> None:
+def test_tlv_float32_keeps_its_precision() -> None:
     (third,) = struct.unpack("<f", struct.pack("<f", 1 / 3))
     assert encode(Float32(1 / 3)).hex() == "0aabaaaa3e"
     assert same_types(decode(bytes.fromhex("0aabaaaa3e")), Float32(third))
 
 
-def test_long_strings_have_longer_lengths() -> None:
+def test_tlv_long_strings_have_longer_length_fields() -> None:
     for length, head in ((0xFF, "10ff"), (0x100, "110001"), (0xFFFF, "11ffff")):
         data = encode(bytes(length))
         assert data == bytes.fromhex(head) + bytes(length)
@@ -89,7 +89,7 @@ def test_long_strings_have_longer_lengths() -> None:
     assert writer.getvalue()[:5].hex() == "1200000100"
 
 
-def test_depth_and_size_are_limited() -> None:
+def test_tlv_decoder_limits_depth_and_size() -> None:
     deepest = b"\x16" * MAX_DEPTH + b"\x18" * MAX_DEPTH
     assert decode(deepest) is not None
     with pytest.raises(DecodeError, match="deeply"):
@@ -100,18 +100,18 @@ def test_depth_and_size_are_limited() -> None:
         decode(b"\x16" + b"\x08" * MAX_SIZE)
 
 
-def test_a_structure_is_insisted_on() -> None:
+def test_tlv_decode_struct_rejects_other_types() -> None:
     with pytest.raises(DecodeError, match="structure"):
         decode_struct(b"\x16\x18")
 
 
-def test_a_list_finds_its_first_member() -> None:
+def test_tlv_list_returns_first_member_with_tag() -> None:
     members = TlvList([(1, "one"), (None, "none"), (1, "again")])
     assert members.first(1) == "one"
     assert members.first(2) is None
 
 
-def test_a_writer_builds_what_encode_builds() -> None:
+def test_tlv_writer_matches_encode() -> None:
     writer = Writer()
     writer.start_structure()
     writer.uint(0, 7)
@@ -150,13 +150,13 @@ VALUES: st.SearchStrategy[TlvValue] = st.recursive(
 
 
 @given(VALUES)
-def test_whatever_is_encoded_comes_back(value: TlvValue) -> None:
+def test_tlv_values_round_trip(value: TlvValue) -> None:
     assert same_types(decode(encode(value)), value)
 
 
 @given(st.binary(max_size=200))
 @example(b"\x15" * 100)
-def test_any_bytes_are_decoded_or_refused(data: bytes) -> None:
+def test_tlv_arbitrary_bytes_decode_or_raise_decode_error(data: bytes) -> None:
     try:
         value = decode(data)
     except DecodeError:

@@ -46,11 +46,11 @@ def epoch_us(*moment: int) -> int:
     return int(datetime(*moment, tzinfo=UTC).timestamp()) * S - MATTER_EPOCH_US  # type: ignore[misc,arg-type]
 
 
-def test_the_test_knows_its_calendar() -> None:
+def test_constants_match_calendar() -> None:
     assert epoch_us(2026, 1, 1) == START_US
 
 
-def test_matter_time_goes_on_with_the_monotonic_clock(machine: Machine) -> None:
+def test_matter_time_advances_with_monotonic_clock(machine: Machine) -> None:
     machine.utc_us = 77
     clock = machine.clock
     assert clock.utc_us() is None
@@ -65,7 +65,7 @@ def test_matter_time_goes_on_with_the_monotonic_clock(machine: Machine) -> None:
     assert clock.time_source is TimeSource.ADMIN
 
 
-def test_system_time_counts_before_matter_time() -> None:
+def test_system_time_takes_precedence_over_matter_time() -> None:
     machine = Machine()
     clock = machine.clock
     assert clock.accepts(Granularity.MINUTES)
@@ -78,14 +78,14 @@ def test_system_time_counts_before_matter_time() -> None:
     assert clock.granularity is Granularity.SECONDS
 
 
-def test_a_time_before_the_matter_epoch_is_none() -> None:
+def test_time_before_matter_epoch_is_none() -> None:
     machine = Machine()
     machine.utc_us = MATTER_EPOCH_US - 1
     assert machine.clock.epoch_us() is None
     assert machine.clock.utc_us() == MATTER_EPOCH_US - 1
 
 
-def test_granularity_wears_off(machine: Machine) -> None:
+def test_granularity_degrades_with_age(machine: Machine) -> None:
     machine.clock.set_epoch_us(START_US, Granularity.MICROSECONDS, TimeSource.NON_MATTER_SNTP)
     seen = []
     for wait_s in (0, 400, 200, 49_000, 1_000_000):
@@ -96,17 +96,17 @@ def test_granularity_wears_off(machine: Machine) -> None:
     assert not machine.clock.accepts(Granularity.NO_TIME)
 
 
-def test_a_worse_time_is_not_accepted(machine: Machine) -> None:
+def test_time_with_worse_granularity_is_rejected(machine: Machine) -> None:
     set_time(machine)
     assert machine.clock.accepts(Granularity.SECONDS)
     assert not machine.clock.accepts(Granularity.MINUTES)
 
 
-def test_a_peers_time_loses_a_level_on_its_way() -> None:
+def test_time_from_peer_loses_one_granularity_level() -> None:
     assert [lowered(level) for level in Granularity] == [0, 1, 1, 2, 3]
 
 
-def test_observers_learn_of_what_is_set(machine: Machine) -> None:
+def test_observers_are_notified_of_time_and_zone(machine: Machine) -> None:
     times: list[float] = []
     machine.clock.on_changed.append(times.append)
     set_time(machine)
@@ -115,7 +115,7 @@ def test_observers_learn_of_what_is_set(machine: Machine) -> None:
     assert times == [1000.0, 1001.0]
 
 
-def test_the_machines_zone_counts_until_one_is_set(machine: Machine) -> None:
+def test_system_time_zone_applies_until_one_is_set(machine: Machine) -> None:
     clock = machine.clock
     assert clock.offset_s(0) == 1234
     clock.set_local_time([TimeZone()], [DstOffset(0, 0, None)])
@@ -124,7 +124,7 @@ def test_the_machines_zone_counts_until_one_is_set(machine: Machine) -> None:
     assert clock.offset_s(0) == 7200
 
 
-def test_local_time_needs_the_time_and_daylight_saving(machine: Machine) -> None:
+def test_local_time_is_none_without_time_or_dst_offsets(machine: Machine) -> None:
     clock = machine.clock
     clock.set_local_time([TimeZone(7200)], [DstOffset(0, 0, None)])
     assert clock.local_epoch_us() is None
@@ -134,7 +134,7 @@ def test_local_time_needs_the_time_and_daylight_saving(machine: Machine) -> None
     assert clock.local_epoch_us() is None
 
 
-def test_what_is_past_is_dropped(machine: Machine) -> None:
+def test_expired_zones_and_offsets_are_dropped(machine: Machine) -> None:
     clock = machine.clock
     zones = [TimeZone(3600, 0, "A"), TimeZone(7200, START_US + 10 * S, "B")]
     offsets = [
@@ -191,7 +191,7 @@ def berlin(machine: Machine) -> WallClock:
         ((2026, 10, 25, 2, 0), "2026-10-25 03:00+01:00"),
     ],
 )
-def test_the_zone_serves_datetime(machine: Machine, utc: tuple[int, ...], local: str) -> None:
+def test_zone_converts_datetimes(machine: Machine, utc: tuple[int, ...], local: str) -> None:
     zone = berlin(machine).zone
     moment = datetime(*utc, tzinfo=UTC)  # type: ignore[misc,arg-type]
     found = moment.astimezone(zone)
@@ -203,7 +203,7 @@ def test_the_zone_serves_datetime(machine: Machine, utc: tuple[int, ...], local:
     assert found.replace(hour=23, minute=0).isoformat(" ", "minutes")[11:16] == "23:00"
 
 
-def test_the_zone_follows_the_clock(machine: Machine) -> None:
+def test_zone_follows_later_settings(machine: Machine) -> None:
     zone = berlin(machine).zone
     machine.clock.set_local_time([TimeZone(-18_000)], [DstOffset(0, 0, None)])
     assert datetime(2026, 7, 1, tzinfo=UTC).astimezone(zone).hour == 19
@@ -211,7 +211,7 @@ def test_the_zone_follows_the_clock(machine: Machine) -> None:
 
 
 @pytest.mark.parametrize(("dst_s", "offset_s"), [(2**31 - 1, 86_399), (-(2**31), -86_399)])
-def test_the_zone_bears_any_offset(machine: Machine, dst_s: int, offset_s: int) -> None:
+def test_zone_accepts_any_offset(machine: Machine, dst_s: int, offset_s: int) -> None:
     machine.clock.set_local_time([TimeZone(3600)], [DstOffset(dst_s, 0, None)])
     moment = datetime(2026, 7, 1, tzinfo=UTC).astimezone(machine.clock.zone)
     found = moment.utcoffset()

@@ -88,7 +88,7 @@ def test_declaration_vectors(
     assert parse_signed_declaration(ours).signer_key_id == parts.signer_key_id
 
 
-def test_declaration_with_list_of_authorities() -> None:
+def test_declaration_with_paa_list_round_trips() -> None:
     declaration = replace(DECLARATION_1, authorized_paa_list=(bytes(20), b"\x01" * 20))
     assert decode_declaration(encode_declaration(declaration)) == declaration
 
@@ -114,21 +114,21 @@ def test_declaration_with_list_of_authorities() -> None:
         (11, [bytes(19)]),
     ],
 )
-def test_declaration_out_of_range(tag: int, value: TlvValue) -> None:
+def test_declaration_member_out_of_range_is_rejected(tag: int, value: TlvValue) -> None:
     members = tlv.decode_struct(bytes.fromhex(vectors.CONTENT_1))
     with pytest.raises(DecodeError):
         decode_declaration(tlv.encode({**members, tag: value}))
 
 
 @pytest.mark.parametrize("tag", range(9))
-def test_declaration_that_lacks_a_member(tag: int) -> None:
+def test_declaration_without_required_member_is_rejected(tag: int) -> None:
     members = tlv.decode_struct(bytes.fromhex(vectors.CONTENT_1))
     del members[tag]
     with pytest.raises(DecodeError):
         decode_declaration(tlv.encode(members))
 
 
-def test_truncated_message() -> None:
+def test_truncated_signed_declaration_is_rejected() -> None:
     message = bytes.fromhex(vectors.SIGNED_1)
     for length in range(len(message)):
         with pytest.raises(DecodeError):
@@ -138,7 +138,7 @@ def test_truncated_message() -> None:
 
 
 @given(st.binary(max_size=300))
-def test_arbitrary_bytes(data: bytes) -> None:
+def test_attestation_decoders_raise_only_expected_errors(data: bytes) -> None:
     for decode in (parse_signed_declaration, decode_declaration, Attestation.from_bytes):
         with pytest.raises((DecodeError, CryptoError)):
             decode(data)
@@ -147,7 +147,7 @@ def test_arbitrary_bytes(data: bytes) -> None:
 
 
 @given(st.data())
-def test_changed_byte_of_the_message(data: st.DataObject) -> None:
+def test_changed_byte_changes_signed_declaration(data: st.DataObject) -> None:
     message = bytearray(bytes.fromhex(vectors.SIGNED_1))
     position = data.draw(st.integers(0, len(message) - 1))
     message[position] ^= data.draw(st.integers(1, 255))
@@ -186,7 +186,7 @@ def test_development_chain_verifies() -> None:
     assert pai.serial_number > 0
 
 
-def test_development_certificates_say_what_matter_demands() -> None:
+def test_development_certificates_have_required_extensions() -> None:
     for encoded, is_ca, path_length in ((OURS.dac_der, False, None), (OURS.pai_der, True, 0)):
         certificate = reference.load_der_x509_certificate(encoded)
         constraints = certificate.extensions.get_extension_for_class(reference.BasicConstraints)
@@ -203,7 +203,7 @@ def test_development_certificates_say_what_matter_demands() -> None:
         certificate.extensions.get_extension_for_class(reference.AuthorityKeyIdentifier)
 
 
-def test_development_names() -> None:
+def test_development_dac_names_vendor_and_product() -> None:
     names = x509.decode_x509(OURS.dac_der).subject
     assert [item.oid for item in names] == [
         "2.5.4.3",
@@ -214,7 +214,7 @@ def test_development_names() -> None:
     assert (OURS.vendor_id, OURS.product_id) == (0xFFF1, 0x8005)
 
 
-def test_development_declaration() -> None:
+def test_development_declaration_verifies() -> None:
     parts = parse_signed_declaration(OURS.cd_der)
     verify_signature(bytes.fromhex(vectors.SIGNER_PUBLIC_KEY), parts.content, parts.signature)
     assert decode_declaration(parts.content) == CertificationDeclaration(
@@ -222,7 +222,7 @@ def test_development_declaration() -> None:
     )
 
 
-def test_each_device_has_keys_of_its_own() -> None:
+def test_each_development_device_has_own_keys() -> None:
     other = make_development_attestation(0xFFF1, 0x8005)
     assert other.dac_key.public_key != OURS.dac_key.public_key
     assert other.pai_der != OURS.pai_der
@@ -232,12 +232,12 @@ def test_each_device_has_keys_of_its_own() -> None:
 @pytest.mark.parametrize(
     ("vendor_id", "product_id"), [(0xFFF2, 0x8001), (0xFFF1, 0), (0xFFF1, 65536)]
 )
-def test_development_identity_out_of_range(vendor_id: int, product_id: int) -> None:
+def test_development_identity_out_of_range_is_rejected(vendor_id: int, product_id: int) -> None:
     with pytest.raises(ConfigError):
         make_development_attestation(vendor_id, product_id)
 
 
-def test_serial_number_is_positive_whatever_is_drawn() -> None:
+def test_serial_number_is_positive_for_any_random_bytes() -> None:
     for draw in (bytes, lambda length: b"\xff" * length):
         made = make_development_attestation(random_bytes=draw)
         assert reference.load_der_x509_certificate(made.dac_der).serial_number > 0
@@ -246,7 +246,7 @@ def test_serial_number_is_positive_whatever_is_drawn() -> None:
 # --- elements and storage
 
 
-def test_attestation_elements() -> None:
+def test_attestation_elements_are_encoded_and_signed() -> None:
     elements = OURS.elements(b"\x07" * 32, 5)
     assert tlv.decode(elements) == {1: OURS.cd_der, 2: b"\x07" * 32, 3: 5}
     assert len(OURS.elements(bytes(32), 0xFFFFFFFF)) <= 900
@@ -255,12 +255,12 @@ def test_attestation_elements() -> None:
     verify_signature(OURS.dac_key.public_key, elements + challenge, signature)
 
 
-def test_nocsr_elements() -> None:
+def test_nocsr_elements_are_encoded() -> None:
     csr = OURS.dac_key.csr()
     assert tlv.decode(encode_nocsr_elements(csr, b"\x01" * 32)) == {1: csr, 2: b"\x01" * 32}
 
 
-def test_storage() -> None:
+def test_attestation_round_trips_through_storage() -> None:
     again = Attestation.from_bytes(OURS.to_bytes())
     assert (again.dac_der, again.pai_der, again.cd_der) == (
         OURS.dac_der,
@@ -316,7 +316,7 @@ def files(tmp_path: Path) -> Files:
     return Files(tmp_path, OURS)
 
 
-def test_own_credentials(files: Files) -> None:
+def test_own_credentials_load_from_files(files: Files) -> None:
     loaded = files.load()
     assert (loaded.dac_der, loaded.pai_der, loaded.cd_der) == (
         OURS.dac_der,
@@ -330,14 +330,14 @@ def test_own_credentials(files: Files) -> None:
 @pytest.mark.parametrize(
     "form", [serialization.PrivateFormat.TraditionalOpenSSL, serialization.PrivateFormat.PKCS8]
 )
-def test_private_key_forms(
+def test_private_key_loads_in_all_forms(
     encoding: serialization.Encoding, form: serialization.PrivateFormat
 ) -> None:
     data = private_key_file(OURS.dac_key, encoding, form)
     assert decode_private_key(data).private_bytes == OURS.dac_key.private_bytes
 
 
-def test_private_keys_that_are_refused() -> None:
+def test_invalid_private_keys_are_rejected() -> None:
     other = ec.generate_private_key(ec.SECP384R1()).private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,
@@ -356,24 +356,24 @@ def test_private_keys_that_are_refused() -> None:
             decode_private_key(data)
 
 
-def test_pem_that_is_not_base64() -> None:
+def test_pem_without_base64_is_rejected() -> None:
     with pytest.raises(DecodeError, match="base64"):
         decode_pem(
             b"-----BEGIN CERTIFICATE-----\n!!!\n-----END CERTIFICATE-----\n", ("CERTIFICATE",)
         )
 
 
-def test_key_of_another_device(files: Files) -> None:
+def test_key_of_another_device_is_rejected(files: Files) -> None:
     files.key.write_bytes(private_key_file(KeyPair.generate()))
     assert files.fault() == f"{files.key}: is not the private key of the certificate in {files.dac}"
 
 
-def test_file_that_is_missing(files: Files) -> None:
+def test_missing_file_is_named(files: Files) -> None:
     files.pai.unlink()
     assert files.fault() == f"{files.pai}: cannot be read: No such file or directory"
 
 
-def test_files_in_the_wrong_place(files: Files) -> None:
+def test_swapped_files_are_rejected(files: Files) -> None:
     files.pai.write_bytes(OURS.dac_der)
     assert files.fault().startswith(f"{files.pai}: basic constraints do not say CA true")
     files.pai.write_bytes(OURS.pai_der)
@@ -385,38 +385,38 @@ def test_files_in_the_wrong_place(files: Files) -> None:
     assert "EC PRIVATE KEY" in files.fault()
 
 
-def test_intermediate_of_another_device(files: Files) -> None:
+def test_pai_of_another_device_is_rejected(files: Files) -> None:
     files.pai.write_bytes(make_development_attestation().pai_der)
     assert files.fault() == f"{files.dac}: was not issued by {files.pai}: key identifiers differ"
 
 
-def test_certificate_with_a_wrong_signature(files: Files) -> None:
+def test_dac_with_wrong_signature_is_rejected(files: Files) -> None:
     certificate = x509.decode_x509(OURS.dac_der)
     forged = x509.encode_x509(certificate.tbs, KeyPair.generate().sign(certificate.tbs))
     files.dac.write_bytes(forged)
     assert files.fault() == f"{files.dac}: signature does not verify"
 
 
-def test_declaration_for_another_product(files: Files) -> None:
+def test_declaration_for_another_product_is_rejected(files: Files) -> None:
     files.declaration.write_bytes(make_development_attestation(0xFFF1, 0x8006).cd_der)
     assert "is not for vendor 0xFFF1 and product 0x8005" in files.fault()
     files.declaration.write_bytes(b"nonsense")
     assert files.fault().startswith(f"{files.declaration}: ")
 
 
-def test_declaration_that_names_the_origin(files: Files) -> None:
+def test_declaration_with_dac_origin_is_accepted(files: Files) -> None:
     origin = replace(DECLARATION_2, dac_origin_product_id=0x8005)
     signed = sign_declaration(encode_declaration(origin), KeyPair.generate(), bytes(20))
     files.declaration.write_bytes(signed)
     assert files.load().cd_der == signed
 
 
-def test_too_large_certificate(files: Files) -> None:
+def test_too_large_certificate_is_rejected(files: Files) -> None:
     files.dac.write_bytes(OURS.dac_der + bytes(200))
     assert "more than 600" in files.fault()
 
 
-def test_ids_within_the_common_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ids_within_common_name_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     def name(
         common_name: str, vendor_id: int, product_id: int | None = None
     ) -> list[x509.Attribute]:

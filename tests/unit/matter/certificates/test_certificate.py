@@ -33,7 +33,7 @@ from tests.vectors.certificates import CERTIFICATES
 
 
 @pytest.mark.parametrize("name", CERTIFICATES)
-def test_vectors_in_both_forms_and_directions(name: str) -> None:
+def test_certificate_vectors_convert_between_tlv_and_x509(name: str) -> None:
     encoded, encoded_x509 = (bytes.fromhex(form) for form in CERTIFICATES[name])
     certificate = decode_certificate(encoded)
     assert encode_certificate(certificate) == encoded
@@ -42,14 +42,14 @@ def test_vectors_in_both_forms_and_directions(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CERTIFICATES)
-def test_signed_part_is_what_another_library_reads(name: str) -> None:
+def test_signed_part_matches_other_library(name: str) -> None:
     encoded, encoded_x509 = (bytes.fromhex(form) for form in CERTIFICATES[name])
     loaded = reference.load_der_x509_certificate(encoded_x509)
     assert decode_certificate(encoded).to_x509_der_tbs() == loaded.tbs_certificate_bytes
 
 
 @pytest.mark.parametrize("name", CERTIFICATES)
-def test_truncated_certificate(name: str) -> None:
+def test_truncated_certificate_is_rejected(name: str) -> None:
     encoded, encoded_x509 = (bytes.fromhex(form) for form in CERTIFICATES[name])
     for length in range(0, len(encoded), 3):
         with pytest.raises(DecodeError):
@@ -59,7 +59,7 @@ def test_truncated_certificate(name: str) -> None:
             certificate_from_x509(encoded_x509[:length])
 
 
-def test_names_of_vectors() -> None:
+def test_subject_names_of_vectors_decode() -> None:
     node = vector("Node02_05")
     assert node.subject.node_id == 0xDEDEDEDE00020005
     assert node.subject.fabric_id == 0xFAB000000000001D
@@ -77,7 +77,7 @@ def members_of(name: str) -> dict[tlv.TagKey, TlvValue]:
 
 
 @pytest.mark.parametrize("tag", range(1, 12))
-def test_member_that_is_missing_or_of_another_type(tag: int) -> None:
+def test_missing_or_mistyped_member_is_rejected(tag: int) -> None:
     members = members_of("Node02_05")
     values: list[TlvValue] = [None, True, 1.5, "text", [], {}, SignedInt(1), 1 << 40, b""]
     for value in [*values, TlvList([(1, 5)])]:
@@ -90,7 +90,7 @@ def test_member_that_is_missing_or_of_another_type(tag: int) -> None:
         decode_certificate(tlv.encode(members))
 
 
-def test_member_too_many_and_wrong_order() -> None:
+def test_additional_or_reordered_members_are_rejected() -> None:
     members = members_of("Node01_02")
     assert decode_certificate(tlv.encode(members)) == vector("Node01_02")
     with pytest.raises(DecodeError):
@@ -138,12 +138,12 @@ def test_member_too_many_and_wrong_order() -> None:
         (10, TlvList([(6, x509.basic_constraints(True, None))])),
     ],
 )
-def test_member_out_of_range(tag: int, value: TlvValue) -> None:
+def test_member_out_of_range_is_rejected(tag: int, value: TlvValue) -> None:
     with pytest.raises(DecodeError):
         decode_certificate(tlv.encode({**members_of("Node01_02"), tag: value}))
 
 
-def test_size_limit() -> None:
+def test_certificate_above_400_bytes_is_rejected() -> None:
     certificate = decode_certificate(bytes.fromhex(CERTIFICATES["Node01_02"][0]))
     name = NameAttribute(AttributeType.COMMON_NAME, "x" * 124)
     subject = DistinguishedName((*certificate.subject.attributes, name))
@@ -184,7 +184,7 @@ attributes = st.one_of(
     st.integers(0, 0x1FF),
     st.permutations([1, 2, 3, 4, 5]),
 )
-def test_any_certificate_survives_both_forms(
+def test_certificates_round_trip_in_both_forms(
     names: list[NameAttribute], not_before: int, not_after: int, usage: int, order: list[int]
 ) -> None:
     base = vector("Node01_02")
@@ -202,7 +202,7 @@ def test_any_certificate_survives_both_forms(
 
 
 @given(st.binary(max_size=420))
-def test_arbitrary_bytes(data: bytes) -> None:
+def test_arbitrary_certificate_bytes_are_rejected(data: bytes) -> None:
     with pytest.raises(DecodeError):
         decode_certificate(data)
     with pytest.raises(DecodeError):
@@ -210,7 +210,7 @@ def test_arbitrary_bytes(data: bytes) -> None:
 
 
 @given(st.data())
-def test_changed_byte(data: st.DataObject) -> None:
+def test_changed_byte_breaks_certificate(data: st.DataObject) -> None:
     for form in (0, 1):
         encoded = bytearray(bytes.fromhex(CERTIFICATES["Node02_06"][form]))
         position = data.draw(st.integers(0, len(encoded) - 1))
@@ -234,13 +234,13 @@ def test_changed_byte(data: st.DataObject) -> None:
         (0xFFFFFFFF, b"\x18\x0f21360207062815Z"),
     ],
 )
-def test_time_forms(epoch_s: int, encoded: bytes) -> None:
+def test_certificate_times_use_utc_time_until_2049(epoch_s: int, encoded: bytes) -> None:
     certificate = replace(vector("Root01"), not_before=epoch_s, not_after=1)
     assert encoded in certificate.to_x509_der_tbs()
     assert certificate_from_x509(certificate_to_x509(certificate)) == certificate
 
 
-def test_no_expiry_is_the_last_time_that_x509_knows() -> None:
+def test_no_expiry_is_encoded_as_year_9999() -> None:
     certificate = replace(vector("Root01"), not_after=0)
     assert b"\x18\x0f99991231235959Z" in certificate.to_x509_der_tbs()
     assert certificate_from_x509(certificate_to_x509(certificate)) == certificate

@@ -50,7 +50,7 @@ NODE_KEY = KeyPair.from_private(bytes(31) + b"\x05")
         ("Node02_06", "ICA02", "Root02"),
     ],
 )
-def test_chains_of_vectors(noc: str, icac: str | None, rcac: str) -> None:
+def test_vector_chains_verify(noc: str, icac: str | None, rcac: str) -> None:
     verify_root(vector(rcac))
     chain = (vector(noc), None if icac is None else vector(icac), vector(rcac))
     verify_chain(*chain, None)
@@ -60,7 +60,7 @@ def test_chains_of_vectors(noc: str, icac: str | None, rcac: str) -> None:
     assert caught.value.fault is Fault.NOT_YET_VALID
 
 
-def test_vector_with_another_issuer() -> None:
+def test_chain_with_another_issuer_is_rejected() -> None:
     with pytest.raises(CertificateError) as caught:
         verify_chain(vector("Node01_01"), vector("ICA02"), vector("Root02"), None)
     assert caught.value.fault is Fault.ISSUER
@@ -111,7 +111,7 @@ def with_subject(*names: tuple[AttributeType, int | str]) -> Change:
     return lambda certificate: replace(certificate, subject=make_name(*names))
 
 
-def test_good_chains() -> None:
+def test_valid_chains_verify() -> None:
     check()
     check(with_icac=False)
     check(tags=(0x00010001, 0xFFFF0001, 0x00020002))
@@ -133,7 +133,7 @@ def test_good_chains() -> None:
 
 
 @pytest.mark.parametrize("node_id", [0, 0xFFFFFFF000000000, 0xFFFFFFFFFFFFFFFF])
-def test_node_id_out_of_range(node_id: int) -> None:
+def test_node_id_out_of_range_is_rejected(node_id: int) -> None:
     assert fault_of(node_id=node_id) is Fault.NODE_ID
 
 
@@ -146,7 +146,7 @@ def test_node_id_out_of_range(node_id: int) -> None:
         (0x00010001, 0x00010001),
     ],
 )
-def test_case_authenticated_tags(tags: tuple[int, ...]) -> None:
+def test_invalid_case_authenticated_tags_are_rejected(tags: tuple[int, ...]) -> None:
     assert fault_of(tags=tags) is Fault.SUBJECT
 
 
@@ -168,7 +168,7 @@ FABRIC = (AttributeType.FABRIC_ID, 1)
         (),
     ],
 )
-def test_node_subject(names: tuple[tuple[AttributeType, int], ...]) -> None:
+def test_invalid_node_subject_is_rejected(names: tuple[tuple[AttributeType, int], ...]) -> None:
     assert fault_of(noc=with_subject(*names)) is Fault.SUBJECT
 
 
@@ -183,11 +183,13 @@ def test_node_subject(names: tuple[tuple[AttributeType, int], ...]) -> None:
         ((AttributeType.ICAC_ID, 2), (AttributeType.FABRIC_ID, 0)),
     ],
 )
-def test_authority_subject(names: tuple[tuple[AttributeType, int], ...]) -> None:
+def test_invalid_authority_subject_is_rejected(
+    names: tuple[tuple[AttributeType, int], ...],
+) -> None:
     assert fault_of(icac=with_subject(*names)) is Fault.SUBJECT
 
 
-def test_fabric_of_authorities() -> None:
+def test_authority_of_another_fabric_is_rejected() -> None:
     authority = CertificateAuthority(7, fabric_id_in_authorities=True)
     assert authority.icac is not None
     icac, rcac = decode_certificate(authority.icac), decode_certificate(authority.rcac)
@@ -219,7 +221,7 @@ def test_fabric_of_authorities() -> None:
         {"rcac": with_extensions(basic_constraints=BasicConstraints(True, 0))},
     ],
 )
-def test_usage(arguments: dict[str, Change]) -> None:
+def test_wrong_key_usage_is_rejected(arguments: dict[str, Change]) -> None:
     assert fault_of(**arguments) is Fault.USAGE
 
 
@@ -234,13 +236,13 @@ def test_usage(arguments: dict[str, Change]) -> None:
         ),
     ],
 )
-def test_extensions_that_are_missing_or_critical(change: Change) -> None:
+def test_missing_or_critical_extensions_are_rejected(change: Change) -> None:
     assert fault_of(noc=change) is Fault.EXTENSION
     assert fault_of(icac=change) is Fault.EXTENSION
     assert fault_of(rcac=change, with_icac=False) is Fault.EXTENSION
 
 
-def test_links() -> None:
+def test_broken_links_between_certificates_are_rejected() -> None:
     other_key = with_extensions(authority_key_id=bytes(20))
     other_name: Change = lambda certificate: replace(  # noqa: E731
         certificate, issuer=make_name((AttributeType.ICAC_ID, 99))
@@ -250,7 +252,7 @@ def test_links() -> None:
         assert fault_of(icac=change) is Fault.ISSUER
 
 
-def test_intermediate_is_left_out() -> None:
+def test_chain_without_its_intermediate_is_rejected() -> None:
     authority = CertificateAuthority()
     noc = decode_certificate(authority.issue_noc(NODE_KEY.public_key, 5))
     with pytest.raises(CertificateError) as caught:
@@ -258,7 +260,7 @@ def test_intermediate_is_left_out() -> None:
     assert caught.value.fault is Fault.ISSUER
 
 
-def test_signature_by_another_key_of_the_same_name() -> None:
+def test_signature_by_another_key_is_rejected() -> None:
     authority = CertificateAuthority(with_icac=False)
     noc = decode_certificate(authority.issue_noc(NODE_KEY.public_key, 5))
     forged = decode_certificate(sign_certificate(noc, KeyPair.generate()))
@@ -268,7 +270,7 @@ def test_signature_by_another_key_of_the_same_name() -> None:
     assert caught.value.fault is Fault.SIGNATURE
 
 
-def test_validity() -> None:
+def test_validity_period_is_checked() -> None:
     ends: Change = lambda certificate: replace(certificate, not_after=NOT_BEFORE + 100)  # noqa: E731
     check(noc=ends, epoch_s=NOT_BEFORE + 100)
     assert fault_of(noc=ends, epoch_s=NOT_BEFORE + 101) is Fault.EXPIRED
@@ -277,7 +279,7 @@ def test_validity() -> None:
     assert fault_of(epoch_s=NOT_BEFORE - 1) is Fault.NOT_YET_VALID
 
 
-def test_root_alone() -> None:
+def test_root_certificate_is_verified_alone() -> None:
     authority = CertificateAuthority()
     root = decode_certificate(authority.rcac)
     verify_root(root)
@@ -295,7 +297,7 @@ def test_root_alone() -> None:
         assert caught.value.fault is fault
 
 
-def test_fake_authority_makes_certificates_that_another_library_verifies() -> None:
+def test_fake_authority_certificates_verify_in_other_library() -> None:
     authority = CertificateAuthority()
     assert authority.icac is not None
     encoded = (authority.issue_noc(NODE_KEY.public_key, 5), authority.icac, authority.rcac)

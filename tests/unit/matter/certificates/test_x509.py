@@ -42,7 +42,7 @@ def make(
     )
 
 
-def test_certificate_of_another_library() -> None:
+def test_x509_certificate_of_other_library_decodes() -> None:
     encoded = make()
     certificate = x509.decode_x509(encoded)
     loaded = reference.load_der_x509_certificate(encoded)
@@ -58,7 +58,7 @@ def test_certificate_of_another_library() -> None:
     assert x509.encode_x509(certificate.tbs, certificate.signature) == encoded
 
 
-def test_what_matter_does_not_allow() -> None:
+def test_x509_certificates_outside_matter_are_rejected() -> None:
     for encoded in (
         make(curve=ec.SECP384R1()),
         make(digest=hashes.SHA384()),
@@ -69,7 +69,7 @@ def test_what_matter_does_not_allow() -> None:
             x509.decode_x509(encoded)
 
 
-def test_truncated_and_left_over() -> None:
+def test_truncated_or_trailing_x509_is_rejected() -> None:
     encoded = paa_certificate_der()
     for length in range(len(encoded)):
         with pytest.raises(DecodeError):
@@ -79,7 +79,7 @@ def test_truncated_and_left_over() -> None:
 
 
 @given(st.data())
-def test_changed_byte(data: st.DataObject) -> None:
+def test_changed_byte_breaks_x509_signature(data: st.DataObject) -> None:
     encoded = bytearray(paa_certificate_der())
     position = data.draw(st.integers(0, len(encoded) - 1))
     encoded[position] ^= data.draw(st.integers(1, 255))
@@ -102,14 +102,14 @@ def test_changed_byte(data: st.DataObject) -> None:
         (0, "030100"),
     ],
 )
-def test_key_usage(bits: int, encoded: str) -> None:
+def test_x509_key_usage_round_trips(bits: int, encoded: str) -> None:
     extension = x509.decode_extension(der.Reader(x509.key_usage(bits)))
     assert extension.critical
     assert extension.value.hex() == encoded
     assert x509.decode_key_usage(extension.value) == bits
 
 
-def test_extended_key_usage() -> None:
+def test_x509_extended_key_usage_round_trips() -> None:
     purposes = (2, 1, 5, 6, 3, 4)
     extension = x509.decode_extension(der.Reader(x509.extended_key_usage(purposes)))
     assert decode_extended_key_usage(extension.value) == purposes
@@ -128,7 +128,7 @@ def test_extended_key_usage() -> None:
         (x509.decode_authority_key_id, "3000"),
     ],
 )
-def test_extension_values_that_are_refused(decode: object, value: str) -> None:
+def test_invalid_x509_extension_values_are_rejected(decode: object, value: str) -> None:
     assert callable(decode)
     with pytest.raises(DecodeError):
         decode(bytes.fromhex(value))
@@ -144,14 +144,14 @@ def test_extension_values_that_are_refused(decode: object, value: str) -> None:
         "180f32303230303133323030303030305a",
     ],
 )
-def test_times_that_are_refused(encoded: str) -> None:
+def test_invalid_x509_times_are_rejected(encoded: str) -> None:
     good = paa_certificate_der()
     start = good.index(b"\x17\x0d210628142343Z")
     with pytest.raises(DecodeError):
         x509.decode_x509(good[:start] + bytes.fromhex(encoded) + good[start + 15 :])
 
 
-def test_repeated_extension() -> None:
+def test_repeated_x509_extension_is_rejected() -> None:
     certificate = x509.decode_x509(paa_certificate_der())
     tbs = x509.encode_tbs(
         serial=b"\x01",

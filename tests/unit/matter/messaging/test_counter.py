@@ -21,7 +21,7 @@ def test_counter_of_unencrypted_messages_rolls_over() -> None:
     assert [counter.next(), counter.next(), counter.next()] == [MODULUS - 1, 0, 1]
 
 
-def test_unicast_window() -> None:
+def test_unicast_window_rejects_duplicates_and_old_counters() -> None:
     window = ReceiveWindow()
     assert not window.accept_unicast(0)
     assert window.accept_unicast(1000)
@@ -64,7 +64,7 @@ def test_unencrypted_window_follows_a_peer_that_restarted() -> None:
 
 
 @given(st.lists(st.integers(1, 200), max_size=80))
-def test_unicast_window_agrees_with_a_set(counters: list[int]) -> None:
+def test_unicast_window_matches_set_model(counters: list[int]) -> None:
     window = ReceiveWindow()
     seen: set[int] = set()
     greatest = 0
@@ -78,7 +78,7 @@ def test_unicast_window_agrees_with_a_set(counters: list[int]) -> None:
 
 
 @given(st.integers(0, MODULUS - 1), st.lists(st.integers(-100, 100), max_size=80))
-def test_rolling_windows_agree_with_a_set(start: int, steps: list[int]) -> None:
+def test_rolling_windows_match_set_model(start: int, steps: list[int]) -> None:
     group = ReceiveWindow(is_synchronized=False)
     unencrypted = ReceiveWindow(is_synchronized=False)
     assert group.accept_group(start)
@@ -115,7 +115,7 @@ def test_group_peers_are_separate_and_bounded() -> None:
     assert len(peers) == 0
 
 
-def test_the_sender_not_heard_for_longest_is_forgotten() -> None:
+def test_least_recently_heard_group_sender_is_evicted() -> None:
     peers = GroupPeers(capacity=2)
     for node_id, counter in ((10, 1), (11, 1), (10, 2), (12, 1)):
         assert peers.accept(1, node_id, counter)
@@ -123,7 +123,7 @@ def test_the_sender_not_heard_for_longest_is_forgotten() -> None:
     assert peers.accept(1, 11, 1)
 
 
-def test_a_recorded_group_message_is_not_trusted_again_for_many_others() -> None:
+def test_replayed_group_message_is_rejected_despite_many_senders() -> None:
     peers = GroupPeers()
     assert peers.accept(1, 7, 1000)
     for node_id in range(100, 1000):

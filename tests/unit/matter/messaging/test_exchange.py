@@ -34,7 +34,7 @@ from tests.support.matter.exchange_pair import (
 )
 
 
-def test_answer_in_the_same_turn_carries_the_acknowledgement() -> None:
+def test_response_in_same_turn_carries_acknowledgement() -> None:
     pair = Pair()
     handler = RecordingHandler(lambda exchange, message, now: exchange.close(now))
     pair.request(handler)
@@ -61,7 +61,7 @@ def test_answer_in_the_same_turn_carries_the_acknowledgement() -> None:
     assert pair.b.get_timer() is None
 
 
-def test_late_answer_comes_after_a_standalone_acknowledgement() -> None:
+def test_late_response_follows_standalone_acknowledgement() -> None:
     pair = Pair()
     pair.answers = False
     pair.b_handler = RecordingHandler()
@@ -79,7 +79,7 @@ def test_late_answer_comes_after_a_standalone_acknowledgement() -> None:
     assert kinds(pair.sent_by_b())[1] == (ANSWER, True, False)
 
 
-def test_answer_within_200_ms_carries_the_acknowledgement() -> None:
+def test_response_within_200_ms_carries_acknowledgement() -> None:
     pair = Pair()
     pair.answers = False
     pair.b_handler = RecordingHandler()
@@ -91,7 +91,7 @@ def test_answer_within_200_ms_carries_the_acknowledgement() -> None:
     assert kinds(pair.sent_by_b()) == [(ANSWER, True, True)]
 
 
-def test_what_is_not_reliable_is_not_acknowledged() -> None:
+def test_unreliable_message_is_not_acknowledged() -> None:
     pair = Pair()
     pair.b_handler = RecordingHandler()
     exchange = pair.a.exchanges.open(pair.a_session, RecordingHandler())
@@ -116,7 +116,7 @@ def test_exchange_without_handler_is_closed_and_acknowledged_at_once() -> None:
     assert len(pair.a.exchanges) == 0
 
 
-def test_unacknowledged_message_is_sent_five_times_with_growing_waits() -> None:
+def test_unacknowledged_message_is_sent_five_times_with_backoff() -> None:
     pair = Pair(drop=1.0)
     handler = RecordingHandler()
     exchange = pair.request(handler)
@@ -136,7 +136,7 @@ def test_unacknowledged_message_is_sent_five_times_with_growing_waits() -> None:
     exchange.close(pair.network.now)
 
 
-def test_idle_peer_is_given_its_idle_interval() -> None:
+def test_retransmission_to_idle_peer_uses_idle_interval() -> None:
     pair = Pair(drop=1.0)
     pair.a_session.parameters = SessionParameters(idle_interval_ms=5000)
     pair.network.now += 10.0
@@ -147,7 +147,7 @@ def test_idle_peer_is_given_its_idle_interval() -> None:
     assert len(pair.network.log) == 2
 
 
-def test_lost_answer_is_repeated_and_request_is_handled_once() -> None:
+def test_lost_response_is_retransmitted_and_request_handled_once() -> None:
     pair = Pair()
     lost = iter([True, False])
     pair.network.lost = lambda data, source, to: source == THERE and next(lost, False)
@@ -211,7 +211,7 @@ def test_unmatched_message_is_only_acknowledged(flags: int, protocol: int, relia
     assert len(pair.b.exchanges) == 0
 
 
-def test_acknowledgement_of_another_message_changes_nothing() -> None:
+def test_acknowledgement_of_other_message_is_ignored() -> None:
     pair = Pair()
     pair.answers = False
     pair.b_handler = RecordingHandler()
@@ -243,7 +243,7 @@ def test_close_waits_for_the_acknowledgement_of_the_last_message() -> None:
     assert handler.closed == []
 
 
-def test_close_then_no_acknowledgement_is_told() -> None:
+def test_owner_is_notified_when_last_message_is_not_acknowledged() -> None:
     pair = Pair(drop=1.0)
     handler = RecordingHandler()
     pair.request(handler).close(pair.network.now)
@@ -294,7 +294,7 @@ def test_response_timeout_ends_the_exchange() -> None:
     assert not exchange.is_open
 
 
-def test_an_answer_stops_the_response_timeout() -> None:
+def test_response_stops_response_timeout() -> None:
     pair = Pair()
     handler = RecordingHandler()
     exchange = pair.request(handler)
@@ -305,7 +305,7 @@ def test_an_answer_stops_the_response_timeout() -> None:
     exchange.close(pair.network.now)
 
 
-def test_message_that_follows_an_unacknowledged_one_takes_its_place() -> None:
+def test_reliable_message_replaces_unacknowledged_one() -> None:
     pair = Pair(drop=1.0)
     exchange = pair.request(RecordingHandler(), b"one")
     pair.network.run(0.2)
@@ -317,7 +317,7 @@ def test_message_that_follows_an_unacknowledged_one_takes_its_place() -> None:
     assert second - start >= 0.33
 
 
-def test_response_timeout_acknowledges_what_was_received() -> None:
+def test_response_timeout_flushes_acknowledgement() -> None:
     pair = Pair()
     pair.answers = False
     pair.b_handler = RecordingHandler()
@@ -330,7 +330,7 @@ def test_response_timeout_acknowledges_what_was_received() -> None:
     assert kinds(pair.sent_by_b()) == [(Opcode.STANDALONE_ACK, False, True)]
 
 
-def test_a_last_message_is_not_repeated_for_hours() -> None:
+def test_last_message_is_given_up_after_limit() -> None:
     pair = Pair()
     lazy = SessionParameters(idle_interval_ms=3_600_000, active_interval_ms=3_600_000)
     _, session = secure_pair(
@@ -367,7 +367,7 @@ def test_error_in_a_handler_closes_the_exchange_and_is_counted() -> None:
     assert pair.sent_by_b()[-1].acknowledged == pair.sent_by_a()[-1].counter
 
 
-def test_defect_in_a_responder_does_not_pass_the_door(
+def test_error_in_responder_does_not_leave_receive_datagram(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     pair = Pair()
@@ -397,7 +397,7 @@ def lose_some(seed: int) -> Callable[[bytes, Address, Address], bool]:
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_every_request_is_answered_once_on_a_bad_network(seed: int) -> None:
+def test_every_request_is_answered_once_on_lossy_network(seed: int) -> None:
     pair = Pair()
     network = Network(seed, repeat=0.2, reorder=0.3, latency_s=0.005)
     network.lost = lose_some(seed)

@@ -18,7 +18,7 @@ from tests.support.fakes import RecordingHandler, address, secure_pair
 from tests.support.matter.exchange_pair import ANSWER, HERE, PROTOCOL, REQUEST, THERE, Pair
 
 
-def test_a_message_from_the_peer_revives_a_defunct_session() -> None:
+def test_message_from_peer_revives_defunct_session() -> None:
     pair = Pair()
     pair.b_session.is_defunct = True
     pair.request(RecordingHandler())
@@ -26,7 +26,7 @@ def test_a_message_from_the_peer_revives_a_defunct_session() -> None:
     assert not pair.b_session.is_defunct
 
 
-def test_fresh_message_moves_the_session_to_its_address() -> None:
+def test_fresh_message_updates_session_address() -> None:
     pair = Pair()
     pair.network.attach(address(3), pair.a)
     pair.request(RecordingHandler())
@@ -53,7 +53,7 @@ def test_removing_a_session_ends_its_exchanges() -> None:
     assert report.flags == EXCHANGE_INITIATOR
 
 
-def test_expiring_session_answers_and_goes() -> None:
+def test_expiring_session_responds_and_is_removed() -> None:
     pair = Pair()
 
     def respond(exchange: Exchange, message: Message, now: float) -> None:
@@ -84,7 +84,7 @@ def test_expiring_session_stays_until_its_last_exchange_ends() -> None:
     assert handlers[1].closed == []
 
 
-def test_expiring_session_takes_no_new_exchange() -> None:
+def test_expiring_session_accepts_no_new_exchange() -> None:
     pair = Pair()
     pair.b_handler = RecordingHandler()
     pair.request(RecordingHandler())
@@ -124,7 +124,7 @@ def test_own_exchanges_of_one_session_are_limited() -> None:
         pair.a.exchanges.open(pair.a_session, RecordingHandler())
 
 
-def test_each_fabric_has_a_share_of_the_exchanges() -> None:
+def test_exchanges_are_limited_per_fabric() -> None:
     pair = Pair()
     pair.answers = False
     pair.b_handler = RecordingHandler()
@@ -153,7 +153,7 @@ def test_each_fabric_has_a_share_of_the_exchanges() -> None:
     assert len(pair.b.exchanges) == MAX_EXCHANGES_PER_PARTY
 
 
-def test_a_session_without_counters_says_nothing_and_goes() -> None:
+def test_session_without_counters_sends_nothing_and_is_removed() -> None:
     pair = Pair()
     exchange = pair.request(RecordingHandler())
     pair.b_session._next_counter = 1 << 32

@@ -70,7 +70,7 @@ def test_group_vectors(
 
 
 @pytest.mark.parametrize(("session_id", "mic", "nonce"), messages.PRIVACY_NONCES)
-def test_privacy_nonce(session_id: int, mic: str, nonce: str) -> None:
+def test_privacy_nonce_is_session_id_and_mic(session_id: int, mic: str, nonce: str) -> None:
     seen: list[bytes] = []
 
     def ctr(key: bytes, nonce: bytes, data: bytes) -> bytes:
@@ -98,7 +98,7 @@ def test_privacy_nonce(session_id: int, mic: str, nonce: str) -> None:
         ("00b80b203930000003", "truncated"),
     ],
 )
-def test_header_refuses(raw: str, reason: str) -> None:
+def test_header_decoder_rejects_malformed_headers(raw: str, reason: str) -> None:
     with pytest.raises(DecodeError, match=reason):
         decode_header(bytes.fromhex(raw))
 
@@ -109,7 +109,7 @@ def test_header_skips_extensions() -> None:
     assert header.security_flags == 0x20
 
 
-def test_protocol_header_with_everything() -> None:
+def test_protocol_header_with_all_fields_decodes() -> None:
     # I=0 A R SX V; opcode 40; exchange 1234; protocol 1; vendor 1; ack 5; extension aabb
     raw = bytes.fromhex("1e4034120100f1ff050000000200aabb99")
     message = decode_message(raw)
@@ -124,7 +124,7 @@ def test_protocol_header_with_everything() -> None:
 @pytest.mark.parametrize(
     "raw", ["", "0540ee0e20", "0240ee0e0000010203", "1040ee0e000001", "0840ee0e00000500aa"]
 )
-def test_protocol_header_refuses_truncation(raw: str) -> None:
+def test_protocol_header_decoder_rejects_truncation(raw: str) -> None:
     with pytest.raises(DecodeError):
         decode_message(bytes.fromhex(raw))
 

@@ -83,7 +83,7 @@ def test_group_message_is_delivered_once_and_not_answered(row: tuple[str, ...]) 
 
 
 @pytest.mark.parametrize("row", messages.GROUP_MESSAGES, ids=lambda row: str(row[0]))
-def test_group_message_that_does_not_authenticate(row: tuple[str, ...]) -> None:
+def test_unauthentic_group_message_is_dropped(row: tuple[str, ...]) -> None:
     datagram = bytearray.fromhex(row[4] or row[3])
     datagram[-1] ^= 0x0F
     host = GroupHost(RIGHT)
@@ -119,14 +119,14 @@ def group_datagram(
         (group_datagram()[:20], "no session"),
     ],
 )
-def test_group_message_is_dropped(datagram: bytes, reason: str) -> None:
+def test_invalid_group_message_is_dropped(datagram: bytes, reason: str) -> None:
     host = GroupHost(RIGHT)
     host.receive_datagram(datagram, HERE, 0.0)
     assert host.received == []
     assert host.layer.dropped == {reason: 1}
 
 
-def test_group_message_in_answer_to_something_is_ignored() -> None:
+def test_group_message_from_responder_is_ignored() -> None:
     host = GroupHost(RIGHT)
     host.receive_datagram(group_datagram(0), HERE, 0.0)
     assert host.received == []
@@ -147,7 +147,7 @@ def unsecured(
     return header.encode() + encode_message(flags, opcode, 4, protocol_id, b"payload")
 
 
-def test_unsecured_conversation() -> None:
+def test_unsecured_messages_are_exchanged() -> None:
     network = Network()
     initiator, responder = MessageHost(1), MessageHost(2)
     network.attach(HERE, initiator)
@@ -195,7 +195,7 @@ def test_unsecured_conversation() -> None:
         (bytes.fromhex("04ffff000100000001020304050607") + bytes(30), "no session"),
     ],
 )
-def test_unsecured_message_is_dropped(datagram: bytes, reason: str) -> None:
+def test_invalid_unsecured_message_is_dropped(datagram: bytes, reason: str) -> None:
     host = MessageHost(1)
     host.exchanges.register(0, lambda exchange, message, now: pytest.fail("delivered"))
     host.receive_datagram(datagram, HERE, 0.0)
@@ -204,7 +204,7 @@ def test_unsecured_message_is_dropped(datagram: bytes, reason: str) -> None:
     assert host.datagrams_to_send(0.0) == []
 
 
-def test_flood_of_session_requests_keeps_the_tables_bounded() -> None:
+def test_flood_of_session_requests_keeps_tables_bounded() -> None:
     host = MessageHost(1)
 
     def hold(exchange: Exchange, message: Message, now: float) -> None:
@@ -223,7 +223,7 @@ def test_flood_of_session_requests_keeps_the_tables_bounded() -> None:
     assert len(host.exchanges) == 1
 
 
-def test_strangers_who_never_acknowledge_do_not_keep_others_out() -> None:
+def test_unacknowledging_unsecured_peers_do_not_lock_out_others() -> None:
     host = MessageHost(1)
 
     def refuse(exchange: Exchange, message: Message, now: float) -> None:
@@ -238,7 +238,7 @@ def test_strangers_who_never_acknowledge_do_not_keep_others_out() -> None:
     assert len(host.timers) == 32
 
 
-def test_restarted_peer_is_heard_though_its_counter_is_behind() -> None:
+def test_restarted_peer_with_lower_counter_is_accepted() -> None:
     host = MessageHost(1)
     seen: list[int] = []
 
@@ -276,7 +276,7 @@ def test_random_datagrams_never_raise(raw: bytes) -> None:
 
 @given(st.data())
 @settings(max_examples=200)
-def test_damaged_datagrams_change_nothing(data: st.DataObject) -> None:
+def test_damaged_datagrams_leave_session_unchanged(data: st.DataObject) -> None:
     host, peer = MessageHost(1), MessageHost(2)
     host.exchanges.register(1, lambda exchange, message, now: pytest.fail("delivered"))
     session, peer_session = secure_pair(host, HERE, peer, THERE, 0.0)
@@ -294,7 +294,7 @@ def test_damaged_datagrams_change_nothing(data: st.DataObject) -> None:
 
 @given(st.binary(max_size=60))
 @settings(max_examples=200)
-def test_authentic_rubbish_never_raises(plain: bytes) -> None:
+def test_authentic_garbage_never_raises(plain: bytes) -> None:
     host, peer = MessageHost(1), MessageHost(2)
     host.exchanges.register(1, lambda exchange, message, now: None)
     _, peer_session = secure_pair(host, HERE, peer, THERE, 0.0)

@@ -14,12 +14,14 @@ from evse_node.matter.messaging.mrp import MAX_TRANSMISSIONS, backoff_s
         (4, 1.35168, 1.6896),
     ],
 )
-def test_backoff(transmission: int, least: float, greatest: float) -> None:
+def test_backoff_grows_with_transmissions_and_jitter(
+    transmission: int, least: float, greatest: float
+) -> None:
     assert backoff_s(300, transmission, 0.0) == pytest.approx(least)
     assert backoff_s(300, transmission, 1.0) == pytest.approx(greatest)
 
 
-def test_a_message_is_given_up_after_five_transmissions() -> None:
+def test_message_is_given_up_after_five_transmissions() -> None:
     backoff_s(300, MAX_TRANSMISSIONS - 1, 0.0)
     with pytest.raises(IndexError):
         backoff_s(300, MAX_TRANSMISSIONS, 0.0)

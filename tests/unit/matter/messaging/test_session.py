@@ -52,7 +52,7 @@ def encode(parameters: SessionParameters) -> tlv.TlvValue:
     return tlv.decode(writer.getvalue())
 
 
-def test_parameters_round_trip_and_defaults() -> None:
+def test_session_parameters_round_trip_with_defaults() -> None:
     parameters = SessionParameters(600, 400, 5000, 17, 11, 0x01030000, 10)
     value = encode(parameters)
     assert value == {1: 600, 2: 400, 3: 5000, 4: 17, 5: 11, 6: 0x01030000, 7: 10}
@@ -61,7 +61,7 @@ def test_parameters_round_trip_and_defaults() -> None:
     assert SessionParameters.decode({2: 100, 99: "new"}).active_interval_ms == 100
 
 
-def test_parameters_are_clamped() -> None:
+def test_session_parameters_are_clamped() -> None:
     least = SessionParameters(1, 1, 0, 0, 0, 0, 1)
     assert SessionParameters.decode({tag: SignedInt(-1) for tag in range(1, 8)}) == least
     greatest = SessionParameters(
@@ -71,19 +71,19 @@ def test_parameters_are_clamped() -> None:
 
 
 @pytest.mark.parametrize("value", [5, [], None, {1: "500"}, {2: True}, {3: None}])
-def test_parameters_refuse(value: tlv.TlvValue) -> None:
+def test_session_parameters_reject_wrong_types(value: tlv.TlvValue) -> None:
     with pytest.raises(DecodeError):
         SessionParameters.decode(value)
 
 
 @given(st.binary(max_size=40))
-def test_parameters_raise_only_decode_error(raw: bytes) -> None:
+def test_session_parameters_raise_only_decode_error(raw: bytes) -> None:
     with contextlib.suppress(DecodeError):
         SessionParameters.decode(tlv.decode(raw))
 
 
 @pytest.mark.parametrize(("name", "header", "plain", "datagram"), messages.PASE_MESSAGES)
-def test_open_vectors(name: str, header: str, plain: str, datagram: str) -> None:
+def test_session_opens_vectors(name: str, header: str, plain: str, datagram: str) -> None:
     session = make_session(messages.PASE_SESSION_ID, auth_mode=AuthMode.PASE, peer_node_id=0)
     raw = bytes.fromhex(datagram)
     assert session.open(raw, 12345).hex() == plain
@@ -106,7 +106,7 @@ def test_seal_counts_up_and_uses_the_nonce_of_the_sender() -> None:
         make_session(99, peer_node_id=0x12).open(datagram, first)
 
 
-def test_no_counter_is_used_twice() -> None:
+def test_exhausted_counter_closes_session() -> None:
     session = make_session(7)
     session._next_counter = 0xFFFFFFFF
     assert session.seal(b"last")[0] == 0xFFFFFFFF
@@ -116,7 +116,7 @@ def test_no_counter_is_used_twice() -> None:
     assert session.is_closing
 
 
-def test_retry_interval_depends_on_when_the_peer_was_heard() -> None:
+def test_retry_interval_depends_on_peer_activity() -> None:
     session = make_session(1)
     session.active_at = 10.0
     assert session.retry_interval_ms(13.9) == 300
@@ -131,7 +131,7 @@ def test_fabric_index_of_a_pase_session_can_change() -> None:
     assert session.interaction_cache is None
 
 
-def test_ids_are_unique_and_never_zero() -> None:
+def test_session_ids_are_unique_and_nonzero() -> None:
     sessions = SessionTable(lambda size: b"\xff" * size)
     first = sessions.reserve_id()
     second = sessions.reserve_id()
@@ -142,7 +142,7 @@ def test_ids_are_unique_and_never_zero() -> None:
     assert sessions.reserve_id() == 1
 
 
-def test_reserving_more_ids_than_there_are() -> None:
+def test_reserving_id_fails_when_all_are_in_use() -> None:
     sessions = table()
     ids = {sessions.reserve_id() for _ in range(0xFFFF)}
     assert len(ids) == 0xFFFF
@@ -151,7 +151,7 @@ def test_reserving_more_ids_than_there_are() -> None:
         sessions.reserve_id()
 
 
-def test_find_case_prefers_the_session_heard_last() -> None:
+def test_find_case_prefers_most_recently_active_session() -> None:
     older, newer, closing, defunct, other = (
         make_session(n, now=float(n), fabric_index=2 if n == 5 else 1) for n in range(1, 6)
     )
@@ -165,7 +165,7 @@ def test_find_case_prefers_the_session_heard_last() -> None:
     assert sessions.find_case(3, 0x22) is None
 
 
-def test_eviction_takes_from_the_fabric_with_most_sessions_the_least_recently_used() -> None:
+def test_eviction_takes_least_recently_used_session_of_largest_fabric() -> None:
     sessions = table(capacity=4)
     announced: list[int] = []
     removed: list[int] = []
@@ -197,7 +197,9 @@ def test_eviction_takes_from_the_fabric_with_most_sessions_the_least_recently_us
         ({}, 1),
     ],
 )
-def test_eviction_within_a_fabric(changes: dict[int, dict[str, float]], victim: int) -> None:
+def test_eviction_within_fabric_ranks_sessions(
+    changes: dict[int, dict[str, float]], victim: int
+) -> None:
     sessions = table(capacity=3)
     for local_id in (1, 2, 3):
         options = {"peer_node_id": local_id, "now": float(local_id)} | changes.get(local_id, {})
@@ -230,7 +232,7 @@ def test_sixteen_case_sessions_live_at_once() -> None:
     assert len(sessions) == 16
 
 
-def test_remove_fabric_lets_the_current_session_answer() -> None:
+def test_remove_fabric_lets_current_session_respond() -> None:
     sessions = table()
     keep, other, stranger = make_session(1), make_session(2), make_session(3, fabric_index=2)
     for session in (keep, other, stranger):
@@ -244,7 +246,7 @@ def test_remove_fabric_lets_the_current_session_answer() -> None:
     assert list(sessions) == [stranger]
 
 
-def test_a_second_removal_and_that_of_an_impostor_do_nothing() -> None:
+def test_removal_of_absent_session_has_no_effect() -> None:
     sessions = table()
     announced: list[SecureSession] = []
     sessions.announce_close = lambda session, now: announced.append(session)
@@ -280,13 +282,13 @@ def test_unsecured_sessions_are_bounded_and_busy_ones_stay() -> None:
     assert sessions.find_own_unsecured(own.ephemeral_node_id) is None
 
 
-def test_own_ephemeral_node_ids_are_those_of_nodes() -> None:
+def test_own_ephemeral_node_ids_are_operational() -> None:
     drawn = iter([bytes(8), b"\xff" * 8, b"\x05" + bytes(7)])
     sessions = SessionTable(lambda size: next(drawn) if size == 8 else bytes(size))
     assert sessions.open_unsecured(address(4), SessionParameters(), 7.0).ephemeral_node_id == 5
 
 
-def test_called_peer_is_idle_until_it_is_heard() -> None:
+def test_unsecured_peer_counts_as_idle_until_heard() -> None:
     own = table().open_unsecured(address(4), SessionParameters(), 7.0)
     assert own.retry_interval_ms(7.0) == 500
     own.active_at = 7.1

@@ -142,7 +142,7 @@ def test_resumption_keys_differ_from_others() -> None:
     assert keys.i2r.hex() not in repr(keys)
 
 
-def test_resume_mics_depend_on_everything() -> None:
+def test_resume_mics_depend_on_all_inputs() -> None:
     first = compute_resume1_mic(RANDOM, RANDOM, bytes(16))
     assert len(first) == 16
     others = {
@@ -178,13 +178,15 @@ def decoder_of(message: object) -> Callable[[bytes], object]:
 
 
 @pytest.mark.parametrize("message", MESSAGES)
-def test_both_ways(message: Sigma1 | Sigma2 | Sigma2Resume | Identity) -> None:
+def test_case_messages_encode_and_decode(
+    message: Sigma1 | Sigma2 | Sigma2Resume | Identity,
+) -> None:
     assert decoder_of(message)(message.encode()) == message
 
 
 @pytest.mark.parametrize("message", MESSAGES)
 @pytest.mark.parametrize("decoder", DECODERS)
-def test_truncations(
+def test_truncated_case_messages_are_rejected(
     message: Sigma1 | Sigma2 | Sigma2Resume | Identity, decoder: Callable[[bytes], object]
 ) -> None:
     data = message.encode()
@@ -204,20 +206,20 @@ def test_truncations(
         replace(MESSAGES[1], destination_id=bytes(31)),
     ],
 )
-def test_malformed_sigma1(sigma1: Sigma1) -> None:
+def test_malformed_sigma1_is_rejected(sigma1: Sigma1) -> None:
     with pytest.raises(DecodeError):
         decode_sigma1(sigma1.encode())
 
 
 @pytest.mark.parametrize("length", [0, 16, 1137, 2000])
-def test_encrypted_part_has_a_reasonable_size(length: int) -> None:
+def test_encrypted_part_of_invalid_size_is_rejected(length: int) -> None:
     with pytest.raises(DecodeError):
         decode_sigma3(encode_sigma3(bytes(length)))
     with pytest.raises(DecodeError):
         decode_sigma2(Sigma2(RANDOM, 7, KEY, bytes(length)).encode())
 
 
-def test_responder_must_give_a_resumption_id() -> None:
+def test_responder_identity_requires_resumption_id() -> None:
     identity = Identity(bytes(300), None, bytes(64))
     with pytest.raises(DecodeError):
         decode_identity(identity.encode(), is_responder=True)
@@ -225,13 +227,15 @@ def test_responder_must_give_a_resumption_id() -> None:
     assert decode_identity(with_id.encode(), is_responder=True) == with_id
 
 
-def test_members_of_a_later_revision_are_ignored() -> None:
+def test_case_messages_ignore_unknown_members() -> None:
     members: dict[int, TlvValue] = {1: RANDOM, 2: 1, 3: RANDOM, 4: KEY, 8: True, 200: [1]}
     assert decode_sigma1(encode({**members})) == MESSAGES[0]
 
 
 @given(st.sampled_from(DECODERS), st.binary(max_size=200))
-def test_decoders_take_anything(decoder: Callable[[bytes], object], data: bytes) -> None:
+def test_case_decoders_raise_only_decode_error(
+    decoder: Callable[[bytes], object], data: bytes
+) -> None:
     for candidate in (data, b"\x15" + data + b"\x18"):
         with contextlib.suppress(DecodeError):
             decoder(candidate)
@@ -243,7 +247,7 @@ def test_decoders_take_anything(decoder: Callable[[bytes], object], data: bytes)
     st.integers(0, 1000),
     st.integers(0, 255),
 )
-def test_decoders_take_changed_messages(
+def test_case_decoders_survive_changed_messages(
     decoder: Callable[[bytes], object], message: bytes, position: int, value: int
 ) -> None:
     changed = bytearray(message)
@@ -259,7 +263,7 @@ def record(fabric_index: int, node_id: int, number: int) -> ResumptionRecord:
     return ResumptionRecord(bytes((number,)) * 16, bytes(32), fabric_index, node_id, (number,))
 
 
-def test_records_survive_a_restart() -> None:
+def test_resumption_records_survive_restart() -> None:
     store = MemoryStore()
     records = ResumptionStore(store, {1, 2})
     kept = [record(1, 0xFFFF_FFEF_FFFF_FFFF, 1), record(2, 7, 2), record(2, 8, 3)]
@@ -272,7 +276,7 @@ def test_records_survive_a_restart() -> None:
         assert again.find_by_peer(item.fabric_index, item.peer_node_id) == item
 
 
-def test_newer_record_of_a_peer_replaces_the_older() -> None:
+def test_newer_resumption_record_replaces_older_of_same_peer() -> None:
     store = MemoryStore()
     records = ResumptionStore(store, {1})
     records.save(record(1, 7, 1))
@@ -283,7 +287,7 @@ def test_newer_record_of_a_peer_replaces_the_older() -> None:
     assert len(store.items("resumption/")) == 1
 
 
-def test_an_id_that_is_taken_is_not_kept() -> None:
+def test_resumption_record_with_taken_id_is_not_stored() -> None:
     """The peer that is called chooses the id, and may choose one that it has seen."""
     store = MemoryStore()
     records = ResumptionStore(store, {1, 2})
@@ -299,7 +303,7 @@ def test_an_id_that_is_taken_is_not_kept() -> None:
     assert store.items("resumption/") == []
 
 
-def test_records_that_are_not_lasting_yet() -> None:
+def test_resumption_records_of_pending_fabric_are_not_persisted() -> None:
     store = MemoryStore()
     records = ResumptionStore(store, {1, 2})
     records.save(record(2, 7, 9))
@@ -313,7 +317,7 @@ def test_records_that_are_not_lasting_yet() -> None:
     assert [again.find_by_peer(1, node) for node in (7, 8)] == [record(1, 7, 1), record(1, 8, 2)]
 
 
-def test_records_are_bounded_per_fabric() -> None:
+def test_resumption_records_are_limited_per_fabric() -> None:
     store = MemoryStore()
     records = ResumptionStore(store, {1, 2})
     records.save(record(2, 99, 200))
@@ -330,7 +334,7 @@ def test_records_are_bounded_per_fabric() -> None:
     assert len(store.items("resumption/")) == 5
 
 
-def test_records_go_with_their_fabric() -> None:
+def test_resumption_records_are_removed_with_fabric() -> None:
     store = MemoryStore()
     records = ResumptionStore(store, {1, 2})
     records.save(record(1, 7, 1))
@@ -343,7 +347,7 @@ def test_records_go_with_their_fabric() -> None:
     assert store.items("resumption/") == []
 
 
-def test_damaged_records_are_dropped() -> None:
+def test_damaged_resumption_records_are_deleted() -> None:
     store = MemoryStore()
     ResumptionStore(store, {1}).save(record(1, 7, 1))
     store.set("resumption/1/zz", store.get("resumption/1/0000000000000007") or b"")
@@ -354,7 +358,7 @@ def test_damaged_records_are_dropped() -> None:
     assert len(store.items("resumption/")) == 1
 
 
-def test_secret_of_a_record_is_not_shown() -> None:
+def test_resumption_record_repr_omits_secret() -> None:
     secret = bytes(range(32))
     item = ResumptionRecord(bytes(16), secret, 1, 7)
     assert secret.hex() not in repr(item)
@@ -376,7 +380,7 @@ def committed_fabric(not_before: int) -> tuple[MemoryStore, FabricTable]:
     return store, fabrics
 
 
-def test_time_without_a_clock() -> None:
+def test_certificate_time_without_clock_is_last_known_good_time() -> None:
     later = RELEASE_EPOCH_S + 5000
     store, fabrics = committed_fabric(later)
     time = LastKnownGoodTime(store, fabrics, lambda: None)
@@ -388,14 +392,14 @@ def test_time_without_a_clock() -> None:
     assert again.now().epoch_s == later
 
 
-def test_reverted_fabric_proves_nothing() -> None:
+def test_reverted_fabric_does_not_advance_last_known_good_time() -> None:
     store, fabrics = committed_fabric(RELEASE_EPOCH_S + 5000)
     time = LastKnownGoodTime(store, fabrics, lambda: None)
     fabrics.revert_pending()
     assert time.now().epoch_s == RELEASE_EPOCH_S
 
 
-def test_time_with_a_clock() -> None:
+def test_certificate_time_with_clock_is_current_time() -> None:
     store = MemoryStore()
     epoch_s = RELEASE_EPOCH_S + 365 * 24 * 3600
     utc_ms: int | None = utc_ms_from_epoch_s(epoch_s) + 999
@@ -407,7 +411,7 @@ def test_time_with_a_clock() -> None:
     assert store.items("") == []
 
 
-def test_chain_is_judged_by_its_latest_start() -> None:
+def test_lower_bound_time_is_at_least_latest_not_before() -> None:
     certificate = decode_certificate(CertificateAuthority().rcac)
     assert certificate.not_before == NOT_BEFORE
     assert CertificateTime(1).for_chain([certificate]) == 1
@@ -416,7 +420,7 @@ def test_chain_is_judged_by_its_latest_start() -> None:
     assert late.for_chain([certificate]) == NOT_BEFORE + 1
 
 
-def test_signature_of_a_vector_is_for_its_keys_only() -> None:
+def test_sigma_signature_verifies_for_its_keys_only() -> None:
     signed = encode_signed(
         vectors.SIGMA2_NOC, None, vectors.SIGMA2_INITIATOR_KEY, vectors.SIGMA2_RESPONDER_KEY
     )

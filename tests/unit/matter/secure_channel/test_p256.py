@@ -48,13 +48,13 @@ def textbook(scalar: int, point: Point) -> Point:
 
 
 @pytest.mark.parametrize(("scalar", "x", "y"), MULTIPLES)
-def test_published_multiples(scalar: int, x: int, y: int) -> None:
+def test_multiplier_matches_published_multiples(scalar: int, x: int, y: int) -> None:
     assert Multiplier(scalar) * G == Multiplier(scalar).base_point() == Point(x, y)
 
 
 @settings(max_examples=25, deadline=None)
 @given(scalars, scalars)
-def test_multiple_is_repeated_addition(scalar: int, other: int) -> None:
+def test_multiple_equals_repeated_addition(scalar: int, other: int) -> None:
     point = Point.decode(KeyPair.from_private(other.to_bytes(32, "big")).public_key)
     product = Multiplier(scalar) * point
     assert product == textbook(scalar, point)
@@ -62,27 +62,27 @@ def test_multiple_is_repeated_addition(scalar: int, other: int) -> None:
 
 
 @pytest.mark.parametrize("scalar", [1, 2, P256_ORDER - 2, P256_ORDER - 1])
-def test_scalars_at_the_ends(scalar: int) -> None:
+def test_multiplier_accepts_scalars_at_both_limits(scalar: int) -> None:
     point = Multiplier(7) * G
     assert Multiplier(scalar) * point == textbook(scalar, point)
 
 
 @settings(max_examples=25, deadline=None)
 @given(scalars, scalars)
-def test_sum_of_multiples_is_the_multiple_of_the_sum(one: int, other: int) -> None:
+def test_sum_of_multiples_equals_multiple_of_sum(one: int, other: int) -> None:
     total = (one + other) % P256_ORDER
     if total:
         expected = Multiplier(total).base_point()
         assert Multiplier(one).base_point() + Multiplier(other).base_point() == expected
 
 
-def test_sum_that_is_infinity_is_refused() -> None:
+def test_sum_at_infinity_is_rejected() -> None:
     with pytest.raises(CryptoError, match="infinity"):
         G + -G
 
 
 @pytest.mark.parametrize("scalar", [0, -1, P256_ORDER, P256_ORDER + 1])
-def test_scalar_out_of_range_is_refused(scalar: int) -> None:
+def test_scalar_out_of_range_is_rejected(scalar: int) -> None:
     with pytest.raises(CryptoError):
         Multiplier(scalar)
 
@@ -91,12 +91,12 @@ def test_scalar_out_of_range_is_refused(scalar: int) -> None:
     "encoded",
     [b"", bytes(65), b"\x04" + bytes(64), b"\x04" + b"\xff" * 64, G.encode()[:64], b"\x02" * 33],
 )
-def test_what_is_no_point_is_refused(encoded: bytes) -> None:
+def test_invalid_point_is_rejected(encoded: bytes) -> None:
     with pytest.raises(CryptoError):
         Point.decode(encoded)
 
 
-def test_library_of_other_people_agrees() -> None:
+def test_multiplier_matches_other_library() -> None:
     ecc = pytest.importorskip("Crypto.PublicKey.ECC", reason="needs pycryptodome")
     point = Multiplier(123456789) * G
     for scalar in (1, 2, 2**128 + 1, P256_ORDER // 3, P256_ORDER - 2):

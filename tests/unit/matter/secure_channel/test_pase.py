@@ -41,13 +41,13 @@ DECODERS: list[Callable[[bytes], object]] = [
 RANDOM = bytes(range(32))
 
 
-def test_request_vector() -> None:
+def test_pbkdf_param_request_vector() -> None:
     request = decode_pbkdf_param_request(vectors.PASE_REQUEST)
     assert request == PBKDFParamRequest(vectors.PASE_REQUEST[4:36], 71, 0, False)
     assert encode_pbkdf_param_request(request) == vectors.PASE_REQUEST
 
 
-def test_response_vector() -> None:
+def test_pbkdf_param_response_vector() -> None:
     response = decode_pbkdf_param_response(vectors.PASE_RESPONSE)
     assert response == PBKDFParamResponse(
         vectors.PASE_REQUEST[4:36], vectors.PASE_RESPONSE[39:71], 56919, 1000, vectors.PASE_SALT
@@ -55,7 +55,7 @@ def test_response_vector() -> None:
     assert response.encode() == vectors.PASE_RESPONSE
 
 
-def test_context_and_shares_vector() -> None:
+def test_pase_context_and_shares_vector() -> None:
     context = sha256(b"CHIP PAKE V1 Commissioning" + vectors.PASE_REQUEST + vectors.PASE_RESPONSE)
     w0, point_l = compute_verifier(20202021, vectors.PASE_SALT, 1000)
     scalar = vectors.PASE_RESPONDER_SCALAR
@@ -65,7 +65,7 @@ def test_context_and_shares_vector() -> None:
 
 
 @pytest.mark.parametrize("parameters", [None, SessionParameters(1, 2, 3, 4, 5, 6, 7)])
-def test_both_ways(parameters: SessionParameters | None) -> None:
+def test_pase_messages_encode_and_decode(parameters: SessionParameters | None) -> None:
     request = PBKDFParamRequest(RANDOM, 0xFFFF, 0, True, parameters)
     assert decode_pbkdf_param_request(encode_pbkdf_param_request(request)) == request
     response = PBKDFParamResponse(RANDOM, RANDOM[::-1], 1, parameters=parameters)
@@ -85,7 +85,9 @@ def test_both_ways(parameters: SessionParameters | None) -> None:
         encode_pake3(bytes(32)),
     ],
 )
-def test_truncations(decoder: Callable[[bytes], object], message: bytes) -> None:
+def test_truncated_pase_messages_are_rejected(
+    decoder: Callable[[bytes], object], message: bytes
+) -> None:
     for length in range(len(message)):
         with pytest.raises(DecodeError):
             decoder(message[:length])
@@ -105,7 +107,7 @@ def request(**changes: TlvValue) -> bytes:
     return encode({tags[name]: value for name, value in members.items()})
 
 
-def test_members_of_a_later_revision_are_ignored() -> None:
+def test_pbkdf_param_request_ignores_unknown_members() -> None:
     decoded = decode_pbkdf_param_request(request(new=[1, 2, 3], parameters={9: "x"}))
     assert decoded.parameters == SessionParameters()
 
@@ -130,7 +132,7 @@ def test_members_of_a_later_revision_are_ignored() -> None:
         {"parameters": {1: "x"}},
     ],
 )
-def test_malformed_requests(changes: dict[str, TlvValue]) -> None:
+def test_malformed_pbkdf_param_request_is_rejected(changes: dict[str, TlvValue]) -> None:
     decode_pbkdf_param_request(request())
     with pytest.raises(DecodeError):
         decode_pbkdf_param_request(request(**changes))
@@ -148,7 +150,7 @@ def test_malformed_requests(changes: dict[str, TlvValue]) -> None:
         [1000, bytes(32)],
     ],
 )
-def test_malformed_responses(pbkdf: TlvValue) -> None:
+def test_malformed_pbkdf_param_response_is_rejected(pbkdf: TlvValue) -> None:
     good: TlvValue = {1: 1000, 2: bytes(32)}
     assert decode_pbkdf_param_response(encode({1: RANDOM, 2: RANDOM, 3: 1, 4: good}))
     with pytest.raises(DecodeError):
@@ -156,7 +158,9 @@ def test_malformed_responses(pbkdf: TlvValue) -> None:
 
 
 @given(st.sampled_from(DECODERS), st.binary(max_size=120))
-def test_decoders_take_anything(decoder: Callable[[bytes], object], data: bytes) -> None:
+def test_pase_decoders_raise_only_decode_error(
+    decoder: Callable[[bytes], object], data: bytes
+) -> None:
     for candidate in (data, b"\x15" + data + b"\x18"):
         with contextlib.suppress(DecodeError):
             decoder(candidate)
@@ -168,7 +172,7 @@ def test_decoders_take_anything(decoder: Callable[[bytes], object], data: bytes)
     st.integers(0, 200),
     st.integers(0, 255),
 )
-def test_decoders_take_changed_messages(
+def test_pase_decoders_survive_changed_messages(
     decoder: Callable[[bytes], object], message: bytes, position: int, value: int
 ) -> None:
     changed = bytearray(message)

@@ -33,14 +33,14 @@ STATUS_REPORTS = [
 
 
 @pytest.mark.parametrize(("report", "encoded"), STATUS_REPORTS)
-def test_status_report_both_ways(report: StatusReport, encoded: str) -> None:
+def test_status_report_encodes_and_decodes(report: StatusReport, encoded: str) -> None:
     data = bytes.fromhex(encoded)
     assert report.encode() == data
     assert decode_status_report(data) == report
 
 
 @pytest.mark.parametrize(("report", "encoded"), STATUS_REPORTS)
-def test_status_report_truncated(report: StatusReport, encoded: str) -> None:
+def test_truncated_status_report_is_rejected(report: StatusReport, encoded: str) -> None:
     data = bytes.fromhex(encoded)
     for length in range(8):
         with pytest.raises(DecodeError):
@@ -56,18 +56,18 @@ def test_status_report_truncated(report: StatusReport, encoded: str) -> None:
         "0800 00000000 0400 010203",
     ],
 )
-def test_status_report_malformed(encoded: str) -> None:
+def test_malformed_status_report_is_rejected(encoded: str) -> None:
     with pytest.raises(DecodeError):
         decode_status_report(bytes.fromhex(encoded))
 
 
-def test_busy_waiting_time() -> None:
+def test_busy_report_carries_waiting_time() -> None:
     assert decode_status_report(encode_busy(500)).protocol_data == b"\xf4\x01"
     assert decode_status_report(encode_busy(1_000_000)).protocol_data == b"\xff\xff"
     assert decode_status_report(bytes.fromhex("0800000000000400")).protocol_data == b""
 
 
-def test_what_a_report_means() -> None:
+def test_status_report_properties_depend_on_protocol_and_codes() -> None:
     assert decode_status_report(SESSION_ESTABLISHED).is_success
     assert not decode_status_report(SESSION_ESTABLISHED).is_close_session
     assert decode_status_report(CLOSE_SESSION).is_close_session
@@ -79,14 +79,14 @@ def test_what_a_report_means() -> None:
     assert not StatusReport(GeneralCode.SUCCESS, 3, protocol_id=1).is_close_session
 
 
-def test_opcodes() -> None:
+def test_opcodes_match_specification() -> None:
     assert (Opcode.PBKDF_PARAM_REQUEST, Opcode.PASE_PAKE3) == (0x20, 0x24)
     assert (Opcode.CASE_SIGMA1, Opcode.CASE_SIGMA2_RESUME) == (0x30, 0x33)
     assert Opcode.STATUS_REPORT == 0x40
 
 
 @given(st.binary(max_size=40))
-def test_status_report_decoder_takes_anything(data: bytes) -> None:
+def test_status_report_decoder_raises_only_decode_error(data: bytes) -> None:
     try:
         report = decode_status_report(data)
     except DecodeError:

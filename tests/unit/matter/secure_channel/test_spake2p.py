@@ -72,14 +72,14 @@ def make_pair(
     return prover, verifier
 
 
-def test_both_sides_agree() -> None:
+def test_spake2p_sides_derive_same_key() -> None:
     prover, verifier = make_pair()
     c_a, key = prover.on_pB(*verifier.on_pA(prover.pA))
     assert verifier.verify(c_a) == key
     assert len(key) == 16
 
 
-def test_wrong_passcode_is_found_by_both_sides() -> None:
+def test_wrong_passcode_is_detected_by_both_sides() -> None:
     prover, verifier = make_pair(20202021, 20202022)
     p_b, c_b = verifier.on_pA(prover.pA)
     with pytest.raises(CryptoError):
@@ -88,7 +88,7 @@ def test_wrong_passcode_is_found_by_both_sides() -> None:
         verifier.verify(bytes(32))
 
 
-def test_confirmation_before_the_share_is_refused() -> None:
+def test_confirmation_before_share_is_rejected() -> None:
     _, verifier = make_pair()
     with pytest.raises(CryptoError):
         verifier.verify(b"")
@@ -119,7 +119,7 @@ def test_scalar_out_of_range_is_drawn_again() -> None:
         b"\x02" + bytes.fromhex(SPAKE2P[0].p_a)[1:33],
     ],
 )
-def test_share_that_is_not_a_point_is_refused(share: bytes) -> None:
+def test_invalid_share_is_rejected(share: bytes) -> None:
     prover, verifier = make_pair()
     with pytest.raises(CryptoError):
         verifier.on_pA(share)
@@ -127,7 +127,7 @@ def test_share_that_is_not_a_point_is_refused(share: bytes) -> None:
         prover.on_pB(share, bytes(32))
 
 
-def test_share_that_cancels_to_infinity_is_refused() -> None:
+def test_share_that_cancels_to_infinity_is_rejected() -> None:
     # With pA = w0 * M nothing of y would be left in Z.
     w0, point = compute_verifier(20202021, SALT, 1000)
     encoded = (Multiplier(int.from_bytes(w0, "big")) * M).encode()
@@ -136,7 +136,7 @@ def test_share_that_cancels_to_infinity_is_refused() -> None:
 
 
 @given(st.binary(max_size=100))
-def test_arbitrary_share_and_verifier(data: bytes) -> None:
+def test_arbitrary_share_and_verifier_are_rejected(data: bytes) -> None:
     with pytest.raises(CryptoError):
         make_verifier().on_pA(data)
     with pytest.raises(CryptoError):
@@ -149,6 +149,6 @@ def make_verifier() -> Spake2pVerifier:
 
 
 @pytest.mark.parametrize("w0", [bytes(32), P256_ORDER.to_bytes(32, "big"), b"\xff" * 32])
-def test_verifier_with_scalar_out_of_range(w0: bytes) -> None:
+def test_verifier_with_scalar_out_of_range_is_rejected(w0: bytes) -> None:
     with pytest.raises(CryptoError):
         parse_verifier(w0 + bytes.fromhex(SPAKE2P[0].point_l))
