@@ -18,7 +18,7 @@ from evse_node.platform.task_set import TaskSet
 _LOGGER: Final = logging.getLogger(__name__)
 
 Resolve = Callable[[str, str], Awaitable[Address | None]]
-"""Look up of a service by DNS-SD: `await resolve(type, instance)`."""
+"""Look-up of a service by DNS-SD: `await resolve(type, instance)`."""
 
 
 class NodeFinder:

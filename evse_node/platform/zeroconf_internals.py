@@ -64,7 +64,7 @@ def bind_to_interface(zeroconf: Zeroconf, interface: str) -> None:
 
 
 def discard_answers(zeroconf: Zeroconf, records: Collection[Record]) -> None:
-    """Drop records from delayed answers; some wait for more than a second, as RFC 6762 asks."""
+    """Drop records from delayed answers; RFC 6762 delays some for more than a second."""
     for waiting in (zeroconf.out_queue, zeroconf.out_delay_queue):
         for group in waiting.queue:
             for record in records:

@@ -61,13 +61,12 @@ class _Connection(web.RequestHandler):
     """Connection that is aborted at its deadline, and answers HTTP errors in JSON."""
 
     def __init__(self, server: web.Server) -> None:
-        self._loop_now = asyncio.get_running_loop()
         self._deadline: asyncio.TimerHandle | None = None
         self._tcp: asyncio.BaseTransport | None = None
         self.on_lost: Callable[[], None] = lambda: None
         super().__init__(
             server,
-            loop=self._loop_now,
+            loop=asyncio.get_running_loop(),
             logger=_LOGGER,
             access_log=None,  # type: ignore[arg-type]
             max_line_size=_MAX_HEADER_LINE,
@@ -100,8 +99,8 @@ class _Connection(web.RequestHandler):
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
-        if seconds is not None:
-            self._deadline = self._loop_now.call_later(seconds, self.abort)
+        if seconds is not None and not self.is_lost:
+            self._deadline = asyncio.get_running_loop().call_later(seconds, self.abort)
 
     def abort(self) -> None:
         """Disconnect without sending what is buffered."""
@@ -158,7 +157,7 @@ class HttpServer:
         for connection in self._server.connections:
             assert isinstance(connection, _Connection)
             connection.abort()
-        # Lets asyncio close the sockets.
+        # One turn of the loop, in which asyncio closes the sockets.
         await asyncio.sleep(0)
         await self._server.shutdown(_CLOSE_TIMEOUT_S)
 

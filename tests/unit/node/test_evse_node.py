@@ -245,7 +245,7 @@ async def test_interaction_model_revision_follows_the_matter_version(
 
 
 async def test_no_current_is_offered_through_an_unknown_cable(tmp_path: Path) -> None:
-    async with EvseNode(config(tmp_path, charging="enabled")) as node:
+    async with EvseNode(config(tmp_path, charging=True)) as node:
         node.car.cable_ma = None  # type: ignore[assignment]
         node.car.plug_in()
         node.car.demand()
