@@ -59,6 +59,7 @@ class Attribute(Generic[_Value]):
 
     def __set__(self, server: AttributeOwner, value: _Value) -> None:
         attribute = server.attributes_by_key[self.key]
+        # Owners assign unchanged values again and again; no call for these.
         if value is not attribute.value or attribute.is_mutable or attribute in server.pending:
             server.assign(attribute, value)
 

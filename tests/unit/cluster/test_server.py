@@ -20,6 +20,7 @@ from evse_node.errors import ConfigError, StatusError
 from evse_node.matter.data_model import (
     AttributePath,
     AuthMode,
+    CommandReply,
     EventPath,
     EventPriority,
     EventRecord,
@@ -53,6 +54,8 @@ from tests.support.matter.sample_cluster import (
     SPARE,
     TIMED,
     UPTIME,
+    Label,
+    Note,
     Sample,
 )
 
@@ -158,7 +161,7 @@ class TestElements:
             PowerTopology(definition, features=["NODE", "TREE"])
 
     @pytest.mark.parametrize("arguments", [{"optional": ["Rar"]}, {"features": ["X"]}])
-    def test_unknown_name_in_constructor_raises(self, arguments: dict[str, object]) -> None:
+    def test_unknown_name_in_constructor_raises(self, arguments: dict[str, list[str]]) -> None:
         with pytest.raises(ConfigError):
             Sample(**arguments)
 
@@ -203,7 +206,7 @@ class TestValues:
     def test_list_changed_in_place_is_reported_on_assignment(
         self, bench: Bench, sample: Sample
     ) -> None:
-        labels: list[object] = [{"label": "a"}]
+        labels: list[Label] = [{"label": "a"}]
         sample.labels = labels
         labels.append({"label": "b"})
         assert value_of(sample, LABELS) == [{0: "a"}]
@@ -340,8 +343,8 @@ class TestPersistence:
 
 
 class TestFabrics:
-    MINE = {"text": "mine", "secret": 1, "fabric_index": 1}
-    THEIRS = {"text": "theirs", "secret": 2, "fabric_index": 2}
+    MINE: Note = {"text": "mine", "secret": 1, "fabric_index": 1}
+    THEIRS: Note = {"text": "theirs", "secret": 2, "fabric_index": 2}
 
     def test_fabric_scoped_list_depends_on_fabric_and_filter(self, sample: Sample) -> None:
         sample.notes = [self.THEIRS, self.MINE]
@@ -443,7 +446,7 @@ class TestEvents:
 class TestCommands:
     def test_handler_fields_become_response(self, sample: Sample) -> None:
         reply = sample.invoke(ADD, {0: 1, 1: 2}, CONTEXT)
-        assert reply is not None
+        assert isinstance(reply, CommandReply)
         assert reply.command_id == ADD_RESPONSE
         assert reply.payload == encode({0: 6, 1: bytes(20)}, 1)
 
