@@ -58,7 +58,7 @@ def test_line_is_found_by_label_and_name_or_number(chip: SimulatedChip) -> None:
     assert find_line(LineSpec(17, CHIPS)) == by_name
     with pytest.raises(HalError, match="has no line 'GPIO99'"):
         find_line(LineSpec("GPIO99", CHIPS))
-    with pytest.raises(HalError, match=f"no GPIO chip with label other; there is .*{LABEL}"):
+    with pytest.raises(HalError, match=f"no GPIO chip with label other; found: .*{LABEL}"):
         find_line(LineSpec(CONTACTOR, ("other",)))
 
 
@@ -132,7 +132,7 @@ def test_two_threads_read_different_lines(chip: SimulatedChip) -> None:
 
 
 def test_pwm_is_found_by_device_and_outlives_owner() -> None:
-    with pytest.raises(HalError, match=f"there is {PWM_DEVICE}"):
+    with pytest.raises(HalError, match=f"found: .*{PWM_DEVICE}"):
         SysfsPwm(PwmSpec(("1f00098000.pwm",), 0))
     pwm = SysfsPwm(PwmSpec(("1f00098000.pwm", PWM_DEVICE), 0))
     assert (PWM / "period").read_text().strip() == "1000000"
