@@ -154,7 +154,7 @@ from evse_node.hal.gpio.linux import LinuxDrivers
 from pathlib import Path
 board = guest_board(Path(sys.argv[1]))
 drivers = LinuxDrivers()
-coil = drivers.open_output("contactor", board.contactor.outputs[0])
+coil = drivers.open_output("contactor", board.contactor.output)
 pwm = drivers.open_pwm(board.pilot)
 pwm.drive(266)
 coil.set(True)
