@@ -14,7 +14,6 @@ from typing import Annotated, Any, Final, Literal, cast
 from msgspec import Meta, Struct, field
 from msgspec.structs import force_setattr
 
-from evse_node.config.reading import read_toml
 from evse_node.config.settings import ENVIRONMENT_PREFIX, Option, settings_of
 from evse_node.config.values import (
     HostPort,
@@ -294,6 +293,9 @@ def load_config(
 
 
 def _read_file(file: Path) -> dict[str, object]:
+    # Slow to import, and not needed without a file.
+    from evse_node.config.reading import read_toml
+
     settings = {setting.key: setting for setting in SETTINGS}
     table: dict[str, object] = {}
     for name, value in read_toml(file).items():
