@@ -1,4 +1,4 @@
-"""The bridge between energy management and its clusters, and from there to the charger.
+"""Bridge between energy management, its clusters and the charger.
 
     management = EnergyManagementBridge(
         charger, backend.ratings, bridge.energy_evse_mode, definitions,
@@ -72,7 +72,7 @@ from evse_node.errors import StatusError
 from evse_node.hal.interface import Ratings
 from evse_node.matter.interaction.status import Status
 from evse_node.matter.timers import Deadline, Timer, Timers
-from evse_node.state_machine.effects import Notification as ChargerNotice
+from evse_node.state_machine.effects import Notification as ChargerNotification
 from evse_node.units import EpochSeconds, Milliwatts, epoch_s_from_utc_ms
 
 MANAGEMENT: Final = "Device Energy Management"
@@ -80,7 +80,7 @@ MANAGEMENT_MODE: Final = "Device Energy Management Mode"
 DEVICE_TYPE: Final = "Device Energy Management"
 
 _QUIET_REPORT_S: Final = 10.0
-"""What changes by itself is reported no more often; what somebody asked for, at once."""
+"""Shortest interval of reports, except for requested changes, which are reported at once."""
 _PROBLEMS: Final[Mapping[Problem, Status]] = {
     Problem.CONSTRAINT: Status.CONSTRAINT_ERROR,
     Problem.STATE: Status.INVALID_IN_STATE,
@@ -95,7 +95,7 @@ _QUIET_ATTRIBUTES: Final = ("power_adjustment_capability", "forecast")
 
 
 class EnergyManagementBridge:
-    """One appliance with its Device Energy Management and Mode clusters, on a charger."""
+    """One charger under energy management, with its Device Energy Management clusters."""
 
     def __init__(
         self,
@@ -128,7 +128,7 @@ class EnergyManagementBridge:
             self._plant,
             features=codes,
             epoch_s=self._epoch_s,
-            # Numbers of forecasts go on growing over restarts, without being stored.
+            # Ids of forecasts keep increasing over restarts without being stored.
             first_id=self._epoch_s() or 0,
         )
         self.device_energy_management = DeviceEnergyManagement(self, definition, features=codes)
@@ -145,22 +145,22 @@ class EnergyManagementBridge:
 
     @property
     def clusters(self) -> tuple[ClusterServer, ...]:
-        """The clusters to be put on the charger's endpoint and attached."""
+        """The clusters for the charger's endpoint, to be attached by the caller."""
         return (self.device_energy_management, self.device_energy_management_mode)
 
     @property
     def triggers(self) -> Mapping[int, Callable[[float], None]]:
-        """What to do, called with `now`, for each code of a test event trigger."""
+        """Actions of the test event triggers by code, called with `now`."""
         return self._test_events.triggers
 
     def start(self, now: float) -> None:
-        """Begin to follow the charger; the clusters are attached."""
+        """Start observing the charger; the clusters must be attached."""
         self._charger.observers.append(self._on_charger)
         self.appliance.observers.append(self._on_change)
         self.appliance.handle(TimePassed(), now)
 
     def stop(self) -> None:
-        """Follow the charger no longer."""
+        """Stop observing the charger."""
         self._deadline.set(None)
         if self._report_timer is not None:
             self._report_timer.cancel()
@@ -175,7 +175,7 @@ class EnergyManagementBridge:
     # From the charger to the appliance
 
     def _on_charger(
-        self, snapshot: Snapshot, notifications: tuple[ChargerNotice, ...], now: float
+        self, snapshot: Snapshot, notifications: tuple[ChargerNotification, ...], now: float
     ) -> None:
         self._plant.keep_schedule_overridden(snapshot, now)
         self.appliance.on_timer(now)
@@ -186,7 +186,7 @@ class EnergyManagementBridge:
         self._arm()
 
     def _user_opt_out(self) -> frozenset[AdjustmentCause]:
-        """Return for whom the chosen mode allows no optimization."""
+        """Return the origins whose requests the chosen mode excludes."""
         tags = self.device_energy_management_mode.current.tags
         return frozenset(cause for cause, tag in _TAGS.items() if tag not in tags)
 
@@ -212,22 +212,22 @@ class EnergyManagementBridge:
             self.device_energy_management.invalidate("power_adjustment_capability")
         active_slot = state.active_slot_at(self._epoch_s())
         self._note("forecast", (state.forecast, active_slot, state.update_reason))
-        for notice in notifications:
-            self._emit(notice)
+        for notification in notifications:
+            self._emit(notification)
         self._arm_report(is_prompt, now)
         self._arm()
 
     def _note(self, attribute: str, value: object) -> bool:
-        """Take down what is to be reported; return whether it is another than before."""
+        """Store the values to report; return whether they changed."""
         if attribute in self._shown and self._shown[attribute] == value:
             return False
         self._shown[attribute] = value
         self._unreported.add(attribute)
         return True
 
-    def _emit(self, notice: Notification) -> None:
+    def _emit(self, notification: Notification) -> None:
         emit = self.device_energy_management.emit
-        match notice:
+        match notification:
             case PowerAdjustStarted():
                 emit("PowerAdjustStart")
             case PowerAdjustEnded(cause, duration_s, energy_mwh):

@@ -1,4 +1,4 @@
-"""Energy management's values as those of its cluster: numbers of enums, fields of structures.
+"""Conversion of energy management's values to enums and structs of its cluster.
 
 Numbers are found by name in the cluster's definition. A field of a structure is there when
 the feature that it belongs to is.
@@ -31,7 +31,7 @@ _OPT_OUTS: Final = {
 
 
 class EnergyStructs:
-    """The translation for one cluster instance with these features."""
+    """Converter for one cluster instance with these features."""
 
     def __init__(self, definition: ClusterDefinition, features: frozenset[str]) -> None:
         self._features = features
@@ -56,13 +56,13 @@ class EnergyStructs:
         return self._end_causes[cause.value]
 
     def cause(self, number: int) -> AdjustmentCause:
-        """Return the cause with this number; the codec lets no other through."""
+        """Return the cause with this number; the codec rejects others."""
         return self._causes[number]
 
     def capability(
         self, options: Sequence[PowerOption], reason: PowerAdjustReason
     ) -> Mapping[str, Value] | None:
-        """Return a PowerAdjustCapabilityStruct; without options and adjustment there is none."""
+        """Return a PowerAdjustCapabilityStruct, or None without options and adjustment."""
         if not options and reason is PowerAdjustReason.NONE:
             return None
         listed: list[Value] = [

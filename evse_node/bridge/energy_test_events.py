@@ -1,7 +1,7 @@
 """Test event triggers of Device Energy Management: forecasts and capabilities from a script.
 
-While a script is in place nothing is asked of the charger: a test must be able to adjust,
-pause and forecast without a vehicle.
+While a script is in place, the charger gets no orders: tests adjust, pause and forecast without
+a vehicle.
 
 Spec: Matter Core 1.3 "TestEventTrigger Command"
 """
@@ -37,7 +37,7 @@ _FIRST_ESA_STATE: Final = 23
 
 
 class EnergyTestEvents:
-    """The triggers of one appliance. `user_opt_out` returns what holds without a test."""
+    """Test event triggers of one appliance. `user_opt_out` returns the opt-outs without a test."""
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class EnergyTestEvents:
 
     @property
     def triggers(self) -> Mapping[int, Callable[[float], None]]:
-        """What each 64-bit EventTrigger does, endpoint bits zero; called with `now`."""
+        """Actions by 64-bit EventTrigger with endpoint bits zero, called with `now`."""
         return {CLUSTER_ID << 48 | code: action for code, action in self._scenarios.items()}
 
     # Scripts
@@ -83,7 +83,7 @@ class EnergyTestEvents:
         options: tuple[PowerOption, ...] | None = None,
         forecast: Forecast | None = None,
     ) -> None:
-        """Put a script in place, and forget the opt-outs of a test before it."""
+        """Install a script, and discard the opt-outs of an earlier test."""
         self._appliance.handle(OptOutChanged(frozenset()), now)
         self._continue(now, options=options, forecast=forecast)
 
@@ -113,7 +113,7 @@ class EnergyTestEvents:
         self._set(replace(before, forecast=None), now)
 
     def _forecast(self, slots: int) -> Forecast | None:
-        """Return a forecast that begins in a minute, or None while the clock is not known."""
+        """Return a forecast that starts in a minute, or None while the clock is unknown."""
         epoch_s = self._epoch_s()
         if epoch_s is None:
             return None
@@ -163,7 +163,7 @@ class EnergyTestEvents:
 
 
 def _slot(index: int) -> Slot:
-    """Return a slot that is twice as long as the one before; every other can be paused."""
+    """Return a slot twice as long as the previous one; every other can be paused."""
     factor = 1 << index
     is_pausable = index % 2 == 0
     return Slot(

@@ -1,8 +1,8 @@
-"""The bridge between the charger and its clusters: the only module that speaks both languages.
+"""Bridge between the charger and its Energy EVSE clusters.
 
-What a charger's observers are told becomes attributes and events; commands and writes
-become events of the machine, and its refusals become status codes. Numbers of enums are
-found by name in the clusters' definitions.
+Snapshots and notifications of the charger become attributes and events; commands and writes
+become events of the machine, and its refusals status codes. Enum values are looked up by name
+in the clusters' definitions.
 
     bridge = EvseBridge(charger, definitions, timers=stack.timers)
     for cluster in bridge.clusters:
@@ -71,7 +71,7 @@ EVSE: Final = "Energy EVSE"
 EVSE_MODE: Final = "Energy EVSE Mode"
 
 _QUIET_REPORT_S: Final = 10.0
-"""Spec: Matter Application Clusters 1.3 "SessionDuration Attribute": no more often than this."""
+"""Shortest interval. Spec: Matter Application Clusters 1.3 "SessionDuration Attribute"."""
 _VEHICLE_ID_LENGTH: Final = 32
 _SESSION_ATTRIBUTES: Final = (
     "session_duration",
@@ -87,7 +87,7 @@ _PROBLEMS: Final[Mapping[TargetProblem, Status]] = {
 
 
 def evse_settings(definition: ClusterDefinition) -> EvseSettings:
-    """Return the machine's settings that follow from the Energy EVSE cluster's revision."""
+    """Return the machine's settings for the revision of the Energy EVSE cluster."""
     supply_states = definition.enum("SupplyStateEnum").values
     return EvseSettings(has_enabled_state="Enabled" in supply_states)
 
@@ -122,21 +122,25 @@ class EvseBridge:
 
     @property
     def clusters(self) -> tuple[ClusterServer, ...]:
-        """The clusters to be put on an endpoint and attached."""
+        """The clusters for an endpoint, to be attached by the caller."""
         return (self.energy_evse, self.energy_evse_mode)
 
     def start(self, now: float) -> None:
-        """Begin to follow the charger; the clusters are attached."""
+        """Start observing the charger; the clusters must be attached."""
         self.charger.observers.append(self._on_change)
         self._on_change(self.charger.snapshot(), (), now)
 
     # From the charger to the cluster
 
-    def _on_change(self, snapshot: Snapshot, notices: tuple[Notification, ...], now: float) -> None:
+    def _on_change(
+        self, snapshot: Snapshot, notifications: tuple[Notification, ...], now: float
+    ) -> None:
         self._set_attributes(snapshot)
-        for notice in notices:
-            self._emit(notice)
-        if notices and any(isinstance(notice, SessionChanged) for notice in notices):
+        for notification in notifications:
+            self._emit(notification)
+        if notifications and any(
+            isinstance(notification, SessionChanged) for notification in notifications
+        ):
             self.energy_evse.report(*_SESSION_ATTRIBUTES)
         self._arm_report(snapshot, now)
 
@@ -187,52 +191,55 @@ class EvseBridge:
         is_shown = vehicle.id is not None and len(vehicle.id) <= _VEHICLE_ID_LENGTH
         evse.vehicle_id = vehicle.id if is_shown else None
 
-    def _emit(self, notice: Notification) -> None:
-        match notice:
+    def _emit(self, notification: Notification) -> None:
+        match notification:
             case EvConnected(session_id):
                 self._record("EVConnected", session_id=session_id)
             case EvNotDetected():
                 self._record(
                     "EVNotDetected",
-                    session_id=notice.session_id,
-                    state=self._states[notice.state],
-                    session_duration=notice.duration_s,
-                    session_energy_charged=notice.energy_charged_mwh,
-                    **self._if_v2x(session_energy_discharged=notice.energy_discharged_mwh),
+                    session_id=notification.session_id,
+                    state=self._states[notification.state],
+                    session_duration=notification.duration_s,
+                    session_energy_charged=notification.energy_charged_mwh,
+                    **self._if_v2x(session_energy_discharged=notification.energy_discharged_mwh),
                 )
             case EnergyTransferStarted():
-                is_charging = notice.state is State.PLUGGED_IN_CHARGING
+                is_charging = notification.state is State.PLUGGED_IN_CHARGING
                 has_both = (
                     "maximum_discharge_current" in self._event_fields["EnergyTransferStarted"]
                 )
                 self._record(
                     "EnergyTransferStarted",
-                    session_id=notice.session_id,
-                    state=self._states[notice.state],
-                    maximum_current=notice.maximum_ma if is_charging or not has_both else 0,
+                    session_id=notification.session_id,
+                    state=self._states[notification.state],
+                    maximum_current=notification.maximum_ma if is_charging or not has_both else 0,
                     **self._if_v2x(
-                        maximum_discharge_current=0 if is_charging else notice.maximum_ma
+                        maximum_discharge_current=0 if is_charging else notification.maximum_ma
                     ),
                 )
             case EnergyTransferStopped():
-                is_charging = notice.state is not State.PLUGGED_IN_DISCHARGING
+                is_charging = notification.state is not State.PLUGGED_IN_DISCHARGING
                 has_both = self._has_field("EnergyTransferStopped", "energy_discharged")
-                charged, discharged = notice.energy_charged_mwh, notice.energy_discharged_mwh
+                charged, discharged = (
+                    notification.energy_charged_mwh,
+                    notification.energy_discharged_mwh,
+                )
                 self._record(
                     "EnergyTransferStopped",
-                    session_id=notice.session_id,
-                    state=self._states[notice.state],
-                    reason=self._reasons[notice.reason.value],
+                    session_id=notification.session_id,
+                    state=self._states[notification.state],
+                    reason=self._reasons[notification.reason.value],
                     energy_transferred=charged if is_charging or has_both else discharged,
                     **self._if_v2x(energy_discharged=discharged),
                 )
             case FaultChanged():
                 self._record(
                     "Fault",
-                    session_id=notice.session_id,
-                    state=self._states[notice.state],
-                    fault_state_previous_state=self._faults[notice.previous],
-                    fault_state_current_state=self._faults[notice.current],
+                    session_id=notification.session_id,
+                    state=self._states[notification.state],
+                    fault_state_previous_state=self._faults[notification.previous],
+                    fault_state_current_state=self._faults[notification.current],
                 )
             case RfidRead(uid):
                 self._record("RFID", uid=uid)
@@ -252,7 +259,7 @@ class EvseBridge:
         )
 
     def _arm_report(self, snapshot: Snapshot, now: float) -> None:
-        """While energy flows, have the session's values reported, but not too often."""
+        """While energy flows, report the session's values at the shortest interval."""
         if self._timers is None:
             return
         if not snapshot.state.is_transferring:
@@ -326,7 +333,7 @@ class EvseBridge:
         if session is None:
             return None
         kept = self._session_values
-        # One message asks for all three, and the meter is not read for each.
+        # One message reads all three values, with a single reading of the meter.
         if kept is not None and kept[0] == now and kept[1] is self.charger.state:
             return kept[2]
         meter = self.charger.refresh_meter(now) if session.is_active else self.charger.state.meter
@@ -344,7 +351,7 @@ class EvseBridge:
 
 
 def _numbers(members: type[_Member], enum: EnumDefinition) -> dict[_Member, int]:
-    """Return the number of each member that this revision of the cluster knows."""
+    """Return the number of each member that this revision of the cluster has."""
     return {each: enum.values[each.value] for each in members if each.value in enum.values}
 
 

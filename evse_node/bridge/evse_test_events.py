@@ -1,7 +1,7 @@
-"""Test event triggers of the Energy EVSE cluster: a certification test plays the vehicle.
+"""Test event triggers of the Energy EVSE cluster: a certification test simulates the vehicle.
 
-The triggers work with any backend, because they act on a stand-in for the hardware (see
-`Charger.enter_test_mode`): no contactor closes on a socket that nobody has plugged into.
+The triggers work with any backend, because they act on simulated hardware (see
+`Charger.enter_test_mode`): no real contactor closes.
 
 Spec: Matter Core 1.3 "TestEventTrigger Command"
 """
@@ -41,7 +41,7 @@ _TEST_CARD: Final = bytes(range(0x00, 0xA0, 0x11))[:10]
 
 
 class EvseTestEvents:
-    """The triggers of one charger."""
+    """Test event triggers of one charger."""
 
     def __init__(self, charger: Charger, mode: EnergyEvseMode) -> None:
         self._charger = charger
@@ -72,11 +72,11 @@ class EvseTestEvents:
 
     @property
     def triggers(self) -> Mapping[int, Callable[[float], None]]:
-        """What each 64-bit EventTrigger does, endpoint bits zero; called with `now`."""
+        """Actions by 64-bit EventTrigger with endpoint bits zero, called with `now`."""
         return {CLUSTER_ID << 48 | code: action for code, action in self._scenarios.items()}
 
     def _basic(self, now: float) -> None:
-        self._time_of_use_clear(now)  # a test before it may not have come to its end
+        self._time_of_use_clear(now)  # an earlier test may have been aborted
         self._charger.enter_test_mode(now)
         self._pilot_before_plug = PilotState.A
         self._pilot_before_demand = PilotState.B

@@ -1,4 +1,4 @@
-"""The bridge from meter and thermometer to the clusters around the Energy EVSE.
+"""Bridge from meter and thermometer to the measurement clusters of the charger's endpoint.
 
     measurements = MeasurementBridge(charger, backend, definitions, timers)
     for cluster in measurements.clusters:
@@ -11,7 +11,7 @@
     measurements.stop()
 
 Without a meter there is no Electrical Sensor, without a thermometer no Temperature
-Measurement: what the hardware has decides what the endpoint is.
+Measurement: the hardware decides the device types of the endpoint.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ from evse_node.state_machine.state import ContactorState
 
 _QUICK_POLL_S: Final = 1.0
 _IDLE_POLL_S: Final = 10.0
-# At the start and after energy has flowed: for what a meter counts with a delay.
+# Polls at the start and after a transfer, for meters that count with a delay.
 _QUICK_POLLS: Final = 3
 _WIRED_FAULTS: Final[Mapping[FaultState, WiredFault]] = {
     FaultState.OVER_VOLTAGE: WiredFault.OVER_VOLTAGE,
@@ -61,7 +61,7 @@ _WIRED_FAULTS: Final[Mapping[FaultState, WiredFault]] = {
 
 
 class MeasurementBridge:
-    """Reads the meter each second while energy flows, else every ten and at each change.
+    """Reads the meter every second while energy flows, else every ten and at each change.
 
     `draw` returns a random number from 0 up to 1, for test loads. `on_identify` and
     `on_effect` show a person which charger it is.
@@ -112,7 +112,7 @@ class MeasurementBridge:
         if self.temperature is not None:
             self._clusters.append(self.temperature)
         if backend.meter is not None:
-            # A quarter above what the installation is made for, before the meter is at its end.
+            # A quarter above the ratings of the installation, as the range of the meter.
             accuracies = ac_accuracies(
                 ratings.nominal_voltage_mv * 5 // 4,
                 ratings.maximum_current_ma * 5 // 4,
@@ -133,22 +133,22 @@ class MeasurementBridge:
 
     @property
     def device_types(self) -> tuple[str, ...]:
-        """The device types that the endpoint has on account of these clusters."""
+        """The device types that these clusters give the endpoint."""
         return ("Power Source",) if self.energy is None else ("Electrical Sensor", "Power Source")
 
     @property
     def triggers(self) -> Mapping[int, Callable[[float], None]]:
-        """What to do, called with `now`, for each code of a test event trigger."""
+        """Actions of the test event triggers by code, called with `now`."""
         return {} if self.simulated_load is None else self.simulated_load.triggers
 
     def start(self, now: float) -> None:
-        """Begin to measure; the clusters are attached."""
+        """Start measuring; the clusters must be attached."""
         self._charger.observers.append(self._on_change)
         self._show_faults(self._charger.snapshot().faults)
         self._poll(now)
 
     def stop(self) -> None:
-        """Measure no more, and put the energy totals into the store."""
+        """Stop measuring, and store the energy totals."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -157,13 +157,15 @@ class MeasurementBridge:
         if self.energy is not None:
             self.energy.save()
 
-    def _on_change(self, snapshot: Snapshot, notices: tuple[Notification, ...], now: float) -> None:
+    def _on_change(
+        self, snapshot: Snapshot, notifications: tuple[Notification, ...], now: float
+    ) -> None:
         if snapshot.faults != self._faults:
             self._show_faults(snapshot.faults)
         was_open, self._is_open = self._is_open, snapshot.contactor is ContactorState.OPEN
-        if was_open and self._is_open and not notices:
-            return  # a setting has changed, and nothing flows
-        # Not at once: a reading may bring about the next change, which others are to see later.
+        if was_open and self._is_open and not notifications:
+            return  # only a setting changed, and no energy flows
+        # Deferred: a reading may cause the next change, which observers must see after this one.
         self._poll_at(now)
 
     def _show_faults(self, faults: tuple[FaultState, ...]) -> None:
@@ -214,13 +216,13 @@ class MeasurementBridge:
         try:
             temperature_mc: int | None = self._sensor.read_millicelsius()
         except Exception:
-            # Lost, or a mistake in the backend: the charger, which looks as well, tells of it.
+            # Lost, or an error in the backend: the charger polls as well, and reports it.
             temperature_mc = None
         self.temperature.update(temperature_mc)
 
 
 def power_reading(values: MeterValues) -> PowerReading:
-    """Return the part of a meter's values that is about the present."""
+    """Return the momentary values of a meter."""
     return PowerReading(
         values.power_mw,
         tuple(values.voltages_mv),
