@@ -47,6 +47,7 @@ from evse_node.platform.interfaces import (
     Interface,
     is_wireless,
     placeholder_address,
+    set_multicast,
 )
 from evse_node.platform.log_buffer import LogBuffer
 from evse_node.platform.node_finder import NodeFinder
@@ -306,9 +307,9 @@ class Assembly:
     def _join_groups(self, addresses: frozenset[str]) -> None:
         indexes = [interface.index for interface in self.mdns.interfaces]
         for address in self._groups - addresses:
-            self.runtime.leave(address, indexes)
+            set_multicast(self._udp, address, indexes, is_member=False)
         for address in addresses - self._groups:
-            self.runtime.join(address, indexes)
+            set_multicast(self._udp, address, indexes, is_member=True)
         self._groups = addresses
 
     def _describe_interfaces(self) -> Sequence[NetworkInterface]:

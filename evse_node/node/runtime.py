@@ -13,15 +13,14 @@ import logging
 import select
 import socket
 import time
-from collections.abc import Callable, Collection
-from typing import Final, Generic, Protocol, TypeAlias, TypeVar
+from collections.abc import Callable
+from typing import Final, Generic, Protocol, TypeVar
 
 from evse_node.errors import ConfigError, StorageError
-from evse_node.platform.interfaces import join_multicast, leave_multicast
+from evse_node.matter.messaging.session import Address
 
 _LOGGER: Final = logging.getLogger(__name__)
 
-Address: TypeAlias = tuple[str, int, int, int]
 Event = TypeVar("Event")
 CovariantEvent = TypeVar("CovariantEvent", covariant=True)
 
@@ -121,14 +120,6 @@ class Runtime(Generic[Event]):
         # A hardware thread may outlive the loop briefly.
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(run)
-
-    def join(self, group: str, indexes: Collection[int]) -> None:
-        """Join a multicast group on these interfaces."""
-        join_multicast(self._udp, group, indexes)
-
-    def leave(self, group: str, indexes: Collection[int]) -> None:
-        """Undo `join`."""
-        leave_multicast(self._udp, group, indexes)
 
     def flush(self) -> None:
         """Take a turn now."""

@@ -12,14 +12,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Final, Protocol, TypeAlias
+from collections.abc import Callable, Collection, Sequence
+from typing import Final
 
 from msgspec import Struct
 from zeroconf import Error as ZeroconfError
 from zeroconf import IPVersion, ServiceInfo, Zeroconf
 from zeroconf.asyncio import AsyncZeroconf
 
+from evse_node.matter.fabrics.discovery import Service
+from evse_node.matter.messaging.session import Address
 from evse_node.platform import zeroconf_internals as internals
 from evse_node.platform.interfaces import (
     Interface,
@@ -38,32 +40,6 @@ _SETTLE_S: Final = 0.25
 _HOST_TTL_S: Final = 120
 _SERVICE_TTL_S: Final = 4500
 _RESOLVE_MS: Final = 3000
-
-Address: TypeAlias = tuple[str, int, int, int]
-
-
-class Service(Protocol):
-    """A service to advertise, as `evse_node.matter.fabrics.discovery` describes it."""
-
-    @property
-    def type(self) -> str:
-        """`_matterc._udp` or `_matter._tcp`."""
-
-    @property
-    def instance(self) -> str:
-        """The instance name, one label."""
-
-    @property
-    def port(self) -> int:
-        """The UDP port of the node."""
-
-    @property
-    def subtypes(self) -> Sequence[str]:
-        """Subtypes like `_L3840`, without `_sub`."""
-
-    @property
-    def txt(self) -> Mapping[str, str]:
-        """Keys and values of the TXT record."""
 
 
 class _Advertised(Struct, frozen=True):

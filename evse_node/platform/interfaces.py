@@ -215,22 +215,15 @@ def is_link_local(address: bytes) -> bool:
     return ipaddress.ip_address(address).is_link_local
 
 
-def join_multicast(udp: socket.socket, group: str, indexes: Collection[int]) -> None:
-    """Join a multicast group on these interfaces with an IPv6 socket.
+def set_multicast(
+    udp: socket.socket, group: str, indexes: Collection[int], is_member: bool
+) -> None:
+    """Join or leave a multicast group on these interfaces with an IPv6 socket.
 
     Interfaces that cannot (removed, no IPv6) are left out.
     """
+    option = socket.IPV6_JOIN_GROUP if is_member else socket.IPV6_LEAVE_GROUP
     packed = socket.inet_pton(socket.AF_INET6, group)
     for index in indexes:
         with contextlib.suppress(OSError):
-            request = packed + struct.pack("@I", index)
-            udp.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, request)
-
-
-def leave_multicast(udp: socket.socket, group: str, indexes: Collection[int]) -> None:
-    """Undo `join_multicast`."""
-    packed = socket.inet_pton(socket.AF_INET6, group)
-    for index in indexes:
-        with contextlib.suppress(OSError):
-            request = packed + struct.pack("@I", index)
-            udp.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_LEAVE_GROUP, request)
+            udp.setsockopt(socket.IPPROTO_IPV6, option, packed + struct.pack("@I", index))

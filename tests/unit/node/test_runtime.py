@@ -10,7 +10,8 @@ from collections.abc import Iterator
 import pytest
 
 from evse_node.errors import ConfigError, StorageError
-from evse_node.node.runtime import Address, Runtime, open_udp
+from evse_node.matter.messaging.session import Address
+from evse_node.node.runtime import Runtime, open_udp
 
 
 class EchoStack:

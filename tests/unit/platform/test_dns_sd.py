@@ -7,9 +7,9 @@ import secrets
 import socket
 import struct
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass, field
 
 import pytest
+from msgspec.structs import replace
 from zeroconf import (
     DNSAddress,
     DNSPointer,
@@ -22,6 +22,7 @@ from zeroconf import (
 from zeroconf._protocol.incoming import DNSIncoming
 
 from evse_node.errors import ConfigError
+from evse_node.matter.fabrics.discovery import Service
 from evse_node.platform import dns_sd as mdns
 from evse_node.platform.dns_sd import MdnsAdvertiser
 from evse_node.platform.interfaces import Interface, InterfaceMonitor
@@ -35,13 +36,9 @@ INSTANCE = f"{NAME}.{TYPE}"
 LONG = f"_L{secrets.randbelow(4096)}"
 
 
-@dataclass(frozen=True)
-class Service:
-    type: str = "_matterc._udp"
-    instance: str = NAME
-    port: int = 5540
-    subtypes: tuple[str, ...] = (LONG, "_S15", "_CM")
-    txt: dict[str, str] = field(default_factory=lambda: {"D": "3840", "VP": "65521+32769"})
+SERVICE = Service(
+    "_matterc._udp", NAME, 5540, (LONG, "_S15", "_CM"), {"D": "3840", "VP": "65521+32769"}
+)
 
 
 class Listener:
@@ -124,7 +121,7 @@ async def advertiser() -> AsyncIterator[MdnsAdvertiser]:
 async def test_no_answer_follows_the_goodbye(
     advertiser: MdnsAdvertiser, listener: Listener
 ) -> None:
-    advertiser.update([Service()])
+    advertiser.update([SERVICE])
     # The answer to a query within a second of the announcement is delayed.
     for _ in range(3):
         listener.query(f"{LONG}._sub.{TYPE}", PTR)
@@ -143,7 +140,7 @@ async def test_no_answer_follows_the_goodbye(
 async def test_announcement_has_pointers_service_text_and_addresses(
     advertiser: MdnsAdvertiser, listener: Listener
 ) -> None:
-    advertiser.update([Service()])
+    advertiser.update([SERVICE])
     records = await listener.receive(is_pointer(TYPE))
     pointers = {(each.name, each.alias) for each in records if isinstance(each, DNSPointer)}
     assert pointers == {
@@ -166,7 +163,7 @@ async def test_announcement_has_pointers_service_text_and_addresses(
 async def test_query_for_type_or_subtype_is_answered_with_the_instance(
     advertiser: MdnsAdvertiser, listener: Listener, name: str
 ) -> None:
-    advertiser.update([Service()])
+    advertiser.update([SERVICE])
     records = await listener.query_once(name, PTR, is_pointer(name))
     (pointer,) = [each for each in records if isinstance(each, DNSPointer)]
     assert pointer.alias == INSTANCE
@@ -177,7 +174,7 @@ async def test_query_for_type_or_subtype_is_answered_with_the_instance(
 async def test_subtypes_are_not_listed_as_service_types(
     advertiser: MdnsAdvertiser, listener: Listener
 ) -> None:
-    advertiser.update([Service()])
+    advertiser.update([SERVICE])
     types = "_services._dns-sd._udp.local."
     records = await listener.query_once(types, PTR, is_pointer(types, alias=TYPE))
     assert not any("_sub" in each.alias for each in records if isinstance(each, DNSPointer))
@@ -186,8 +183,8 @@ async def test_subtypes_are_not_listed_as_service_types(
 async def test_removed_subtype_gets_goodbye_and_others_stay(
     advertiser: MdnsAdvertiser, listener: Listener
 ) -> None:
-    advertiser.update([Service()])
-    advertiser.update([Service(subtypes=(LONG,), txt={"D": "3840", "CM": "0"})])
+    advertiser.update([SERVICE])
+    advertiser.update([replace(SERVICE, subtypes=(LONG,), txt={"D": "3840", "CM": "0"})])
     goodbye = await listener.receive(is_pointer(f"_CM._sub.{TYPE}", ttl=0))
     assert {each.name for each in goodbye} == {f"_CM._sub.{TYPE}", f"_S15._sub.{TYPE}"}
     again = await listener.receive(is_pointer(f"{LONG}._sub.{TYPE}"))
@@ -198,7 +195,7 @@ async def test_removed_service_gets_goodbye_and_host_stays(
     advertiser: MdnsAdvertiser, listener: Listener
 ) -> None:
     operational = Service("_matter._tcp", OTHER_NAME, 5541, ("_I29",), {})
-    advertiser.update([Service(), operational])
+    advertiser.update([SERVICE, operational])
     advertiser.update([operational])
     goodbye = await listener.receive(is_pointer(TYPE, ttl=0))
     assert {type(each) for each in goodbye} == {DNSPointer, DNSService, DNSText}
@@ -209,7 +206,7 @@ async def test_removed_service_gets_goodbye_and_host_stays(
 
 async def test_close_sends_goodbyes(listener: Listener) -> None:
     advertiser = MdnsAdvertiser(("lo",))
-    advertiser.update([Service()])
+    advertiser.update([SERVICE])
     await advertiser.start()
     assert [each.name for each in advertiser.interfaces] == ["lo"]
     await advertiser.close()
@@ -223,8 +220,8 @@ async def test_two_nodes_on_one_host_both_answer(
 ) -> None:
     second = MdnsAdvertiser(("lo",))
     await second.start()
-    advertiser.update([Service()])
-    second.update([Service(instance=OTHER_NAME, port=5541)])
+    advertiser.update([SERVICE])
+    second.update([replace(SERVICE, instance=OTHER_NAME, port=5541)])
     for alias in (INSTANCE, f"{OTHER_NAME}.{TYPE}"):
         await listener.query_once(TYPE, PTR, is_pointer(TYPE, alias=alias))
     await second.close()
@@ -233,7 +230,7 @@ async def test_two_nodes_on_one_host_both_answer(
 async def test_query_for_host_or_service_is_answered_directly(
     advertiser: MdnsAdvertiser, listener: Listener
 ) -> None:
-    advertiser.update([Service()])
+    advertiser.update([SERVICE])
     records = await listener.query_once(INSTANCE, SRV, lambda each: isinstance(each, DNSService))
     assert [each.port for each in records if isinstance(each, DNSService)] == [5540]
     for kind, address in ((A, "127.0.0.1"), (AAAA, "::1")):
@@ -262,7 +259,7 @@ async def test_interface_without_multicast_is_left_out(
     advertiser = MdnsAdvertiser(("lo",))
     await advertiser.start()
     assert "no DNS-SD on lo: NotRunningException" in caplog.text
-    advertiser.update([Service()])
+    advertiser.update([SERVICE])
     assert advertiser.interfaces == []
     await advertiser.close()
 
@@ -324,7 +321,7 @@ async def test_resolve_returns_address_of_another_node(advertiser: MdnsAdvertise
     other = MdnsAdvertiser(("lo",))
     await other.start()
     try:
-        other.update([Service("_matter._tcp", OPERATIONAL, 4711, ())])
+        other.update([Service("_matter._tcp", OPERATIONAL, 4711, (), {})])
         found = await advertiser.resolve("_matter._tcp", OPERATIONAL)
     finally:
         await other.close()

@@ -107,7 +107,7 @@ def test_monitor_reports_no_change_while_nothing_changes() -> None:
     monitor.close()
 
 
-def test_join_on_a_removed_interface_is_ignored() -> None:
+def test_membership_on_a_removed_interface_is_ignored() -> None:
     with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as udp:
-        network.join_multicast(udp, "ff35:40:fd00::1", [9999])
-        network.leave_multicast(udp, "ff35:40:fd00::1", [9999])
+        for is_member in (True, False):
+            network.set_multicast(udp, "ff35:40:fd00::1", [9999], is_member)
