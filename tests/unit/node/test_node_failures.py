@@ -139,9 +139,9 @@ async def test_factory_reset_on_full_disk_is_reported_and_completed_later(
     node.wake()
     await until(lambda: not store.is_dirty)
     await node.stop()
-    store = SqliteStore(tmp_path)
-    assert store.get("attr/0000/0028/0005") is None
-    store.close()
+    reopened = SqliteStore(tmp_path)
+    assert reopened.get("attr/0000/0028/0005") is None
+    reopened.close()
 
 
 async def test_factory_reset_stops_node_if_hardware_does_not_restart(tmp_path: Path) -> None:

@@ -122,8 +122,11 @@ async def test_timer_follows_an_earlier_deadline_of_the_stack(peer: socket.socke
 async def test_failing_event_handler_affects_neither_answer_nor_timer(
     peer: socket.socket, caplog: pytest.LogCaptureFixture
 ) -> None:
+    def fail(event: str) -> None:
+        raise ZeroDivisionError
+
     stack = EchoStack([])
-    runtime = Runtime(stack, loopback_udp(), JournalStore([], peer), lambda event: 1 / 0)
+    runtime = Runtime(stack, loopback_udp(), JournalStore([], peer), fail)
     runtime.start()
     stack.deadline = asyncio.get_running_loop().time() + 0.01
     peer.sendto(b"one", ("::1", runtime.port))

@@ -10,15 +10,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 from msgspec.structs import replace
-from zeroconf import (
-    DNSAddress,
-    DNSPointer,
-    DNSRecord,
-    DNSService,
-    DNSText,
-    NotRunningException,
-    Zeroconf,
-)
+from zeroconf import NotRunningException, Zeroconf
+from zeroconf._dns import DNSAddress, DNSPointer, DNSRecord, DNSService, DNSText
 from zeroconf._protocol.incoming import DNSIncoming
 
 from evse_node.errors import ConfigError

@@ -83,7 +83,7 @@ async def test_instance_has_registry_queues_and_readers() -> None:
 
 def test_cache_is_limited() -> None:
     """A host on the network cannot fill the memory with records."""
-    assert zeroconf.const._MAX_CACHE_RECORDS <= 10_000, missing("const", "_MAX_CACHE_RECORDS")  # type: ignore[attr-defined]
+    assert zeroconf.const._MAX_CACHE_RECORDS <= 10_000, missing("const", "_MAX_CACHE_RECORDS")
 
 
 def test_only_one_module_imports_private_names() -> None:
