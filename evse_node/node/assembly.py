@@ -8,7 +8,6 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
-from datetime import datetime
 from threading import get_ident
 from typing import Final
 
@@ -53,7 +52,7 @@ from evse_node.platform.log_buffer import LogBuffer
 from evse_node.platform.node_finder import NodeFinder
 from evse_node.platform.sntp import NtpClient
 from evse_node.platform.sqlite_store import SqliteStore
-from evse_node.platform.time_zones import dst_offsets, has_database
+from evse_node.platform.time_zones import dst_offsets, has_database, zone_offset
 from evse_node.units import Milliamps
 
 _LOGGER: Final = logging.getLogger(__name__)
@@ -72,32 +71,12 @@ def _system_utc_us() -> int | None:
     return now_us if now_us >= _EARLIEST_UTC_S * 1_000_000 else None
 
 
-def _system_offset_s(utc_s: int) -> int:
-    """Return the offset of the machine's time zone at that time."""
-    return time.localtime(utc_s).tm_gmtoff
-
-
-def _offset_of(zone: str | None) -> Callable[[int], int]:
-    """Return a function for the offset of a time zone; None stands for the machine's."""
-    if zone is None:
-        return _system_offset_s
-    from zoneinfo import ZoneInfo
-
-    place = ZoneInfo(zone)
-
-    def offset_s(utc_s: int) -> int:
-        offset = datetime.fromtimestamp(utc_s, place).utcoffset()
-        return 0 if offset is None else int(offset.total_seconds())
-
-    return offset_s
-
-
 def _wall_clock(config: NodeConfig) -> WallClock:
     return WallClock(
         ClockSource(config.clock),
         monotonic=time.monotonic,
         system_utc_us=_system_utc_us,
-        system_offset_s=_offset_of(config.time_zone),
+        system_offset_s=zone_offset(config.time_zone),
     )
 
 

@@ -301,30 +301,27 @@ class MdnsAdvertiser:
 
     async def _select(self, chosen: Sequence[Interface]) -> None:
         async with self._lock:
-            await self._apply(chosen)
-
-    async def _apply(self, chosen: Sequence[Interface]) -> None:
-        has_changed = tuple(chosen) != self._chosen
-        self._chosen = tuple(chosen)
-        usable = {each.index: each for each in chosen if each.is_up and each.addresses}
-        if not self._host:
-            self._host = host_name(chosen)
-        for index, old in list(self._responders.items()):
-            if usable.get(index) != old.interface:
-                del self._responders[index]
-                await old.close(is_leaving=index not in usable)
-        for index, interface in usable.items():
-            if index in self._responders or self._is_closed:
-                continue
-            responder = await _open_responder(interface, self._host)
-            if responder is None:
-                continue
-            self._responders[index] = responder
-            responder.replace(self._services)
-            _LOGGER.info("DNS-SD on %s as %s.local", interface.name, self._host)
-            self._schedule_announcements()
-        if has_changed:
-            self._on_changed()
+            has_changed = tuple(chosen) != self._chosen
+            self._chosen = tuple(chosen)
+            usable = {each.index: each for each in chosen if each.is_up and each.addresses}
+            if not self._host:
+                self._host = host_name(chosen)
+            for index, old in list(self._responders.items()):
+                if usable.get(index) != old.interface:
+                    del self._responders[index]
+                    await old.close(is_leaving=index not in usable)
+            for index, interface in usable.items():
+                if index in self._responders or self._is_closed:
+                    continue
+                responder = await _open_responder(interface, self._host)
+                if responder is None:
+                    continue
+                self._responders[index] = responder
+                responder.replace(self._services)
+                _LOGGER.info("DNS-SD on %s as %s.local", interface.name, self._host)
+                self._schedule_announcements()
+            if has_changed:
+                self._on_changed()
 
     def _schedule_announcements(self) -> None:
         self._cancel_pending()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
-from datetime import datetime, tzinfo
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -31,20 +32,34 @@ def has_database(folders: Sequence[str] = _FOLDERS) -> bool:
     return any(Path(folder, "Etc/UTC").is_file() for folder in folders)
 
 
+def zone_offset(name: str | None) -> Callable[[int], int]:
+    """Return a function from UTC (seconds since 1970) to the offset of a zone in seconds.
+
+    None is the machine's zone. Raises KeyError, ValueError or OSError for an unknown name.
+    """
+    if name is None:
+        return lambda utc_s: time.localtime(utc_s).tm_gmtoff
+    from zoneinfo import ZoneInfo
+
+    zone = ZoneInfo(name)
+
+    def offset_s(utc_s: int) -> int:
+        offset = datetime.fromtimestamp(utc_s, zone).utcoffset()
+        return 0 if offset is None else int(offset.total_seconds())
+
+    return offset_s
+
+
 def dst_offsets(name: str, offset_s: int, epoch_us: int) -> tuple[DstOffset, ...] | None:
     """Return the offsets added to a zone's `offset_s` from a Matter time in microseconds on.
 
     At most four periods; the last one has no end if no change follows for years. None for a
     zone that the database does not have.
     """
-    place = _find(name)
-    if place is None:
+    try:
+        total_s = zone_offset(name)
+    except (KeyError, ValueError, OSError):
         return None
-
-    def total_s(utc_s: int) -> int:
-        offset = datetime.fromtimestamp(utc_s, place).utcoffset()
-        return 0 if offset is None else int(offset.total_seconds())
-
     now_s = epoch_us // _S + MATTER_EPOCH_UNIX_S
     begin_s = _change(total_s, now_s, max(now_s - _BACK_S, MATTER_EPOCH_UNIX_S))
     begin_us = 0 if begin_s is None else _epoch_us(begin_s)
@@ -57,15 +72,6 @@ def dst_offsets(name: str, offset_s: int, epoch_us: int) -> tuple[DstOffset, ...
             break
         now_s, begin_us = end_s, end_us
     return tuple(periods)
-
-
-def _find(name: str) -> tzinfo | None:
-    from zoneinfo import ZoneInfo
-
-    try:
-        return ZoneInfo(name) if name else None
-    except (KeyError, ValueError, OSError):
-        return None
 
 
 def _change(total_s: Callable[[int], int], start: int, stop: int) -> int | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 import pytest
@@ -19,6 +20,7 @@ from evse_node.node.control.messages import (
     Tap,
 )
 from evse_node.node.control.operations import OPERATIONS, decode_request, openapi
+from tests.support.journal_node import status
 
 
 class Document(msgspec.Struct):
@@ -68,9 +70,49 @@ def test_every_reference_of_openapi_resolves(document: Document) -> None:
     assert json.loads(msgspec.json.encode(openapi())) == openapi()
 
 
-def test_openapi_describes_members_of_the_status(document: Document) -> None:
-    status = str(document.components["schemas"]["Status"])
-    assert all(f"'{name}'" in status for name in ("charger", "simulation", "node"))
+CHARGER_MEMBERS = [
+    "state",
+    "supply_state",
+    "fault",
+    "faults",
+    "control_pilot",
+    "pilot_output",
+    "offered_ma",
+    "contactor",
+    "is_locked",
+    "is_held",
+    "is_card_awaited",
+    "charging_enabled",
+    "discharging_enabled",
+    "charge_limit_ma",
+    "charge_limit_source",
+    "charge_limits_ma",
+    "discharge_limits_ma",
+    "vehicle",
+    "next_charge",
+    "session",
+]
+NODE_MEMBERS = [
+    "version",
+    "backend",
+    "storage",
+    "port",
+    "host",
+    "interfaces",
+    "commissioning_window",
+    "fabrics",
+]
+
+
+def test_members_of_the_status_are_those_that_clients_read(document: Document) -> None:
+    found = msgspec.json.decode(msgspec.json.encode(status([])), type=dict[str, Any])
+    assert list(found) == ["charger", "simulation", "node"]
+    assert list(found["charger"]) == CHARGER_MEMBERS
+    assert list(found["node"]) == NODE_MEMBERS
+    schemas = document.components["schemas"]
+    for name, members in (("ChargerStatus", CHARGER_MEMBERS), ("NodeStatus", NODE_MEMBERS)):
+        schema = msgspec.convert(schemas[name], dict[str, Any])
+        assert schema["required"] == members
 
 
 def test_operation_ids_are_unique(document: Document) -> None:
