@@ -74,14 +74,12 @@ class Runtime(Generic[Event]):
         udp: socket.socket,
         store: Durable,
         on_event: Callable[[Event], None],
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._stack = stack
         self._receive_datagram = stack.receive_datagram
         self._udp = udp
         self._store = store
         self._on_event = on_event
-        self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._poll = select.poll()
         self._poll.register(udp, select.POLLIN)
@@ -90,7 +88,6 @@ class Runtime(Generic[Event]):
         self._is_turn_due = False
         self._is_closed = False
         self._is_failing = False
-        self.send_errors = 0
 
     @property
     def port(self) -> int:
@@ -101,7 +98,7 @@ class Runtime(Generic[Event]):
     def start(self) -> None:
         """Start to receive, and take the first turn."""
         self._loop.add_reader(self._udp.fileno(), self._on_readable)
-        self._finish_turn(self._clock())
+        self._finish_turn(time.monotonic())
 
     def wake(self) -> None:
         """Schedule a turn after a change outside of the stack. Cheap when repeated."""
@@ -124,21 +121,21 @@ class Runtime(Generic[Event]):
     def flush(self) -> None:
         """Take a turn now."""
         if not self._is_closed:
-            self._finish_turn(self._clock())
+            self._finish_turn(time.monotonic())
 
     def close(self) -> None:
         """Commit, send what is left, and close the socket. May be repeated."""
         if self._is_closed:
             return
         self._loop.remove_reader(self._udp.fileno())
-        self._finish_turn(self._clock())
+        self._finish_turn(time.monotonic())
         self._is_closed = True
         if self._timer is not None:
             self._timer.cancel()
         self._udp.close()
 
     def _on_readable(self) -> None:
-        now = self._clock()
+        now = time.monotonic()
         for _ in range(_DATAGRAMS_PER_VISIT):
             try:
                 data, address = self._udp.recvfrom(_MAX_DATAGRAM)
@@ -151,17 +148,17 @@ class Runtime(Generic[Event]):
             # Waiting datagrams share the commit, which is expensive.
             if not (self._store.is_dirty and self._poll.poll(0)):
                 break
-            now = self._clock()
+            now = time.monotonic()
         self._finish_turn(now)
 
     def _on_wake(self) -> None:
         if self._is_turn_due and not self._is_closed:
-            self._finish_turn(self._clock())
+            self._finish_turn(time.monotonic())
 
     def _on_timer(self) -> None:
         self._timer = None
         self._deadline = None
-        self._finish_turn(self._clock())
+        self._finish_turn(time.monotonic())
 
     def _finish_turn(self, now: float) -> None:
         """Run timers, handle events, commit and send."""
@@ -183,7 +180,6 @@ class Runtime(Generic[Event]):
                     self._udp.sendto(data, address)
                 except OSError as error:
                     # Unreachable, no buffer, interface gone: left to retransmissions.
-                    self.send_errors += 1
                     _LOGGER.debug("sending to %s failed: %s", address[0], error)
         finally:
             # Also after an exception, deadlines are kept.
