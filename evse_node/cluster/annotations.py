@@ -20,8 +20,12 @@ from inspect import get_annotations
 from types import NoneType, UnionType
 from typing import Final, ForwardRef, NotRequired, Union, get_args, get_origin, is_typeddict
 
-from evse_node.cluster.codec.encode import FABRIC_INDEX
-from evse_node.cluster.definitions.data_type import Kind, StructDefinition, ValueType
+from evse_node.cluster.definitions.data_type import (
+    FABRIC_INDEX,
+    Kind,
+    StructDefinition,
+    ValueType,
+)
 
 _PLAIN: Final[Mapping[Kind, type]] = {
     Kind.BOOLEAN: bool,

@@ -36,12 +36,12 @@ from evse_node.cluster.binding import (
     serves,
     writer,
 )
-from evse_node.cluster.codec.codec import FABRIC_INDEX, FieldsCodec, event_codec
+from evse_node.cluster.codec.codec import FieldsCodec, event_codec
+from evse_node.cluster.definitions.data_type import FABRIC_INDEX, Value
 from evse_node.cluster.definitions.definition import (
     ClusterDefinition,
     EventDefinition,
     Selection,
-    Value,
 )
 from evse_node.cluster.environment import ClusterEnvironment, EventSink
 from evse_node.cluster.server_attribute import ServerAttribute, server_attribute

@@ -9,13 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from typing import Any
 
-from evse_node.cluster.codec.codec import FABRIC_INDEX, attribute_codec
-from evse_node.cluster.definitions.definition import (
-    FABRIC_INDEX_FIELD,
-    AttributeDefinition,
-    Kind,
-    Value,
-)
+from evse_node.cluster.codec.codec import attribute_codec
+from evse_node.cluster.definitions.data_type import FABRIC_INDEX, FABRIC_INDEX_FIELD, Kind, Value
+from evse_node.cluster.definitions.definition import AttributeDefinition
 from evse_node.errors import DecodeError, StatusError
 from evse_node.matter.data_model import AttributeEntry, AttributePath, InteractionContext
 from evse_node.matter.interaction.encoding import attribute_path_ib

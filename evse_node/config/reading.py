@@ -172,7 +172,7 @@ class _Explanation:
 
     def _at(self, key: str = "") -> str:
         dot = "." if key and self._where else ""
-        return f"{self._prefix}{self._where}{dot}{key}" or self._prefix.rstrip(".")
+        return f"{self._prefix}{self._where}{dot}{key}".rstrip(".")
 
     def _walk(self, steps: Sequence[tuple[str, str]]) -> None:
         for index, key in steps:

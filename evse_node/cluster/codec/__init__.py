@@ -1,1 +1,1 @@
-"""Values of clusters: checked, encoded as TLV and decoded from it."""
+"""Encoding, decoding and validation of cluster values."""

@@ -1,46 +1,26 @@
-"""Values to TLV and back, as their types say: one compiled function per type and direction.
+"""Codecs between cluster values and TLV: one compiled function per type and direction.
 
-Decoding is strict. What has the wrong TLV type (an unsigned element for a signed type,
-null where none may be, a struct without a required field) is malformed: INVALID_DATA_TYPE
-in an attribute, INVALID_COMMAND in a command. What breaks a constraint (range, length,
-unknown enum value, undefined bitmap bit) is a CONSTRAINT_ERROR. Unknown fields of structs
-are passed over.
+Decoding is strict. A wrong TLV type (an unsigned element for a signed type, null for a type
+that is not nullable, a struct without a required field) is INVALID_DATA_TYPE in an attribute
+and INVALID_COMMAND in a command. A violated constraint (range, length, unknown enum value,
+undefined bitmap bit) is CONSTRAINT_ERROR. Unknown fields of structs are ignored.
 
-Encoding trusts the node's own values, and does not look at constraints; `Codec.check` does.
+Encoding does not check constraints, because the values are the node's own.
 
 Spec: Matter Core 1.3 "Data Types", "Constraint"
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Mapping, Set
 from functools import cache
-from typing import cast
+from typing import TypeAlias, cast
 
 from msgspec import Struct
 
-from evse_node.cluster.codec.decode import (
-    Decoder,
-    FieldsDecoder,
-    boolean_decoder,
-    fields_decoder,
-    float_decoder,
-    list_decoder,
-    nullable_decoder,
-    octets_decoder,
-    signed_decoder,
-    string_decoder,
-    unsigned_decoder,
-)
-from evse_node.cluster.codec.encode import (
-    FABRIC_INDEX,
-    Encoder,
-    FieldsEncoder,
-    encode_boolean,
-    fields_encoder,
-    list_encoder,
-    nullable_encoder,
-)
+from evse_node.cluster.codec import decoders, encoders
+from evse_node.cluster.codec.decoders import Decoder, FieldsDecoder
+from evse_node.cluster.codec.encoders import Encoder, FieldsEncoder
 from evse_node.cluster.definitions.definition import (
     AttributeDefinition,
     CommandDefinition,
@@ -52,25 +32,16 @@ from evse_node.cluster.definitions.definition import (
     ValueType,
 )
 from evse_node.matter.interaction.status import Status
-from evse_node.matter.tlv import TagKey, TlvValue, Writer, decode
-
-__all__ = [
-    "FABRIC_INDEX",
-    "Codec",
-    "FieldsCodec",
-    "attribute_codec",
-    "command_codec",
-    "event_codec",
-]
+from evse_node.matter.tlv import TagKey, TlvValue, Writer
 
 _NOTHING: frozenset[str] = frozenset()
 
 
 class Codec(Struct, frozen=True, eq=False):
-    """Encodes and decodes the values of one type.
+    """Encoder and decoder for values of one type.
 
-    `redacted` encodes like `encode`, without the fabric-sensitive fields of a struct (for
-    readers of other fabrics). `entry` is the codec of a list's entries.
+    `redacted` omits the fabric-sensitive fields of structs, for readers of other fabrics.
+    `entry` is the codec of a list's entries.
     """
 
     encode: Encoder
@@ -84,13 +55,9 @@ class Codec(Struct, frozen=True, eq=False):
         self.encode(writer, tag, value)
         return writer.getvalue()
 
-    def check(self, value: Value) -> None:
-        """Raise StatusError when one of the node's own values breaks a constraint."""
-        self.decode(decode(self.encoded(value)))
-
 
 class FieldsCodec(Struct, frozen=True, eq=False):
-    """Encodes and decodes the fields of a command or event: a TLV structure."""
+    """Encoder and decoder for the fields of a command or event: a TLV structure."""
 
     encode: FieldsEncoder
     decode: FieldsDecoder
@@ -110,12 +77,12 @@ def attribute_codec(attribute: AttributeDefinition) -> Codec:
 
 @cache
 def command_codec(command: CommandDefinition, unchecked: frozenset[str] = _NOTHING) -> FieldsCodec:
-    """Return the codec of a command's fields; no CommandFields at all decode like none in it.
+    """Return the codec of a command's fields. Absent CommandFields decode like empty ones.
 
-    The constraints of fields whose path ("ChargingTargetSchedules.ChargingTargets", by the
-    specification's names) is in `unchecked` or in the definition's own `unchecked` are left
-    to the cluster's server: its range, length or number of entries, enum values and bitmap
-    bits; not its TLV type and integer width, and not what is inside it.
+    The cluster's server checks the constraints (range, length or number of entries, enum
+    values, bitmap bits) of fields whose path ("ChargingTargetSchedules.ChargingTargets", by
+    the specification's names) is in `unchecked` or in the definition's `unchecked`. TLV type,
+    integer width and the content of such a field are checked here.
     """
     compiler = _Compiler(Status.INVALID_COMMAND, unchecked | command.unchecked)
     return compiler.fields(command.fields, command.name)
@@ -123,13 +90,16 @@ def command_codec(command: CommandDefinition, unchecked: frozenset[str] = _NOTHI
 
 @cache
 def event_codec(event: EventDefinition) -> FieldsCodec:
-    """Return the codec of an event's fields; a fabric-sensitive event has a fabric index too."""
+    """Return the codec of an event's fields, with a fabric index if fabric-sensitive."""
     compiler = _Compiler(Status.INVALID_DATA_TYPE, _NOTHING)
     return compiler.fields(event.fields, event.name, event.is_fabric_sensitive)
 
 
+_FieldCodec: TypeAlias = tuple[FieldDefinition, Codec]
+
+
 class _Compiler:
-    """Makes codecs. `malformed` is the status for a wrong TLV type."""
+    """Compiler of codecs. `malformed` is the status for a wrong TLV type."""
 
     def __init__(self, malformed: Status, unchecked: Set[str]) -> None:
         self.malformed = malformed
@@ -139,95 +109,92 @@ class _Compiler:
     def codec(self, type_: ValueType, path: str, is_entry: bool = False) -> Codec:
         """Return the codec for a type at `path`, the names of the fields that lead to it.
 
-        The entries of a list share its path; that path leaves only the list unchecked.
+        The entries of a list have its path, but are checked even if the list is not.
         """
         is_checked = is_entry or path not in self.unchecked
         kind, malformed = type_.kind, self.malformed
         if kind is Kind.LIST:
             assert type_.entry is not None
             entry = self.codec(type_.entry, path, is_entry=True)
-            encode = redacted = list_encoder(entry.encode)
+            encode = redacted = encoders.array(entry.encode)
             if entry.redacted is not entry.encode:
-                redacted = list_encoder(entry.redacted)
-            decode = list_decoder(entry.decode, type_, malformed, is_checked)
+                redacted = encoders.array(entry.redacted)
+            decode = decoders.array(entry.decode, type_, malformed, is_checked)
             made = Codec(encode, decode, redacted, entry)
         elif kind is Kind.STRUCT:
             assert type_.struct is not None
             made = self.struct_codec(type_.struct, path)
         elif kind is Kind.STRING:
-            made = _plain(Writer.utf8, string_decoder(type_, malformed, is_checked))
+            made = _plain(Writer.utf8, decoders.string(type_, malformed, is_checked))
         elif kind is Kind.OCTETS:
-            made = _plain(Writer.octets, octets_decoder(type_, malformed, is_checked))
+            made = _plain(Writer.octets, decoders.octets(type_, malformed, is_checked))
         elif kind is Kind.BOOLEAN:
-            made = _plain(encode_boolean, boolean_decoder(malformed))
+            made = _plain(encoders.boolean, decoders.boolean(malformed))
         elif kind is Kind.FLOAT:
             write = Writer.float32 if type_.size == 4 else Writer.float64
-            made = _plain(write, float_decoder(malformed))
+            made = _plain(write, decoders.floating(malformed))
         elif kind is Kind.SIGNED:
-            made = _plain(Writer.sint, signed_decoder(type_, malformed, is_checked))
+            made = _plain(Writer.sint, decoders.signed(type_, malformed, is_checked))
         else:
-            made = _plain(Writer.uint, unsigned_decoder(type_, malformed, is_checked))
+            made = _plain(Writer.uint, decoders.unsigned(type_, malformed, is_checked))
         return _nullable(made) if type_.is_nullable else made
 
     def struct_codec(self, struct: StructDefinition, path: str) -> Codec:
         key = (struct, path)
         if key not in self.structs:
             fields = self.field_codecs(struct.fields, path)
-            encode = redacted = fields_encoder(
-                [(field, codec.encode) for field, codec in fields],
-                struct.name,
-                is_fabric_scoped=struct.is_fabric_scoped,
-            )
+            scoped = struct.is_fabric_scoped
+            encode = redacted = _fields_encoder(fields, struct.name, scoped)
             public = [field for field in fields if not field[0].is_fabric_sensitive]
             if len(public) < len(fields):
-                redacted = fields_encoder(
-                    [(field, codec.encode) for field, codec in public],
-                    struct.name,
-                    is_fabric_scoped=struct.is_fabric_scoped,
-                    is_part=True,
-                )
-            decoder = fields_decoder(
-                [(field, codec.decode) for field, codec in fields], self.malformed
-            )
-            # A struct's value is a mapping; another one fails in the encoder.
-            self.structs[key] = Codec(cast("Encoder", encode), decoder, cast("Encoder", redacted))
+                redacted = _fields_encoder(public, struct.name, scoped, is_part=True)
+            decode = self.fields_decoder(fields)
+            # The value of a struct is a mapping; another one fails in the encoder.
+            self.structs[key] = Codec(cast("Encoder", encode), decode, cast("Encoder", redacted))
         return self.structs[key]
 
-    def field_codecs(
-        self, fields: tuple[FieldDefinition, ...], path: str
-    ) -> list[tuple[FieldDefinition, Codec]]:
+    def field_codecs(self, fields: Iterable[FieldDefinition], path: str) -> list[_FieldCodec]:
         return [
             (field, self.codec(field.type, f"{path}.{field.name}" if path else field.name))
             for field in fields
         ]
 
+    def fields_decoder(self, fields: Iterable[_FieldCodec]) -> FieldsDecoder:
+        return decoders.structure(
+            [(field, codec.decode) for field, codec in fields], self.malformed
+        )
+
     def fields(
-        self, fields: tuple[FieldDefinition, ...], name: str, is_fabric_scoped: bool = False
+        self, fields: Iterable[FieldDefinition], name: str, is_fabric_scoped: bool = False
     ) -> FieldsCodec:
         codecs = self.field_codecs(fields, "")
-        decode_fields = fields_decoder(
-            [(field, codec.decode) for field, codec in codecs], self.malformed
-        )
+        decode = self.fields_decoder(codecs)
 
         def decode_or_none(value: TlvValue) -> dict[str, Value]:
-            return decode_fields({} if value is None else value)
+            return decode({} if value is None else value)
 
-        encode_fields = fields_encoder(
-            [(field, codec.encode) for field, codec in codecs],
-            name,
-            is_fabric_scoped=is_fabric_scoped,
-        )
-        return FieldsCodec(encode_fields, decode_or_none)
+        return FieldsCodec(_fields_encoder(codecs, name, is_fabric_scoped), decode_or_none)
+
+
+def _fields_encoder(
+    fields: Iterable[_FieldCodec], name: str, is_fabric_scoped: bool, *, is_part: bool = False
+) -> FieldsEncoder:
+    return encoders.structure(
+        [(field, codec.encode) for field, codec in fields],
+        name,
+        is_fabric_scoped=is_fabric_scoped,
+        is_part=is_part,
+    )
 
 
 def _plain(write: object, decoder: Decoder) -> Codec:
-    # Writer's methods take one type of value each; a value of another raises TypeError there.
+    # Each method of Writer accepts one type of value, and raises TypeError for others.
     encoder = cast("Encoder", write)
     return Codec(encoder, decoder, encoder)
 
 
 def _nullable(codec: Codec) -> Codec:
-    encode = redacted = nullable_encoder(codec.encode)
+    encode = redacted = encoders.nullable(codec.encode)
     if codec.redacted is not codec.encode:
-        redacted = nullable_encoder(codec.redacted)
-    return Codec(encode, nullable_decoder(codec.decode), redacted, codec.entry)
+        redacted = encoders.nullable(codec.redacted)
+    return Codec(encode, decoders.nullable(codec.decode), redacted, codec.entry)

@@ -1,4 +1,4 @@
-"""Conformance: which features make an element mandatory, optional or forbidden.
+"""Conformance: rules that make an element mandatory, optional or disallowed.
 
 Spec: Matter Core 1.3 "Conformance"
 """
@@ -15,7 +15,7 @@ _NONE: frozenset[str] = frozenset()
 
 
 class Presence(Enum):
-    """What a conformance says of an element once the features are known."""
+    """Presence of an element with given features."""
 
     MANDATORY = "mandatory"
     OPTIONAL = "optional"
@@ -29,7 +29,7 @@ class FeatureTerm(Struct, frozen=True):
     code: str
 
     def holds(self, features: Set[str], elements: Set[str]) -> bool:
-        """Tell whether the term is true."""
+        """Return whether the term holds."""
         return self.code in features
 
     def __str__(self) -> str:
@@ -42,7 +42,7 @@ class ElementTerm(Struct, frozen=True):
     name: str
 
     def holds(self, features: Set[str], elements: Set[str]) -> bool:
-        """Tell whether the term is true."""
+        """Return whether the term holds."""
         return self.name in elements
 
     def __str__(self) -> str:
@@ -55,7 +55,7 @@ class NotTerm(Struct, frozen=True):
     term: Term
 
     def holds(self, features: Set[str], elements: Set[str]) -> bool:
-        """Tell whether the term is true."""
+        """Return whether the term holds."""
         return not self.term.holds(features, elements)
 
     def __str__(self) -> str:
@@ -68,7 +68,7 @@ class AndTerm(Struct, frozen=True):
     terms: tuple[Term, ...]
 
     def holds(self, features: Set[str], elements: Set[str]) -> bool:
-        """Tell whether the term is true."""
+        """Return whether the term holds."""
         return all(term.holds(features, elements) for term in self.terms)
 
     def __str__(self) -> str:
@@ -81,7 +81,7 @@ class OrTerm(Struct, frozen=True):
     terms: tuple[Term, ...]
 
     def holds(self, features: Set[str], elements: Set[str]) -> bool:
-        """Tell whether the term is true."""
+        """Return whether the term holds."""
         return any(term.holds(features, elements) for term in self.terms)
 
     def __str__(self) -> str:
@@ -96,7 +96,7 @@ def _bracketed(term: Term) -> str:
 
 
 class Choice(Struct, frozen=True):
-    """Of the elements that share `group`, `minimum` must be present; with `is_more`, or more."""
+    """Choice among the elements of `group`: `minimum` are present, or more with `is_more`."""
 
     group: str
     is_more: bool = False
@@ -116,7 +116,7 @@ _LETTER = {
 
 
 class Rule(Struct, frozen=True):
-    """`presence` applies when `condition` holds (None: always)."""
+    """A rule: `presence` applies when `condition` holds (None: always)."""
 
     presence: Presence
     condition: Term | None = None
@@ -134,7 +134,7 @@ class Rule(Struct, frozen=True):
 
 
 class Conformance(Struct, frozen=True):
-    """Rules in order: the first whose condition holds decides; without one, disallowed.
+    """Rules in order; the first whose condition holds applies. If none does: disallowed.
 
     Spec: Matter Core 1.3 "Otherwise Conformance"
     """
@@ -142,14 +142,14 @@ class Conformance(Struct, frozen=True):
     rules: tuple[Rule, ...]
 
     def rule(self, features: Set[str], elements: Set[str] = _NONE) -> Rule | None:
-        """Return the rule that decides, if any."""
+        """Return the rule that applies, if any."""
         for rule in self.rules:
             if rule.condition is None or rule.condition.holds(features, elements):
                 return rule
         return None
 
     def evaluate(self, features: Set[str], elements: Set[str] = _NONE) -> Presence:
-        """Return what holds with these feature codes and names of present elements."""
+        """Return the presence with these feature codes and names of present elements."""
         rule = self.rule(features, elements)
         return rule.presence if rule else Presence.DISALLOWED
 

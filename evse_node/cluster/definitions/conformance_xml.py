@@ -1,7 +1,7 @@
-"""Conformance as ZAP XML writes it: elements, comments, or the `optional` attribute.
+"""Conformance in ZAP XML: as elements, as comments, or as the `optional` attribute.
 
 Elements are `mandatoryConform`, `optionalConform` and so on, with terms inside. A comment
-right before an element reads "Conformance feature PREF - for now optional", in the
+before an element reads "Conformance feature PREF - for now optional", in the
 specification's short notation: `PREF` mandatory with it, `[PREF]` optional with it.
 """
 
@@ -57,9 +57,9 @@ def conformance_of(
 ) -> Conformance:
     """Return the conformance of an attribute, command, event or feature.
 
-    `features` are the cluster's feature codes. What the elements say counts before the
-    comment, and that before the `optional` attribute; a comment on an element that is not
-    optional is stale and not looked at. Raises ConfigError.
+    `features` are the cluster's feature codes. Elements take precedence over the comment,
+    and the comment over the `optional` attribute; the comment on an element that is not
+    optional is outdated and ignored. Raises ConfigError.
     """
     stated = [child for child in node.children if child.tag in CONFORMANCE_TAGS]
     if len(stated) > 1:
@@ -74,7 +74,7 @@ def conformance_of(
 
 
 def states_conformance(node: Node) -> bool:
-    """Tell whether `node` says more of its conformance than that it is optional."""
+    """Return whether `node` states more than that it is optional."""
     return (
         any(child.tag in CONFORMANCE_TAGS for child in node.children)
         or not node.flag("optional")
@@ -103,7 +103,7 @@ def _rule(node: Node, features: Set[str]) -> Rule:
     if len(node.children) > 1:
         raise node.children[1].error(f"<{node.tag}> has more than one condition")
     if _compares(node.children[0]):
-        # Depends on an attribute's value, which no definition knows: leave it open.
+        # Depends on an attribute's value, which is not part of a definition.
         return Rule(Presence.OPTIONAL, None, choice)
     return Rule(presence, _term(node.children[0], features), choice)
 
@@ -134,14 +134,14 @@ def _term(node: Node, features: Set[str]) -> Term:
 def _feature(code: str, features: Set[str], node: Node) -> FeatureTerm:
     if code not in features:
         known = ", ".join(sorted(features)) or "none"
-        raise node.error(f"conformance names feature {code}, which the cluster lacks ({known})")
+        raise node.error(f"conformance has unknown feature {code}; known are: {known}")
     return FeatureTerm(code)
 
 
 def parse_conformance(text: str, features: Set[str], node: Node) -> Conformance:
     """Parse the short notation: `A`, `[A]`, `A & B`, `A | B`, `!A`, `P, O`, `(A | B) & !C`.
 
-    `node` is where an error is reported. Raises ConfigError.
+    Raises ConfigError with the place of `node`.
     """
     tokens: list[str] = []
     position = 0
@@ -157,7 +157,7 @@ def parse_conformance(text: str, features: Set[str], node: Node) -> Conformance:
 
 
 class _Parser:
-    """Reads the short notation by recursive descent."""
+    """Recursive-descent parser for the short notation."""
 
     def __init__(self, tokens: list[str], text: str, features: Set[str], node: Node) -> None:
         self.tokens = tokens
@@ -182,7 +182,7 @@ class _Parser:
 
     def conformance(self) -> Conformance:
         rules = [self.rule()]
-        # Upstream also writes "A | [B]" for what the specification writes "A, [B]".
+        # Some upstream files have "A | [B]" instead of the specification's "A, [B]".
         while self.take(",") or self.peek() == "[":
             rules.append(self.rule())
         if self.peek():

@@ -1,13 +1,16 @@
-"""Types of values: how a value is encoded, and what it may be.
+"""Types of values with their encoding and constraints, and Python names of elements.
 
 Spec: Matter Core 1.3 "Data Types"
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
-from typing import TypeAlias
+from functools import lru_cache, reduce
+from operator import or_
+from typing import Final, TypeAlias
 
 from msgspec import Struct
 
@@ -15,12 +18,27 @@ from msgspec import Struct
 # keyed by snake_case field names in which absent optional fields are missing.
 Value: TypeAlias = "bool | int | float | str | bytes | Sequence[Value] | Mapping[str, Value] | None"
 
-# The field that every fabric-scoped struct has beside those of its definition.
-FABRIC_INDEX_FIELD = 254
+# Id and key of the field that fabric-scoped structs have in addition to their definition.
+FABRIC_INDEX_FIELD: Final = 254
+FABRIC_INDEX: Final = "fabric_index"
+
+# Words of a name, in the order in which the alternatives are tried:
+#   SoC, IPv4, IPv6   one word in mixed case
+#   NOCs, IDs         an acronym's plural
+#   ESA, V2X, WPA3    an acronym, up to the capital that starts the next word
+#   Charge, Key0      a word with its number ("Rate10M" is one word)
+#   12hr, 2G4         anything that starts with a digit
+_WORD = re.compile(
+    r"SoC(?![a-z])|IPv[46]"
+    r"|[A-Z]{2,}s(?![a-z])"
+    r"|[A-Z]+(?![a-z])(?:\d+[A-Z]*(?![a-z]))?"
+    r"|[A-Z]?[a-z]+(?:\d+[A-Z]*(?![a-z]))?"
+    r"|\d[0-9A-Za-z]*"
+)
 
 
 class Kind(Enum):
-    """How a value is encoded."""
+    """Encoding of a value."""
 
     BOOLEAN = "boolean"
     UNSIGNED = "unsigned"
@@ -32,6 +50,15 @@ class Kind(Enum):
     BITMAP = "bitmap"
     STRUCT = "struct"
     LIST = "list"
+
+
+_EMPTY: Final[Mapping[Kind, Callable[[], Value]]] = {
+    Kind.BOOLEAN: bool,
+    Kind.FLOAT: float,
+    Kind.STRING: str,
+    Kind.OCTETS: bytes,
+    Kind.LIST: list,
+}
 
 
 class EnumDefinition(Struct, frozen=True, eq=False):
@@ -52,10 +79,7 @@ class BitmapDefinition(Struct, frozen=True, eq=False):
     @property
     def mask(self) -> int:
         """All defined bits."""
-        mask = 0
-        for field_mask in self.fields.values():
-            mask |= field_mask
-        return mask
+        return reduce(or_, self.fields.values(), 0)
 
 
 class StructDefinition(Struct, frozen=True, eq=False):
@@ -71,9 +95,9 @@ class ValueType(Struct, frozen=True):
 
     `name` is the XML's type name; `size` the width in bytes of a number, enum or bitmap.
     `minimum` and `maximum` bound a number (None: what its width allows), `min_length`
-    and `max_length` count the bytes of a string or the entries of a list. One of `enum`,
-    `bitmap`, `struct` and `entry` is set as `kind` says; an enum or bitmap without
-    definition takes any value of its width.
+    and `max_length` count the bytes of a string or the entries of a list. `kind` determines
+    which of `enum`, `bitmap`, `struct` and `entry` is set; an enum or bitmap without a
+    definition accepts any value of its width.
     """
 
     name: str
@@ -90,31 +114,18 @@ class ValueType(Struct, frozen=True):
     entry: ValueType | None = None
 
     def empty(self) -> Value:
-        """Return a value for want of a better one: null, or zero, or nothing in it."""
+        """Return null, an empty value, or the number nearest to zero."""
         if self.is_nullable:
             return None
-        kind = self.kind
-        if kind is Kind.BOOLEAN:
-            return False
-        if kind is Kind.FLOAT:
-            return 0.0
-        if kind is Kind.STRING:
-            return ""
-        if kind is Kind.OCTETS:
-            return b""
-        if kind is Kind.LIST:
-            return []
-        if kind is Kind.ENUM and self.enum is not None:
+        if make := _EMPTY.get(self.kind):
+            return make()
+        if self.enum is not None:
             return min(self.enum.values.values(), default=0)
-        if kind is Kind.STRUCT and self.struct is not None:
-            return {
-                field.key: field.type.empty()
-                for field in self.struct.fields
-                if not field.is_optional
-            }
-        if self.minimum is not None and self.minimum > 0:
-            return self.minimum
-        return 0 if self.maximum is None or self.maximum > 0 else self.maximum
+        if self.struct is not None:
+            fields = (field for field in self.struct.fields if not field.is_optional)
+            return {field.key: field.type.empty() for field in fields}
+        low, high = number_range(self)
+        return min(max(0, low), high)
 
 
 class FieldDefinition(Struct, frozen=True, eq=False):
@@ -136,15 +147,37 @@ def integer_range(kind: Kind, size: int) -> tuple[int, int]:
 
 
 def null_number(type_: ValueType) -> int | None:
-    """Return the number that a nullable type gives up, since other encodings mean null by it.
+    """Return the number that a nullable type excludes, because other encodings use it for null.
 
     Spec: Matter Core 1.3 "Nullable"
     """
+    low, high = integer_range(type_.kind, type_.size)
     if type_.kind is Kind.SIGNED:
-        return -(1 << (8 * type_.size - 1))
-    if type_.kind in (Kind.UNSIGNED, Kind.BITMAP):
-        return (1 << (8 * type_.size)) - 1
-    if type_.kind is Kind.ENUM:
-        value = (1 << (8 * type_.size)) - 1
-        return None if type_.enum and value in type_.enum.values.values() else value
-    return None
+        return low
+    if type_.kind is Kind.ENUM and type_.enum and high in type_.enum.values.values():
+        return None
+    return high if type_.kind in (Kind.UNSIGNED, Kind.BITMAP, Kind.ENUM) else None
+
+
+def number_range(type_: ValueType, is_checked: bool = True) -> tuple[int, int]:
+    """Return the smallest and largest number of a type.
+
+    Without `is_checked`, the width and null limit it, but not `minimum` and `maximum`.
+    """
+    low, high = integer_range(type_.kind, type_.size)
+    if type_.is_nullable and (null := null_number(type_)) is not None:
+        low, high = (low + 1, high) if null == low else (low, high - 1)
+    if is_checked:
+        low = low if type_.minimum is None else max(low, type_.minimum)
+        high = high if type_.maximum is None else min(high, type_.maximum)
+    return low, high
+
+
+@lru_cache(maxsize=4096)
+def snake_case(name: str) -> str:
+    """Return the Python name of an attribute, field, command, event or cluster.
+
+    `NextChargeTargetSoC` is `next_charge_target_soc`, `SupportedWiFiBands`
+    `supported_wi_fi_bands`. All but letters and digits separates words.
+    """
+    return "_".join(_WORD.findall(name)).lower()

@@ -1,8 +1,8 @@
-"""What a cluster is: its attributes, commands, events, types and features. Immutable.
+"""Immutable cluster definitions: attributes, commands, events, types and features.
 
-Definitions are read from XML by `evse_node.cluster.definitions.zap` and shared by all nodes of a
-process; each compares and hashes as itself. An instance of a cluster is a `Selection`:
-the elements that are present with certain features.
+Read from XML by `evse_node.cluster.definitions.zap` and shared by all nodes of a process;
+they compare and hash by identity. A `Selection` holds the elements of one cluster instance,
+which depend on its features.
 
 Spec: Matter Core 1.3 "Cluster", "Conformance", "Global Elements"
 """
@@ -16,7 +16,6 @@ from msgspec import Struct
 
 from evse_node.cluster.definitions.conformance import MANDATORY, Choice, Conformance, Presence
 from evse_node.cluster.definitions.data_type import (
-    FABRIC_INDEX_FIELD,
     BitmapDefinition,
     EnumDefinition,
     FieldDefinition,
@@ -24,13 +23,12 @@ from evse_node.cluster.definitions.data_type import (
     StructDefinition,
     Value,
     ValueType,
+    snake_case,
 )
-from evse_node.cluster.definitions.naming import snake_case, upper_case
 from evse_node.errors import ConfigError
 from evse_node.matter.data_model import EventPriority, Privilege
 
 __all__ = [
-    "FABRIC_INDEX_FIELD",
     "AttributeDefinition",
     "BitmapDefinition",
     "ClusterDefinition",
@@ -45,7 +43,6 @@ __all__ = [
     "Value",
     "ValueType",
     "snake_case",
-    "upper_case",
 ]
 
 CLUSTER_REVISION = 0xFFFD
@@ -55,8 +52,8 @@ GENERATED_COMMAND_LIST = 0xFFF8
 class AttributeDefinition(Struct, frozen=True, eq=False):
     """An attribute. `key` is its Python name.
 
-    `default` counts only with `has_default`. `write_privilege` is None for a read-only
-    attribute. `is_quieter` marks the Q quality: report only what its cluster asks for.
+    `default` is valid only with `has_default`. `write_privilege` is None for a read-only
+    attribute. `is_quieter` is the Q quality: the cluster specifies which changes are reported.
     """
 
     id: int
@@ -77,16 +74,16 @@ class AttributeDefinition(Struct, frozen=True, eq=False):
     changes_omitted: bool = False
 
     def initial_value(self) -> Value:
-        """Return the default, or for want of one a null, zero or empty value."""
+        """Return the default; without one, null, zero or an empty value."""
         return self.default if self.has_default else self.type.empty()
 
 
 class CommandDefinition(Struct, frozen=True, eq=False):
-    """A command to the server, or (`is_response`) one that the server answers with.
+    """A request to the server, or with `is_response` a response from it.
 
-    `response` names the command that answers; None is a plain status. `unchecked` holds
+    `response` is the name of the response command; None is a plain status. `unchecked` holds
     paths of fields ("ChargingTargetSchedules.ChargingTargets") whose constraint the
-    cluster's server checks itself, since it answers with a status of its own.
+    cluster's server checks itself, because it responds with another status.
     """
 
     id: int
@@ -125,7 +122,7 @@ class FeatureDefinition(Struct, frozen=True, eq=False):
 
 
 class Selection(Struct, frozen=True, eq=False):
-    """The elements that a cluster instance has, each in order of id; global attributes too."""
+    """Elements of a cluster instance in order of id, including the global attributes."""
 
     definition: ClusterDefinition
     features: frozenset[str]
@@ -140,9 +137,9 @@ _Element = TypeVar("_Element", AttributeDefinition, CommandDefinition, EventDefi
 
 
 class ClusterDefinition(Struct, frozen=True, eq=False):
-    """A cluster. `attributes`, `commands` (to the server), `responses` and `events` are by id.
+    """A cluster. `attributes`, `commands` (requests), `responses` and `events` are by id.
 
-    `attributes` does not hold the `global_attributes`, which every instance has.
+    `attributes` does not include the `global_attributes`, which every instance has.
     """
 
     id: int
@@ -163,7 +160,7 @@ class ClusterDefinition(Struct, frozen=True, eq=False):
         return self._find((*self.attributes.values(), *self.global_attributes), name, "attribute")
 
     def command(self, name: str) -> CommandDefinition:
-        """Return a command to the server by either name. Raises ConfigError."""
+        """Return a request command by either name. Raises ConfigError."""
         return self._find(self.commands.values(), name, "command")
 
     def response(self, name: str) -> CommandDefinition:
@@ -181,9 +178,9 @@ class ClusterDefinition(Struct, frozen=True, eq=False):
         return self.enums[name]
 
     def has_feature(self, code: str) -> bool:
-        """Return whether there is a feature with this code, on or not.
+        """Return whether the cluster defines a feature, enabled or not.
 
-        For behaviour that serves several revisions of the specification.
+        For behaviour that depends on the revision of the specification.
         """
         return any(feature.code == code for feature in self.features)
 
@@ -194,26 +191,25 @@ class ClusterDefinition(Struct, frozen=True, eq=False):
         raise ConfigError(f"cluster {self.name} has no {what} {name}")
 
     def feature_map(self, features: Collection[str]) -> int:
-        """Return the FeatureMap of these feature codes. Raises ConfigError on an unknown one."""
+        """Return the FeatureMap of feature codes. Raises ConfigError for an unknown one."""
         bits = {feature.code: 1 << feature.bit for feature in self.features}
         unknown = sorted(set(features) - set(bits))
         if unknown:
             known = ", ".join(bits) or "none"
             raise ConfigError(
-                f"cluster {self.name} has no feature {', '.join(unknown)}; it has: {known}"
+                f"cluster {self.name} has no feature {', '.join(unknown)}; known are: {known}"
             )
         return sum(bits[code] for code in set(features))
 
     def select(self, features: Collection[str] = (), optional: Collection[str] = ()) -> Selection:
         """Return the elements of an instance with these features.
 
-        Elements that the features make mandatory are in; those that they make optional
-        (or provisional) are in when `optional` names them (specification's spelling);
-        those that they forbid are out, named or not. A response command is in when a
-        command that is in asks for it.
+        Elements that are mandatory with these features are included; optional (and
+        provisional) ones are included when `optional` contains their name (specification's
+        spelling); disallowed ones never. A response command is included with its request.
 
         Raises ConfigError for unknown names and for features that exclude each other or
-        lack one that they require.
+        require another one.
         """
         chosen = frozenset(features)
         feature_map = self.feature_map(chosen)
@@ -221,8 +217,8 @@ class ClusterDefinition(Struct, frozen=True, eq=False):
         named = frozenset(optional)
         self._check_names(named)
 
-        # An element's conformance may depend on the presence of others, in any order; the
-        # bound is for a definition whose elements exclude each other in a circle.
+        # An element's conformance may depend on the presence of others, in any order. The
+        # number of passes is limited for elements that exclude each other in a circle.
         present: frozenset[str] = frozenset()
         elements: tuple[_AnyElement, ...] = (
             *self.attributes.values(),
@@ -232,19 +228,19 @@ class ClusterDefinition(Struct, frozen=True, eq=False):
         for _ in elements:
             known = present
             present = frozenset(
-                element.name for element in elements if _is_in(element, chosen, named, known)
+                element.name for element in elements if _is_present(element, chosen, named, known)
             )
             if present == known:
                 break
 
         commands = _chosen(self.commands, chosen, named, present)
-        answers = {command.response for command in commands}
-        asked = {command.response for command in self.commands.values()}
+        generated = {command.response for command in commands}
+        requested = {command.response for command in self.commands.values()}
         responses = tuple(
             response
             for response in _in_order(self.responses)
-            if response.name in answers
-            or (response.name not in asked and _is_in(response, chosen, named, present))
+            if response.name in generated
+            or (response.name not in requested and _is_present(response, chosen, named, present))
         )
         return Selection(
             definition=self,
@@ -277,7 +273,7 @@ class ClusterDefinition(Struct, frozen=True, eq=False):
             conformance = f"its conformance is {feature.conformance}"
             if presence is Presence.MANDATORY and feature.code not in chosen:
                 raise ConfigError(
-                    f"cluster {self.name} needs feature {feature.code} here: {conformance}"
+                    f"cluster {self.name} requires feature {feature.code} here: {conformance}"
                 )
             if presence is Presence.DISALLOWED and feature.code in chosen:
                 raise ConfigError(
@@ -290,14 +286,16 @@ class ClusterDefinition(Struct, frozen=True, eq=False):
             if count < choice.minimum or (count > choice.minimum and not choice.is_more):
                 wanted = f"{'at least' if choice.is_more else 'exactly'} {choice.minimum}"
                 raise ConfigError(
-                    f"cluster {self.name} needs {wanted} of the features {', '.join(codes)}"
+                    f"cluster {self.name} requires {wanted} of the features {', '.join(codes)}"
                 )
 
 
 _AnyElement: TypeAlias = AttributeDefinition | CommandDefinition | EventDefinition
 
 
-def _is_in(element: _AnyElement, features: Set[str], named: Set[str], present: Set[str]) -> bool:
+def _is_present(
+    element: _AnyElement, features: Set[str], named: Set[str], present: Set[str]
+) -> bool:
     presence = element.conformance.evaluate(features, present)
     if presence is Presence.MANDATORY:
         return True
@@ -312,5 +310,5 @@ def _chosen(
     table: Mapping[int, _Element], features: Set[str], named: Set[str], present: Set[str]
 ) -> tuple[_Element, ...]:
     return tuple(
-        element for element in _in_order(table) if _is_in(element, features, named, present)
+        element for element in _in_order(table) if _is_present(element, features, named, present)
     )

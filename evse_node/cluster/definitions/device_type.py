@@ -1,15 +1,16 @@
-"""Device types: what an endpoint must have, and may have, to be called so.
+"""Device types: the clusters that an endpoint of each type must and may have.
 
 Spec: Matter Device Library 1.3, and 1.4 for the revisions after it
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from enum import IntEnum
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from evse_node.errors import ConfigError
 from evse_node.matter.data_model import Node
@@ -29,8 +30,8 @@ class MatterVersion(IntEnum):
 class DeviceType(Struct, frozen=True):
     """A device type in one version; clusters are ids of server clusters.
 
-    At least one of `any_of` must be there, unless it is empty. An application type says
-    what an endpoint is for; the others add to it.
+    At least one of `any_of` is required unless it is empty. An endpoint has at most one
+    application type; utility types complement it.
     """
 
     id: int
@@ -43,14 +44,14 @@ class DeviceType(Struct, frozen=True):
 
     @property
     def clusters(self) -> frozenset[int]:
-        """All clusters that the device type knows."""
+        """All clusters of the device type."""
         return self.mandatory | self.optional | self.any_of | {DESCRIPTOR}
 
 
-# Allowed beside every device type: Binding, Fixed Label, User Label.
+# Allowed with every device type: Descriptor, Binding, Fixed Label, User Label.
 _EVERYWHERE: Final = frozenset({DESCRIPTOR, 0x001E, 0x0040, 0x0041})
 _ROOT_ONLY: Final = frozenset({0x0016})
-# Device types that the root endpoint may have beside Root Node.
+# Device types of the root endpoint: Root Node, Power Source, OTA Requestor and Provider.
 _ON_ROOT: Final = frozenset({0x0016, 0x0011, 0x0012, 0x0014})
 
 _ROOT_NODE = DeviceType(
@@ -58,7 +59,7 @@ _ROOT_NODE = DeviceType(
     "Root Node",
     2,
     mandatory=frozenset({0x001F, 0x0028, 0x0030, 0x0033, 0x003C, 0x003E, 0x003F}),
-    # Network Commissioning is mandatory only for a node that brings itself into a network.
+    # Network Commissioning is mandatory only for a node that joins a network by itself.
     optional=frozenset(
         {0x002B, 0x002C, 0x002D, 0x002E, 0x0031, 0x0032, 0x0034, 0x0035, 0x0036, 0x0037, 0x0038}
     ),
@@ -91,42 +92,39 @@ _V1_3: Final = (
     _DEVICE_ENERGY_MANAGEMENT,
 )
 _V1_4: Final = (
-    DeviceType(0x0016, "Root Node", 3, _ROOT_NODE.mandatory, _ROOT_NODE.optional),
+    replace(_ROOT_NODE, revision=3),
     _POWER_SOURCE,
-    DeviceType(
-        0x050C,
-        "Energy EVSE",
-        2,
-        _ENERGY_EVSE.mandatory,
-        _ENERGY_EVSE.optional,
-        is_application=True,
-    ),
+    replace(_ENERGY_EVSE, revision=2),
     _ELECTRICAL_SENSOR,
     # The mode cluster is mandatory only for an appliance that can be controlled.
-    DeviceType(
-        0x050D, "Device Energy Management", 2, frozenset({0x0098}), optional=frozenset({0x009F})
+    replace(
+        _DEVICE_ENERGY_MANAGEMENT,
+        revision=2,
+        mandatory=frozenset({0x0098}),
+        optional=frozenset({0x009F}),
     ),
 )
 
 
+def _device_types(version: MatterVersion) -> Sequence[DeviceType]:
+    return _V1_3 if version is MatterVersion.V1_3 else _V1_4
+
+
 def device_type(name: str, version: MatterVersion = MatterVersion.V1_3) -> DeviceType:
     """Return the device type with this name of the specification. Raises KeyError."""
-    for found in _V1_3 if version is MatterVersion.V1_3 else _V1_4:
-        if found.name == name:
-            return found
-    raise KeyError(name)
+    return {found.name: found for found in _device_types(version)}[name]
 
 
 def check_node(node: Node, version: MatterVersion = MatterVersion.V1_3) -> None:
-    """Raise ConfigError, naming endpoint and cluster, unless device types get what they need."""
-    known = {found.id: found for found in (_V1_3 if version is MatterVersion.V1_3 else _V1_4)}
+    """Raise ConfigError, naming endpoint and cluster, unless endpoints match their device types."""
+    known = {found.id: found for found in _device_types(version)}
     for number, endpoint in sorted(node.endpoints.items()):
         where = f"endpoint {number}"
         found: list[DeviceType] = []
         for type_id, revision in endpoint.device_types:
             type_ = known.get(type_id)
             if type_ is None:
-                raise ConfigError(f"{where}: device type 0x{type_id:04X} is not known")
+                raise ConfigError(f"{where}: unknown device type 0x{type_id:04X}")
             if revision != type_.revision:
                 raise ConfigError(
                     f"{where}: {type_.name} has revision {revision}, not {type_.revision}"
@@ -141,7 +139,7 @@ def _check_types(where: str, number: int, types: Collection[DeviceType]) -> None
         raise ConfigError(f"{where}: no device type")
     ids = {type_.id for type_ in types}
     if number == 0 and not (ids >= _ROOT_ONLY and ids <= _ON_ROOT):
-        raise ConfigError(f"{where}: must be Root Node, and nothing but Power Source beside it")
+        raise ConfigError(f"{where}: must be Root Node, with no other type than Power Source")
     if number and ids & _ROOT_ONLY:
         raise ConfigError(f"{where}: only endpoint 0 can be Root Node")
     if sum(type_.is_application for type_ in types) > 1:
@@ -158,7 +156,7 @@ def _check_clusters(where: str, types: Collection[DeviceType], present: Collecti
             raise ConfigError(f"{where}: {type_.name} needs one of {_names(type_.any_of)}")
     allowed = _EVERYWHERE.union(*(type_.clusters for type_ in types))
     if surplus := {cluster for cluster in present if cluster >> 16 == 0} - allowed:
-        raise ConfigError(f"{where}: {_names(surplus)} is of none of its device types")
+        raise ConfigError(f"{where}: {_names(surplus)} is not part of its device types")
 
 
 def _names(clusters: Iterable[int]) -> str:

@@ -1,7 +1,7 @@
-"""Types as ZAP XML names them: atomic types, and enums, bitmaps and structs by cluster.
+"""Types of ZAP XML by name: atomic types, and enums, bitmaps and structs of clusters.
 
-A type belongs to the clusters that its `<cluster code=…/>` children name, or to all when
-it has none. A name is looked up for the cluster first, then among those of all clusters.
+A type belongs to the clusters of its `<cluster code=…/>` children, or without them to all.
+Types of the cluster take precedence over those of all clusters.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import TypeAlias
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from evse_node.cluster.definitions.data_type import (
     FABRIC_INDEX_FIELD,
@@ -23,8 +24,9 @@ from evse_node.cluster.definitions.data_type import (
     ValueType,
     integer_range,
     null_number,
+    number_range,
+    snake_case,
 )
-from evse_node.cluster.definitions.naming import snake_case
 from evse_node.cluster.definitions.xml_file import Node
 
 TYPE_TAGS = frozenset({"enum", "bitmap", "struct"})
@@ -40,40 +42,36 @@ _SPECIAL_KINDS = {
     "char_string": Kind.STRING,
     "long_char_string": Kind.STRING,
 }
-# Names that say how a value is written, not what it is; no value has such a type.
+# Names of encodings rather than of types.
 _FORM_NAMES = frozenset({"no_data", "unknown", "array", "struct"})
 
 _Scope: TypeAlias = int | None
 
 
 class TypeScope(Struct):
-    """All types that are known while files are read; definitions are made on first use."""
+    """Types that are known while files are read; definitions are created on first use."""
 
     parent: TypeScope | None = None
     _atomic: dict[str, ValueType] = field(default_factory=dict)
     _nodes: dict[tuple[_Scope, str], Node] = field(default_factory=dict)
     _of_cluster: dict[int, list[Node]] = field(default_factory=dict)
     _made: dict[tuple[int, str], ValueType] = field(default_factory=dict)
-    _in_making: set[tuple[int, str]] = field(default_factory=set)
+    _in_progress: set[tuple[int, str]] = field(default_factory=set)
+    _taken: dict[str, Node] = field(default_factory=dict)
 
     def add(self, node: Node) -> None:
-        """Add an `<enum>`, `<bitmap>` or `<struct>`. Raises ConfigError when it is there."""
+        """Add an `<enum>`, `<bitmap>` or `<struct>`. Raises ConfigError for a second one."""
         name = node.required("name")
         codes = [child.required_number("code", 0xFFFF_FFFF) for child in node.all("cluster")]
         for code in codes or (None,):
-            key = (code, name)
-            if key in self._nodes:
-                of = "all clusters" if code is None else f"cluster {code:#06x}"
-                other = self._nodes[key]
-                raise node.error(
-                    f"type {name} of {of} is defined at {other.file}:{other.line} already"
-                )
-            self._nodes[key] = node
+            clusters = "all clusters" if code is None else f"cluster {code:#06x}"
+            node.claim(self._taken, f"type {name} of {clusters}")
+            self._nodes[code, name] = node
             if code is not None:
                 self._of_cluster.setdefault(code, []).append(node)
 
     def add_atomic(self, node: Node) -> None:
-        """Add a `<type>`; one that is known already must have the same size."""
+        """Add a `<type>`. Raises ConfigError unless it agrees with an earlier one in size."""
         name = node.required("name")
         if name in _FORM_NAMES:
             return
@@ -93,7 +91,7 @@ class TypeScope(Struct):
         }
 
     def look_up(self, name: str, cluster: int, node: Node) -> ValueType:
-        """Return the bare type called `name` for a cluster. Raises ConfigError at `node`."""
+        """Return a type by name, for use at `node` in a cluster. Raises ConfigError."""
         found = self._look_up(name, cluster)
         if found is None:
             raise node.error(f"unknown type {name}")
@@ -102,8 +100,8 @@ class TypeScope(Struct):
     def _look_up(self, name: str, cluster: int) -> ValueType | None:
         for code in (cluster, None):
             if (code, name) in self._nodes:
-                # A struct of all clusters is made per cluster: its fields may be of types
-                # that the cluster has.
+                # A struct of all clusters is created per cluster, since its fields may have
+                # types of the cluster.
                 return self._make(self._nodes[code, name], name, cluster)
         if self.parent is not None and (found := self.parent._look_up(name, cluster)):
             return found
@@ -116,13 +114,13 @@ class TypeScope(Struct):
     def _make(self, node: Node, name: str, cluster: int) -> ValueType:
         key = (cluster, name)
         if key not in self._made:
-            if key in self._in_making:
+            if key in self._in_progress:
                 raise node.error(f"struct {name} contains itself")
-            self._in_making.add(key)
+            self._in_progress.add(key)
             try:
                 self._made[key] = self._define(node, name, cluster)
             finally:
-                self._in_making.remove(key)
+                self._in_progress.remove(key)
         return self._made[key]
 
     def _define(self, node: Node, name: str, cluster: int) -> ValueType:
@@ -132,11 +130,8 @@ class TypeScope(Struct):
         if node.tag == "bitmap":
             bitmap = _bitmap(node, name, self._width(node, Kind.BITMAP))
             return ValueType(name, Kind.BITMAP, bitmap.size, bitmap=bitmap)
-        struct = StructDefinition(
-            name,
-            self.fields(node, "item", cluster),
-            node.flag("isFabricScoped"),
-        )
+        fields = self.fields(node, "item", cluster)
+        struct = StructDefinition(name, fields, node.flag("isFabricScoped"))
         return ValueType(name, Kind.STRUCT, struct=struct)
 
     def _width(self, node: Node, kind: Kind) -> int:
@@ -144,7 +139,7 @@ class TypeScope(Struct):
         base = self._find_atomic(base_name)
         if base is None:
             raise node.error(f"unknown type {base_name}")
-        # Upstream bases a few enums and bitmaps on plain integers.
+        # Some enums and bitmaps of upstream are based on plain integers.
         if base.kind not in (kind, Kind.UNSIGNED):
             raise node.error(f"{node.tag} {node.attributes['name']} cannot be a {base_name}")
         return base.size
@@ -152,37 +147,27 @@ class TypeScope(Struct):
     def fields(self, parent: Node, tag: str, cluster: int) -> tuple[FieldDefinition, ...]:
         """Return the fields of a struct (`item`), command (`arg`) or event (`field`), by id.
 
-        A field without id has the one after the field before it. Raises ConfigError.
+        A field without an id follows the previous one. Raises ConfigError.
         """
         fields: dict[int, FieldDefinition] = {}
-        names: set[str] = set()
+        taken: dict[str, Node] = {}
         next_id = 0
         for node in parent.all(tag):
             name = node.required("name")
+            key = snake_case(name)
             number = next_id
-            for attribute in ("fieldId", "id", "code"):
+            for attribute in ("code", "id", "fieldId"):
                 if attribute in node.attributes:
                     number = node.required_number(attribute, FABRIC_INDEX_FIELD)
-                    break
             next_id = number + 1
-            key = snake_case(name)
-            if number in fields:
-                raise node.error(f"field id {number} is taken by {fields[number].name}")
-            if key in names:
-                raise node.error(f"field {name} is there already")
-            names.add(key)
-            fields[number] = FieldDefinition(
-                number,
-                name,
-                key,
-                self.value_type(node, cluster),
-                node.flag("optional"),
-                node.flag("isFabricSensitive"),
-            )
+            node.claim(taken, f"field id {number}", f"field {key}")
+            type_ = self.value_type(node, cluster)
+            is_optional, is_sensitive = node.flag("optional"), node.flag("isFabricSensitive")
+            fields[number] = FieldDefinition(number, name, key, type_, is_optional, is_sensitive)
         return tuple(fields[number] for number in sorted(fields))
 
     def value_type(self, node: Node, cluster: int) -> ValueType:
-        """Return the type of an attribute or field with the constraints that `node` states.
+        """Return the type of an attribute or field with its constraints.
 
         A list is `type="array" entryType="X"` or `array="true" type="X"`. Raises ConfigError.
         """
@@ -198,35 +183,17 @@ class TypeScope(Struct):
             return ValueType(
                 name, Kind.LIST, 0, nullable, min_length=low, max_length=high, entry=bare
             )
-        if bare.kind in _INTEGERS:
-            minimum, maximum = _bounds(node, bare)
-        else:
-            minimum, maximum = bare.minimum, bare.maximum
-        if low is None:
-            low = bare.min_length
-        if high is None:
-            high = bare.max_length
-        if (nullable, minimum, maximum, low, high) == (
-            False,
-            bare.minimum,
-            bare.maximum,
-            bare.min_length,
-            bare.max_length,
-        ):
-            return bare
-        return ValueType(
-            name,
-            bare.kind,
-            bare.size,
-            nullable,
-            minimum,
-            maximum,
-            low,
-            high,
-            bare.enum,
-            bare.bitmap,
-            bare.struct,
+        is_integer = bare.kind in _INTEGERS
+        minimum, maximum = _bounds(node, bare) if is_integer else (bare.minimum, bare.maximum)
+        made = replace(
+            bare,
+            is_nullable=nullable,
+            minimum=minimum,
+            maximum=maximum,
+            min_length=bare.min_length if low is None else low,
+            max_length=bare.max_length if high is None else high,
         )
+        return bare if made == bare else made
 
 
 def _atomic(name: str, node: Node) -> ValueType:
@@ -255,36 +222,32 @@ def _atomic(name: str, node: Node) -> ValueType:
 
 def _enum(node: Node, name: str, size: int) -> EnumDefinition:
     values: dict[str, int] = {}
-    taken: dict[int, str] = {}
+    taken: dict[str, Node] = {}
     for item in node.all("item"):
         item_name = item.required("name")
         value = item.required_number("value", 256**size - 1)
-        if item_name in values:
-            raise item.error(f"enum {name} has {item_name} already")
-        if value in taken:
-            raise item.error(f"enum {name} has value {value:#x} already: {taken[value]}")
+        item.claim(taken, f"{item_name} of enum {name}", f"value {value:#x} of enum {name}")
         values[item_name] = value
-        taken[value] = item_name
     return EnumDefinition(name, size, MappingProxyType(values))
 
 
 def _bitmap(node: Node, name: str, size: int) -> BitmapDefinition:
     fields: dict[str, int] = {}
-    taken = 0
+    taken: dict[str, Node] = {}
+    used = 0
     for item in node.all("field"):
         field_name = item.required("name")
         mask = item.required_number("mask", 256**size - 1)
-        if field_name in fields:
-            raise item.error(f"bitmap {name} has {field_name} already")
-        if not mask or mask & taken:
-            raise item.error(f"bitmap {name}: mask {mask:#x} of {field_name} is empty or taken")
+        item.claim(taken, f"{field_name} of bitmap {name}")
+        if not mask or mask & used:
+            raise item.error(f"bitmap {name}: mask {mask:#x} of {field_name} is empty or in use")
         fields[field_name] = mask
-        taken |= mask
+        used |= mask
     return BitmapDefinition(name, size, MappingProxyType(fields))
 
 
 def _signed(node: Node, text: str, what: str, bare: ValueType) -> int:
-    """Parse a number; hexadecimal for a signed type is its two's complement."""
+    """Parse a number. Hexadecimal digits of a signed type are its two's complement."""
     number = node.parse_number(text, what)
     if bare.kind is Kind.SIGNED and text.strip().lower().startswith("0x"):
         width = 1 << (8 * bare.size)
@@ -303,12 +266,12 @@ def _bounds(node: Node, bare: ValueType) -> tuple[int | None, int | None]:
             continue
         number = _signed(node, text, name, bare)
         if not low <= number <= high:
-            raise node.error(f"{name} {text} is beyond type {bare.name} ({low} to {high})")
+            raise node.error(f"{name} {text} of type {bare.name} is not in {low} to {high}")
         bounds.append(number)
     minimum, maximum = bounds
     if (low if minimum is None else minimum) > (high if maximum is None else maximum):
         raise node.error(f"min {minimum} is above max {maximum}")
-    # A bound that the width gives anyway is none.
+    # Bounds that follow from the width are left out.
     return (None if minimum == low else minimum), (None if maximum == high else maximum)
 
 
@@ -318,7 +281,7 @@ def _length_bounds(node: Node, has_length: bool) -> tuple[int | None, int | None
     low = node.number("minLength")
     high = node.number("length")
     if high is None:
-        # Upstream gives one string's length as its max.
+        # Upstream has the length of one string in `max`.
         high = node.number("max")
     if (low or 0) < 0 or (high is not None and high < (low or 0)):
         raise node.error(f"length {low or 0} to {high} is empty")
@@ -326,7 +289,7 @@ def _length_bounds(node: Node, has_length: bool) -> tuple[int | None, int | None
 
 
 def default_value(node: Node, type_: ValueType) -> tuple[bool, Value]:
-    """Return whether the attribute has a default, and it. Raises ConfigError."""
+    """Return whether an attribute has a default, and the default. Raises ConfigError."""
     text = node.attributes.get("default")
     if text is None:
         return False, None
@@ -335,9 +298,7 @@ def default_value(node: Node, type_: ValueType) -> tuple[bool, Value]:
     kind = type_.kind
     if kind is Kind.STRING:
         return True, text
-    if kind in (Kind.STRUCT, Kind.LIST, Kind.OCTETS):
-        return False, None
-    if not text.strip():
+    if kind in (Kind.STRUCT, Kind.LIST, Kind.OCTETS) or not text.strip():
         return False, None
     if kind is Kind.BOOLEAN:
         return True, bool(node.number("default")) if "x" in text else node.flag("default")
@@ -350,14 +311,10 @@ def default_value(node: Node, type_: ValueType) -> tuple[bool, Value]:
     if text in named:
         return True, named[text]
     number = _signed(node, text, "default", type_)
-    low, high = integer_range(kind, type_.size)
-    if not low <= number <= high:
-        raise node.error(f"default {text} is beyond type {type_.name} ({low} to {high})")
     if type_.is_nullable and number == null_number(type_):
-        # How ZAP wrote null before it had one.
+        # ZAP's older notation of null.
         return True, None
-    if type_.minimum is not None and number < type_.minimum:
-        raise node.error(f"default {text} is below min {type_.minimum}")
-    if type_.maximum is not None and number > type_.maximum:
-        raise node.error(f"default {text} is above max {type_.maximum}")
+    low, high = number_range(type_)
+    if not low <= number <= high:
+        raise node.error(f"default {text} of type {type_.name} is not in {low} to {high}")
     return True, number

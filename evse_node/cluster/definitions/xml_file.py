@@ -1,14 +1,14 @@
-"""An XML file as a tree whose nodes know their line, for errors that can be found.
+"""XML elements with line numbers, for error messages.
 
-Comments are kept only where ZAP files put facts into them: "Conformance feature ...".
+Of the comments only those with facts are kept: "Conformance feature ...".
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 from xml.parsers import expat
 
 from evse_node.errors import ConfigError
@@ -16,9 +16,11 @@ from evse_node.errors import ConfigError
 _CONFORMANCE = re.compile(r"\s*Conformance\s+(?:feature\s+)?(.*?)\s*(?:\s-\s.*)?", re.DOTALL)
 _BOOLEAN: Final = {"true": True, "false": False, "1": True, "0": False}
 
+T = TypeVar("T")
+
 
 class Node:
-    """An element. `conformance_note` is the text of a conformance comment right before it."""
+    """An element. `conformance_note` is the conformance in the comment before it, if any."""
 
     __slots__ = ("attributes", "children", "conformance_note", "file", "line", "tag", "text")
 
@@ -34,8 +36,16 @@ class Node:
         self.children: list[Node] = []
 
     def error(self, reason: str) -> ConfigError:
-        """Return the error that names this element's place and `reason`."""
+        """Return an error with this element's file and line."""
         return ConfigError(f"{self.file}:{self.line}: {reason}")
+
+    def claim(self, taken: dict[str, Node], *names: str) -> None:
+        """Add names of this element to those in use. Raises ConfigError for one in use."""
+        for name in names:
+            if name in taken:
+                other = taken[name]
+                raise self.error(f"{name} is already defined at {other.file}:{other.line}")
+            taken[name] = self
 
     def all(self, tag: str) -> Iterator[Node]:
         """Return the children with this tag."""
@@ -53,22 +63,22 @@ class Node:
         return value
 
     def number(self, name: str) -> int | None:
-        """Return an XML attribute as integer (decimal or 0x...); None when it is missing.
+        """Return an XML attribute as an integer (decimal or 0x...), if present.
 
-        Raises ConfigError when it is not a number.
+        Raises ConfigError.
         """
         text = self.attributes.get(name)
         return None if text is None else self.parse_number(text, name)
 
     def required_number(self, name: str, maximum: int) -> int:
-        """Return an XML attribute as integer from 0 to `maximum`. Raises ConfigError."""
+        """Return an XML attribute as an integer from 0 to `maximum`. Raises ConfigError."""
         number = self.parse_number(self.required(name), name)
         if not 0 <= number <= maximum:
             raise self.error(f"{name} {self.attributes[name]} is not in 0 to {maximum:#x}")
         return number
 
     def parse_number(self, text: str, what: str) -> int:
-        """Return `text` as integer. Raises ConfigError."""
+        """Return `text` as an integer. Raises ConfigError."""
         text = text.strip()
         try:
             if "_" not in text:
@@ -78,7 +88,7 @@ class Node:
         raise self.error(f"{what} {text!r} is not a number")
 
     def flag(self, name: str, default: bool = False) -> bool:
-        """Return an XML attribute as boolean. Raises ConfigError when it is not one."""
+        """Return an XML attribute as a boolean. Raises ConfigError."""
         text = self.attributes.get(name)
         if text is None:
             return default
@@ -87,9 +97,16 @@ class Node:
             raise self.error(f"{name} {text!r} is not true or false")
         return value
 
+    def choice(self, name: str, values: Mapping[str, T]) -> T:
+        """Return the value that an XML attribute names. Raises ConfigError."""
+        text = self.required(name)
+        if text not in values:
+            raise self.error(f"{name} {text!r} is not one of {', '.join(values)}")
+        return values[text]
+
 
 def read_xml(file: Path) -> Node:
-    """Read `file` and return its root. Raises ConfigError for what is not well-formed XML."""
+    """Read an XML file and return its root. Raises ConfigError."""
     try:
         data = file.read_bytes()
     except OSError as error:
@@ -98,7 +115,7 @@ def read_xml(file: Path) -> Node:
 
 
 def parse_xml(data: bytes, file: Path) -> Node:
-    """Parse the bytes of `file`. Raises ConfigError for what is not well-formed XML."""
+    """Parse the content of `file` and return the root. Raises ConfigError."""
     parser = expat.ParserCreate()
     parser.buffer_text = True
     open_nodes: list[Node] = []
@@ -115,7 +132,7 @@ def parse_xml(data: bytes, file: Path) -> Node:
         open_nodes.append(node)
 
     def end(tag: str) -> None:
-        # A comment belongs to the element that follows it, not to what comes after its parent.
+        # A comment belongs to the next sibling, not to an element after its parent.
         notes[0] = None
         open_nodes.pop()
 
@@ -128,7 +145,7 @@ def parse_xml(data: bytes, file: Path) -> Node:
             notes[0] = match[1]
 
     def doctype(name: str, system_id: str | None, public_id: str | None, internal: bool) -> None:
-        raise ConfigError(f"{file}:{parser.CurrentLineNumber}: document types are not accepted")
+        raise ConfigError(f"{file}:{parser.CurrentLineNumber}: document types are not allowed")
 
     parser.StartElementHandler = start
     parser.EndElementHandler = end

@@ -1,7 +1,7 @@
-"""Cluster definitions from ZAP XML, the node's own files and upstream's alike.
+"""Cluster definitions from ZAP XML: the node's own files and upstream's.
 
-Both of ZAP's dialects are read: the name of an attribute as element text, as
-`<description>` or as `name`, and conformance as comments or as elements.
+Both dialects are supported: the name of an attribute as element text, as `<description>`
+or as `name`, and conformance as comments or as elements.
 
 Spec: Matter Core 1.3 "Data Model Specification"
 """
@@ -12,44 +12,39 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
-from evse_node.cluster.definitions.definition import ClusterDefinition
-from evse_node.cluster.definitions.naming import snake_case
-from evse_node.cluster.definitions.qualities import NO_QUALITIES, Qualities, read_qualities
+from evse_node.cluster.definitions.definition import ClusterDefinition, snake_case
+from evse_node.cluster.definitions.qualities import Qualities, read_qualities
 from evse_node.cluster.definitions.revision import DEFAULT_REVISION, XML_FOLDER, load_revision
 from evse_node.cluster.definitions.type_scope import TYPE_TAGS, TypeScope
 from evse_node.cluster.definitions.xml_file import Node, read_xml
-from evse_node.cluster.definitions.zap_cluster import read_attribute, read_cluster
+from evse_node.cluster.definitions.zap_cluster import ElementReader, read_cluster
 from evse_node.errors import ConfigError
 
 SHIPPED_FOLDER = XML_FOLDER / DEFAULT_REVISION
 QUALITIES_FILE = XML_FOLDER / "qualities.toml"
 _TYPES_FILE = "types.xml"
 
-# What a file may hold beside the elements that are read here.
-_PASSED_OVER = frozenset(
-    {"domain", "accessControl", "tag", "deviceType", "clusterExtension", "description"}
+# Elements of a file beside types; those of the second line are ignored.
+_KNOWN_TAGS = frozenset(
+    {
+        *("cluster", "global"),
+        *("domain", "accessControl", "tag", "deviceType", "clusterExtension", "description"),
+    }
 )
 
 
 class Definitions(Mapping[str, ClusterDefinition]):
-    """The clusters of folders of XML files by name ("Energy EVSE").
+    """Clusters by name ("Energy EVSE"), from folders of XML files.
 
-    Of files with the same name, that of the first folder counts. A file that is named as
-    the cluster's snake_case is read when the cluster is asked for; it must not use types
-    of other files than `types.xml`. For folders that are not laid out like that, all
-    files are read as one.
+    Of files with the same name, that of the first folder is used. A file with the
+    cluster's name in snake_case is read on first access; it may use its own types and
+    those of `types.xml`. In other folders all files are read together.
     """
 
     def __init__(self, *folders: Path) -> None:
         self._folders = folders
-        self._overlay = read_qualities(
-            QUALITIES_FILE,
-            *(
-                folder / QUALITIES_FILE.name
-                for folder in reversed(folders)
-                if (folder / QUALITIES_FILE.name).is_file()
-            ),
-        )
+        files = (folder / QUALITIES_FILE.name for folder in reversed(folders))
+        self._overlay = read_qualities(QUALITIES_FILE, *(file for file in files if file.is_file()))
         self._found: dict[str, ClusterDefinition] = {}
         self._all: Mapping[str, ClusterDefinition] | None = None
 
@@ -88,34 +83,30 @@ class Definitions(Mapping[str, ClusterDefinition]):
                 raise ConfigError(f"{self._folders[0]}: no XML files")
             files.pop(_TYPES_FILE, None)
             found = self._read(files[name] for name in sorted(files))
-            # A definition that was given out stays the one.
+            # Definitions compare by identity: keep those that were returned before.
             self._all = {name: self._found.get(name, found[name]) for name in found}
         return self._all
 
 
 def load_definitions(folder: Path | None = None) -> Definitions:
-    """Return the clusters that the XML files in `folder` define; by default the node's own.
+    """Return the clusters of the XML files in `folder`; by default the node's own.
 
     Atomic types and global attributes come from the folder's `types.xml`, or else from
-    the node's own. Errors of a file are raised as ConfigError when it is read.
+    the node's own. A file with an error raises ConfigError when it is read.
     """
     return revision_definitions(DEFAULT_REVISION) if folder is None else Definitions(folder)
 
 
 @cache
 def revision_definitions(name: str) -> Definitions:
-    """Return the node's own clusters in a revision of the specification ("1.4.2").
-
-    Raises ConfigError for a name that no revision has.
-    """
+    """Return the node's own clusters of a revision ("1.4.2"). Raises ConfigError."""
     return Definitions(*load_revision(name).folders)
 
 
 def load_cluster_file(file: Path) -> tuple[ClusterDefinition, ...]:
-    """Return the clusters that one ZAP XML file defines.
+    """Return the clusters of one ZAP XML file, which may use types of the node's `types.xml`.
 
-    Types that the file lacks are looked for in the node's own `types.xml`. Raises
-    ConfigError, with file, line and reason.
+    Raises ConfigError with file, line and reason.
     """
     base = _base_types(SHIPPED_FOLDER / _TYPES_FILE)
     clusters = _definitions([read_xml(file)], base, read_qualities(QUALITIES_FILE))
@@ -125,24 +116,19 @@ def load_cluster_file(file: Path) -> tuple[ClusterDefinition, ...]:
 
 
 class _BaseTypes:
-    """What `types.xml` defines: types and global attributes."""
+    """Types and global attributes of a `types.xml`."""
 
     def __init__(self, file: Path) -> None:
         self.scope = TypeScope()
         root = read_xml(file)
         _add_types([root], self.scope)
-        attributes = {
-            attribute.id: attribute
-            for block in root.all("global")
-            for node in block.all("attribute")
-            if (attribute := read_attribute(node, 0, self.scope, frozenset(), NO_QUALITIES))
-        }
+        reader = ElementReader(0, self.scope)
+        nodes = (node for block in root.all("global") for node in block.all("attribute"))
+        attributes = {attribute.id: attribute for attribute in map(reader.attribute, nodes)}
         self.global_attributes = tuple(attributes[id_] for id_ in sorted(attributes))
 
 
-@cache
-def _base_types(file: Path) -> _BaseTypes:
-    return _BaseTypes(file)
+_base_types = cache(_BaseTypes)
 
 
 def _definitions(
@@ -151,15 +137,11 @@ def _definitions(
     scope = TypeScope(base.scope)
     _add_types(roots, scope)
     clusters: dict[int, ClusterDefinition] = {}
-    names: set[str] = set()
+    taken: dict[str, Node] = {}
     for root in roots:
         for node in root.all("cluster"):
             cluster = read_cluster(node, scope, base.global_attributes, overlay)
-            if cluster.id in clusters:
-                raise node.error(f"cluster {cluster.id:#06x} is defined twice")
-            if cluster.name in names:
-                raise node.error(f"cluster {cluster.name} is defined twice")
-            names.add(cluster.name)
+            node.claim(taken, f"cluster {cluster.id:#06x}", f"cluster {cluster.name}")
             clusters[cluster.id] = cluster
     return tuple(clusters[id_] for id_ in sorted(clusters))
 
@@ -167,12 +149,12 @@ def _definitions(
 def _add_types(roots: list[Node], scope: TypeScope) -> None:
     for root in roots:
         if root.tag != "configurator":
-            raise root.error(f"<{root.tag}> is not a ZAP file's <configurator>")
+            raise root.error(f"<{root.tag}> is not the <configurator> of a ZAP file")
         for node in root.children:
             if node.tag in TYPE_TAGS:
                 scope.add(node)
             elif node.tag == "atomic":
                 for atomic in node.all("type"):
                     scope.add_atomic(atomic)
-            elif node.tag not in _PASSED_OVER | {"cluster", "global"}:
+            elif node.tag not in _KNOWN_TAGS:
                 raise node.error(f"unknown element <{node.tag}>")

@@ -1,7 +1,7 @@
-"""The data model's XML as flat facts, in the form of `facts.cluster_facts`.
+"""The data model's XML as flat dictionaries, in the form of `facts.cluster_facts`.
 
-It is read here by other means than the node's own loader, so that the two cannot share a
-mistake. Conformance becomes a list of what it says for every set of features.
+Independent of the node's own loader, so that the two cannot share a bug. Conformance
+becomes the list of its results for every set of features.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def number(text: str | None) -> int | None:
 
 
 def integer_type(name: str) -> tuple[int, int] | None:
-    """What fits a type anyway, so that a bound at its end is none."""
+    """Return the range of an integer type; a bound at its end is no constraint."""
     if match := re.fullmatch(r"int(\d+)([us])", name):
         bits = int(match[1])
         return (0, 2**bits - 1) if match[2] == "u" else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
@@ -172,7 +172,7 @@ def field_facts(path: str, element: ET.Element) -> Facts:
 
 
 def merged(base: ET.Element, derived: ET.Element | None) -> ET.Element:
-    """What a derived cluster says of an attribute of its base, and what it leaves to that."""
+    """Return an attribute of the base cluster with the changes of the derived cluster."""
     if derived is None or derived is base:
         return base
     element = ET.Element(base.tag, {**base.attrib, **derived.attrib})
@@ -191,7 +191,7 @@ def flag(element: ET.Element | None, name: str) -> bool:
 
 
 def data_model_facts(root: ET.Element, base: ET.Element | None) -> Facts:
-    """The facts of one cluster; `base` is the cluster that it is derived from."""
+    """Return the facts of one cluster. `base` is the cluster that it is derived from."""
     identity = root.find("clusterIds/clusterId")
     assert identity is not None
     facts: Facts = {
@@ -284,7 +284,7 @@ def read(file: Path) -> tuple[str, ET.Element]:
 
 @cache
 def read_data_model(folder: Path) -> dict[str, Facts]:
-    """The facts of all clusters in a folder of the data model, by name."""
+    """Return the facts of all clusters in a folder of the data model, by name."""
     roots = dict(read(file) for file in sorted(folder.glob("*.xml")))
     models = {}
     for name, root in roots.items():

@@ -1,4 +1,4 @@
-"""A cluster definition as flat facts: path -> value, so that two can be compared line by line."""
+"""Cluster definitions as flat dictionaries by path, for comparison."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from evse_node.cluster.definitions.definition import (
     ValueType,
 )
 
-# Upstream's files, beside the repository where there are any; they are not part of it.
+# Upstream's files beside the repository, if present. They are not part of it.
 SPECIFICATION = Path(__file__).parents[5] / "shared" / "spec"
 
 Facts = dict[str, object]
@@ -91,7 +91,7 @@ Difference = tuple[str, object, object]
 
 
 def differences(own: Mapping[str, object], other: Mapping[str, object]) -> list[Difference]:
-    """Path, own value and the other's, where they differ; elements that one lacks once only."""
+    """Return path, own and other value of each difference; a missing element once."""
     found: list[Difference] = []
     for path in sorted(own.keys() | other.keys()):
         mine, theirs = own.get(path, ABSENT), other.get(path, ABSENT)

@@ -1,6 +1,6 @@
-"""The node's own definitions against the data model of their revision, fact by fact.
+"""Comparison of the node's own definitions with the data model of their revision.
 
-Conformance is compared by what it says for every set of features.
+Conformance is compared by its results for every set of features.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ FOLDERS = {
 NOT_SHIPPED = {"Groups"}
 pytestmark = pytest.mark.skipif(not FOLDERS, reason="no data model beside the repository")
 
-# Clusters of which the folder beside the repository has only the older revision.
-NOT_THERE = {"1.4.2": {"Fixed Label", "User Label"}}
+# Clusters that the data model folder has only in the older revision.
+NOT_IN_FOLDER = {"1.4.2": {"Fixed Label", "User Label"}}
 
-# Revisions, clusters, paths (regular expressions), why the own files differ there.
+# Revisions, clusters and paths (regular expressions), with the reason for the deviation.
 DEVIATIONS: list[tuple[str, str, str, str]] = [
     (
         "1.3",
@@ -45,55 +45,55 @@ DEVIATIONS: list[tuple[str, str, str, str]] = [
         r"|enum PowerAdjustReasonEnum|struct ForecastStruct\.0(.type)?|command 05\.0"
         r"|struct ForecastStruct\.[67](.type)?|struct SlotStruct\.5"
         r"|struct SlotAdjustmentStruct\.1.optional",
-        "controllers know only the encoding of revision 4",
+        "controllers support only the encoding of revision 4",
     ),
     (
         ".*",
         "Electrical Energy Measurement|Electrical Power Measurement",
         "(enum|struct) Measurement(Type|Accuracy|AccuracyRange).*",
-        "global types, which the cluster's XML does not define",
+        "global types, not defined in the cluster's XML",
     ),
     (
         ".*",
         "General Diagnostics",
         "attribute 0009",
-        "DoNotUse is no attribute",
+        "DoNotUse is not an attribute",
     ),
     (
         ".*",
         "General Diagnostics|Network Commissioning",
         r"struct (NetworkInterface\.4|ThreadInterfaceScanResultStruct\.5).length",
-        "a hardware address has 6 bytes or 8, by its type",
+        "the type limits a hardware address to 6 to 8 bytes",
     ),
     (
         ".*",
         "Software Diagnostics",
         r"attribute 0000\.(type|length|range)",
-        "the data model's XML leaves the type of ThreadMetrics out",
+        "the data model's XML lacks the type of ThreadMetrics",
     ),
     (
         ".*",
         "Descriptor",
         "struct SemanticTagStruct",
-        "a global type, which the cluster's XML does not define",
+        "a global type, not defined in the cluster's XML",
     ),
     (
         ".*",
         "Energy EVSE",
         "attribute 0009.range",
-        "a current below zero is refused, as the text says",
+        "the text excludes a current below zero",
     ),
     (
         ".*",
         "Temperature Measurement",
         r"attribute 000[012]\.range",
-        "the type's own lower bound, and what a bound by another attribute can be at most",
+        "the type's lower bound, and the limits of bounds that refer to other attributes",
     ),
     (
         ".*",
         "Group Key Management",
         r"command 04\.0",
-        "a reserved field without type is none",
+        "a reserved field without a type is left out",
     ),
     (
         ".*",
@@ -105,7 +105,7 @@ DEVIATIONS: list[tuple[str, str, str, str]] = [
         ".*",
         "Operational Credentials",
         r"enum NodeOperationalCertStatusEnum\.0x[78]",
-        "values that are reserved for future use are none",
+        "values reserved for future use are left out",
     ),
     (
         "1.4.2",
@@ -117,13 +117,13 @@ DEVIATIONS: list[tuple[str, str, str, str]] = [
         "1.4.2",
         "Administrator Commissioning",
         r"command 00\.1.length",
-        "a verifier of another length gets a status of the cluster's own",
+        "a verifier of another length is rejected with a cluster-specific status",
     ),
 ]
 
 
 def own_facts(cluster: ClusterDefinition) -> Facts:
-    """The own facts in the form of the data model's: no sizes and defaults, more qualities."""
+    """Return own facts in the form of the data model: no sizes and defaults, more qualities."""
     facts = {
         path: value
         for path, value in cluster_facts(cluster).items()
@@ -166,8 +166,10 @@ def clusters() -> list[tuple[str, str]]:
     ]
 
 
-def found(revision: str, name: str) -> Iterator[tuple[Difference, list[tuple[str, ...]]]]:
-    """The differences of a cluster, each with the rows of the table that explain it."""
+def explained_differences(
+    revision: str, name: str
+) -> Iterator[tuple[Difference, list[tuple[str, ...]]]]:
+    """Return the differences of a cluster, each with the rows of DEVIATIONS that explain it."""
     own = own_facts(revision_definitions(revision)[name])
     for difference in differences(own, read_data_model(FOLDERS[revision])[name]):
         yield (
@@ -183,25 +185,25 @@ def found(revision: str, name: str) -> Iterator[tuple[Difference, list[tuple[str
 
 
 @pytest.mark.parametrize("revision", FOLDERS)
-def test_every_cluster_is_there(revision: str) -> None:
-    missing = NOT_THERE.get(revision, set())
+def test_all_clusters_of_the_data_model_are_shipped(revision: str) -> None:
+    missing = NOT_IN_FOLDER.get(revision, set())
     shipped = set(revision_definitions(revision))
     assert set(read_data_model(FOLDERS[revision])) | missing == shipped | NOT_SHIPPED
 
 
 @pytest.mark.parametrize(("revision", "name"), clusters())
-def test_definitions_agree(revision: str, name: str) -> None:
-    for (path, own, other), reasons in found(revision, name):
+def test_definition_agrees_with_the_data_model(revision: str, name: str) -> None:
+    for (path, own, other), reasons in explained_differences(revision, name):
         assert reasons, f"{name} {path}: own {own!r}, data model {other!r}"
 
 
-def test_no_deviation_is_out_of_date() -> None:
-    used = {row for case in clusters() for _, rows in found(*case) for row in rows}
+def test_every_deviation_from_the_data_model_exists() -> None:
+    used = {row for case in clusters() for _, rows in explained_differences(*case) for row in rows}
     assert used == set(DEVIATIONS)
 
 
 @pytest.mark.parametrize("revision", FOLDERS)
-def test_no_file_repeats_its_base(revision: str) -> None:
+def test_revision_has_no_file_identical_to_its_base(revision: str) -> None:
     folder, *bases = load_revision(revision).folders
     for file in folder.glob("*.xml"):
         for base in bases:

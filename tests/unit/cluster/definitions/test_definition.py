@@ -21,7 +21,6 @@ from evse_node.cluster.definitions.definition import (
     ClusterDefinition,
     Selection,
     snake_case,
-    upper_case,
 )
 from evse_node.cluster.definitions.xml_file import parse_xml
 from evse_node.cluster.definitions.zap import load_definitions
@@ -61,12 +60,11 @@ NAMES = [
 
 
 @pytest.mark.parametrize(("name", "expected"), NAMES)
-def test_names(name: str, expected: str) -> None:
+def test_snake_case_splits_names_into_words(name: str, expected: str) -> None:
     assert snake_case(name) == expected
-    assert upper_case(name) == expected.upper()
 
 
-def test_shipped_names_stay_apart() -> None:
+def test_shipped_attribute_names_have_distinct_keys() -> None:
     for cluster in load_definitions().values():
         keys = [attribute.key for attribute in cluster.attributes.values()]
         assert len(set(keys)) == len(keys)
@@ -102,22 +100,24 @@ PLACE = parse_xml(b"<attribute/>", Path("test.xml"))
 
 
 @pytest.mark.parametrize(("text", "cases"), CONFORMANCE)
-def test_conformance_notation(text: str, cases: dict[frozenset[str], str]) -> None:
+def test_conformance_notation_evaluates_and_prints(
+    text: str, cases: dict[frozenset[str], str]
+) -> None:
     conformance = parse_conformance(text, frozenset("ABC"), PLACE)
     for features, expected in cases.items():
         assert LETTERS[conformance.evaluate(features)] == expected, features
-    # What it prints is read back as the same.
+    # str() and parse_conformance() are inverse.
     if text != "D":
         assert parse_conformance(str(conformance), frozenset("ABC"), PLACE) == conformance
 
 
 @pytest.mark.parametrize("text", ["", "A &", "[A", "A]", "(A", "A B", "&", "A, ", "Z", "A + B"])
-def test_conformance_notation_refused(text: str) -> None:
+def test_invalid_conformance_notation_is_an_error(text: str) -> None:
     with pytest.raises(ConfigError, match=r"test\.xml:1: conformance"):
         parse_conformance(text, frozenset("ABC"), PLACE)
 
 
-def test_conformance_of_elements_and_choice() -> None:
+def test_conformance_depends_on_present_elements_and_choice() -> None:
     rule = Rule(Presence.OPTIONAL, None, Choice("a", is_more=True))
     conformance = Conformance((Rule(Presence.MANDATORY, ElementTerm("Ranges")), rule))
     assert conformance.evaluate(frozenset(), frozenset({"Ranges"})) is Presence.MANDATORY
@@ -136,7 +136,7 @@ def evse() -> ClusterDefinition:
 
 
 def ids(selection: Selection) -> str:
-    """All ids in the short form of the specification's test plans, globals left out."""
+    """Return the ids as in the specification's test plans, without global attributes."""
     return " | ".join(
         " ".join(f"{element.id:X}" for element in elements)
         for elements in (
@@ -148,7 +148,7 @@ def ids(selection: Selection) -> str:
     )
 
 
-def test_selection_of_the_evse(evse: ClusterDefinition) -> None:
+def test_selection_follows_features_and_optional_elements(evse: ClusterDefinition) -> None:
     plain = evse.select()
     assert ids(plain) == "0 1 2 3 5 6 7 40 41 42 | 1 2 |  | 0 1 2 3 4"
     assert plain.feature_map == 0
@@ -168,11 +168,11 @@ def test_selection_of_the_evse(evse: ClusterDefinition) -> None:
     )
 
 
-def test_named_elements_need_their_feature(evse: ClusterDefinition) -> None:
+def test_optional_elements_require_their_feature(evse: ClusterDefinition) -> None:
     assert ids(evse.select([], ["ApproximateEVEfficiency", "RFID"])) == ids(evse.select())
 
 
-def test_global_attributes_are_in_each_selection(evse: ClusterDefinition) -> None:
+def test_selection_includes_global_attributes(evse: ClusterDefinition) -> None:
     attributes = evse.select().attributes
     assert [attribute.id for attribute in attributes[-5:]] == [
         0xFFF8,
@@ -224,11 +224,13 @@ SELECTIONS = [
 
 
 @pytest.mark.parametrize(("cluster", "features", "expected"), SELECTIONS)
-def test_mandatory_elements(cluster: str, features: list[str], expected: str) -> None:
+def test_selection_includes_mandatory_elements(
+    cluster: str, features: list[str], expected: str
+) -> None:
     assert ids(load_definitions()[cluster].select(features)) == expected
 
 
-def test_an_event_follows_its_attribute() -> None:
+def test_selection_includes_event_of_an_optional_attribute() -> None:
     cluster = load_definitions()["Electrical Power Measurement"]
     assert ids(cluster.select(["ALTC"], ["Ranges"])) == "0 1 2 3 8 |  |  | 0"
 
@@ -236,23 +238,23 @@ def test_an_event_follows_its_attribute() -> None:
 @pytest.mark.parametrize(
     ("cluster", "features", "optional", "message"),
     [
-        ("Energy EVSE", ["PREF", "XYZ"], [], "no feature XYZ; it has: PREF, SOC"),
+        ("Energy EVSE", ["PREF", "XYZ"], [], "no feature XYZ; known are: PREF, SOC"),
         ("Energy EVSE", [], ["NoSuchThing"], "no attribute, command or event NoSuchThing"),
         ("Power Topology", [], [], "exactly 1 of the features NODE, TREE, SET"),
         ("Power Topology", ["NODE", "TREE"], [], "exactly 1 of the features NODE, TREE, SET"),
         ("Electrical Power Measurement", [], [], "at least 1 of the features DIRC, ALTC"),
         ("Electrical Power Measurement", ["DIRC", "HARM"], [], "cannot have feature HARM"),
-        ("Device Energy Management", ["STA"], [], "needs feature PFR here"),
+        ("Device Energy Management", ["STA"], [], "requires feature PFR here"),
     ],
 )
-def test_impossible_selections(
+def test_invalid_selection_is_an_error(
     cluster: str, features: list[str], optional: list[str], message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         load_definitions()[cluster].select(features, optional)
 
 
-def test_every_feature_set_selects_or_says_why() -> None:
+def test_every_feature_set_selects_or_raises_config_error() -> None:
     for cluster in load_definitions().values():
         codes = [feature.code for feature in cluster.features]
         made = 0
@@ -268,7 +270,7 @@ def test_every_feature_set_selects_or_says_why() -> None:
         assert made, cluster.name
 
 
-def test_elements_by_name(evse: ClusterDefinition) -> None:
+def test_elements_are_found_by_either_name(evse: ClusterDefinition) -> None:
     assert evse.attribute("SessionID") is evse.attribute("session_id") is evse.attributes[0x40]
     assert evse.command("SetTargets").is_timed
     assert evse.response("GetTargetsResponse").is_response
@@ -280,7 +282,7 @@ def test_elements_by_name(evse: ClusterDefinition) -> None:
             look_up("Nothing")
 
 
-def test_initial_values(evse: ClusterDefinition) -> None:
+def test_initial_value_is_the_default_or_an_empty_value(evse: ClusterDefinition) -> None:
     def initial(name: str) -> object:
         return evse.attribute(name).initial_value()
 
@@ -300,7 +302,7 @@ def test_initial_values(evse: ClusterDefinition) -> None:
     assert limits.initial_value() == 5
 
 
-def test_qualities() -> None:
+def test_qualities_apply_to_definitions() -> None:
     definitions = load_definitions()
     evse = definitions["Energy EVSE"]
     assert evse.attribute("SessionEnergyCharged").is_nonvolatile

@@ -10,7 +10,7 @@ EVSE_TYPES = ((0x050C, 1), (0x0510, 1), (0x0011, 1))
 
 
 def endpoint(number: int, types: tuple[tuple[int, int], ...], *clusters: int) -> Endpoint:
-    # Only the ids of clusters matter here.
+    # Only the cluster ids are used here.
     return Endpoint(number, types, dict.fromkeys(clusters, Cluster.__new__(_NoCluster)))
 
 
@@ -25,7 +25,7 @@ def node(*endpoints: Endpoint) -> Node:
     return made
 
 
-def test_a_charger() -> None:
+def test_charger_matches_the_device_types_of_its_version() -> None:
     check_node(node(endpoint(0, ((0x16, 2),), *ROOT), endpoint(1, EVSE_TYPES, *EVSE)))
     types = ((0x050C, 2), (0x0510, 1), (0x0011, 1), (0x050D, 2))
     newer = node(endpoint(0, ((0x16, 3),), *ROOT), endpoint(1, types, *EVSE, 0x98))
@@ -38,17 +38,17 @@ def test_a_charger() -> None:
     ("types", "clusters", "reason"),
     [
         ((), EVSE, "no device type"),
-        (((0x9999, 1),), EVSE, "0x9999 is not known"),
+        (((0x9999, 1),), EVSE, "unknown device type 0x9999"),
         (((0x050C, 2),), EVSE, "revision 2, not 1"),
         (EVSE_TYPES, EVSE[1:], "lacks cluster 0x001D"),
         (EVSE_TYPES, (0x1D, 0x99, *EVSE[3:]), "Energy EVSE lacks cluster 0x009D"),
         (EVSE_TYPES, (0x1D, 0x99, 0x9D, 0x9C, 0x2F), "needs one of cluster 0x0090, cluster 0x0091"),
-        (EVSE_TYPES, (*EVSE, 0x06), "cluster 0x0006 is of none"),
+        (EVSE_TYPES, (*EVSE, 0x06), "cluster 0x0006 is not part of its device types"),
         (((0x16, 2),), ROOT, "only endpoint 0"),
         (((0x050C, 1), (0x050C, 1)), EVSE, "more than one application"),
     ],
 )
-def test_what_is_wrong_is_named(
+def test_device_type_violation_names_endpoint_and_cluster(
     types: tuple[tuple[int, int], ...], clusters: tuple[int, ...], reason: str
 ) -> None:
     with pytest.raises(ConfigError, match=f"endpoint 1: .*{reason}"):
@@ -56,16 +56,16 @@ def test_what_is_wrong_is_named(
 
 
 @pytest.mark.parametrize("types", [EVSE_TYPES, ((0x16, 2), *EVSE_TYPES)])
-def test_the_root_is_no_charger(types: tuple[tuple[int, int], ...]) -> None:
+def test_root_endpoint_rejects_application_device_types(types: tuple[tuple[int, int], ...]) -> None:
     with pytest.raises(ConfigError, match="endpoint 0: must be Root Node"):
         check_node(node(endpoint(0, types, *ROOT, *EVSE)))
 
 
-def test_makers_own_clusters_are_allowed() -> None:
+def test_manufacturer_specific_clusters_are_allowed() -> None:
     check_node(node(endpoint(0, ((0x16, 2),), *ROOT, 0xFFF1_FC00)))
 
 
-def test_names() -> None:
+def test_device_type_is_found_by_name_and_version() -> None:
     assert device_type("Energy EVSE").id == 0x050C
     assert device_type("Energy EVSE", MatterVersion.V1_4).revision == 2
     with pytest.raises(KeyError):

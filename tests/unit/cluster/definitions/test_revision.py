@@ -1,4 +1,4 @@
-"""Revisions of the specification, and the definitions of each."""
+"""Revisions of the specification and their cluster definitions."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def cluster(folder: Path, file: str, revision: int, code: int = 0xFC01) -> None:
 @pytest.mark.parametrize(
     ("name", "numbers"), [("1.3", (0x01030000, 17, 11)), ("1.4.2", (0x01040200, 19, 12))]
 )
-def test_shipped_revisions(name: str, numbers: tuple[int, ...]) -> None:
+def test_shipped_revision_has_its_version_numbers(name: str, numbers: tuple[int, ...]) -> None:
     found = load_revision(name)
     assert found.name == name
     assert numbers == (
@@ -52,7 +52,7 @@ def test_shipped_revisions(name: str, numbers: tuple[int, ...]) -> None:
     )
 
 
-def test_names() -> None:
+def test_unknown_revision_is_an_error_that_lists_the_known_ones() -> None:
     assert revision_names() == ["1.3", "1.4.2"]
     assert load_revision().name == "1.3"
     with pytest.raises(ConfigError, match=r"no Matter version '1\.9': give one of 1\.3, 1\.4\.2"):
@@ -61,7 +61,7 @@ def test_names() -> None:
         load_revision("../xml/1.3")
 
 
-def test_own_files_go_before_those_of_the_base(tmp_path: Path) -> None:
+def test_file_of_a_revision_replaces_that_of_its_base(tmp_path: Path) -> None:
     old, new = revision(tmp_path, "old"), revision(tmp_path, "new", "old")
     cluster(old, "changed", 1)
     cluster(new, "changed", 2)
@@ -77,7 +77,7 @@ def test_own_files_go_before_those_of_the_base(tmp_path: Path) -> None:
         Definitions(*read_revision(old).folders)["Added"]
 
 
-def test_qualities_of_a_revision_go_before_the_common_ones(tmp_path: Path) -> None:
+def test_qualities_of_a_revision_replace_those_of_its_base(tmp_path: Path) -> None:
     old, new = revision(tmp_path, "old"), revision(tmp_path, "new", "old")
     cluster(old, "some", 1)
     (old / "qualities.toml").write_text('[Some]\nfixed = ["First"]\nquieter = ["Second"]\n')
@@ -94,17 +94,26 @@ def test_qualities_of_a_revision_go_before_the_common_ones(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("manifest", "reason"),
     [
-        (f'base = "new"\n{NUMBERS}', "base 'new' is not the name"),
-        (f'base = "old"\n{NUMBERS}', "base 'new' is not the name"),
-        (f"base = 3\n{NUMBERS}", "base 3 is not the name"),
+        (
+            f'base = "new"\n{NUMBERS}',
+            "base: 'new' cannot be used: give the name of an earlier revision",
+        ),
+        (
+            f'base = "old"\n{NUMBERS}',
+            "base: 'new' cannot be used: give the name of an earlier revision",
+        ),
+        (f"base = 3\n{NUMBERS}", "base: 3 cannot be used: give the name of an earlier revision"),
         (f'base = "missing"\n{NUMBERS}', "cannot be read"),
-        (f"bass = 3\n{NUMBERS}", "bass: unknown key"),
-        ("specification_version = 1\n", "data_model_revision is not a number"),
-        (NUMBERS.replace("3", "true"), "interaction_model_revision is not a number"),
+        (f"bass = 3\n{NUMBERS}", "bass: no such key; known keys are base, "),
+        ("specification_version = 1\n", "data_model_revision is missing: give a whole number"),
+        (
+            NUMBERS.replace("3", "true"),
+            "interaction_model_revision: True cannot be used: give a whole number",
+        ),
         ("base =", "revision.toml: "),
     ],
 )
-def test_a_bad_manifest_names_its_file(tmp_path: Path, manifest: str, reason: str) -> None:
+def test_manifest_error_names_file_and_key(tmp_path: Path, manifest: str, reason: str) -> None:
     revision(tmp_path, "old", "new")
     (tmp_path / "new").mkdir()
     (tmp_path / "new" / "revision.toml").write_text(manifest)
@@ -114,7 +123,7 @@ def test_a_bad_manifest_names_its_file(tmp_path: Path, manifest: str, reason: st
     assert "revision.toml" in str(caught.value)
 
 
-def test_definitions_are_shared() -> None:
+def test_definitions_of_a_revision_are_loaded_once() -> None:
     assert revision_definitions("1.4.2") is revision_definitions("1.4.2")
     assert load_definitions() is revision_definitions("1.3")
     assert revision_definitions("1.4.2")["Power Topology"].revision == 1
@@ -128,8 +137,8 @@ def newer(name: str) -> ClusterDefinition:
     return revision_definitions("1.4.2")[name]
 
 
-def test_servers_follow_the_revision() -> None:
-    """No server asks which revision it serves."""
+def test_server_attributes_follow_the_definition_of_a_revision() -> None:
+    """The same server class serves each revision."""
     root = RootNode()
     old, new = (
         AccessControlServer(definitions["Access Control"], root.access_control, root.fabrics)
@@ -157,7 +166,7 @@ def test_servers_follow_the_revision() -> None:
 
 
 @pytest.mark.parametrize(
-    ("features", "is_good"),
+    ("features", "is_valid"),
     [
         (["PREF"], True),
         (["PREF", "SOC", "PNC", "RFID", "V2X"], True),
@@ -165,10 +174,12 @@ def test_servers_follow_the_revision() -> None:
         (["SOC"], False),
     ],
 )
-def test_charging_preferences_are_mandatory(features: list[str], is_good: bool) -> None:
+def test_energy_evse_of_1_4_2_requires_charging_preferences(
+    features: list[str], is_valid: bool
+) -> None:
     definition = newer("Energy EVSE")
     assert "Enabled" in definition.enum("SupplyStateEnum").values
-    if is_good:
+    if is_valid:
         definition.select(features)
     else:
         with pytest.raises(ConfigError):
@@ -176,13 +187,15 @@ def test_charging_preferences_are_mandatory(features: list[str], is_good: bool) 
 
 
 @pytest.mark.parametrize(
-    ("feature_map", "is_good"),
+    ("feature_map", "is_valid"),
     [(0x7B, True), (0x7C, True), (0x01, True), (0x02, True), (0x06, False), (0x0D, False)],
 )
-def test_features_of_device_energy_management(feature_map: int, is_good: bool) -> None:
+def test_device_energy_management_of_1_4_2_accepts_only_allowed_feature_sets(
+    feature_map: int, is_valid: bool
+) -> None:
     definition = newer("Device Energy Management")
     features = [each.code for each in definition.features if feature_map >> each.bit & 1]
-    if is_good:
+    if is_valid:
         assert definition.select(features).feature_map == feature_map
     else:
         with pytest.raises(ConfigError):

@@ -1,7 +1,7 @@
-"""The node's own definitions against upstream's ZAP files, fact by fact.
+"""Comparison of the node's own definitions with upstream's ZAP files.
 
-The own files follow data model 1.3 (see test_data_model_agreement.py); where ZAP says less
-or another thing, the table below says why that is meant.
+The own files follow data model 1.3 (see test_data_model_agreement.py). DEVIATIONS lists
+intended differences with their reasons.
 """
 
 from __future__ import annotations
@@ -33,22 +33,22 @@ pytestmark = pytest.mark.skipif(
 
 OWN = load_definitions()
 
-# Cluster, paths (regular expression), why own and upstream differ there.
+# Clusters and paths (regular expressions), with the reason for the deviation.
 DEVIATIONS: list[tuple[str, str, str]] = [
     (
         "Power Source|Network Commissioning|Group Key Management|Temperature Measurement",
         "revision",
-        "upstream's file lacks ClusterRevision, or has that of another version",
+        "upstream's file lacks ClusterRevision, or has another version",
     ),
     (
         "Access Control",
         "attribute 000[234].default",
-        "data model 1.3 gives the defaults that ZAP leaves out",
+        "defaults of data model 1.3 that ZAP lacks",
     ),
     (
         "Basic Information|Network Commissioning|Group Key Management",
         "attribute (0016|0004|0003).default",
-        "data model 1.3 gives the defaults that ZAP leaves out",
+        "defaults of data model 1.3 that ZAP lacks",
     ),
     (
         "Time Synchronization|Device Energy Management",
@@ -58,7 +58,7 @@ DEVIATIONS: list[tuple[str, str, str]] = [
     (
         "Access Control|Device Energy Management Mode",
         r"enum (AccessControlEntryPrivilegeEnum|ModeTag)\..*",
-        "the specification writes these names without a blank",
+        "the specification spells these names without a space",
     ),
     (
         "Basic Information|Diagnostic Logs",
@@ -68,18 +68,18 @@ DEVIATIONS: list[tuple[str, str, str]] = [
     (
         "General Diagnostics|Network Commissioning",
         r"struct (NetworkInterface|ThreadInterfaceScanResultStruct)\.[456].type",
-        "the specification has types for addresses; on the wire they are octet strings",
+        "address types of the specification are octet strings on the wire",
     ),
     (
         "Power Source",
         "struct (Wired|Bat|BatCharge)FaultChangeType",
-        "leftovers of upstream, used nowhere",
+        "unused in upstream",
     ),
     (
         "Network Commissioning",
         r"feature 3|bitmap WiFiSecurityBitmap\.0x20|command 09|response 0A"
         r"|command 02\.[345]|response 05\.[34]|struct NetworkInfoStruct\.[23]",
-        "per-device credentials are no part of 1.3",
+        "per-device credentials are not part of 1.3",
     ),
     (
         "Network Commissioning",
@@ -89,18 +89,18 @@ DEVIATIONS: list[tuple[str, str, str]] = [
     (
         "General Diagnostics",
         "command 03.access",
-        "PayloadTestRequest takes Manage in data model 1.3",
+        "PayloadTestRequest requires Manage in data model 1.3",
     ),
     (
         "Time Synchronization|Administrator Commissioning",
         "enum StatusCode(Enum)?",
-        "the same enum; 1.3 calls it StatusCodeEnum",
+        "the name of the enum in 1.3 is StatusCodeEnum",
     ),
-    ("Time Synchronization", r"response 03\.0", "1.3 calls it DSTOffsetsRequired"),
+    ("Time Synchronization", r"response 03\.0", "the name in 1.3 is DSTOffsetsRequired"),
     (
         "Group Key Management",
         r"attribute 000[01].length",
-        "the length depends on fabrics and keys; 1.3 names no number",
+        "the length depends on fabrics and keys; 1.3 has no number",
     ),
     (
         "Group Key Management",
@@ -115,14 +115,14 @@ DEVIATIONS: list[tuple[str, str, str]] = [
     (
         "Electrical Power Measurement|Electrical Energy Measurement",
         r"attribute 00(05|0E|0F|10|11|02|03|04).conformance|event 00.conformance",
-        "upstream's comments stand before the wrong elements",
+        "upstream's comments are at the wrong elements",
     ),
     (
         "Device Energy Management",
         r"attribute 0005\.(type|length)|struct PowerAdjustCapabilityStruct"
         r"|enum PowerAdjustReasonEnum|struct ForecastStruct\.0(.type)?|command 05\.0"
         r"|struct ForecastStruct\.6|struct SlotStruct\.5|struct SlotAdjustmentStruct\.1.optional",
-        "controllers know only the encoding of revision 4",
+        "controllers support only the encoding of revision 4",
     ),
     (
         "Energy EVSE",
@@ -133,7 +133,7 @@ DEVIATIONS: list[tuple[str, str, str]] = [
 
 
 def is_tighter(own: object, other: object) -> bool:
-    """Whether the first range lies inside the second."""
+    """Return whether the first range lies inside the second."""
     assert isinstance(own, tuple)
     assert isinstance(other, tuple)
     (low, high), (other_low, other_high) = own, other
@@ -142,10 +142,10 @@ def is_tighter(own: object, other: object) -> bool:
     )
 
 
-def is_less_said(difference: Difference) -> bool:
-    """Whether ZAP only says less: no more than "optional", or a wider range or none.
+def is_less_strict(difference: Difference) -> bool:
+    """Return whether ZAP is only less strict: "optional", or a wider range or none.
 
-    What the own files say there is held against the data model.
+    The stricter own files are compared with the data model elsewhere.
     """
     path, own, other = difference
     if path.endswith(".conformance"):
@@ -161,12 +161,12 @@ def upstream() -> Mapping[str, ClusterDefinition]:
     return clusters
 
 
-def test_every_cluster_is_there() -> None:
+def test_all_clusters_of_upstream_are_shipped() -> None:
     assert set(upstream()) == {*OWN, "Groups"}
 
 
 @pytest.mark.parametrize("name", sorted(OWN))
-def test_definitions_agree(name: str) -> None:
+def test_definition_agrees_with_upstream(name: str) -> None:
     for difference in differences(cluster_facts(OWN[name]), cluster_facts(upstream()[name])):
         path, own, other = difference
         reasons = [
@@ -174,11 +174,11 @@ def test_definitions_agree(name: str) -> None:
             for clusters, paths, reason in DEVIATIONS
             if re.fullmatch(clusters, name) and re.fullmatch(paths, path)
         ]
-        if not is_less_said(difference):
+        if not is_less_strict(difference):
             assert reasons, f"{name} {path}: own {own!r}, upstream {other!r}"
 
 
-def test_no_deviation_is_out_of_date() -> None:
+def test_every_deviation_from_upstream_exists() -> None:
     used = set()
     for name, cluster in OWN.items():
         for path, _, _ in differences(cluster_facts(cluster), cluster_facts(upstream()[name])):
@@ -201,8 +201,7 @@ def names(selection: Selection) -> list[list[str]]:
     ]
 
 
-def test_the_seed_selects_like_the_own_file() -> None:
-    """A charger from upstream's file has the same elements, whatever its features."""
+def test_energy_evse_of_upstream_selects_the_same_elements() -> None:
     own, seed = OWN["Energy EVSE"], upstream()["Energy EVSE"]
     optional = ["StartDiagnostics", "UserMaximumChargeCurrent", "ApproximateEVEfficiency", "RFID"]
     codes = [feature.code for feature in own.features]
@@ -215,7 +214,7 @@ def test_the_seed_selects_like_the_own_file() -> None:
         assert attribute.is_nonvolatile == other.is_nonvolatile, attribute.name
 
 
-def test_codecs_can_be_made_of_all() -> None:
+def test_codecs_compile_for_all_definitions() -> None:
     count = 0
     for cluster in (*upstream().values(), *OWN.values()):
         for attribute in (*cluster.attributes.values(), *cluster.global_attributes):
@@ -228,6 +227,6 @@ def test_codecs_can_be_made_of_all() -> None:
     assert count > 400
 
 
-def test_unknown_folder_names_its_error() -> None:
+def test_missing_folder_raises_config_error() -> None:
     with pytest.raises(ConfigError):
         len(load_definitions(SPECIFICATION / "nothing"))

@@ -1,4 +1,4 @@
-"""Cluster files in both dialects, their types, the overlay, and the files that are shipped."""
+"""Cluster files in both dialects, their types and qualities, and the shipped files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from evse_node.errors import ConfigError
 from evse_node.matter.data_model import EventPriority, Privilege
 from tests.unit.cluster.definitions.zap_file import load
 
-# The same cluster in both dialects: names as text and conformance as comments ...
+# One cluster in both dialects: names as text and conformance as comments ...
 OLD = """<?xml version="1.0"?>
 <configurator>
 <domain name="CHIP"/>
@@ -39,10 +39,10 @@ OLD = """<?xml version="1.0"?>
 <cluster>
   <name>Test Cluster</name><code>0x7001</code><define>TEST_CLUSTER</define>
   <client init="false" tick="false">true</client><server init="false" tick="false">true</server>
-  <description>no fact</description>
+  <description>ignored</description>
   <globalAttribute side="either" code="0xFFFD" value="7"/>
   <features>
-    <feature bit="0" code="AA" name="First" summary="no fact"><optionalConform/></feature>
+    <feature bit="0" code="AA" name="First" summary="ignored"><optionalConform/></feature>
     <feature bit="3" code="BB" name="Second">
       <optionalConform><feature name="AA"/></optionalConform>
     </feature>
@@ -64,12 +64,12 @@ OLD = """<?xml version="1.0"?>
   <!--Conformance feature BB - for now optional-->
   <attribute side="server" code="4" define="E" type="DayBitmap" default="2">Always</attribute>
   <command source="client" code="0" name="Ask" response="Answer" mustUseTimedInvoke="true"
-           isFabricScoped="true" optional="false" cli="no fact">
+           isFabricScoped="true" optional="false" cli="ignored">
     <arg name="First" type="int8u"/><arg name="Days" type="DayBitmap" array="true" length="7"/>
     <access op="invoke" privilege="manage"/>
   </command>
   <!-- Conformance feature BB - for now optional -->
-  <command source="client" code="1" name="Tell" optional="true"/>
+  <command source="client" code="1" name="Notify" optional="true"/>
   <command source="server" code="0" name="Answer"><arg name="Status" type="enum8"/></command>
   <event side="server" code="0" name="Happened" priority="critical" isFabricSensitive="true">
     <field id="2" name="Mode" type="ModeEnum"/><access op="read" privilege="administer"/>
@@ -98,7 +98,7 @@ NEW = """<?xml version="1.0"?>
     <access op="read" privilege="manage"/><access op="write" privilege="administer"/>
     <mandatoryConform/>
   </attribute>
-  <!-- Conformance feature BB - the element counts, not this -->
+  <!-- Conformance feature BB - superseded by the element -->
   <attribute side="server" code="0x0001" name="WithFirst" define="B" type="int8s" min="-100"
              isNullable="true" default="null" optional="true">
     <mandatoryConform><feature name="AA"/></mandatoryConform>
@@ -121,7 +121,7 @@ NEW = """<?xml version="1.0"?>
     <arg id="1" name="Days" type="DayBitmap" array="true" length="7"/>
     <access op="invoke" privilege="manage"/><mandatoryConform/>
   </command>
-  <command source="client" code="0x01" name="Tell" optional="true">
+  <command source="client" code="0x01" name="Notify" optional="true">
     <mandatoryConform><feature name="BB"/></mandatoryConform>
   </command>
   <command source="server" code="0x00" name="Answer" disableDefaultResponse="true">
@@ -148,7 +148,7 @@ NEW = """<?xml version="1.0"?>
 
 
 @pytest.mark.parametrize("text", [OLD, NEW], ids=["old", "new"])
-def test_both_dialects(tmp_path: Path, text: str) -> None:
+def test_definition_is_the_same_in_both_dialects(tmp_path: Path, text: str) -> None:
     cluster = load(tmp_path, text)
     assert (cluster.id, cluster.name, cluster.revision) == (0x7001, "Test Cluster", 7)
     assert [(f.bit, f.code, f.name, str(f.conformance)) for f in cluster.features] == [
@@ -183,15 +183,15 @@ def test_both_dialects(tmp_path: Path, text: str) -> None:
     assert always.conformance == MANDATORY
     assert always.default == 2
 
-    ask, tell = cluster.commands.values()
+    ask, notify = cluster.commands.values()
     assert (ask.name, ask.response, ask.invoke_privilege) == ("Ask", "Answer", Privilege.MANAGE)
     assert (ask.is_timed, ask.is_fabric_scoped, ask.is_response) == (True, True, False)
     assert [(field.id, field.key) for field in ask.fields] == [(0, "first"), (1, "days")]
     assert ask.fields[1].type.kind is Kind.LIST
     assert ask.fields[1].type.max_length == 7
-    assert (tell.fields, tell.response, tell.is_timed) == ((), None, False)
-    assert tell.invoke_privilege is Privilege.OPERATE
-    assert str(tell.conformance) == "BB"
+    assert (notify.fields, notify.response, notify.is_timed) == ((), None, False)
+    assert notify.invoke_privilege is Privilege.OPERATE
+    assert str(notify.conformance) == "BB"
     (answer,) = cluster.responses.values()
     assert (answer.name, answer.is_response) == ("Answer", True)
     assert answer.fields[0].type.kind is Kind.ENUM
@@ -215,13 +215,13 @@ def test_both_dialects(tmp_path: Path, text: str) -> None:
     assert [attribute.id for attribute in cluster.global_attributes][-1] == 0xFFFD
 
 
-def test_types_belong_to_clusters(tmp_path: Path) -> None:
-    """Two clusters, each with a type of the same name, one shared type and a common one."""
+def test_type_name_is_resolved_for_its_cluster(tmp_path: Path) -> None:
+    """Two clusters have a type of the same name each, a shared type, and one of all clusters."""
     text = """<configurator>
     <enum name="KindEnum" type="enum8"><cluster code="1"/><item name="A" value="1"/></enum>
     <enum name="KindEnum" type="enum8"><cluster code="2"/><item name="B" value="2"/></enum>
     <struct name="BothStruct"><cluster code="1"/><cluster code="2"/>
-      <item name="Kind" type="KindEnum"/><item name="Anyone" type="CommonEnum"/></struct>
+      <item name="Kind" type="KindEnum"/><item name="Common" type="CommonEnum"/></struct>
     <enum name="CommonEnum" type="enum16"><item name="C" value="3"/></enum>
     <cluster><name>One</name><code>1</code>
       <attribute code="0" name="Both" type="BothStruct"/></cluster>
@@ -234,18 +234,18 @@ def test_types_belong_to_clusters(tmp_path: Path) -> None:
     for cluster, value in ((one, {"A": 1}), (two, {"B": 2})):
         struct = cluster.attribute("Both").type.struct
         assert struct is not None
-        kind, anyone = struct.fields
+        kind, common = struct.fields
         assert kind.type.enum is not None
         assert kind.type.enum.values == value
-        assert anyone.type.enum is not None
-        assert anyone.type.enum.values == {"C": 3}
-        assert anyone.type.size == 2
+        assert common.type.enum is not None
+        assert common.type.enum.values == {"C": 3}
+        assert common.type.size == 2
         assert set(cluster.enums) == {"KindEnum"}
         assert set(cluster.structs) == {"BothStruct"}
 
 
-def test_types_of_other_files(tmp_path: Path) -> None:
-    """A folder is read as one: a derived cluster's structs are in the base cluster's file."""
+def test_folder_shares_types_among_its_files(tmp_path: Path) -> None:
+    """Upstream defines a derived cluster's structs in the base cluster's file."""
     (tmp_path / "base.xml").write_text(
         '<configurator><struct name="ModeOptionStruct"><cluster code="0x9D"/>'
         '<item name="Mode" type="int8u"/></struct></configurator>'
@@ -257,7 +257,7 @@ def test_types_of_other_files(tmp_path: Path) -> None:
     )
     struct = load_definitions(tmp_path)["Energy EVSE Mode"].structs["ModeOptionStruct"]
     assert [field.name for field in struct.fields] == ["Mode"]
-    # A file by itself finds what it lacks among the node's own types.
+    # A single file falls back to the node's own types.
     (alone,) = load_cluster_file(tmp_path / "derived-cluster.xml")
     entry = alone.attribute("SupportedModes").type.entry
     assert entry is not None
@@ -265,7 +265,7 @@ def test_types_of_other_files(tmp_path: Path) -> None:
     assert [field.name for field in entry.struct.fields] == ["Label", "Mode", "ModeTags"]
 
 
-def test_atomic_types_of_a_file(tmp_path: Path) -> None:
+def test_atomic_types_of_a_file_extend_the_own_ones(tmp_path: Path) -> None:
     text = """<configurator><atomic>
       <type id="0x99" name="volume_l" size="4" signed="true"/>
       <type name="int8u" size="1"/></atomic>
@@ -279,8 +279,7 @@ def test_atomic_types_of_a_file(tmp_path: Path) -> None:
         load(tmp_path, text.replace('size="4"', 'size="9"'))
 
 
-def test_overlay(tmp_path: Path) -> None:
-    """What the overlay says of conformance counts only where the XML says nothing."""
+def test_conformance_of_qualities_applies_only_where_the_xml_has_none(tmp_path: Path) -> None:
     text = """<configurator><cluster><name>Energy EVSE</name><code>0x99</code>
       <features><feature bit="0" code="PREF" name="x"/><feature bit="4" code="V2X" name="y"/>
       </features>
@@ -298,7 +297,7 @@ def test_overlay(tmp_path: Path) -> None:
     assert "ChargingTargetSchedules" in cluster.command("SetTargets").unchecked
 
 
-def test_overlay_names_what_there_is() -> None:
+def test_qualities_name_only_defined_elements() -> None:
     definitions = load_definitions()
     for name, qualities in read_qualities(QUALITIES_FILE).items():
         cluster = definitions[name]
@@ -320,8 +319,7 @@ def test_overlay_names_what_there_is() -> None:
                     fields = struct.fields if struct else ()
 
 
-def test_own_files_are_named_after_their_cluster() -> None:
-    """So that a cluster is found without reading them all, and each can be read alone."""
+def test_shipped_file_is_named_after_its_cluster_and_can_be_read_alone() -> None:
     everything = load_definitions()
     assert len(everything) == 28
     for name in everything:
@@ -331,7 +329,7 @@ def test_own_files_are_named_after_their_cluster() -> None:
         assert alone._all is None
 
 
-def test_own_definitions_are_shared() -> None:
+def test_own_definitions_are_created_once() -> None:
     definitions = load_definitions()
     evse = definitions["Energy EVSE"]
     assert load_definitions()["Energy EVSE"] is evse
@@ -340,8 +338,7 @@ def test_own_definitions_are_shared() -> None:
         definitions["Energy Cluster"]
 
 
-def test_loading_is_quick() -> None:
-    """All files are read in a fraction of a second; the bound is for a slow machine."""
+def test_all_shipped_files_load_within_200_ms() -> None:
 
     def seconds() -> float:
         zap._base_types.cache_clear()

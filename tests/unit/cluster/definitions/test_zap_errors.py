@@ -1,4 +1,4 @@
-"""Mistakes in cluster files, each told with its file and line."""
+"""Errors in cluster files and their qualities: one line with file, line and reason."""
 
 from __future__ import annotations
 
@@ -40,20 +40,25 @@ MINIMAL = """<configurator>
 </configurator>
 """
 
-# What is changed in MINIMAL (all but the last of an error's parts), and the error.
-MISTAKES = [
+# Text of MINIMAL, its replacement, the line of the error, and a part of the message.
+ERRORS = [
     ('type="int8u" default', 'type="int9u" default', 17, "unknown type int9u"),
     ("</enum>", "</enumm>", 6, "mismatched tag"),
     ("<configurator>", "<zcl>\n<configurator>", 25, "no element found|unclosed"),
-    ('code="0x0001" name="Other"', 'code="0x0000" name="Other"', 18, "id 0x0000 is taken by Plain"),
-    ('name="Other"', 'name="Plain"', 18, "attribute Plain is there already"),
+    (
+        'code="0x0001" name="Other"',
+        'code="0x0000" name="Other"',
+        18,
+        "attribute id 0x0000 is already defined at",
+    ),
+    ('name="Other"', 'name="Plain"', 18, "attribute plain is already defined at"),
     ('default="0"', 'default="zero"', 17, "default 'zero' is not a number"),
-    ('default="0"', 'default="256"', 17, "default 256 is beyond type int8u"),
-    ('default="0"', 'default="3" min="5"', 17, "default 3 is below min 5"),
-    ('default="0"', 'default="7" max="5"', 17, "default 7 is above max 5"),
+    ('default="0"', 'default="256"', 17, "default 256 of type int8u is not in 0 to 255"),
+    ('default="0"', 'default="3" min="5"', 17, "default 3 of type int8u is not in 5 to 255"),
+    ('default="0"', 'default="7" max="5"', 17, "default 7 of type int8u is not in 0 to 5"),
     ('default="0"', 'min="9" max="5"', 17, "min 9 is above max 5"),
     ('default="0"', 'max="1_0"', 17, "max '1_0' is not a number"),
-    ('default="0"', 'max="0x100"', 17, "max 0x100 is beyond type int8u"),
+    ('default="0"', 'max="0x100"', 17, "max 0x100 of type int8u is not in 0 to 255"),
     ('default="0"', 'writable="maybe"', 17, "writable 'maybe' is not true or false"),
     ('side="server" code="0x0000" ', "", 17, "<attribute> has no code"),
     ('code="0x0000"', 'code="zero"', 17, "code 'zero' is not a number"),
@@ -62,8 +67,18 @@ MISTAKES = [
     (' type="int8u" default', " default", 17, "<attribute> has no type"),
     ('type="int8u" default', 'type="array" default', 17, "<attribute> has no entryType"),
     ('default="0"/>', '><access op="write" privilege="view"/></attribute>', 17, "not writable"),
-    ('default="0"/>', '><access op="invoke" privilege="view"/></attribute>', 17, "be invoked"),
-    ('default="0"/>', '><access op="read" privilege="boss"/></attribute>', 17, "'boss' is not one"),
+    (
+        'default="0"/>',
+        '><access op="invoke" privilege="view"/></attribute>',
+        17,
+        "op invoke is not read or write",
+    ),
+    (
+        'default="0"/>',
+        '><access op="read" privilege="boss"/></attribute>',
+        17,
+        "'boss' is not one of",
+    ),
     ('default="0"/>', '><access op="see" privilege="view"/></attribute>', 17, "op see is not"),
     (
         'default="0"/>',
@@ -75,7 +90,7 @@ MISTAKES = [
         'default="0"/>',
         '><mandatoryConform><feature name="BB"/></mandatoryConform></attribute>',
         17,
-        "names feature BB, which the cluster lacks (AA)",
+        "conformance has unknown feature BB; known are: AA",
     ),
     ('default="0"/>', "><otherwiseConform/></attribute>", 17, "<otherwiseConform> is empty"),
     (
@@ -95,11 +110,21 @@ MISTAKES = [
     ("<code>0x7001</code>", "<code>many</code>", 11, "code 'many' is not a number"),
     ("<name>Test Cluster</name>", "<name/>", 11, "<cluster> has no <name>"),
     ('response="Answer"', 'response="Reply"', 19, "response Reply is not a command from the"),
-    ('source="client"', 'source="us"', 19, "source us is not client or server"),
+    ('source="client"', 'source="us"', 19, "source 'us' is not one of client, server"),
     ('code="0x01" name="Answer"', 'name="Answer"', 20, "<command> has no code"),
-    ('priority="info"', 'priority="high"', 21, "priority high is not one of"),
-    ('<item name="On" value="1"', '<item name="On" value="0"', 5, "has value 0x0 already: Off"),
-    ('<item name="On" value="1"', '<item name="Off" value="1"', 5, "enum ModeEnum has Off already"),
+    ('priority="info"', 'priority="high"', 21, "priority 'high' is not one of"),
+    (
+        '<item name="On" value="1"',
+        '<item name="On" value="0"',
+        5,
+        "value 0x0 of enum ModeEnum is already defined at",
+    ),
+    (
+        '<item name="On" value="1"',
+        '<item name="Off" value="1"',
+        5,
+        "Off of enum ModeEnum is already defined at",
+    ),
     (
         '<item name="On" value="1"',
         '<item name="On" value="256"',
@@ -112,47 +137,49 @@ MISTAKES = [
         'name="ModeEnum"',
         'name="InnerStruct"',
         7,
-        "type InnerStruct of cluster 0x7001 is defined at",
+        "type InnerStruct of cluster 0x7001 is already defined at",
     ),
     ('name="Value" type="int8u"', 'name="Value" type="InnerStruct"', 7, "contains itself"),
     (
         'name="Value" type="int8u"/>',
         'name="Value" type="int8u"/>\n<item fieldId="0" name="More" type="int8u"/>',
         10,
-        "field id 0 is taken by Value",
+        "field id 0 is already defined at",
     ),
     (
         'name="Value" type="int8u"/>',
         'name="Value" type="int8u"/>\n<item fieldId="1" name="Value" type="int8u"/>',
         10,
-        "field Value is there already",
+        "field value is already defined at",
     ),
     (
         '<feature bit="0" code="AA" name="First"/>',
         '<feature bit="0" code="AA" name="First"/>\n<feature bit="0" code="B" name="Second"/>',
         16,
-        "feature bit 0 is taken by AA",
+        "feature bit 0 is already defined at",
     ),
     (
         '<feature bit="0" code="AA" name="First"/>',
         '<feature bit="0" code="AA" name="First"/>\n<feature bit="1" code="AA" name="Second"/>',
         16,
-        "feature AA is there already",
+        "feature AA is already defined at",
     ),
     ('bit="0"', 'bit="32"', 15, "bit 32 is not in 0 to"),
     (
         "<event side",
         "<evnet side",
         21,
-        "unknown element <evnet> in cluster Test Cluster",
+        "unknown element <evnet> in a cluster",
     ),
     ("<enum name", "<enumm name", 6, "mismatched tag"),
     ("<configurator>", '<!DOCTYPE x [<!ENTITY e "1">]>\n<configurator>', 1, "document types"),
 ]
 
 
-@pytest.mark.parametrize(("old", "new", "line", "reason"), MISTAKES)
-def test_mistakes_are_found(tmp_path: Path, old: str, new: str, line: int, reason: str) -> None:
+@pytest.mark.parametrize(("old", "new", "line", "reason"), ERRORS)
+def test_invalid_cluster_file_error_names_file_line_and_reason(
+    tmp_path: Path, old: str, new: str, line: int, reason: str
+) -> None:
     assert load(tmp_path, MINIMAL).name == "Test Cluster"
     assert old in MINIMAL
     with pytest.raises(ConfigError) as error:
@@ -162,7 +189,7 @@ def test_mistakes_are_found(tmp_path: Path, old: str, new: str, line: int, reaso
     assert any(part in message for part in reason.split("|")), message
 
 
-def test_files_that_are_none(tmp_path: Path) -> None:
+def test_file_without_clusters_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"nothing\.xml: cannot be read: No such file"):
         load_cluster_file(tmp_path / "nothing.xml")
     with pytest.raises(ConfigError, match=re.escape(f"{tmp_path}: no XML files")):
@@ -175,18 +202,18 @@ def test_files_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"empty\.xml: defines no cluster"):
         load_cluster_file(empty)
     empty.write_text("<zap/>")
-    with pytest.raises(ConfigError, match=r"<zap> is not a ZAP file's <configurator>"):
+    with pytest.raises(ConfigError, match=r"<zap> is not the <configurator> of a ZAP file"):
         load_cluster_file(empty)
 
 
-def test_clusters_defined_twice(tmp_path: Path) -> None:
+def test_cluster_id_and_name_must_be_unique(tmp_path: Path) -> None:
     one = "<cluster><name>One</name><code>1</code></cluster>"
     file = tmp_path / "two.xml"
     file.write_text(f"<configurator>{one}\n{one}</configurator>")
-    with pytest.raises(ConfigError, match=r":2: cluster 0x0001 is defined twice"):
+    with pytest.raises(ConfigError, match=r":2: cluster 0x0001 is already defined at .*:1"):
         load_cluster_file(file)
     file.write_text(f"<configurator>{one}\n{one.replace('>1<', '>2<')}</configurator>")
-    with pytest.raises(ConfigError, match=r":2: cluster One is defined twice"):
+    with pytest.raises(ConfigError, match=r":2: cluster One is already defined at .*:1"):
         load_cluster_file(file)
 
 
@@ -194,16 +221,22 @@ def test_clusters_defined_twice(tmp_path: Path) -> None:
     ("text", "reason"),
     [
         ("[", "Invalid|Expected"),
-        ("Evse = 1", "[Evse] is not a table"),
-        ("[Evse]\nfixd = []", "[Evse] fixd: unknown key"),
-        ("[Evse]\nfixed = 'State'", "[Evse] fixed is not a list of names"),
-        ("[Evse]\nfixed = [1]", "[Evse] fixed is not a list of names"),
-        ("[Evse]\nconformance = []", "[Evse] conformance is not a table"),
-        ("[Evse.conformance]\nState = 1", "[Evse] conformance of State is not a string"),
-        ("[Evse.server_checks]\nAsk = 'x'", "[Evse] server_checks of Ask is not a list"),
+        ("Evse = 1", "Evse: 1 cannot be used: give a table"),
+        ("[Evse]\nfixd = []", "Evse.fixd: no such key; known keys are changes_omitted, "),
+        ("[Evse]\nfixed = 'State'", "Evse.fixed: 'State' cannot be used: give a list of names"),
+        ("[Evse]\nfixed = [1]", "Evse.fixed: [1] cannot be used: give a list of names"),
+        ("[Evse]\nconformance = []", "Evse.conformance: [] cannot be used: give a table"),
+        (
+            "[Evse.conformance]\nState = 1",
+            "Evse.conformance: {'State': 1} cannot be used: give a table with a conf",
+        ),
+        (
+            "[Evse.server_checks]\nAsk = 'x'",
+            "Evse.server_checks: {'Ask': 'x'} cannot be used: give a table with a l",
+        ),
     ],
 )
-def test_overlay_mistakes(tmp_path: Path, text: str, reason: str) -> None:
+def test_invalid_qualities_error_names_file_and_key(tmp_path: Path, text: str, reason: str) -> None:
     file = tmp_path / "qualities.toml"
     file.write_text(text)
     with pytest.raises(ConfigError) as error:

@@ -1,4 +1,4 @@
-"""A cluster file as a test writes it."""
+"""Cluster files written by tests."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Decoders: functions from a decoded TLV element to a value, or a StatusError.
+"""Decoders: functions that convert a decoded TLV element to a value, or raise StatusError.
 
-`malformed` is the status for an element of another TLV type than the value's. With
-`is_checked` off, only the TLV type and the width of integers are looked at.
+`malformed` is the status for a wrong TLV type. Without `is_checked`, only the TLV type and
+the width of integers are checked.
 """
 
 from __future__ import annotations
@@ -11,10 +11,9 @@ from typing import TypeAlias, cast
 
 from evse_node.cluster.definitions.data_type import (
     FieldDefinition,
-    Kind,
     Value,
     ValueType,
-    integer_range,
+    number_range,
 )
 from evse_node.errors import StatusError
 from evse_node.matter.interaction.status import Status
@@ -25,7 +24,7 @@ FieldsDecoder: TypeAlias = Callable[[TlvValue], dict[str, Value]]
 
 _NO_LIMIT = 0xFFFF_FFFF
 
-# In a string, what follows this character names a translation, which no cluster here has.
+# This character separates a string from a translation's id, which no cluster here uses.
 _SEPARATOR = "\x1f"
 
 
@@ -33,13 +32,13 @@ def _constraint(reason: str) -> StatusError:
     return StatusError(Status.CONSTRAINT_ERROR, reason=reason)
 
 
-def _wrong_type(malformed: Status, wanted: str) -> StatusError:
-    return StatusError(malformed, reason=f"not {wanted}")
+def _wrong_type(malformed: Status, expected: str) -> StatusError:
+    return StatusError(malformed, reason=f"not {expected}")
 
 
-def unsigned_decoder(type_: ValueType, malformed: Status, is_checked: bool) -> Decoder:
+def unsigned(type_: ValueType, malformed: Status, is_checked: bool) -> Decoder:
     """Return the decoder of an unsigned integer, enum or bitmap."""
-    low, high = _range(type_, is_checked)
+    low, high = number_range(type_, is_checked)
     enum = type_.enum if is_checked else None
     bitmap = type_.bitmap if is_checked else None
     members = frozenset(enum.values.values()) if enum else frozenset()
@@ -63,7 +62,7 @@ def unsigned_decoder(type_: ValueType, malformed: Status, is_checked: bool) -> D
         if type(value) is not int:
             raise _wrong_type(malformed, "an unsigned integer")
         if value & undefined:
-            raise _constraint(f"{value:#x} has bits that {type_.name} has not")
+            raise _constraint(f"{value:#x} has bits that {type_.name} does not define")
         return value
 
     if enum:
@@ -71,9 +70,9 @@ def unsigned_decoder(type_: ValueType, malformed: Status, is_checked: bool) -> D
     return decode_bitmap if bitmap else decode_unsigned
 
 
-def signed_decoder(type_: ValueType, malformed: Status, is_checked: bool) -> Decoder:
+def signed(type_: ValueType, malformed: Status, is_checked: bool) -> Decoder:
     """Return the decoder of a signed integer."""
-    low, high = _range(type_, is_checked)
+    low, high = number_range(type_, is_checked)
 
     def decode_signed(value: TlvValue) -> Value:
         if type(value) is not SignedInt:
@@ -85,7 +84,7 @@ def signed_decoder(type_: ValueType, malformed: Status, is_checked: bool) -> Dec
     return decode_signed
 
 
-def boolean_decoder(malformed: Status) -> Decoder:
+def boolean(malformed: Status) -> Decoder:
     """Return the decoder of a boolean."""
 
     def decode_boolean(value: TlvValue) -> Value:
@@ -96,7 +95,7 @@ def boolean_decoder(malformed: Status) -> Decoder:
     return decode_boolean
 
 
-def float_decoder(malformed: Status) -> Decoder:
+def floating(malformed: Status) -> Decoder:
     """Return the decoder of a float of either precision."""
 
     def decode_float(value: TlvValue) -> Value:
@@ -107,7 +106,7 @@ def float_decoder(malformed: Status) -> Decoder:
     return decode_float
 
 
-def string_decoder(type_: ValueType, malformed: Status, is_checked: bool) -> Decoder:
+def string(type_: ValueType, malformed: Status, is_checked: bool) -> Decoder:
     """Return the decoder of a string, whose length counts bytes of UTF-8."""
     low, high = _length_range(type_, is_checked)
 
@@ -126,7 +125,7 @@ def string_decoder(type_: ValueType, malformed: Status, is_checked: bool) -> Dec
     return decode_string
 
 
-def octets_decoder(type_: ValueType, malformed: Status, is_checked: bool) -> Decoder:
+def octets(type_: ValueType, malformed: Status, is_checked: bool) -> Decoder:
     """Return the decoder of an octet string."""
     low, high = _length_range(type_, is_checked)
 
@@ -140,9 +139,7 @@ def octets_decoder(type_: ValueType, malformed: Status, is_checked: bool) -> Dec
     return decode_octets
 
 
-def list_decoder(
-    decode_entry: Decoder, type_: ValueType, malformed: Status, is_checked: bool
-) -> Decoder:
+def array(decode_entry: Decoder, type_: ValueType, malformed: Status, is_checked: bool) -> Decoder:
     """Return the decoder of a list."""
     low, high = _length_range(type_, is_checked)
 
@@ -150,14 +147,14 @@ def list_decoder(
         if type(value) is not list:
             raise _wrong_type(malformed, "an array")
         if not low <= len(value) <= high:
-            raise _constraint(f"{len(value)} entries are not in {low} to {high}")
+            raise _constraint(f"number of entries {len(value)} is not in {low} to {high}")
         return [decode_entry(item) for item in cast("list[TlvValue]", value)]
 
     return decode_list
 
 
-def nullable_decoder(decode_value: Decoder) -> Decoder:
-    """Return a decoder that takes null too."""
+def nullable(decode_value: Decoder) -> Decoder:
+    """Return a decoder that also accepts null."""
 
     def decode_nullable(value: TlvValue) -> Value:
         return None if value is None else decode_value(value)
@@ -165,10 +162,10 @@ def nullable_decoder(decode_value: Decoder) -> Decoder:
     return decode_nullable
 
 
-def fields_decoder(
+def structure(
     fields: Iterable[tuple[FieldDefinition, Decoder]], malformed: Status
 ) -> FieldsDecoder:
-    """Return the decoder of a structure to a dictionary by `key`; unknown fields are left out."""
+    """Return the decoder of a structure to a dictionary by `key`. Unknown fields are ignored."""
     table = [
         (field.id, field.key, decode_field, not field.is_optional) for field, decode_field in fields
     ]
@@ -188,20 +185,6 @@ def fields_decoder(
         return values
 
     return decode_fields
-
-
-def _range(type_: ValueType, is_checked: bool) -> tuple[int, int]:
-    low, high = integer_range(type_.kind, type_.size)
-    if type_.is_nullable:
-        # The number that other encodings use for null is not a value.
-        if type_.kind is Kind.SIGNED:
-            low += 1
-        else:
-            high -= 1
-    if is_checked:
-        low = low if type_.minimum is None else max(low, type_.minimum)
-        high = high if type_.maximum is None else min(high, type_.maximum)
-    return low, high
 
 
 def _length_range(type_: ValueType, is_checked: bool) -> tuple[int, int]:

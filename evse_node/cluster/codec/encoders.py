@@ -1,7 +1,7 @@
 """Encoders: functions that append a value to a TLV writer.
 
-They trust the node's own values: one that does not fit its type raises TypeError,
-ValueError, AttributeError or OverflowError.
+Constraints are not checked. A value that does not fit its type is a bug, and raises
+TypeError, ValueError, AttributeError or OverflowError.
 """
 
 from __future__ import annotations
@@ -9,26 +9,30 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final, TypeAlias
 
-from evse_node.cluster.definitions.data_type import FABRIC_INDEX_FIELD, FieldDefinition, Value
+from evse_node.cluster.definitions.data_type import (
+    FABRIC_INDEX,
+    FABRIC_INDEX_FIELD,
+    FieldDefinition,
+    Value,
+)
 from evse_node.matter.tlv import TagKey, Writer
 
-FABRIC_INDEX: Final = "fabric_index"
-# Unlike a union of the two, it is not made anew with each list.
+# `list | tuple` would create a union for each list.
 _SEQUENCES: Final = (list, tuple)
 
 Encoder: TypeAlias = Callable[[Writer, TagKey | None, Value], None]
 FieldsEncoder: TypeAlias = Callable[[Writer, TagKey | None, Mapping[str, Value]], None]
 
 
-def encode_boolean(writer: Writer, tag: TagKey | None, value: Value) -> None:
-    """Append a boolean, and nothing that only counts as one."""
+def boolean(writer: Writer, tag: TagKey | None, value: Value) -> None:
+    """Append a boolean. Raises TypeError for other truth values."""
     if value is not True and value is not False:
         raise TypeError(f"{value!r} is not a boolean")
     writer.boolean(tag, value)
 
 
-def nullable_encoder(encode_value: Encoder) -> Encoder:
-    """Return an encoder that takes None too."""
+def nullable(encode_value: Encoder) -> Encoder:
+    """Return an encoder that also accepts None."""
 
     def encode_nullable(writer: Writer, tag: TagKey | None, value: Value) -> None:
         if value is None:
@@ -39,7 +43,7 @@ def nullable_encoder(encode_value: Encoder) -> Encoder:
     return encode_nullable
 
 
-def list_encoder(encode_entry: Encoder) -> Encoder:
+def array(encode_entry: Encoder) -> Encoder:
     """Return an encoder of lists (or tuples) of entries."""
 
     def encode_list(writer: Writer, tag: TagKey | None, value: Value) -> None:
@@ -53,7 +57,7 @@ def list_encoder(encode_entry: Encoder) -> Encoder:
     return encode_list
 
 
-def fields_encoder(
+def structure(
     fields: Iterable[tuple[FieldDefinition, Encoder]],
     name: str,
     *,
@@ -62,8 +66,8 @@ def fields_encoder(
 ) -> FieldsEncoder:
     """Return the encoder of a structure called `name`, from a mapping by `key`.
 
-    None in an optional field that is not nullable means that it is absent. With `is_part`,
-    values of other fields are passed over; else they are an error.
+    An optional field that is not nullable is absent if None. With `is_part`, values of
+    other fields are ignored; otherwise they raise ValueError.
     """
     table = [
         (
