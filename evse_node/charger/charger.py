@@ -289,6 +289,7 @@ class Charger:
                 for direction in Direction
             ]
             self._hardware_view.faults = list(self.state.faults)
+            self._hardware_view.retried = self.state.retried_faults
             self._is_test_mode = True
             self._process([Reset()], now)
             self._driver.hardware = DummyHardware()
@@ -390,7 +391,7 @@ class Charger:
             self._last_error = repr(error)
             _LOGGER.exception("invalid reading, or error in planning")
         is_present = FaultState.OTHER in self._driver.state.faults
-        return None if is_present else FaultRaised(FaultState.OTHER)
+        return None if is_present else FaultRaised(FaultState.OTHER, is_momentary=True)
 
     def save(self, now: float) -> None:
         """Store the running session's values; called on shutdown."""

@@ -67,14 +67,13 @@ class RealHardware:
         except HalError as error:
             _LOGGER.error("%s failed: %s", type(order).__name__, error)
             if isinstance(order, CloseContactor):
-                return [FaultRaised(FaultState.CONTACT_DRY_FAILURE)]
+                return [FaultRaised(FaultState.CONTACT_DRY_FAILURE, is_momentary=True)]
         except Exception:
             # A defect of a backend must not prevent the orders that follow.
             _LOGGER.exception("%s failed in the backend", type(order).__name__)
-        failed: list[Event] = [FaultRaised(FaultState.OTHER)]
         if isinstance(order, BeginDiagnostics):
-            failed.append(SelfTestCompleted())
-        return failed
+            return [FaultRaised(FaultState.OTHER), SelfTestCompleted()]
+        return [FaultRaised(FaultState.OTHER, is_momentary=True)]
 
     def _execute(self, order: Order) -> list[Event]:
         backend = self._backend
@@ -179,6 +178,7 @@ class HardwareView(Struct):
     pilot: PilotState | None = None
     reports: dict[type[Event], Event] = field(default_factory=dict)
     faults: list[FaultState] = field(default_factory=list)
+    retried: frozenset[FaultState] = frozenset()
 
     def record(self, event: Event) -> None:
         """Record an event of the hardware."""
@@ -188,6 +188,9 @@ class HardwareView(Struct):
             case FaultRaised(fault):
                 if fault not in self.faults:
                     self.faults.append(fault)
+                self.retried -= {fault}
+                if event.is_momentary:
+                    self.retried |= {fault}
             case FaultCleared(fault):
                 self.faults = [
                     left for left in self.faults if fault is not None and left is not fault
@@ -199,7 +202,9 @@ class HardwareView(Struct):
 
     def replay(self) -> list[Event]:
         """Return the events that bring a machine without vehicle up to date."""
-        events: list[Event] = [FaultRaised(fault) for fault in self.faults]
+        events: list[Event] = [
+            FaultRaised(fault, is_momentary=fault in self.retried) for fault in self.faults
+        ]
         vehicle = (BatteryReported, VehicleIdentified)
         events += (event for event in self.reports.values() if not isinstance(event, vehicle))
         if self.pilot is not None:

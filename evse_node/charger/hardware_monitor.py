@@ -133,7 +133,7 @@ class HardwareMonitor:
                 first.append(MeterRead(reading, self._is_new_count))
             self._is_new_count = False
             if self._is_over_current(state, values, now):
-                last.append(FaultRaised(FaultState.OVER_CURRENT))
+                last.append(FaultRaised(FaultState.OVER_CURRENT, is_momentary=True))
         causes = set()
         if self._meter is not None and values is None:
             causes.add(FaultState.METER_FAILURE)

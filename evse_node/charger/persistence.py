@@ -28,6 +28,7 @@ from evse_node.state_machine.events import Direction, LimitClaimed
 from evse_node.state_machine.evse import step
 from evse_node.state_machine.faults import FaultState
 from evse_node.state_machine.limits import LimitSource
+from evse_node.state_machine.retries import restart_wait
 from evse_node.state_machine.session import NO_READING, MeterReading, Session
 from evse_node.state_machine.state import UNKNOWN_VEHICLE, EvseState, Permission, Vehicle
 from evse_node.state_machine.targets import ChargingTargetSchedule
@@ -64,10 +65,12 @@ class StoredPermissions(Struct, frozen=True):
     is_authorized: bool = False
 
 
-class StoredFaults(Struct, frozen=True):
-    """Present faults, the oldest first."""
+class StoredFaults(Struct, frozen=True, omit_defaults=True):
+    """Present faults, the oldest first; those that are retried, and the retries so far."""
 
     faults: tuple[FaultState, ...]
+    retried: tuple[FaultState, ...] = ()
+    retry_count: Annotated[int, Meta(ge=0)] = 0
 
 
 class StoredUserLimit(Struct, frozen=True):
@@ -157,7 +160,8 @@ class ChargerPersistence:
         if "V2X" not in features or (are_both_enabled and not settings.evse.has_enabled_state):
             state = replace(state, discharging=None)
         session, reading, vehicle = self._load_session(meter, now)
-        faults = self._load_faults()
+        stored_faults = self._load_faults()
+        faults = stored_faults.faults
         state = replace(
             state,
             meter=reading,
@@ -166,8 +170,11 @@ class ChargerPersistence:
             is_authorized=state.is_authorized and session is not None and session.is_active,
             faults=faults,
             observed_causes=MONITORED_FAULTS.intersection(faults),
+            retried_faults=frozenset(stored_faults.retried).intersection(faults),
+            retry_count=stored_faults.retry_count,
             state=State.FAULT if faults else state.state,
         )
+        state = restart_wait(state, now)
         stored = self._load(_USER_LIMIT, StoredUserLimit)
         user_ma = None if stored is None else stored.current_ma
         for claim in (
@@ -202,12 +209,12 @@ class ChargerPersistence:
             discharge_limits=state.discharge_limits.with_claim(command, stored.discharge_ma),
         )
 
-    def _load_faults(self) -> tuple[FaultState, ...]:
-        """Return the stored faults. A damaged record is a fault itself."""
+    def _load_faults(self) -> StoredFaults:
+        """Return the stored faults. A damaged record is a fault itself, which is not retried."""
         if self._store.get(_FAULTS) is None:
-            return ()
+            return StoredFaults(())
         stored = self._load(_FAULTS, StoredFaults)
-        return (FaultState.OTHER,) if stored is None else stored.faults
+        return StoredFaults((FaultState.OTHER,)) if stored is None else stored
 
     def _load_session(
         self, meter: MeterReading | None, now: float
@@ -325,8 +332,9 @@ class ChargerPersistence:
         permissions = _permissions(state)
         if save_all or permissions != _permissions(before):
             self._save(_PERMISSIONS, permissions)
-        if save_all or state.faults != before.faults:
-            self._save(_FAULTS, StoredFaults(state.faults))
+        faults = _faults(state)
+        if save_all or faults != _faults(before):
+            self._save(_FAULTS, faults)
         user_ma = state.charge_limits.claims.get(LimitSource.USER)
         if save_all or user_ma != before.charge_limits.claims.get(LimitSource.USER):
             self._save(_USER_LIMIT, StoredUserLimit(user_ma))
@@ -353,6 +361,11 @@ class ChargerPersistence:
         except (msgspec.DecodeError, ValueError) as error:
             _LOGGER.error("%s in the store is damaged and ignored: %s", key, error)
             return None
+
+
+def _faults(state: EvseState) -> StoredFaults:
+    retried = tuple(fault for fault in state.faults if fault in state.retried_faults)
+    return StoredFaults(state.faults, retried, state.retry_count)
 
 
 def _permissions(state: EvseState) -> StoredPermissions:

@@ -27,6 +27,7 @@ from evse_node.config.values import (
     parse_name,
     parse_passcode,
     parse_time_zone,
+    parse_waits,
 )
 from evse_node.errors import ConfigError
 
@@ -154,6 +155,17 @@ class NodeConfig(Struct, frozen=True, kw_only=True):
             parse=parse_cards,
         ),
     ] = None
+    fault_retries: Annotated[
+        tuple[float, ...],
+        Meta(description="waits of 1 to 86400 seconds, separated by commas, or none"),
+        Option(
+            "waits in seconds before charging is retried after a moment's fault; after the last "
+            "one, the fault lasts until the vehicle is unplugged or the fault acknowledged",
+            "LIST",
+            default="10,60,300",
+            parse=parse_waits,
+        ),
+    ] = (10.0, 60.0, 300.0)
     time_zone: Annotated[
         str | None,
         Meta(description="a name like Europe/Berlin"),

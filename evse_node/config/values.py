@@ -176,6 +176,21 @@ def parse_cards(value: object) -> tuple[bytes, ...]:
     return tuple(dict.fromkeys(cards))
 
 
+def parse_waits(value: object) -> tuple[float, ...]:
+    """Parse waits in seconds, or "none"."""
+    if value == "none" or value == () or value == []:
+        return ()
+    parts = value.split(",") if isinstance(value, str) else value
+    if not isinstance(parts, list | tuple):
+        raise ValueError
+    if any(isinstance(part, bool) or not isinstance(part, int | float | str) for part in parts):
+        raise ValueError
+    waits = tuple(float(part) for part in parts)
+    if not all(1 <= wait <= 86_400 for wait in waits):
+        raise ValueError
+    return waits
+
+
 def parse_time_zone(value: object) -> str:
     """Parse the name of a time zone that is installed."""
     # Not at the top: most nodes do without.

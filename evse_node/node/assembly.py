@@ -90,6 +90,7 @@ def _charger_settings(
             has_socket=backend.proximity_pilot is not None,
             allowed_cards=None if config.cards is None else frozenset(config.cards),
             contactor_timeout_s=backend.ratings.contactor_timeout_s,
+            retry_after_s=config.fault_retries,
         ),
         features=_features(config, backend),
         circuit_capacity_ma=Milliamps(config.circuit_capacity_a * 1000),

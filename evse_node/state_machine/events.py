@@ -36,6 +36,8 @@ class Timer(Enum):
     UNLOCK = "unlocking after a fault is allowed"
     AUTHORIZATION = "card expires without a vehicle"
     DIAGNOSTICS = "self-test must have ended"
+    RETRY = "retried faults are cleared"
+    RETRY_RESET = "earlier faults no longer count"
 
     __hash__ = object.__hash__  # see `limits.LimitSource`
 
@@ -78,9 +80,13 @@ class MeterRead(Struct, frozen=True):
 
 
 class FaultRaised(Struct, frozen=True):
-    """The hardware reports a fault, which latches (also over a restart) until it is cleared."""
+    """A fault, which lasts (also over a restart) until `FaultCleared`.
+
+    `is_momentary`: nothing reports its end; the machine retries where the fault's class allows.
+    """
 
     fault: FaultState
+    is_momentary: bool = False
 
 
 class FaultCleared(Struct, frozen=True):

@@ -26,7 +26,8 @@ Axes of state (`EvseState`)
     Permission: `charging`, `discharging`, the limits by source, `is_held`, `is_authorized` and the
     cable. `permitted_direction` combines them, `supply_state` is what the cluster shows.
 
-    Faults: `faults`, latched, and `observed_causes`, the monitored causes that are present.
+    Faults: `faults`, of which `retried_faults` end after a wait, and `observed_causes`, the
+    monitored causes that are present. `faults.FAULT_CLASSES` is the table of how each one ends.
 
     Outputs: `outputs`, the last orders to pilot, contactor, lock and discharger, with the contactor
     as CLOSING or OPENING until its feedback arrives.
@@ -40,7 +41,8 @@ Invariants
       grace period after the end of PWM, which ends with a fault or when the vehicle leaves
       state C (`outputs.may_stay_closed`).
     - The plug is locked before the contactor closes, and unlocked only when it is reported open.
-    - A fault latches until an event clears it, and cannot be cleared while its cause is present.
+    - A fault lasts until an event or the end of its wait clears it, and cannot be cleared while
+      its cause is present.
     - Each EnergyTransferStarted is followed by one EnergyTransferStopped, each EvConnected by one
       EvNotDetected, before the next of its kind (except over a `Reset`).
 
@@ -59,7 +61,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from evse_node.state_machine import outputs
+from evse_node.state_machine import outputs, retries
 from evse_node.state_machine.control_pilot import PilotOutput, PilotState
 from evse_node.state_machine.effects import (
     Effect,
@@ -97,8 +99,10 @@ from evse_node.state_machine.fault_handling import (
     on_causes,
     on_fault,
     on_fault_cleared,
+    on_retry,
+    on_unplugged,
 )
-from evse_node.state_machine.faults import ENDED_BY_UNPLUGGING, FaultState
+from evse_node.state_machine.faults import FaultState
 from evse_node.state_machine.limits import LimitSource
 from evse_node.state_machine.permissions import (
     on_clock,
@@ -134,11 +138,13 @@ def _on_event(state: EvseState, event: Event, now: float, effects: list[Effect])
             return _on_pilot(state, pilot, now, effects)
         case ContactorReported(is_closed):
             state, fault = outputs.on_contactor(state, is_closed, now, effects)
-            return state if fault is None else on_fault(state, fault, now, effects)
+            if fault is None:
+                return state
+            return on_fault(state, fault, now, effects, is_momentary=True)
         case CableChanged(ampacity_ma):
             return _on_cable(state, ampacity_ma, now, effects)
-        case FaultRaised(fault):
-            return on_fault(state, fault, now, effects)
+        case FaultRaised(fault, is_momentary):
+            return on_fault(state, fault, now, effects, is_momentary=is_momentary)
         case FaultCleared(fault_or_all):
             return on_fault_cleared(state, fault_or_all, now, effects)
         case CausesObserved(causes):
@@ -197,7 +203,9 @@ def _on_pilot(state: EvseState, pilot: PilotState, now: float, effects: list[Eff
 
     if pilot in PILOT_FAULTS:
         # The fault opens the contactor. The session continues: the vehicle cannot be seen.
-        return on_fault(state, PILOT_FAULTS[pilot], now, effects)
+        return on_fault(state, PILOT_FAULTS[pilot], now, effects, is_momentary=True)
+    if before.pilot in PILOT_FAULTS:
+        state = retries.restart_wait(state, now)
     if before.pilot is None and state.session is not None and state.session.is_active:
         state = _resume_session(state)
     was_connected = state.session is not None and state.session.is_active
@@ -211,8 +219,7 @@ def _on_pilot(state: EvseState, pilot: PilotState, now: float, effects: list[Eff
     elif pilot.is_connected:
         state = apply_input(state, Input.NO_DEMAND, now, effects)
     if pilot is PilotState.A:
-        for fault in ENDED_BY_UNPLUGGING.intersection(state.faults):
-            state = on_fault_cleared(state, fault, now, effects)
+        state = on_unplugged(state, now, effects)
     return state
 
 
@@ -231,7 +238,9 @@ def _on_cable(
     is_connected = state.pilot is not None and state.pilot.is_connected
     is_powered = state.outputs.contactor is not ContactorState.OPEN
     if ampacity_ma is None and is_connected and is_powered:
-        return on_fault(state, FaultState.EV_DISCONNECTED, now, effects)
+        return on_fault(state, FaultState.EV_DISCONNECTED, now, effects, is_momentary=True)
+    if FaultState.EV_DISCONNECTED in state.retried_faults:
+        state = retries.restart_wait(state, now)
     return update_transfer(state, now, effects)
 
 
@@ -295,7 +304,11 @@ def _on_timer(state: EvseState, timer: Timer, now: float, effects: list[Effect])
             state, fault = outputs.on_contactor_timeout(state, now, effects)
             if fault is None or fault in state.faults:
                 return state
-            return on_fault(state, fault, now, effects)
+            return on_fault(state, fault, now, effects, is_momentary=True)
+        case Timer.RETRY:
+            return on_retry(state, now, effects)
+        case Timer.RETRY_RESET:
+            return replace(state, retry_count=0)
         case Timer.WAKE_UP:
             return outputs.on_wake_up(state, now)
         case Timer.AUTHORIZATION:

@@ -1,6 +1,7 @@
 """Raising and clearing of faults.
 
-A fault latches until an event clears it; while its cause is present, it cannot be cleared.
+A fault lasts until an event clears it, or for a retried fault the end of its wait; while its
+cause is present, it cannot be cleared.
 
 Spec: Matter Application Clusters 1.3 "FaultState Attribute"
 """
@@ -12,10 +13,16 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from evse_node.state_machine import retries
 from evse_node.state_machine.control_pilot import PilotState
 from evse_node.state_machine.effects import Effect, FaultChanged, Refused
 from evse_node.state_machine.events import Timer
-from evse_node.state_machine.faults import FaultState, clear_fault, raise_fault
+from evse_node.state_machine.faults import (
+    ENDED_BY_UNPLUGGING,
+    FaultState,
+    clear_fault,
+    raise_fault,
+)
 from evse_node.state_machine.state import ContactorState, EvseState
 from evse_node.state_machine.transitions import Input, apply_input
 
@@ -25,31 +32,75 @@ PILOT_FAULTS: Final[Mapping[PilotState, FaultState]] = {
 }
 
 
-def on_fault(state: EvseState, fault: FaultState, now: float, effects: list[Effect]) -> EvseState:
-    """Raise a fault; one that is already present is refused."""
+def on_fault(
+    state: EvseState,
+    fault: FaultState,
+    now: float,
+    effects: list[Effect],
+    *,
+    is_momentary: bool = False,
+) -> EvseState:
+    """Raise a fault; one that is already present is refused.
+
+    `is_momentary`: no event will report its end, so it may be retried.
+    """
     faults = raise_fault(state.faults, fault)
     if faults == state.faults:
         if fault is not FaultState.NO_ERROR:
             effects.append(Refused(f"fault {fault.value} is already present"))
+        if not is_momentary and fault in state.retried_faults:
+            # From now on the hardware reports its end.
+            return retries.without(state, fault)
         return state
     if not state.faults:
         state = state.with_timer(Timer.UNLOCK, now + state.settings.unlock_delay_s)
         if state.state.is_transferring and state.settings.state_f_s > 0:
             state = state.with_timer(Timer.STATE_F, now + state.settings.state_f_s)
     state = _show_faults(state, faults, effects)
+    if is_momentary:
+        state = retries.begin_wait(state, fault, now)
     return apply_input(state, Input.FAULT, now, effects)
 
 
 def on_fault_cleared(
     state: EvseState, fault: FaultState | None, now: float, effects: list[Effect]
 ) -> EvseState:
-    """Clear a fault, or all with None, unless their causes are still present."""
+    """Clear a fault, or all with None, unless their causes are still present.
+
+    Clearing a retried fault before the end of its wait also clears the count.
+    """
+    if fault is None or fault in state.retried_faults:
+        state = replace(state, retry_count=0)
+    return _clear(state, fault, now, effects)
+
+
+def on_retry(state: EvseState, now: float, effects: list[Effect]) -> EvseState:
+    """End the wait: clear the retried faults whose cause is gone."""
+    for fault in state.faults:
+        if fault in state.retried_faults:
+            state = _clear(state, fault, now, effects)
+    return retries.restart_wait(state, now)
+
+
+def on_unplugged(state: EvseState, now: float, effects: list[Effect]) -> EvseState:
+    """Clear the faults of this vehicle, cable or attempt, and their count."""
+    ended = ENDED_BY_UNPLUGGING | state.retried_faults
+    for fault in state.faults:
+        if fault in ended:
+            state = _clear(state, fault, now, effects)
+    return replace(state, retry_count=0) if state.retry_count else state
+
+
+def _clear(
+    state: EvseState, fault: FaultState | None, now: float, effects: list[Effect]
+) -> EvseState:
     lasting = _lasting_faults(state)
     faults = clear_fault(state.faults, fault)
     faults = tuple(kept for kept in state.faults if kept in faults or kept in lasting)
     if faults == state.faults:
         return state
-    state = _show_faults(state, faults, effects)
+    removed = (each for each in state.retried_faults if each not in faults)
+    state = _show_faults(retries.without(state, *removed), faults, effects)
     if faults:
         return state
     return apply_input(state.without_timer(Timer.STATE_F), Input.FAULT_CLEARED, now, effects)
@@ -76,6 +127,8 @@ def _lasting_faults(state: EvseState) -> set[FaultState]:
         lasting.add(FaultState.CONTACT_WET_FAILURE)
     if state.pilot is not None and state.pilot in PILOT_FAULTS:
         lasting.add(PILOT_FAULTS[state.pilot])
+    if state.is_cable_missing and state.pilot is not None and state.pilot.is_connected:
+        lasting.add(FaultState.EV_DISCONNECTED)
     return lasting
 
 

@@ -1,10 +1,12 @@
-"""Faults: their kinds, which of them end with unplugging, and which one is shown.
+"""Faults: what they are, how each of them ends (`FAULT_CLASSES`), and which one is shown.
 
-Several may be present at once; the newest is shown, so that each new fault is reported.
+Each opens the contactor at once. Several may be present at once; the newest is shown, so that
+each new fault is reported.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum
 from typing import Final
 
@@ -33,6 +35,40 @@ class FaultState(Enum):
     # Each member is a singleton; hashing by identity is faster.
     __hash__ = object.__hash__
 
+
+class FaultClass(Enum):
+    """How a fault ends.
+
+    RETRIED: after a wait, which grows with each repetition, until the waits are used up and the
+    fault latches (`retries`). Unplugging ends it in any case. One that the hardware reports as
+    lasting follows the hardware instead.
+    WHILE_PRESENT: when the hardware or the monitor reports the end of its cause.
+    LATCHED: by acknowledgement, once its cause is gone.
+    """
+
+    RETRIED = "retried"
+    WHILE_PRESENT = "while present"
+    LATCHED = "latched"
+
+
+FAULT_CLASSES: Final[Mapping[FaultState, FaultClass]] = {
+    FaultState.METER_FAILURE: FaultClass.WHILE_PRESENT,
+    FaultState.OVER_VOLTAGE: FaultClass.WHILE_PRESENT,
+    FaultState.UNDER_VOLTAGE: FaultClass.WHILE_PRESENT,
+    FaultState.OVER_CURRENT: FaultClass.RETRIED,
+    FaultState.CONTACT_WET_FAILURE: FaultClass.LATCHED,  # welded
+    FaultState.CONTACT_DRY_FAILURE: FaultClass.RETRIED,
+    FaultState.GROUND_FAULT: FaultClass.LATCHED,
+    FaultState.POWER_LOSS: FaultClass.WHILE_PRESENT,
+    FaultState.POWER_QUALITY: FaultClass.WHILE_PRESENT,
+    FaultState.PILOT_SHORT_CIRCUIT: FaultClass.RETRIED,
+    FaultState.EMERGENCY_STOP: FaultClass.LATCHED,
+    FaultState.EV_DISCONNECTED: FaultClass.RETRIED,  # no plug's resistor under power
+    FaultState.WRONG_POWER_SUPPLY: FaultClass.WHILE_PRESENT,
+    FaultState.LIVE_NEUTRAL_SWAP: FaultClass.WHILE_PRESENT,
+    FaultState.OVER_TEMPERATURE: FaultClass.WHILE_PRESENT,
+    FaultState.OTHER: FaultClass.RETRIED,  # diode missing, state F, an order that failed
+}
 
 ENDED_BY_UNPLUGGING: Final = frozenset(
     {

@@ -12,6 +12,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from evse_node.state_machine import retries
 from evse_node.state_machine.control_pilot import PilotOutput, PilotState, offer_ma
 from evse_node.state_machine.effects import (
     CloseContactor,
@@ -65,6 +66,7 @@ def drive(state: EvseState, now: float, effects: list[Effect]) -> EvseState:
     # Before the contactor: the plug is locked before energy flows.
     state = _drive_lock(state, effects)
     state = _drive_contactor(state, now, effects)
+    state = retries.with_reset_timer(state, now)
     return _drive_discharge(state, effects)
 
 
@@ -198,6 +200,9 @@ def on_contactor(
     if is_closed:
         if contactor is ContactorState.CLOSING:
             state = state.without_timer(Timer.CONTACTOR).with_contactor(ContactorState.CLOSED)
+        elif contactor is ContactorState.OPEN and Timer.CONTACTOR in state.timers:
+            # It dropped a moment ago and bounces, before the order to open has its effect.
+            return state.with_contactor(ContactorState.OPENING), FaultState.CONTACT_DRY_FAILURE
         elif contactor is ContactorState.OPEN:
             # As CLOSED it is opened again: `drive` finds that it may not stay closed.
             state = state.with_contactor(ContactorState.CLOSED)

@@ -37,6 +37,8 @@ class EvseSettings(Struct, frozen=True):
     hybrids do not recover from state F.
     `allowed_cards`: one of these cards is required before energy flows; None requires none.
     A card read without a vehicle is valid for `card_wait_s`.
+    `retry_after_s`: waits after the first, second, … retried fault; after the last one the fault
+    latches. Charging for `retry_reset_s` clears the count.
     Spec: IEC 61851-1:2017 Table A.6
     """
 
@@ -54,6 +56,8 @@ class EvseSettings(Struct, frozen=True):
     allowed_cards: frozenset[bytes] | None = None
     card_wait_s: float = 60.0
     diagnostics_timeout_s: float = 120.0
+    retry_after_s: tuple[float, ...] = (10.0, 60.0, 300.0)
+    retry_reset_s: float = 600.0
 
 
 class ContactorState(Enum):
@@ -114,7 +118,8 @@ _NOTHING_COMMANDED = Limits().with_claim(LimitSource.COMMAND, 0)
 class EvseState(Struct, frozen=True):
     """State of one charger. `pilot` is None until the hardware's first report.
 
-    `observed_causes` are the monitored faults whose cause is present.
+    `observed_causes` are the monitored faults whose cause is present, `retried_faults` those that
+    are cleared after a wait, `retry_count` the waits so far (see `retries`).
     """
 
     settings: EvseSettings = field(default_factory=EvseSettings)
@@ -122,6 +127,8 @@ class EvseState(Struct, frozen=True):
     pilot: PilotState | None = None
     faults: tuple[FaultState, ...] = ()
     observed_causes: frozenset[FaultState] = frozenset()
+    retried_faults: frozenset[FaultState] = frozenset()
+    retry_count: int = 0
     is_diagnosing: bool = False
     is_held: bool = False
     is_discharge_requested: bool = False

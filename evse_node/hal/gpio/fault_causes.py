@@ -40,6 +40,8 @@ FAULTS: Final = {
 }
 LATCHED: Final = frozenset({RCD_TRIP, EMERGENCY_STOP})
 """These last until acknowledged: by unplugging, a button, or `reset`."""
+MOMENTARY: Final = frozenset({DIODE_MISSING})
+"""These end with the opening, since they show only during PWM: the machine retries."""
 _LOGGED_IN_DETAIL: Final = frozenset({ADC_LOST, INPUTS_LOST, SELF_TEST_FAILED, BACKEND_FAILED})
 _LATCHED_FAULTS: Final = frozenset(FAULTS[cause] for cause in LATCHED)
 
@@ -64,6 +66,11 @@ class FaultCauses:
 
     def set(self, cause: str, is_present: bool) -> None:
         """Set or clear a cause."""
+        if cause in MOMENTARY:
+            if is_present:
+                _LOGGER.error("fault %s: %s", FAULTS[cause].value, cause)
+                self._report(FaultRaised(FAULTS[cause], is_momentary=True))
+            return
         if is_present is (cause in self._present):
             return
         before = self._faults()

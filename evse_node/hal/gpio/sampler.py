@@ -261,8 +261,7 @@ class PilotSampler:
         """Check the diode: a low level that stays above the limit is a resistor, not a vehicle."""
         if self.output is not PilotOutput.X2 or not state.is_connected:
             self._diode_misses = 0
-            if state is PilotState.A:
-                self._set_cause(DIODE_MISSING, False)
+            self._set_cause(DIODE_MISSING, False)
             return
         if is_diode_present(voltages.low_mv):
             self._diode_misses = 0

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
+from types import MappingProxyType
 
 from msgspec.structs import replace
 
@@ -104,6 +105,7 @@ class ChargerHost:
         definitions: Mapping[str, ClusterDefinition] | None = None,
         allowed_cards: frozenset[bytes] | None = None,
         settings: ChargerSettings | None = None,
+        evse: Mapping[str, object] = MappingProxyType({}),
         unix_s: float = START_UTC_S,
     ) -> None:
         self.now = now
@@ -123,6 +125,7 @@ class ChargerHost:
                     evse_settings(definitions[EVSE]),
                     has_socket=self.backend.proximity_pilot is not None,
                     allowed_cards=allowed_cards,
+                    **evse,
                 ),
                 features=features,
                 zone=zone,

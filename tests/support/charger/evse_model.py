@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 CHARGE, DISCHARGE = "charge", "discharge"
 MINIMUM_MA = 6_000
 ENDED_BY_UNPLUGGING = {"PilotShortCircuit", "EVDisconnected", "ContactDryFailure", "OverCurrent"}
+RETRIED = ENDED_BY_UNPLUGGING | {"Other"}
+RETRIES = 3
 
 
 @dataclass
@@ -27,6 +29,8 @@ class Model:
     session_id: int | None = None
     faults: list[str] = field(default_factory=list)
     observed: set[str] = field(default_factory=set)
+    retried: set[str] = field(default_factory=set)
+    retry_count: int = 0
     is_diagnosing: bool = False
     is_held: bool = False
     has_card: bool = False
@@ -101,7 +105,7 @@ class Model:
         before, self.pilot = self.pilot, pilot
         if pilot in "EF":
             if pilot != before:
-                self.on_fault("PilotShortCircuit" if pilot == "E" else "Other")
+                self.on_momentary_fault("PilotShortCircuit" if pilot == "E" else "Other")
             return
         if pilot in "AB":
             self.transfer = None
@@ -112,26 +116,52 @@ class Model:
                 self.faults = [
                     fault for fault in self.faults if not self._ends_with_unplugging(fault)
                 ]
+                self.retried, self.retry_count = set(), 0
         elif not self.is_session_active:
             self.is_session_active = True
             self.session_id = 0 if self.session_id is None else self.session_id + 1
         self.settle()
 
     def _ends_with_unplugging(self, fault: str) -> bool:
-        return fault in ENDED_BY_UNPLUGGING and fault not in self.observed
+        return fault in ENDED_BY_UNPLUGGING | self.retried and fault not in self.observed
 
     def on_fault(self, fault: str) -> None:
         if fault != "NoError" and fault not in self.faults:
             self.faults.append(fault)
+        self.retried.discard(fault)
+
+    def on_momentary_fault(self, fault: str) -> None:
+        """Process a fault whose end is not reported: it is retried three times, then latches."""
+        if fault in self.faults:
+            return
+        self.on_fault(fault)
+        if fault in RETRIED:
+            self.retry_count += not self.retried
+            self.retried.add(fault)
+
+    def on_retry(self, lasting: set[str]) -> None:
+        assert self.retried
+        assert self.retry_count <= RETRIES
+        for fault in set(self.retried):
+            self._clear(fault, lasting)
+        self.settle()
 
     def on_clear(self, fault: str | None, lasting: set[str]) -> None:
         """Clear one fault or all; `lasting` are those that the contactor still shows."""
+        if fault is None or fault in self.retried:
+            self.retry_count = 0
+        self._clear(fault, lasting)
+        self.settle()
+
+    def _clear(self, fault: str | None, lasting: set[str]) -> None:
         pilot_fault = {"E": "PilotShortCircuit", "F": "Other"}.get(self.pilot)
         kept = self.observed | lasting | {pilot_fault or ""}
+        if self.has_socket and self.pilot in "BCD" and "cable" not in self.limits[CHARGE]:
+            kept.add("EVDisconnected")
         self.faults = [
             each for each in self.faults if each in kept or (fault is not None and each != fault)
         ]
-        self.settle()
+        self.retried.intersection_update(self.faults)
 
     def on_observed(self, causes: set[str], lasting: set[str]) -> None:
         gone = self.observed - causes

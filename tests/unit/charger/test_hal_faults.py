@@ -65,7 +65,8 @@ class Scene:
     def __init__(self) -> None:
         # With a grid meter; the clock is the host's, once the host exists.
         backend = SimulatedBackend(clock=lambda: self.now(), has_grid_meter=True)
-        self.host = ChargerHost(backend=backend)
+        # Without retries, so that each fault stays to be seen.
+        self.host = ChargerHost(backend=backend, evse={"retry_after_s": ()})
         self.host.charger.handle(ENABLE, self.host.now)
         self.plug_in()
         self.run(30)

@@ -55,6 +55,27 @@ def host() -> ChargerHost:
 
 
 class TestPersistence:
+    def test_retry_and_its_count_survive_restart(self, host: ChargerHost) -> None:
+        charge(host)
+        for wait_s in (10, 60):
+            host.backend.board.is_pilot_shorted = True
+            host.run(0.1)
+            host.backend.board.is_pilot_shorted = False
+            host.run(0.1)
+            assert host.charger.state.fault is FaultState.PILOT_SHORT_CIRCUIT
+            host = restarted(host)
+            host.run(wait_s - 1)
+            assert host.charger.state.fault is FaultState.PILOT_SHORT_CIRCUIT
+            host.run(6)
+            assert host.backend.board.is_closed
+        assert host.charger.state.retry_count == 2
+
+    def test_damaged_fault_record_is_not_retried(self, host: ChargerHost) -> None:
+        host.store.set("evse/faults", b"{")
+        host = restarted(host)
+        host.run(100_000)
+        assert host.charger.state.faults == (FaultState.OTHER,)
+
     def test_permission_survives_restart(self, host: ChargerHost) -> None:
         until = EpochSeconds(host.epoch_s + 1000)
         host.charger.handle(replace(ENABLE, until=until), host.now)

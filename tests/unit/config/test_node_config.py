@@ -45,6 +45,7 @@ def test_each_setting_is_accepted_from_each_source(tmp_path: Path) -> None:
         "user-maximum": "16",
         "ventilation": "yes",
         "cards": "04:A1:B2:C3,0badcafe",
+        "fault-retries": "5, 60",
         "time-zone": "Europe/Berlin",
         "vehicles": "known",
         "dem-features": "0x7C",
@@ -73,6 +74,7 @@ def test_each_setting_is_accepted_from_each_source(tmp_path: Path) -> None:
     assert from_flags.features == ("SOC", "V2X")
     assert (from_flags.circuit_capacity_a, from_flags.user_maximum_a) == (20, 16)
     assert from_flags.cards == (bytes.fromhex("04a1b2c3"), bytes.fromhex("0badcafe"))
+    assert from_flags.fault_retries == (5.0, 60.0)
     assert from_flags.control == HostPort("::1", 8080)
     assert str(from_flags.control) == "[::1]:8080"
     assert (from_flags.clock, from_flags.log_level) == ("matter", "debug")
@@ -154,6 +156,8 @@ INVALID = [
     ({"user-maximum": "81"}, "--user-maximum: '81' cannot be used"),
     ({"cards": "04a"}, "--cards: '04a' cannot be used: give UIDs"),
     ({"cards": ","}, "--cards: ',' cannot be used"),
+    ({"fault-retries": "10,0"}, "--fault-retries: '10,0' cannot be used: give waits"),
+    ({"fault-retries": ""}, "--fault-retries: '' cannot be used"),
     ({"time-zone": "Berlin"}, "--time-zone: 'Berlin' cannot be used: give a name"),
     ({"time-zone": "../x"}, "--time-zone: '../x' cannot be used"),
     ({"matter-version": "1.2"}, "--matter-version: '1.2' cannot be used: give one of 1.3, 1.4.2"),

@@ -123,7 +123,7 @@ class Story:
             assert before.outputs.contactor.value != "open"
         else:
             return  # raised by an event that the model processes next
-        self.model.on_fault(fault.value)
+        self.model.on_momentary_fault(fault.value)
 
     def lasting(self) -> set[str]:
         """Return the fault that the mirror contact shows."""
@@ -159,6 +159,10 @@ class Story:
             assert self.now == self.diagnosing_until
             self.model.is_diagnosing = False
             self.model.on_fault("Other")
+        elif timer is e.Timer.RETRY:
+            self.model.on_retry(self.lasting())
+        elif timer is e.Timer.RETRY_RESET:
+            self.model.retry_count = 0
         self.feed(e.TimerExpired(timer))
 
     def pass_time(self, until: float) -> None:
@@ -284,9 +288,12 @@ class Story:
             self.card_until = self.now + 60.0 if is_waiting else None
 
     def fault(self) -> None:
-        fault = self.random.choice(FAULTS)
-        self.feed(e.FaultRaised(fault))
-        self.model.on_fault(fault.value)
+        fault, is_momentary = self.random.choice(FAULTS), self.random.random() < 0.5
+        self.feed(e.FaultRaised(fault, is_momentary))
+        if is_momentary:
+            self.model.on_momentary_fault(fault.value)
+        else:
+            self.model.on_fault(fault.value)
 
     def repair(self) -> None:
         was_welded, self.is_stuck, self.is_welded = self.is_welded, False, False
@@ -299,6 +306,8 @@ class Story:
         state, model = self.state, self.model
         session = state.session
         assert [fault.value for fault in state.faults] == model.faults
+        assert {fault.value for fault in state.retried_faults} == model.retried
+        assert min(state.retry_count, 4) == min(model.retry_count, 4)
         assert state.state.value == model.state
         assert state.supply_state.value == model.supply_state
         assert state.is_authorized == model.has_card

@@ -164,7 +164,7 @@ class TestContactor:
         machine.wait(0.02)
         assert machine.state.fault is FaultState.CONTACT_DRY_FAILURE
         assert OpenContactor() in machine.orders()
-        machine.wait(10)
+        machine.wait(9)
         assert machine.state.outputs.contactor is ContactorState.OPEN
         assert machine.state.fault is FaultState.CONTACT_DRY_FAILURE
 

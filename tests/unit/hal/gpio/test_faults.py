@@ -144,6 +144,35 @@ def test_vehicle_without_diode_raises_fault(bench: Charging) -> None:
     bench.wait(0.1)
     assert not bench.is_powered()
     assert bench.charger.state.fault is OTHER
+    bench.wait(20)  # retried, and still missing
+    assert not bench.is_powered()
+    assert bench.charger.state.fault is OTHER
+    assert bench.charger.state.retry_count == 2
+
+
+def test_diode_unseen_for_a_moment_is_retried_after_10_s(bench: Charging) -> None:
+    bench.electronics.has_diode = False
+    bench.wait(0.3)
+    assert not bench.is_powered()
+    bench.electronics.has_diode = True
+    bench.wait(9)
+    assert bench.charger.state.fault is OTHER
+    assert not bench.is_powered()
+    bench.wait(6)
+    assert bench.charger.state.faults == ()
+    assert bench.is_powered()
+
+
+def test_pilot_short_circuit_of_100_ms_is_retried_after_10_s(bench: Charging) -> None:
+    bench.electronics.vehicle = PilotState.E
+    bench.wait(0.1)
+    bench.electronics.vehicle = PilotState.C
+    bench.wait(9)
+    assert bench.charger.state.fault is FaultState.PILOT_SHORT_CIRCUIT
+    assert not bench.is_powered()
+    bench.wait(6)
+    assert bench.charger.state.faults == ()
+    assert bench.is_powered()
 
 
 def test_pilot_short_circuit_opens_contactor(bench: Charging) -> None:
