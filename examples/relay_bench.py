@@ -26,7 +26,7 @@ def beating(board: Board, drivers: Drivers) -> Iterator[None]:
     if board.heartbeat is None:
         yield
         return
-    line = drivers.open_output(HEARTBEAT, board.heartbeat.line)
+    line = drivers.open_output(HEARTBEAT, board.outputs()[HEARTBEAT])
     interval_s = board.heartbeat.interval_ms / 1000
     wave, halt = SquareWave(HEARTBEAT, line, interval_s, clock=time.monotonic), threading.Event()
     thread = threading.Thread(target=wave.run, args=(halt,))

@@ -45,7 +45,7 @@ class Day:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--peak", type=int, default=5_000, help="watts at noon")
-    peak_w = parser.parse_args().peak
+    peak_w: int = parser.parse_args().peak
 
     def surplus_w(now: float) -> float:
         """Return the solar surplus of the house in W; at two o'clock, a thunderstorm."""

@@ -23,8 +23,11 @@ class Bench(Protocol):
     tasks of its own in the same event loop uses coroutine functions instead.
     """
 
-    backend: hal.EvseBackend
     events: list[hal.HalEvent]
+
+    @property
+    def backend(self) -> hal.EvseBackend:
+        """The backend under test."""
 
     async def start(self) -> None:
         """Start the backend, with its events appended to `events`."""

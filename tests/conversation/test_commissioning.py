@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import pytest
 
@@ -13,7 +13,7 @@ from evse_node.matter import tlv
 from evse_node.matter.interaction.status import Status
 from evse_node.matter.secure_channel.spake2p import compute_verifier
 from evse_node.matter.stack import Decommissioned, MatterStack
-from evse_node.matter.tlv import TlvValue
+from evse_node.matter.tlv import TagKey, TlvValue
 from evse_node.testing.memory_store import MemoryStore
 from tests.support.fakes import Network, address, seeded_bytes
 from tests.support.matter.fake_ca import public_key_of_csr
@@ -63,7 +63,9 @@ class Commissioner:
         """Invoke a command; `fields` are its fields in order, None for an absent commissioner."""
         definition = self._definition(cluster)
         command = definition.command(name)
-        members = {number: value for number, value in enumerate(fields) if value is not None}
+        members: dict[TagKey, TlvValue] = {
+            number: value for number, value in enumerate(fields) if value is not None
+        }
         response: Mapping[int, TlvValue] | int | tuple[int, int] = self.client.invoke(
             (0, definition.id, command.id), members, timed_ms=timed_ms
         )
@@ -72,7 +74,7 @@ class Commissioner:
     def code(self, cluster: str, name: str, *fields: TlvValue) -> TlvValue:
         """Invoke a command and return the first field of its response."""
         response = self.invoke(cluster, name, *fields)
-        assert isinstance(response, dict), response
+        assert isinstance(response, Mapping), response
         return response[0]
 
     def read(self, cluster: str, name: str) -> TlvValue:
@@ -156,7 +158,7 @@ def test_commissioner_adds_node_to_its_fabric(
 def test_fail_safe_expiry_after_any_step_reverts_commissioning(
     network: Network, stack: MatterStack, commissioner: Commissioner
 ) -> None:
-    steps = [
+    steps: list[Callable[[], object]] = [
         lambda: commissioner.arm(60),
         commissioner.request_noc,
         commissioner.add_noc,

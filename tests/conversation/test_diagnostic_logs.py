@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from evse_node.cluster.definitions.zap import load_definitions
@@ -14,7 +16,7 @@ from evse_node.cluster.servers.root.diagnostic_logs import (
 from evse_node.matter.bdx import BEGIN_TIMEOUT_S, BdxSender
 from evse_node.matter.interaction.messages import Opcode
 from evse_node.matter.interaction.status import Status
-from evse_node.matter.tlv import decode_struct, encode
+from evse_node.matter.tlv import TlvValue, decode_struct, encode
 from tests.support.fakes import Network
 from tests.support.matter.bdx_receiver import BdxReceiver
 from tests.support.matter.fake_controller import Conversation
@@ -39,7 +41,7 @@ class Logs:
 class Setting:
     def __init__(self, **options: int) -> None:
         self.network = Network()
-        self.host = InteractionHost(self.network, **options)
+        self.host = InteractionHost(self.network, seed=1, store=None, number=1, **options)
         self.bdx = BdxSender(self.host.exchanges)
         definition = load_definitions()["Diagnostic Logs"]
         server = DiagnosticLogsServer(definition, Logs(), self.bdx)
@@ -49,7 +51,7 @@ class Setting:
         self.receiver = BdxReceiver(self.peer)
 
     def ask(self, *others: Invoke, suppress: bool = False) -> Conversation:
-        fields = {0: 0, 1: 1, 2: "filename"}
+        fields: TlvValue = {0: 0, 1: 1, 2: "filename"}
         request = Invoke((0, DIAGNOSTIC_LOGS, 0), fields, *([0] if others else []))
         conversation = self.peer.open()
         conversation.send(
@@ -61,8 +63,7 @@ class Setting:
 def answers(conversation: Conversation) -> list[object]:
     message = conversation.receive()
     assert message.opcode == Opcode.INVOKE_RESPONSE
-    found = decode_struct(message.payload)[1]
-    assert isinstance(found, list)
+    found: Any = decode_struct(message.payload)[1]
     return [item[0][1] if 0 in item else item[1] for item in found]
 
 

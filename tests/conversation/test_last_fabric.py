@@ -19,7 +19,7 @@ from evse_node.errors import HalError
 from evse_node.hal.interface import HalInbox
 from evse_node.hal.simulated.backend import SimulatedBackend
 from evse_node.matter.fabrics.fabric import is_decommissioned
-from evse_node.matter.tlv import SignedInt, TlvValue
+from evse_node.matter.tlv import SignedInt, TagKey, TlvValue
 from evse_node.node.evse_node import EvseNode
 from evse_node.platform.sqlite_store import SqliteStore
 from evse_node.state_machine.enums import SupplyState
@@ -69,7 +69,7 @@ class Owner(UdpCommissioner):
         return value
 
     def send_command(
-        self, endpoint: int, cluster: str, name: str, fields: dict[int, TlvValue]
+        self, endpoint: int, cluster: str, name: str, fields: dict[TagKey, TlvValue]
     ) -> object:
         definition = _DEFINITIONS[cluster]
         path = (endpoint, definition.id, definition.command(name).id)
@@ -87,16 +87,14 @@ class Owner(UdpCommissioner):
             self.send_command(0, "Time Synchronization", "SetDefaultNTP", {0: "ntp.example.org"})
             == 0
         )
-        source = {0: {0: NODE_ID + 1, 1: 0}}
-        assert (
-            self.send_command(0, "Time Synchronization", "SetTrustedTimeSource", dict(source)) == 0
-        )
+        source: dict[TagKey, TlvValue] = {0: {0: NODE_ID + 1, 1: 0}}
+        assert self.send_command(0, "Time Synchronization", "SetTrustedTimeSource", source) == 0
         assert self.send_command(1, "Energy EVSE", "SetTargets", {0: _TARGETS}) == 0
         assert self.charge(_FOREVER) == 0
 
     def charge(self, until: int | None = None) -> object:
-        currents = {1: SignedInt(6_000), 2: SignedInt(16_000)}
-        return self.send_command(1, "Energy EVSE", "EnableCharging", {0: until, **currents})
+        fields: dict[TagKey, TlvValue] = {0: until, 1: SignedInt(6_000), 2: SignedInt(16_000)}
+        return self.send_command(1, "Energy EVSE", "EnableCharging", fields)
 
     def remove_fabric(self) -> None:
         index = self.get(0, CREDENTIALS, "CurrentFabricIndex")
@@ -111,7 +109,9 @@ def owner() -> Iterator[Owner]:
 
 
 async def commission(owner: Owner, node: EvseNode) -> None:
-    await asyncio.to_thread(owner.commission, node_address(node), node.factory.passcode, NODE_ID)
+    await asyncio.to_thread(
+        owner.commission_node, node_address(node), node.factory.passcode, NODE_ID
+    )
 
 
 def is_new(node: EvseNode) -> bool:
@@ -210,7 +210,7 @@ async def test_removal_of_one_of_two_fabrics_keeps_settings(tmp_path: Path, owne
         assert await asyncio.to_thread(owner.open_window, 34567890) == 0
         with closing(UdpNetwork()) as network:
             second = Owner(network, seed=3)
-            await asyncio.to_thread(second.commission, node_address(node), 34567890, NODE_ID)
+            await asyncio.to_thread(second.commission_node, node_address(node), 34567890, NODE_ID)
             stack = node.stack
             await asyncio.to_thread(second.remove_fabric)
         assert [fabric.index for fabric in node.stack.fabrics] == [1]

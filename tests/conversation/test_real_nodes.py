@@ -39,7 +39,7 @@ class UdpCommissioner(Commissioner):
         self.controller.peer = peer
         self.controller.case(node_id)
 
-    def commission(self, peer: Address, passcode: int, node_id: int) -> None:
+    def commission_node(self, peer: Address, passcode: int, node_id: int) -> None:
         """Commission the node at `peer`."""
         self.controller.peer = peer
         self.controller.pase(passcode)
@@ -80,7 +80,9 @@ async def test_controller_commissions_two_nodes_in_one_process(
     async with EvseNode(config(tmp_path / "1")) as one, EvseNode(config(tmp_path / "2")) as two:
         for node_id, node in ((1, one), (2, two)):
             passcode = node.factory.passcode
-            await asyncio.to_thread(commissioner.commission, node_address(node), passcode, node_id)
+            await asyncio.to_thread(
+                commissioner.commission_node, node_address(node), passcode, node_id
+            )
             (fabric,) = node.stack.fabrics
             assert fabric.node_id == node_id
             assert [service.type for service in node.mdns.services] == ["_matter._tcp"]
@@ -95,7 +97,7 @@ async def test_node_is_discoverable_after_restart_but_not_after_factory_reset(
 ) -> None:
     async with EvseNode(config(tmp_path)) as node:
         passcode = node.factory.passcode
-        await asyncio.to_thread(commissioner.commission, node_address(node), passcode, 7)
+        await asyncio.to_thread(commissioner.commission_node, node_address(node), passcode, 7)
         instance = node.mdns.services[0].instance
     async with EvseNode(config(tmp_path)) as node:
         assert [service.instance for service in node.mdns.services] == [instance]
@@ -104,5 +106,5 @@ async def test_node_is_discoverable_after_restart_but_not_after_factory_reset(
         await node.factory_reset()
         assert [service.type for service in node.mdns.services] == ["_matterc._udp"]
         assert len(node.stack.fabrics) == 0
-        await asyncio.to_thread(commissioner.commission, node_address(node), passcode, 8)
+        await asyncio.to_thread(commissioner.commission_node, node_address(node), passcode, 8)
         assert await asyncio.to_thread(commissioner.state) == NOT_PLUGGED_IN

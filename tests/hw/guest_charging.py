@@ -6,13 +6,14 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from evse_node.config.node_config import NodeConfig
 from evse_node.hal.gpio.backend import GpioBackend
-from evse_node.matter.tlv import SignedInt
+from evse_node.matter.tlv import SignedInt, TlvValue
 from evse_node.node.evse_node import EvseNode
 from evse_node.state_machine.control_pilot import PilotState
 from evse_node.state_machine.enums import State
@@ -51,6 +52,12 @@ class Guest:
     def _on_coil(self, is_closed: bool) -> None:
         self.coil_moved_at = time.monotonic()
 
+    def has_switched(self, is_on: bool) -> bool:
+        return is_on in self.drivers.switched_at
+
+    def has_contactor(self, state: str) -> bool:
+        return self.node.state.contactor.value == state
+
     async def until(self, condition: Callable[[], bool], limit_s: float = 30) -> float:
         begin = time.monotonic()
         while not condition():
@@ -75,7 +82,7 @@ async def guest(tmp_path: Path) -> AsyncIterator[Guest]:
 
 
 def enable(commissioner: UdpCommissioner) -> object:
-    fields = {0: None, 1: SignedInt(6_000), 2: SignedInt(16_000)}
+    fields: TlvValue = {0: None, 1: SignedInt(6_000), 2: SignedInt(16_000)}
     return commissioner.client.invoke((1, EVSE, ENABLE_CHARGING), fields, timed_ms=10_000)
 
 
@@ -84,7 +91,7 @@ async def test_charging_session_over_matter(guest: Guest) -> None:
     network = UdpNetwork()
     commissioner = UdpCommissioner(network)
     node_address = ("::1", node.port, 0, 0)
-    await asyncio.to_thread(commissioner.commission, node_address, node.factory.passcode, 1)
+    await asyncio.to_thread(commissioner.commission_node, node_address, node.factory.passcode, 1)
     assert (PWM / "duty_cycle").read_text().strip() == "1000000"
     assert await asyncio.to_thread(enable, commissioner) == 0
 
@@ -156,10 +163,10 @@ async def test_orders_take_effect_in_time(guest: Guest) -> None:
             began = time.monotonic()
             guest.electronics.vehicle = vehicle
             is_closing = vehicle is PilotState.C
-            await guest.until(lambda closing=is_closing: closing in guest.drivers.switched_at)
+            await guest.until(partial(guest.has_switched, is_closing))
             taken[name].append((guest.drivers.switched_at[is_closing] - began) * 1000)
             state = "closed" if is_closing else "open"
-            await guest.until(lambda wanted=state: guest.node.state.contactor.value == wanted)
+            await guest.until(partial(guest.has_contactor, state))
     for name, values in taken.items():
         add_measured(name, values)
     assert guest.node.state.fault is FaultState.NO_ERROR

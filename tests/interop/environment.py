@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -63,11 +64,12 @@ def main() -> int:
     """Make all environments; report each that could not be made."""
     FOLDER.mkdir(exist_ok=True)
     failures = 0
-    for what, make in (
+    environments: tuple[tuple[str, Callable[[], None]], ...] = (
         ("chip-core", lambda: make_python_environment(FOLDER / "chip-core", CHIP_CORE)),
         ("matter-server", lambda: make_python_environment(FOLDER / "matter-server", MATTER_SERVER)),
         ("matter.js", lambda: make_node_environment(FOLDER / "matter-js", MATTER_JS)),
-    ):
+    )
+    for what, make in environments:
         try:
             make()
         except (OSError, subprocess.CalledProcessError) as error:

@@ -11,7 +11,7 @@ import socket
 import struct
 import sys
 
-from zeroconf import DNSAddress, DNSPointer, DNSService, DNSText
+from zeroconf._dns import DNSAddress, DNSPointer, DNSService, DNSText
 from zeroconf._protocol.incoming import DNSIncoming
 
 

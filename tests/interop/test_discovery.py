@@ -76,6 +76,16 @@ def is_announcement(heard: Heard) -> bool:
     return bool(heard["pointers"].get(TYPE))
 
 
+def announcement_over(*, ipv6: bool) -> Callable[[Heard], bool]:
+    """Match an announcement sent from an IPv6 (or IPv4) address."""
+    return lambda heard: is_announcement(heard) and (":" in heard["from"]) == ipv6
+
+
+def announcement_on(interface: str) -> Callable[[Heard], bool]:
+    """Match an announcement received on `interface`."""
+    return lambda heard: is_announcement(heard) and heard["on"] == interface
+
+
 def ip(hosts: TwoHosts, *command: str) -> None:
     subprocess.run(["ip", "-n", hosts.device, *command], check=True)
 
@@ -87,9 +97,7 @@ def test_both_families_and_all_subtypes(
     node = NodeProcess(hosts, tmp_path, "--discriminator", "3840")
     node.start()
     for is_from_ipv6 in (False, True):
-        heard = listener.hear(
-            lambda heard, v6=is_from_ipv6: is_announcement(heard) and (":" in heard["from"]) == v6
-        )
+        heard = listener.hear(announcement_over(ipv6=is_from_ipv6))
         subtypes = {name.split(".")[0] for name in heard["pointers"]}
         assert subtypes == {"_matterc", "_S15", "_L3840", "_CM", "_V65521", "_T1292"}
         assert list(heard["services"].values()) == [5540]
@@ -143,9 +151,7 @@ def test_each_interface_tells_its_own_addresses(
         ("ctl0", "10.99.0.2", "10.98.0.2"),
         ("ctl1", "10.98.0.2", "10.99.0.2"),
     ):
-        heard = listener.hear(
-            lambda heard, on=interface: is_announcement(heard) and heard["on"] == on
-        )
+        heard = listener.hear(announcement_on(interface))
         assert own in heard["addresses"]
         assert other not in heard["addresses"]
     node.stop(signal.SIGINT)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -45,7 +46,7 @@ def journey(node: NodeProcess, controller: Controller, patience: float = 1.0) ->
             "wait_attribute", path=path, timeout=wait, reply_within=long, **wanted
         )
 
-    def wait_event(event: int, after: int = -1) -> dict[str, object]:
+    def wait_event(event: int, after: int = -1) -> dict[str, Any]:
         found = controller.call(
             *("wait_event", long), cluster=EVSE, event=event, timeout=wait, after=after
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import pytest
 
 from evse_node.matter.data_model import AuthMode
@@ -13,6 +15,7 @@ from tests.support.fakes import Network
 from tests.support.matter.interaction_client import (
     REVISION,
     InteractionClient,
+    Path,
     WireStatusError,
     attribute_path,
     read_request,
@@ -27,6 +30,8 @@ from tests.support.matter.sample_cluster import (
     NOTES,
     SECRET,
     UPTIME,
+    Label,
+    Note,
 )
 
 GLOBAL = {0xFFF8, 0xFFF9, 0xFFFB, 0xFFFC, 0xFFFD}
@@ -111,7 +116,7 @@ def test_nine_paths_are_read_in_one_request(client: InteractionClient) -> None:
     ],
 )
 def test_unreadable_concrete_path_returns_status(
-    client: InteractionClient, path: tuple, status: int
+    client: InteractionClient, path: Path, status: int
 ) -> None:
     report = client.read(path, (1, CLUSTER, LEVEL))
     assert report.statuses == {path: status}
@@ -180,7 +185,7 @@ class TestDataVersions:
 
 
 class TestFabrics:
-    NOTES = [
+    NOTES: ClassVar[list[Note]] = [
         {"text": "mine", "secret": 1, "fabric_index": 1},
         {"text": "theirs", "secret": 2, "fabric_index": 2},
     ]
@@ -221,7 +226,7 @@ class TestChunking:
     def test_long_list_is_sent_in_parts(
         self, host: InteractionHost, client: InteractionClient
     ) -> None:
-        labels = [{"label": f"{number:03}" * 50} for number in range(30)]
+        labels: list[Label] = [{"label": f"{number:03}" * 50} for number in range(30)]
         host.samples[1].labels = labels
         report = client.read((1, CLUSTER, None))
         assert report.messages >= 4
@@ -353,7 +358,7 @@ def test_long_report_is_complete_on_lossy_network() -> None:
     network = Network(3, drop=0.2, repeat=0.2, reorder=0.2)
     host = InteractionHost(network)
     client = InteractionClient(Client(host))
-    labels = [{"label": f"{number:03}" * 50} for number in range(30)]
+    labels: list[Label] = [{"label": f"{number:03}" * 50} for number in range(30)]
     host.samples[1].labels = labels
     for _ in range(5):
         assert len(client.read((1, CLUSTER, LABELS)).value(1, CLUSTER, LABELS)) == 30

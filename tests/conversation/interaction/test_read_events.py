@@ -7,6 +7,7 @@ import pytest
 from evse_node.matter.interaction.status import Status
 from tests.support.matter.interaction_client import (
     InteractionClient,
+    Path,
 )
 from tests.support.matter.interaction_host import InteractionHost
 from tests.support.matter.sample_cluster import (
@@ -76,7 +77,7 @@ class TestEvents:
         ],
     )
     def test_unreadable_concrete_path_returns_status(
-        self, client: InteractionClient, path: tuple, status: int
+        self, client: InteractionClient, path: Path, status: int
     ) -> None:
         assert client.read(events=[path]).event_statuses == {path: status}
 

@@ -8,7 +8,7 @@ from evse_node.cluster.server_attribute import ServerAttribute
 from evse_node.matter.data_model import AuthMode, InteractionContext, Subject
 from evse_node.matter.interaction.messages import Opcode
 from evse_node.matter.interaction.status import Status
-from evse_node.matter.tlv import SignedInt, TlvList, encode
+from evse_node.matter.tlv import SignedInt, TlvList, TlvValue, encode
 from tests.support.fakes import Network
 from tests.support.matter.interaction_client import (
     REVISION,
@@ -30,6 +30,7 @@ from tests.support.matter.sample_cluster import (
     SECRET,
     TIMED,
     UPTIME,
+    Note,
 )
 
 
@@ -210,7 +211,7 @@ class TestLists:
         assert client.write(write(LABELS, [{0: ""}] * 41)) == [Status.CONSTRAINT_ERROR]
 
     def test_index_of_an_item_is_not_supported(self, client: InteractionClient) -> None:
-        item = {1: attribute_path((1, CLUSTER, LABELS), (5, 0)), 2: {0: "x"}}
+        item: TlvValue = {1: attribute_path((1, CLUSTER, LABELS), (5, 0)), 2: {0: "x"}}
         message = client.request(
             Opcode.WRITE_REQUEST, encode({0: False, 1: False, 2: [item], **REVISION})
         )
@@ -219,8 +220,8 @@ class TestLists:
     def test_fabric_scoped_list_keeps_items_of_other_fabrics(
         self, host: InteractionHost, client: InteractionClient
     ) -> None:
-        theirs = {"text": "theirs", "secret": 2, "fabric_index": 2}
-        mine = {"text": "mine", "secret": 1, "fabric_index": 1}
+        theirs: Note = {"text": "theirs", "secret": 2, "fabric_index": 2}
+        mine: Note = {"text": "mine", "secret": 1, "fabric_index": 1}
         host.samples[1].notes = [theirs, mine]
         # The fabric index that a client sends is ignored.
         assert client.write(write(NOTES, [{1: "new", 2: 3, 254: 2}])) == [0]

@@ -22,6 +22,7 @@ from evse_node.hal.simulated.backend import SimulatedBackend
 from evse_node.matter.data_model import (
     AuthMode,
     CommandReply,
+    DeferredReply,
     EventPath,
     EventPriority,
     EventRecord,
@@ -31,7 +32,7 @@ from evse_node.matter.data_model import (
 )
 from evse_node.matter.interaction.status import Status
 from evse_node.matter.timers import Timers
-from evse_node.matter.tlv import SignedInt, TlvValue, decode_element
+from evse_node.matter.tlv import SignedInt, TagKey, TlvList, TlvValue, decode_element
 from evse_node.state_machine.effects import Notification
 from evse_node.state_machine.events import EnableCharging
 from evse_node.state_machine.state import ContactorState
@@ -67,7 +68,7 @@ class EventRecorder:
         definition = self.definition.events[path.event]
         _, value, _ = decode_element(payload, 0)
         assert isinstance(value, dict)
-        names = {each.id: each.key for each in definition.fields}
+        names: dict[TagKey, str] = {each.id: each.key for each in definition.fields}
         fields = {names[tag]: item for tag, item in value.items()}
         self.events.append((definition.name, fields))
         return EventRecord(path, len(self.events), priority, None, 0, payload)
@@ -82,7 +83,7 @@ def as_decoded(value: TlvValue, type_: ValueType) -> TlvValue:
         return {
             tag: as_decoded(item, types[tag]) for tag, item in value.items() if isinstance(tag, int)
         }
-    if type_.entry is not None and isinstance(value, list):
+    if type_.entry is not None and isinstance(value, list) and not isinstance(value, TlvList):
         entry = type_.entry
         return [as_decoded(item, entry) for item in value]
     return value
@@ -202,11 +203,13 @@ class ChargerHost:
     def invoke(self, command: str, *fields: TlvValue) -> CommandReply | None:
         """Send a command with its fields in order of their ids."""
         definition = self.evse.definition.command(command)
-        given = {
+        given: dict[TagKey, TlvValue] = {
             each.id: as_decoded(value, each.type)
             for each, value in zip(definition.fields, fields, strict=True)
         }
-        return self.evse.invoke(definition.id, given, self.context)
+        reply = self.evse.invoke(definition.id, given, self.context)
+        assert not isinstance(reply, DeferredReply)
+        return reply
 
     def status(self, command: str, *fields: TlvValue) -> Status:
         """Send a command and return its status."""

@@ -7,7 +7,8 @@ from evse_node.state_machine.events import EnableCharging
 from evse_node.state_machine.targets import ChargingTarget, ChargingTargetSchedule
 from evse_node.units import Milliamps, MilliwattHours
 from tests.support.charger.charger_host import KNOWN, store_with_vehicle
-from tests.support.charger.energy_host import PFR_MAP, EnergyHost, as_int
+from tests.support.charger.energy_host import PFR_MAP, EnergyHost
+from tests.support.matter.values import as_int
 
 LOCAL, GRID = 0, 1
 OFFLINE, ONLINE, FAULT, POWER_ADJUST_ACTIVE, PAUSED = range(5)

@@ -13,16 +13,12 @@ from evse_node.cluster.servers.energy.device_energy_management import parse_feat
 from evse_node.errors import StatusError
 from evse_node.matter.data_model import EventPath, EventPriority, EventRecord
 from evse_node.matter.interaction.status import Status
-from evse_node.matter.tlv import TlvValue, decode_element
+from evse_node.matter.tlv import TagKey, TlvValue, decode_element
 from tests.support.charger.charger_host import ChargerHost, as_decoded
+from tests.support.matter.values import as_int
 
 PFR_MAP = "0x7B"
 SFR_MAP = "0x7C"
-
-
-def as_int(value: TlvValue) -> int:
-    assert isinstance(value, int)
-    return int(value)
 
 
 @dataclass
@@ -83,7 +79,7 @@ class EnergyHost(ChargerHost):
     def call(self, cluster: ClusterServer, name: str, **fields: TlvValue) -> Status:
         """Send a command with named fields (those of structures by number); return its status."""
         definition = cluster.definition.command(name)
-        given = {
+        given: dict[TagKey, TlvValue] = {
             each.id: as_decoded(fields.pop(each.key), each.type)
             for each in definition.fields
             if each.key in fields
@@ -135,7 +131,7 @@ class EnergyHost(ChargerHost):
         """Read the Forecast attribute."""
         value = self.show("Forecast")
         assert isinstance(value, dict)
-        return ForecastView({int(tag): item for tag, item in value.items()})  # type: ignore[call-overload]
+        return ForecastView({tag: item for tag, item in value.items() if isinstance(tag, int)})
 
     @property
     def capability(self) -> tuple[list[dict[int, TlvValue]], int]:

@@ -9,7 +9,7 @@ import asyncio
 import os
 import threading
 import tty
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from pymodbus.constants import ExcCodes
 from pymodbus.exceptions import NoSuchIdException
 from pymodbus.server import ModbusSerialServer, ModbusTcpServer
+from pymodbus.server.base import ModbusBaseServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
 from evse_node.hal.external.modbus.controller_map import ControllerMap, load_controller
@@ -172,11 +173,11 @@ class Peer:
 
     def __init__(self, *controllers: Controller) -> None:
         self.faults = Faults()
-        self.spoil = self.faults.spoil
+        self.spoil: Callable[[bool, bytes], bytes] = self.faults.spoil
         self.registers = Registers(list(controllers), self.faults)
         self.port: int | str = 0
         self._wire: Wire | None = None
-        self._server: ModbusTcpServer | ModbusSerialServer | None = None
+        self._server: ModbusBaseServer | None = None
 
     async def serve_tcp(self) -> None:
         server = ModbusTcpServer(
@@ -186,7 +187,7 @@ class Peer:
             trace_packet=self.spoil,
         )
         await self._serve(server)
-        assert server.transport is not None
+        assert isinstance(server.transport, asyncio.Server)
         self.port = server.transport.sockets[0].getsockname()[1]
 
     async def serve_rtu(self) -> None:
@@ -201,7 +202,7 @@ class Peer:
         )
         await self._serve(server)
 
-    async def _serve(self, server: ModbusTcpServer | ModbusSerialServer) -> None:
+    async def _serve(self, server: ModbusBaseServer) -> None:
         server.context = self.registers  # type: ignore[assignment]
         await server.serve_forever(background=True)
         self._server = server

@@ -21,7 +21,7 @@ class Pair:
     """Two hosts with a secure session; `b` answers requests through `responder`."""
 
     def __init__(self, **network: float) -> None:
-        self.network = Network(7, **network)  # type: ignore[arg-type]
+        self.network = Network(7, **network)
         self.a, self.b = MessageHost(1), MessageHost(2)
         self.network.attach(HERE, self.a)
         self.network.attach(THERE, self.b)
@@ -36,6 +36,14 @@ class Pair:
         exchange.handler = self.b_handler
         if self.answers:
             exchange.send(PROTOCOL, ANSWER, message.payload, now=now)
+
+    def exchanges_of_b(self) -> list[Exchange]:
+        """Return the exchanges of b's session."""
+        exchanges: list[Exchange] = []
+        for exchange in self.b_session.exchanges.values():
+            assert isinstance(exchange, Exchange)
+            exchanges.append(exchange)
+        return exchanges
 
     def request(self, handler: RecordingHandler, payload: bytes = b"ping") -> Exchange:
         exchange = self.a.exchanges.open(self.a_session, handler)

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from evse_node.matter.interaction.messages import Opcode
 from evse_node.matter.interaction.status import Status
 from evse_node.matter.messaging.message import Message
-from evse_node.matter.tlv import TlvList, TlvValue, decode_struct, encode
+from evse_node.matter.tlv import TagKey, TlvList, TlvValue, decode_struct, encode
 
-REVISION = {0xFF: 11}
+REVISION: Final[dict[TagKey, TlvValue]] = {0xFF: 11}
 OK = encode({0: 0, **REVISION})
 
 Path = tuple[int | None, int | None, int | None]
@@ -36,7 +36,7 @@ def attribute_path(path: Path, *extra: tuple[int, TlvValue]) -> TlvList:
 
 
 def event_path(path: Path, *, is_urgent: bool = False) -> TlvList:
-    members: list[tuple[Any, TlvValue]] = [
+    members: list[tuple[TagKey | None, TlvValue]] = [
         (t, v) for t, v in zip((1, 2, 3), path, strict=True) if v is not None
     ]
     return TlvList(members + ([(4, True)] if is_urgent else []))
@@ -55,13 +55,14 @@ def _selection(
     event_minimum: int | None = None,
     fabric_filtered: bool = True,
     versions: Sequence[tuple[int, int, int]] = (),
-) -> dict[Any, TlvValue]:
-    members: dict[Any, TlvValue] = {}
+) -> dict[TagKey, TlvValue]:
+    members: dict[TagKey, TlvValue] = {}
     if paths:
         members[tags[0]] = [attribute_path(path) for path in paths]
     if events or urgent:
-        members[tags[1]] = [event_path(path) for path in events] + [
-            event_path(path, is_urgent=True) for path in urgent
+        members[tags[1]] = [
+            *(event_path(path) for path in events),
+            *(event_path(path, is_urgent=True) for path in urgent),
         ]
     if event_minimum is not None:
         members[tags[2]] = [{1: event_minimum}]
@@ -107,11 +108,11 @@ def write_request(
 ) -> bytes:
     items: list[TlvValue] = []
     for write in writes:
-        item: dict[Any, TlvValue] = {} if write.version is None else {0: write.version}
+        item: dict[TagKey, TlvValue] = {} if write.version is None else {0: write.version}
         item[1] = attribute_path(write.path, *([(5, None)] if write.append else []))
         item[2] = write.data
         items.append(item)
-    members: dict[Any, TlvValue] = {0: suppress, 1: timed, 2: items, 3: more}
+    members: dict[TagKey, TlvValue] = {0: suppress, 1: timed, 2: items, 3: more}
     return encode(members | REVISION)
 
 
@@ -126,13 +127,13 @@ class Invoke(NamedTuple):
 def invoke_request(*invokes: Invoke, timed: bool = False, suppress: bool = False) -> bytes:
     items: list[TlvValue] = []
     for invoke in invokes:
-        item: dict[Any, TlvValue] = {0: command_path(invoke.path)}
+        item: dict[TagKey, TlvValue] = {0: command_path(invoke.path)}
         if invoke.fields is not None:
             item[1] = invoke.fields
         if invoke.reference is not None:
             item[2] = invoke.reference
         items.append(item)
-    members: dict[Any, TlvValue] = {0: suppress, 1: timed, 2: items}
+    members: dict[TagKey, TlvValue] = {0: suppress, 1: timed, 2: items}
     return encode(members | REVISION)
 
 
@@ -258,10 +259,10 @@ class InteractionClient:
             message = conversation.receive()
             assert (message.opcode, decode_struct(message.payload)[0]) == (1, 0)
         conversation.send(opcode, payload)
-        message = conversation.receive()
+        answer: Message = conversation.receive()
         conversation.close()
-        _raise_for_status(message)
-        return message
+        _raise_for_status(answer)
+        return answer
 
     def write(self, *writes: Write, timed_ms: int | None = None) -> list[Any]:
         """Return the status of each value, as a number or (number, cluster status)."""

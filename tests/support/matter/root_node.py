@@ -30,6 +30,7 @@ from evse_node.matter.certificates.attestation import Attestation, make_developm
 from evse_node.matter.data_model import (
     AttributePath,
     AuthMode,
+    CommandReply,
     Endpoint,
     EventPath,
     EventPriority,
@@ -93,7 +94,7 @@ class EventRecorder:
 
     def take(self) -> list[tuple[str, Mapping[str, Value], int]]:
         """Return the recorded events (name, fields, fabric), and clear them."""
-        taken = []
+        taken: list[tuple[str, Mapping[str, Value], int]] = []
         for record in self.records:
             cluster = self.node.node.endpoints[0].clusters[record.path.cluster]
             assert isinstance(cluster, ClusterServer)
@@ -274,7 +275,7 @@ class RootNode:
         if definition.response is None:
             assert reply is None
             return {}
-        assert reply is not None
+        assert isinstance(reply, CommandReply)
         response = server.definition.response(definition.response)
         assert reply.command_id == response.id
         _, decoded, _ = decode_element(reply.payload, 0)

@@ -70,7 +70,7 @@ class Host:
 
     def refused(self, name: str, **fields: Value) -> tuple[int, int | None]:
         with pytest.raises(StatusError) as caught:
-            self.invoke(name, **fields)
+            self.invoke(name, fabric=1, **fields)
         return caught.value.status, caught.value.cluster_status
 
     def set_time(self, epoch_us: int = NOW_US, granularity: int = Granularity.MILLISECONDS) -> None:

@@ -32,7 +32,8 @@ from tests.support.charger.energy_charging import (
     scheduled,
     start_at,
 )
-from tests.support.charger.energy_host import PFR_MAP, SFR_MAP, EnergyHost, as_int
+from tests.support.charger.energy_host import PFR_MAP, SFR_MAP, EnergyHost
+from tests.support.matter.values import as_int
 
 
 class TestPowerAdjustment:

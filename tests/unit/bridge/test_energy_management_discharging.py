@@ -7,6 +7,7 @@ import pytest
 from evse_node.bridge.evse import evse_settings
 from evse_node.cluster.definitions.zap import revision_definitions
 from evse_node.matter.interaction.status import Status
+from evse_node.matter.tlv import TlvValue
 from evse_node.state_machine.enums import State
 from evse_node.state_machine.events import (
     BatteryReported,
@@ -32,7 +33,8 @@ from tests.support.charger.energy_charging import (
     pause,
     start_at,
 )
-from tests.support.charger.energy_host import PFR_MAP, EnergyHost, as_int
+from tests.support.charger.energy_host import PFR_MAP, EnergyHost
+from tests.support.matter.values import as_int
 
 LEAST_MW = 1_380_000
 DISCHARGE = EnableDischarging(None, Milliamps(16_000))
@@ -166,12 +168,12 @@ class TestOneDirection:
         assert before.is_pausable is False
         assert pause(host, 60) == Status.FAILURE
         assert start_at(host, host.epoch_s + 60) == Status.FAILURE
-        change = {0: 0, 1: -LEAST_MW, 2: as_int(before.slots[0][2])}
+        change: TlvValue = {0: 0, 1: -LEAST_MW, 2: as_int(before.slots[0][2])}
         sent = host.manage(
             "ModifyForecastRequest", forecast_id=before.id, slot_adjustments=[change], cause=GRID
         )
         assert sent == Status.FAILURE
-        window = {0: host.epoch_s + 60, 1: 600, 2: -FULL_MW, 3: 0}
+        window: TlvValue = {0: host.epoch_s + 60, 1: 600, 2: -FULL_MW, 3: 0}
         sent = host.manage("RequestConstraintBasedForecast", constraints=[window], cause=GRID)
         assert sent == Status.FAILURE
         assert host.manage("CancelRequest") == Status.INVALID_IN_STATE
@@ -279,7 +281,7 @@ class TestBothDirections:
 
     def test_negative_constraint_only_stops_charging(self) -> None:
         host = both_ways()
-        constraint = {0: host.epoch_s + 60, 1: 600, 2: -FULL_MW, 3: 0}
+        constraint: TlvValue = {0: host.epoch_s + 60, 1: 600, 2: -FULL_MW, 3: 0}
         assert (
             host.manage("RequestConstraintBasedForecast", constraints=[constraint], cause=GRID)
             == Status.SUCCESS

@@ -10,6 +10,7 @@ from evse_node.hal.interface import Ratings
 from evse_node.hal.simulated.backend import SimulatedBackend
 from evse_node.hal.simulated.electric_vehicle import ElectricCar
 from evse_node.matter.interaction.status import Status
+from evse_node.matter.tlv import TlvValue
 from evse_node.state_machine.enums import State
 from evse_node.state_machine.events import Direction, Disable, EnableDischarging, LimitClaimed
 from evse_node.state_machine.limits import LimitSource
@@ -34,7 +35,8 @@ from tests.support.charger.energy_charging import (
     scheduled,
     start_at,
 )
-from tests.support.charger.energy_host import PFR_MAP, SFR_MAP, EnergyHost, as_int
+from tests.support.charger.energy_host import PFR_MAP, SFR_MAP, EnergyHost
+from tests.support.matter.values import as_int
 
 
 @pytest.mark.parametrize("feature_map", [PFR_MAP, SFR_MAP])
@@ -253,11 +255,11 @@ def test_discharged_energy_is_forecast_again() -> None:
 
 
 class TestModifiedForecast:
-    def modify(self, host: EnergyHost, *slots: dict[int, int]) -> Status:
+    def modify(self, host: EnergyHost, *slots: TlvValue) -> Status:
         return host.manage(
             "ModifyForecastRequest",
             forecast_id=host.read_forecast().id,
-            slot_adjustments=[dict(slot) for slot in slots],
+            slot_adjustments=list(slots),
             cause=LOCAL,
         )
 
@@ -266,7 +268,7 @@ class TestModifiedForecast:
         host.manage("StartTimeAdjustRequest", requested_start_time=host.epoch_s + 600, cause=LOCAL)
         forecast = host.read_forecast()
         assert len(forecast.slots) == 2
-        slots = [{0: index, 1: FULL_MW // 2, 2: 2 * HOUR} for index in range(2)]
+        slots: list[TlvValue] = [{0: index, 1: FULL_MW // 2, 2: 2 * HOUR} for index in range(2)]
         assert self.modify(host, *slots) == Status.SUCCESS
         changed = host.read_forecast()
         assert changed.end == changed.start + 4 * HOUR
@@ -288,7 +290,7 @@ class TestModifiedForecast:
         longest = as_int(forecast.slots[0][17])
         assert longest == as_int(forecast.slots[0][2]) + slack
         assert self.modify(host, {0: 0, 1: FULL_MW, 2: longest + 1}) == Status.CONSTRAINT_ERROR
-        both = [{0: index, 1: FULL_MW, 2: longest} for index in range(2)]
+        both: list[TlvValue] = [{0: index, 1: FULL_MW, 2: longest} for index in range(2)]
         assert self.modify(host, *both) == Status.FAILURE
 
     def test_accepts_less_energy_without_a_target(self) -> None:
@@ -324,8 +326,8 @@ class TestConstraints:
         host = scheduled(mode=MANUAL)
         host.run(10)
         now = host.epoch_s
-        forbidden = {0: now + 600, 1: HOUR, 2: 1_380_000, 3: 0}
-        halved = {0: now + 600 + HOUR, 1: HOUR, 2: FULL_MW // 2, 3: FULL_MW // 2}
+        forbidden: TlvValue = {0: now + 600, 1: HOUR, 2: 1_380_000, 3: 0}
+        halved: TlvValue = {0: now + 600 + HOUR, 1: HOUR, 2: FULL_MW // 2, 3: FULL_MW // 2}
         sent = host.manage(
             "RequestConstraintBasedForecast", constraints=[forbidden, halved], cause=GRID
         )
@@ -350,7 +352,7 @@ class TestConstraints:
 
     def test_constraint_that_misses_the_deadline_is_refused(self) -> None:
         host = scheduled()
-        window = {0: host.epoch_s + 1, 1: 5 * HOUR, 2: 1_380_000, 3: 0}
+        window: TlvValue = {0: host.epoch_s + 1, 1: 5 * HOUR, 2: 1_380_000, 3: 0}
         host.manage("StartTimeAdjustRequest", requested_start_time=host.epoch_s, cause=LOCAL)
         sent = host.manage("RequestConstraintBasedForecast", constraints=[window], cause=GRID)
         assert sent == Status.FAILURE
@@ -359,7 +361,7 @@ class TestConstraints:
     def test_load_control_reduces_power(self) -> None:
         host = scheduled(SFR_MAP, mode=MANUAL)
         host.run(10)
-        window = {0: host.epoch_s + 60, 1: HOUR, 4: -50}
+        window: TlvValue = {0: host.epoch_s + 60, 1: HOUR, 4: -50}
         sent = host.manage("RequestConstraintBasedForecast", constraints=[window], cause=GRID)
         assert sent == Status.SUCCESS
         host.run(70)
@@ -369,7 +371,7 @@ class TestConstraints:
 
     def test_constraints_with_too_many_slots_are_refused(self) -> None:
         host = scheduled(energy_mwh=18_000_000, mode=MANUAL)
-        windows = [
+        windows: list[TlvValue] = [
             {0: host.epoch_s + 600 * index, 1: 300, 2: 1_380_000, 3: 200_000}
             for index in range(1, 11)
         ]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from enum import Enum
 
 import pytest
 
@@ -9,6 +10,8 @@ from evse_node.cluster.definitions.definition import Value
 from evse_node.cluster.definitions.zap import load_definitions
 from evse_node.cluster.server_attribute import ServerAttribute
 from evse_node.errors import StatusError
+from evse_node.hal.interface import MeterValues
+from evse_node.matter.data_model import CommandReply
 from evse_node.matter.interaction.status import Status
 from evse_node.state_machine.enums import State, StoppedReason, SupplyState
 from evse_node.state_machine.events import EnableCharging, VehicleIdentified
@@ -42,7 +45,7 @@ def charge(host: ChargerHost) -> None:
         (StoppedReason, "EnergyTransferStoppedReasonEnum"),
     ],
 )
-def test_enums_of_machine_match_the_definitions(words: type, enum: str) -> None:
+def test_enums_of_machine_match_the_definitions(words: type[Enum], enum: str) -> None:
     assert {word.value for word in words} == set(load_definitions()[EVSE].enum(enum).values)
 
 
@@ -160,7 +163,12 @@ def test_session_values_of_one_message_read_the_meter_once(
     charge(host)
     read = host.backend.board.read
     reads: list[float] = []
-    monkeypatch.setattr(host.backend.board, "read", lambda: reads.append(host.now) or read())
+
+    def counted_read() -> MeterValues:
+        reads.append(host.now)
+        return read()
+
+    monkeypatch.setattr(host.backend.board, "read", counted_read)
     names = ("SessionDuration", "SessionEnergyCharged", "SessionEnergyDischarged")
     host.run(0.5)
     reads.clear()
@@ -199,8 +207,10 @@ def test_values_stored_by_the_charger_are_written_once(host: ChargerHost) -> Non
     host.write("UserMaximumChargeCurrent", 14_000)
     changed = dict(host.store.items("")).items() ^ before.items()
     assert {key for key, _ in changed} == {"evse/permissions", "evse/user-limit"}
-    names = ("ChargingEnabledUntil", "MinimumChargeCurrent", "MaximumChargeCurrent")
-    names = (*names, "UserMaximumChargeCurrent", "SessionID")
+    names = (
+        *("ChargingEnabledUntil", "MinimumChargeCurrent", "MaximumChargeCurrent"),
+        *("UserMaximumChargeCurrent", "SessionID"),
+    )
     values = [host.read(name) for name in names]
     again = ChargerHost(store=host.store)
     assert (
@@ -403,7 +413,7 @@ def test_invalid_targets_keep_the_stored_ones(host: ChargerHost) -> None:
 
 def change_mode(host: ChargerHost, mode: int) -> int:
     reply = host.mode.invoke(0, {0: mode}, host.context)
-    assert reply is not None
+    assert isinstance(reply, CommandReply)
     assert reply.command_id == 1
     from evse_node.matter.tlv import decode_element
 
@@ -420,13 +430,10 @@ def test_supported_modes_have_the_required_tags(host: ChargerHost) -> None:
     modes = host.mode.supported_modes
     assert isinstance(modes, list)
     assert 2 <= len(modes) <= 255
-    numbers = [mode["mode"] for mode in modes]  # type: ignore[index, call-overload]
-    labels = [mode["label"] for mode in modes]  # type: ignore[index, call-overload]
+    numbers = [mode["mode"] for mode in modes]
+    labels = [mode["label"] for mode in modes]
     assert len(set(numbers)) == len(set(labels)) == len(modes)
-    tags = [
-        {tag["value"] for tag in mode["mode_tags"]}  # type: ignore[index, call-overload, union-attr]
-        for mode in modes
-    ]
+    tags = [{tag["value"] for tag in mode["mode_tags"]} for mode in modes]
     assert all(tags)
     assert set().union(*tags) <= {0x4000, 0x4001, 0x4002}
     assert any(0x4000 in each for each in tags)

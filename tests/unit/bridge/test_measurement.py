@@ -7,10 +7,11 @@ import pytest
 from evse_node.bridge.measurement import MeasurementBridge
 from evse_node.cluster.definitions.device_type import check_node, device_type
 from evse_node.cluster.definitions.zap import load_definitions
+from evse_node.cluster.server import ClusterServer, Value
 from evse_node.cluster.servers.shared.descriptor import DescriptorServer
 from evse_node.cluster.servers.shared.identify import IdentifyType
 from evse_node.errors import HalError
-from evse_node.hal.interface import Ratings
+from evse_node.hal.interface import MeterValues, Ratings
 from evse_node.hal.simulated.backend import SimulatedBackend
 from evse_node.matter.data_model import Endpoint
 from evse_node.state_machine.faults import FaultState
@@ -18,6 +19,7 @@ from evse_node.testing.memory_store import MemoryStore
 from evse_node.units import Milliamps
 from tests.support.charger.charger_host import ChargerHost
 from tests.support.matter.cluster_host import ENDPOINT, ClusterHost
+from tests.support.matter.values import as_int, as_struct
 
 START_LOAD, STOP_LOAD = 0x0091_0000_0000_0001, 0x0091_0000_0000_0000
 
@@ -57,15 +59,21 @@ class Setup:
     def run(self, seconds: float) -> None:
         self.charger.run(seconds)
 
-    def read(self, cluster, name: str):
+    def read(self, cluster: ClusterServer | None, name: str) -> Value:
+        assert cluster is not None
         self.clusters.now = self.charger.now
         return self.clusters.read(cluster, name)
 
-    def power(self, name: str = "active_power"):
+    def power(self, name: str = "active_power") -> Value:
         return self.read(self.bridge.power, name)
 
     def imported(self) -> int:
-        return self.read(self.bridge.energy, "cumulative_energy_imported")["energy"]
+        return energy_of(self.read(self.bridge.energy, "cumulative_energy_imported"))
+
+
+def energy_of(struct: Value) -> int:
+    """Return the energy of an EnergyMeasurementStruct."""
+    return as_int(as_struct(struct)["energy"])
 
 
 @pytest.fixture
@@ -73,7 +81,7 @@ def setup() -> Setup:
     return Setup()
 
 
-def test_endpoint_satisfies_its_device_types(setup):
+def test_endpoint_satisfies_its_device_types(setup: Setup) -> None:
     definitions = load_definitions()
     charger = setup.charger
     servers = [
@@ -91,7 +99,7 @@ def test_endpoint_satisfies_its_device_types(setup):
     assert setup.read(setup.bridge.power_source, "endpoint_list") == [0, ENDPOINT]
 
 
-def test_idle_charger_shows_voltage_and_no_power(setup):
+def test_idle_charger_shows_voltage_and_no_power(setup: Setup) -> None:
     assert setup.power() == 0
     assert setup.power("voltage") == 230_000
     assert setup.power("frequency") == 50_000
@@ -100,7 +108,7 @@ def test_idle_charger_shows_voltage_and_no_power(setup):
     assert setup.read(setup.bridge.power_source, "wired_assessed_input_frequency") == 50
 
 
-def test_charging_car_is_measured_within_a_second(setup):
+def test_charging_car_is_measured_within_a_second(setup: Setup) -> None:
     setup.charge()
     setup.run(2.0)
     car_mw = setup.car.status()["power_mw"]
@@ -108,10 +116,10 @@ def test_charging_car_is_measured_within_a_second(setup):
     assert setup.power() == car_mw
     assert setup.power("rms_current") == setup.car.status()["current_ma"]
     assert setup.power("power_factor") == 10_000
-    assert setup.read(setup.bridge.power_source, "wired_assessed_current") > 0
+    assert as_int(setup.read(setup.bridge.power_source, "wired_assessed_current")) > 0
 
 
-def test_meter_session_and_total_agree_to_the_milliwatt_hour(setup):
+def test_meter_session_and_total_agree_to_the_milliwatt_hour(setup: Setup) -> None:
     setup.charge()
     setup.run(3600.0)
     setup.car.unplug()
@@ -122,7 +130,7 @@ def test_meter_session_and_total_agree_to_the_milliwatt_hour(setup):
     assert setup.charger.read("SessionEnergyCharged") == total
     assert setup.power() == 0
     periods = [
-        fields["energy_imported"]["energy"]
+        energy_of(as_struct(fields)["energy_imported"])
         for name, fields in setup.clusters.take_events()
         if name == "PeriodicEnergyMeasured"
     ]
@@ -131,7 +139,7 @@ def test_meter_session_and_total_agree_to_the_milliwatt_hour(setup):
     assert 5 <= len(periods) <= 7
 
 
-def test_end_of_charging_is_reported_at_once(setup):
+def test_end_of_charging_is_reported_at_once(setup: Setup) -> None:
     setup.charge()
     setup.run(60.0)
     setup.clusters.take_reports()
@@ -141,21 +149,23 @@ def test_end_of_charging_is_reported_at_once(setup):
     assert "active_power" in setup.clusters.take_reports()
 
 
-def test_idle_charger_is_measured_every_ten_seconds(setup):
+def test_idle_charger_is_measured_every_ten_seconds(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
     setup.run(60.0)
-    reads = []
+    reads: list[float] = []
     read = setup.car.board.read
 
-    def count():
+    def count() -> MeterValues:
         reads.append(setup.charger.now)
         return read()
 
-    setup.car.board.read = count
+    monkeypatch.setattr(setup.car.board, "read", count)
     setup.run(100.0)
     assert 9 <= len(reads) <= 12
 
 
-def test_total_survives_a_restart_with_a_new_meter(setup):
+def test_total_survives_a_restart_with_a_new_meter(setup: Setup) -> None:
     setup.charge()
     setup.run(600.0)
     before = setup.imported()
@@ -172,7 +182,7 @@ def test_total_survives_a_restart_with_a_new_meter(setup):
     assert again.imported() == before + again.car.status()["imported_mwh"]
 
 
-def test_stopped_bridge_measures_no_more(setup):
+def test_stopped_bridge_measures_no_more(setup: Setup) -> None:
     setup.bridge.stop()
     setup.charge()
     setup.run(60.0)
@@ -180,7 +190,7 @@ def test_stopped_bridge_measures_no_more(setup):
     setup.bridge.stop()
 
 
-def test_lost_meter_reads_null_until_it_returns(setup):
+def test_lost_meter_reads_null_until_it_returns(setup: Setup) -> None:
     setup.charge()
     setup.run(30.0)
     setup.car.board.is_meter_lost = True
@@ -198,7 +208,9 @@ def test_lost_meter_reads_null_until_it_returns(setup):
 
 
 @pytest.mark.parametrize("error", [HalError("no answer"), ZeroDivisionError()])
-def test_lost_thermometer_reads_null(setup, monkeypatch, error):
+def test_lost_thermometer_reads_null(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
     def lost() -> int:
         raise error
 
@@ -211,7 +223,7 @@ def test_lost_thermometer_reads_null(setup, monkeypatch, error):
     assert setup.read(setup.bridge.temperature, "measured_value") == 2_500
 
 
-def test_voltage_faults_appear_in_power_source(setup):
+def test_voltage_faults_appear_in_power_source(setup: Setup) -> None:
     setup.car.fault("UnderVoltage")
     setup.run(0.1)
     source = setup.bridge.power_source
@@ -225,11 +237,11 @@ def test_voltage_faults_appear_in_power_source(setup):
     assert setup.read(source, "active_wired_faults") == []
 
 
-def test_fake_load_hides_a_charging_car_that_is_still_counted(setup):
+def test_fake_load_hides_a_charging_car_that_is_still_counted(setup: Setup) -> None:
     setup.charge()
     setup.run(60.0)
     setup.bridge.triggers[START_LOAD](setup.charger.now)
-    assert 980_000 <= setup.power() < 1_020_000
+    assert 980_000 <= as_int(setup.power()) < 1_020_000
     setup.run(60.0)
     assert setup.imported() < 20_000
     setup.bridge.triggers[STOP_LOAD](setup.charger.now)
@@ -239,7 +251,7 @@ def test_fake_load_hides_a_charging_car_that_is_still_counted(setup):
     assert setup.imported() == setup.car.status()["imported_mwh"]
 
 
-def test_single_phase_charger_has_no_polyphase_feature():
+def test_single_phase_charger_has_no_polyphase_feature() -> None:
     ratings = Ratings(Milliamps(16_000), phases=1)
     single = Setup(SimulatedBackend(clock=lambda: 1000.0, ratings=ratings))
     assert single.power("feature_map") == 0b00010
@@ -248,10 +260,12 @@ def test_single_phase_charger_has_no_polyphase_feature():
     assert poly.power("feature_map") == 0b00110
 
 
-def test_endpoint_without_meter_and_thermometer_has_no_sensor_device_types():
+def test_endpoint_without_meter_and_thermometer_has_no_sensor_device_types(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     backend = SimulatedBackend(clock=lambda: 1000.0)
-    backend.meter = None
-    backend.temperature_sensor = None
+    monkeypatch.setattr(backend, "meter", None)
+    monkeypatch.setattr(backend, "temperature_sensor", None)
     setup = Setup(backend)
     assert setup.bridge.device_types == ("Power Source",)
     assert [cluster.name for cluster in setup.bridge.clusters] == ["Identify", "Power Source"]
@@ -260,7 +274,7 @@ def test_endpoint_without_meter_and_thermometer_has_no_sensor_device_types():
     setup.bridge.stop()
 
 
-def test_identify_is_forwarded_to_hardware_that_supports_it():
+def test_identify_is_forwarded_to_hardware_that_supports_it() -> None:
     charger = ChargerHost()
     shown: list[bool] = []
     bridge = MeasurementBridge(

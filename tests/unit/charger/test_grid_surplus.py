@@ -11,7 +11,7 @@ from evse_node.hal.simulated.backend import SimulatedBackend
 from evse_node.hal.simulated.electric_vehicle import ElectricCar, Habits
 from evse_node.hal.simulated.options import create
 from evse_node.state_machine.enums import State
-from evse_node.units import Milliamps
+from evse_node.units import Milliamps, Milliwatts
 from tests.support.charger.charger_host import ChargerHost
 
 MANUAL, _, SOLAR, _ = MODES
@@ -111,7 +111,12 @@ def test_grid_meter_is_not_polled_in_other_modes(
     host: ChargerHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     polls: list[int] = []
-    monkeypatch.setattr(host.backend.board, "read_grid_power_mw", lambda: polls.append(0) or 0)
+
+    def read() -> Milliwatts:
+        polls.append(0)
+        return Milliwatts(0)
+
+    monkeypatch.setattr(host.backend.board, "read_grid_power_mw", read)
     host.run(60)
     assert len(polls) in (12, 13)
     host.mode.change_to(MANUAL, host.now)

@@ -190,7 +190,7 @@ def reported(event: hal.HalEvent) -> Failure:
 
 def meter(**wrong: object) -> Failure:
     """Let the meter return wrong values."""
-    return returning(lambda scene: replace(GOOD_VALUES, **wrong))  # type: ignore[arg-type]
+    return returning(lambda scene: replace(GOOD_VALUES, **wrong))
 
 
 GOOD_VALUES: Final = hal.MeterValues(

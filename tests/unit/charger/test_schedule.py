@@ -131,9 +131,9 @@ def test_cleared_target_is_not_missed_target(
 
 
 class TestTargetReached:
-    def ready(self, **options: object) -> ChargerHost:
+    def ready(self) -> ChargerHost:
         """Return the host just before 20:00, with a vehicle that draws the full offer."""
-        host = scheduled(**options)
+        host = scheduled()
         host.backend.car.charger_maximum_ma = Milliamps(32_000)
         host.backend.plug_in()
         host.backend.demand()

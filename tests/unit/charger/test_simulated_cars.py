@@ -16,6 +16,7 @@ from evse_node.cluster.servers.energy.energy_evse_mode import MODES
 from evse_node.hal.interface import Ratings
 from evse_node.hal.simulated.backend import SimulatedBackend
 from evse_node.hal.simulated.electric_vehicle import ElectricCar, Habits
+from evse_node.matter.tlv import TlvValue
 from evse_node.testing.memory_store import MemoryStore
 from evse_node.units import MATTER_EPOCH_UNIX_S, Milliamps, MilliwattHours
 from tests.support.charger.charger_host import START_UTC_S, ChargerHost
@@ -89,7 +90,7 @@ def test_every_reachable_target_is_met(seed: int) -> None:
         street.arrive()
         percent = random.randrange(street.car.state_of_charge_percent + 1, 101)
         ready_at = (street.unix_s + random.uniform(1, 23.5) * HOUR) // 60 * 60
-        target = {0: int(ready_at % DAY // 60), 1: percent}
+        target: TlvValue = {0: int(ready_at % DAY // 60), 1: percent}
         street.host.invoke("SetTargets", [{0: EVERY_DAY, 1: [target]}])
         needed_s = street.charging_s(percent) + 120
         can_be_met = street.unix_s + needed_s + LONGEST_CUT_S < ready_at

@@ -6,6 +6,7 @@ unplugging and power cuts; all targets must be met and all totals agree.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
@@ -21,6 +22,7 @@ from evse_node.cluster.servers.energy.energy_evse_mode import TIME_OF_USE
 from evse_node.hal.interface import Ratings
 from evse_node.hal.simulated.backend import SimulatedBackend
 from evse_node.hal.simulated.electric_vehicle import ElectricCar, Habits
+from evse_node.matter.tlv import TlvValue
 from evse_node.state_machine.effects import EvConnected, EvNotDetected
 from evse_node.testing.memory_store import MemoryStore
 from evse_node.units import MATTER_EPOCH_UNIX_S, Milliamps, MilliwattHours
@@ -168,20 +170,22 @@ class House:
         energy = self.measurements.energy
         assert energy is not None
         value = self.clusters.read(energy, "cumulative_energy_imported")
-        return int(value["energy"])
+        assert isinstance(value, Mapping)
+        assert isinstance(value["energy"], int)
+        return value["energy"]
 
 
 def at(day: int, clock: tuple[int, int]) -> float:
     return datetime(2025, 3, day, *clock, tzinfo=BERLIN).timestamp()
 
 
-def struct(visits: list[Visit]) -> list[object]:
+def struct(visits: list[Visit]) -> TlvValue:
     """Return ChargingTargetScheduleStructs, one for each day with a target."""
-    schedules = []
+    schedules: list[TlvValue] = []
     for visit in visits:
         ready_on = datetime.fromtimestamp(ready(visit), BERLIN)
         hour, minute = visit.ready_at
-        target = {0: hour * 60 + minute, 1: visit.target_percent}
+        target: TlvValue = {0: hour * 60 + minute, 1: visit.target_percent}
         schedules.append({0: 1 << (ready_on.isoweekday() % 7), 1: [target]})
     return schedules
 

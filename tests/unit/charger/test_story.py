@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 from collections import deque
+from functools import partial
 
 import pytest
 
@@ -221,7 +222,7 @@ def test_state_is_consistent_after_power_cut_at_any_write() -> None:
         ended = [each for each in host.notifications if isinstance(each, EvNotDetected)]
         again = ChargerHost(
             store=MemoryStore(dict(host.store.items(""))),
-            backend=SimulatedBackend(clock=lambda now=host.now: now, car=car),
+            backend=SimulatedBackend(clock=partial(float, host.now), car=car),
             now=host.now,
         )
         assert not again.backend.board.is_closed
@@ -229,7 +230,7 @@ def test_state_is_consistent_after_power_cut_at_any_write() -> None:
         is_session_active = session is not None and session.is_active
         assert is_session_active is car.is_plugged_in
         ended += [each for each in again.notifications if isinstance(each, EvNotDetected)]
-        booked = sum(each.energy_charged_mwh for each in ended)
+        booked: int = sum(each.energy_charged_mwh for each in ended)
         if session is not None and session.is_active:
             booked += session.energy_charged_mwh(again.charger.state.meter)
         assert booked == car.charged.total_mwh

@@ -143,7 +143,7 @@ async def test_node_charges_and_recovers_from_lost_connection(
     server = await asyncio.start_server(served.serve, "127.0.0.1", 0)
     address = server.sockets[0].getsockname()
     config = NodeConfig(
-        storage=tmp_path / "node", port=0, interfaces=("lo",), control=None, charging="enabled",
+        storage=tmp_path / "node", port=0, interfaces=("lo",), control=None, charging=True,
         backend="text-box", hal={"host": address[0], "port": address[1]},
     )  # fmt: skip
     box = served.box

@@ -7,6 +7,7 @@ import pytest
 
 from evse_node.errors import SessionError
 from evse_node.matter.bdx import BEGIN_TIMEOUT_S, PROTOCOL_ID, BdxSender, Opcode, StatusCode
+from evse_node.matter.messaging.exchange import Exchange
 from evse_node.matter.messaging.message import PROTOCOL_SECURE_CHANNEL
 from evse_node.matter.messaging.status_report import GeneralCode, StatusReport
 from evse_node.matter.messaging.status_report import Opcode as SecureChannelOpcode
@@ -203,6 +204,7 @@ def test_bdx_late_end_of_exchange_keeps_next_transfer(pair: Pair) -> None:
     assert not pair.sender.is_busy
     pair.receiver.accepts = False
     pair.send()
+    assert isinstance(exchange, Exchange)
     assert exchange.handler is not None
     exchange.handler.on_closed(exchange, pair.network.now, True)
     assert pair.sender.is_busy

@@ -24,8 +24,9 @@ from evse_node.state_machine.enums import State
 from evse_node.state_machine.evse import step
 from evse_node.state_machine.faults import FaultState
 from evse_node.state_machine.limits import LimitSource
+from evse_node.state_machine.session import MeterReading
 from evse_node.state_machine.state import EvseSettings, EvseState, next_deadline
-from evse_node.units import EpochSeconds, Milliamps
+from evse_node.units import EpochSeconds, Milliamps, MilliwattHours
 
 A, B, C, D, E, F = PilotState
 
@@ -167,6 +168,11 @@ def machine_in(state: State, settings: EvseSettings | None = None) -> Machine:
 USED_STATES = [state for state in State if state is not State.SESSION_ENDING]
 
 
+def meter(imported_mwh: int, exported_mwh: int = 0) -> MeterReading:
+    """Return a reading of the meter."""
+    return MeterReading(MilliwattHours(imported_mwh), MilliwattHours(exported_mwh))
+
+
 def summary(machine: Machine) -> str:
     """Take the effects and return the names of the notifications."""
     words = []
@@ -174,5 +180,5 @@ def summary(machine: Machine) -> str:
         if isinstance(notification, EnergyTransferStopped):
             words.append(f"stop:{notification.reason.value}")
         elif not isinstance(notification, SessionChanged):
-            words.append(_WORDS[type(notification)])  # type: ignore[index]
+            words.append(_WORDS[type(notification)])
     return " ".join(words)

@@ -3,15 +3,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evse_node.state_machine.limits import Limit, Limits, LimitSource
+from evse_node.units import Milliamps
 
 
 def test_limits_without_claims_have_no_source() -> None:
-    assert Limits().lowest == Limit(0, None)
+    assert Limits().lowest == Limit(Milliamps(0), None)
 
 
 def test_lowest_claim_has_source() -> None:
     limits = Limits().with_claim(LimitSource.CIRCUIT, 32_000).with_claim(LimitSource.USER, 10_000)
-    assert limits.lowest == Limit(10_000, LimitSource.USER)
+    assert limits.lowest == Limit(Milliamps(10_000), LimitSource.USER)
     assert limits.claim(LimitSource.CIRCUIT) == 32_000
 
 

@@ -4,7 +4,7 @@ from evse_node.state_machine import events as e
 from evse_node.state_machine.effects import EnergyTransferStopped
 from evse_node.state_machine.enums import State
 from evse_node.state_machine.session import MeterReading, next_session
-from tests.unit.state_machine.machine import B, Machine, machine_in
+from tests.unit.state_machine.machine import B, Machine, machine_in, meter
 
 
 def test_session_ids_count_up_and_wrap() -> None:
@@ -18,11 +18,11 @@ def test_session_ids_count_up_and_wrap() -> None:
 
 
 def test_session_values_grow_until_end() -> None:
-    session = next_session(None, MeterReading(1_000, 50), 10.0)
+    session = next_session(None, meter(1_000, 50), 10.0)
     assert session.duration_s(12.9) == 2
-    assert session.energy_charged_mwh(MeterReading(4_000, 50)) == 3_000
-    ended = session.ended(MeterReading(5_000, 80), 20.5)
-    later = MeterReading(9_000, 900)
+    assert session.energy_charged_mwh(meter(4_000, 50)) == 3_000
+    ended = session.ended(meter(5_000, 80), 20.5)
+    later = meter(9_000, 900)
     assert ended.duration_s(100.0) == 10
     assert ended.energy_charged_mwh(later) == 4_000
     assert ended.energy_discharged_mwh(later) == 30
@@ -33,9 +33,9 @@ class TestCounterReset:
 
     def charging(self) -> Machine:
         machine = Machine()
-        machine.put(e.MeterRead(MeterReading(1_000, 1_000)))
+        machine.put(e.MeterRead(meter(1_000, 1_000)))
         machine.charge()
-        machine.put(e.MeterRead(MeterReading(5_000, 1_000)))
+        machine.put(e.MeterRead(meter(5_000, 1_000)))
         return machine
 
     def energy(self, machine: Machine) -> int:
@@ -45,9 +45,9 @@ class TestCounterReset:
 
     def test_meter_reset_keeps_energy(self) -> None:
         machine = self.charging()
-        machine.put(e.MeterRead(MeterReading(10, 1_000)))
+        machine.put(e.MeterRead(meter(10, 1_000)))
         assert self.energy(machine) == 4_000
-        machine.put(e.MeterRead(MeterReading(510, 1_000)))
+        machine.put(e.MeterRead(meter(510, 1_000)))
         assert self.energy(machine) == 4_500
         machine.put(B)
         [stopped] = machine.find(EnergyTransferStopped)
@@ -56,22 +56,22 @@ class TestCounterReset:
 
     def test_replaced_meter_keeps_energy(self) -> None:
         machine = self.charging()
-        machine.put(e.MeterRead(MeterReading(70_000_000, 0), is_counter_reset=True))
+        machine.put(e.MeterRead(meter(70_000_000, 0), is_counter_reset=True))
         assert self.energy(machine) == 4_000
 
     def test_meter_reset_keeps_discharged_energy(self) -> None:
         machine = machine_in(State.PLUGGED_IN_DISCHARGING)
-        machine.put(e.MeterRead(MeterReading(1_000, 4_000)))
-        machine.put(e.MeterRead(MeterReading(1_000, 10)))
+        machine.put(e.MeterRead(meter(1_000, 4_000)))
+        machine.put(e.MeterRead(meter(1_000, 10)))
         session = machine.state.session
         assert session is not None
         assert session.energy_discharged_mwh(machine.state.meter) == 4_000
-        machine.put(e.MeterRead(MeterReading(1_000, 510)), B)
+        machine.put(e.MeterRead(meter(1_000, 510)), B)
         [stopped] = machine.find(EnergyTransferStopped)
         assert stopped.energy_discharged_mwh == 4_500
 
     def test_meter_reset_without_session_changes_nothing(self) -> None:
         machine = Machine()
-        machine.put(e.MeterRead(MeterReading(1_000, 0)), e.MeterRead(MeterReading(10, 0)))
+        machine.put(e.MeterRead(meter(1_000, 0)), e.MeterRead(meter(10, 0)))
         machine.charge()
         assert self.energy(machine) == 0

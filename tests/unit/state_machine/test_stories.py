@@ -19,9 +19,8 @@ from evse_node.state_machine.enums import State, StoppedReason, SupplyState
 from evse_node.state_machine.evse import step
 from evse_node.state_machine.faults import FaultState
 from evse_node.state_machine.limits import LimitSource
-from evse_node.state_machine.session import MeterReading
 from evse_node.state_machine.state import EvseSettings
-from evse_node.units import EpochSeconds, Milliamps
+from evse_node.units import EpochSeconds, Milliamps, MilliwattHours
 from tests.unit.state_machine.machine import (
     CHARGING,
     DEMAND,
@@ -40,6 +39,7 @@ from tests.unit.state_machine.machine import (
     E,
     Machine,
     machine_in,
+    meter,
     summary,
 )
 
@@ -50,24 +50,24 @@ EV, EVSE, OTHER = StoppedReason
 
 def test_session_and_transfer_energies_are_notified() -> None:
     machine = Machine()
-    machine.put(e.MeterRead(MeterReading(1_000, 0)), ENABLE, B)
+    machine.put(e.MeterRead(meter(1_000, 0)), ENABLE, B)
     machine.wait(10)
     machine.put(C)
     machine.wait(60)
-    machine.put(e.MeterRead(MeterReading(5_500, 0)))
+    machine.put(e.MeterRead(meter(5_500, 0)))
     machine.take()
     machine.put(B)
     stopped = machine.find(EnergyTransferStopped)
     assert [event.energy_charged_mwh for event in stopped] == [4_500]
-    machine.put(e.MeterRead(MeterReading(5_600, 0)), C)
+    machine.put(e.MeterRead(meter(5_600, 0)), C)
     machine.wait(5)
-    machine.put(e.MeterRead(MeterReading(6_000, 0)))
+    machine.put(e.MeterRead(meter(6_000, 0)))
     machine.take()
     machine.put(A)
     [stopped_again] = machine.find(EnergyTransferStopped)
     assert (stopped_again.reason, stopped_again.energy_charged_mwh) == (OTHER, 400)
     [gone] = machine.find(EvNotDetected)
-    assert gone == EvNotDetected(0, CHARGING, 75, 5_000, 0)
+    assert gone == EvNotDetected(0, CHARGING, 75, MilliwattHours(5_000), MilliwattHours(0))
 
 
 def test_started_has_limit_and_stopped_has_previous_state() -> None:
@@ -75,14 +75,18 @@ def test_started_has_limit_and_stopped_has_previous_state() -> None:
     machine.put(B, C)
     machine.take()
     machine.put(ENABLE)
-    assert machine.find(EnergyTransferStarted) == [EnergyTransferStarted(0, CHARGING, 16_000)]
+    assert machine.find(EnergyTransferStarted) == [
+        EnergyTransferStarted(0, CHARGING, Milliamps(16_000))
+    ]
     machine.put(e.Disable())
-    assert machine.find(EnergyTransferStopped) == [EnergyTransferStopped(0, CHARGING, EVSE, 0, 0)]
+    assert machine.find(EnergyTransferStopped) == [
+        EnergyTransferStopped(0, CHARGING, EVSE, MilliwattHours(0), MilliwattHours(0))
+    ]
 
 
 def test_unplugging_while_discharging_reports_discharged_energy() -> None:
     machine = machine_in(DISCHARGING)
-    machine.put(e.MeterRead(MeterReading(0, 700)))
+    machine.put(e.MeterRead(meter(0, 700)))
     machine.put(A)
     [stopped] = machine.find(EnergyTransferStopped)
     assert (stopped.state, stopped.energy_discharged_mwh) == (DISCHARGING, 700)
@@ -424,7 +428,7 @@ class TestRestart:
         state, effects = step(state, e.PilotChanged(A), 50.0)
         assert state.state is NONE
         [gone, _] = effects
-        assert gone == EvNotDetected(0, NO_DEMAND, 50, 0, 0)
+        assert gone == EvNotDetected(0, NO_DEMAND, 50, MilliwattHours(0), MilliwattHours(0))
 
 
 class TestReset:

@@ -211,46 +211,59 @@ def plan(
     )
 
 
+def next_charge(
+    start: int | None, energy_mwh: int | None, soc_percent: int | None, *, is_met: bool = False
+) -> NextCharge:
+    """Return a plan for the target at `LATER`."""
+    return NextCharge(
+        None if start is None else EpochSeconds(start),
+        LATER,
+        None if energy_mwh is None else MilliwattHours(energy_mwh),
+        soc_percent,
+        is_met=is_met,
+    )
+
+
 class TestPlan:
     def test_plan_uses_state_of_charge(self) -> None:
         # 21 kWh at 7.36 kW, with a margin of 15 minutes.
         start = LATER - 21_000_000 * 3600 // 7_360_000 - 900
-        assert plan(ChargingTarget(0, 80)) == NextCharge(start, LATER, None, 80)
+        assert plan(ChargingTarget(0, 80)) == next_charge(start, None, 80)
 
     def test_state_of_charge_precedes_energy(self) -> None:
         planned = plan(ChargingTarget(0, 80, MilliwattHours(1)))
         assert planned == plan(ChargingTarget(0, 80))
 
     def test_plan_is_met_at_target_soc(self) -> None:
-        assert plan(ChargingTarget(0, 50)) == NextCharge(None, LATER, None, 50, is_met=True)
-        assert plan(ChargingTarget(0, 20)) == NextCharge(None, LATER, None, 20, is_met=True)
+        assert plan(ChargingTarget(0, 50)) == next_charge(None, None, 50, is_met=True)
+        assert plan(ChargingTarget(0, 20)) == next_charge(None, None, 20, is_met=True)
 
     def test_added_energy_replaces_unknown_state_of_charge(self) -> None:
         start = LATER - 25_000_000 * 3600 // 7_360_000 - 900
         target = ChargingTarget(0, 80, MilliwattHours(25_000_000))
-        assert plan(target, UNKNOWN) == NextCharge(start, LATER, 25_000_000, None)
+        assert plan(target, UNKNOWN) == next_charge(start, 25_000_000, None)
 
     def test_plan_starts_at_once_when_nothing_is_known(self) -> None:
-        assert plan(ChargingTarget(0, 80), UNKNOWN) == NextCharge(NOW, LATER, None, 80)
+        assert plan(ChargingTarget(0, 80), UNKNOWN) == next_charge(NOW, None, 80)
 
     def test_plan_without_soc_feature_uses_energy(self) -> None:
-        assert plan(ChargingTarget(0, 100), has_soc=False) == NextCharge(NOW, LATER, None, 100)
+        assert plan(ChargingTarget(0, 100), has_soc=False) == next_charge(NOW, None, 100)
         # The energy takes precedence over an unknown state of charge.
         both = ChargingTarget(0, 100, MilliwattHours(7_360_000))
         planned = plan(both, has_soc=False)
-        assert planned == NextCharge(LATER - 4500, LATER, 7_360_000, None)
+        assert planned == next_charge(LATER - 4500, 7_360_000, None)
 
     def test_plan_uses_energy_alone(self) -> None:
         target = ChargingTarget(0, None, MilliwattHours(7_360_000))
-        assert plan(target, has_soc=False) == NextCharge(LATER - 4500, LATER, 7_360_000, None)
+        assert plan(target, has_soc=False) == next_charge(LATER - 4500, 7_360_000, None)
 
     def test_plan_subtracts_added_energy(self) -> None:
         target = ChargingTarget(0, None, MilliwattHours(7_360_000))
         half = plan(target, has_soc=False, added=3_680_000)
-        assert half == NextCharge(LATER - 2700, LATER, 7_360_000, None)
+        assert half == next_charge(LATER - 2700, 7_360_000, None)
         for added in (7_360_000, 9_000_000):
             done = plan(target, has_soc=False, added=added)
-            assert done == NextCharge(None, LATER, 7_360_000, None, is_met=True)
+            assert done == next_charge(None, 7_360_000, None, is_met=True)
         # Discharged energy is charged in addition.
         assert plan(target, has_soc=False, added=-7_360_000).start_time == LATER - 8100
 
@@ -272,4 +285,4 @@ class TestPlan:
         assert plan(ChargingTarget(0, 80), at=EpochSeconds(NOW + 60)).start_time == NOW
 
     def test_plan_without_power_has_no_start(self) -> None:
-        assert plan(ChargingTarget(0, 80), power=0) == NextCharge(None, LATER, None, 80)
+        assert plan(ChargingTarget(0, 80), power=0) == next_charge(None, None, 80)

@@ -188,13 +188,13 @@ def test_missing_watchdog_device_is_reported(tmp_path: Path) -> None:
         KernelWatchdog(WatchdogSpec(str(tmp_path / "watchdog")))
 
 
-def test_watchdogs_are_not_fed_without_sampler_or_loop() -> None:
+def test_watchdogs_are_not_fed_without_sampler_or_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = GpioBench()
     bench.attach()
     parts = bench.backend._parts
     assert parts is not None
     fed: list[float] = []
-    parts.watchdogs.feed = fed.append  # type: ignore[method-assign]
+    monkeypatch.setattr(parts.watchdogs, "feed", fed.append)
     bench.wait(0.1)
     assert fed
     bench.runs_sampler = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 
 import pytest
@@ -92,7 +93,7 @@ def test_interrupted_doctor_leaves_reset_inactive(monkeypatch: pytest.MonkeyPatc
         if electronics.lines.get("RCD reset"):
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(doctor.time, "sleep", interrupt)
+    monkeypatch.setattr(time, "sleep", interrupt)
     with pytest.raises(KeyboardInterrupt):
         list(doctor.examine(electronics.board, electronics))
     assert electronics.lines["RCD reset"] is False

@@ -273,7 +273,7 @@ async def test_meter_is_read_over_modbus_tcp() -> None:
     data = SimData(0, values=words, datatype=DataType.REGISTERS)
     server = ModbusTcpServer(SimDevice(7, simdata=[data]), address=("127.0.0.1", 0))
     await server.serve_forever(background=True)
-    assert server.transport is not None
+    assert isinstance(server.transport, asyncio.Server)
     port = server.transport.sockets[0].getsockname()[1]
     modbus = ModbusSpec(host="127.0.0.1", tcp_port=port, unit=7)
     meter = open_modbus_meter(modbus, "sdm230")

@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evse_node.hal.simulated.electric_vehicle import ElectricCar, EnergyCounter, Habits, Supply
+from evse_node.units import MilliwattHours
 
 HOUR_MS = 3_600_000
 FULL = Supply(is_powered=True, offered_ma=32_000, phases=3)
@@ -85,7 +86,7 @@ class TestPower:
 
     def test_is_zero_while_discharging_empty_battery(self) -> None:
         made = charging_car(0, Supply(True, 16_000, 10_000, phases=1))
-        made.stored_mwh = 1_000
+        made.stored_mwh = MilliwattHours(1_000)
         made.refresh()
         made.advance_to(HOUR_MS)
         assert made.stored_mwh == 0
@@ -117,8 +118,10 @@ class TestTime:
     @settings(deadline=None, max_examples=30)
     @given(st.lists(st.integers(0, 600_000), max_size=20), st.integers(75, 99))
     def test_result_does_not_depend_on_steps(self, moments: list[int], soc: int) -> None:
-        habits = {"pauses_after_s": 60, "pauses_for_s": 7, "stops_at_percent": 99}
-        one, other = charging_car(soc, **habits), charging_car(soc, **habits)
+        one, other = (
+            charging_car(soc, pauses_after_s=60, pauses_for_s=7, stops_at_percent=99)
+            for _ in range(2)
+        )
         one.advance_to(600_000)
         for moment in sorted(moments):
             other.advance_to(moment)
@@ -190,7 +193,7 @@ class TestHabits:
 
 
 def test_state_of_charge_setter_and_getter_agree() -> None:
-    made = ElectricCar(capacity_mwh=61_234_567)
+    made = ElectricCar(capacity_mwh=MilliwattHours(61_234_567))
     for percent in range(101):
         made.state_of_charge_percent = percent
         assert made.state_of_charge_percent == percent

@@ -103,7 +103,7 @@ def fault_of(**arguments: object) -> Fault:
 def with_extensions(**changes: object) -> Change:
     return lambda certificate: replace(
         certificate,
-        extensions=replace(certificate.extensions, **changes),  # type: ignore[arg-type]
+        extensions=replace(certificate.extensions, **changes),
     )
 
 

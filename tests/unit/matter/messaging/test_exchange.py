@@ -73,7 +73,7 @@ def test_late_response_follows_standalone_acknowledgement() -> None:
     assert kinds(pair.sent_by_b()) == [(Opcode.STANDALONE_ACK, False, True)]
     acked_at = next(when for when, _, origin, _ in pair.network.log if origin == THERE)
     assert acked_at - start == pytest.approx(0.201)
-    exchange = next(iter(pair.b_session.exchanges.values()))
+    exchange = pair.exchanges_of_b()[0]
     exchange.send(PROTOCOL, ANSWER, b"", now=pair.network.now)
     pair.network.run()
     assert kinds(pair.sent_by_b())[1] == (ANSWER, True, False)
@@ -85,7 +85,7 @@ def test_response_within_200_ms_carries_acknowledgement() -> None:
     pair.b_handler = RecordingHandler()
     pair.request(RecordingHandler())
     pair.network.run(0.15)
-    exchange = next(iter(pair.b_session.exchanges.values()))
+    exchange = pair.exchanges_of_b()[0]
     exchange.send(PROTOCOL, ANSWER, b"", now=pair.network.now)
     pair.network.run(0.1)
     assert kinds(pair.sent_by_b()) == [(ANSWER, True, True)]
@@ -323,7 +323,7 @@ def test_response_timeout_flushes_acknowledgement() -> None:
     pair.b_handler = RecordingHandler()
     pair.request(RecordingHandler())
     pair.network.run(0.05)
-    exchange = next(iter(pair.b_session.exchanges.values()))
+    exchange = pair.exchanges_of_b()[0]
     exchange.expect_response(0.05, pair.network.now)
     pair.network.run(0.1)
     assert pair.b_handler.closed == [True]

@@ -109,7 +109,7 @@ def test_exchanges_of_one_session_are_limited() -> None:
     assert len(pair.requests) == MAX_EXCHANGES_PER_SESSION
     assert len(pair.b.exchanges) == MAX_EXCHANGES_PER_SESSION
     assert len(pair.sent_by_b()) == MAX_EXCHANGES_PER_SESSION + 3
-    for exchange in list(pair.b_session.exchanges.values()):
+    for exchange in pair.exchanges_of_b():
         exchange.close(pair.network.now)
     pair.request(handler)
     pair.network.run()

@@ -1,5 +1,4 @@
 import contextlib
-from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -9,12 +8,24 @@ from evse_node.errors import CryptoError, DecodeError, SessionError
 from evse_node.matter import tlv
 from evse_node.matter.crypto import AeadKey
 from evse_node.matter.data_model import AuthMode, Subject
-from evse_node.matter.messaging.message import MessageHeader, decode_header
+from evse_node.matter.messaging.message import Message, MessageHeader, decode_header
 from evse_node.matter.messaging.session import SecureSession, SessionParameters
 from evse_node.matter.messaging.session_table import SessionTable
 from evse_node.matter.tlv import SignedInt, Writer
 from tests.support.fakes import address, seeded_bytes
 from tests.vectors import messages
+
+
+class OpenExchange:
+    """Exchange of a busy session."""
+
+    is_open = True
+
+    def receive(self, message: Message, is_duplicate: bool, now: float) -> None:
+        raise AssertionError
+
+    def end(self, now: float, *, failed: bool) -> None:
+        raise AssertionError
 
 
 def make_session(
@@ -217,7 +228,7 @@ def test_eviction_prefers_defunct_sessions_and_spares_busy_ones() -> None:
     for session in (first, second, third):
         sessions.add(session, 0.0)
     third.is_defunct = True
-    first.exchanges[0] = object()  # type: ignore[assignment]
+    first.exchanges[0] = OpenExchange()
     sessions.add(make_session(4, peer_node_id=4, now=10.0), 10.0)
     assert sessions.get(3) is None
     sessions.add(make_session(5, peer_node_id=5, now=10.0), 10.0)
@@ -237,7 +248,7 @@ def test_remove_fabric_lets_current_session_respond() -> None:
     keep, other, stranger = make_session(1), make_session(2), make_session(3, fabric_index=2)
     for session in (keep, other, stranger):
         sessions.add(session, 0.0)
-    keep.exchanges[2] = object()  # type: ignore[assignment]
+    keep.exchanges[2] = OpenExchange()
     sessions.remove_fabric(1, 0.0, keep=keep)
     assert list(sessions) == [keep, stranger]
     assert keep.is_closing
@@ -265,7 +276,7 @@ def test_removal_of_absent_session_has_no_effect() -> None:
 def test_unsecured_sessions_are_bounded_and_busy_ones_stay() -> None:
     sessions = table(unsecured_capacity=2)
     busy = sessions.accept_unsecured(1, address(1), 0.0)
-    busy.exchanges[0] = SimpleNamespace(is_open=True)  # type: ignore[assignment]
+    busy.exchanges[0] = OpenExchange()
     sessions.accept_unsecured(2, address(1), 5.0)
     sessions.accept_unsecured(3, address(1), 6.0)
     assert sessions.find_unsecured(1, address(1)) is busy
@@ -274,7 +285,7 @@ def test_unsecured_sessions_are_bounded_and_busy_ones_stay() -> None:
     assert sessions.find_unsecured(3, address(1)) is None
     assert sessions.find_own_unsecured(own.ephemeral_node_id) is own
     assert sessions.find_unsecured(1, address(2)) is None
-    own.exchanges[1] = SimpleNamespace(is_open=True)  # type: ignore[assignment]
+    own.exchanges[1] = OpenExchange()
     with pytest.raises(SessionError):
         sessions.accept_unsecured(9, address(1), 8.0)
     own.exchanges.clear()

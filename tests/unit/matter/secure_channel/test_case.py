@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from typing import Final, TypeAlias
 
 import pytest
 from hypothesis import given
@@ -42,7 +43,7 @@ from evse_node.matter.secure_channel.certificate_time import (
     LastKnownGoodTime,
 )
 from evse_node.matter.secure_channel.session_resumption import ResumptionRecord, ResumptionStore
-from evse_node.matter.tlv import TlvValue, encode
+from evse_node.matter.tlv import TagKey, TlvValue, encode
 from evse_node.testing.memory_store import MemoryStore
 from evse_node.units import utc_ms_from_epoch_s
 from tests.support.matter.fake_ca import NOT_BEFORE, CertificateAuthority
@@ -156,7 +157,8 @@ def test_resume_mics_depend_on_all_inputs() -> None:
 
 # Codecs.
 
-MESSAGES = [
+CaseMessage: TypeAlias = Sigma1 | Sigma2 | Sigma2Resume | Identity
+MESSAGES: Final[list[CaseMessage]] = [
     Sigma1(RANDOM, 1, RANDOM, KEY),
     Sigma1(RANDOM, 0xFFFF, RANDOM, KEY, SessionParameters(1, 2, 3), bytes(16), b"\1" * 16),
     Sigma2(RANDOM, 7, KEY, bytes(200)),
@@ -168,18 +170,19 @@ MESSAGES = [
 ]
 
 
-def decoder_of(message: object) -> Callable[[bytes], object]:
-    return {
+def decoder_of(message: CaseMessage) -> Callable[[bytes], object]:
+    decoders: dict[type, Callable[[bytes], object]] = {
         Sigma1: decode_sigma1,
         Sigma2: decode_sigma2,
         Sigma2Resume: decode_sigma2_resume,
         Identity: decode_identity_of_initiator,
-    }[type(message)]
+    }
+    return decoders[type(message)]
 
 
 @pytest.mark.parametrize("message", MESSAGES)
 def test_case_messages_encode_and_decode(
-    message: Sigma1 | Sigma2 | Sigma2Resume | Identity,
+    message: CaseMessage,
 ) -> None:
     assert decoder_of(message)(message.encode()) == message
 
@@ -187,7 +190,7 @@ def test_case_messages_encode_and_decode(
 @pytest.mark.parametrize("message", MESSAGES)
 @pytest.mark.parametrize("decoder", DECODERS)
 def test_truncated_case_messages_are_rejected(
-    message: Sigma1 | Sigma2 | Sigma2Resume | Identity, decoder: Callable[[bytes], object]
+    message: CaseMessage, decoder: Callable[[bytes], object]
 ) -> None:
     data = message.encode()
     for length in range(len(data)):
@@ -228,8 +231,8 @@ def test_responder_identity_requires_resumption_id() -> None:
 
 
 def test_case_messages_ignore_unknown_members() -> None:
-    members: dict[int, TlvValue] = {1: RANDOM, 2: 1, 3: RANDOM, 4: KEY, 8: True, 200: [1]}
-    assert decode_sigma1(encode({**members})) == MESSAGES[0]
+    members: dict[TagKey, TlvValue] = {1: RANDOM, 2: 1, 3: RANDOM, 4: KEY, 8: True, 200: [1]}
+    assert decode_sigma1(encode(members)) == MESSAGES[0]
 
 
 @given(st.sampled_from(DECODERS), st.binary(max_size=200))

@@ -9,7 +9,8 @@ from evse_node.cluster.definitions.zap import load_definitions
 from evse_node.cluster.servers.energy.device_energy_management import parse_features
 from evse_node.errors import ConfigError
 from evse_node.matter.interaction.status import Status
-from tests.support.charger.energy_host import PFR_MAP, SFR_MAP, EnergyHost, as_int
+from tests.support.charger.energy_host import PFR_MAP, SFR_MAP, EnergyHost
+from tests.support.matter.values import as_int
 
 LOCAL, GRID = 0, 1
 ONLINE, POWER_ADJUST_ACTIVE, PAUSED = 1, 3, 4

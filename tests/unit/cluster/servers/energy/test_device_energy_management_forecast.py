@@ -8,7 +8,8 @@ import pytest
 
 from evse_node.matter.interaction.status import Status
 from evse_node.matter.tlv import TlvValue
-from tests.support.charger.energy_host import PFR_MAP, SFR_MAP, EnergyHost, as_int
+from tests.support.charger.energy_host import PFR_MAP, SFR_MAP, EnergyHost
+from tests.support.matter.values import as_int
 
 LOCAL, GRID = 0, 1
 ONLINE = 1

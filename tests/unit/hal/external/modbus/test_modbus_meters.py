@@ -51,14 +51,16 @@ class TestMeters:
     async def test_retry_counts_from_end_of_failed_read(self) -> None:
         evse = SimpleEvse()
         async with linked(evse, meter=MeterOnBus(load_map("sdm630"), 105)) as (link, peer):
-            execute = link._bus._client.execute
+            assert link._bus is not None
+            client: Any = link._bus._client
+            execute = client.execute
 
             async def slow(is_broadcast: bool, request: Any) -> Any:
                 if request.dev_id == 105:
                     evse.now += 2
                 return await execute(is_broadcast, request)
 
-            link._bus._client.execute = slow
+            client.execute = slow
             await link.read_status()
             asked = peer.faults.requests
             await link.read_status()

@@ -30,7 +30,7 @@ async def test_node_charges_and_disables_controller_on_stop(tmp_path: Path) -> N
         interfaces=("lo",),
         control=None,
         backend="modbus-evse",
-        charging="enabled",
+        charging=True,
         hal={
             "controller": "phoenix-em-cp-pp-eth",
             "host": "127.0.0.1",

@@ -150,7 +150,7 @@ class TestLost:
         ],
     )
     async def test_invalid_values_lose_the_controller(
-        self, bench: OpenEvseBench, words: str
+        self, bench: OpenEvseBench, monkeypatch: pytest.MonkeyPatch, words: str
     ) -> None:
         charge(bench)
         carry_out = bench.model._carry_out
@@ -158,7 +158,7 @@ class TestLost:
         def nonsense(name: str, given: list[str]) -> tuple[bool, str | None]:
             return (True, words[3:]) if name[0] == "G" else carry_out(name, given)
 
-        bench.model._carry_out = nonsense  # type: ignore[method-assign]
+        monkeypatch.setattr(bench.model, "_carry_out", nonsense)
         await lose(bench)
         assert bench.events == [FaultRaised(FaultState.OTHER)]
 

@@ -102,7 +102,7 @@ async def run_steps(steps: list[str]) -> None:
             assert event.fault not in present
             present.add(event.fault)
         elif isinstance(event, FaultCleared):
-            present.discard(event.fault)  # type: ignore[arg-type]
+            present.discard(event.fault)
     assert not present
     await bench.stop()
     assert not bench.is_powered()
