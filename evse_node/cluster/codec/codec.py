@@ -148,7 +148,7 @@ class _Compiler:
             public = [field for field in fields if not field[0].is_fabric_sensitive]
             if len(public) < len(fields):
                 redacted = _fields_encoder(public, struct.name, scoped, is_part=True)
-            decode = self.fields_decoder(fields)
+            decode = _fields_decoder(fields, self.malformed)
             # The value of a struct is a mapping; another one fails in the encoder.
             self.structs[key] = Codec(cast("Encoder", encode), decode, cast("Encoder", redacted))
         return self.structs[key]
@@ -159,16 +159,11 @@ class _Compiler:
             for field in fields
         ]
 
-    def fields_decoder(self, fields: Iterable[_FieldCodec]) -> FieldsDecoder:
-        return decoders.structure(
-            [(field, codec.decode) for field, codec in fields], self.malformed
-        )
-
     def fields(
         self, fields: Iterable[FieldDefinition], name: str, is_fabric_scoped: bool = False
     ) -> FieldsCodec:
         codecs = self.field_codecs(fields, "")
-        decode = self.fields_decoder(codecs)
+        decode = _fields_decoder(codecs, self.malformed)
 
         def decode_or_none(value: TlvValue) -> dict[str, Value]:
             return decode({} if value is None else value)
@@ -185,6 +180,10 @@ def _fields_encoder(
         is_fabric_scoped=is_fabric_scoped,
         is_part=is_part,
     )
+
+
+def _fields_decoder(fields: Iterable[_FieldCodec], malformed: Status) -> FieldsDecoder:
+    return decoders.structure([(field, codec.decode) for field, codec in fields], malformed)
 
 
 def _plain(write: object, decoder: Decoder) -> Codec:

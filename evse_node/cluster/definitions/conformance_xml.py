@@ -38,7 +38,7 @@ _PRESENCE = {
 }
 CONFORMANCE_TAGS = frozenset({*_PRESENCE, "otherwiseConform"})
 
-_TOKEN = re.compile(r"\s*([A-Za-z_]\w*|[][(),!&|]|\\\|)")
+_TOKEN = re.compile(r"[A-Za-z_]\w*|[][(),!&|]")
 _WORDS = {
     "M": Presence.MANDATORY,
     "Mandatory": Presence.MANDATORY,
@@ -120,15 +120,14 @@ def _term(node: Node, features: Set[str]) -> Term:
     terms = tuple(_term(child, features) for child in node.children)
     if not terms:
         raise node.error(f"<{node.tag}> is not a condition, or is empty")
-    if node.tag == "notTerm":
-        if len(terms) != 1:
-            raise node.error("<notTerm> takes one condition")
-        return NotTerm(terms[0])
-    if node.tag == "andTerm":
-        return AndTerm(terms)
-    if node.tag == "orTerm":
-        return OrTerm(terms)
-    raise node.error(f"<{node.tag}> is not a condition")
+    match node.tag, terms:
+        case "notTerm", (term,):
+            return NotTerm(term)
+        case "andTerm", _:
+            return AndTerm(terms)
+        case "orTerm", _:
+            return OrTerm(terms)
+    raise node.error(f"<{node.tag}> is not a condition, or has too many of them")
 
 
 def _feature(code: str, features: Set[str], node: Node) -> FeatureTerm:
@@ -143,17 +142,11 @@ def parse_conformance(text: str, features: Set[str], node: Node) -> Conformance:
 
     Raises ConfigError with the place of `node`.
     """
-    tokens: list[str] = []
-    position = 0
-    text = text.strip()
-    while position < len(text):
-        match = _TOKEN.match(text, position)
-        if match is None:
-            raise node.error(f"conformance {text!r} cannot be read at {text[position:]!r}")
-        tokens.append("|" if match[1] == r"\|" else match[1])
-        position = match.end()
-    parser = _Parser(tokens, text, features, node)
-    return parser.conformance()
+    text = text.strip().replace(r"\|", "|")
+    tokens = _TOKEN.findall(text)
+    if unknown := _TOKEN.sub("", text).split():
+        raise node.error(f"conformance {text!r} cannot be read at {unknown[0]!r}")
+    return _Parser(tokens, text, features, node).conformance()
 
 
 class _Parser:
