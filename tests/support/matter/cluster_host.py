@@ -5,6 +5,8 @@ Values are passed as TLV, as for a controller, and returned by name.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from evse_node.cluster.codec.codec import attribute_codec, command_codec, event_codec
 from evse_node.cluster.definitions.definition import ClusterDefinition, Value
 from evse_node.cluster.definitions.zap import load_definitions
@@ -47,7 +49,7 @@ class ClusterHost:
             self.node, self.store, self, lambda: self.now, lambda: self.utc_ms, bytes
         )
         self.reports: list[str] = []
-        self.events: list[tuple[str, Value]] = []
+        self.events: list[tuple[str, Mapping[str, Value]]] = []
         self._definitions: dict[int, ClusterDefinition] = {}
 
     def definition(self, name: str) -> ClusterDefinition:
@@ -80,7 +82,7 @@ class ClusterHost:
         reports, self.reports = self.reports, []
         return reports
 
-    def take_events(self) -> list[tuple[str, Value]]:
+    def take_events(self) -> list[tuple[str, Mapping[str, Value]]]:
         """Return the events since the last call."""
         events, self.events = self.events, []
         return events

@@ -338,13 +338,14 @@ def test_unchecked_fields_skip_only_their_own_constraints(cluster: ClusterDefini
     deep: TlvValue = {0: 1, 1: [{0: 11}]}
     assert decode_with({"Entries.Level"}, deep)["entries"] == [{"level": 11}]
     # Content, types and widths are still checked.
-    for unchecked, value, status in [
+    cases: list[tuple[set[str], TlvValue, Status]] = [
         ({"Entries"}, deep, Status.CONSTRAINT_ERROR),
         ({"Entries.Level"}, three, Status.CONSTRAINT_ERROR),
         ({"Entries"}, {0: 1, 1: {}}, Status.INVALID_COMMAND),
         ({"Level"}, {0: 256, 1: []}, Status.CONSTRAINT_ERROR),
         ({"Mode"}, {0: 1, 1: [], 2: SignedInt(4)}, Status.INVALID_COMMAND),
-    ]:
+    ]
+    for unchecked, value, status in cases:
         with pytest.raises(StatusError) as error:
             decode_with(unchecked, value)
         assert error.value.status is status
@@ -366,7 +367,8 @@ def test_set_targets_decodes_more_targets_than_allowed() -> None:
         "charging_targets": [{"target_time_minutes_past_midnight": 60, "added_energy": 25_000}]
         * 11,
     }
-    for target in ({0: 1440}, {0: 60, 1: 101}, {0: 60, 2: SignedInt(-1)}):
+    wrong: list[TlvValue] = [{0: 1440}, {0: 60, 1: 101}, {0: 60, 2: SignedInt(-1)}]
+    for target in wrong:
         with pytest.raises(StatusError) as error:
             set_targets.decode({0: [{0: 1, 1: [target]}]})
         assert error.value.status is Status.CONSTRAINT_ERROR

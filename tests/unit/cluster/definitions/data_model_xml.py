@@ -195,7 +195,7 @@ def data_model_facts(root: ET.Element, base: ET.Element | None) -> Facts:
     identity = root.find("clusterIds/clusterId")
     assert identity is not None
     facts: Facts = {
-        "id": int(root.get("id") or identity.get("id", ""), 0),
+        "id": int(root.get("id", "") or identity.get("id", ""), 0),
         "revision": int(root.get("revision", "")),
     }
     body = root if base is None else base

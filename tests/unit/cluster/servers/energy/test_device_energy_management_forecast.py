@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from evse_node.matter.interaction.status import Status
-from evse_node.matter.tlv import TlvValue
+from evse_node.matter.tlv import TagKey, TlvValue
 from tests.support.charger.energy_host import PFR_MAP, SFR_MAP, EnergyHost
 from tests.support.matter.values import as_int
 
@@ -22,9 +22,9 @@ both_maps = pytest.mark.parametrize("feature_map", [PFR_MAP, SFR_MAP])
 # TC_DEM_2_5 and TC_DEM_2_6
 
 
-def slot(index: int, duration: int, power: int | None = None) -> dict[int, TlvValue]:
+def slot(index: int, duration: int, power: int | None = None) -> dict[TagKey, TlvValue]:
     """Return a SlotAdjustmentStruct."""
-    struct: dict[int, TlvValue] = {0: index, 2: duration}
+    struct: dict[TagKey, TlvValue] = {0: index, 2: duration}
     if power is not None:
         struct[1] = power
     return struct
@@ -45,7 +45,7 @@ def test_forecast_adjustment_sequence(feature_map: str) -> None:
     shortest, longest = as_int(first.slots[0][16]), as_int(first.slots[0][17])
     assert (shortest, longest) == (120, 240)
 
-    def modify(number: int, cause: int, *slots: dict[int, TlvValue]) -> Status:
+    def modify(number: int, cause: int, *slots: dict[TagKey, TlvValue]) -> Status:
         return host.manage(
             "ModifyForecastRequest", forecast_id=number, slot_adjustments=list(slots), cause=cause
         )
@@ -114,9 +114,9 @@ def constraint(
     power: int | None = None,
     energy: int | None = None,
     load: int | None = None,
-) -> dict[int, TlvValue]:
+) -> dict[TagKey, TlvValue]:
     """Return a ConstraintsStruct."""
-    struct: dict[int, TlvValue] = {0: start, 1: duration}
+    struct: dict[TagKey, TlvValue] = {0: start, 1: duration}
     for tag, value in ((2, power), (3, energy), (4, load)):
         if value is not None:
             struct[tag] = value
@@ -124,7 +124,7 @@ def constraint(
 
 
 def _constrain(host: EnergyHost) -> Callable[..., Status]:
-    def send(cause: int, *constraints: dict[int, TlvValue]) -> Status:
+    def send(cause: int, *constraints: dict[TagKey, TlvValue]) -> Status:
         return host.manage(
             "RequestConstraintBasedForecast", constraints=list(constraints), cause=cause
         )
@@ -158,7 +158,7 @@ def test_constraint_based_forecast_sequence(feature_map: str) -> None:
     late = constraint(now + 10, 20, **how), constraint(now - 30, 20, **how)
     assert send(LOCAL, *late) == Status.CONSTRAINT_ERROR
 
-    def at_start(**values: int) -> dict[int, TlvValue]:
+    def at_start(**values: int) -> dict[TagKey, TlvValue]:
         return constraint(forecast.start, as_int(first[2]), **values)
 
     if feature_map == PFR_MAP:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from evse_node.matter.data_model import CommandReply
 from evse_node.matter.interaction.status import Status
 from evse_node.matter.tlv import TlvValue, decode_element
 from evse_node.testing.memory_store import MemoryStore
@@ -23,7 +24,7 @@ def modes(host: EnergyHost) -> dict[object, tuple[object, list[object]]]:
     """Return label and tags by mode, decoded from SupportedModes."""
     listed = show(host, "SupportedModes")
     assert isinstance(listed, list)
-    found = {}
+    found: dict[object, tuple[object, list[object]]] = {}
     for mode in listed:
         assert isinstance(mode, dict)
         tags = mode[2]
@@ -51,7 +52,7 @@ def test_supported_modes_have_labels_and_tags() -> None:
 def reply(host: EnergyHost, mode: int) -> TlvValue:
     command = host.dem_mode.definition.command("ChangeToMode")
     answer = host.dem_mode.invoke(command.id, {0: mode}, host.context)
-    assert answer is not None
+    assert isinstance(answer, CommandReply)
     return decode_element(answer.payload, 0)[1]
 
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from evse_node.cluster.server import Value
 from evse_node.cluster.servers.energy.electrical_energy_measurement import (
     FEATURES,
     ElectricalEnergyMeasurement,
     EnergyReading,
 )
 from evse_node.testing.memory_store import MemoryStore
-from tests.support.matter.cluster_host import START_EPOCH_S, ClusterHost
+from tests.support.matter.cluster_host import START_EPOCH_S, START_UTC_MS, ClusterHost
+from tests.support.matter.values import as_int, as_struct, as_structs
 
 TOTALS = ["cumulative_energy_imported", "cumulative_energy_exported"]
 PERIODS = ["periodic_energy_imported", "periodic_energy_exported"]
@@ -22,49 +25,69 @@ PERIOD_S = 900
 
 
 class Setup:
-    def __init__(self, *, store: MemoryStore | None = None, has_clock: bool = True, **options):
+    def __init__(
+        self,
+        *,
+        store: MemoryStore | None = None,
+        has_clock: bool = True,
+        features: Sequence[str] = FEATURES,
+        period_s: float = PERIOD_S,
+    ) -> None:
         self.host = ClusterHost(store=store, has_clock=has_clock)
         self.cluster = ElectricalEnergyMeasurement(
-            self.host.definition("Electrical Energy Measurement"), **options
+            self.host.definition("Electrical Energy Measurement"),
+            features=features,
+            period_s=period_s,
         )
         self.host.attach(self.cluster)
 
-    def update(self, imported=0, exported=0, *, flows=True, after=0.0) -> None:
+    def update(
+        self, imported: int = 0, exported: int = 0, *, flows: bool = True, after: float = 0.0
+    ) -> None:
         self.host.advance(after)
         self.cluster.update(EnergyReading(imported, exported, flows), self.host.now)
 
-    def read(self, name: str):
+    def read(self, name: str) -> Value:
         return self.host.read(self.cluster, name)
 
+    def read_struct(self, name: str) -> Mapping[str, Value]:
+        return as_struct(self.read(name))
+
     def energies(self) -> tuple[int, int]:
-        return tuple(self.read(name)["energy"] for name in TOTALS)
+        imported, exported = (as_int(self.read_struct(name)["energy"]) for name in TOTALS)
+        return imported, exported
 
 
-def test_energies_are_null_before_first_reading():
+def energy_imported(fields: Mapping[str, Value]) -> int:
+    """Return the imported energy of an event."""
+    return as_int(as_struct(fields["energy_imported"])["energy"])
+
+
+def test_energies_are_null_before_first_reading() -> None:
     """TC_EEM_2_1."""
     setup = Setup()
     for name in [*TOTALS, *PERIODS, "cumulative_energy_reset"]:
         assert setup.read(name) is None
-    accuracy = setup.read("accuracy")
+    accuracy = setup.read_struct("accuracy")
     assert accuracy["measurement_type"] == 14
-    assert accuracy["accuracy_ranges"][0]["percent_max"] == 100
+    assert as_structs(accuracy["accuracy_ranges"])[0]["percent_max"] == 100
     assert setup.read("feature_map") == 0xF
 
 
-def test_total_equals_meter_register():
+def test_total_equals_meter_register() -> None:
     setup = Setup()
     setup.update(123_456, 789, flows=False)
     assert setup.read("cumulative_energy_imported") == {
         "energy": 123_456,
         "end_timestamp": START_EPOCH_S,
     }
-    assert setup.read("cumulative_energy_exported")["energy"] == 789
+    assert setup.read_struct("cumulative_energy_exported")["energy"] == 789
     assert setup.host.take_reports() == TOTALS
     assert setup.read("periodic_energy_imported") is None
     assert setup.host.take_events() == []
 
 
-def test_times_without_clock_are_system_times():
+def test_times_without_clock_are_system_times() -> None:
     setup = Setup(has_clock=False)
     setup.update(10, flows=False, after=2.5)
     assert setup.read("cumulative_energy_imported") == {"energy": 10, "end_systime": 2_500}
@@ -76,10 +99,10 @@ def test_times_without_clock_are_system_times():
     }
 
 
-def test_period_uses_system_time_when_clock_is_set_back():
+def test_period_uses_system_time_when_clock_is_set_back() -> None:
     setup = Setup()
     setup.update(0, flows=False)
-    setup.host.utc_ms -= 100_000
+    setup.host.utc_ms = START_UTC_MS - 100_000
     setup.update(5, after=3.0)
     assert setup.read("periodic_energy_imported") == {
         "energy": 5,
@@ -88,7 +111,7 @@ def test_period_uses_system_time_when_clock_is_set_back():
     }
 
 
-def test_period_ends_when_flow_starts_or_stops():
+def test_period_ends_when_flow_starts_or_stops() -> None:
     setup = Setup()
     setup.update(100, flows=False)
     setup.update(100, after=60.0)
@@ -104,22 +127,22 @@ def test_period_ends_when_flow_starts_or_stops():
         "energy_imported": {"energy": 50, **times},
         "energy_exported": {"energy": 0, **times},
     }
-    assert events["CumulativeEnergyMeasured"]["energy_imported"]["energy"] == 150
+    assert energy_imported(events["CumulativeEnergyMeasured"]) == 150
     assert setup.host.take_reports() == [*TOTALS, *PERIODS]
     assert setup.read("periodic_energy_imported") == {"energy": 50, **times}
 
 
-def test_period_ends_after_its_duration_while_energy_flows():
+def test_period_ends_after_its_duration_while_energy_flows() -> None:
     setup = Setup()
     setup.update(0)
     for second in range(1, 2 * PERIOD_S + 1):
         setup.update(second, after=1.0)
     periods = [fields for name, fields in setup.host.take_events() if name.startswith("Per")]
-    assert [fields["energy_imported"]["energy"] for fields in periods] == [PERIOD_S] * 2
-    assert periods[1]["energy_imported"]["start_timestamp"] == START_EPOCH_S + PERIOD_S
+    assert [energy_imported(fields) for fields in periods] == [PERIOD_S] * 2
+    assert as_struct(periods[1]["energy_imported"])["start_timestamp"] == START_EPOCH_S + PERIOD_S
 
 
-def test_idle_hours_emit_no_events():
+def test_idle_hours_emit_no_events() -> None:
     setup = Setup()
     setup.update(10, flows=False)
     setup.host.take_reports()
@@ -129,7 +152,7 @@ def test_idle_hours_emit_no_events():
     assert setup.host.take_reports() == []
 
 
-def test_edge_within_first_second_is_delayed():
+def test_edge_within_first_second_is_delayed() -> None:
     """The ends of a period are different seconds."""
     setup = Setup()
     setup.update(0, flows=False)
@@ -139,7 +162,7 @@ def test_edge_within_first_second_is_delayed():
     assert len(setup.host.take_events()) == 2
 
 
-def test_edge_soon_after_report_waits_for_next_reading():
+def test_edge_soon_after_report_waits_for_next_reading() -> None:
     """No attribute is reported twice within a second."""
     setup = Setup()
     setup.update(0)
@@ -153,7 +176,7 @@ def test_edge_soon_after_report_waits_for_next_reading():
     assert len(setup.host.take_events()) == 2
 
 
-def test_reading_steps_data_version():
+def test_reading_steps_data_version() -> None:
     setup = Setup()
     setup.update(0)
     version = setup.cluster.data_version
@@ -161,7 +184,7 @@ def test_reading_steps_data_version():
     assert setup.cluster.data_version != version
 
 
-def test_rising_total_is_reported_every_ten_seconds():
+def test_rising_total_is_reported_every_ten_seconds() -> None:
     setup = Setup()
     setup.update(0)
     setup.host.take_reports()
@@ -170,7 +193,7 @@ def test_rising_total_is_reported_every_ten_seconds():
     assert setup.host.take_reports().count("cumulative_energy_imported") == 6
 
 
-def test_read_between_reports_returns_latest_total():
+def test_read_between_reports_returns_latest_total() -> None:
     setup = Setup()
     setup.update(0)
     setup.update(7, after=1.0)
@@ -186,7 +209,9 @@ def test_read_between_reports_returns_latest_total():
         (FEATURES, [1, 2, 3, 4, 5], [0, 1]),
     ],
 )
-def test_features_select_attributes_and_event_fields(features, attributes, events):
+def test_features_select_attributes_and_event_fields(
+    features: Sequence[str], attributes: list[int], events: list[int]
+) -> None:
     setup = Setup(features=features)
     assert [n for n in setup.cluster.attributes if 0 < n < 0xF000] == attributes
     assert list(setup.cluster.events) == events
@@ -202,7 +227,7 @@ def test_features_select_attributes_and_event_fields(features, attributes, event
 # Storage
 
 
-def test_total_survives_restart_with_persistent_meter():
+def test_total_survives_restart_with_persistent_meter() -> None:
     store = MemoryStore()
     before = Setup(store=store)
     before.update(5_000, 40)
@@ -212,7 +237,7 @@ def test_total_survives_restart_with_persistent_meter():
     assert after.energies() == (6_000, 50)
 
 
-def test_total_continues_when_meter_restarts_at_zero():
+def test_total_continues_when_meter_restarts_at_zero() -> None:
     store = MemoryStore()
     before = Setup(store=store)
     before.update(5_000, 40)
@@ -223,7 +248,7 @@ def test_total_continues_when_meter_restarts_at_zero():
     assert after.energies() == (5_010, 42)
 
 
-def test_unreadable_record_is_ignored(caplog):
+def test_unreadable_record_is_ignored(caplog: pytest.LogCaptureFixture) -> None:
     store = MemoryStore({"energy/1": b"\x15\x24"})
     setup = Setup(store=store)
     assert "cannot be read" in caplog.text
@@ -231,7 +256,7 @@ def test_unreadable_record_is_ignored(caplog):
     assert setup.energies() == (3, 0)
 
 
-def test_store_is_not_written_without_report_or_read():
+def test_store_is_not_written_without_report_or_read() -> None:
     setup = Setup()
     setup.update(0)
     setup.host.store.commit()
@@ -242,7 +267,7 @@ def test_store_is_not_written_without_report_or_read():
     assert setup.host.store.is_dirty
 
 
-def test_read_of_unchanged_total_does_not_write():
+def test_read_of_unchanged_total_does_not_write() -> None:
     setup = Setup()
     setup.update(5)
     setup.energies()
@@ -260,7 +285,9 @@ _STEP = st.one_of(
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(_STEP, max_size=40), st.booleans())
-def test_energy_is_neither_lost_nor_counted_twice_over_power_cuts(steps, restarts_at_zero):
+def test_energy_is_neither_lost_nor_counted_twice_over_power_cuts(
+    steps: list[tuple[str, int]], restarts_at_zero: bool
+) -> None:
     """The total follows a persistent meter exactly. A meter that restarts at zero may lose
     energy that was not reported yet, but a reported total never decreases.
     """
@@ -295,8 +322,8 @@ def test_energy_is_neither_lost_nor_counted_twice_over_power_cuts(steps, restart
             update(False)
         for name, fields in setup.host.take_events():
             if name == "CumulativeEnergyMeasured":
-                assert fields["energy_imported"]["energy"] >= reported
-                reported = fields["energy_imported"]["energy"]
+                assert energy_imported(fields) >= reported
+                reported = energy_imported(fields)
     if not restarts_at_zero:
         assert setup.energies()[0] == used
     assert reported <= setup.energies()[0] <= used
@@ -304,7 +331,7 @@ def test_energy_is_neither_lost_nor_counted_twice_over_power_cuts(steps, restart
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 5000), st.integers(0, 5000), st.booleans()), max_size=80))
-def test_periodic_energies_add_up_to_total(steps):
+def test_periodic_energies_add_up_to_total(steps: list[tuple[int, int, bool]]) -> None:
     setup = Setup(period_s=5.0)
     setup.update(100, 200, flows=False)
     imported, exported = 100, 200
@@ -316,19 +343,19 @@ def test_periodic_energies_add_up_to_total(steps):
     # An edge ends the last period.
     setup.update(imported, exported, flows=setup.cluster.is_flowing is False, after=5.0)
     periods += [fields for name, fields in setup.host.take_events() if name.startswith("Periodic")]
-    closed = sum(fields["energy_imported"]["energy"] for fields in periods)
+    closed = sum(energy_imported(fields) for fields in periods)
     assert closed == imported - 100
     assert setup.energies() == (imported, exported)
     for before, after in pairwise(periods):
-        one, two = before["energy_exported"], after["energy_exported"]
+        one, two = as_struct(before["energy_exported"]), as_struct(after["energy_exported"])
         assert two["start_timestamp"] == one["end_timestamp"]
-        assert two["end_timestamp"] > two["start_timestamp"]
+        assert as_int(two["end_timestamp"]) > as_int(two["start_timestamp"])
 
 
 # Reset
 
 
-def test_reset_zeroes_totals_and_records_time():
+def test_reset_zeroes_totals_and_records_time() -> None:
     store = MemoryStore()
     setup = Setup(store=store)
     setup.update(5_000, 40)
@@ -346,7 +373,7 @@ def test_reset_zeroes_totals_and_records_time():
     assert again.energies() == (4, 1)
 
 
-def test_reset_without_clock_uses_system_time():
+def test_reset_without_clock_uses_system_time() -> None:
     setup = Setup(has_clock=False)
     setup.host.advance(2.0)
     setup.cluster.reset(setup.host.now)
@@ -359,14 +386,14 @@ def test_reset_without_clock_uses_system_time():
 # Simulation
 
 
-def test_simulation_starts_at_zero_and_ends_with_meter_totals():
+def test_simulation_starts_at_zero_and_ends_with_meter_totals() -> None:
     setup = Setup()
     setup.update(5_000, 40, flows=False, after=10.0)
     setup.cluster.start_simulation(setup.host.now, 2)
     setup.cluster.simulate(7, 0, setup.host.now)
     stamp = START_EPOCH_S + 10
     assert setup.energies() == (7, 0)
-    assert setup.read("cumulative_energy_reset")["imported_reset_timestamp"] == stamp
+    assert setup.read_struct("cumulative_energy_reset")["imported_reset_timestamp"] == stamp
     assert setup.read("periodic_energy_imported") == {
         "energy": 7,
         "start_timestamp": stamp - 2,
@@ -378,7 +405,7 @@ def test_simulation_starts_at_zero_and_ends_with_meter_totals():
     assert setup.host.take_events() == []
     setup.cluster.simulate(8, 0, setup.host.now)
     assert setup.energies() == (15, 0)
-    assert setup.read("periodic_energy_imported")["start_timestamp"] == stamp
+    assert setup.read_struct("periodic_energy_imported")["start_timestamp"] == stamp
     setup.host.take_reports()
     setup.cluster.end_simulation()
     assert setup.energies() == (5_010, 40)
@@ -386,7 +413,7 @@ def test_simulation_starts_at_zero_and_ends_with_meter_totals():
     assert set(setup.host.take_reports()) == {*TOTALS, *PERIODS, "cumulative_energy_reset"}
 
 
-def test_simulated_energy_is_not_stored():
+def test_simulated_energy_is_not_stored() -> None:
     store = MemoryStore()
     setup = Setup(store=store)
     setup.update(5_000, 40)
@@ -399,6 +426,6 @@ def test_simulated_energy_is_not_stored():
     assert again.read("cumulative_energy_reset") is None
 
 
-def test_simulated_energy_without_start_raises():
+def test_simulated_energy_without_start_raises() -> None:
     with pytest.raises(RuntimeError):
         Setup().cluster.simulate(1, 0, 0.0)

@@ -19,7 +19,7 @@ ENERGIES = st.integers(0, 10**12)
 
 
 @given(st.lists(st.tuples(st.integers(0, 50_000_000), st.integers(0, 10_000_000)), max_size=100))
-def test_integrator_is_exact(portions):
+def test_integrator_is_exact(portions: list[tuple[int, int]]) -> None:
     integrator = PowerIntegrator()
     total_mwh = sum(integrator.add(power, duration) for power, duration in portions)
     exact_mw_ms = sum(power * duration for power, duration in portions)
@@ -27,12 +27,12 @@ def test_integrator_is_exact(portions):
 
 
 @given(st.integers(0, 50_000_000), st.lists(st.integers(1, 100_000), min_size=1, max_size=50))
-def test_integral_does_not_depend_on_time_steps(power_mw, durations):
+def test_integral_does_not_depend_on_time_steps(power_mw: int, durations: list[int]) -> None:
     whole, parts = PowerIntegrator(), PowerIntegrator()
     assert whole.add(power_mw, sum(durations)) == sum(parts.add(power_mw, d) for d in durations)
 
 
-def test_integrator_refuses_negative_values():
+def test_integrator_refuses_negative_values() -> None:
     with pytest.raises(ValueError, match="-1 mW"):
         PowerIntegrator().add(-1, 1000)
     with pytest.raises(ValueError, match="-5 ms"):
@@ -40,7 +40,7 @@ def test_integrator_refuses_negative_values():
 
 
 @given(st.lists(ENERGIES, max_size=30))
-def test_total_equals_register_that_never_restarts(gains):
+def test_total_equals_register_that_never_restarts(gains: list[int]) -> None:
     counter = RegisterCounter()
     register = 0
     for gain in gains:
@@ -50,7 +50,7 @@ def test_total_equals_register_that_never_restarts(gains):
 
 
 @given(st.lists(st.lists(st.integers(1, 10**9), min_size=2, max_size=10), min_size=1, max_size=8))
-def test_total_adds_up_over_register_restarts(lives):
+def test_total_adds_up_over_register_restarts(lives: list[list[int]]) -> None:
     """The first two readings after each restart are below the last one before it."""
     counter = RegisterCounter()
     total = 0
@@ -67,7 +67,7 @@ def test_total_adds_up_over_register_restarts(lives):
 
 
 @given(st.integers(1, 10**9), st.integers(0, 10**9), st.integers(0, 10**9))
-def test_single_low_reading_is_ignored(register, wrong, gain):
+def test_single_low_reading_is_ignored(register: int, wrong: int, gain: int) -> None:
     counter = RegisterCounter()
     counter.update(register)
     assert counter.update(min(wrong, register - 1)) == 0
@@ -75,7 +75,7 @@ def test_single_low_reading_is_ignored(register, wrong, gain):
     assert counter.total_mwh == register + gain
 
 
-def test_second_low_reading_counts_as_restart():
+def test_second_low_reading_counts_as_restart() -> None:
     counter = RegisterCounter(total_mwh=500, register_mwh=500)
     assert counter.update(30) == 0
     assert counter.update(40) == 40
@@ -84,7 +84,7 @@ def test_second_low_reading_counts_as_restart():
 
 
 @given(st.lists(st.tuples(ENERGIES, ENERGIES, st.booleans()), max_size=50))
-def test_periods_add_up_to_totals(steps):
+def test_periods_add_up_to_totals(steps: list[tuple[int, int, bool]]) -> None:
     ledger = EnergyLedger()
     ledger.start(7, 9, Instant(0, 0))
     periods = []
@@ -101,7 +101,7 @@ def test_periods_add_up_to_totals(steps):
     assert all(b.start == a.end for a, b in pairwise(chain))
 
 
-def test_close_period_without_measurement_raises():
+def test_close_period_without_measurement_raises() -> None:
     ledger = EnergyLedger()
     assert ledger.period_ms == 0
     with pytest.raises(RuntimeError):

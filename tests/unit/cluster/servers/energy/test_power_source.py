@@ -7,7 +7,9 @@ from evse_node.testing.memory_store import MemoryStore
 from tests.support.matter.cluster_host import ENDPOINT, ClusterHost
 
 
-def make(description: str = "Mains", endpoints: tuple[int, ...] = ()):
+def make(
+    description: str = "Mains", endpoints: tuple[int, ...] = ()
+) -> tuple[ClusterHost, PowerSource]:
     host = ClusterHost(store=MemoryStore())
     source = PowerSource(
         host.definition("Power Source"), Mains(230_000, 32_000, description), endpoints=endpoints
@@ -16,7 +18,7 @@ def make(description: str = "Mains", endpoints: tuple[int, ...] = ()):
     return host, source
 
 
-def test_attributes_describe_mains():
+def test_attributes_describe_mains() -> None:
     host, source = make()
     assert {
         name: host.read(source, name)
@@ -50,21 +52,21 @@ def test_attributes_describe_mains():
     }
 
 
-def test_endpoint_list_has_own_endpoint_once():
+def test_endpoint_list_has_own_endpoint_once() -> None:
     host, source = make()
     assert host.read(source, "endpoint_list") == [ENDPOINT]
     host, source = make(endpoints=(0, ENDPOINT))
     assert host.read(source, "endpoint_list") == [0, ENDPOINT]
 
 
-def test_long_description_is_cut_between_characters():
+def test_long_description_is_cut_between_characters() -> None:
     host, source = make("ä" * 40)
     assert host.read(source, "description") == "ä" * 30
     host, source = make("a" + "ä" * 40)
     assert host.read(source, "description") == "a" + "ä" * 29
 
 
-def test_assessment_is_readable_but_not_reported():
+def test_assessment_is_readable_but_not_reported() -> None:
     host, source = make()
     source.assess(voltage_mv=231_500, current_ma=15_900, frequency_hz=50)
     assert host.read(source, "wired_assessed_input_voltage") == 231_500
@@ -75,7 +77,7 @@ def test_assessment_is_readable_but_not_reported():
     assert [name for name in host.take_reports() if "assessed" in name] == []
 
 
-def test_changed_faults_are_reported_and_emit_event():
+def test_changed_faults_are_reported_and_emit_event() -> None:
     host, source = make()
     host.take_reports()
     source.set_faults([])

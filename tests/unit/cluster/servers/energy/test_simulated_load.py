@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 
 import pytest
 
+from evse_node.cluster.server import Value
 from evse_node.cluster.servers.energy.electrical_energy_measurement import (
     ElectricalEnergyMeasurement,
     EnergyReading,
@@ -17,6 +19,7 @@ from evse_node.cluster.servers.energy.electrical_power_measurement import (
 )
 from evse_node.cluster.servers.energy.simulated_load import Quantity, SimulatedLoad
 from tests.support.matter.cluster_host import ClusterHost
+from tests.support.matter.values import as_int, as_struct
 
 STOP, LOAD, GENERATOR = (0x0091_0000_0000_0000 + scenario for scenario in range(3))
 
@@ -40,14 +43,20 @@ class Setup:
 
     def power_now(self) -> tuple[int, int, int]:
         names = ("active_power", "voltage", "active_current")
-        return tuple(self.host.read(self.power, name) for name in names)
+        power, voltage, current = (as_int(self.host.read(self.power, name)) for name in names)
+        return power, voltage, current
 
     def energy_now(self, name: str) -> int:
-        return self.host.read(self.energy, name)["energy"]
+        return as_int(as_struct(self.host.read(self.energy, name))["energy"])
+
+
+def energy(fields: Mapping[str, Value], direction: str) -> int:
+    """Return the energy of an event."""
+    return as_int(as_struct(fields[direction])["energy"])
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_one_kilowatt_load_is_in_range_and_varies(seed):
+def test_one_kilowatt_load_is_in_range_and_varies(seed: int) -> None:
     """TC_EPM_2_2, TC_EEM_2_2 and TC_EEM_2_4: in range, and different 3 s later."""
     setup = Setup(seed)
     setup.trigger(LOAD)
@@ -68,7 +77,7 @@ def test_one_kilowatt_load_is_in_range_and_varies(seed):
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_three_kilowatt_generator_exports(seed):
+def test_three_kilowatt_generator_exports(seed: int) -> None:
     """TC_EEM_2_3 and TC_EEM_2_5."""
     setup = Setup(seed)
     setup.trigger(GENERATOR)
@@ -84,7 +93,7 @@ def test_three_kilowatt_generator_exports(seed):
     assert setup.energy_now("cumulative_energy_imported") == 0
 
 
-def test_first_reading_is_immediate_and_others_periodic():
+def test_first_reading_is_immediate_and_others_periodic() -> None:
     setup = Setup()
     setup.trigger(LOAD)
     assert len(setup.host.take_events()) == 2
@@ -97,7 +106,7 @@ def test_first_reading_is_immediate_and_others_periodic():
     assert len(setup.host.take_events()) == 60
 
 
-def test_energy_equals_power_times_time():
+def test_energy_equals_power_times_time(monkeypatch: pytest.MonkeyPatch) -> None:
     setup = Setup()
     powers: list[int] = []
     show = setup.power.simulate
@@ -107,32 +116,37 @@ def test_energy_equals_power_times_time():
         powers.append(reading.power_mw)
         show(reading, now)
 
-    setup.power.simulate = record
+    monkeypatch.setattr(setup.power, "simulate", record)
     setup.trigger(LOAD)
     setup.host.advance(7200.0)
     assert len(powers) == 3601
     exact = sum(powers) * 2 // 3600
     assert setup.energy_now("cumulative_energy_imported") == exact
     periodic = [f for name, f in setup.host.take_events() if name.startswith("Periodic")]
-    assert sum(fields["energy_imported"]["energy"] for fields in periodic) == exact
+    assert sum(energy(fields, "energy_imported") for fields in periodic) == exact
     for fields, power in zip(periodic, powers, strict=True):
         # A carried remainder may add one.
-        assert fields["energy_imported"]["energy"] - power * 2 // 3600 in (0, 1)
-        assert fields["energy_exported"]["energy"] == 0
+        assert energy(fields, "energy_imported") - power * 2 // 3600 in (0, 1)
+        assert energy(fields, "energy_exported") == 0
 
 
-def test_periods_follow_without_gaps():
+def test_periods_follow_without_gaps() -> None:
     setup = Setup()
     setup.trigger(GENERATOR)
     setup.host.advance(50.0)
-    periods = [f["energy_exported"] for n, f in setup.host.take_events() if n.startswith("Per")]
+    periods = [
+        as_struct(fields["energy_exported"])
+        for name, fields in setup.host.take_events()
+        if name.startswith("Periodic")
+    ]
     assert len(periods) == 11
-    assert all(item["end_timestamp"] - item["start_timestamp"] == 5 for item in periods)
-    starts = [item["start_timestamp"] for item in periods]
-    assert [item["end_timestamp"] for item in periods[:-1]] == starts[1:]
+    starts = [as_int(item["start_timestamp"]) for item in periods]
+    ends = [as_int(item["end_timestamp"]) for item in periods]
+    assert all(end - start == 5 for start, end in zip(starts, ends, strict=True))
+    assert ends[:-1] == starts[1:]
 
 
-def test_late_timer_does_not_delay_next_reading():
+def test_late_timer_does_not_delay_next_reading() -> None:
     setup = Setup()
     setup.trigger(LOAD)
     for _ in range(10):
@@ -142,7 +156,7 @@ def test_late_timer_does_not_delay_next_reading():
     assert setup.host.timers.deadline() == 500.0 + 22.0
 
 
-def test_stop_shows_meter_again():
+def test_stop_shows_meter_again() -> None:
     setup = Setup()
     now = setup.host.now
     setup.power.update(PowerReading(0, (230_000,), (0,)), now)
@@ -161,7 +175,7 @@ def test_stop_shows_meter_again():
     setup.trigger(STOP)
 
 
-def test_another_load_restarts_at_zero():
+def test_another_load_restarts_at_zero() -> None:
     setup = Setup()
     setup.trigger(LOAD)
     setup.host.advance(20.0)
@@ -173,13 +187,13 @@ def test_another_load_restarts_at_zero():
     assert len(setup.host.take_events()) == 4
 
 
-def test_quantity_includes_both_ends():
+def test_quantity_includes_both_ends() -> None:
     quantity = Quantity(-100, 5)
     assert quantity.draw(lambda: 0.0) == -105
     assert quantity.draw(lambda: 0.999999) == -95
 
 
-def test_constant_random_source_does_not_hang():
+def test_constant_random_source_does_not_hang() -> None:
     setup = Setup()
     setup.load._draw = lambda: 0.5
     setup.trigger(LOAD)

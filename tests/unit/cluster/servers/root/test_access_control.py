@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 import pytest
 
 from evse_node.cluster.definitions.definition import Value
@@ -124,10 +126,11 @@ def test_event_names_passcode_of_commissioner() -> None:
     ],
 )
 def test_list_with_invalid_entry_is_refused(root: RootNode, bad: Value) -> None:
-    for change in (
+    changes: list[Callable[[], object]] = [
         lambda: root.write(root.access, "acl", [ADMIN_ENTRY, bad], root.case()),
         lambda: root.append(root.access, "acl", bad, root.case()),
-    ):
+    ]
+    for change in changes:
         with pytest.raises(StatusError) as error:
             change()
         assert error.value.status == Status.CONSTRAINT_ERROR
@@ -160,7 +163,7 @@ def test_extension_changes_emit_events(root: RootNode) -> None:
     assert root.read(root.access, "extension") == []
     root.write(root.access, "extension", [], root.case())
     assert root.events.take() == []
-    steps = (([first], 1), ([second], 0), ([], 2))
+    steps: list[tuple[list[bytes], int]] = [([first], 1), ([second], 0), ([], 2)]
     for data, change in steps:
         root.write(root.access, "extension", [{"data": item} for item in data], root.case())
         assert root.read(root.access, "extension") == [{"data": item} for item in data]
@@ -178,12 +181,13 @@ def test_extension_changes_emit_events(root: RootNode) -> None:
 def test_second_extension_is_refused(root: RootNode) -> None:
     root.write(root.access, "extension", [{"data": b"\x17\x18"}], root.case())
     root.events.take()
-    for change in (
+    changes: list[Callable[[], object]] = [
         lambda: root.write(root.access, "extension", [{"data": b"\x17\x18"}] * 2, root.case()),
         lambda: root.append(root.access, "extension", {"data": b"\x17\x18"}, root.case()),
         lambda: root.write(root.access, "extension", [{"data": b"\x15\x18"}], root.case()),
         lambda: root.write(root.access, "extension", [{"data": bytes(129)}], root.case()),
-    ):
+    ]
+    for change in changes:
         with pytest.raises(StatusError) as error:
             change()
         assert error.value.status == Status.CONSTRAINT_ERROR

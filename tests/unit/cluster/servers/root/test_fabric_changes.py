@@ -13,6 +13,7 @@ from evse_node.matter.interaction.status import Status
 from evse_node.matter.messaging.session import SecureSession
 from tests.support.matter.fake_ca import CertificateAuthority
 from tests.support.matter.root_node import RootNode
+from tests.support.matter.values import as_structs
 from tests.unit.cluster.servers.root.credentials import (
     NODE_ID,
     Cert,
@@ -53,14 +54,14 @@ def test_update_noc_replaces_certificate(root: RootNode) -> None:
     stranger = root.case(2)
     reply = case.run(case.issue(), case.authority.icac)
     assert reply == {"status_code": Cert.OK, "fabric_index": 1}
-    ((fabric),) = root.read(root.credentials, "fabrics")  # type: ignore[misc]
+    [fabric] = as_structs(root.read(root.credentials, "fabrics"))
     assert fabric["node_id"] == NODE_ID
     mine, others, strangers = (context.session for context in (case.context, other, stranger))
     assert isinstance(mine, SecureSession)
     assert mine.is_closing
     assert mine in root.sessions
-    assert others not in root.sessions
-    assert strangers in root.sessions
+    assert others not in list(root.sessions)
+    assert strangers in list(root.sessions)
     root.invoke(root.commissioning, "commissioning_complete", root.case(1))
     root.store.commit()
     (kept,) = root.restart().fabrics
@@ -76,7 +77,7 @@ def test_incomplete_update_is_rolled_back(root: RootNode) -> None:
     root.invoke(
         root.commissioning, "arm_fail_safe", root.case(1), expiry_length_seconds=0, breadcrumb=0
     )
-    ((noc),) = root.read(root.credentials, "nocs")  # type: ignore[misc]
+    [noc] = as_structs(root.read(root.credentials, "nocs"))
     assert noc["noc"] == case.fabric.noc
     assert noc["icac"] == case.fabric.icac
 
@@ -125,7 +126,7 @@ def test_fabric_label_is_unique(root: RootNode) -> None:
     assert refused(label(root, 2, "Label 1"), Cert.LABEL_CONFLICT)
     labels = [
         fabric["label"]
-        for fabric in root.read(root.credentials, "fabrics", fabric_filtered=False)  # type: ignore[union-attr]
+        for fabric in as_structs(root.read(root.credentials, "fabrics", fabric_filtered=False))
     ]
     assert labels == ["Label 1", "Label 2"]
     with pytest.raises(StatusError) as error:
@@ -145,7 +146,7 @@ def test_remove_fabric_removes_fabric_data(root: RootNode) -> None:
     assert root.events.take() == []
     assert remove(root, one, 2) == {"status_code": Cert.OK, "fabric_index": 2}
     assert root.events.take() == [("Leave", {"fabric_index": 2}, 0)]
-    assert one.session in root.sessions
+    assert one.session in list(root.sessions)
     assert not {two.session, two_again.session} & set(root.sessions)
     assert root.access_control.entries(2) == ()
     assert not root.window.is_open
@@ -164,7 +165,7 @@ def test_remove_fabric_removes_fabric_data(root: RootNode) -> None:
 
 def test_nocs_are_fabric_scoped(root: RootNode) -> None:
     first, _ = root.add_fabric(1), root.add_fabric(2)
-    (own,) = root.read(root.credentials, "nocs", root.case(1))  # type: ignore[misc]
+    [own] = as_structs(root.read(root.credentials, "nocs", root.case(1)))
     assert own["noc"] == first.noc
     definition = root.credentials.definition.attribute("nocs")
     context = root.refreshed(root.case(1))

@@ -1,6 +1,6 @@
 """Node Operational Credentials: attestation, and new fabrics."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import pytest
 
@@ -12,6 +12,7 @@ from evse_node.matter.interaction.status import Status
 from evse_node.matter.messaging.session import SecureSession
 from tests.support.matter.fake_ca import CertificateAuthority
 from tests.support.matter.root_node import ADMIN, RootNode, attestation
+from tests.support.matter.values import as_structs
 from tests.unit.cluster.servers.root.credentials import (
     NODE_ID,
     NONCE,
@@ -89,7 +90,8 @@ def test_add_noc_adds_fabric(root: RootNode) -> None:
     again = root.refreshed(context)
     assert root.read(root.credentials, "current_fabric_index", again) == 1
     assert root.read(root.credentials, "commissioned_fabrics") == 1
-    ((fabric,), (noc,)) = (root.read(root.credentials, name, again) for name in ("fabrics", "nocs"))
+    [fabric] = as_structs(root.read(root.credentials, "fabrics", again))
+    [noc] = as_structs(root.read(root.credentials, "nocs", again))
     assert fabric == {
         "root_public_key": authority.root_public_key,
         "vendor_id": 0xFFF2,
@@ -149,7 +151,7 @@ def test_commands_require_fail_safe(root: RootNode) -> None:
     context = root.case(1)
     authority = CertificateAuthority(2)
     noc = authority.issue_noc(KeyPair.generate().public_key, 1)
-    attempts = [
+    attempts: list[Callable[[], object]] = [
         lambda: csr(root, context),
         lambda: add_root(root, context, authority.rcac),
         lambda: add_noc(root, context, noc, authority.icac),

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
+from evse_node.cluster.server import Value
 from evse_node.cluster.servers.shared.identify import Effect, Identify, IdentifyType
 from evse_node.errors import StatusError
 from evse_node.matter.interaction.status import Status
@@ -31,7 +34,7 @@ class Setup:
         )
 
     @property
-    def identify_time(self):
+    def identify_time(self) -> Value:
         return self.host.read(self.cluster, "identify_time")
 
     def write(self, seconds: int) -> None:
@@ -41,7 +44,7 @@ class Setup:
         self.host.invoke(self.cluster, "Identify", identify_time=seconds)
 
 
-def test_attributes_before_identification():
+def test_attributes_before_identification() -> None:
     setup = Setup()
     assert setup.identify_time == 0
     assert setup.host.read(setup.cluster, "identify_type") == 4
@@ -49,7 +52,9 @@ def test_attributes_before_identification():
 
 
 @pytest.mark.parametrize("identify", [Setup.write, Setup.command])
-def test_identify_time_is_reported_on_request_and_at_end(identify):
+def test_identify_time_is_reported_on_request_and_at_end(
+    identify: Callable[[Setup, int], None],
+) -> None:
     setup = Setup()
     identify(setup, 5)
     identify(setup, 10)
@@ -62,7 +67,7 @@ def test_identify_time_is_reported_on_request_and_at_end(identify):
     assert setup.reported == [5, 0]
 
 
-def test_identify_time_counts_down_in_whole_seconds():
+def test_identify_time_counts_down_in_whole_seconds() -> None:
     setup = Setup()
     setup.write(3)
     seen = []
@@ -72,7 +77,7 @@ def test_identify_time_counts_down_in_whole_seconds():
     assert seen == [3, 3, 2, 2, 1, 1, 0, 0]
 
 
-def test_observer_is_called_at_start_and_end_only():
+def test_observer_is_called_at_start_and_end_only() -> None:
     setup = Setup()
     setup.write(5)
     setup.host.advance(4.0)
@@ -85,21 +90,21 @@ def test_observer_is_called_at_start_and_end_only():
     assert setup.host.timers.deadline() is None
 
 
-def test_ending_without_identification_reports_nothing():
+def test_ending_without_identification_reports_nothing() -> None:
     setup = Setup()
     setup.write(0)
     assert setup.reported == []
     assert setup.shown == []
 
 
-def test_effect_is_passed_to_observer():
+def test_effect_is_passed_to_observer() -> None:
     setup = Setup()
     setup.host.invoke(setup.cluster, "TriggerEffect", effect_identifier=0x0B, effect_variant=0)
     assert setup.effects == [Effect.CHANNEL_CHANGE]
     assert not setup.cluster.is_identifying
 
 
-def test_stop_effect_ends_at_once_and_finish_effect_after_one_second():
+def test_stop_effect_ends_at_once_and_finish_effect_after_one_second() -> None:
     setup = Setup()
     setup.write(60)
     setup.host.invoke(setup.cluster, "TriggerEffect", effect_identifier=0xFE, effect_variant=0)
@@ -113,7 +118,7 @@ def test_stop_effect_ends_at_once_and_finish_effect_after_one_second():
     assert setup.effects == [Effect.FINISH_EFFECT, Effect.STOP_EFFECT]
 
 
-def test_finish_effect_does_not_extend_identification():
+def test_finish_effect_does_not_extend_identification() -> None:
     setup = Setup()
     setup.host.invoke(setup.cluster, "TriggerEffect", effect_identifier=0xFE, effect_variant=0)
     assert setup.identify_time == 0
@@ -124,7 +129,7 @@ def test_finish_effect_does_not_extend_identification():
     assert not setup.cluster.is_identifying
 
 
-def test_unknown_effect_is_refused():
+def test_unknown_effect_is_refused() -> None:
     setup = Setup()
     with pytest.raises(StatusError) as caught:
         setup.cluster.invoke(0x40, {0: 0x77, 1: 0}, setup.host.context)
@@ -132,12 +137,12 @@ def test_unknown_effect_is_refused():
     assert setup.effects == []
 
 
-def test_unknown_variant_plays_default():
+def test_unknown_variant_plays_default() -> None:
     setup = Setup()
     setup.cluster.invoke(0x40, {0: 0, 1: 0x42}, setup.host.context)
     assert setup.effects == [Effect.BLINK]
 
 
-def test_trigger_effect_is_absent_without_observer():
+def test_trigger_effect_is_absent_without_observer() -> None:
     assert list(Setup(has_effects=False).cluster.commands) == [0]
     assert list(Setup().cluster.commands) == [0, 0x40]
