@@ -24,75 +24,61 @@ class Presence(Enum):
 
 
 class FeatureTerm(Struct, frozen=True):
-    """True when the feature with this code is supported."""
+    """Condition that the feature with this code is supported."""
 
     code: str
 
-    def holds(self, features: Set[str], elements: Set[str]) -> bool:
-        """Return whether the term holds."""
-        return self.code in features
-
-    def __str__(self) -> str:
-        return self.code
-
 
 class ElementTerm(Struct, frozen=True):
-    """True when the attribute, command or event with this name is present."""
+    """Condition that the attribute, command or event with this name is present."""
 
     name: str
 
-    def holds(self, features: Set[str], elements: Set[str]) -> bool:
-        """Return whether the term holds."""
-        return self.name in elements
-
-    def __str__(self) -> str:
-        return self.name
-
 
 class NotTerm(Struct, frozen=True):
-    """True when `term` is not."""
+    """Condition that `term` does not hold."""
 
     term: Term
 
-    def holds(self, features: Set[str], elements: Set[str]) -> bool:
-        """Return whether the term holds."""
-        return not self.term.holds(features, elements)
-
-    def __str__(self) -> str:
-        return f"!{_bracketed(self.term)}"
-
 
 class AndTerm(Struct, frozen=True):
-    """True when all `terms` are."""
+    """Condition that all `terms` hold."""
 
     terms: tuple[Term, ...]
-
-    def holds(self, features: Set[str], elements: Set[str]) -> bool:
-        """Return whether the term holds."""
-        return all(term.holds(features, elements) for term in self.terms)
-
-    def __str__(self) -> str:
-        return " & ".join(_bracketed(term) for term in self.terms)
 
 
 class OrTerm(Struct, frozen=True):
-    """True when at least one of `terms` is."""
+    """Condition that at least one of `terms` holds."""
 
     terms: tuple[Term, ...]
-
-    def holds(self, features: Set[str], elements: Set[str]) -> bool:
-        """Return whether the term holds."""
-        return any(term.holds(features, elements) for term in self.terms)
-
-    def __str__(self) -> str:
-        return " | ".join(_bracketed(term) for term in self.terms)
 
 
 Term: TypeAlias = FeatureTerm | ElementTerm | NotTerm | AndTerm | OrTerm
 
 
-def _bracketed(term: Term) -> str:
-    return f"({term})" if isinstance(term, AndTerm | OrTerm) else str(term)
+def _holds(term: Term, features: Set[str], elements: Set[str]) -> bool:
+    match term:
+        case FeatureTerm(code):
+            return code in features
+        case ElementTerm(name):
+            return name in elements
+        case NotTerm(inner):
+            return not _holds(inner, features, elements)
+        case AndTerm(terms):
+            return all(_holds(each, features, elements) for each in terms)
+        case OrTerm(terms):
+            return any(_holds(each, features, elements) for each in terms)
+
+
+def _notation(term: Term, is_nested: bool = False) -> str:
+    match term:
+        case FeatureTerm(name) | ElementTerm(name):
+            return name
+        case NotTerm(inner):
+            return f"!{_notation(inner, is_nested=True)}"
+    sign = " & " if isinstance(term, AndTerm) else " | "
+    text = sign.join(_notation(each, is_nested=True) for each in term.terms)
+    return f"({text})" if is_nested else text
 
 
 class Choice(Struct, frozen=True):
@@ -123,14 +109,15 @@ class Rule(Struct, frozen=True):
     choice: Choice | None = None
 
     def __str__(self) -> str:
-        choice = str(self.choice) if self.choice else ""
+        choice = str(self.choice or "")
         if self.condition is None:
             return _LETTER[self.presence] + choice
+        condition = _notation(self.condition)
         if self.presence is Presence.MANDATORY:
-            return f"{self.condition}{choice}"
+            return f"{condition}{choice}"
         if self.presence is Presence.OPTIONAL:
-            return f"[{self.condition}]{choice}"
-        return f"{_LETTER[self.presence]}({self.condition}){choice}"
+            return f"[{condition}]{choice}"
+        return f"{_LETTER[self.presence]}({condition}){choice}"
 
 
 class Conformance(Struct, frozen=True):
@@ -144,7 +131,7 @@ class Conformance(Struct, frozen=True):
     def rule(self, features: Set[str], elements: Set[str] = _NONE) -> Rule | None:
         """Return the rule that applies, if any."""
         for rule in self.rules:
-            if rule.condition is None or rule.condition.holds(features, elements):
+            if rule.condition is None or _holds(rule.condition, features, elements):
                 return rule
         return None
 

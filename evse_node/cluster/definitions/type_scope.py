@@ -54,7 +54,6 @@ class TypeScope(Struct):
     parent: TypeScope | None = None
     _atomic: dict[str, ValueType] = field(default_factory=dict)
     _nodes: dict[tuple[_Scope, str], Node] = field(default_factory=dict)
-    _of_cluster: dict[int, list[Node]] = field(default_factory=dict)
     _made: dict[tuple[int, str], ValueType] = field(default_factory=dict)
     _in_progress: set[tuple[int, str]] = field(default_factory=set)
     _taken: dict[str, Node] = field(default_factory=dict)
@@ -67,8 +66,6 @@ class TypeScope(Struct):
             clusters = "all clusters" if code is None else f"cluster {code:#06x}"
             node.claim(self._taken, f"type {name} of {clusters}")
             self._nodes[code, name] = node
-            if code is not None:
-                self._of_cluster.setdefault(code, []).append(node)
 
     def add_atomic(self, node: Node) -> None:
         """Add a `<type>`. Raises ConfigError unless it agrees with an earlier one in size."""
@@ -84,11 +81,8 @@ class TypeScope(Struct):
 
     def names(self, cluster: int) -> set[str]:
         """Return the names of the enums, bitmaps and structs of one cluster."""
-        inherited = self.parent.names(cluster) if self.parent else ()
-        return {
-            *inherited,
-            *(node.attributes["name"] for node in self._of_cluster.get(cluster, ())),
-        }
+        own = {name for code, name in self._nodes if code == cluster}
+        return own | self.parent.names(cluster) if self.parent else own
 
     def look_up(self, name: str, cluster: int, node: Node) -> ValueType:
         """Return a type by name, for use at `node` in a cluster. Raises ConfigError."""
