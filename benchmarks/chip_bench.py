@@ -1,7 +1,7 @@
-"""The chip-core driver of the interop tests, with methods that repeat one operation.
+"""The chip-core driver of the interop tests, extended with repeated operations.
 
-Usage: chip_bench.py STORAGE PAA_DIR, on the controller's host. Every method gets the
-node id and answers with the latencies in milliseconds.
+Usage: chip_bench.py STORAGE PAA_DIR, on the controller's host. Every method takes
+the node id and returns latencies in milliseconds.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ EVSE = clusters.EnergyEvse
 
 
 class BenchDriver(ChipCoreDriver):
-    """Several nodes on fabric 1, distinguished by node id."""
+    """Driver for several nodes on fabric 1, distinguished by node id."""
 
     async def do_commission_node(self, node: int, discriminator: int, passcode: int) -> float:
         begin = time.perf_counter()
@@ -41,7 +41,7 @@ class BenchDriver(ChipCoreDriver):
             begin = time.perf_counter()
             await operation(number)
             latencies.append((time.perf_counter() - begin) * 1000)
-        # The last acknowledgement travels on its own; let it arrive.
+        # Wait for the last acknowledgement, which is a message of its own.
         await asyncio.sleep(0.3)
         return latencies
 

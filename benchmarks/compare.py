@@ -3,7 +3,7 @@
 The devices run on one test host, chip-core on the other, and each round does the same
 operations on one device after the other. Device CPU is read from schedstat over all
 threads; ratios are of medians over the rounds. With `--baseline FOLDER` another checkout
-of this project takes part as a third device, to compare a change with its start.
+of this project is a third device, to compare a change with its base.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ TARGETS = {
 
 
 class Device:
-    """One of the two devices under comparison."""
+    """Device under comparison."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class Device:
             hosts.command(hosts.controller, *query),
             log,
         )
-        # `ip netns exec` replaces itself by the command, so this is the device's own pid.
+        # `ip netns exec` executes the command in its own process, so this is the device's pid.
         self.pid = self.process.pid
         return seconds
 
@@ -124,7 +124,7 @@ def devices(folder: Path, baseline: Path | None = None) -> list[Device]:
 
 
 def write_attestation(path: Path) -> Path:
-    """Give matter.js credentials from the same root as the node's, so that one PAA serves both."""
+    """Write credentials for matter.js with the same PAA as those of the node."""
     attestation = make_development_attestation(random_bytes=os.urandom)
     path.write_text(
         json.dumps(
@@ -141,7 +141,7 @@ def write_attestation(path: Path) -> Path:
 
 def run(rounds: int, count: int, baseline: Path | None = None) -> dict[str, dict[str, list[float]]]:
     """Return figure -> device name -> one value a round."""
-    # As `make install` does: no start is to pay for edits since the last one.
+    # As `make install` does, so that no start includes compilation.
     for source in (HERE.parent, baseline):
         if source is not None:
             compileall.compile_dir(str(source / "evse_node"), quiet=1)
@@ -175,7 +175,7 @@ def _run(
     paa = folder / "paa"
     subprocess.run([sys.executable, "-m", "evse_node", "paa", "--output", str(paa)], check=True)
     (folder / "chip").mkdir()
-    # chip-core keeps its counters there.
+    # chip-core stores its counters there.
     Path("/data").mkdir(exist_ok=True)
     controller = Controller(
         hosts.command(
@@ -203,7 +203,7 @@ def _run(
             figures["commissioning, ms"][device.name].append(latency)
         for number in range(rounds + 1):
             for device in pair:
-                # The first round only warms both up.
+                # The first round is a warm-up.
                 measure(controller, device, count, figures if number else defaultdict(_lists))
             print(f"round {number}/{rounds}", file=sys.stderr)
         for device in pair:
@@ -221,7 +221,7 @@ def _lists() -> dict[str, list[float]]:
 def measure(
     controller: Controller, device: Device, count: int, figures: dict[str, dict[str, list[float]]]
 ) -> None:
-    """Do one round on one device."""
+    """Measure one round on one device."""
     for operation, title in (("read", "read"), ("invoke", "timed invoke"), ("write", "write")):
         before = cpu_ms(device.pid)
         latencies = controller.call(operation, node=device.node_id, count=count)

@@ -1,9 +1,9 @@
-"""Fires hostile datagrams at a stack and reports rate, counters and memory.
+"""Send hostile datagrams to a stack and report rate, counters and memory.
 
     python -m benchmarks.fuzz --count 1000000
 
-Exits with a traceback as soon as something is raised inside the stack, somebody changes
-it without a right, a table grows beyond its limit, or memory does not stay flat.
+Exits with a traceback as soon as the stack raises, is changed without authorisation, a table
+grows beyond its limit, or memory grows.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tests.support.fuzz.fuzz_charger import charger_fuzzer
 from tests.support.fuzz.fuzzing import Fuzzer
 from tests.support.matter.hostile_network import Handshakes
 
-# Memory is compared from here on: by then every table has been full once.
+# Memory is compared from here on, when every table has been full once.
 _WARM_UP = 0.2
 _ALLOWED_GROWTH_MB = 8.0
 _HANDSHAKES_EACH = 1000

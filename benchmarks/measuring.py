@@ -1,4 +1,4 @@
-"""What a device process costs, read from /proc, and how soon it answers on mDNS."""
+"""Cost of a device process, read from /proc, and the time to its first mDNS answer."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def resident_mb(pid: int) -> float:
 
 
 def wait_for_first_answer(subtype: str, timeout: float) -> float:
-    """Ask for a DNS-SD subtype every 10 ms; return the seconds until an answer comes.
+    """Query a DNS-SD subtype every 10 ms; return the seconds until an answer comes.
 
     Runs on the controller's host: joins the IPv4 mDNS group on every interface there.
     """
@@ -49,8 +49,8 @@ def wait_for_first_answer(subtype: str, timeout: float) -> float:
             answer, _ = listener.recvfrom(9000)
         except TimeoutError:
             continue
-        # A response (QR bit) that holds answers and names the wanted service. Only the first
-        # label is sure to stand there as it is: a name's end may be a reference.
+        # A response (QR bit) with answers that name the service. Only the first
+        # label is certain to be uncompressed: the end of a name may be a reference.
         if (
             answer[2] & 0x80
             and struct.unpack_from(">H", answer, 6)[0]

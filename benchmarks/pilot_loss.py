@@ -1,7 +1,7 @@
-"""From pilot loss to the contactor's open command, and from state C to its close command.
+"""Latency from pilot loss to opening the contactor, and from state C to closing it.
 
 Runs the GPIO backend with its threads and an event loop on this machine; converter, PWM
-and lines are simulated. `--load` keeps the loop's thread busy as a node under traffic does.
+and lines are simulated. `--load` keeps the loop's thread busy, as traffic does.
 
     python -m benchmarks.pilot_loss [--rounds N] [--load]
 """
@@ -32,7 +32,7 @@ _TURN_S: Final = 0.01
 
 
 class TimedOutput(SimulatedOutput):
-    """Notes when it was switched."""
+    """Output that records when it was switched."""
 
     switched: dict[bool, float]
 
@@ -42,7 +42,7 @@ class TimedOutput(SimulatedOutput):
 
 
 class TimedElectronics(SimulatedElectronics):
-    """Only the first coil is timed."""
+    """Electronics with a timed first coil."""
 
     coil: TimedOutput
 
@@ -99,7 +99,7 @@ async def measure(rounds: int, is_loaded: bool) -> tuple[list[float], list[float
 
 
 async def _load() -> None:
-    """Nine turns in ten of pure Python and short calls, as messages make them."""
+    """Use nine tenths of the time for short calls of pure Python, as messages do."""
     while True:
         end = time.perf_counter() + _TURN_S * 0.9
         value = b""

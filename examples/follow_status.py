@@ -40,7 +40,7 @@ if __name__ == "__main__":
     default = Path.home() / ".local/state/evse-node"
     parser = argparse.ArgumentParser(description="Follow a running node.")
     parser.add_argument("storage", type=Path, nargs="?", default=default, help=f"({default})")
-    parser.add_argument("changes", type=int, nargs="?", default=-1, help="end after so many")
+    parser.add_argument("changes", type=int, nargs="?", default=-1, help="stop after this many")
     arguments = parser.parse_args()
     with contextlib.suppress(KeyboardInterrupt):
         main(arguments.storage, arguments.changes)

@@ -1,8 +1,8 @@
-"""Charge from solar surplus: a day in summer, simulated in a moment.
+"""Charge from solar surplus: a simulated day in summer.
 
     python examples/solar_surplus.py
 
-No network and no hardware: a charger, a simulated car, and a clock that is turned by hand.
+No network and no hardware: a charger, a simulated car, and a clock set by the program.
 A running node receives the surplus by `POST /surplus` of its control API, or by hardware
 that measures it (`SurplusReported`), and follows it in the modes with solar charging.
 """
@@ -29,7 +29,7 @@ class Day:
     def __init__(self) -> None:
         self.now = 0.0
         self.house = SimulatedBackend(clock=lambda: self.now)
-        # Polled once a minute instead of each second, so that a day takes a moment.
+        # Polled once a minute instead of once a second, to simulate a day quickly.
         settings = ChargerSettings(monitor=MonitorSettings(interval_s=60))
         self.charger = Charger(self.house, MemoryStore(), now=self.now, settings=settings)
         self.house.attach(lambda event: self.charger.receive(event, self.now))

@@ -3,7 +3,7 @@
     python examples/virtual_charger.py --interface eth0
 
 Commission it with the printed code, and enable charging from your controller:
-the car takes what it is offered while it is there.
+the car draws the offered current while it is plugged in.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ async def main() -> None:
     parser.add_argument("--interface", action="append", default=[])
     parser.add_argument("--storage", type=Path, default=Path("virtual-charger"))
     parser.add_argument("--port", type=int, default=5540)
-    parser.add_argument("--visit", type=float, default=600, help="seconds that the car stays")
+    parser.add_argument("--visit", type=float, default=600, help="seconds for which the car stays")
     arguments = parser.parse_args()
 
     config = NodeConfig(

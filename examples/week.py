@@ -1,11 +1,11 @@
-"""A week of a charger with a target for every morning, simulated in a moment.
+"""A week of a charger with a target for every morning, simulated.
 
     python examples/week.py
 
 No network and no hardware: a charger, a simulated car that drives by day and is plugged in
-each evening, and a clock that is turned by hand. Each night the charger waits for the time
-from which on the car will just be ready; on the first evening it tries for two minutes how fast
-a car it is. In the middle of it all, the power fails.
+each evening, and a clock set by the program. Each night the charger starts just in time for the
+car to be ready; on the first evening it charges for two minutes to learn what the car draws.
+During the week, the power fails once.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ TARGETS = [
 
 
 class House:
-    """A charger that can lose power, its car, and the time in seconds since Monday, 0:00."""
+    """Charger that can lose power, its car, and the time in seconds since Monday, 0:00."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -45,7 +45,7 @@ class House:
             self.backend,
             self.store,
             now=self.now,
-            # Meter and thermometer once a minute, so that a week takes a moment. There is one car.
+            # Meter and thermometer are read once a minute, to simulate a week quickly.
             settings=ChargerSettings(
                 zone=UTC, monitor=MonitorSettings(interval_s=60), are_vehicles_known=True
             ),

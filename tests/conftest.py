@@ -1,7 +1,7 @@
-"""For all tests: with EVSE_NODE_STRICT=1, a skipped test is a failed one.
+"""Settings of all tests: with EVSE_NODE_STRICT=1, a skipped test fails.
 
-A test that cannot run somewhere says so by `pytest.skip`. On the machine that decides
-about a change everything must run, so there a skip counts only with a reason listed here.
+A test that cannot run on a machine calls `pytest.skip`. In CI every test must run, except
+for the reasons listed here.
 """
 
 from __future__ import annotations
@@ -12,15 +12,14 @@ from collections.abc import Generator
 import pytest
 from hypothesis import HealthCheck, settings
 
-# How long an example takes says something of the machine, not of what is tested.
+# The duration of an example depends on the machine.
 settings.register_profile("evse-node", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("evse-node")
 
 STRICT = os.environ.get("EVSE_NODE_STRICT") == "1"
 
-# What the deciding machine may lack: each reason is the beginning of a skip's message.
-# Nobody else can give what is asked for here: documents that are not part of this project,
-# and rights that a user without root does not have.
+# Beginnings of the messages of skips that CI accepts: documents that are not part of this
+# project, and privileges of root.
 ALLOWED_SKIPS: tuple[str, ...] = (
     "no upstream ZAP files beside the repo",
     "no data model beside the repository",

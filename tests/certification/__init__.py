@@ -1,1 +1,1 @@
-"""Runs the Matter SDK's own certification scripts against the node; see __main__.py."""
+"""Runner of the Matter SDK's certification scripts; see __main__.py."""

@@ -1,14 +1,14 @@
-"""Runs the Matter SDK's certification scripts and suites, unmodified, against the node.
+"""Run the Matter SDK's certification scripts and suites, unmodified, against the node.
 
     python -m tests.certification setup --sdk DIR --env DIR
     python -m tests.certification --sdk DIR --env DIR [NAME or GROUP ...]
     python -m tests.certification report
 
-The first makes the controller's environment, the second runs scripts (all by default),
-each against a factory-fresh node on a pair of test hosts of its own; groups are core,
-energy, optional, yaml, and long, which takes hours and runs only by name. Skipped, or no
-test method run, counts as not passed. The third writes the table in docs from the results
-that are stored beside the logs.
+The first command creates the controller's environment. The second runs scripts (all by
+default), each against a factory-fresh node on a pair of test hosts of its own; groups are
+core, energy, optional, yaml and long (hours, run only by name). A script that was skipped,
+or ran no test method, did not pass. The third writes the table in docs from the results
+stored beside the logs.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ DOCUMENT = Path(__file__).resolve().parents[2] / "docs/certification.md"
 
 
 def main() -> int:
-    """Run the scripts, print and store the results, exit 1 unless all passed."""
+    """Run the scripts, print and store the results; exit with status 1 unless all passed."""
     options = _parser().parse_args()
     store = ResultStore(options.logs)
     if options.names[:1] == ["report"]:
@@ -51,7 +51,7 @@ def main() -> int:
         return controller.main(options.sdk.resolve(), options.env.resolve(), options.base_python)
     python: Path | None = options.python or (options.env and controller.python_of(options.env))
     if python is None or not python.exists():
-        print("no controller: give --env DIR as it was given to setup", file=sys.stderr)
+        print("no controller: give the --env DIR that setup created", file=sys.stderr)
         return 2
     faketime = find_faketime() if options.time_scale != 1 else ""
     if options.time_scale != 1 and not faketime:
@@ -117,23 +117,25 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--sdk", type=Path, help="the SDK's tree")
     parser.add_argument("--env", type=Path, help="the controller's environment")
     parser.add_argument("--python", type=Path, help="its interpreter, instead of --env")
-    parser.add_argument("--base-python", default=controller.PYTHON, help="what setup builds on")
+    parser.add_argument("--base-python", default=controller.PYTHON, help="interpreter for setup")
     parser.add_argument("--logs", type=Path, default=Path("certification-logs"))
-    parser.add_argument("--jobs", type=_count, default=2, help="pairs of hosts at a time (2)")
+    parser.add_argument("--jobs", type=_count, default=2, help="parallel pairs of hosts (2)")
     parser.add_argument(
         "--one-device",
         action="store_true",
-        help="run Python scripts one after another on a device that the first one commissions,"
+        help="run Python scripts in sequence on a device commissioned by the first,"
         " one device for each set of node options",
     )
-    parser.add_argument("--timeout", type=float, default=1800, help="seconds for each (1800)")
+    parser.add_argument(
+        "--timeout", type=float, default=1800, help="seconds for each script (1800)"
+    )
     parser.add_argument(
         "--time-scale",
         type=_count,
         default=1,
         metavar="N",
-        help="let clocks and timers of node and controller run N times as fast (1), for suites"
-        " that wait for hours; needs faketime, and a machine that answers that much sooner",
+        help="run clocks and timers of node and controller N times as fast (1), for suites"
+        " that wait for hours; needs faketime and a machine that fast",
     )
     parser.add_argument("--node-option", action="append", default=[], help="for every node")
     parser.add_argument("--node-log-level", default="info")
@@ -147,7 +149,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' cannot be used: give a whole number from 1 on")
+        raise argparse.ArgumentTypeError(f"'{text}' cannot be used: give a positive whole number")
     return int(text)
 
 

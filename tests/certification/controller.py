@@ -1,6 +1,6 @@
-"""The controller's environment: its packages, and the SDK's own test library in them.
+"""The controller's environment: its packages, and the SDK's test library.
 
-Spec of versions: the wheels of 2025.7.0 fit the SDK at the commit that `results` names.
+Versions: the wheels of 2025.7.0 match the SDK at the commit given in `results`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ PACKAGES = (
     "home-assistant-chip-core==2025.7.0",
     "home-assistant-chip-clusters==2025.7.0",
     "mobly==1.13.1",
-    # Later ones print a service differently, and TC_SC_4_3 reads what they print.
+    # Later versions print services in another format, which TC_SC_4_3 cannot parse.
     "zeroconf==0.131.0",
     "pyasn1==0.6.5",
     "pyasn1_modules==0.4.2",
@@ -37,18 +37,18 @@ def python_of(environment: Path) -> Path:
 
 
 def set_up(sdk: Path, environment: Path, python: str = PYTHON) -> None:
-    """Make the environment, or add to it what is missing. Raises CalledProcessError, OSError."""
+    """Create or complete the environment. Raises CalledProcessError, OSError."""
     if not python_of(environment).exists():
         subprocess.run([python, "-m", "venv", str(environment)], check=True)
     interpreter = str(python_of(environment))
     subprocess.run([interpreter, "-m", "pip", "install", "-q", *PACKAGES], check=True)
-    asked = subprocess.run(
+    found = subprocess.run(
         [interpreter, "-c", "import sysconfig; print(sysconfig.get_path('platlib'))"],
         check=True,
         capture_output=True,
         text=True,
     )
-    testing = Path(asked.stdout.strip()) / "chip/testing"
+    testing = Path(found.stdout.strip()) / "chip/testing"
     shutil.copytree(sdk / _TESTING, testing, dirs_exist_ok=True)
     for version in sorted((sdk / "data_model").iterdir()):
         if (version / "clusters").is_dir():
@@ -64,11 +64,11 @@ def _zip(folder: Path, file: Path) -> None:
 
 
 def main(sdk: Path, environment: Path, python: str) -> int:
-    """Set up and say how it went."""
+    """Set up the environment and print the outcome."""
     try:
         set_up(sdk, environment, python)
     except (OSError, subprocess.CalledProcessError) as error:
-        print(f"the controller's environment could not be made: {error}", file=sys.stderr)
+        print(f"the controller's environment could not be created: {error}", file=sys.stderr)
         return 1
     print(f"{environment} is ready")
     return 0

@@ -1,8 +1,7 @@
-"""Prints how many steps of a YAML suite a PICS file leaves, and how many there are.
+"""Print how many steps of a YAML suite a PICS file enables, and how many there are.
 
-Steps that only wait for the node do not count.
-
-Runs in the controller's environment, beside the driver of the suites, which does not tell.
+Steps that only wait for the node do not count. This script runs in the controller's
+environment, because the driver of the suites does not report these numbers.
 """
 
 import sys

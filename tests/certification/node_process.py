@@ -1,4 +1,4 @@
-"""The node under test: a process on its own host, which tests restart and reset."""
+"""The node under test: a process on a host of its own, restarted and reset by tests."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ _START_TIMEOUT_S = 30.0
 _STOP_TIMEOUT_S = 10.0
 
 
-class PollTimings:
-    """How fast time goes by for some programs: `scale` times as fast, from now on.
+class ScaledClock:
+    """Clock that runs `scale` times as fast from now on, for programs under faketime.
 
-    Whenever they begin, all of them have the same time. `library` is that of faketime.
+    Programs started at different times read the same time. `library` is the path of faketime.
     """
 
     def __init__(
-        self, scale: int = 1, library: str = "", clock: Callable[[], float] = time.monotonic
+        self, scale: int = 1, library: str = "", monotonic: Callable[[], float] = time.monotonic
     ) -> None:
         self.scale = scale
         self._library = library
-        self._clock = clock
-        self._start = clock()
+        self._monotonic = monotonic
+        self._start = monotonic()
 
     def prefix(self) -> tuple[str, ...]:
-        """Return what goes before the command of a program that begins now."""
+        """Return the prefix of the command of a program that is started now."""
         if self.scale == 1:
             return ()
-        ahead_s = (self._clock() - self._start) * (self.scale - 1)
-        # Not the program faketime, which would stay between the command and its signals.
+        ahead_s = (self._monotonic() - self._start) * (self.scale - 1)
+        # Not the program faketime: it would keep signals from the command.
         return ("env", f"LD_PRELOAD={self._library}", f"FAKETIME=+{ahead_s:.0f} x{self.scale}")
 
 
 def find_faketime() -> str:
-    """Return faketime's library for programs with threads, or "" where it is not installed."""
+    """Return faketime's library for programs with threads, or "" if it is not installed."""
     command = ("faketime", "-m", "-f", "+0", "printenv", "LD_PRELOAD")
     with contextlib.suppress(OSError):
         return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
@@ -60,18 +60,18 @@ class NodeProcess:
         storage: Path,
         options: tuple[str, ...],
         log: BinaryIO,
-        pace: PollTimings,
+        clock: ScaledClock,
     ) -> None:
         self._hosts = hosts
         self._storage = storage
         self._options = options
         self._log = log
-        self._pace = pace
+        self._clock = clock
         self._process: subprocess.Popen[bytes] | None = None
         self.qr_code = ""
 
     def start(self) -> None:
-        """Start the node; when it returns, the node can be found."""
+        """Start the node and wait until it is discoverable."""
         if self._process is not None:
             return
         self._process = subprocess.Popen(
@@ -87,15 +87,15 @@ class NodeProcess:
             time.sleep(0.2)
 
     def _ask_for_codes(self) -> bool:
-        asked = subprocess.run(
+        status = subprocess.run(
             self._command("onboarding", "--json"), capture_output=True, check=False
         )
-        if asked.returncode == 0:
-            self.qr_code = json.loads(asked.stdout)["qr_code"]
-        return asked.returncode == 0
+        if status.returncode == 0:
+            self.qr_code = json.loads(status.stdout)["qr_code"]
+        return status.returncode == 0
 
     def stop(self) -> None:
-        """End the node as a service manager would."""
+        """Stop the node as a service manager would."""
         process, self._process = self._process, None
         if process is None:
             return
@@ -112,7 +112,7 @@ class NodeProcess:
         self.start()
 
     def factory_reset(self) -> None:
-        """Let the running node forget everything."""
+        """Reset the running node to factory settings."""
         subprocess.run(
             self._command("factory-reset", "--yes"), stdout=self._log, stderr=self._log, check=True
         )
@@ -120,7 +120,7 @@ class NodeProcess:
     def _command(self, command: str, *options: str) -> list[str]:
         return self._hosts.command(
             self._hosts.device,
-            *(self._pace.prefix() if command == "run" else ()),
+            *(self._clock.prefix() if command == "run" else ()),
             *(sys.executable, "-m", "evse_node", command, "--storage", str(self._storage)),
             *options,
         )

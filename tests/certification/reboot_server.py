@@ -1,4 +1,4 @@
-"""The server by which YAML suites restart and reset the node.
+"""Server through which YAML suites restart and reset the node.
 
 The SDK's suites call it at a fixed address on the controller's host.
 """
@@ -24,7 +24,7 @@ _CLONE_NEWNET = 0x4000_0000
 
 
 class RebootServer:
-    """Serves `node` on the controller's host while its context is open."""
+    """Server for `node` on the controller's host, while its context is open."""
 
     def __init__(self, hosts: TwoHosts, node: NodeProcess) -> None:
         subprocess.run(
@@ -61,7 +61,7 @@ class RebootServer:
 
 
 def _function(action: Callable[[], None]) -> Callable[..., bool]:
-    """Return what may be called with the key of an accessory and options, all unused."""
+    """Return `action` with the signature of an accessory call, whose arguments are ignored."""
 
     def call(*arguments: object) -> bool:
         action()
@@ -71,7 +71,7 @@ def _function(action: Callable[[], None]) -> Callable[..., bool]:
 
 
 def _listen(host: str) -> socket.socket:
-    # A socket stays in the network namespace of the thread that made it.
+    # A socket stays in the network namespace of the thread that created it.
     def make() -> socket.socket:
         namespace = os.open(f"/run/netns/{host}", os.O_RDONLY)
         try:

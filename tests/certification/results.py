@@ -1,4 +1,4 @@
-"""How a script ended, and the table of all of them."""
+"""Outcomes of scripts, and the table of results."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.certification.scripts import SCRIPTS, Kind, Script
 
 CONTROLLER = "home-assistant-chip-core 2025.7.0"
 SDK_COMMIT = "9151e79d6b"
-# What follows in the document is written by the runner.
+# The runner writes the part of the document below this mark.
 MARK = "<!-- Results: written by the runner, do not edit. -->"
 
 _GROUPS = {
@@ -24,7 +24,7 @@ _GROUPS = {
     "long": "Suites that take hours",
 }
 _PYTHON_SUMMARY = re.compile(
-    # Commissioning counts as a test class too; only the script's own one matters here.
+    # Commissioning is a test class too; only the script's own class counts.
     r"Summary for test class (?!CommissionDeviceTest)\w+: "
     r"Error (\d+), Executed \d+, Failed (\d+), Passed (\d+), Requested \d+, Skipped (\d+)"
 )
@@ -35,10 +35,10 @@ TIMED_OUT = 124
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How one script ended: outcome is pass, fail, skip or not run. `date` is ISO.
+    """Result of one script: outcome is pass, fail, skip or not run. `date` is ISO.
 
-    `node` and `commit` say which node it was, `options` are those that every node had.
-    They are empty if not recorded.
+    `node` and `commit` identify the node, `options` are those common to all nodes; they are
+    empty if not recorded.
     """
 
     title: str
@@ -52,7 +52,7 @@ class Result:
 
     @property
     def is_pass(self) -> bool:
-        """Skipped is not passed."""
+        """Return whether it passed; a skipped script did not."""
         return self.outcome == "pass"
 
 
@@ -72,12 +72,12 @@ def judge(output: str, code: int) -> tuple[str, str]:
 
 
 def has_commissioned(output: str) -> bool:
-    """Return whether a Python script made the node its own."""
+    """Return whether a Python script commissioned the node."""
     return bool(_COMMISSIONED.search(output))
 
 
 def judge_suite(output: str, code: int, enabled: int, total: int) -> tuple[str, str]:
-    """Return the outcome of a YAML suite of which `enabled` steps of `total` were to run."""
+    """Return the outcome of a YAML suite with `enabled` of `total` steps enabled."""
     if code == TIMED_OUT:
         return "fail", "took too long"
     if code:
@@ -88,30 +88,30 @@ def judge_suite(output: str, code: int, enabled: int, total: int) -> tuple[str, 
 
 
 def last_error(output: str) -> str:
-    """Return the last line that looks like the cause."""
+    """Return the last line that is likely to name the cause."""
     details = re.findall(r"^mobly\.signals\.\w+: Details=(.*?),? Extras=", output, re.MULTILINE)
     details += re.findall(r"^Exception: (Test step failed .*)", output, re.MULTILINE)
     if details:
         return str(details[-1])[:160]
     for line in reversed(output.splitlines()):
-        # The controller's own complaints, mostly while it ends, are no reasons.
+        # Errors of the controller itself, mostly at its end, are not the reason.
         if _ERROR.search(line) and not re.search(r"CHIP:|chip\.native", line):
             return re.sub(r"\s+", " ", line).strip()[-160:]
     return "no result; see script.log"
 
 
 class ResultStore:
-    """Results of earlier runs beside their logs, the newest of each script."""
+    """Store of results beside their logs, with the newest result of each script."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def folder_of(self, title: str) -> Path:
-        """Return where the logs and the result of a script are."""
+        """Return the folder of the logs and the result of a script."""
         return self._folder / re.sub(r"[^\w.]", "_", title)
 
     def load(self) -> dict[str, Result]:
-        """Return what is stored, by title."""
+        """Return the stored results by title."""
         stored = (
             Result(**json.loads(file.read_text(encoding="utf-8")))
             for file in self._folder.glob("*/result.json")
@@ -119,20 +119,20 @@ class ResultStore:
         return {each.title: each for each in stored}
 
     def add(self, result: Result) -> None:
-        """Store one more result."""
+        """Store a result."""
         folder = self.folder_of(result.title)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "result.json").write_text(json.dumps(asdict(result)), encoding="utf-8")
 
 
 def document(before: str, results: Mapping[str, Result], scripts: Iterable[Script]) -> str:
-    """Return the document with new results in the place of the old ones."""
+    """Return the document with its results replaced."""
     head, _, _ = before.partition(MARK)
     return f"{head.rstrip()}\n\n{MARK}\n\n{table(results, scripts)}"
 
 
 def table(results: Mapping[str, Result], scripts: Iterable[Script] = SCRIPTS) -> str:
-    """Return the results as Markdown; what was not run counts as not passed."""
+    """Return the results as Markdown; scripts that did not run count as not passed."""
     rows = [(script, results.get(script.title) or _not_run(script)) for script in scripts]
     passed = sum(result.is_pass for _, result in rows)
     were_run = [result for _, result in rows if result.date]

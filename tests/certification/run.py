@@ -1,6 +1,6 @@
-"""One script or suite against one factory-fresh node on its own pair of hosts.
+"""Run of one script or suite against a factory-fresh node on a pair of hosts of its own.
 
-Or scripts one after another against one node that the first of them commissions.
+Alternatively, scripts run in sequence against one node that the first of them commissions.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Self
 
 from evse_node import __version__
-from tests.certification.node_process import NodeProcess, PollTimings
+from tests.certification.node_process import NodeProcess, ScaledClock
 from tests.certification.reboot_server import RebootServer
 from tests.certification.results import (
     TIMED_OUT,
@@ -35,20 +35,20 @@ from tests.certification.scripts import SUITES, Kind, Script
 from tests.interop.hosts import TwoHosts
 
 DISCRIMINATOR, PASSCODE = "1234", "20202021"
-# What the YAML suites expect of the node under test.
+# Settings that the YAML suites expect of the node under test.
 SUITE_DISCRIMINATOR = "3840"
 SUITE_DRIVER = "scripts/tests/chiptest/yamltest_with_chip_repl_tester.py"
-# Said of the test, not of the node: no person is asked, nothing is done by hand.
+# PICS of the test, not of the node: it is automated, without prompts.
 TEST_PICS = "PICS_SDK_CI_ONLY=1\nPICS_USER_PROMPT=0\nPICS_SKIP_SAMPLE_APP=0\n"
 PROJECT = Path(__file__).resolve().parents[2]
-# What a result depends on; documents and other tests may change meanwhile.
+# A result depends on these files; documents and other tests may change meanwhile.
 _TESTED = ("evse_node", "pyproject.toml", "tests/certification")
 _COUNT_STEPS = Path(__file__).resolve().parent / "count_steps.py"
 
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """What all runs have in common."""
+    """Settings common to all runs."""
 
     sdk: Path
     python: Path
@@ -59,13 +59,13 @@ class Bench:
     time_scale: int = 1
     faketime: str = ""
 
-    def pace(self) -> PollTimings:
-        """Return how time goes by for a device and its controllers."""
-        return PollTimings(self.time_scale, self.faketime)
+    def clock(self) -> ScaledClock:
+        """Return the clock of a device and its controllers."""
+        return ScaledClock(self.time_scale, self.faketime)
 
 
 def current_commit(project: Path = PROJECT) -> str:
-    """Return the commit that runs, "... with changes" when files differ from it.
+    """Return the checked-out commit, "... with changes" when files differ from it.
 
     Returns "" outside of a git repository.
     """
@@ -83,14 +83,14 @@ def _git(project: Path, *arguments: str) -> str:
 
 
 class Device:
-    """A node on one of two hosts, for as long as it is entered, and what a controller knows of it.
+    """Node on one of two hosts while its context is open, and the state of its controller.
 
-    Its log goes to `log`. Time goes by as `pace` says, on both hosts.
+    Its log goes to `log`. Both hosts use `clock`.
     """
 
-    def __init__(self, options: tuple[str, ...], name: str, log: Path, pace: PollTimings) -> None:
+    def __init__(self, options: tuple[str, ...], name: str, log: Path, clock: ScaledClock) -> None:
         self.options = options
-        self.pace = pace
+        self.clock = clock
         self.is_commissioned = False
         self._name = name
         self._log = log
@@ -102,7 +102,7 @@ class Device:
             self.hosts = TwoHosts(self._name)
             closing.callback(self.hosts.close)
             log = closing.enter_context(self._log.open("wb"))
-            self.node = NodeProcess(self.hosts, self.folder / "node", self.options, log, self.pace)
+            self.node = NodeProcess(self.hosts, self.folder / "node", self.options, log, self.clock)
             closing.callback(self.node.stop)
             self.node.start()
             self._closing = closing.pop_all()
@@ -118,7 +118,7 @@ class Device:
 
 
 def node_options(script: Script, bench: Bench) -> tuple[str, ...]:
-    """Return the options of the node that a script needs."""
+    """Return the node options for a script."""
     is_suite = script.kind is Kind.YAML
     return (
         *("--discriminator", SUITE_DISCRIMINATOR if is_suite else DISCRIMINATOR),
@@ -130,10 +130,10 @@ def node_options(script: Script, bench: Bench) -> tuple[str, ...]:
 
 
 def share_devices(scripts: Sequence[Script]) -> list[list[Script]]:
-    """Return lists of scripts that may run on the same device, in their order.
+    """Return lists of scripts that may run on the same device, in order.
 
-    A script that asks for no options joins the first list. What has to commission by
-    itself, or to restart the node, is left out.
+    A script without options joins the first list. Scripts that commission or restart the
+    node themselves are omitted.
     """
     fitting = [
         script
@@ -153,20 +153,20 @@ def share_devices(scripts: Sequence[Script]) -> list[list[Script]]:
 
 
 def run_on_one_device(scripts: Sequence[Script], bench: Bench, number: int) -> Iterator[Result]:
-    """Run scripts that share a device, one after another; the first one commissions it."""
+    """Run scripts in sequence on one device, commissioned by the first."""
     logs = bench.store.folder_of(f"one device {number}")
     logs.mkdir(parents=True, exist_ok=True)
     options = node_options(scripts[0], bench)
     name = f"cert{os.getpid() % 10000}x{number}"
-    with Device(options, name, logs / "node.log", bench.pace()) as device:
+    with Device(options, name, logs / "node.log", bench.clock()) as device:
         for script in scripts:
             yield run_script(script, bench, number, device)
 
 
 def run_script(script: Script, bench: Bench, number: int, device: Device | None = None) -> Result:
-    """Run one script; return its result, and keep its logs in a folder of its own.
+    """Run one script and return its result; its logs are in a folder of its own.
 
-    Without a device it gets a new one.
+    Without a device, a new one is started.
     """
     date = datetime.now(UTC).date().isoformat()
     if script.cannot:
@@ -208,7 +208,7 @@ class _Run:
                 name = f"cert{os.getpid() % 10000}x{self._number}"
                 options = node_options(self._script, self._bench)
                 node_log = self._logs / "node.log"
-                device = closing.enter_context(Device(options, name, node_log, self._bench.pace()))
+                device = closing.enter_context(Device(options, name, node_log, self._bench.clock()))
             hosts = device.hosts
             is_suite = self._script.kind is Kind.YAML
             if is_suite:
@@ -217,14 +217,14 @@ class _Run:
                 code = subprocess.run(
                     hosts.command(
                         hosts.controller,
-                        *device.pace.prefix(),
+                        *device.clock.prefix(),
                         *(self._suite(device.node) if is_suite else self._python(device)),
                     ),
                     cwd=self._bench.sdk / ("" if is_suite else "src/python_testing"),
                     env=self._environment(),
                     stdout=log,
                     stderr=log,
-                    # Whoever asks, the answer is yes; suites ask only what was asked before.
+                    # Answer yes to every prompt of a suite.
                     input=b"y\n" * 100 if is_suite else None,
                     stdin=None if is_suite else subprocess.DEVNULL,
                     timeout=max(self._bench.timeout, self._script.timeout_s),
@@ -256,7 +256,7 @@ class _Run:
         )
         if done.returncode:
             raise RuntimeError(done.stderr.strip())
-        # In both parsers of PICS files the last line of a key counts.
+        # Both parsers of PICS files use the last line of a key.
         test_pics = "" if self._script.is_pure_pics else TEST_PICS
         self._pics.write_text(done.stdout + test_pics + self._script.pics, encoding="ascii")
 
@@ -300,7 +300,7 @@ class _Run:
         return os.environ | {"PYTHONPATH": path}
 
     def _count_steps(self) -> tuple[int, int]:
-        """Return how many steps the PICS left, and how many there are."""
+        """Return the number of enabled steps and of all steps."""
         done = subprocess.run(
             [str(self._bench.python), str(_COUNT_STEPS), str(self._suite_file()), str(self._pics)],
             cwd=self._bench.sdk,
@@ -316,7 +316,7 @@ class _Run:
 def configured(suite: str, config: Mapping[str, str]) -> str:
     """Return a suite's text with other defaults in its `config`, as a test harness sets them.
 
-    Raises RuntimeError for a key that the suite does not have.
+    Raises RuntimeError for an unknown key.
     """
     for key, value in config.items():
         pattern = rf"(^    {key}:\n        type: \w+\n        defaultValue: ).*"

@@ -1,4 +1,4 @@
-"""What is run: the SDK's Python scripts and YAML suites that apply to this node."""
+"""The SDK's Python scripts and YAML suites that apply to this node."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from enum import StrEnum
 from pathlib import Path
 
 ENABLE_KEY = "000102030405060708090a0b0c0d0e0f"
-# The key that the YAML suites have as their default.
+# The default key of the YAML suites.
 SUITE_ENABLE_KEY = "00112233445566778899aabbccddeeff"
 LONG = "long"
 WITH_KEY = ("--hex-arg", f"enableKey:{ENABLE_KEY}")
 ON_ROOT = ("--endpoint", "0")
 ON_EVSE = ("--endpoint", "1")
 CHARGER = (*ON_EVSE, *WITH_KEY)
-# {pics}, {sdk} and {qr} stand for what the runner knows.
+# The runner replaces {pics}, {sdk} and {qr}.
 WITH_PICS = ("--PICS", "{pics}")
-# Where the SDK has the YAML suites.
+# The folder of the YAML suites in the SDK.
 SUITES = "src/app/tests/suites/certification"
 
 
 class Kind(StrEnum):
-    """What runs it: the SDK's test runner for Python, or its driver for YAML suites."""
+    """Runner of a script: the SDK's test runner for Python, or its driver for YAML suites."""
 
     PYTHON = "python"
     YAML = "yaml"
@@ -30,14 +30,13 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """One line of the table of results.
+    """Script or suite; one row of the table of results.
 
-    `name` is the file's without suffix, `variant` distinguishes several runs of it.
-    `pics_endpoint` limits the node's PICS to one endpoint; `is_pure_pics` leaves out the
-    lines that say that a machine runs the test. `suite_config` are values of a suite's
-    configuration that describe the device under test. `pics` are lines that overrule
-    the node's own, `timeout_s` is what it needs beyond the usual. `cannot` says why it
-    cannot run at all.
+    `name` is the file name without suffix; `variant` distinguishes several runs of it.
+    `pics_endpoint` limits the node's PICS to one endpoint; `is_pure_pics` omits the lines
+    that declare an automated test. `suite_config` holds the values of a suite's configuration
+    that describe the device under test. `pics` are lines that override the node's own,
+    `timeout_s` is a minimum timeout. `cannot` is the reason why it cannot run at all.
     """
 
     name: str
@@ -57,7 +56,7 @@ class Script:
 
     @property
     def title(self) -> str:
-        """Name and variant."""
+        """Return name and variant."""
         return f"{self.name} ({self.variant})" if self.variant else self.name
 
 
@@ -87,10 +86,10 @@ def _suites(
     ]
 
 
-# Device Energy Management that can be adjusted, and one that can be scheduled.
+# Device Energy Management with power adjustment, and with scheduling.
 _ADJUSTABLE = ("--dem-features", "0x7B")
 _SCHEDULABLE = ("--dem-features", "0x7C")
-# What Matter 1.3 has that is not provisional.
+# The parts of Matter 1.3 that are not provisional.
 _STRICT = ("--features", "RFID", "--dem-features", "none")
 _V1_4_2 = ("--matter-version", "1.4.2")
 _PROVISIONAL = ("--bool-arg", "allow_provisional:true")
@@ -98,7 +97,7 @@ _NO_BATCH = (
     "the controller packages of PyPI do not have the entry that sends several commands at once"
 )
 
-# The test event trigger that does nothing.
+# A test event trigger without effect.
 _NO_TRIGGER = {"TEST_EVENT_TRIGGER_KEY": '"0xFFFFFFFFFFF10000"'}
 
 _ENERGY = (
@@ -208,8 +207,8 @@ _COMMISSIONING = (
     ),
     *_group("core", "TC_CGEN_2_4"),
     *_group("core", "TC_CADMIN_1_3_4", arguments=(*ON_ROOT, "--timeout", "600")),
-    # Without --timeout: its step 4 expects to be cancelled, which is what the default of
-    # 90 seconds does after the script slept for 190; the controller's own error fails it.
+    # Without --timeout: step 4 expects to be cancelled, as it is by the default of
+    # 90 seconds after the script slept for 190; an error of the controller fails it.
     *_group("core", "TC_CADMIN_1_5", arguments=WITH_PICS),
     *_group("core", "TC_CADMIN_1_9", "TC_CADMIN_1_15", arguments=(*WITH_PICS, "--timeout", "300")),
     *_group("core", "TC_CADMIN_1_11", "TC_CADMIN_1_22", "TC_CADMIN_1_25", arguments=WITH_PICS),
@@ -254,12 +253,12 @@ _OPTIONAL = (
 )
 
 _YAML = (
-    # It accepts only null for the times until which something is enabled, which is without end.
+    # It accepts only null, which is "without end", for the times until which charging is enabled.
     *_suites("EEVSE_2_1", options=("--charging", "enabled", "--features", "PREF,SOC,PNC,RFID")),
-    # Nothing but the node.
+    # Only the node.
     *_suites("PS_2_1", "ACE_1_1", "ACL_2_1", "CGEN_2_1"),
     *_suites("DGGEN_2_3", "DGGEN_3_1", "GRPKEY_2_1"),
-    # With prompts, which the PICS switch off.
+    # With prompts, disabled by the PICS.
     *_suites("EEVSEM_2_1", "DEMM_2_1", "GRPKEY_2_2"),
     *_suites("SC_4_1", config={"deviceType": str(0x050C)}),
     # With restarts and resets of the node.
@@ -274,7 +273,7 @@ _YAML = (
     *_suites("TIMESYNC_2_3", "TMP_2_2"),
 )
 
-# More than three hours, in which the node has to count its operational hours.
+# More than three hours, during which the node counts its operational hours.
 _LONG = tuple(
     replace(suite, group=LONG, timeout_s=15_000)
     for suite in _suites("DGGEN_2_1", config=_NO_TRIGGER)
@@ -293,7 +292,7 @@ SCRIPTS: tuple[Script, ...] = (
 
 
 def missing(sdk: Path, chosen: list[Script]) -> str:
-    """Return what the SDK's tree lacks of what is chosen, or an empty string."""
+    """Return an error for the first chosen script that the SDK lacks, or an empty string."""
     scripts, suites = sdk / "src/python_testing", sdk / SUITES
     if not scripts.is_dir():
         return f"--sdk: '{sdk}' cannot be used: give the SDK's tree, with src/python_testing"
@@ -307,9 +306,8 @@ def missing(sdk: Path, chosen: list[Script]) -> str:
 def select(names: list[str]) -> list[Script]:
     """Return the scripts with these names or titles or of these groups.
 
-    For no names all but those that take hours.
-
-    A name that is not listed here is taken as a script that needs no arguments.
+    Without names, return all but those that take hours. A name that is not listed here is
+    taken as a script without arguments.
     """
     if not names:
         return [each for each in SCRIPTS if each.group != LONG]

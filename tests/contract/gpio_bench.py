@@ -17,13 +17,13 @@ CABLE_32_A_OHM = 220
 
 
 def bench_board() -> Board:
-    """The reference board, without the kernel's watchdog, and with a meter for the house."""
+    """Return the reference board without the kernel's watchdog, and with a grid meter."""
     grid_meter = ModbusMeterSpec(map="sdm630", host="192.0.2.1")
     return replace(load_board("reference"), watchdog=None, grid_meter=grid_meter)
 
 
 class GpioBench:
-    """Bench that runs threads and loop of the backend by turns in one thread."""
+    """Bench that runs the backend's threads and loop alternately in one thread."""
 
     def __init__(self, board: Board | None = None) -> None:
         self.now = 10.0

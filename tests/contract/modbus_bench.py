@@ -1,6 +1,7 @@
 """Bench of the Modbus EVSE backend: the real link to pymodbus's server with a model behind it.
 
-Backend and server run in the event loop of a thread, for whose results the bench's methods wait.
+Backend and server run in the event loop of a thread, and the bench's methods wait for
+their results.
 Only `wait` moves the clock of models and backend.
 """
 

@@ -24,7 +24,7 @@ def run_without_waiting(coroutine: Coroutine[object, object, None]) -> None:
 
 
 class OpenEvseBench:
-    """The backend, polled by `wait`, and a model that answers without delay."""
+    """Bench with the backend, polled by `wait`, and a model that answers without delay."""
 
     def __init__(self, settings: OpenEvseSettings | None = None) -> None:
         self.now = 10.0

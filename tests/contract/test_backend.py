@@ -1,4 +1,4 @@
-"""The contract on every built-in backend, and its checks on broken backends."""
+"""The contract for every built-in backend, and its checks for broken backends."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ async def test_backend_keeps_contract(backend: str, check: str) -> None:
 
 
 class CoroutineBench(SimulatedBench):
-    """A bench whose methods return awaitables."""
+    """Bench whose methods return awaitables."""
 
     async def _later(self, act: Callable[..., None], *arguments: object) -> None:
         await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""Inside the virtual machine: a chip of gpio-sim, whose inputs are driven through sysfs."""
+"""Chip of gpio-sim inside the virtual machine, with inputs driven through sysfs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _LINES = 32
 
 
 class SimulatedChip:
-    """A chip with this label; `names` are the lines' names by their number."""
+    """Chip with this label; `names` are the names of the lines by number."""
 
     def __init__(self, label: str, names: Mapping[int, str]) -> None:
         self._device = _CONFIG / "board"
@@ -32,11 +32,11 @@ class SimulatedChip:
         self._sysfs = Path("/sys/devices/platform") / device / chip
 
     def is_high(self, name: str) -> bool:
-        """Look at a line from outside."""
+        """Return the level of a line, as seen from outside."""
         return (self._line(name) / "value").read_text().strip() == "1"
 
     def pull(self, name: str, is_high: bool) -> None:
-        """Pull an input."""
+        """Set the level of an input."""
         (self._line(name) / "pull").write_text("pull-up" if is_high else "pull-down")
 
     def _line(self, name: str) -> Path:

@@ -1,4 +1,4 @@
-"""Run inside the virtual machine: a node on the GPIO backend, from commissioning to charging."""
+"""Tests inside the virtual machine: a node on the GPIO backend, from commissioning to charging."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ ROUNDS = 20
 
 
 class Guest:
-    """A node with its board, and what was measured."""
+    """Node with its board, and measured durations."""
 
     def __init__(self, folder: Path) -> None:
         self.chip: SimulatedChip = make_chip()
@@ -152,8 +152,8 @@ async def test_welded_contactor_is_detected_by_mirror_contact(guest: Guest) -> N
     await guest.until(lambda: guest.node.state.fault is FaultState.CONTACT_WET_FAILURE)
 
 
-async def test_orders_take_effect_in_time(guest: Guest) -> None:
-    """From the pilot's change to the line's. Written down, not judged: emulation is slow."""
+async def test_latency_of_orders_is_recorded(guest: Guest) -> None:
+    """From a change of the pilot to that of the line; not checked, because emulation is slow."""
     await charge(guest)
     taken: dict[str, list[float]] = {"C to closed": [], "pilot loss to open": []}
     for _ in range(ROUNDS):

@@ -1,4 +1,4 @@
-"""Run inside the virtual machine: a board with a heartbeat and a latch, on real lines."""
+"""Tests inside the virtual machine: a board with a heartbeat and a latch, on real lines."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.hw.guest_board import BOARD, CONTACTOR, LABEL, MIRROR, STOP, GuestAdc
 
 HEARTBEAT, TRIP, TEST, RESET = "GPIO4", "GPIO22", "GPIO24", "GPIO25"
 LINES = (*(CONTACTOR, MIRROR, STOP), *(HEARTBEAT, TRIP, TEST, RESET))
-# Slow enough to be followed from outside: emulation is slow.
+# Slow enough to be observed in emulation.
 PULSES = f"""
 [heartbeat]
 line = "{HEARTBEAT}"
@@ -42,13 +42,13 @@ TRIPS_AFTER_EDGES = 2
 
 
 class Latch:
-    """The board's flip-flop: the test's edges set it, the reset input clears it."""
+    """Flip-flop of the board: edges of the test line set it, the reset input clears it."""
 
     def __init__(self, chip: SimulatedChip) -> None:
         self.heartbeats = self.test_edges = self.resets = 0
         self._chip = chip
         self._halt = threading.Event()
-        # As after power-on: in any state.
+        # The state after power-on is undefined.
         chip.pull(TRIP, True)
         self._thread = threading.Thread(target=self._follow, daemon=True)
         self._thread.start()
@@ -87,7 +87,7 @@ class Guest:
         self.events: list[HalEvent] = []
 
     async def close_until(self, condition: Callable[[], bool]) -> None:
-        """Keep it closed: in emulation, sampler or loop may be taken for dead at times."""
+        """Close it again and again: in emulation, sampler or loop may seem dead at times."""
 
         def is_met() -> bool:
             if not self.chip.is_high(CONTACTOR):
@@ -124,7 +124,7 @@ async def guest(tmp_path: Path) -> AsyncIterator[Guest]:
 
 async def test_heartbeat_stops_with_sampler(guest: Guest, monkeypatch: pytest.MonkeyPatch) -> None:
     chip, latch, backend = guest.chip, guest.latch, guest.backend
-    # The self-test has cleared the latch, let it trip, and cleared it again.
+    # The self-test has reset the latch, tripped it, and reset it again.
     assert latch.test_edges >= TRIPS_AFTER_EDGES
     assert latch.resets == 2
     assert backend._open_parts.check.failure == ""
@@ -147,7 +147,7 @@ async def test_heartbeat_stops_with_sampler(guest: Guest, monkeypatch: pytest.Mo
     await guest.close_until(lambda: latch.heartbeats > beaten + 5)
     release = threading.Event()
     monkeypatch.setattr(GuestAdc, "read", lambda adc, channel: release.wait(20) or 0)
-    # An opening cannot drive the coil now; the heartbeat stops all the same.
+    # Opening cannot drive the coil now, but the heartbeat stops nevertheless.
     coil = backend._open_parts.contactor._coils[0]
     monkeypatch.setattr(coil, "set", lambda is_active: None)
     await asyncio.sleep(2)

@@ -1,6 +1,6 @@
-"""Run inside the virtual machine: a node killed at some instants, on real lines and a real PWM.
+"""Tests inside the virtual machine: a node killed at any time, on real lines and a real PWM.
 
-This kernel drops the lines of a dead process by itself; the PWM goes on until `safe-off`.
+This kernel releases the lines of a dead process; the PWM continues until `safe-off`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.hw.guest_board import (
 from tests.support.killed_node import Killer, config, turn_to
 
 ROUNDS = 2
-# A start takes so long in emulation.
+# A start is slow in emulation.
 PACE_S = 10.0
 
 

@@ -1,4 +1,4 @@
-"""Run inside the virtual machine: each part by itself, on the kernel's own devices."""
+"""Tests inside the virtual machine: each driver by itself, on the kernel's own devices."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_edges_make_descriptor_readable(chip: SimulatedChip) -> None:
 
 
 def test_two_threads_read_different_lines(chip: SimulatedChip) -> None:
-    """With both lines in one request, gpiod mixes their values up."""
+    """With both lines in one request, gpiod would mix up their values."""
     chip.pull(MIRROR, True)
     chip.pull(STOP, False)
     inputs = GpioInputs({"high": LineSpec(MIRROR, CHIPS), "low": LineSpec(STOP, CHIPS)})
@@ -164,7 +164,7 @@ time.sleep(600)
 
 
 def test_safe_off_works_after_killed_process(chip: SimulatedChip, tmp_path: Path) -> None:
-    """On this kernel the line drops by itself, on a Pi's it may not: see the documentation."""
+    """This kernel releases the line of a dead process; a Pi's may not: see the documentation."""
     process = subprocess.Popen(
         [sys.executable, "-c", _KILLED, str(tmp_path)], stdout=subprocess.PIPE, text=True
     )
@@ -244,7 +244,7 @@ def test_tmp102_is_read_on_real_i2c_bus(i2c_bus: int) -> None:
 def test_ads1115_is_read_on_real_i2c_bus(i2c_bus: int) -> None:
     bus = i2c_bus
     adc = open_adc(Ads1115Spec(bus, 0x48))
-    # The stub has byte registers: the low byte of the answer is the one of the configuration.
+    # The stub has byte registers: the low byte of the answer is that of the configuration.
     assert adc.read(2) & 0xFF == 0x80 | (4 + 2) << 4 | 3
     adc.close()
     absent = open_adc(Ads1115Spec(bus, 0x49))

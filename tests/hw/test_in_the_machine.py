@@ -1,4 +1,4 @@
-"""Runs the tests of `guest_*.py` inside the virtual machine; each is a test here as well."""
+"""Run the tests of `guest_*.py` inside the virtual machine; each is a test here as well."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _tests(file: Path) -> list[str]:
 
 @pytest.fixture(scope="session")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
-    """What became of each guest test: "" for passed, otherwise what was wrong."""
+    """Return the failure of each guest test, or "" if it passed."""
     if reason := why_not():
         pytest.skip(reason)
     out = tmp_path_factory.mktemp("machine")
@@ -64,6 +64,6 @@ def _say(taken: Mapping[str, list[float]]) -> None:
 
 
 @pytest.mark.parametrize("name", [f"{file.stem}:{test}" for file in FILES for test in _tests(file)])
-def test_passes_in_virtual_machine(results: Mapping[str, str], name: str) -> None:
+def test_guest_test_passes(results: Mapping[str, str], name: str) -> None:
     assert name in results, f"it did not run; there are {sorted(results)}"
     assert not results[name], results[name]

@@ -1,8 +1,8 @@
-"""A small machine with a real GPIO character device and a real PWM chip, for tests.
+"""Small virtual machine with a real GPIO character device and a real PWM chip, for tests.
 
-QEMU without KVM boots a Debian kernel whose gpio-sim, pwm-lpss, i2c-stub and softdog play
+QEMU without KVM boots a Debian kernel whose gpio-sim, pwm-lpss, i2c-stub and softdog provide
 the hardware. The guest sees the host's file system read-only under the same paths, with
-/mnt its own, so that the very interpreter and tree that run the tests run there too.
+/mnt its own, so that interpreter and tree are the same.
 
     machine = VirtualMachine()          # downloads a kernel at the first use
     status, output = machine.run(["python3", "-c", "print(1)"], out=Path("results"), limit_s=60)
@@ -78,7 +78,7 @@ poweroff -f
 
 
 def why_not() -> str:
-    """Return why there can be no machine here, or "" if there can."""
+    """Return why the machine cannot run here, or ""."""
     if platform.machine() != "x86_64":
         return "the virtual machine is an x86-64 one"
     missing = [package for name, package in PROGRAMS.items() if shutil.which(name) is None]
@@ -90,11 +90,11 @@ def why_not() -> str:
 
 
 class MachineError(Exception):
-    """The machine could not be built, or did not come to an end by itself."""
+    """The machine could not be built, or did not power off."""
 
 
 class VirtualMachine:
-    """Kernel and initial file system, made once and kept."""
+    """Virtual machine, with kernel and initial file system in a cache."""
 
     def __init__(self, cache: Path = CACHE) -> None:
         self._cache = cache
@@ -107,7 +107,7 @@ class VirtualMachine:
     def run(self, command: Sequence[str], out: Path, limit_s: float) -> tuple[int, str]:
         """Run a command in this directory, as root; return its status and the console.
 
-        What the guest writes to /mnt/out is in `out` afterwards. Raises MachineError.
+        Files that the guest writes to /mnt/out are in `out` afterwards. Raises MachineError.
         """
         out.mkdir(parents=True, exist_ok=True)
         (out / "status").unlink(missing_ok=True)
@@ -153,7 +153,7 @@ class VirtualMachine:
 
 
 class _Builder:
-    """Downloads a kernel with apt, apart from the host's own package lists."""
+    """Downloader of a kernel with apt, with package lists of its own."""
 
     def __init__(self, cache: Path) -> None:
         self._cache = cache
@@ -200,12 +200,12 @@ class _Builder:
         return version
 
     def _unpack_kernel(self, folder: Path) -> None:
-        """Take the plain kernel out of its wrapping: the guest would need seconds for that."""
+        """Decompress the kernel, which would take seconds in the guest."""
         image = next(
             file for file in folder.glob("tree/**/vmlinuz*") if file.is_file()
         ).read_bytes()
         start = image.index(b"\x28\xb5\x2f\xfd")
-        # zstd complains about what follows the stream, after it has written all of it.
+        # zstd reports trailing data as an error, after it has written the whole stream.
         plain = subprocess.run(
             ["zstd", "-dcq"], input=image[start:], capture_output=True, check=False
         ).stdout
@@ -253,14 +253,14 @@ def _mirror() -> str:
 
 
 def pwm_table() -> bytes:
-    """Return an ACPI table with the device that the kernel's pwm-lpss drives.
+    """Return an ACPI table with a device for the kernel's pwm-lpss.
 
-    \\_SB.PWM0 has the hardware id 80865AC8 and 4 KiB at 0xFED88000, where nothing is:
-    registers read as 0, by which the driver takes every update as done.
+    \\_SB.PWM0 has the hardware id 80865AC8 and 4 KiB at 0xFED88000, where there is no
+    memory: registers read as 0, which the driver takes for a completed update.
     """
 
     def package(content: bytes) -> bytes:
-        """Prefix with the package length, which counts itself."""
+        """Prefix with the package length, which includes its own bytes."""
         length = len(content) + 1
         if length < 0x40:
             return bytes((length,)) + content

@@ -46,7 +46,7 @@ def hosts(hosts_possible: None) -> Iterator[TwoHosts]:
 
 
 class NodeProcess:
-    """`evse-node run` on the node's host, and the CLI beside it."""
+    """`evse-node run` on the node's host, and its CLI."""
 
     def __init__(self, hosts: TwoHosts, folder: Path, *options: str) -> None:
         self.hosts = hosts
@@ -133,7 +133,7 @@ class ControllerError(AssertionError):
 
 
 class Controller:
-    """A driver process on the controller's host, called like an object."""
+    """Process of a driver on the controller's host."""
 
     def __init__(self, command: list[str], log_path: Path) -> None:
         self.log_path = log_path
@@ -182,7 +182,7 @@ class Controller:
 
 
 def driver_command(name: str, storage: Path, paa: Path) -> list[str]:
-    """Return how to start a driver; skip the test when its controller is not installed."""
+    """Return the command of a driver; skip the test if its controller is not installed."""
     if name == "chip-core":
         python, script = environment.CHIP_PYTHON, DRIVERS / "chip_core.py"
     elif name == "matter-server":
@@ -198,7 +198,7 @@ def driver_command(name: str, storage: Path, paa: Path) -> list[str]:
 def _matter_js_command(storage: Path) -> list[str]:
     if not environment.MATTER_JS_MODULES.exists() or shutil.which("node") is None:
         pytest.skip("matter.js is not installed: run `make interop-env`")
-    # Node looks for packages beside the script.
+    # Node.js looks for packages beside the script.
     script = storage / "matter_js.mjs"
     shutil.copy(DRIVERS / "matter_js.mjs", script)
     (storage / "node_modules").symlink_to(environment.MATTER_JS_MODULES)

@@ -1,7 +1,7 @@
-"""Makes the controllers' environments: `python tests/interop/environment.py`.
+"""Create the controllers' environments: `python tests/interop/environment.py`.
 
-Each controller gets its own folder below `.interop/`, so that its packages never mix
-with the node's. Running it again only adds what is missing.
+Each controller gets its own folder below `.interop/`, separate from the node's
+packages. Running it again only adds what is missing.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MATTER_JS_MODULES = FOLDER / "matter-js/node_modules"
 
 
 def newest_python() -> str:
-    """Return the newest usable interpreter: newer matter-server releases want 3.12."""
+    """Return the newest usable interpreter: newer matter-server releases require 3.12."""
     for name in ("python3.13", "python3.12"):
         path = shutil.which(name)
         if path and not subprocess.run([path, "-c", ""], capture_output=True).returncode:
@@ -33,7 +33,7 @@ def newest_python() -> str:
 
 
 def make_python_environment(folder: Path, packages: tuple[str, ...]) -> None:
-    """Make a virtual environment with `packages`, unless that was done before."""
+    """Create a virtual environment with `packages`, unless it exists."""
     stamp = folder / "made"
     wanted = "\n".join(packages)
     if stamp.exists() and stamp.read_text() == wanted:
@@ -45,7 +45,7 @@ def make_python_environment(folder: Path, packages: tuple[str, ...]) -> None:
 
 
 def make_node_environment(folder: Path, package: str) -> None:
-    """Install an npm package into `folder`, unless that was done before."""
+    """Install an npm package into `folder`, unless it is installed."""
     stamp = folder / "made"
     if stamp.exists() and stamp.read_text() == package:
         return
@@ -61,7 +61,7 @@ def make_node_environment(folder: Path, package: str) -> None:
 
 
 def main() -> int:
-    """Make all environments; report each that could not be made."""
+    """Create all environments; report failures."""
     FOLDER.mkdir(exist_ok=True)
     failures = 0
     environments: tuple[tuple[str, Callable[[], None]], ...] = (

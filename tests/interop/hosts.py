@@ -1,6 +1,6 @@
-"""Two test hosts on this machine: network namespaces joined by one virtual cable.
+"""Two test hosts on this machine: network namespaces connected by a veth pair.
 
-`dev` is the node's host, `ctl` the controller's. Nothing that runs in them reaches
+`dev` is the node's host, `ctl` the controller's. Processes in them cannot reach
 any other network. Needs root, iproute2, and nftables for packet loss.
 """
 
@@ -14,7 +14,7 @@ from typing import Any
 
 
 def why_not() -> str | None:
-    """Return why test hosts cannot be made here, or None when they can."""
+    """Return why test hosts cannot be created here, or None."""
     if os.geteuid() != 0:
         return "network namespaces need root"
     if shutil.which("ip") is None:
@@ -28,7 +28,7 @@ def why_not() -> str | None:
 
 
 class TwoHosts:
-    """A pair of hosts named after `name`, removed again by `close`."""
+    """Pair of hosts named after `name`, removed by `close`."""
 
     DEVICE_INTERFACE = "dev0"
 
@@ -58,7 +58,7 @@ class TwoHosts:
         time.sleep(0.3)
 
     def close(self) -> None:
-        """Remove both hosts and what still runs in them."""
+        """Remove both hosts and terminate their processes."""
         for host in (self.device, self.controller):
             listed = subprocess.run(
                 ["ip", "netns", "pids", host], capture_output=True, text=True, check=False
@@ -76,11 +76,10 @@ class TwoHosts:
         return ["ip", "netns", "exec", host, *command]
 
     def lose(self, percent: int) -> None:
-        """Drop that share of the UDP packets that arrive at either host; 0 ends it.
+        """Drop this share of the UDP packets that arrive at either host; 0 ends the loss.
 
-        Of one Matter message at most three copies are lost. A message is sent five times
-        and then given up, so that by chance alone one journey in twenty would fail at
-        20 percent, though both sides do all that they should.
+        At most three copies of a Matter message are lost: a message is transmitted five times
+        at most, so that otherwise one journey in twenty would fail at 20 percent by chance.
         """
         # A copy has the same header: flags, session, counter. DNS headers cannot be compared.
         chance = f"numgen random mod 100 < {percent}"

@@ -1,4 +1,4 @@
-"""Prints every multicast DNS response on the interfaces named, one JSON object a line.
+"""Print every multicast DNS response on the given interfaces, one JSON object per line.
 
 Run on the controller's host: `python -m tests.interop.mdns_listener ctl0 ...`
 """

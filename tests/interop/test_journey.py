@@ -1,4 +1,4 @@
-"""The whole journey of a new owner, with each real controller."""
+"""The complete journey of a new owner, with each real controller."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ EV_CONNECTED, EV_NOT_DETECTED, TRANSFER_STARTED, TRANSFER_STOPPED = range(4)
 GLOBAL_ATTRIBUTES = (0xFFF8, 0xFFF9, 0xFFFB, 0xFFFC, 0xFFFD)
 
 
-def check_everything_was_read(attributes: dict[str, object]) -> None:
-    """Every attribute that an AttributeList names must have come, and nothing else."""
+def check_all_attributes_were_read(attributes: dict[str, object]) -> None:
+    """Check that exactly the attributes of each AttributeList were read."""
     clusters = {tuple(path.split("/")[:2]) for path in attributes}
     assert {"0", "1"} <= {endpoint for endpoint, _ in clusters}
     for endpoint, cluster in clusters:
@@ -54,7 +54,7 @@ def journey(node: NodeProcess, controller: Controller, patience: float = 1.0) ->
         return found
 
     controller.call("commission", long, code=node.onboarding()["manual_code"])
-    check_everything_was_read(controller.call("read_all", long))
+    check_all_attributes_were_read(controller.call("read_all", long))
     assert controller.call("subscribe", long)["attributes"] > 100
 
     node.cli("sim", "plug-in")
@@ -92,11 +92,13 @@ def journey(node: NodeProcess, controller: Controller, patience: float = 1.0) ->
 
 
 @pytest.mark.parametrize("name", ["chip-core", "matter-server", "matter-js"])
-def test_journey(node: NodeProcess, controller_of: Callable[[str], Controller], name: str) -> None:
+def test_controller_completes_journey(
+    node: NodeProcess, controller_of: Callable[[str], Controller], name: str
+) -> None:
     journey(node, controller_of(name))
 
 
-def test_journey_with_packet_loss(
+def test_controller_completes_journey_despite_packet_loss(
     hosts: TwoHosts, node: NodeProcess, controller_of: Callable[[str], Controller]
 ) -> None:
     controller = controller_of("chip-core")

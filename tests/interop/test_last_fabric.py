@@ -1,4 +1,4 @@
-"""Real controllers remove the node from its only fabric, and take it in again."""
+"""Real controllers remove the node from its only fabric and commission it again."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DISABLED, CHARGING_ENABLED = 0, 1
 
 
 @pytest.mark.parametrize("name", ["chip-core", "matter-server", "matter-js"])
-def test_the_node_is_new_again(
+def test_node_is_factory_fresh_after_removal_of_last_fabric(
     node: NodeProcess, controller_of: Callable[[str], Controller], name: str
 ) -> None:
     controller = controller_of(name)
@@ -24,7 +24,7 @@ def test_the_node_is_new_again(
     assert controller.call("read_all", 240)[SUPPLY_STATE] == CHARGING_ENABLED
     controller.call("remove_fabric", 240, fabric=1)
     deadline = time.monotonic() + 20
-    while "the last fabric is gone" not in node.log() and time.monotonic() < deadline:
+    while "the last fabric is removed" not in node.log() and time.monotonic() < deadline:
         time.sleep(0.1)
     # Another owner, with the same code.
     controller.call("commission", 240, code=code, fabric=2)

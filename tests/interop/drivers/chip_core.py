@@ -1,4 +1,4 @@
-"""Drives the SDK's own controller (chip-core). Usage: chip_core.py STORAGE PAA_DIR."""
+"""Driver for the SDK's own controller (chip-core). Usage: chip_core.py STORAGE PAA_DIR."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CONTROLLER_ID = 112233
 
 
 def plain(value: Any) -> Any:
-    """Turn cluster objects, Nullable and enums into what JSON can carry."""
+    """Convert cluster objects, Nullable and enums to values of JSON."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {
             field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)
@@ -87,8 +87,8 @@ class ChipCoreDriver:
             )
         )
 
-    async def do_let_read(self, node: int, reader: int) -> None:
-        """Let another node read what `node` has."""
+    async def do_grant_view(self, node: int, reader: int) -> None:
+        """Grant another node the View privilege on `node`."""
         entry = clusters.AccessControl.Structs.AccessControlEntryStruct
         entries = [
             entry(privilege=privilege, authMode=2, subjects=[subject], targets=NullValue)
@@ -98,7 +98,7 @@ class ChipCoreDriver:
             node, [(0, clusters.AccessControl.Attributes.Acl(entries))]
         )
 
-    async def do_take_time_from(self, node: int, source: int) -> None:
+    async def do_set_time_source(self, node: int, source: int) -> None:
         time = clusters.TimeSynchronization
         await self.controller(1).SendCommand(
             node,

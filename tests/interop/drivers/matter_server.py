@@ -1,4 +1,4 @@
-"""Drives python-matter-server through its WebSocket API.
+"""Driver for python-matter-server through its WebSocket API.
 
 Usage: matter_server.py STORAGE PAA_DIR. Each fabric is a server process of its own.
 """
@@ -24,7 +24,7 @@ EVSE = 0x0099
 
 
 class Server:
-    """A matter-server process and the WebSocket connection to it."""
+    """Process of matter-server, and a WebSocket connection to it."""
 
     def __init__(self, storage: str, paa_directory: str, fabric: int) -> None:
         self.storage = f"{storage}/server{fabric}"
@@ -37,10 +37,10 @@ class Server:
 
     async def start(self) -> None:
         os.makedirs(self.storage, exist_ok=True)
-        # Without a young version file the server would empty the folder and go to the internet.
+        # Without a recent version file the server would empty the folder and use the internet.
         Path(self.paa_directory, ".version").touch()
-        # The server deletes certificates that it has not fetched itself, unless this file
-        # says that it has just done so.
+        # The server deletes certificates that it has not fetched itself, unless this file is
+        # recent.
         certificates = Path(self.storage) / "paa"
         shutil.copytree(self.paa_directory, certificates)
         (certificates / ".version").touch()
@@ -120,7 +120,7 @@ class Server:
 
 
 class MatterServerDriver:
-    """One server a fabric."""
+    """Driver with one server per fabric."""
 
     def __init__(self, storage: str, paa_directory: str) -> None:
         self.storage = storage
@@ -201,7 +201,7 @@ class MatterServerDriver:
         return str(window["setup_manual_code"])
 
     async def do_remove_fabric(self, fabric: int, by: int = 1) -> None:
-        # Seen as from the other fabric's own server, as a user would remove it there.
+        # Removed by the fabric's own server, as a user would.
         server = self.servers[fabric]
         await server.call("remove_node", node_id=server.node_id)
 

@@ -20,7 +20,7 @@ os.dup2(2, 1)
 
 
 class SubscribedState:
-    """The newest attribute values and all events that a subscription brought.
+    """Newest attribute values and all events of a subscription.
 
     Attributes are kept under "endpoint/cluster/attribute" in decimal.
     """
@@ -78,7 +78,7 @@ class SubscribedState:
                 return value
             left = deadline - asyncio.get_running_loop().time()
             if left <= 0:
-                raise TimeoutError(f"{what} did not come within {timeout} s; last {value!r}")
+                raise TimeoutError(f"{what} was not received within {timeout} s; last {value!r}")
             self.changed.clear()
             try:
                 await asyncio.wait_for(self.changed.wait(), left)
@@ -87,7 +87,7 @@ class SubscribedState:
 
 
 async def serve(driver: Any) -> None:
-    """Carry out one request after the other until standard input closes."""
+    """Process requests until standard input closes."""
     loop = asyncio.get_running_loop()
     await driver.start()
     try:

@@ -1,4 +1,4 @@
-"""What counts as passed, and what the table says."""
+"""Outcomes of scripts, and the table of results."""
 
 from __future__ import annotations
 
@@ -62,11 +62,11 @@ COMMISSIONED = summary(passed=1, name="CommissionDeviceTest")
         ),
     ],
 )
-def test_judge(output: str, code: int, outcome: str, reason: str) -> None:
+def test_outcome_of_python_script(output: str, code: int, outcome: str, reason: str) -> None:
     assert judge(output, code) == (outcome, reason)
 
 
-def test_has_commissioned() -> None:
+def test_commissioning_is_recognised_in_output() -> None:
     assert has_commissioned(COMMISSIONED + summary(failed=1))
     assert not has_commissioned(summary(failed=1, name="CommissionDeviceTest") + summary(passed=1))
     assert not has_commissioned(summary(passed=1))
@@ -81,7 +81,7 @@ def test_has_commissioned() -> None:
         (124, 3, "fail", "took too long"),
     ],
 )
-def test_judge_suite(code: int, enabled: int, outcome: str, reason: str) -> None:
+def test_outcome_of_yaml_suite(code: int, enabled: int, outcome: str, reason: str) -> None:
     end = "RuntimeError: Event loop is closed\n"
     output = f"Exception: Test step failed Read it\n{end}" if code == 254 else ""
     assert judge_suite(output, code, enabled, 5) == (outcome, reason)
@@ -99,7 +99,7 @@ RESULTS = {
 }
 
 
-def test_table() -> None:
+def test_table_lists_every_script_with_outcome() -> None:
     lines = table(RESULTS, SCRIPTS).splitlines()
     assert "1 of 4 passed." in lines
     assert "- date: 2026-01-02 to 2026-01-03" in lines
@@ -109,7 +109,7 @@ def test_table() -> None:
     assert "| Test_TC_D_1_1.yaml |  | **not run** | 0 |  |" in lines
 
 
-def test_table_says_what_was_tested() -> None:
+def test_table_names_node_commit_and_options() -> None:
     now = {"date": "2026-01-02", "node": "evse-node 1.0, Python 3.11", "commit": "aaa"}
     with_options = now | {"options": "--features none"}
     earlier = now | {"node": "evse-node 0.9, Python 3.11", "commit": "bbb with changes"}
@@ -130,13 +130,13 @@ def test_table_says_what_was_tested() -> None:
     assert "- commit: aaa" in table({"TC_A_1_1": results[0]}, SCRIPTS).splitlines()
 
 
-def test_table_of_nothing() -> None:
+def test_table_without_results_has_no_date() -> None:
     lines = table({}, SCRIPTS).splitlines()
     assert "- date: never" in lines
     assert "- node: unknown, simulated backend" in lines
 
 
-def test_current_commit(tmp_path: Path) -> None:
+def test_current_commit_marks_changed_files(tmp_path: Path) -> None:
     def git(*arguments: str) -> str:
         author = ("-c", "user.name=n", "-c", "user.email=e@example.org")
         command = ["git", "-C", str(tmp_path), *author, *arguments]
@@ -155,7 +155,7 @@ def test_current_commit(tmp_path: Path) -> None:
     assert current_commit(tmp_path) == f"{commit} with changes"
 
 
-def test_document_keeps_what_people_wrote() -> None:
+def test_document_keeps_text_above_results() -> None:
     first = document("# Certification\n\nText.\n", RESULTS, SCRIPTS)
     assert first.startswith(f"# Certification\n\nText.\n\n{MARK}\n")
     again = document(first, {}, SCRIPTS)
@@ -164,7 +164,7 @@ def test_document_keeps_what_people_wrote() -> None:
     assert "0 of 4 passed." in again
 
 
-def test_results_are_kept(tmp_path: Path) -> None:
+def test_result_store_keeps_newest_result_of_each_script(tmp_path: Path) -> None:
     store = ResultStore(tmp_path / "logs")
     assert store.load() == {}
     for result in RESULTS.values():

@@ -35,7 +35,7 @@ def states(host: ChargerHost) -> tuple[TlvValue, TlvValue, TlvValue]:
 
 
 def expect(host: ChargerHost, name: str, **fields: TlvValue) -> dict[str, TlvValue]:
-    """The next event must be this one, with at least these fields."""
+    """Check that the next event is this one, with at least these fields."""
     came, values = host.next_event()
     assert came == name
     assert {key: values[key] for key in fields} == fields
@@ -55,7 +55,7 @@ def expect_fault(
     )
 
 
-def test_primary_functionality(host: ChargerHost) -> None:
+def test_primary_functionality_sequence_passes(host: ChargerHost) -> None:
     """TC-EEVSE-2.2"""
     host.trigger(BASIC)
     assert states(host) == (NOT_PLUGGED_IN, DISABLED, 0)
@@ -159,7 +159,7 @@ def test_primary_functionality(host: ChargerHost) -> None:
     assert host.read("UserMaximumChargeCurrent") == 80000
 
 
-def test_faults(host: ChargerHost) -> None:
+def test_fault_sequence_passes(host: ChargerHost) -> None:
     """TC-EEVSE-2.4"""
     host.trigger(BASIC)
     host.run(3)
@@ -196,7 +196,7 @@ def test_faults(host: ChargerHost) -> None:
     assert host.no_event()
 
 
-def test_diagnostics(host: ChargerHost) -> None:
+def test_diagnostics_sequence_passes(host: ChargerHost) -> None:
     """TC-EEVSE-2.5"""
     host.trigger(BASIC)
     assert host.status("EnableCharging", None, 6000, 60000) is Status.SUCCESS
@@ -216,7 +216,7 @@ def test_diagnostics(host: ChargerHost) -> None:
     assert host.no_event()
 
 
-def test_quieter_reporting(host: ChargerHost) -> None:
+def test_quieter_reporting_sequence_passes(host: ChargerHost) -> None:
     """TC-EEVSE-2.6"""
     session_attributes = ("session_duration", "session_energy_charged", "session_energy_discharged")
     host.trigger(BASIC)
@@ -262,7 +262,7 @@ def next_charge(host: ChargerHost) -> tuple[TlvValue, ...]:
 
 
 def next_minute(host: ChargerHost, minute: int) -> int:
-    """The next time that the clock shows this minute, by another way than the charger's."""
+    """Return the next time at this minute of the day, calculated independently of the charger."""
     day = 24 * 60 * 60
     utc = host.utc_ms()
     assert utc is not None
@@ -285,7 +285,7 @@ def expect_next_charge(
 NULLS = (None, None, None, None)
 
 
-def test_charging_preferences() -> None:
+def test_charging_preferences_sequence_passes() -> None:
     """TC-EEVSE-2.3"""
     host = ChargerHost(features=ALL_FEATURES - {"SOC"})
     host.trigger(BASIC)
@@ -338,13 +338,13 @@ def test_charging_preferences() -> None:
     assert host.mode.current.mode == 0
 
 
-def test_targets_with_soc_need_soc(host: ChargerHost) -> None:
+def test_energy_target_is_refused_with_soc_feature(host: ChargerHost) -> None:
     """TC-EEVSE-2.3, the branch of step 8"""
     daily: list[TlvValue] = [{0: 0x7F, 1: [{0: 1439, 2: ENERGY}]}]
     assert host.status("SetTargets", daily) is Status.INVALID_COMMAND
 
 
-def test_state_of_charge(host: ChargerHost) -> None:
+def test_state_of_charge_sequence_passes(host: ChargerHost) -> None:
     """TC-EEVSE-2.7"""
     host.trigger(BASIC)
     assert host.read("State") == NOT_PLUGGED_IN
@@ -377,8 +377,8 @@ def test_state_of_charge(host: ChargerHost) -> None:
     expect_next_charge(host, expected, ENERGY, None)
 
 
-def test_scripts_one_after_the_other(host: ChargerHost) -> None:
-    """One script leaves a vehicle, a fault and charging enabled; the next begins clean."""
+def test_script_starts_clean_after_unfinished_script(host: ChargerHost) -> None:
+    """One script leaves a vehicle, a fault and charging enabled behind."""
     host.trigger(BASIC)
     host.trigger(PLUG_IN)
     host.status("EnableCharging", None, 6000, 60000)

@@ -1,4 +1,4 @@
-"""The list of scripts."""
+"""List and selection of scripts."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from tests.certification.run import configured, share_devices
 from tests.certification.scripts import SCRIPTS, SUITES, Kind, Script, missing, select
 
 
-def test_titles_are_unique() -> None:
+def test_script_titles_are_unique() -> None:
     assert not [title for title, n in Counter(each.title for each in SCRIPTS).items() if n > 1]
 
 
-def test_all_by_default() -> None:
+def test_selection_omits_only_long_scripts_by_default() -> None:
     assert select([]) == [each for each in SCRIPTS if each.group != "long"]
     assert len(select([])) == len(SCRIPTS) - 1
 
 
-def test_by_group_name_and_title() -> None:
+def test_selection_accepts_group_name_and_title() -> None:
     assert {each.group for each in select(["optional"])} == {"optional"}
     assert len(select(["TC_pics_checker"])) == 4
     [one] = select(["TC_pics_checker (1.3, endpoint 0)"])
     assert one.pics_endpoint == 0
 
 
-def test_each_once() -> None:
+def test_selection_has_each_script_once() -> None:
     assert len(select(["TC_SC_4_3", "core", "TC_SC_4_3"])) == len(select(["core"]))
 
 
-def test_unknown_names() -> None:
+def test_unknown_names_are_selected_as_scripts_by_kind() -> None:
     assert [each.kind for each in select(["TC_X_1_1", "Test_TC_X_1_1"])] == [Kind.PYTHON, Kind.YAML]
 
 
-def test_arguments_name_only_what_the_runner_knows() -> None:
+def test_script_arguments_use_only_known_placeholders() -> None:
     for script in SCRIPTS:
         for argument in script.arguments:
             argument.format(pics="", sdk="", qr="")
@@ -52,14 +52,14 @@ SUITE = """config:
 """
 
 
-def test_configuration_of_a_suite() -> None:
+def test_suite_configuration_replaces_defaults() -> None:
     assert configured(SUITE, {}) == SUITE
     assert configured(SUITE, {"deviceType": "12"}) == SUITE.replace("65535", "12")
     with pytest.raises(RuntimeError, match="deviceTypo"):
         configured(SUITE, {"deviceTypo": "12"})
 
 
-def test_scripts_that_share_a_device() -> None:
+def test_scripts_with_compatible_options_share_a_device() -> None:
     plain = Script("TC_A_1_1")
     adjustable = Script("TC_B_1_1", node_options=("--dem-features", "0x7B"))
     other = Script("TC_C_1_1", node_options=("--dem-features", "0x7C"), variant="0x7C")
@@ -81,7 +81,7 @@ def test_scripts_that_share_a_device() -> None:
     assert share_devices(left_out) == []
 
 
-def test_what_the_sdk_does_not_have_is_said_before_anything_runs(tmp_path: Path) -> None:
+def test_scripts_missing_from_sdk_are_reported_before_the_run(tmp_path: Path) -> None:
     assert missing(tmp_path, []).startswith(f"--sdk: '{tmp_path}' cannot be used")
     scripts, suites = tmp_path / "src/python_testing", tmp_path / SUITES
     scripts.mkdir(parents=True)

@@ -120,7 +120,7 @@ def test_relay_bench_example_checks_contactors(
 
 
 def test_relay_bench_example_keeps_the_heartbeat(capsys: pytest.CaptureFixture[str]) -> None:
-    """The board has a long timeout here, because this machine may be busy."""
+    """With a long timeout, because the test machine may be busy."""
     script = runpy.run_path(str(EXAMPLES / "relay_bench.py"))
     board = load_board("pi-evse-hat")
     assert board.heartbeat is not None

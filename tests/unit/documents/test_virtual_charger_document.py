@@ -1,4 +1,4 @@
-"""docs/virtual-charger.md: its test passes as it stands there, and its table is complete."""
+"""docs/virtual-charger.md: its test passes, and its table is complete."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from evse_node.node.control.operations import OPERATIONS
 DOCUMENT = Path(__file__).parents[3] / "docs" / "virtual-charger.md"
 
 
-def test_document_test_passes(tmp_path: Path) -> None:
+def test_script_in_document_passes(tmp_path: Path) -> None:
     [(name, text)] = re.findall(
         r"^```python\n# (\S+)\n(.*?)^```$", DOCUMENT.read_text(), re.M | re.S
     )
@@ -31,7 +31,7 @@ def test_document_test_passes(tmp_path: Path) -> None:
     assert "1 passed" in done.stdout, done.stdout + done.stderr
 
 
-def test_document_names_every_action() -> None:
+def test_document_lists_every_action() -> None:
     text = DOCUMENT.read_text()
     actions = {each.path.removeprefix("/sim/") for each in OPERATIONS if each.is_simulation}
     assert {simulation.name for simulation in _SIMULATIONS} <= actions
