@@ -1,4 +1,4 @@
-"""The stack as a whole: what it announces, whom it talks to, what it forgets."""
+"""The whole stack: announcements, sessions, and removal of data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stand-ins for time, randomness and the network: all deterministic, nothing sleeps."""
+"""Fakes of time, randomness and the network: deterministic and without waiting."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from evse_node.matter.timers import Timers
 
 
 def seeded_bytes(seed: int) -> Callable[[int], bytes]:
-    """Return a source of random bytes that repeats itself in every run."""
+    """Return a source of random bytes that is the same in every run."""
     return random.Random(seed).randbytes
 
 
@@ -29,7 +29,7 @@ def address(number: int, port: int = 5540) -> Address:
 
 
 class Host(Protocol):
-    """Anything with the four doors of a stack."""
+    """Host with the four methods of a stack."""
 
     def receive_datagram(self, data: bytes, address: Address, now: float) -> None: ...
 
@@ -41,11 +41,11 @@ class Host(Protocol):
 
 
 class Network:
-    """Hosts on a network with its own clock, which may drop, repeat and reorder datagrams.
+    """Network of hosts with its own clock, which may drop, repeat and reorder datagrams.
 
     `drop`, `repeat` and `reorder` are probabilities; a reordered datagram arrives up to
-    50 ms late. `lost` decides by content: it gets (data, source, destination) and says
-    True for what must vanish. `log` has every datagram that was sent.
+    50 ms late. `lost` decides by content: it takes (data, source, destination) and returns
+    True for a datagram to drop. `log` has every datagram that was sent.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Network:
             heapq.heappush(self._flying, (when, next(self._order), data, source, destination))
 
     def collect(self) -> None:
-        """Put on the wire what the hosts want to send."""
+        """Collect the datagrams that the hosts have to send."""
         for where, host in list(self._hosts.items()):
             for data, destination in host.datagrams_to_send(self.now):
                 self.send(data, where, destination)
@@ -90,8 +90,8 @@ class Network:
     def run(self, seconds: float = 0.0, *, until: Callable[[], bool] | None = None) -> None:
         """Let time pass: at most `seconds`, or until a condition holds.
 
-        Without `seconds` only what can happen within 10 ms happens, so that messages
-        travel and no timer of the protocol is due.
+        Without `seconds`, at most 10 ms pass: messages are delivered, and no timer of the
+        protocol is due.
         """
         end = self.now + (seconds or 0.01)
         self.collect()
@@ -124,7 +124,7 @@ class Network:
 
 
 class MessageHost:
-    """A host with nothing above the message layer; tests register responders themselves."""
+    """Host with the message layer only; tests register responders themselves."""
 
     def __init__(
         self,
@@ -158,7 +158,7 @@ class MessageHost:
 
 
 class RecordingHandler:
-    """An exchange handler that remembers, and answers if it is told how."""
+    """Exchange handler that records messages, with an optional response."""
 
     def __init__(self, answer: Callable[[Exchange, Message, float], None] | None = None) -> None:
         self.messages: list[Message] = []
@@ -186,7 +186,7 @@ def secure_pair(
     node_ids: tuple[int, int] = (0x1111, 0x2222),
     parameters: SessionParameters | None = None,
 ) -> tuple[SecureSession, SecureSession]:
-    """Put both ends of a secure session into the tables of two hosts."""
+    """Add both ends of a secure session to the tables of two hosts."""
     keys = (bytes(range(16)), bytes(range(16, 32)))
     ids = (one.sessions.reserve_id(), other.sessions.reserve_id())
     if auth_mode is AuthMode.PASE:

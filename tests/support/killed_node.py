@@ -152,7 +152,7 @@ class FileAdc:
         enable = (self._channel / "enable").read_text().strip()
         duty = (self._channel / "duty_cycle").read_text().strip()
         if not enable or not duty:
-            return self._levels  # being written, which sysfs does in one step
+            return self._levels  # being written, which is atomic in sysfs
         is_on, duty_ns = enable == "1", int(duty)
         vehicle_mv = NOMINAL_MV[PilotState(self._vehicle.read_text())]
         high_mv = vehicle_mv if is_on and duty_ns else -12_000

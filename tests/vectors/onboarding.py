@@ -13,7 +13,7 @@ PAYLOADS: list[tuple[int, int, int, int, int, int, str, str | None]] = [
     (0xFFF1, 0x8001, 3840, 20202021, 0, 4, "MT:-24J0AFN00KA0648G00", "34970112332"),
 ]
 
-# Manual codes without the check digit, and what they tell.
+# Manual codes without the check digit, and their content.
 MANUAL_PARTS: list[tuple[str, int, int, int | None, int | None]] = [
     ("2412950753", 12345679, 0xA, None, None),
     ("64129507530000100001", 12345679, 0xA, 1, 1),

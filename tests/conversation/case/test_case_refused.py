@@ -365,7 +365,7 @@ def test_handshake_fails_when_fabric_is_removed(
 
 
 def expired(node: Node, utc_ms: int | None, not_before: int, not_after: int) -> bool:
-    """Tell whether a controller with such a certificate is refused."""
+    """Return whether a controller with such a certificate is refused."""
     node.utc_ms = utc_ms
     network = Network()
     network.attach(NODE, node)

@@ -38,7 +38,7 @@ from tests.support.matter.fake_controller import FakeController
 
 
 def resumed(network: Network) -> bool:
-    """Tell whether the node has answered the last Sigma1 with Sigma2_Resume."""
+    """Return whether the node has answered the last Sigma1 with Sigma2_Resume."""
     answers = [
         opcode
         for opcode in opcodes_sent(network, NODE)

@@ -224,7 +224,7 @@ class SimulatedOutput(SimulatedPart):
         electronics.move(change)
 
     def close(self) -> None:
-        """The board pulls an undriven line down."""
+        """Close the line, which the board then pulls down."""
         super().close()
         if self._name in self.electronics.coils:
             self.electronics.coils[self._name] = False

@@ -1,4 +1,4 @@
-"""A peer that takes files over BDX, and can be made to misbehave."""
+"""Receiver of files over BDX, with injectable protocol errors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Answer = tuple[int, bytes]
 
 
 class BdxReceiver:
-    """Accepts what `host` is offered. `spoil` changes an answer: (protocol, opcode, payload)."""
+    """Receiver of transfers to `host`. `spoil` changes an answer: (protocol, opcode, payload)."""
 
     def __init__(self, host: MessageHost) -> None:
         self.block_size = 1024

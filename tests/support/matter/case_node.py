@@ -43,7 +43,7 @@ UTC_MS = (NOT_BEFORE + 1000 + 946_684_800) * 1000
 
 
 class Node(MessageHost):
-    """The secure channel of a node, and an echo in place of the interaction model."""
+    """Secure channel of a node, with an echo in place of the interaction model."""
 
     def __init__(self, network: Network, seed: int = 1, store: MemoryStore | None = None) -> None:
         super().__init__(seed)
@@ -74,7 +74,7 @@ class Node(MessageHost):
         return fabric.index
 
 
-# Making keys takes longer than anything else here; tests only read this one.
+# Generating keys is slow; tests only read this one.
 AUTHORITY = CertificateAuthority(0x1234)
 
 
@@ -137,7 +137,7 @@ def flip(data: bytes | None, position: int = 0) -> bytes:
 def send_sigma1(
     network: Network, controller: FakeController, change: Callable[[Sigma1], Sigma1]
 ) -> Conversation:
-    """Send a Sigma1 that the controller would send, changed; nobody takes the answer."""
+    """Send a changed Sigma1 of the controller; the response is ignored."""
     recorder = SendRecorder()
     initiator = controller.secure_channel.initiator
     call = CaseCall(initiator, controller.fabric, NODE_ID, lambda session, now: None)
@@ -149,7 +149,7 @@ def send_sigma1(
 
 
 class SendRecorder:
-    """An exchange that keeps what is sent."""
+    """Exchange that records sent messages."""
 
     payload = b""
 

@@ -1,4 +1,4 @@
-"""A small certificate authority, as a commissioner has one, for tests."""
+"""Certificate authority of a commissioner, for tests."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from evse_node.matter.crypto import KeyPair
 from evse_node.matter.der import Reader
 from tests.support.matter.certificate_tlv import encode_certificate, make_name
 
-# 2021-01-01; certificates do not expire unless a test says so.
+# 2021-01-01; certificates expire only where a test sets it.
 NOT_BEFORE = 662_688_000
 
 Change = Callable[[Certificate], Certificate]

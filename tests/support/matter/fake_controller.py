@@ -1,4 +1,4 @@
-"""A commissioner and controller that talks to a node over the network of `tests.support.fakes`.
+"""Commissioner and controller of a node on the network of `tests.support.fakes`.
 
     network = Network()
     network.attach(address(1), node)

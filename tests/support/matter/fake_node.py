@@ -37,7 +37,7 @@ def make_stack(
     store: MemoryStore | None = None,
     supported_fabrics: int = 5,
 ) -> MatterStack:
-    """Make a stack that hears the network, and is not started yet."""
+    """Return a stack that is attached to the network, and not started."""
     stack = MatterStack(
         settings(supported_fabrics),
         Node(),
@@ -51,7 +51,7 @@ def make_stack(
 
 
 def events(stack: MatterStack) -> list[StackEvent]:
-    """Return all events that are waiting."""
+    """Return all queued events."""
     found = []
     while (event := stack.next_event()) is not None:
         found.append(event)

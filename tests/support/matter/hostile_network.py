@@ -1,4 +1,4 @@
-"""Handshakes whose messages are changed on the way, some of them by people with no business."""
+"""Handshakes whose messages are changed on the way, some by a stranger to the fabric."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NODE, MEMBER, STRANGER = address(1), address(2), address(3)
 
 
 class HostileNetwork(Network):
-    """Changes the payload of unsecured messages to the node now and then."""
+    """Network that changes the payload of some unsecured messages to the node."""
 
     def __init__(self, seed: int, share: float) -> None:
         super().__init__(seed, drop=0.05, repeat=0.05, reorder=0.05)
@@ -52,10 +52,10 @@ class HostileNetwork(Network):
 
 
 class Handshakes:
-    """One node, whose commissioning window is opened again and again, and two controllers.
+    """Node whose commissioning window is opened again and again, and two controllers.
 
-    The member knows the passcode and belongs to the node's fabric; the stranger knows and
-    belongs to nothing, but overhears everything.
+    The member has the passcode and belongs to the node's fabric; the stranger has neither,
+    but receives every message.
     """
 
     def __init__(self, seed: int, share: float = 0.2) -> None:
@@ -74,7 +74,7 @@ class Handshakes:
         self.refused = 0
 
     def run(self, count: int) -> None:
-        """Carry out `count` handshakes; raises AssertionError when one ends as it must not."""
+        """Perform `count` handshakes. Raises AssertionError when one ends wrongly."""
         for _ in range(count):
             self._settle()
             if self.random.random() < 0.4:
@@ -84,7 +84,7 @@ class Handshakes:
             assert "internal error" not in self.stack.dropped
 
     def _settle(self) -> None:
-        """Let the last handshake's timers run out; take its sessions away."""
+        """Let the timers of the last handshake expire; remove its sessions."""
         stack, network = self.stack, self.network
         for session in stack.sessions:
             stack.sessions.remove(session, network.now)

@@ -1,7 +1,7 @@
 """The `Network` of `tests.support.fakes` over real UDP on loopback, for one host of its own.
 
-The host's calls block while they wait, so it belongs into a thread when the node that it
-talks to runs in an asyncio loop of the same process.
+The host's calls block, so it needs a thread of its own when the node runs in an asyncio
+loop of the same process.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _STEP_S = 0.02
 
 
 class UdpNetwork(Network):
-    """Takes one host's datagrams to and from a socket; its clock is the real one."""
+    """Network that carries the datagrams of one host over a socket, with the real clock."""
 
     def __init__(self) -> None:
         super().__init__()

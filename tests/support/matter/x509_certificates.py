@@ -1,4 +1,4 @@
-"""Operational certificates: those of the vectors, and the way from X.509, which no node goes."""
+"""Operational certificates of the vectors, and conversion from X.509, which no node needs."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def certificate_from_x509(data: bytes) -> Certificate:
         signature=source.signature,
     )
     if certificate.to_x509_der_tbs() != source.tbs:
-        raise DecodeError("certificate cannot be told in Matter TLV")
+        raise DecodeError("certificate has no equivalent in Matter TLV")
     return certificate
 
 

@@ -47,9 +47,9 @@ class TestPowerAdjustment:
         assert current(host) == 10_000
         assert host.charger.snapshot().limit.source is LimitSource.GRID
         host.run(594)
-        told = host.expect("PowerAdjustEnd", cause=NORMAL_COMPLETION, duration=600)
+        event = host.expect("PowerAdjustEnd", cause=NORMAL_COMPLETION, duration=600)
         # The duty cycle may change only every five seconds.
-        assert told["energy_use"] == pytest.approx(2_300_000 * 600 / 3600, rel=0.02)
+        assert event["energy_use"] == pytest.approx(2_300_000 * 600 / 3600, rel=0.02)
         host.run(6)
         assert current(host) == 16_000
 

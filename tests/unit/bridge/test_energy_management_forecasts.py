@@ -190,7 +190,7 @@ class TestVehicleDraw:
         host = self.charging(phases, car_ma)
         begin = host.epoch_s
         before = host.read_forecast()
-        assert before.end - before.start == HOUR  # nobody knows the vehicle yet
+        assert before.end - before.start == HOUR  # the vehicle is unknown
         host.run(180)
         known = host.read_forecast()
         power_mw = 230 * car_ma * phases

@@ -33,7 +33,7 @@ class Rig:
 
 
 @pytest.mark.parametrize(
-    ("fault", "told"),
+    ("fault", "reported"),
     [
         (FaultState.METER_FAILURE, HardwareFault.SENSOR),
         (FaultState.OVER_TEMPERATURE, HardwareFault.RESETTABLE_OVER_TEMP),
@@ -41,15 +41,15 @@ class Rig:
         (FaultState.CONTACT_WET_FAILURE, HardwareFault.UNSPECIFIED),
     ],
 )
-def test_hardware_fault_is_reported_and_cleared(fault: FaultState, told: HardwareFault) -> None:
+def test_hardware_fault_is_reported_and_cleared(fault: FaultState, reported: HardwareFault) -> None:
     rig = Rig()
     rig.host.backend.fault(fault.value)
     rig.host.run(1)
-    assert rig.active == [told]
+    assert rig.active == [reported]
     rig.host.backend.clear_fault()
     rig.host.run(1)
     assert rig.active == []
-    assert rig.changes() == [([], [told]), ([told], [])]
+    assert rig.changes() == [([], [reported]), ([reported], [])]
 
 
 def test_faults_of_one_kind_are_reported_once() -> None:

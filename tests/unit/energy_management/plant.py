@@ -1,4 +1,4 @@
-"""A charger for energy management to act on: it does what it is told, and notes it."""
+"""A charger for energy management that follows and records orders."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Bench:
         self.current = conditions
         self.appliance = Appliance(self, features=features, epoch_s=self.epoch_s, first_id=7)
         self.appliance.observers.append(self._observe)
-        self.tell(conditions)
+        self.change(conditions)
 
     # Plant
 
@@ -80,14 +80,14 @@ class Bench:
     def epoch_s(self) -> EpochSeconds | None:
         return EpochSeconds(EPOCH + int(self.now) - 100) if self.is_clock_known else None
 
-    # What happens
+    # Inputs
 
-    def tell(self, conditions: Conditions) -> None:
+    def change(self, conditions: Conditions) -> None:
         self.current = conditions
         self.appliance.on_timer(self.now)
 
     def ask(self, event: Event) -> Problem | None:
-        """Hand in an event; return why it was refused."""
+        """Process an event; return why it was refused."""
         try:
             self.appliance.handle(event, self.now)
         except RequestRefusedError as error:
@@ -108,8 +108,8 @@ class Bench:
         self.now = end
 
     def take(self) -> list[Notification]:
-        told, self.notifications = self.notifications, []
-        return told
+        taken, self.notifications = self.notifications, []
+        return taken
 
     @property
     def orders(self) -> Orders:

@@ -225,7 +225,7 @@ def test_pause_of_requested_forecast_keeps_the_request() -> None:
     assert bench.ask(PauseRequest(300, GRID)) is None
     bench.wait(100)
     # What changes meanwhile does not change the forecast.
-    bench.tell(replace(PROMISED, supply=limited(20_000)))
+    bench.change(replace(PROMISED, supply=limited(20_000)))
     assert bench.ask(ResumeRequest()) is None
     assert bench.appliance.state.update_reason is UpdateReason.LOCAL
     assert bench.forecast.end_time == end + 100
@@ -251,13 +251,13 @@ def test_opt_out_ends_only_the_pause_of_its_cause() -> None:
 def test_vehicle_without_demand_becomes_idle_after_a_minute() -> None:
     bench = Bench(PROMISED)
     bench.ask(HALF_ADJUSTMENT)
-    bench.tell(replace(PROMISED, requests_energy=False))
+    bench.change(replace(PROMISED, requests_energy=False))
     bench.wait(59)
     assert bench.take() == [PowerAdjustStarted()]
     bench.wait(2)
     assert bench.take() == [PowerAdjustEnded(EndCause.OFFLINE, 60, MilliwattHours(0))]
     assert bench.appliance.forecast() is None
-    bench.tell(PROMISED)
+    bench.change(PROMISED)
     assert bench.forecast.active_slot == 0
 
 
@@ -274,7 +274,7 @@ def test_script_replaces_charger_without_orders() -> None:
     assert bench.orders == NO_ORDERS
     assert bench.appliance.forecast() is None
     assert bench.appliance.state.power == power
-    bench.tell(replace(AWAY, availability=Availability.FAULT))
+    bench.change(replace(AWAY, availability=Availability.FAULT))
     assert bench.appliance.state.esa_state is EsaState.ONLINE
     assert bench.ask(PowerAdjustRequest(Milliwatts(3_600_000), 10, LOCAL)) is None
     assert bench.orders == NO_ORDERS
@@ -293,7 +293,7 @@ def test_script_replaces_charger_without_orders() -> None:
 def test_only_requested_changes_are_reported_promptly() -> None:
     bench = Bench(PROMISED)
     bench.prompts.clear()
-    bench.tell(replace(PROMISED, supply=limited(10_000)))
+    bench.change(replace(PROMISED, supply=limited(10_000)))
     assert bench.prompts == [False]
     bench.ask(PauseRequest(60, LOCAL))
     assert bench.prompts == [False, True]
@@ -370,7 +370,7 @@ def test_observers_are_not_called_without_changes() -> None:
         bench.now += 1
         bench.appliance.on_timer(bench.now)
     assert bench.prompts == []
-    bench.tell(replace(PROMISED, supply=limited(10_000)))
+    bench.change(replace(PROMISED, supply=limited(10_000)))
     assert bench.prompts == [False]
     deadline = bench.appliance.next_deadline()
     assert deadline is not None

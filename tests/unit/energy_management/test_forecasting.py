@@ -51,7 +51,7 @@ def test_forecast_starts_with_the_schedule() -> None:
     number = bench.forecast.id
     # The wait ends as planned, a little late: it is the same forecast.
     bench.wait(3 * HOUR + 2)
-    bench.tell(PROMISED)
+    bench.change(PROMISED)
     assert (bench.forecast.id, bench.forecast.active_slot) == (number, 0)
 
 
@@ -59,7 +59,7 @@ def test_early_start_makes_a_new_forecast() -> None:
     bench = Bench(replace(PROMISED, start_time=at(3 * HOUR)))
     number = bench.forecast.id
     bench.wait(HOUR)
-    bench.tell(PROMISED)
+    bench.change(PROMISED)
     assert bench.forecast.id > number
     assert bench.forecast.start_time == at(HOUR)
 
@@ -86,7 +86,7 @@ def test_progress_makes_no_new_forecast() -> None:
     number = bench.forecast.id
     bench.wait(600)
     less = replace(needs(6_000_000, 6 * HOUR), charged_mwh=MilliwattHours(1_360_000))
-    bench.tell(replace(PROMISED, demand=less))
+    bench.change(replace(PROMISED, demand=less))
     assert bench.forecast.id == number
 
 

@@ -174,7 +174,7 @@ def test_any_sequence_of_events_keeps_the_invariants(
         if isinstance(event, float):
             bench.wait(event)
         elif isinstance(event, Conditions):
-            bench.tell(event)
+            bench.change(event)
         else:
             if isinstance(event, ModifyForecastRequest) and before.forecast is not None:
                 event = replace(event, forecast_id=before.forecast.id)
@@ -182,7 +182,7 @@ def test_any_sequence_of_events_keeps_the_invariants(
                 # Refused: nothing has changed.
                 assert bench.appliance.state == before
         check(bench)
-    bench.tell(replace(PLUGGED_IN, is_connected=False))
+    bench.change(replace(PLUGGED_IN, is_connected=False))
     assert bench.orders == NO_ORDERS
     # What begins ends, once, before the next begins.
     running: list[type] = []

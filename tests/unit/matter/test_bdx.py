@@ -196,7 +196,7 @@ def test_bdx_transfer_ends_on_invalid_block_ack(
 
 
 def test_bdx_late_end_of_exchange_keeps_next_transfer(pair: Pair) -> None:
-    """The peer that was told of its mistake is gone, and never acknowledges that."""
+    """The peer never acknowledges the report of its error."""
     pair.receiver.spoil = lambda opcode, payload: (PROTOCOL_ID, Opcode.BLOCK_QUERY, COUNTER)
     pair.send()
     (exchange,) = pair.session.exchanges.values()

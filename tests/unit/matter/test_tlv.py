@@ -28,7 +28,7 @@ from tests.vectors.tlv import ELEMENTS, MALFORMED, TAGS, WIDE
 
 
 def same_types(one: object, other: object) -> bool:
-    """Tell whether two values are equal and of the same types, all the way down."""
+    """Return whether two values are equal and of the same types, recursively."""
     if type(one) is not type(other):
         return False
     if isinstance(one, dict) and isinstance(other, dict):

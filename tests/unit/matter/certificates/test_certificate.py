@@ -197,7 +197,7 @@ def test_certificates_round_trip_in_both_forms(
     )
     assert decode_certificate(encode_certificate(certificate)) == certificate
     if any(item.type is AttributeType.DOMAIN_COMPONENT and item.printable for item in names):
-        return  # X.509 does not tell it from one that is not.
+        return  # X.509 does not distinguish a printable one from others.
     assert certificate_from_x509(certificate_to_x509(certificate)) == certificate
 
 

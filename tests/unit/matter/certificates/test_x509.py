@@ -121,7 +121,7 @@ def test_x509_extended_key_usage_round_trips() -> None:
 @pytest.mark.parametrize(
     ("decode", "value"),
     [
-        (x509.decode_basic_constraints, "3003010100"),  # default is told
+        (x509.decode_basic_constraints, "3003010100"),  # default is encoded
         (x509.decode_basic_constraints, "30050101ff0500"),
         (x509.decode_key_usage, "030400808080"),
         (x509.decode_subject_key_id, "0401aa00"),

@@ -193,7 +193,7 @@ def test_duplicate_after_the_exchange_has_ended_is_acknowledged() -> None:
 @pytest.mark.parametrize(
     ("flags", "protocol"),
     [(EXCHANGE_INITIATOR, 0x77), (0, PROTOCOL)],
-    ids=["protocol nobody serves", "answer to nothing"],
+    ids=["protocol without handler", "response without exchange"],
 )
 @pytest.mark.parametrize("reliable", [True, False])
 def test_unmatched_message_is_only_acknowledged(flags: int, protocol: int, reliable: bool) -> None:

@@ -269,7 +269,7 @@ def test_removal_of_absent_session_has_no_effect() -> None:
     sessions.remove(gone, 0.0)
     sessions.remove(make_session(2), 0.0)
     assert list(sessions) == [kept]
-    # Nobody asked for its peer to be told.
+    # No CloseSession report was requested.
     assert announced == []
 
 
