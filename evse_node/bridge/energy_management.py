@@ -31,17 +31,15 @@ from evse_node.cluster.servers.energy.device_energy_management import (
     DeviceEnergyManagement,
     SlotAdjustmentStruct,
 )
-from evse_node.cluster.servers.energy.device_energy_management_mode import (
+from evse_node.cluster.servers.energy.modes import (
     GRID_OPTIMIZATION,
     LOCAL_OPTIMIZATION,
-    DeviceEnergyManagementMode,
-)
-from evse_node.cluster.servers.energy.energy_evse_mode import (
     SOLAR_CHARGING,
     TIME_OF_USE,
+    DeviceEnergyManagementMode,
     EnergyEvseMode,
+    Mode,
 )
-from evse_node.cluster.servers.shared.mode_base import Mode
 from evse_node.energy_management.appliance import Appliance
 from evse_node.energy_management.enums import AdjustmentCause
 from evse_node.energy_management.events import (

@@ -25,12 +25,12 @@ from evse_node.cluster.servers.energy.energy_evse import (
     EnergyEvse,
     SessionValues,
 )
-from evse_node.cluster.servers.energy.energy_evse_mode import (
+from evse_node.cluster.servers.energy.modes import (
     SOLAR_CHARGING,
     TIME_OF_USE,
     EnergyEvseMode,
+    Mode,
 )
-from evse_node.cluster.servers.shared.mode_base import Mode
 from evse_node.errors import StatusError
 from evse_node.matter.interaction.status import Status
 from evse_node.matter.timers import Timer, Timers

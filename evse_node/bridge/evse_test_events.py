@@ -12,8 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from evse_node.charger import Charger
-from evse_node.cluster.servers.energy.energy_evse_mode import TIME_OF_USE, EnergyEvseMode
-from evse_node.cluster.servers.shared.mode_base import Mode
+from evse_node.cluster.servers.energy.modes import TIME_OF_USE, EnergyEvseMode, Mode
 from evse_node.state_machine.control_pilot import PilotState
 from evse_node.state_machine.events import (
     BatteryReported,

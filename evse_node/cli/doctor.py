@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
 from evse_node.errors import EvseNodeError
 from evse_node.hal.gpio.board import (
@@ -31,6 +32,7 @@ from evse_node.hal.gpio.specs import (
     HwmonSpec,
     I2cAdcSpec,
     LineSpec,
+    ModbusMeterSpec,
     Pn532I2cSpec,
     Pn532UartSpec,
     RfidSpec,
@@ -55,10 +57,6 @@ class Check(NamedTuple):
     text: str
 
 
-class _Closable(Protocol):
-    def close(self) -> None: ...
-
-
 def examine(board: Board, drivers: Drivers, boot_config: Path = _BOOT_CONFIG) -> Iterator[Check]:
     """Check every part of the board, in the order of its wiring."""
     for name, spec in board.outputs().items():
@@ -69,13 +67,13 @@ def examine(board: Board, drivers: Drivers, boot_config: Path = _BOOT_CONFIG) ->
         yield from _inputs(board, drivers)
     yield from _pilot(board, drivers)
     if board.meter is not None and board.meter.pulse is None:
-        yield _try("meter", lambda: _meter(board, drivers))
+        yield _try("meter", partial(_meter, drivers, board.meter, board.ratings.phases))
     if board.grid_meter is not None:
-        yield _try("grid meter", lambda: _grid_meter(board, drivers))
+        yield _try("grid meter", partial(_grid_meter, drivers, board.grid_meter))
     if board.rfid is not None:
-        yield _try("RFID reader", lambda: _rfid(board, drivers))
+        yield _try("RFID reader", partial(_rfid, drivers, board.rfid))
     if board.temperature is not None:
-        yield _try("thermometer", lambda: _temperature(board, drivers))
+        yield _try("thermometer", partial(_temperature, drivers, board.temperature))
     if board.watchdog is not None:
         yield _watchdog(board.watchdog.device)
     if boot_config.exists():
@@ -125,16 +123,13 @@ def _reset(board: Board, drivers: Drivers, inputs: Inputs) -> str:
     """Reset a latch, which may be in any state after power-on."""
     if board.rcd is None or not inputs.is_active(RCD_TRIP):
         return "not needed"
-    line = drivers.open_output(RCD_RESET, board.outputs()[RCD_RESET])
-    try:
-        line.set(True)
-        time.sleep(board.rcd.reset_ms / 1000)
-    finally:
-        # Also after an interrupt: a released line may keep its level.
+    with closing(drivers.open_output(RCD_RESET, board.outputs()[RCD_RESET])) as line:
         try:
-            line.set(False)
+            line.set(True)
+            time.sleep(board.rcd.reset_ms / 1000)
         finally:
-            line.close()
+            # Also after an interrupt: a released line may keep its level.
+            line.set(False)
     time.sleep(_RELEASE_S)
     if inputs.is_active(RCD_TRIP):
         raise EvseNodeError("the RCD stays tripped after its reset")
@@ -161,16 +156,14 @@ def longest_pause_s(interval_s: float) -> float:
 
 
 def _pilot(board: Board, drivers: Drivers) -> Iterator[Check]:
-    opened: list[_Closable] = []
+    opened = ExitStack()
 
     def find_pwm() -> str:
-        pwm = drivers.open_pwm(board.pilot)
-        opened.append(pwm)
+        opened.enter_context(closing(drivers.open_pwm(board.pilot)))
         return f"channel {board.pilot.pwm_channel} works, at constant -12 V"
 
     def measure() -> str:
-        adc = drivers.open_adc(board.adc)
-        opened.append(adc)
+        adc = opened.enter_context(closing(drivers.open_adc(board.adc)))
         voltages = measure_pilot(adc, board.pilot)
         if not is_close_to(PilotState.F, voltages, _TOLERANCE_MV):
             raise EvseNodeError(
@@ -185,61 +178,36 @@ def _pilot(board: Board, drivers: Drivers) -> Iterator[Check]:
             found += f", {plug}" + ("" if cable is None else f" ({cable // 1000} A)")
         return found
 
-    try:
+    with opened:
         yield _try("pilot PWM", find_pwm)
         yield _try("converter", measure)
-    finally:
-        for part in opened:
-            part.close()
 
 
-def _meter(board: Board, drivers: Drivers) -> str:
-    if board.meter is None:
-        return ""
-    source = drivers.open_meter(board.meter)
-    try:
+def _meter(drivers: Drivers, spec: ModbusMeterSpec, phases: int) -> str:
+    with closing(drivers.open_meter(spec)) as source:
         values = source.read()
-    finally:
-        source.close()
     volts = ", ".join(f"{voltage / 1000:.1f}" for voltage in values.voltages_mv)
-    if len(values.voltages_mv) != board.ratings.phases:
-        raise EvseNodeError(
-            f"has {len(values.voltages_mv)} phases where ratings.phases is {board.ratings.phases}"
-        )
+    if (found := len(values.voltages_mv)) != phases:
+        raise EvseNodeError(f"has {found} phases where ratings.phases is {phases}")
     return f"shows {values.imported_mwh / 1e6:.3f} kWh, {values.power_mw / 1000:.0f} W, {volts} V"
 
 
-def _grid_meter(board: Board, drivers: Drivers) -> str:
-    if board.grid_meter is None:
-        return ""
-    source = drivers.open_meter(board.grid_meter)
-    try:
+def _grid_meter(drivers: Drivers, spec: ModbusMeterSpec) -> str:
+    with closing(drivers.open_meter(spec)) as source:
         power_w = source.read().power_mw / 1000
-    finally:
-        source.close()
     way = "fed into the grid" if power_w < 0 else "drawn from the grid"
     return f"shows {abs(power_w):.0f} W {way}"
 
 
-def _rfid(board: Board, drivers: Drivers) -> str:
-    if board.rfid is None:
-        return ""
-    source = drivers.open_rfid(board.rfid)
-    try:
+def _rfid(drivers: Drivers, spec: RfidSpec) -> str:
+    with closing(drivers.open_rfid(spec)) as source:
         uid = source.poll()
-    finally:
-        source.close()
     return "answers" if uid is None else f"answers, and reads the card {uid.hex()}"
 
 
-def _temperature(board: Board, drivers: Drivers) -> str:
-    if board.temperature is None:
-        return ""
-    source = drivers.open_temperature(board.temperature)
-    try:
+def _temperature(drivers: Drivers, spec: TemperatureSpec) -> str:
+    with closing(drivers.open_temperature(spec)) as source:
         return f"shows {read_plausible(source) / 1000:.1f} degrees Celsius"
-    finally:
-        source.close()
 
 
 def _watchdog(device: str) -> Check:

@@ -27,25 +27,28 @@ import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from evse_node.cluster.attribute import Attribute, Encodings, OptionalAttribute
-from evse_node.cluster.binding import (
-    cached_reader,
-    command,
-    handlers_of,
-    reader,
-    serves,
-    writer,
-)
+from evse_node.cluster.attribute import Attribute as Attribute
+from evse_node.cluster.attribute import Encodings
+from evse_node.cluster.attribute import OptionalAttribute as OptionalAttribute
+from evse_node.cluster.binding import cached_reader as cached_reader
+from evse_node.cluster.binding import command as command
+from evse_node.cluster.binding import handlers_of
+from evse_node.cluster.binding import reader as reader
+from evse_node.cluster.binding import serves as serves
+from evse_node.cluster.binding import writer as writer
 from evse_node.cluster.codec.codec import FieldsCodec, event_codec
-from evse_node.cluster.definitions.data_type import FABRIC_INDEX, Value
+from evse_node.cluster.definitions.data_type import FABRIC_INDEX
+from evse_node.cluster.definitions.data_type import Value as Value
 from evse_node.cluster.definitions.definition import (
     ClusterDefinition,
     EventDefinition,
     Selection,
 )
-from evse_node.cluster.environment import ClusterEnvironment, EventSink
+from evse_node.cluster.environment import ClusterEnvironment as ClusterEnvironment
+from evse_node.cluster.environment import EventSink as EventSink
 from evse_node.cluster.server_attribute import ServerAttribute, server_attribute
-from evse_node.cluster.server_command import LaterReply, bind_commands
+from evse_node.cluster.server_command import LaterReply as LaterReply
+from evse_node.cluster.server_command import bind_commands
 from evse_node.matter.data_model import (
     Cluster,
     CommandEntry,
@@ -56,21 +59,6 @@ from evse_node.matter.data_model import (
     InteractionContext,
 )
 from evse_node.matter.tlv import TlvValue
-
-__all__ = [
-    "Attribute",
-    "ClusterEnvironment",
-    "ClusterServer",
-    "EventSink",
-    "LaterReply",
-    "OptionalAttribute",
-    "Value",
-    "cached_reader",
-    "command",
-    "reader",
-    "serves",
-    "writer",
-]
 
 _LOGGER: Final = logging.getLogger(__name__)
 

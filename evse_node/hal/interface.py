@@ -30,59 +30,16 @@ from typing import Protocol, TypeAlias
 from msgspec import Struct
 from msgspec.structs import force_setattr
 
-from evse_node.state_machine.events import (
-    BatteryReported,
-    CableChanged,
-    ContactorReported,
-    FaultCleared,
-    FaultRaised,
-    PilotChanged,
-    RfidTapped,
-    SelfTestCompleted,
-    VehicleIdentified,
-)
+from evse_node.state_machine.events import BatteryReported as BatteryReported
+from evse_node.state_machine.events import CableChanged as CableChanged
+from evse_node.state_machine.events import ContactorReported as ContactorReported
+from evse_node.state_machine.events import FaultCleared as FaultCleared
+from evse_node.state_machine.events import FaultRaised as FaultRaised
+from evse_node.state_machine.events import PilotChanged as PilotChanged
+from evse_node.state_machine.events import RfidTapped as RfidTapped
+from evse_node.state_machine.events import SelfTestCompleted as SelfTestCompleted
+from evse_node.state_machine.events import VehicleIdentified as VehicleIdentified
 from evse_node.units import Milliamps, Millivolts, MilliwattHours, Milliwatts
-
-__all__ = [
-    "BatteryInformation",
-    "BatteryRead",
-    "BatteryReported",
-    "CableChanged",
-    "CableLock",
-    "CableReported",
-    "CardPresented",
-    "Contactor",
-    "ContactorFeedback",
-    "ContactorReported",
-    "ControlPilot",
-    "CurrentDerated",
-    "Discharger",
-    "EvseBackend",
-    "FaultCleared",
-    "FaultDetected",
-    "FaultGone",
-    "FaultRaised",
-    "GridMeter",
-    "HalEvent",
-    "HalInbox",
-    "Meter",
-    "MeterValues",
-    "PilotChanged",
-    "PilotReported",
-    "ProximityPilot",
-    "Ratings",
-    "ResidualCurrentDevice",
-    "RfidReader",
-    "RfidTapped",
-    "SelfTest",
-    "SelfTestCompleted",
-    "SurplusReported",
-    "TemperatureSensor",
-    "VehicleIdRead",
-    "VehicleIdentification",
-    "VehicleIdentified",
-    "capabilities",
-]
 
 # Events that only hardware reports; the others are the state machine's own
 

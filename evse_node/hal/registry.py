@@ -12,11 +12,11 @@ where `create(options)` receives the `[hal]` table of the configuration and retu
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
 from evse_node.errors import ConfigError
 from evse_node.hal.interface import EvseBackend
-from evse_node.hal.simulated.options import create as create_simulated
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -26,29 +26,12 @@ GROUP: Final = "evse_node.backends"
 BackendFactory: TypeAlias = Callable[[Mapping[str, object]], EvseBackend]
 
 
-def _create_gpio(options: Mapping[str, object]) -> EvseBackend:
-    from evse_node.hal.gpio.linux import create
-
-    return create(options)
-
-
-def _create_modbus_evse(options: Mapping[str, object]) -> EvseBackend:
-    from evse_node.hal.external.modbus.options import create
-
-    return create(options)
-
-
-def _create_openevse(options: Mapping[str, object]) -> EvseBackend:
-    from evse_node.hal.external.openevse.options import create
-
-    return create(options)
-
-
-_BUILT_IN: Final[Mapping[str, BackendFactory]] = {
-    "gpio": _create_gpio,
-    "openevse": _create_openevse,
-    "modbus-evse": _create_modbus_evse,
-    "simulated": create_simulated,
+# Modules of the built-in backends, imported when they are used
+_BUILT_IN: Final[Mapping[str, str]] = {
+    "gpio": "evse_node.hal.gpio.linux",
+    "openevse": "evse_node.hal.external.openevse.options",
+    "modbus-evse": "evse_node.hal.external.modbus.options",
+    "simulated": "evse_node.hal.simulated.options",
 }
 
 
@@ -63,8 +46,10 @@ def create_backend(name: str, options: Mapping[str, object]) -> EvseBackend:
     Raises ConfigError for an unknown name and for an object that lacks members, and what the
     factory raises for invalid options.
     """
-    factory = _BUILT_IN.get(name)
-    if factory is None:
+    factory: BackendFactory | None = None
+    if name in _BUILT_IN:
+        factory = import_module(_BUILT_IN[name]).create
+    else:
         for entry in _entry_points():
             if entry.name == name:
                 factory = _load(entry)

@@ -43,17 +43,17 @@ from evse_node.cluster.servers.root.ethernet_network_diagnostics import (
 from evse_node.cluster.servers.root.general_commissioning import GeneralCommissioningServer
 from evse_node.cluster.servers.root.general_diagnostics import GeneralDiagnosticsServer
 from evse_node.cluster.servers.root.group_key_management import GroupKeyManagementServer
-from evse_node.cluster.servers.root.localization_configuration import (
+from evse_node.cluster.servers.root.localization import (
     LocalizationConfigurationServer,
+    TimeFormatLocalizationServer,
+    UnitLocalizationServer,
 )
 from evse_node.cluster.servers.root.network_commissioning import NetworkCommissioningServer
 from evse_node.cluster.servers.root.network_interface import Interfaces
 from evse_node.cluster.servers.root.operational_credentials import OperationalCredentialsServer
 from evse_node.cluster.servers.root.software_diagnostics import SoftwareDiagnosticsServer
-from evse_node.cluster.servers.root.time_format_localization import TimeFormatLocalizationServer
 from evse_node.cluster.servers.root.time_synchronization import TimeSynchronizationServer
 from evse_node.cluster.servers.root.time_update import QueryNtp
-from evse_node.cluster.servers.root.unit_localization import UnitLocalizationServer
 from evse_node.cluster.servers.shared.descriptor import DescriptorServer
 from evse_node.cluster.servers.shared.identify import Effect
 from evse_node.cluster.servers.shared.labels import FixedLabelServer, UserLabelServer

@@ -155,8 +155,8 @@ class GpioBackend(BoardOrders):
         self._parts = Parts(
             self.board,
             self._drivers,
-            report=self._on_thread_finding,
-            report_card=self._on_thread_card,
+            report=lambda finding: self._run_in_loop(partial(self._on_finding, finding)),
+            report_card=lambda uid: self._run_in_loop(partial(self._report, RfidTapped(uid))),
             clock=self._clock,
             service_manager=self._service_manager,
         )
@@ -200,21 +200,13 @@ class GpioBackend(BoardOrders):
             poll()
             halt.wait(interval_s)
 
-    def _on_thread_finding(self, finding: Finding) -> None:
+    def _run_in_loop(self, act: Callable[[], None]) -> None:
         loop = self._loop
         if loop is None:
-            self._on_finding(finding)
+            act()
             return
         with contextlib.suppress(RuntimeError):  # the loop has ended
-            loop.call_soon_threadsafe(self._on_finding, finding)
-
-    def _on_thread_card(self, uid: bytes) -> None:
-        loop = self._loop
-        if loop is None:
-            self._report(RfidTapped(uid))
-            return
-        with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(self._report, RfidTapped(uid))
+            loop.call_soon_threadsafe(act)
 
     def sample(self) -> None:
         """Take one sample; for a test."""

@@ -17,16 +17,22 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, TypedDict
 
-from evse_node.hal.interface import HalEvent, HalInbox, Ratings
+from evse_node.hal.interface import CurrentDerated, HalEvent, HalInbox, Ratings, SurplusReported
 from evse_node.hal.simulated.board import SimulatedBoard
 from evse_node.hal.simulated.electric_vehicle import ElectricCar
 from evse_node.state_machine.events import BatteryReported, RfidTapped, VehicleIdentified
 from evse_node.state_machine.faults import FaultState
 from evse_node.units import Milliamps, MilliwattHours, Milliwatts
 
+# Events that belong to a feature
+_FEATURE_EVENTS: Final[Mapping[str, type[HalEvent]]] = {
+    "RFID": RfidTapped,
+    "SOC": BatteryReported,
+    "PNC": VehicleIdentified,
+}
 # Lower limit of the timer, at any speed.
 _SHORTEST_TICK_S: Final = 0.05
 
@@ -83,7 +89,7 @@ class SimulatedBackend:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
         self.board = board = SimulatedBoard(
-            self.car, self.ratings, clock, on_order=self._refresh, on_read=self._on_read
+            self.car, self.ratings, clock, on_order=self.advance, on_read=self._on_read
         )
         if self.car.is_plugged_in:
             board.cable_ma = cable_ma
@@ -101,6 +107,9 @@ class SimulatedBackend:
         self.discharger = None if "V2X" in without else board
         self.battery_information = None if "SOC" in without else board
         self.vehicle_identification = None if "PNC" in without else board
+        self._missing_events = tuple(
+            event for feature, event in _FEATURE_EVENTS.items() if feature in without
+        )
 
     # EvseBackend
 
@@ -122,28 +131,13 @@ class SimulatedBackend:
 
     def attach(self, post: HalInbox) -> None:
         """Post events to an inbox; the caller advances the time."""
-        self.board.connect(self._filter(post))
-        self._refresh()
 
-    def _filter(self, post: HalInbox) -> HalInbox:
-        """Return an inbox without the events of missing features."""
-
-        def filtered(event: HalEvent) -> None:
-            if self._has_capability(event):
+        def post_available(event: HalEvent) -> None:
+            if not isinstance(event, self._missing_events):
                 post(event)
 
-        return filtered
-
-    def _has_capability(self, event: HalEvent) -> bool:
-        match event:
-            case RfidTapped():
-                return self.rfid_reader is not None
-            case BatteryReported():
-                return self.battery_information is not None
-            case VehicleIdentified():
-                return self.vehicle_identification is not None
-            case _:
-                return True
+        self.board.connect(post_available)
+        self.advance()
 
     # Time
 
@@ -159,11 +153,7 @@ class SimulatedBackend:
         self.advance()
         self._anchor, self._anchor_ms = self._clock(), self.car.now_ms
         self._speed = speed
-        self._refresh()
-
-    def advance(self) -> None:
-        """Carry out everything that is due."""
-        self._refresh()
+        self.advance()
 
     def next_deadline(self) -> float | None:
         """Return when to call `advance` (clock seconds), or None when nothing is pending."""
@@ -177,7 +167,8 @@ class SimulatedBackend:
             deadlines.append(self._clock() + max(wait_s, _SHORTEST_TICK_S))
         return min(deadlines, default=None)
 
-    def _refresh(self) -> None:
+    def advance(self) -> None:
+        """Carry out everything that is due."""
         if self._is_advancing:
             return  # an order from within a report, which the running round processes
         self._is_advancing = True
@@ -199,7 +190,7 @@ class SimulatedBackend:
         if now < self._due_at:
             self.car.advance_to(self._car_ms(now))
         else:
-            self._refresh()
+            self.advance()
 
     def _car_ms(self, now: float) -> int:
         return self._anchor_ms + int((now - self._anchor) * 1000 * self._speed)
@@ -227,31 +218,31 @@ class SimulatedBackend:
         self.advance()
         self.board.cable_ma = self.cable_ma
         self.car.plug_in()
-        self._refresh()
+        self.advance()
 
     def unplug(self) -> None:
         """Unplug the vehicle, also under load."""
         self.advance()
         self.car.unplug()
-        self._refresh()
+        self.advance()
 
     def demand(self) -> None:
         """Make the vehicle request energy."""
         self.advance()
         self.car.demand(True)
-        self._refresh()
+        self.advance()
 
     def no_demand(self) -> None:
         """End the vehicle's request for energy."""
         self.advance()
         self.car.demand(False)
-        self._refresh()
+        self.advance()
 
     def tap(self, uid: bytes) -> None:
         """Hold a card to the reader. Raises ValueError unless `uid` has 1 to 10 bytes."""
         if not 1 <= len(uid) <= 10:
             raise ValueError(f"a card's uid has 1 to 10 bytes, not {len(uid)}")
-        self.board.tap(uid)
+        self.board.report_event(RfidTapped(uid))
 
     def fault(self, name: str) -> None:
         """Cause a fault, named as in the cluster ("GroundFault") or in Python ("GROUND_FAULT").
@@ -260,17 +251,17 @@ class SimulatedBackend:
         """
         self.advance()
         self.board.break_down(find_fault(name))
-        self._refresh()
+        self.advance()
 
     def clear_fault(self) -> None:
         """Repair everything."""
         self.advance()
         self.board.repair()
-        self._refresh()
+        self.advance()
 
     def derate(self, current_ma: Milliamps | None) -> None:
         """Limit the current due to heat; None removes the limit."""
-        self.board.derate(current_ma)
+        self.board.report_event(CurrentDerated(current_ma))
 
     def set_temperature(self, celsius: float) -> None:
         """Set the board's temperature."""
@@ -283,7 +274,7 @@ class SimulatedBackend:
         """
         surplus_mw = None if watts is None else Milliwatts(int(watts * 1000))
         if self.grid_meter is None:
-            self.board.set_surplus(surplus_mw)
+            self.board.report_event(SurplusReported(surplus_mw))
         else:
             self.board.house_mw = None if surplus_mw is None else Milliwatts(-surplus_mw)
 
@@ -301,7 +292,7 @@ class SimulatedBackend:
             self.car.capacity_mwh = capacity_mwh
         self.car.state_of_charge_percent = percent
         self.car.refresh()
-        self._refresh()
+        self.advance()
 
     def status(self) -> SimulationStatus:
         """Return the state of board and vehicle."""

@@ -11,12 +11,10 @@ from typing import Final
 
 from evse_node.errors import HalError
 from evse_node.hal.interface import (
-    CurrentDerated,
     HalEvent,
     HalInbox,
     MeterValues,
     Ratings,
-    SurplusReported,
 )
 from evse_node.hal.simulated.electric_vehicle import ElectricCar, Supply
 from evse_node.state_machine.control_pilot import PilotOutput, PilotState
@@ -27,7 +25,6 @@ from evse_node.state_machine.events import (
     FaultCleared,
     FaultRaised,
     PilotChanged,
-    RfidTapped,
     SelfTestCompleted,
     VehicleIdentified,
 )
@@ -235,15 +232,15 @@ class SimulatedBoard:
         if self._closes_at is not None and now >= self._closes_at:
             self._closes_at = None
             self.is_closed = self.is_mirror_closed = True
-            self._report_event(ContactorReported(True))
+            self.report_event(ContactorReported(True))
         if self._mirror_at is not None and now >= self._mirror_at:
             self._mirror_at = None
             self.is_mirror_closed = False
-            self._report_event(ContactorReported(False))
+            self.report_event(ContactorReported(False))
         if self._self_test_until is not None and now >= self._self_test_until:
             self._self_test_until = None
             self._report_findings()
-            self._report_event(SelfTestCompleted())
+            self.report_event(SelfTestCompleted())
 
     def _report_findings(self) -> None:
         """Report the faults that a self-test of contactor and pilot finds."""
@@ -254,7 +251,7 @@ class SimulatedBoard:
         }
         for fault, is_found in findings.items():
             if is_found:
-                self._report_event(FaultRaised(fault))
+                self.report_event(FaultRaised(fault))
 
     def settle(self) -> None:
         """Update vehicle, contactor and reports after any change."""
@@ -284,33 +281,21 @@ class SimulatedBoard:
             self._report_cable()
         if self._reported_pilot is not self.pilot:
             self._reported_pilot = self.pilot
-            self._report_event(PilotChanged(self.pilot))
+            self.report_event(PilotChanged(self.pilot))
         self._report_cable()
         battery = self.battery()
         if self._reported_battery != battery:
             self._reported_battery = battery
-            self._report_event(battery)
+            self.report_event(battery)
         vehicle_id = self.vehicle_id()
         if self._reported_vehicle_id != vehicle_id:
             self._reported_vehicle_id = vehicle_id
-            self._report_event(VehicleIdentified(vehicle_id))
+            self.report_event(VehicleIdentified(vehicle_id))
 
     def _report_cable(self) -> None:
         if self._reported_cable_ma != self.cable_ma:
             self._reported_cable_ma = self.cable_ma
-            self._report_event(CableChanged(self.cable_ma))
-
-    def tap(self, uid: bytes) -> None:
-        """Hold a card to the reader."""
-        self._report_event(RfidTapped(uid))
-
-    def derate(self, current_ma: Milliamps | None) -> None:
-        """Report a limit due to heat."""
-        self._report_event(CurrentDerated(current_ma))
-
-    def set_surplus(self, surplus_mw: Milliwatts | None) -> None:
-        """Report the solar surplus."""
-        self._report_event(SurplusReported(surplus_mw))
+            self.report_event(CableChanged(self.cable_ma))
 
     def break_down(self, fault: FaultState) -> None:
         """Cause a fault. Mechanical ones show by their effects, the others are reported."""
@@ -319,7 +304,7 @@ class SimulatedBoard:
                 self.is_welded = True
                 if not self.is_closed:
                     self.is_closed = self.is_mirror_closed = True
-                    self._report_event(ContactorReported(True))
+                    self.report_event(ContactorReported(True))
             case FaultState.CONTACT_DRY_FAILURE:
                 self.is_stuck_open = True
                 self._drop()
@@ -327,15 +312,15 @@ class SimulatedBoard:
                 self.is_pilot_shorted = True
             case FaultState.METER_FAILURE:
                 self.is_meter_lost = True
-                self._report_event(FaultRaised(fault))
+                self.report_event(FaultRaised(fault))
             case FaultState.OVER_TEMPERATURE:
                 self.temperature_mc = _HOT_MC
-                self._report_event(FaultRaised(fault))
+                self.report_event(FaultRaised(fault))
             case FaultState.GROUND_FAULT | FaultState.EMERGENCY_STOP:
                 self._drop()  # protection opens by itself
-                self._report_event(FaultRaised(fault))
+                self.report_event(FaultRaised(fault))
             case _:
-                self._report_event(FaultRaised(fault))
+                self.report_event(FaultRaised(fault))
 
     def repair(self) -> None:
         """Remove all faults."""
@@ -344,10 +329,11 @@ class SimulatedBoard:
         self.is_welded = self.is_stuck_open = self.is_pilot_shorted = self.is_meter_lost = False
         if was_welded and self.is_closed:
             self.is_closed = self.is_mirror_closed = False
-            self._report_event(ContactorReported(False))
+            self.report_event(ContactorReported(False))
         self.settle()
-        self._report_event(FaultCleared())
+        self.report_event(FaultCleared())
 
-    def _report_event(self, event: HalEvent) -> None:
+    def report_event(self, event: HalEvent) -> None:
+        """Post an event while an inbox is connected."""
         if self._post is not None:
             self._post(event)

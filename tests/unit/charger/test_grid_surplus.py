@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from evse_node.cluster.servers.energy.energy_evse_mode import MODES
+from evse_node.cluster.servers.energy.modes import EVSE_MODES
 from evse_node.hal.simulated.backend import SimulatedBackend
 from evse_node.hal.simulated.electric_vehicle import ElectricCar, Habits
 from evse_node.hal.simulated.options import create
@@ -14,7 +14,7 @@ from evse_node.state_machine.enums import State
 from evse_node.units import Milliamps, Milliwatts
 from tests.support.charger.charger_host import ChargerHost
 
-MANUAL, _, SOLAR, _ = MODES
+MANUAL, _, SOLAR, _ = EVSE_MODES
 SIX_AMPERES_W = 1_380
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from evse_node.charger import ChargerSettings
 from evse_node.charger.hardware_monitor import MonitorSettings
-from evse_node.cluster.servers.energy.energy_evse_mode import MODES
+from evse_node.cluster.servers.energy.modes import EVSE_MODES
 from evse_node.hal.interface import Ratings
 from evse_node.hal.simulated.backend import SimulatedBackend
 from evse_node.hal.simulated.electric_vehicle import ElectricCar, Habits
@@ -35,7 +35,7 @@ class Street:
         self.car = ElectricCar(habits=Habits(asks_at_once=True))
         self.host = self.start_node(MemoryStore(), 1000.0, START_UTC_S)
         self.host.invoke("EnableCharging", None, 6_000, 32_000)
-        self.host.mode.change_to(MODES[1], self.host.now)
+        self.host.mode.change_to(EVSE_MODES[1], self.host.now)
         self.host.write("RandomizationDelayWindow", 600)
 
     def start_node(self, store: MemoryStore, now: float, unix_s: float) -> ChargerHost:

@@ -18,7 +18,7 @@ from evse_node.bridge.measurement import MeasurementBridge
 from evse_node.charger import ChargerSettings
 from evse_node.charger.hardware_monitor import MonitorSettings
 from evse_node.cluster.definitions.zap import load_definitions
-from evse_node.cluster.servers.energy.energy_evse_mode import TIME_OF_USE
+from evse_node.cluster.servers.energy.modes import TIME_OF_USE
 from evse_node.hal.interface import Ratings
 from evse_node.hal.simulated.backend import SimulatedBackend
 from evse_node.hal.simulated.electric_vehicle import ElectricCar, Habits

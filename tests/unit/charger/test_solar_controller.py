@@ -6,7 +6,7 @@ import pytest
 
 from evse_node.charger.solar_controller import SolarController, SolarSettings
 from evse_node.charger.vehicle_draw import VehicleDraw
-from evse_node.cluster.servers.energy.energy_evse_mode import MODES
+from evse_node.cluster.servers.energy.modes import EVSE_MODES
 from evse_node.state_machine.enums import State
 from evse_node.state_machine.events import EnableCharging
 from evse_node.state_machine.limits import LimitSource
@@ -15,7 +15,7 @@ from evse_node.units import Milliamps, Millivolts, MilliwattHours, Milliwatts
 from tests.support.charger.charger_host import KNOWN, ChargerHost
 
 ENABLE = EnableCharging(None, Milliamps(6_000), Milliamps(32_000))
-MANUAL, SCHEDULED, SOLAR, BOTH = MODES
+MANUAL, SCHEDULED, SOLAR, BOTH = EVSE_MODES
 # The simulated hardware has one phase by default.
 SIX_AMPERES_W = 1_380
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from evse_node.cluster.servers.energy.energy_evse_mode import SOLAR_CHARGING
+from evse_node.cluster.servers.energy.modes import SOLAR_CHARGING
 from evse_node.state_machine.control_pilot import PilotState
 from evse_node.state_machine.effects import EvConnected, RfidRead
 from evse_node.state_machine.enums import State, SupplyState

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from evse_node.charger import ChargerSettings
 from evse_node.charger.hardware_monitor import MonitorSettings
 from evse_node.charger.vehicle_draw import LearnedDraws, VehicleDraw
-from evse_node.cluster.servers.energy.energy_evse_mode import MODES
+from evse_node.cluster.servers.energy.modes import EVSE_MODES
 from evse_node.hal.interface import Ratings
 from evse_node.hal.simulated.backend import SimulatedBackend
 from evse_node.hal.simulated.electric_vehicle import ElectricCar, Habits
@@ -20,7 +20,7 @@ from evse_node.testing.memory_store import MemoryStore
 from evse_node.units import Milliamps, MilliwattHours
 from tests.support.charger.charger_host import ChargerHost, store_with_vehicle
 
-MANUAL, SCHEDULED, SOLAR, _ = MODES
+MANUAL, SCHEDULED, SOLAR, _ = EVSE_MODES
 EVERY_DAY = 0x7F
 HOUR = 3600
 

@@ -16,6 +16,8 @@ from msgspec import Struct
 from evse_node.cluster.definitions.definition import ClusterDefinition
 from evse_node.cluster.server import Attribute, ClusterServer, serves
 
+# Members of PowerSourceStatusEnum and WiredCurrentTypeEnum
+_ACTIVE: Final = 1
 _ALTERNATING: Final = 0
 _MAX_DESCRIPTION: Final = 60
 _OPTIONAL: Final = (
@@ -28,15 +30,6 @@ _OPTIONAL: Final = (
     "ActiveWiredFaults",
     "WiredFaultChange",
 )
-
-
-class SourceStatus(IntEnum):
-    """Spec: Matter Core 1.3 "PowerSourceStatusEnum"."""
-
-    UNSPECIFIED = 0
-    ACTIVE = 1
-    STANDBY = 2
-    UNAVAILABLE = 3
 
 
 class WiredFault(IntEnum):
@@ -62,7 +55,7 @@ class PowerSource(ClusterServer):
     `endpoints` are those that it powers beside its own.
     """
 
-    status: Attribute[SourceStatus]
+    status: Attribute[int]
     order: Attribute[int]
     description: Attribute[str]
     wired_current_type: Attribute[int]
@@ -80,7 +73,7 @@ class PowerSource(ClusterServer):
     ) -> None:
         description = mains.description.encode()[:_MAX_DESCRIPTION].decode(errors="ignore")
         super().__init__(definition, features=["WIRED"], optional=_OPTIONAL)
-        self.status = SourceStatus.ACTIVE
+        self.status = _ACTIVE
         self.order = 0
         self.description = description
         self.wired_current_type = _ALTERNATING

@@ -9,18 +9,14 @@ from collections.abc import Callable
 from typing import Final, TypeAlias
 
 from msgspec import Struct
+from msgspec.structs import astuple
 
 from evse_node.cluster.definitions.definition import ClusterDefinition
 from evse_node.cluster.server import ClusterServer, command, reader, serves
 from evse_node.matter.data_model import InteractionContext
 
 # PHYRateEnum by megabits per second. Spec: Matter Core 1.3 "PHYRateEnum"
-_RATES: Final = {
-    rate: number
-    for number, rate in enumerate(
-        (10, 100, 1000, 2500, 5000, 10_000, 40_000, 100_000, 200_000, 400_000)
-    )
-}
+_RATES: Final = (10, 100, 1000, 2500, 5000, 10_000, 40_000, 100_000, 200_000, 400_000)
 _MINUTE_S: Final = 60.0
 
 
@@ -35,17 +31,8 @@ class EthernetCounters(Struct, frozen=True):
 
     def since(self, earlier: EthernetCounters) -> EthernetCounters:
         """Return the counts since `earlier`; a counter that was reset counts from zero."""
-        return EthernetCounters(
-            _since(self.received, earlier.received),
-            _since(self.sent, earlier.sent),
-            _since(self.send_errors, earlier.send_errors),
-            _since(self.collisions, earlier.collisions),
-            _since(self.overruns, earlier.overruns),
-        )
-
-
-def _since(now: int, then: int) -> int:
-    return now - then if now >= then else now
+        pairs = zip(astuple(self), astuple(earlier), strict=True)
+        return EthernetCounters(*(now - then if now >= then else now for now, then in pairs))
 
 
 class EthernetStatus(Struct, frozen=True):
@@ -93,7 +80,8 @@ class EthernetNetworkDiagnosticsServer(ClusterServer):
     @reader("PHYRate")
     def phy_rate(self, context: InteractionContext) -> int | None:
         """Return the rate of the link, or null."""
-        return _RATES.get(self._status(context).rate_mbps or 0)
+        rate_mbps = self._status(context).rate_mbps
+        return _RATES.index(rate_mbps) if rate_mbps in _RATES else None
 
     @reader
     def full_duplex(self, context: InteractionContext) -> bool | None:

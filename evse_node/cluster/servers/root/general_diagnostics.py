@@ -34,6 +34,8 @@ _MAX_HOURS: Final = 0xFFFF_FFFF
 _MAX_INTERFACES: Final = 8
 _MAX_IPV4: Final = 4
 _MAX_IPV6: Final = 8
+# Member of BootReasonEnum: the cause of the start is unknown.
+_UNSPECIFIED: Final = 0
 # A trigger without effect, by which tests check whether triggers are enabled.
 NO_OPERATION_TRIGGER: Final = 0xFFFF_FFFF_FFF1_0000
 _ENDPOINT_SHIFT: Final = 32
@@ -45,32 +47,13 @@ _MAX_TEST_PAYLOAD: Final = 1024
 TriggerAction: TypeAlias = Callable[[float], None]
 
 
-class BootReason(IntEnum):
-    """Spec: Matter Core 1.3 "BootReasonEnum"."""
-
-    UNSPECIFIED = 0
-    POWER_ON_REBOOT = 1
-    BROWN_OUT_RESET = 2
-    SOFTWARE_WATCHDOG_RESET = 3
-    HARDWARE_WATCHDOG_RESET = 4
-    SOFTWARE_UPDATE_COMPLETED = 5
-    SOFTWARE_RESET = 6
-
-
 class HardwareFault(IntEnum):
-    """Spec: Matter Core 1.3 "HardwareFaultEnum"."""
+    """The faults that a charger detects. Spec: Matter Core 1.3 "HardwareFaultEnum"."""
 
     UNSPECIFIED = 0
-    RADIO = 1
     SENSOR = 2
     RESETTABLE_OVER_TEMP = 3
-    NON_RESETTABLE_OVER_TEMP = 4
     POWER_SOURCE = 5
-    VISUAL_DISPLAY_FAULT = 6
-    AUDIO_OUTPUT_FAULT = 7
-    USER_INTERFACE_FAULT = 8
-    NON_VOLATILE_MEMORY_ERROR = 9
-    TAMPER_DETECTED = 10
 
 
 class _Trigger(Struct, frozen=True):
@@ -89,7 +72,7 @@ class GeneralDiagnosticsServer(ClusterServer):
 
     reboot_count: Attribute[int]
     total_operational_hours: Attribute[int]
-    boot_reason: Attribute[BootReason]
+    boot_reason: Attribute[int]
     active_hardware_faults: Attribute[Sequence[HardwareFault]]
     test_event_triggers_enabled: Attribute[bool]
 
@@ -100,7 +83,6 @@ class GeneralDiagnosticsServer(ClusterServer):
         timers: Timers,
         *,
         enable_key: bytes | None = None,
-        boot_reason: BootReason = BootReason.UNSPECIFIED,
         posix_ms: Callable[[], int | None] = lambda: None,
         has_payload_test: bool = False,
     ) -> None:
@@ -115,7 +97,7 @@ class GeneralDiagnosticsServer(ClusterServer):
                 "HardwareFaultChange",
             ],
         )
-        self.boot_reason = boot_reason
+        self.boot_reason = _UNSPECIFIED
         self.test_event_triggers_enabled = is_enabled
         self._interfaces = interfaces
         self._timers = timers

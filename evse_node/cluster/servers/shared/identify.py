@@ -20,11 +20,7 @@ class IdentifyType(IntEnum):
     """Spec: "IdentifyTypeEnum"."""
 
     NONE = 0
-    LIGHT_OUTPUT = 1
-    VISIBLE_INDICATOR = 2
-    AUDIBLE_BEEP = 3
     DISPLAY = 4
-    ACTUATOR = 5
 
 
 class Effect(IntEnum):

@@ -10,11 +10,11 @@ from evse_node.cluster.definitions.definition import ClusterDefinition
 from evse_node.cluster.definitions.revision import load_revision, read_revision, revision_names
 from evse_node.cluster.definitions.zap import Definitions, load_definitions, revision_definitions
 from evse_node.cluster.server import ClusterServer
-from evse_node.cluster.servers.energy.energy_evse_mode import EnergyEvseMode
+from evse_node.cluster.servers.energy.modes import EnergyEvseMode
 from evse_node.cluster.servers.root.access_control import AccessControlServer
 from evse_node.cluster.servers.root.general_commissioning import GeneralCommissioningServer
 from evse_node.cluster.servers.root.group_key_management import GroupKeyManagementServer
-from evse_node.cluster.servers.root.unit_localization import UnitLocalizationServer
+from evse_node.cluster.servers.root.localization import UnitLocalizationServer
 from evse_node.errors import ConfigError
 from tests.support.matter.root_node import RootNode
 

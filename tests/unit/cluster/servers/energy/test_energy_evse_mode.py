@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from evse_node.cluster.definitions.zap import revision_definitions
-from evse_node.cluster.servers.energy.energy_evse_mode import MODES, EnergyEvseMode
-from evse_node.cluster.servers.shared.mode_base import Mode
+from evse_node.cluster.servers.energy.modes import EVSE_MODES, EnergyEvseMode, Mode
 from evse_node.testing.memory_store import MemoryStore
 from tests.support.matter.cluster_host import ClusterHost
 
@@ -25,9 +24,9 @@ class Host:
 
 def test_first_mode_is_current_until_another_is_selected() -> None:
     host = Host()
-    assert host.chosen == [MODES[0]]
-    host.server.change_to(MODES[2], 0.0)
-    assert Host(host.clusters.store).chosen == [MODES[2]]
+    assert host.chosen == [EVSE_MODES[0]]
+    host.server.change_to(EVSE_MODES[2], 0.0)
+    assert Host(host.clusters.store).chosen == [EVSE_MODES[2]]
 
 
 @pytest.mark.parametrize("version", ["1.3", "1.4.2"])

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from evse_node.cluster.servers.root.localization_configuration import (
-    LocalizationConfigurationServer,
-)
-from evse_node.cluster.servers.root.time_format_localization import (
+from evse_node.cluster.servers.root.localization import (
     CalendarType,
     HourFormat,
+    LocalizationConfigurationServer,
+    TemperatureUnit,
     TimeFormatLocalizationServer,
+    UnitLocalizationServer,
 )
-from evse_node.cluster.servers.root.unit_localization import TemperatureUnit, UnitLocalizationServer
 from evse_node.matter.interaction.status import Status
 from tests.support.matter.root_node import RootNode
 from tests.unit.cluster.servers.optional_clusters import add, restart, shipped, write
