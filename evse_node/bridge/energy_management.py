@@ -271,27 +271,22 @@ class EnergyManagementBridge:
             raise StatusError(_PROBLEMS[error.problem], reason=str(error)) from error
 
     def adjust_power(self, power: int, duration: int, cause: int, now: float) -> None:
-        """See `EnergyManagementControl`."""
         self._request(
             PowerAdjustRequest(Milliwatts(power), duration, self._structs.cause(cause)), now
         )
 
     def cancel_power_adjustment(self, now: float) -> None:
-        """See `EnergyManagementControl`."""
         self._request(CancelPowerAdjustRequest(), now)
 
     def adjust_start_time(self, start_time: int, cause: int, now: float) -> None:
-        """See `EnergyManagementControl`."""
         self._request(
             StartTimeAdjustRequest(EpochSeconds(start_time), self._structs.cause(cause)), now
         )
 
     def pause(self, duration: int, cause: int, now: float) -> None:
-        """See `EnergyManagementControl`."""
         self._request(PauseRequest(duration, self._structs.cause(cause)), now)
 
     def resume(self, now: float) -> None:
-        """See `EnergyManagementControl`."""
         self._request(ResumeRequest(), now)
 
     def modify_forecast(
@@ -301,7 +296,6 @@ class EnergyManagementBridge:
         cause: int,
         now: float,
     ) -> None:
-        """See `EnergyManagementControl`."""
         slots = tuple(
             SlotAdjustment(each["slot_index"], each["duration"], each.get("nominal_power"))
             for each in adjustments
@@ -311,7 +305,6 @@ class EnergyManagementBridge:
     def constrain_forecast(
         self, constraints: Sequence[ConstraintsStruct], cause: int, now: float
     ) -> None:
-        """See `EnergyManagementControl`."""
         kept = tuple(
             Constraint(
                 each["start_time"],
@@ -325,14 +318,11 @@ class EnergyManagementBridge:
         self._request(ConstraintRequest(kept, self._structs.cause(cause)), now)
 
     def cancel_requests(self, now: float) -> None:
-        """See `EnergyManagementControl`."""
         self._request(CancelRequest(), now)
 
     def capability(self) -> Mapping[str, Value] | None:
-        """See `EnergyManagementControl`."""
         state = self.appliance.state
         return self._structs.capability(state.options, state.adjust_reason)
 
     def forecast(self) -> Mapping[str, Value] | None:
-        """See `EnergyManagementControl`."""
         return self._structs.forecast(self.appliance.forecast(), self.appliance.state.update_reason)

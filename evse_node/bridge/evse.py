@@ -280,21 +280,17 @@ class EvseBridge:
     def enable_charging(
         self, until: int | None, minimum_ma: int, maximum_ma: int, now: float
     ) -> None:
-        """See `EvseControl`."""
         self._command(
             EnableCharging(_epoch_s(until), Milliamps(minimum_ma), Milliamps(maximum_ma)), now
         )
 
     def enable_discharging(self, until: int | None, maximum_ma: int, now: float) -> None:
-        """See `EvseControl`."""
         self._command(EnableDischarging(_epoch_s(until), Milliamps(maximum_ma)), now)
 
     def disable(self, now: float) -> None:
-        """See `EvseControl`."""
         self._command(Disable(), now)
 
     def start_diagnostics(self, now: float) -> None:
-        """See `EvseControl`."""
         self._command(StartDiagnostics(), now)
 
     def _command(self, event: Event, now: float) -> None:
@@ -303,32 +299,26 @@ class EvseBridge:
             raise StatusError(Status.FAILURE, reason=refusal)
 
     def set_targets(self, schedules: Sequence[ChargingTargetScheduleStruct], now: float) -> None:
-        """See `EvseControl`."""
         try:
             self.charger.set_targets([_schedule_from_struct(each) for each in schedules], now)
         except TargetsRefusedError as error:
             raise StatusError(_PROBLEMS[error.problem], reason=str(error)) from error
 
     def targets(self) -> Sequence[Mapping[str, Value]]:
-        """See `EvseControl`."""
         return [_schedule_to_struct(schedule) for schedule in self.charger.targets]
 
     def clear_targets(self, now: float) -> None:
-        """See `EvseControl`."""
         self.charger.clear_targets(now)
 
     def set_user_maximum(self, current_ma: int, now: float) -> None:
-        """See `EvseControl`."""
         self._command(
             LimitClaimed(LimitSource.USER, Milliamps(current_ma), (Direction.CHARGE,)), now
         )
 
     def set_randomization_window(self, window_s: int) -> None:
-        """See `EvseControl`."""
         self.charger.randomization_window_s = window_s
 
     def session_values(self, now: float) -> SessionValues | None:
-        """See `EvseControl`."""
         session = self.charger.state.session
         if session is None:
             return None

@@ -269,31 +269,26 @@ class ClusterServer(Cluster):
     # For the interaction model
 
     def encode_attribute(self, attribute_id: int, context: InteractionContext) -> bytes:
-        """See `Cluster.encode_attribute`."""
         return self._attributes[attribute_id].encode(context)
 
     def encode_list_items(self, attribute_id: int, context: InteractionContext) -> Sequence[bytes]:
-        """See `Cluster.encode_list_items`."""
         return self._attributes[attribute_id].encode_items(context)
 
     def write_attribute(
         self, attribute_id: int, value: TlvValue, context: InteractionContext
     ) -> None:
-        """See `Cluster.write_attribute`."""
         attribute = self._attributes[attribute_id]
         self._write(attribute, attribute.decode(value, context), context)
 
     def append_list_item(
         self, attribute_id: int, value: TlvValue, context: InteractionContext
     ) -> None:
-        """See `Cluster.append_list_item`."""
         attribute = self._attributes[attribute_id]
         self._write(attribute, attribute.decode_appended(value, context), context)
 
     def invoke(
         self, command_id: int, fields: TlvValue, context: InteractionContext
     ) -> CommandReply | DeferredReply | None:
-        """See `Cluster.invoke`."""
         return self._commands[command_id].invoke(fields, context)
 
     # Values

@@ -30,21 +30,16 @@ class Actuators:
         self._hardware = hardware
 
     def open(self) -> None:
-        """Open the contactor."""
         self._hardware.order_closed(False)
 
     def close(self) -> None:
-        """Close the contactor."""
         self._hardware.order_closed(True)
 
     def lock(self) -> None:
-        """Lock the plug in the socket."""
         self._hardware.order_locked(True)
 
     def unlock(self) -> None:
-        """Release the plug."""
         self._hardware.order_locked(False)
 
     def read(self) -> MeterValues:
-        """Return the newest values. Raises HalError."""
         return self._hardware.read_meter()

@@ -54,7 +54,6 @@ class SerialPort:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def open(self, on_data: Callable[[bytes], None], on_lost: Callable[[str], None]) -> None:
-        """Open the device. Raises HalError."""
         serial = load_extra("serial", _PURPOSE)
         self.close()
         try:

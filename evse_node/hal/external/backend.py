@@ -176,11 +176,9 @@ class ExternalController:
                 await asyncio.sleep(self.timings.retry_s)
 
     def next_poll_s(self) -> float:
-        """Return the time until the next poll, unless an order or the link wakes it."""
         return self._poller.next_poll_s()
 
     async def poll(self) -> None:
-        """Send new orders, read the status, and report its changes."""
         await self._poller.poll()
 
     # Orders
@@ -254,7 +252,6 @@ class ExternalController:
         return values
 
     def read_millicelsius(self) -> int:
-        """Return the newest temperature."""
         temperature = self.status().temperature_millicelsius
         if temperature is None:
             raise HalError("the controller reports no temperature")

@@ -55,7 +55,6 @@ class DesiredState(Struct):
         self.is_unavailable, self.is_closed = True, False
 
     def close(self) -> None:
-        """Order the contactor closed."""
         self.is_closed, self.is_cut, self.is_opening = True, False, False
 
     def open(self, *, is_ready: bool) -> None:
@@ -64,7 +63,6 @@ class DesiredState(Struct):
         self.is_cut = self.is_cut or (is_ready and self.offer_ma is not None)
 
     def cut(self) -> None:
-        """Keep the controller disabled."""
         self.is_closed, self.is_cut = False, True
 
     def revoke(self) -> None:

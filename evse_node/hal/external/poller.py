@@ -105,7 +105,6 @@ class Poller:
         self._wake.set()
 
     async def pause(self) -> None:
-        """Wait until the next poll is due."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self.next_poll_s()):
                 await self._wake.wait()
@@ -217,7 +216,6 @@ class Poller:
             await self.close_link()
 
     async def close_link(self) -> None:
-        """Close the port."""
         self.is_open = False
         try:
             async with asyncio.timeout(self.timings.close_s):

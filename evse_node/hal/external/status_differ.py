@@ -97,7 +97,6 @@ class StatusDiffer:
         return is_unordered
 
     def on_lost(self) -> None:
-        """Report that the controller is lost."""
         self._was_lost = True
         self.report_faults()
 

@@ -94,7 +94,6 @@ class Mcp3x08:
         return raw
 
     def close(self) -> None:
-        """Close the bus."""
         self._bus.close()
 
 
@@ -134,5 +133,4 @@ class Ads1115:
         return int.from_bytes((high, low), signed=True)
 
     def close(self) -> None:
-        """Close the bus."""
         self._bus.close()

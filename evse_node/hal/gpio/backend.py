@@ -127,7 +127,6 @@ class GpioBackend(BoardOrders):
         parts.watchdogs.ready()
 
     async def stop(self) -> None:
-        """Open the contactor, withdraw the offer, release the hardware. May be repeated."""
         self._post = None
         parts, self._parts = self._parts, None
         loop, self._loop = self._loop, None

@@ -89,11 +89,9 @@ class BoardOrders:
     # ControlPilot
 
     def offer(self, current_ma: Milliamps) -> None:
-        """Put PWM on the pilot (X2)."""
         self._set_output(self._open_parts, PilotOutput.X2, duty_permille(current_ma))
 
     def withdraw(self) -> None:
-        """Put +12 V on the pilot (X1)."""
         if self._parts is not None:
             self._set_output(self._parts, PilotOutput.X1, 1000)
 
@@ -173,7 +171,6 @@ class BoardOrders:
         return ""
 
     def order_locked(self, is_locked: bool) -> None:
-        """Move the lock."""
         lock = self._open_parts.lock
         if lock is not None:
             (lock.lock if is_locked else lock.unlock)()
@@ -208,7 +205,6 @@ class BoardOrders:
             source.close()
 
     def read_grid_power_mw(self) -> Milliwatts:
-        """Return the power at the grid connection."""
         parts = self._parts
         if parts is None or parts.grid_meter is None:
             raise HalError("the board has no meter at the grid connection, or is not started")

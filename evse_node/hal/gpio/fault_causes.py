@@ -65,7 +65,6 @@ class FaultCauses:
         return frozenset(self._present | self._latched)
 
     def set(self, cause: str, is_present: bool) -> None:
-        """Set or clear a cause."""
         if cause in MOMENTARY:
             if is_present:
                 _LOGGER.error("fault %s: %s", FAULTS[cause].value, cause)

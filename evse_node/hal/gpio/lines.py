@@ -90,7 +90,6 @@ class GpioOutput:
         self._request: gpiod.LineRequest | None = _request(found, {found.offset: settings}, name)
 
     def set(self, is_active: bool) -> None:
-        """Drive the line."""
         request = self._request
         if request is None:
             raise HalError("the line was released")
@@ -128,7 +127,6 @@ class GpioInputs:
         return _request(found, {found.offset: settings}, name), found.offset
 
     def filenos(self) -> list[int]:
-        """Return one descriptor for each line."""
         return [request.fd for request, _ in self._lines.values()]
 
     def read_edges(self) -> Iterable[Edge]:
@@ -140,12 +138,10 @@ class GpioInputs:
                     yield Edge(name, is_active, event.timestamp_ns)
 
     def is_active(self, name: str) -> bool:
-        """Return the state of a line."""
         request, offset = self._lines[name]
         return request.get_value(offset) is Value.ACTIVE
 
     def close(self) -> None:
-        """Release all lines. May be repeated."""
         lines, self._lines = self._lines, {}
         for request, _ in lines.values():
             request.release()

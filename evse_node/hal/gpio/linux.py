@@ -39,41 +39,34 @@ class LinuxDrivers:
     """Lines by gpiod, PWM by sysfs, converters by spidev and smbus2."""
 
     def open_output(self, name: str, spec: LineSpec) -> GpioOutput:
-        """Request a line and drive it inactive, in one step."""
         check_gpiod()
         from evse_node.hal.gpio.lines import GpioOutput
 
         return GpioOutput(name, spec)
 
     def open_inputs(self, specs: Mapping[str, LineSpec]) -> GpioInputs:
-        """Request all inputs."""
         check_gpiod()
         from evse_node.hal.gpio.lines import GpioInputs
 
         return GpioInputs(specs)
 
     def open_pwm(self, spec: PwmSpec) -> SysfsPwm:
-        """Open the PWM of the pilot."""
         return SysfsPwm(spec)
 
     def open_adc(self, spec: AdcSpec) -> Adc:
-        """Open the converter."""
         return open_adc(spec)
 
     def open_meter(self, spec: ModbusMeterSpec, *, is_port_shared: bool = False) -> MeterSource:
-        """Open the bus of a meter."""
         from evse_node.hal.modbus.meter import open_modbus_meter
 
         return open_modbus_meter(spec.modbus, spec.map, is_port_shared=is_port_shared)
 
     def open_rfid(self, spec: RfidSpec) -> CardSource:
-        """Open the bus of the reader."""
         from evse_node.hal.gpio.readers.rfid import open_card_source
 
         return open_card_source(spec)
 
     def open_temperature(self, spec: TemperatureSpec) -> TemperatureSource:
-        """Open the bus of the thermometer."""
         from evse_node.hal.gpio.thermometers import open_temperature_source
 
         return open_temperature_source(spec)

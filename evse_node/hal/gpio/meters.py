@@ -48,13 +48,11 @@ class PolledMeter:
         return self._answer is not None
 
     def read(self) -> MeterValues:
-        """Return the latest answer. Raises HalError."""
         if self._answer is None or self.is_lost(self._clock()):
             raise HalError(f"the meter does not answer: {self._failure}")
         return self._answer[0]
 
     def close(self) -> None:
-        """Close the bus."""
         self._source.close()
 
 

@@ -39,7 +39,6 @@ class MotorLock:
         self.has_failed = False
 
     def lock(self) -> None:
-        """Lock the plug in the socket."""
         self._move(True)
 
     def unlock(self) -> None:
@@ -93,7 +92,6 @@ class Lamp:
         self._flash_until = self._clock() + _FLASH_S
 
     def tick(self, now: float, *, is_powered: bool, is_faulty: bool) -> None:
-        """Show the state."""
         is_lit = int(now * 4) % 2 == 0 if is_faulty else is_powered
         if now < self._flash_until:
             is_lit = not is_powered

@@ -86,7 +86,6 @@ class SysfsPwm:
             self._write("enable", "1")
 
     def disable(self) -> None:
-        """Stop the PWM, with the pin at the level of duty 0."""
         self._write("duty_cycle", "0")
         self._write("enable", "0")
 

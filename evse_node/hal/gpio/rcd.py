@@ -48,14 +48,12 @@ class Rcd:
         return self._reset is not None
 
     def begin_test(self) -> None:
-        """Start the test current."""
         if self._wave is not None:
             self._wave.start()
         elif self._test is not None:
             self._test.set(True)
 
     def end_test(self) -> None:
-        """Stop the test current."""
         if self._wave is not None:
             self._wave.stop()
         if self._test is not None:

@@ -60,7 +60,6 @@ class LineSpec(TomlStruct, frozen=True):
 
     @property
     def chips(self) -> tuple[str, ...]:
-        """Labels of chips."""
         return _as_tuple(self.chip or PI_CHIPS)
 
     @property
@@ -174,7 +173,6 @@ class PwmSpec(TomlStruct, frozen=True):
 
     @property
     def devices(self) -> tuple[str, ...]:
-        """Names of devices."""
         return _as_tuple(self.pwm_device)
 
 

@@ -57,7 +57,6 @@ class Ds18b20(KernelThermometer):
         self._before_mc: int | None = None
 
     def read(self) -> int:
-        """Return millidegrees."""
         before_mc, now_mc = self._before_mc, super().read()
         if now_mc == _POWER_ON_MC and (
             before_mc is None or abs(before_mc - _POWER_ON_MC) > _NEAR_MC
@@ -107,7 +106,6 @@ class I2cThermometer:
         return int.from_bytes(raw.to_bytes(2), signed=True) * 1000 // 256
 
     def close(self) -> None:
-        """Close the bus."""
         self._bus.close()
 
 
@@ -155,12 +153,10 @@ class PolledThermometer:
         self._answer = (temperature_mc, self._clock())
 
     def read_millicelsius(self) -> int:
-        """Return the latest answer. Raises HalError."""
         answer = self._answer
         if answer is None or self._clock() - answer[1] > self._limit_s:
             raise HalError(f"the thermometer does not answer: {self._failure}")
         return answer[0]
 
     def close(self) -> None:
-        """Close the bus."""
         self._source.close()

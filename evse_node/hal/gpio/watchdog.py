@@ -78,6 +78,5 @@ class Watchdogs:
                 _LOGGER.error("the watchdog device cannot be fed: %s", error)
 
     def close(self) -> None:
-        """Disarm the kernel's watchdog. May be repeated."""
         if self._kernel is not None:
             self._kernel.close()

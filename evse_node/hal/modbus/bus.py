@@ -168,7 +168,6 @@ class ModbusBus:
             await self._sleep(self._turnaround_s)
 
     def close(self) -> None:
-        """Close the connection. May be repeated."""
         self._client.close()
 
     async def _ask(self, request: Callable[[], Awaitable[_Answer | None]], unit: int) -> _Answer:

@@ -114,12 +114,10 @@ class SimulatedBackend:
     # EvseBackend
 
     async def start(self, post: HalInbox) -> None:
-        """Run in the event loop."""
         self._loop = asyncio.get_running_loop()
         self.attach(post)
 
     async def stop(self) -> None:
-        """Open the contactor and stop."""
         self._loop = None
         if self._timer is not None:
             self._timer.cancel()
@@ -214,7 +212,6 @@ class SimulatedBackend:
     # Actions of a person
 
     def plug_in(self) -> None:
-        """Plug the vehicle in."""
         self.advance()
         self.board.cable_ma = self.cable_ma
         self.car.plug_in()
@@ -227,13 +224,11 @@ class SimulatedBackend:
         self.advance()
 
     def demand(self) -> None:
-        """Make the vehicle request energy."""
         self.advance()
         self.car.demand(True)
         self.advance()
 
     def no_demand(self) -> None:
-        """End the vehicle's request for energy."""
         self.advance()
         self.car.demand(False)
         self.advance()
@@ -254,7 +249,6 @@ class SimulatedBackend:
         self.advance()
 
     def clear_fault(self) -> None:
-        """Repair everything."""
         self.advance()
         self.board.repair()
         self.advance()
@@ -295,7 +289,6 @@ class SimulatedBackend:
         self.advance()
 
     def status(self) -> SimulationStatus:
-        """Return the state of board and vehicle."""
         self.advance()
         board, car = self.board, self.car
         return {

@@ -96,29 +96,24 @@ class SimulatedBoard:
     # ControlPilot
 
     def offer(self, current_ma: Milliamps) -> None:
-        """Put PWM on the pilot."""
         self.output, self.offered_ma = PilotOutput.X2, current_ma
         self._on_order()
 
     def withdraw(self) -> None:
-        """Put +12 V on the pilot."""
         self.output, self.offered_ma = PilotOutput.X1, Milliamps(0)
         self._on_order()
 
     def signal_unavailable(self) -> None:
-        """Put -12 V on the pilot."""
         self.output, self.offered_ma = PilotOutput.F, Milliamps(0)
         self._on_order()
 
     # Contactor
 
     def open(self) -> None:
-        """Open the contactor."""
         self._drop()
         self._on_order()
 
     def close(self) -> None:
-        """Close the contactor."""
         if self.pilot not in (PilotState.C, PilotState.D):
             raise HalError(f"the contactor stays open in state {self.pilot.value}")
         if not self.is_stuck_open and not self.is_closed:
@@ -140,11 +135,9 @@ class SimulatedBoard:
     # CableLock
 
     def lock(self) -> None:
-        """Hold the plug."""
         self.is_locked = True
 
     def unlock(self) -> None:
-        """Release the plug."""
         self.is_locked = False
 
     # Meter
@@ -178,14 +171,12 @@ class SimulatedBoard:
     # The other capabilities
 
     def acknowledge(self) -> None:
-        """Count the card."""
         self.cards_read += 1
 
     def reset(self) -> None:
         """Do nothing: faults are cleared by `repair`."""
 
     def read_millicelsius(self) -> int:
-        """Return the board's temperature."""
         return self.temperature_mc
 
     def start_self_test(self) -> None:
@@ -194,7 +185,6 @@ class SimulatedBoard:
         self._on_order()
 
     def set_discharge(self, current_ma: Milliamps | None) -> None:
-        """Draw energy from the vehicle, or stop that."""
         self._discharge_ma = current_ma
         self._on_order()
 

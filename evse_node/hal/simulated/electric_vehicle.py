@@ -93,14 +93,12 @@ class ElectricCar(Struct):
     # Actions of a person
 
     def plug_in(self) -> None:
-        """Put the plug in."""
         self.is_plugged_in = True
         self._leaves_at_ms = None
         self.wants_energy = self.habits.asks_at_once and not self.is_content
         self.refresh()
 
     def unplug(self) -> None:
-        """Pull the plug out."""
         self.is_plugged_in = False
         self.wants_energy = False
         self._charging_since_ms = self._resumes_at_ms = self._leaves_at_ms = None

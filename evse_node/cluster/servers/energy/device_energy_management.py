@@ -148,29 +148,24 @@ class DeviceEnergyManagement(ClusterServer):
     def power_adjust_request(
         self, context: InteractionContext, *, power: int, duration: int, cause: int
     ) -> None:
-        """Draw this power for a time."""
         self._control.adjust_power(power, duration, cause, context.now)
 
     @command
     def cancel_power_adjust_request(self, context: InteractionContext) -> None:
-        """End the power adjustment."""
         self._control.cancel_power_adjustment(context.now)
 
     @command
     def start_time_adjust_request(
         self, context: InteractionContext, *, requested_start_time: int, cause: int
     ) -> None:
-        """Move the start of the forecast."""
         self._control.adjust_start_time(requested_start_time, cause, context.now)
 
     @command
     def pause_request(self, context: InteractionContext, *, duration: int, cause: int) -> None:
-        """Draw nothing for a time."""
         self._control.pause(duration, cause, context.now)
 
     @command
     def resume_request(self, context: InteractionContext) -> None:
-        """End the pause."""
         self._control.resume(context.now)
 
     @command
@@ -182,19 +177,16 @@ class DeviceEnergyManagement(ClusterServer):
         slot_adjustments: list[SlotAdjustmentStruct],
         cause: int,
     ) -> None:
-        """Change slots of the forecast."""
         self._control.modify_forecast(forecast_id, slot_adjustments, cause, context.now)
 
     @command
     def request_constraint_based_forecast(
         self, context: InteractionContext, *, constraints: list[ConstraintsStruct], cause: int
     ) -> None:
-        """Make a forecast within constraints."""
         self._control.constrain_forecast(constraints, cause, context.now)
 
     @command
     def cancel_request(self, context: InteractionContext) -> None:
-        """Cancel all requests for the forecast."""
         self._control.cancel_requests(context.now)
 
     # Attributes. The capability changes more often than it is read; a forecast progresses.
@@ -203,10 +195,8 @@ class DeviceEnergyManagement(ClusterServer):
     def power_adjustment_capability(
         self, context: InteractionContext
     ) -> Mapping[str, Value] | None:
-        """Return the power adjustments possible now."""
         return self._control.capability()
 
     @reader
     def forecast(self, context: InteractionContext) -> Mapping[str, Value] | None:
-        """Return the forecast."""
         return self._control.forecast()

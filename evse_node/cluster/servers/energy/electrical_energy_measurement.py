@@ -202,22 +202,18 @@ class ElectricalEnergyMeasurement(ClusterServer):
 
     @reader
     def cumulative_energy_imported(self, context: InteractionContext) -> _Struct | None:
-        """Return the total energy imported."""
         return self._stored_totals()[0]
 
     @reader
     def cumulative_energy_exported(self, context: InteractionContext) -> _Struct | None:
-        """Return the total energy exported."""
         return self._stored_totals()[1]
 
     @reader
     def periodic_energy_imported(self, context: InteractionContext) -> _Struct | None:
-        """Return the energy imported in the last period."""
         return _period_structs(self._shown.period)[0]
 
     @reader
     def periodic_energy_exported(self, context: InteractionContext) -> _Struct | None:
-        """Return the energy exported in the last period."""
         return _period_structs(self._shown.period)[1]
 
     @property

@@ -172,7 +172,6 @@ class EnergyEvse(ClusterServer):
 
     @command
     def disable(self, context: InteractionContext) -> None:
-        """Forbid charging and discharging."""
         self._control.disable(context.now)
 
     @command
@@ -202,7 +201,6 @@ class EnergyEvse(ClusterServer):
         discharging_enabled_until: int | None,
         maximum_discharge_current: int,
     ) -> None:
-        """Allow discharging."""
         if maximum_discharge_current < 0:
             raise StatusError(
                 Status.CONSTRAINT_ERROR, reason=f"current {maximum_discharge_current} mA"
@@ -213,7 +211,6 @@ class EnergyEvse(ClusterServer):
 
     @command
     def start_diagnostics(self, context: InteractionContext) -> None:
-        """Start a self-test."""
         self._control.start_diagnostics(context.now)
 
     @command
@@ -223,17 +220,14 @@ class EnergyEvse(ClusterServer):
         *,
         charging_target_schedules: list[ChargingTargetScheduleStruct],
     ) -> None:
-        """Store charging targets."""
         self._control.set_targets(charging_target_schedules, context.now)
 
     @command
     def get_targets(self, context: InteractionContext) -> Mapping[str, Value]:
-        """Return the stored charging targets."""
         return {"charging_target_schedules": self._control.targets()}
 
     @command
     def clear_targets(self, context: InteractionContext) -> None:
-        """Delete all charging targets."""
         self._control.clear_targets(context.now)
 
     # Attributes
@@ -257,18 +251,15 @@ class EnergyEvse(ClusterServer):
 
     @reader
     def session_duration(self, context: InteractionContext) -> int | None:
-        """Return the seconds of the current or last session."""
         values = self._control.session_values(context.now)
         return None if values is None else values.duration_s
 
     @reader
     def session_energy_charged(self, context: InteractionContext) -> int | None:
-        """Return the energy charged in the session."""
         values = self._control.session_values(context.now)
         return None if values is None else values.energy_charged_mwh
 
     @reader
     def session_energy_discharged(self, context: InteractionContext) -> int | None:
-        """Return the energy discharged in the session."""
         values = self._control.session_values(context.now)
         return None if values is None else values.energy_discharged_mwh

@@ -112,7 +112,6 @@ class ModeBase(ClusterServer):
 
     @command
     def change_to_mode(self, context: InteractionContext, *, new_mode: int) -> Mapping[str, Value]:
-        """Select a mode by its number."""
         mode = self._modes.get(new_mode)
         if mode is None:
             return {"status": _UNSUPPORTED_MODE, "status_text": f"no mode {new_mode}"}

@@ -92,7 +92,6 @@ class AccessControlServer(ClusterServer):
 
     @cached_reader
     def acl(self, context: InteractionContext) -> Sequence[Mapping[str, Value]]:
-        """Return the entries of all fabrics."""
         return [
             _encode_entry(entry, fabric.index)
             for fabric in self._fabrics
@@ -140,7 +139,6 @@ class AccessControlServer(ClusterServer):
     def write_extension(
         self, context: InteractionContext, value: Sequence[AccessControlExtensionStruct]
     ) -> None:
-        """Replace the accessing fabric's extension."""
         index = context.subject.fabric_index
         if len(value) > 1:
             raise StatusError(Status.CONSTRAINT_ERROR, reason="more than one extension")

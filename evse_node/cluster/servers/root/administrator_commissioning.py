@@ -84,12 +84,10 @@ class AdministratorCommissioningServer(ClusterServer):
 
     @reader
     def admin_fabric_index(self, context: InteractionContext) -> int | None:
-        """Return the fabric of the administrator that opened the window."""
         return self._state()[1]
 
     @reader
     def admin_vendor_id(self, context: InteractionContext) -> int | None:
-        """Return the vendor of the administrator that opened the window."""
         return self._state()[2]
 
     @command

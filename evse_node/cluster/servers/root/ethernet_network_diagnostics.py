@@ -79,33 +79,27 @@ class EthernetNetworkDiagnosticsServer(ClusterServer):
 
     @reader("PHYRate")
     def phy_rate(self, context: InteractionContext) -> int | None:
-        """Return the rate of the link, or null."""
         rate_mbps = self._status(context).rate_mbps
         return _RATES.index(rate_mbps) if rate_mbps in _RATES else None
 
     @reader
     def full_duplex(self, context: InteractionContext) -> bool | None:
-        """Return whether the link is full duplex, or null."""
         return self._status(context).is_full_duplex
 
     @reader
     def packet_rx_count(self, context: InteractionContext) -> int:
-        """Return the packets received."""
         return self._counters(context).received
 
     @reader
     def packet_tx_count(self, context: InteractionContext) -> int:
-        """Return the packets sent."""
         return self._counters(context).sent
 
     @reader
     def tx_err_count(self, context: InteractionContext) -> int:
-        """Return the packets that failed to be sent."""
         return self._counters(context).send_errors
 
     @reader
     def collision_count(self, context: InteractionContext) -> int:
-        """Return the collisions while sending."""
         return self._counters(context).collisions
 
     @reader
@@ -115,7 +109,6 @@ class EthernetNetworkDiagnosticsServer(ClusterServer):
 
     @reader
     def carrier_detect(self, context: InteractionContext) -> bool | None:
-        """Return whether there is a carrier, or null."""
         return self._status(context).has_carrier
 
     @reader
@@ -125,6 +118,5 @@ class EthernetNetworkDiagnosticsServer(ClusterServer):
 
     @command
     def reset_counts(self, context: InteractionContext) -> None:
-        """Reset the counters to zero."""
         self._start = self._read_ethernet().counters
         self._cached = None

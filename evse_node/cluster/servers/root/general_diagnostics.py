@@ -138,19 +138,16 @@ class GeneralDiagnosticsServer(ClusterServer):
 
     @cached_reader
     def network_interfaces(self, context: InteractionContext) -> Sequence[Mapping[str, Value]]:
-        """Return the node's interfaces and their addresses."""
         return [_encode_interface(item) for item in self._interfaces()[:_MAX_INTERFACES]]
 
     @reader
     def up_time(self, context: InteractionContext) -> int:
-        """Return the seconds since the start."""
         return int(context.now - self._start)
 
     @command
     def test_event_trigger(
         self, context: InteractionContext, *, enable_key: bytes, event_trigger: int
     ) -> None:
-        """Run a test event."""
         self._check_key(enable_key)
         if event_trigger == NO_OPERATION_TRIGGER:
             return

@@ -67,7 +67,6 @@ class GroupKeyManagementServer(ClusterServer):
 
     @reader
     def group_key_map(self, context: InteractionContext) -> Sequence[Mapping[str, Value]]:
-        """Return the key set of each group."""
         return [
             {
                 "group_id": mapping.group_id,
@@ -88,7 +87,6 @@ class GroupKeyManagementServer(ClusterServer):
 
     @reader
     def group_table(self, context: InteractionContext) -> Sequence[Mapping[str, Value]]:
-        """Return the groups that have endpoints on this node."""
         return [
             {
                 "group_id": group.id,
@@ -104,7 +102,6 @@ class GroupKeyManagementServer(ClusterServer):
     def key_set_write(
         self, context: InteractionContext, *, group_key_set: GroupKeySetStruct
     ) -> None:
-        """Add or replace a key set."""
         fields = group_key_set
         key_set = make_key_set(
             fields["group_key_set_id"],
@@ -140,10 +137,8 @@ class GroupKeyManagementServer(ClusterServer):
 
     @command
     def key_set_remove(self, context: InteractionContext, *, group_key_set_id: int) -> None:
-        """Remove a key set and its mappings."""
         self._group_keys.remove_key_set(context.subject.fabric_index, group_key_set_id)
 
     @command
     def key_set_read_all_indices(self, context: InteractionContext) -> Mapping[str, Value]:
-        """Return the ids of the accessing fabric's key sets."""
         return {"group_key_set_ids": self._group_keys.key_set_ids(context.subject.fabric_index)}

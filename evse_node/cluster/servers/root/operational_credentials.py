@@ -113,7 +113,6 @@ class OperationalCredentialsServer(ClusterServer):
 
     @cached_reader
     def commissioned_fabrics(self, context: InteractionContext) -> int:
-        """Return the number of fabrics."""
         return len(self._fabrics)
 
     @reader
@@ -127,7 +126,6 @@ class OperationalCredentialsServer(ClusterServer):
 
     @reader
     def current_fabric_index(self, context: InteractionContext) -> int:
-        """Return the index of the accessing fabric."""
         return context.subject.fabric_index
 
     # Attestation
@@ -136,7 +134,6 @@ class OperationalCredentialsServer(ClusterServer):
     def attestation_request(
         self, context: InteractionContext, *, attestation_nonce: bytes
     ) -> Mapping[str, Value]:
-        """Return signed attestation elements."""
         _check_nonce(attestation_nonce)
         elements = self._attestation.elements(attestation_nonce)
         return {
@@ -275,7 +272,6 @@ class OperationalCredentialsServer(ClusterServer):
     def update_fabric_label(
         self, context: InteractionContext, *, label: str
     ) -> Mapping[str, Value]:
-        """Set the label of the accessing fabric."""
         try:
             self._fabrics.set_label(context.subject.fabric_index, label)
         except FabricError as error:
@@ -286,7 +282,6 @@ class OperationalCredentialsServer(ClusterServer):
     def remove_fabric(
         self, context: InteractionContext, *, fabric_index: int
     ) -> Mapping[str, Value]:
-        """Leave a fabric."""
         try:
             self._administration.remove_fabric(fabric_index, context.now, _session_of(context))
         except FabricError as error:

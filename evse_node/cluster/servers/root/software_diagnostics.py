@@ -65,23 +65,19 @@ class SoftwareDiagnosticsServer(ClusterServer):
 
     @reader
     def current_heap_free(self, context: InteractionContext) -> int:
-        """Return the bytes available."""
         return self._process.memory().free
 
     @reader
     def current_heap_used(self, context: InteractionContext) -> int:
-        """Return the bytes in use."""
         return self._process.memory().used
 
     @reader
     def current_heap_high_watermark(self, context: InteractionContext) -> int:
-        """Return the peak of bytes in use."""
         memory = self._process.memory()
         return max(memory.peak, memory.used)
 
     @command
     def reset_watermarks(self, context: InteractionContext) -> None:
-        """Reset the high watermark."""
         self._process.reset_peak()
 
     def report_fault(self, thread: Thread, recording: bytes) -> None:

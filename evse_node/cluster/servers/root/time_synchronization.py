@@ -315,7 +315,6 @@ class TimeSynchronizationServer(ClusterServer):
     def set_dst_offset(
         self, context: InteractionContext, *, dst_offset: Sequence[DstOffsetStruct]
     ) -> None:
-        """Set the offsets of daylight saving."""
         if len(dst_offset) > MAX_DST_OFFSETS:
             raise StatusError(Status.RESOURCE_EXHAUSTED, reason="too many offsets")
         offsets = [_decode_dst_offset(item) for item in dst_offset]

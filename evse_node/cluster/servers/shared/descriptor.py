@@ -34,7 +34,6 @@ class DescriptorServer(ClusterServer):
 
     @cached_reader
     def device_type_list(self, context: InteractionContext) -> Sequence[Mapping[str, Value]]:
-        """Return the device types with their revisions."""
         return [
             {"device_type": device_type, "revision": revision}
             for device_type, revision in self._endpoint().device_types
@@ -42,12 +41,10 @@ class DescriptorServer(ClusterServer):
 
     @cached_reader
     def server_list(self, context: InteractionContext) -> Sequence[int]:
-        """Return the ids of the server clusters."""
         return sorted(self._endpoint().clusters)
 
     @cached_reader
     def client_list(self, context: InteractionContext) -> Sequence[int]:
-        """Return the ids of the client clusters: none."""
         return []
 
     @cached_reader

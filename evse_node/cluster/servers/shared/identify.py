@@ -81,12 +81,10 @@ class Identify(ClusterServer):
 
     @writer("identify_time")
     def write_identify_time(self, context: InteractionContext, value: int) -> None:
-        """Start, extend or end identification."""
         self.identify_for(value, context.now)
 
     @command
     def identify(self, context: InteractionContext, *, identify_time: int) -> None:
-        """Start, extend or end identification."""
         self.identify_for(identify_time, context.now)
 
     @command

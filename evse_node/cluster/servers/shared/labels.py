@@ -38,7 +38,6 @@ class UserLabelServer(ClusterServer):
     def write_label_list(
         self, context: InteractionContext, value: Sequence[Mapping[str, Value]]
     ) -> None:
-        """Replace all labels."""
         if len(value) > MAX_LABELS:
             raise StatusError(Status.RESOURCE_EXHAUSTED, reason="too many labels")
         self.label_list = value

@@ -166,7 +166,6 @@ class Orders(TomlStruct, frozen=True, kw_only=True):
     unavailable: tuple[Write, ...] = ()
 
     def all(self) -> tuple[Write, ...]:
-        """Return the writes of all orders."""
         return (*self.supply, *self.rest, *self.open, *self.unavailable)
 
 
@@ -185,7 +184,6 @@ class Fallback(TomlStruct, frozen=True, kw_only=True):
     restart_current: Current | None = None
 
     def scales(self) -> list[Scale]:
-        """Return the registers."""
         found = (self.after, self.current, self.restart_current)
         return [scale for scale in found if scale is not None]
 

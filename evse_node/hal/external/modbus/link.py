@@ -74,7 +74,6 @@ class ModbusEvseLink:
 
     @property
     def traits(self) -> LinkTraits:
-        """Capabilities by register map and configuration."""
         status = self._map.status
         return LinkTraits(
             faults=frozenset(sign.fault for sign in self._map.faults),
@@ -119,7 +118,6 @@ class ModbusEvseLink:
         await self._set_fallback()
 
     async def close(self) -> None:
-        """Close the port."""
         if self._bus is not None:
             self._bus.close()
             self._bus = None

@@ -46,7 +46,6 @@ class Register(TomlStruct, frozen=True, kw_only=True):
         return self._addresses()[0]
 
     def bits(self, words: Words) -> int:
-        """Return the bits that count."""
         return words[self.address] & self.mask
 
 
@@ -56,7 +55,6 @@ class Condition(Register, frozen=True, kw_only=True):
     values: WordList = field(default=(), name="is")
 
     def holds(self, words: Words) -> bool:
-        """Return whether the condition is met."""
         bits = self.bits(words)
         return bits in self.values if self.values else bits != 0
 

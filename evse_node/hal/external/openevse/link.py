@@ -108,7 +108,6 @@ class OpenEvseLink:
         _LOGGER.info("OpenEVSE with firmware %s", version[0])
 
     async def close(self) -> None:
-        """Close the port."""
         self._wake = _ignore
         self._client.close()
 

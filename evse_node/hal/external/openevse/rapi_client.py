@@ -41,7 +41,6 @@ class RapiClient:
         self._lost = ""
 
     async def open(self) -> None:
-        """Open the port."""
         self._reader.reset()
         self._lost = ""
         # An event belongs to the loop that first waits for it.
@@ -49,7 +48,6 @@ class RapiClient:
         await self._port.open(self._on_data, self._on_lost)
 
     def close(self) -> None:
-        """Close the port."""
         self._port.close()
 
     def send(self, text: str) -> None:

@@ -50,7 +50,6 @@ class OpenEvseState(Struct, frozen=True):
 
     @property
     def is_closed(self) -> bool:
-        """Whether the relay is closed."""
         return bool(self.flags & _RELAY_CLOSED)
 
     @property

@@ -38,7 +38,6 @@ class CardReader(ABC):
             raise
 
     def close(self) -> None:
-        """Close the bus."""
         self._closing.close()
 
     @abstractmethod
@@ -83,5 +82,4 @@ class CardPoller:
             self._report(uid)
 
     def close(self) -> None:
-        """Close the bus of the reader."""
         self._source.close()

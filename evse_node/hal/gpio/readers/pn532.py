@@ -132,7 +132,6 @@ class UartLink:
         self._port.reset_input_buffer()
 
     def write(self, frame: bytes) -> None:
-        """Send bytes."""
         self._port.write(frame)
 
     def read(self, limit_s: float) -> bytes:
@@ -154,7 +153,6 @@ class UartLink:
         return window + head + self._port.read(head[0] + 2)
 
     def close(self) -> None:
-        """Close the port."""
         self._port.close()
 
 
@@ -185,7 +183,6 @@ class I2cLink:
             time.sleep(0.002)
 
     def write(self, frame: bytes) -> None:
-        """Send bytes."""
         self._bus.write(frame)
 
     def read(self, limit_s: float) -> bytes:
@@ -200,5 +197,4 @@ class I2cLink:
         return b""
 
     def close(self) -> None:
-        """Close the bus."""
         self._bus.close()

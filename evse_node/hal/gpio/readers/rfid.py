@@ -43,17 +43,14 @@ class SmbusTransfers:
         self._address = address
 
     def write(self, data: bytes) -> None:
-        """Write bytes in one transfer."""
         self._bus.i2c_rdwr(self._make_write(self._address, data))
 
     def read(self, length: int) -> bytes:
-        """Read bytes in one transfer."""
         message = self._make_read(self._address, length)
         self._bus.i2c_rdwr(message)
         return bytes(cast("Iterable[int]", message))
 
     def close(self) -> None:
-        """Close the bus."""
         self._bus.close()
 
 
