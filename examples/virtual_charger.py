@@ -39,7 +39,7 @@ async def main() -> None:
         node.car.demand()
         await asyncio.sleep(arguments.visit)
         node.car.unplug()
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(1.2)  # a vehicle counts as unplugged after one second
         session = node.state.session
         assert session is not None
         print(f"the car took {session.energy_charged_mwh(node.state.meter) / 1e6:.3f} kWh")

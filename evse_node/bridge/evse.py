@@ -35,6 +35,7 @@ from evse_node.errors import StatusError
 from evse_node.matter.interaction.status import Status
 from evse_node.matter.timers import Timer, Timers
 from evse_node.state_machine.effects import (
+    ClosingsLimited,
     EnergyTransferStarted,
     EnergyTransferStopped,
     EvConnected,
@@ -243,7 +244,7 @@ class EvseBridge:
                 )
             case RfidRead(uid):
                 self._record("RFID", uid=uid)
-            case SessionChanged():
+            case SessionChanged() | ClosingsLimited():
                 pass  # not an event
 
     def _if_v2x(self, **fields: Value) -> dict[str, Value]:

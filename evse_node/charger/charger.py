@@ -293,7 +293,7 @@ class Charger:
             self._is_test_mode = True
             self._process([Reset()], now)
             self._driver.hardware = DummyHardware()
-            self._replace_cards(None)
+            self._replace_settings(allowed_cards=None, unplugged_after_s=0.0)
         self._monitor.invalidate()
         others = (LimitSource.TEMPERATURE, LimitSource.SOLAR)
         claims = [LimitClaimed(source, None) for source in others]
@@ -310,13 +310,18 @@ class Charger:
         unplugged = (PilotChanged(PilotState.A), CableChanged(None))
         self._process([FaultCleared(), Disable(), *unplugged], now)
         self._driver.hardware, self._is_test_mode = self._real_hardware, False
-        self._replace_cards(self.settings.evse.allowed_cards)
+        evse = self.settings.evse
+        self._replace_settings(evse.allowed_cards, evse.unplugged_after_s)
         for event in self._real_hardware.execute(UnlockCable()):
             self._hardware_view.record(event)
         self._process([*self._saved_claims, *self._hardware_view.replay()], now)
 
-    def _replace_cards(self, allowed: frozenset[bytes] | None) -> None:
-        settings = replace(self.state.settings, allowed_cards=allowed)
+    def _replace_settings(
+        self, allowed_cards: frozenset[bytes] | None, unplugged_after_s: float
+    ) -> None:
+        settings = replace(
+            self.state.settings, allowed_cards=allowed_cards, unplugged_after_s=unplugged_after_s
+        )
         self._driver.state = replace(self.state, settings=settings)
 
     # Processing

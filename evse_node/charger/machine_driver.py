@@ -11,7 +11,13 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from evse_node.charger.hardware import DummyHardware, Hardware
-from evse_node.state_machine.effects import BaseOrder, CloseContactor, Effect, SafetyOrder
+from evse_node.state_machine.effects import (
+    BaseOrder,
+    CloseContactor,
+    ClosingsLimited,
+    Effect,
+    SafetyOrder,
+)
 from evse_node.state_machine.events import CausesObserved, Event, FaultRaised
 from evse_node.state_machine.evse import step
 from evse_node.state_machine.faults import FaultState
@@ -61,6 +67,11 @@ class MachineDriver:
             self._log_faults(before, event)
         if not effects:
             return effects
+        for effect in effects:
+            if isinstance(effect, ClosingsLimited):
+                _LOGGER.warning(
+                    "the contactor closed too often in a minute; open for %.0f s", effect.pause_s
+                )
         orders = [effect for effect in effects if isinstance(effect, BaseOrder)]
         orders.sort(key=lambda order: not isinstance(order, SafetyOrder))
         for order in orders:

@@ -132,6 +132,11 @@ class Snapshot(Struct, frozen=True):
         return self.evse.is_card_awaited
 
     @property
+    def is_closing_limited(self) -> bool:
+        """True while the contactor may not close, because it closed too often in a minute."""
+        return self.evse.is_closing_limited
+
+    @property
     def vehicle(self) -> Vehicle:
         """Data reported by the vehicle."""
         return self.evse.vehicle

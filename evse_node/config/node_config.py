@@ -166,6 +166,11 @@ class NodeConfig(Struct, frozen=True, kw_only=True):
             parse=parse_waits,
         ),
     ] = (10.0, 60.0, 300.0)
+    closings_per_minute: Annotated[
+        int,
+        Meta(ge=1, le=60, description="1 to 60"),
+        Option("how often the contactor may close in one minute", "N"),
+    ] = 6
     time_zone: Annotated[
         str | None,
         Meta(description="a name like Europe/Berlin"),

@@ -91,6 +91,7 @@ def _charger_settings(
             allowed_cards=None if config.cards is None else frozenset(config.cards),
             contactor_timeout_s=backend.ratings.contactor_timeout_s,
             retry_after_s=config.fault_retries,
+            closings_per_minute=config.closings_per_minute,
         ),
         features=_features(config, backend),
         circuit_capacity_ma=Milliamps(config.circuit_capacity_a * 1000),

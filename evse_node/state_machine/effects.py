@@ -140,6 +140,12 @@ class RfidRead(Struct, BaseNotification, frozen=True):
     uid: bytes
 
 
+class ClosingsLimited(Struct, BaseNotification, frozen=True):
+    """The contactor closed too often in a minute, and stays open for `pause_s`."""
+
+    pause_s: float
+
+
 class SessionChanged(Struct, BaseNotification, frozen=True):
     """The session's attributes must be reported, even if their values are unchanged."""
 
@@ -151,6 +157,7 @@ Notification: TypeAlias = (
     | EnergyTransferStopped
     | FaultChanged
     | RfidRead
+    | ClosingsLimited
     | SessionChanged
 )
 

@@ -36,6 +36,8 @@ class Timer(Enum):
     UNLOCK = "unlocking after a fault is allowed"
     AUTHORIZATION = "card expires without a vehicle"
     DIAGNOSTICS = "self-test must have ended"
+    UNPLUGGED = "vehicle that is not seen counts as unplugged"
+    CLOSING_PAUSE = "contactor may close again"
     RETRY = "retried faults are cleared"
     RETRY_RESET = "earlier faults no longer count"
 

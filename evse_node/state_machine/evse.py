@@ -123,7 +123,10 @@ def step(state: EvseState, event: Event, now: float) -> tuple[EvseState, tuple[E
     """Process one event at monotonic time `now` (seconds); return the new state and the effects."""
     effects: list[Effect] = []
     state = _on_event(state, event, now, effects)
+    was_limited = state.is_closing_limited
     state = outputs.drive(state, now, effects)
+    if state.is_closing_limited and not was_limited:
+        state = outputs.drive(update_transfer(state, now, effects), now, effects)
     return state, tuple(effects)
 
 
@@ -196,6 +199,7 @@ def _on_pilot(state: EvseState, pilot: PilotState, now: float, effects: list[Eff
     state = replace(state, pilot=pilot)
     if pilot is not PilotState.B:
         state = state.without_timer(Timer.WAKE_UP, Timer.WAKE_PAUSE)
+    state = state.without_timer(Timer.UNPLUGGED)
     if pilot is PilotState.A:
         state = state.with_outputs(replace(state.outputs, is_awake=False))
     elif state.is_vehicle_ready:
@@ -211,16 +215,23 @@ def _on_pilot(state: EvseState, pilot: PilotState, now: float, effects: list[Eff
     was_connected = state.session is not None and state.session.is_active
     if pilot.is_connected and not was_connected:
         state = apply_input(state, Input.PLUGGED_IN, now, effects)
-    if not pilot.is_connected and was_connected:
-        state = apply_input(state, Input.UNPLUGGED, now, effects)
-    elif pilot.is_ready:
+    if not pilot.is_connected:
+        if was_connected and before.pilot is not None and state.settings.unplugged_after_s > 0:
+            # Without power from now on; the session continues if the plug has only bounced.
+            state = state.with_timer(Timer.UNPLUGGED, now + state.settings.unplugged_after_s)
+            return apply_input(state, Input.UNSEEN, now, effects)
+        return _unplug(state, now, effects)
+    if pilot.is_ready:
         state = apply_input(state, Input.DEMAND, now, effects)
         state = update_transfer(state, now, effects)  # C and D may differ in permission
-    elif pilot.is_connected:
+    else:
         state = apply_input(state, Input.NO_DEMAND, now, effects)
-    if pilot is PilotState.A:
-        state = on_unplugged(state, now, effects)
     return state
+
+
+def _unplug(state: EvseState, now: float, effects: list[Effect]) -> EvseState:
+    state = apply_input(state, Input.UNPLUGGED, now, effects)
+    return on_unplugged(state, now, effects)
 
 
 def _resume_session(state: EvseState) -> EvseState:
@@ -305,6 +316,10 @@ def _on_timer(state: EvseState, timer: Timer, now: float, effects: list[Effect])
             if fault is None or fault in state.faults:
                 return state
             return on_fault(state, fault, now, effects, is_momentary=True)
+        case Timer.UNPLUGGED:
+            return _unplug(state, now, effects)
+        case Timer.CLOSING_PAUSE:
+            return update_transfer(state, now, effects)
         case Timer.RETRY:
             return on_retry(state, now, effects)
         case Timer.RETRY_RESET:

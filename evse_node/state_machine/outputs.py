@@ -16,6 +16,7 @@ from evse_node.state_machine import retries
 from evse_node.state_machine.control_pilot import PilotOutput, PilotState, offer_ma
 from evse_node.state_machine.effects import (
     CloseContactor,
+    ClosingsLimited,
     Effect,
     LockCable,
     OfferCurrent,
@@ -32,6 +33,7 @@ from evse_node.state_machine.state import ContactorState, EvseState
 from evse_node.units import Milliamps
 
 _REPEAT_OPENING_S: Final = 1.0
+_MINUTE_S: Final = 60.0
 
 
 def may_close(state: EvseState) -> bool:
@@ -44,6 +46,7 @@ def may_close(state: EvseState) -> bool:
         and state.is_vehicle_ready
         and not state.faults
         and not state.is_diagnosing
+        and not state.is_closing_limited
         and state.outputs.pilot is PilotOutput.X2
     )
 
@@ -66,7 +69,7 @@ def drive(state: EvseState, now: float, effects: list[Effect]) -> EvseState:
     # Before the contactor: the plug is locked before energy flows.
     state = _drive_lock(state, effects)
     state = _drive_contactor(state, now, effects)
-    state = retries.with_reset_timer(state, now)
+    state = retries.with_reset_timer(_limit_closings(state, now, effects), now)
     return _drive_discharge(state, effects)
 
 
@@ -175,10 +178,30 @@ def _drive_contactor(state: EvseState, now: float, effects: list[Effect]) -> Evs
         return state.without_timer(Timer.CONTACTOR)
     if contactor is ContactorState.OPEN and Timer.CONTACTOR not in state.timers:
         effects.append(CloseContactor())  # sequence 4
-        return state.with_contactor(ContactorState.CLOSING).with_timer(
-            Timer.CONTACTOR, now + state.settings.contactor_timeout_s
+        times = (*state.outputs.closed_at, now)[-state.settings.closings_per_minute :]
+        return (
+            state.with_outputs(replace(state.outputs, closed_at=times))
+            .with_contactor(ContactorState.CLOSING)
+            .with_timer(Timer.CONTACTOR, now + state.settings.contactor_timeout_s)
         )
     return state
+
+
+def _limit_closings(state: EvseState, now: float, effects: list[Effect]) -> EvseState:
+    """Pause an open contactor that has closed as often as it may in one minute.
+
+    A vehicle that chatters between states B and C would wear it out within days.
+    """
+    times = state.outputs.closed_at
+    if (
+        len(times) < state.settings.closings_per_minute
+        or now >= times[0] + _MINUTE_S
+        or state.outputs.contactor in (ContactorState.CLOSED, ContactorState.CLOSING)
+        or state.is_closing_limited
+    ):
+        return state
+    effects.append(ClosingsLimited(times[0] + _MINUTE_S - now))
+    return state.with_timer(Timer.CLOSING_PAUSE, times[0] + _MINUTE_S)
 
 
 def with_closing_cancelled(state: EvseState) -> EvseState:

@@ -37,6 +37,8 @@ class EvseSettings(Struct, frozen=True):
     hybrids do not recover from state F.
     `allowed_cards`: one of these cards is required before energy flows; None requires none.
     A card read without a vehicle is valid for `card_wait_s`.
+    A vehicle counts as unplugged once the pilot was in state A for `unplugged_after_s`, so that a
+    plug that bounces is one session. The contactor closes at most `closings_per_minute` times.
     `retry_after_s`: waits after the first, second, … retried fault; after the last one the fault
     latches. Charging for `retry_reset_s` clears the count.
     Spec: IEC 61851-1:2017 Table A.6
@@ -56,6 +58,8 @@ class EvseSettings(Struct, frozen=True):
     allowed_cards: frozenset[bytes] | None = None
     card_wait_s: float = 60.0
     diagnostics_timeout_s: float = 120.0
+    unplugged_after_s: float = 1.0
+    closings_per_minute: int = 6
     retry_after_s: tuple[float, ...] = (10.0, 60.0, 300.0)
     retry_reset_s: float = 600.0
 
@@ -74,7 +78,7 @@ class Outputs(Struct, frozen=True):
 
     `offered_ma` is valid in X2 only. `offer_changed_at` and `withdrawn_at` are monotonic seconds
     of the last change of duty cycle and of the last end of PWM. `is_awake`: the vehicle has
-    responded to this offer, or its one wake-up is done.
+    responded to this offer, or its one wake-up is done. `closed_at`: times of the last closings.
     """
 
     pilot: PilotOutput = PilotOutput.X1
@@ -84,6 +88,7 @@ class Outputs(Struct, frozen=True):
     is_awake: bool = False
     contactor: ContactorState = ContactorState.OPEN
     is_reported_closed: bool = False
+    closed_at: tuple[float, ...] = ()
     is_locked: bool = False
     discharge_ma: Milliamps | None = None
 
@@ -177,6 +182,11 @@ class EvseState(Struct, frozen=True):
         return self.pilot is PilotState.C
 
     @property
+    def is_closing_limited(self) -> bool:
+        """True while the contactor may not close, because it closed too often in a minute."""
+        return Timer.CLOSING_PAUSE in self.timers
+
+    @property
     def is_card_awaited(self) -> bool:
         """True while no energy may flow for lack of an allowed card."""
         return self.settings.allowed_cards is not None and not self.is_authorized
@@ -206,7 +216,8 @@ class EvseState(Struct, frozen=True):
         """Return whether the charger permits energy in this direction.
 
         That requires: a permission, no fault, no self-test, a card and a cable where required, no
-        schedule that holds charging back, and a limit that has a duty cycle.
+        pause of the contactor, no schedule that holds charging back, and a limit that has a duty
+        cycle.
         """
         permission = self.charging if direction is Direction.CHARGE else self.discharging
         return (
@@ -215,6 +226,7 @@ class EvseState(Struct, frozen=True):
             and not self.is_diagnosing
             and not self.is_card_awaited
             and not self.is_cable_missing
+            and not self.is_closing_limited
             and not (self.is_held and direction is Direction.CHARGE)
             and offer_ma(self.limits(direction).current_ma) is not None
         )

@@ -30,6 +30,7 @@ class Input(Enum):
 
     PLUGGED_IN = "a vehicle was plugged in"
     UNPLUGGED = "the vehicle was unplugged"
+    UNSEEN = "the vehicle is not seen, perhaps for a moment"
     DEMAND = "the vehicle requests energy"
     NO_DEMAND = "the vehicle requests no energy"
     POWER = "energy may flow"
@@ -103,6 +104,15 @@ def _disconnect_in_transfer(state: EvseState, now: float, effects: list[Effect])
     return _disconnect(_end_transfer(state, StoppedReason.OTHER, effects), now, effects)
 
 
+def _lose_sight(state: EvseState, now: float, effects: list[Effect]) -> EvseState:
+    state = _end_transfer(state, StoppedReason.OTHER, effects)
+    return replace(state, state=State.PLUGGED_IN_NO_DEMAND)
+
+
+def _lose_sight_in_fault(state: EvseState, now: float, effects: list[Effect]) -> EvseState:
+    return _end_transfer(state, StoppedReason.OTHER, effects)
+
+
 def _answer_demand(state: EvseState, now: float, effects: list[Effect]) -> EvseState:
     direction = state.permitted_direction
     if direction is None or not state.is_vehicle_ready:
@@ -136,9 +146,9 @@ def _fail(state: EvseState, now: float, effects: list[Effect]) -> EvseState:
 
 def _recover(state: EvseState, now: float, effects: list[Effect]) -> EvseState:
     """Leave the fault state for the one that matches the facts; a transfer may continue."""
-    if state.pilot is None or not state.pilot.is_connected:
+    if state.session is None or not state.session.is_active:
         return replace(state, state=State.NOT_PLUGGED_IN)
-    if not state.pilot.is_ready:
+    if state.pilot is None or not state.pilot.is_ready:
         return replace(state, state=State.PLUGGED_IN_NO_DEMAND)
     if state.transfer is not None:
         if state.is_vehicle_ready and state.is_permitted(state.transfer.direction):
@@ -168,22 +178,26 @@ TABLE: Final[Mapping[tuple[State, Input], _Action]] = {
     (State.PLUGGED_IN_NO_DEMAND, Input.FAULT): _fail,
     #
     (State.PLUGGED_IN_DEMAND, Input.UNPLUGGED): _disconnect,
+    (State.PLUGGED_IN_DEMAND, Input.UNSEEN): _end_demand,
     (State.PLUGGED_IN_DEMAND, Input.NO_DEMAND): _end_demand,
     (State.PLUGGED_IN_DEMAND, Input.POWER): _start_supply,
     (State.PLUGGED_IN_DEMAND, Input.FAULT): _fail,
     #
     (State.PLUGGED_IN_CHARGING, Input.UNPLUGGED): _disconnect_in_transfer,
+    (State.PLUGGED_IN_CHARGING, Input.UNSEEN): _lose_sight,
     (State.PLUGGED_IN_CHARGING, Input.NO_DEMAND): _finish,
     (State.PLUGGED_IN_CHARGING, Input.NO_POWER): _interrupt,
     (State.PLUGGED_IN_CHARGING, Input.FAULT): _fail,
     #
     (State.PLUGGED_IN_DISCHARGING, Input.UNPLUGGED): _disconnect_in_transfer,
+    (State.PLUGGED_IN_DISCHARGING, Input.UNSEEN): _lose_sight,
     (State.PLUGGED_IN_DISCHARGING, Input.NO_DEMAND): _finish,
     (State.PLUGGED_IN_DISCHARGING, Input.NO_POWER): _interrupt,
     (State.PLUGGED_IN_DISCHARGING, Input.FAULT): _fail,
     #
     (State.FAULT, Input.PLUGGED_IN): _connect_in_fault,
     (State.FAULT, Input.UNPLUGGED): _disconnect_in_fault,
+    (State.FAULT, Input.UNSEEN): _lose_sight_in_fault,
     (State.FAULT, Input.NO_DEMAND): _stop_in_fault,
     (State.FAULT, Input.FAULT_CLEARED): _recover,
 }

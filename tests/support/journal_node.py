@@ -88,6 +88,7 @@ def status(journal: list[str]) -> Status:
         is_locked=False,
         is_held=False,
         is_card_awaited=False,
+        is_closing_limited=False,
         charging_enabled=False,
         discharging_enabled=False,
         charge_limit_ma=0,

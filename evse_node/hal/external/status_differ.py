@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
+from evse_node.hal.card_presence import CardPresence
 from evse_node.hal.external.desired_state import DesiredState
 from evse_node.hal.external.link import ControllerStatus, LinkTraits
 from evse_node.hal.interface import CurrentDerated, HalEvent, Ratings
@@ -57,7 +58,7 @@ class StatusDiffer:
         self._was_lost = False
         self._is_closed: bool | None = None
         self._limit_ma: Milliamps | None = None
-        self._card: bytes | None = None
+        self._cards = CardPresence()
 
     @property
     def is_complete(self) -> bool:
@@ -93,7 +94,7 @@ class StatusDiffer:
             gone |= {FaultState.CONTACT_WET_FAILURE} - self.faults
             self._was_lost = False
         self._report_cleared(gone)
-        self._report_card(status)
+        self._report_card(status, now)
         return is_unordered
 
     def on_lost(self) -> None:
@@ -138,11 +139,11 @@ class StatusDiffer:
             self._limit_ma = limit_ma
             self._post(CurrentDerated(limit_ma))
 
-    def _report_card(self, status: ControllerStatus) -> None:
-        if self._traits.has_cards and status.card != self._card:
-            self._card = status.card
-            if status.card is not None and 1 <= len(status.card) <= 10:
-                self._post(RfidTapped(status.card))
+    def _report_card(self, status: ControllerStatus, now: float) -> None:
+        if self._traits.has_cards:
+            tapped = self._cards.update(status.card, now)
+            if tapped is not None:
+                self._post(RfidTapped(tapped))
 
     def _report_contactor(self, status: ControllerStatus, now: float) -> bool:
         desired = self._desired

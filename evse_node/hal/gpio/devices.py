@@ -107,7 +107,7 @@ class Parts:
         self._open_meters(board, drivers, clock)
         self.cards: CardPoller | None = None
         if board.rfid is not None:
-            self.cards = CardPoller(drivers.open_rfid(board.rfid), report_card)
+            self.cards = CardPoller(drivers.open_rfid(board.rfid), report_card, clock)
             self._keep(self.cards)
         self.thermometer: PolledThermometer | None = None
         if board.temperature is not None:

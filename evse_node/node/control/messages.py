@@ -231,6 +231,9 @@ class ChargerStatus(Struct, frozen=True):
     is_locked: bool
     is_held: Annotated[bool, Meta(description="A schedule delays charging.")]
     is_card_awaited: Annotated[bool, Meta(description="Charging waits for a card.")]
+    is_closing_limited: Annotated[
+        bool, Meta(description="The contactor closed too often in a minute, and pauses.")
+    ]
     charging_enabled: bool
     discharging_enabled: bool
     charge_limit_ma: int

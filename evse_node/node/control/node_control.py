@@ -159,6 +159,7 @@ def charger_status(parts: Assembly) -> messages.ChargerStatus:
         is_locked=snapshot.is_locked,
         is_held=snapshot.is_held,
         is_card_awaited=snapshot.is_card_awaited,
+        is_closing_limited=snapshot.is_closing_limited,
         charging_enabled=snapshot.charging is not None,
         discharging_enabled=snapshot.discharging is not None,
         charge_limit_ma=limit.current_ma,

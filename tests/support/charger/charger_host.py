@@ -106,6 +106,7 @@ class ChargerHost:
         definitions: Mapping[str, ClusterDefinition] | None = None,
         allowed_cards: frozenset[bytes] | None = None,
         settings: ChargerSettings | None = None,
+        # By default without the delay of unplugging, which has tests of its own.
         evse: Mapping[str, object] = MappingProxyType({}),
         unix_s: float = START_UTC_S,
     ) -> None:
@@ -126,7 +127,7 @@ class ChargerHost:
                     evse_settings(definitions[EVSE]),
                     has_socket=self.backend.proximity_pilot is not None,
                     allowed_cards=allowed_cards,
-                    **evse,
+                    **{"unplugged_after_s": 0.0, **evse},
                 ),
                 features=features,
                 zone=zone,

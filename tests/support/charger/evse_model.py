@@ -24,6 +24,7 @@ class Model:
     has_ventilation: bool
     cards: frozenset[bytes] | None = None
     has_socket: bool = False
+    is_unplugging_delayed: bool = False
     pilot: str = "A"
     is_session_active: bool = False
     session_id: int | None = None
@@ -110,16 +111,19 @@ class Model:
         if pilot in "AB":
             self.transfer = None
         if pilot == "A":
-            self.has_card = self.has_card and not self.is_session_active
-            self.is_session_active = False
-            if before != "A":
-                self.faults = [
-                    fault for fault in self.faults if not self._ends_with_unplugging(fault)
-                ]
-                self.retried, self.retry_count = set(), 0
+            if before != "A" and not (self.is_unplugging_delayed and self.is_session_active):
+                self.on_unplugged()
         elif not self.is_session_active:
             self.is_session_active = True
             self.session_id = 0 if self.session_id is None else self.session_id + 1
+        self.settle()
+
+    def on_unplugged(self) -> None:
+        """Process state A that has lasted."""
+        self.has_card = self.has_card and not self.is_session_active
+        self.is_session_active = False
+        self.faults = [fault for fault in self.faults if not self._ends_with_unplugging(fault)]
+        self.retried, self.retry_count = set(), 0
         self.settle()
 
     def _ends_with_unplugging(self, fault: str) -> bool:

@@ -43,7 +43,13 @@ class Story:
     def start_node(self, store: MemoryStore) -> ChargerHost:
         backend = SimulatedBackend(clock=lambda: self.now, car=self.car)
         unix_s = START_UTC_S - 1000.0 + self.now
-        return ChargerHost(store=store, backend=backend, now=self.now, unix_s=unix_s)
+        return ChargerHost(
+            store=store,
+            backend=backend,
+            now=self.now,
+            unix_s=unix_s,
+            evse={"closings_per_minute": 10_000},
+        )
 
     @property
     def epoch_s(self) -> int:

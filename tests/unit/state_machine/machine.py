@@ -64,7 +64,8 @@ class Machine:
         self, settings: EvseSettings | None = None, *, feedback_s: float | None = 0.05
     ) -> None:
         self.now = 0.0
-        self.state = EvseState(settings=settings or EvseSettings())
+        # By default without the delay of unplugging, which has tests of its own.
+        self.state = EvseState(settings=settings or EvseSettings(unplugged_after_s=0.0))
         self.effects: list[Effect] = []
         self.feedback_s = feedback_s
         self._feedback: tuple[float, bool] | None = None

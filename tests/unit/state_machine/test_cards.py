@@ -66,5 +66,7 @@ def test_card_without_vehicle_expires(machine: Machine) -> None:
 
 
 def test_each_session_requires_card(machine: Machine) -> None:
-    machine.put(B, TAP, C, B, A, C)
+    machine.put(B, TAP, C, B, A)
+    machine.wait(1)
+    machine.put(C)
     assert machine.state.state is State.PLUGGED_IN_DEMAND

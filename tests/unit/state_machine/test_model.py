@@ -25,11 +25,12 @@ from tests.support.charger.evse_model import CHARGE, DISCHARGE, Model
 
 STEPS = int(os.environ.get("STEPS", "50000"))
 CARD = b"\x01\x02"
+MANY = 10_000
 SETTINGS = [
-    EvseSettings(),
-    EvseSettings(has_enabled_state=True, has_ventilation=True),
-    EvseSettings(has_enabled_state=True, allowed_cards=frozenset({CARD})),
-    EvseSettings(has_ventilation=True, has_socket=True, state_f_s=0.0),
+    EvseSettings(closings_per_minute=MANY),
+    EvseSettings(has_enabled_state=True, has_ventilation=True, closings_per_minute=MANY),
+    EvseSettings(has_enabled_state=True, allowed_cards=frozenset({CARD}), closings_per_minute=MANY),
+    EvseSettings(has_ventilation=True, has_socket=True, state_f_s=0.0, closings_per_minute=MANY),
 ]
 CURRENTS = [0, 5_999, 6_000, 10_000, 16_000, 16_500, 32_000, 52_000, 80_000]
 MONITORED_FAULTS = [FaultState.METER_FAILURE, FaultState.OVER_TEMPERATURE]
@@ -54,6 +55,7 @@ class Story:
             settings.has_ventilation,
             settings.allowed_cards,
             settings.has_socket,
+            is_unplugging_delayed=True,
         )
         self.past: deque[object] = deque(maxlen=30)
         # Environment: a contactor with a delay, and a meter.
@@ -159,6 +161,8 @@ class Story:
             assert self.now == self.diagnosing_until
             self.model.is_diagnosing = False
             self.model.on_fault("Other")
+        elif timer is e.Timer.UNPLUGGED:
+            self.model.on_unplugged()
         elif timer is e.Timer.RETRY:
             self.model.on_retry(self.lasting())
         elif timer is e.Timer.RETRY_RESET:

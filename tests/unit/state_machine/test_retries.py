@@ -192,7 +192,7 @@ def test_retry_leaves_other_faults() -> None:
 
 
 def test_acknowledgement_clears_fault_and_count() -> None:
-    machine = Machine().charge()
+    machine = Machine(EvseSettings(closings_per_minute=100)).charge()
     for _ in range(5):
         glitch(machine)
         machine.put(e.FaultCleared())

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import logging
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Final, Protocol
 
+from evse_node.hal.card_presence import CardPresence
 from evse_node.hal.gpio.drivers import CardSource
 
 _LOGGER: Final = logging.getLogger(__name__)
 
 CARD_POLL_S: Final = 0.2
-_ABSENT_POLLS: Final = 3
 
 
 class _Bus(Protocol):
@@ -52,11 +53,16 @@ class CardReader(ABC):
 class CardPoller:
     """Poller that reports each card once, until it was removed."""
 
-    def __init__(self, source: CardSource, report: Callable[[bytes], None]) -> None:
+    def __init__(
+        self,
+        source: CardSource,
+        report: Callable[[bytes], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._source = source
         self._report = report
-        self._present: bytes | None = None
-        self._absent = 0
+        self._clock = clock
+        self._presence = CardPresence()
         self._is_failing = False
 
     def poll(self) -> None:
@@ -71,15 +77,9 @@ class CardPoller:
         if self._is_failing:
             _LOGGER.info("the card reader answers again")
             self._is_failing = False
-        if uid is None:
-            self._absent += 1
-            if self._absent >= _ABSENT_POLLS:
-                self._present = None
-            return
-        self._absent = 0
-        if uid != self._present and 1 <= len(uid) <= 10:
-            self._present = uid
-            self._report(uid)
+        tapped = self._presence.update(uid, self._clock())
+        if tapped is not None:
+            self._report(tapped)
 
     def close(self) -> None:
         self._source.close()

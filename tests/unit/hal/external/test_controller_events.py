@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 from msgspec.structs import replace
@@ -54,13 +55,22 @@ class TestEvents:
 
     async def test_same_card_is_reported_again_after_removal(self, rig: Rig) -> None:
         rig.events.clear()
-        for card in (b"\x01", None, b"\x01", b"\x02", b"", bytes(11)):
+        await rig.show(replace(IDLE, card=b"\x01"))
+        start = time.monotonic() + 2
+        rig.clock = lambda: start
+        for card in (None, b"\x01", b"\x02", b"", bytes(11)):
             await rig.show(replace(IDLE, card=card))
         assert rig.events == [
             RfidTapped(b"\x01"),
             RfidTapped(b"\x01"),
             RfidTapped(b"\x02"),
         ]
+
+    async def test_card_that_is_away_for_a_moment_is_one_tap(self, rig: Rig) -> None:
+        rig.events.clear()
+        for card in (b"\x01", None, b"\x01"):
+            await rig.show(replace(IDLE, card=card))
+        assert rig.events == [RfidTapped(b"\x01")]
 
     async def test_limit_above_ratings_is_not_reported(self, rig: Rig) -> None:
         rig.events.clear()

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from evse_node.errors import HalError
-from evse_node.hal.gpio.readers.card_reader import CardPoller
+from evse_node.hal.card_presence import CardPresence
+from evse_node.hal.gpio.readers.card_reader import CARD_POLL_S, CardPoller
 from evse_node.hal.gpio.readers.mfrc522 import Mfrc522, crc_a
 from evse_node.hal.gpio.readers.pn532 import (
     ACK,
@@ -279,8 +280,23 @@ def test_card_is_reported_once_until_removed() -> None:
             pass
 
     source, reported = Source(), list[bytes]()
-    poller = CardPoller(source, reported.append)
-    for uid in (UID_4, UID_4, None, UID_4, b"broken", UID_4, UID_7, None, None, None, UID_7):
+    now = 100.0
+    poller = CardPoller(source, reported.append, lambda: now)
+    away = [None] * 10
+    for uid in (UID_4, UID_4, None, UID_4, b"broken", UID_4, UID_7, *away, UID_7):
         source.uid = uid
         poller.poll()
+        now += CARD_POLL_S
     assert reported == [UID_4, UID_7, UID_7]
+
+
+def test_card_that_is_away_for_600_ms_is_one_tap() -> None:
+    presence = CardPresence()
+    assert presence.update(UID_4, 0.0) == UID_4
+    for now in (0.2, 0.4, 0.6):
+        assert presence.update(None, now) is None
+    assert presence.update(UID_4, 0.8) is None
+    assert presence.update(UID_4, 2.7) is None  # it was there all the time
+    assert presence.update(UID_7, 2.8) == UID_7
+    assert presence.update(None, 4.0) is None
+    assert presence.update(UID_7, 4.9) == UID_7

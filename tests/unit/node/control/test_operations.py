@@ -82,6 +82,7 @@ CHARGER_MEMBERS = [
     "is_locked",
     "is_held",
     "is_card_awaited",
+    "is_closing_limited",
     "charging_enabled",
     "discharging_enabled",
     "charge_limit_ma",

@@ -232,7 +232,9 @@ async def test_charging_session_over_pseudo_terminal() -> None:
             model.is_mute = False
             await until(lambda: charger.state.faults == ())
             model.car = A
-            await until(lambda: charger.state.state is State.NOT_PLUGGED_IN)
+            await until(lambda: charger.state.pilot is PilotState.A)
+            charger.on_timer(time.monotonic() + SETTINGS.evse.unplugged_after_s)
+            assert charger.state.state is State.NOT_PLUGGED_IN
         finally:
             await backend.stop()
         assert model.state == SLEEPING
