@@ -16,6 +16,7 @@ from evse_node.charger.snapshot import ChargerSettings
 from evse_node.charger.solar_controller import SolarController
 from evse_node.charger.vehicle_draw import DrawEstimator, LearnedDraws
 from evse_node.hal.interface import EvseBackend, MeterValues
+from evse_node.state_machine.control_pilot import MINIMUM_OFFER_MA
 from evse_node.state_machine.events import (
     ChargingHeld,
     ClockRead,
@@ -134,7 +135,12 @@ class ChargePlanner:
             self._waits_for_clock_until = now + _CLOCK_PATIENCE_S
         if epoch_s is None and now < self._waits_for_clock_until:
             is_waiting = self.schedule.was_waiting(state)
-        claim_ma = self._solar_claim(is_waiting, now) if is_solar_allowed else None
+        claim_ma = None
+        if is_solar_allowed and self.solar.is_enabled:
+            self.solar.minimum_ma = max(MINIMUM_OFFER_MA, state.minimum_charge_ma)
+            claim_ma = self._solar_claim(is_waiting, now)
+        else:
+            self.solar.suspend()
         if claim_ma != state.charge_limits.claim(LimitSource.SOLAR):
             return LimitClaimed(LimitSource.SOLAR, claim_ma, (Direction.CHARGE,))
         # The surplus charges ahead of the plan, but not beyond the target.
@@ -185,8 +191,6 @@ class ChargePlanner:
         return min(max((each.phases for _, each in learned.recent), default=phases), phases)
 
     def _solar_claim(self, is_waiting: bool, now: float) -> Milliamps | None:
-        if not self.solar.is_enabled:
-            return None
         self.solar.drop_expired(now)
         schedule = self.schedule
         has_target = schedule.is_enabled and schedule.next_charge.target_time is not None

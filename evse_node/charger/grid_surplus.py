@@ -10,6 +10,7 @@ import logging
 from typing import Final
 
 from evse_node.charger.solar_controller import SolarController
+from evse_node.charger.surplus_estimator import SurplusEstimator
 from evse_node.errors import HalError
 from evse_node.hal.interface import GridMeter, MeterValues
 from evse_node.units import Milliwatts
@@ -30,6 +31,7 @@ class GridSurplus:
         self._solar = solar
         self._poll_at = 0.0
         self._is_lost = False
+        self._estimator = SurplusEstimator(solar.settings.meter_delay_s)
 
     def next_deadline(self) -> float | None:
         """Return when to poll again (monotonic seconds), or None while solar charging is off."""
@@ -40,6 +42,8 @@ class GridSurplus:
 
         Without it, the charger's share of the grid power is unknown and no surplus is set.
         """
+        if own is not None:
+            self._estimator.observe_own(own.power_mw, now)
         if not self._solar.is_enabled or now < self._poll_at:
             return
         self._poll_at = now + _INTERVAL_S
@@ -47,13 +51,20 @@ class GridSurplus:
             grid_mw = self._meter.read_grid_power_mw()
         except Exception as error:
             # No error of a meter, or of its driver, may interrupt the charger.
-            if not self._is_lost:
-                is_defect = not isinstance(error, HalError)
-                _LOGGER.error("grid meter lost: %r", error, exc_info=is_defect)
-            self._is_lost = True
+            self._lose(repr(error), None if isinstance(error, HalError) else error)
+            return
+        surplus_mw = None if own is None else self._estimator.estimate(grid_mw, now)
+        if self._estimator.is_frozen:
+            self._lose("its value does not move while the charger's power does", None)
             return
         if self._is_lost:
             _LOGGER.info("grid meter answers again")
         self._is_lost = False
-        if own is not None:
-            self._solar.set_surplus(Milliwatts(own.power_mw - grid_mw), now, _VALID_S)
+        if surplus_mw is not None:
+            self._solar.set_surplus(Milliwatts(surplus_mw), now, _VALID_S)
+
+    def _lose(self, reason: str, defect: Exception | None) -> None:
+        """Report once that the meter is lost; its last surplus expires."""
+        if not self._is_lost:
+            _LOGGER.error("grid meter lost: %s", reason, exc_info=defect)
+        self._is_lost = True

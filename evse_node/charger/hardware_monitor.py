@@ -12,6 +12,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from evse_node.charger.over_current import OverCurrentDetector
 from evse_node.errors import HalError
 from evse_node.hal.interface import EvseBackend, Meter, MeterValues, TemperatureSensor
 from evse_node.state_machine.control_pilot import MINIMUM_OFFER_MA, PilotOutput, PilotState
@@ -39,8 +40,8 @@ class MonitorSettings(Struct, frozen=True):
 
     From `derate_from_mc` the current falls linearly to 6 A at `derate_to_mc`; from `cut_off_mc`
     it is off until the board has cooled to `cooled_mc`. Overcurrent is a current above
-    `tolerance_permille` of the offer plus `tolerance_ma` for longer than `over_current_s`; a
-    vehicle has 5 s to follow an offer.
+    `tolerance_permille` of the offer plus `tolerance_ma` for longer than `over_current_s`; the
+    offer is the highest of the last 5 s, in which a vehicle must follow a change.
     """
 
     interval_s: float = 1.0
@@ -88,7 +89,9 @@ class HardwareMonitor:
         self._derated_ma: int | None = None
         self._claimed_ma: int | None = None
         self._is_new_count = is_counter_reset
-        self._over_current_since: float | None = None
+        self._over_current = OverCurrentDetector(
+            settings.tolerance_permille, settings.tolerance_ma, settings.over_current_s
+        )
         self._polled_at = 0.0
 
     def read_meter(self) -> MeterValues | None:
@@ -165,22 +168,14 @@ class HardwareMonitor:
     # Current
 
     def _is_over_current(self, state: EvseState, values: MeterValues, now: float) -> bool:
-        outputs, settings = state.outputs, self._settings
-        if outputs.pilot is not PilotOutput.X2 or outputs.contactor is not ContactorState.CLOSED:
-            self._over_current_since = None
-            return False
-        allowed_ma = outputs.offered_ma * settings.tolerance_permille // 1000
+        outputs = state.outputs
+        is_offered = outputs.pilot is PilotOutput.X2 and outputs.contactor is ContactorState.CLOSED
         highest_ma = max((abs(current) for current in values.currents_ma), default=0)
-        if highest_ma <= allowed_ma + settings.tolerance_ma:
-            self._over_current_since = None
-            return False
-        if self._over_current_since is None:
-            self._over_current_since = now
-        if now - self._over_current_since < settings.over_current_s:
-            return False
-        _LOGGER.error("overcurrent: %d mA at an offer of %d mA", highest_ma, outputs.offered_ma)
-        self._over_current_since = None
-        return True
+        offered_ma = outputs.offered_ma if is_offered else None
+        is_over = self._over_current.update(offered_ma, highest_ma, now)
+        if is_over:
+            _LOGGER.error("overcurrent: %d mA at an offer of %d mA", highest_ma, offered_ma)
+        return is_over
 
     # Temperature
 

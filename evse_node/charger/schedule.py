@@ -20,8 +20,10 @@ from evse_node.state_machine.targets import (
     ChargingTargetSchedule,
     NextCharge,
     find_next_target,
+    find_targets,
     missing_energy,
     plan_charge,
+    select_target,
 )
 from evse_node.units import INT64, MATTER_EPOCH_UNIX_S, UINT32, EpochSeconds, Milliwatts
 
@@ -285,11 +287,21 @@ class Schedule:
         added_mwh: int,
         now: EpochSeconds,
     ) -> NextCharge:
-        found = find_next_target(self._targets, now, self._zone)
-        if found is None:
+        upcoming = find_targets(self._targets, now, self._zone)
+        if not upcoming:
             self._target = None
             return _NOTHING
-        target_time, self._target = found
+        begun = self.commitment
+        has_begun = begun is not None and begun.session_id == session_id and begun.has_begun
+        target_time, self._target = select_target(
+            upcoming,
+            begun_for=begun.target_time if begun is not None and has_begun else None,
+            now=now,
+            power_mw=power_mw,
+            vehicle=vehicle,
+            has_soc=self._has_soc,
+            added_mwh=added_mwh,
+        )
         commitment = self._commit(session_id, target_time)
         plan = plan_charge(
             target_time,

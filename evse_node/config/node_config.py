@@ -185,6 +185,11 @@ class NodeConfig(Struct, frozen=True, kw_only=True):
         Literal["any", "known"],
         Option("vehicles to plan for: any, or only those that have charged here before"),
     ] = "any"
+    surplus_seconds: Annotated[
+        int,
+        Meta(ge=1, le=86400, description="1 to 86400 seconds"),
+        Option("validity of a solar surplus reported without its own (POST /surplus)", "N"),
+    ] = 60
     dem_features: Annotated[
         str,
         Meta(description="a feature map like 0x7B, a list like PA,PFR,FA, or none"),

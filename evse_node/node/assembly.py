@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from evse_node.bridge.evse import EVSE as EVSE_CLUSTER
 from evse_node.bridge.evse import evse_settings
 from evse_node.charger import Charger, ChargerSettings
+from evse_node.charger.solar_controller import SolarSettings
 from evse_node.cluster.definitions.device_type import MatterVersion
 from evse_node.cluster.definitions.revision import load_revision
 from evse_node.cluster.environment import ClusterEnvironment
@@ -99,6 +100,7 @@ def _charger_settings(
         may_charge_when_new=config.charging,
         are_vehicles_known=config.vehicles == "known",
         zone=clock.zone,
+        solar=SolarSettings(report_valid_s=config.surplus_seconds),
     )
 
 

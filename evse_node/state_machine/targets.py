@@ -158,7 +158,15 @@ def find_next_target(
     `zone` is the time zone of the minutes (None: the system's). A wall-clock time skipped by
     daylight saving moves on by as much as the clock; of a repeated one, the first counts.
     """
+    return next(iter(find_targets(schedules, now, zone)), None)
+
+
+def find_targets(
+    schedules: Iterable[ChargingTargetSchedule], now: EpochSeconds, zone: tzinfo | None
+) -> list[tuple[EpochSeconds, ChargingTarget]]:
+    """Return the targets of the week that begins now with their times, in order."""
     schedules = tuple(schedules)
+    found: list[tuple[EpochSeconds, ChargingTarget]] = []
     midnight = datetime.fromtimestamp(now + MATTER_EPOCH_UNIX_S, zone).replace(
         hour=0, minute=0, second=0, microsecond=0, fold=0
     )
@@ -172,10 +180,8 @@ def find_next_target(
             for target in schedule.targets
         )
         # Sort by instant: a skipped time may come after the following target.
-        for epoch_s, target in sorted(targets, key=lambda pair: pair[0]):
-            if epoch_s > now:
-                return epoch_s, target
-    return None
+        found += sorted(targets, key=lambda pair: pair[0])
+    return [pair for pair in found if pair[0] > now]
 
 
 def _instant(midnight: datetime, target: ChargingTarget) -> EpochSeconds:
@@ -246,6 +252,52 @@ def plan_charge(
     missing_mwh = MilliwattHours(missing_mwh + _top_mwh(target, vehicle, has_soc=has_soc))
     start = target_time - (missing_mwh * 3600 // power_mw + LEEWAY_S) + delay_s
     return replace(shown, start_time=EpochSeconds(max(now, start)))
+
+
+def select_target(
+    upcoming: Sequence[tuple[EpochSeconds, ChargingTarget]],
+    *,
+    begun_for: EpochSeconds | None,
+    now: EpochSeconds,
+    power_mw: Milliwatts,
+    vehicle: Vehicle,
+    has_soc: bool,
+    added_mwh: int,
+) -> tuple[EpochSeconds, ChargingTarget]:
+    """Return the target that determines the start: the next one, unless a later one starts earlier.
+
+    99 % at 9:00 may require a start before 30 % at 7:00 does, or before 7:00 when that is met.
+    `begun_for` is the time of a target that charging has begun for; it is kept while it requires
+    as much energy as the next one.
+    """
+
+    def missing(target: ChargingTarget) -> int | None:
+        return missing_energy(target, vehicle, added_mwh, has_soc=has_soc)
+
+    selected = upcoming[0]
+    first_mwh = missing(selected[1])
+    if first_mwh is None or power_mw <= 0:
+        return selected
+    earliest: int | None = None
+    for time, target in upcoming:
+        missing_mwh = missing(target)
+        if not missing_mwh or missing_mwh < first_mwh:
+            continue
+        if time == begun_for:
+            return time, target
+        plan = plan_charge(
+            time,
+            target,
+            now=now,
+            power_mw=power_mw,
+            vehicle=vehicle,
+            has_soc=has_soc,
+            added_mwh=added_mwh,
+        )
+        before = upcoming[0][0] if earliest is None else earliest
+        if plan.start_time is not None and plan.start_time < before:
+            selected, earliest = (time, target), plan.start_time
+    return selected
 
 
 def _top_mwh(target: ChargingTarget, vehicle: Vehicle, *, has_soc: bool) -> int:

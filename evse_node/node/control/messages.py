@@ -59,11 +59,13 @@ class SetSurplus(Request, frozen=True):
     """Solar surplus for the charger."""
 
     watts: Annotated[
-        int,
+        float,
         Meta(
-            ge=0,
+            ge=-1_000_000,
             le=1_000_000,
-            description="0 to 1000000 W of surplus power, including what already charges the car",
+            description=(
+                "-1000000 to 1000000 W of surplus power, including what already charges the car"
+            ),
         ),
     ]
     seconds: (
@@ -72,7 +74,7 @@ class SetSurplus(Request, frozen=True):
             Meta(
                 ge=1,
                 le=86_400,
-                description="1 to 86400 s of validity; without it, valid until the next request",
+                description="1 to 86400 s of validity; without it, as the setting surplus-seconds",
             ),
         ]
         | None

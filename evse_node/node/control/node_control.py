@@ -66,8 +66,9 @@ class NodeControl:
     def set_surplus(self, request: messages.SetSurplus) -> None:
         """Report the solar surplus to the charger."""
         parts = self._parts()
-        surplus = Milliwatts(1000 * request.watts)
-        parts.charger.set_surplus(surplus, time.monotonic(), request.seconds)
+        surplus = Milliwatts(int(1000 * request.watts))
+        now, charger = time.monotonic(), parts.charger
+        charger.set_surplus(surplus, now, request.seconds or charger.settings.solar.report_valid_s)
         parts.runtime.wake()
 
     def clear_faults(self) -> None:

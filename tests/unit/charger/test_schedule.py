@@ -161,6 +161,22 @@ class TestTargetReached:
         assert host.backend.status()["soc_percent"] == 60
         assert host.charger.snapshot().is_held
 
+    def test_later_target_that_requires_earlier_start_is_met(self) -> None:
+        # It is 10:00; 34.3 kWh by 22:00 take 280 min, 0.7 kWh by 20:00 take 6 min.
+        host = scheduled()
+        both: list[TlvValue] = [{0: EVERY_DAY, 1: [{0: 20 * 60, 1: 41}, {0: 22 * 60, 1: 89}]}]
+        host.backend.car.charger_maximum_ma = Milliamps(32_000)
+        host.invoke("SetTargets", both)
+        host.backend.plug_in()
+        host.backend.demand()
+        assert start_in_s(host) < 8 * 3600
+        host.run(7 * 3600 - 1800)
+        assert host.charger.snapshot().is_held
+        host.run(3 * 3600)
+        assert host.backend.status()["soc_percent"] >= 41
+        host.run(12 * 3600 - 10 * 3600 + 1800)
+        assert host.backend.status()["soc_percent"] >= 89
+
     def test_lost_charge_is_charged_again_on_schedule(self) -> None:
         host = scheduled()
         host.backend.set_battery(soc_percent=49)

@@ -65,6 +65,39 @@ class TestSolarController:
         assert controller.claim_ma(100.0) == 6_000
         assert controller.claim_ma(360.0) == 0
 
+    def test_short_dips_do_not_prevent_start(self, controller: SolarController) -> None:
+        claims = []
+        for second in range(200):
+            sun_mw = 0 if second % 50 >= 44 else 5_000_000
+            controller.set_surplus(Milliwatts(sun_mw), second)
+            claims.append(controller.claim_ma(second))
+        assert 60 < claims.index(max(claims)) < 90
+
+    def test_short_gleams_do_not_prevent_stop(self, controller: SolarController) -> None:
+        controller.set_surplus(Milliwatts(6_900_000), 0.0)
+        controller.claim_ma(0.0)
+        controller.claim_ma(60.0)
+        claims = []
+        for second in range(400, 800):
+            sun_mw = 5_000_000 if second % 100 < 6 else 400_000
+            controller.set_surplus(Milliwatts(sun_mw), second)
+            claims.append(controller.claim_ma(second))
+        assert 120 < claims.index(Milliamps(0)) < 150
+        assert claims[-1] == 0
+
+    def test_negative_surplus_is_none(self, controller: SolarController) -> None:
+        controller.set_surplus(Milliwatts(-500_000), 0.0)
+        controller.claim_ma(0.0)
+        assert controller.claim_ma(1000.0) == 0
+
+    def test_time_in_other_modes_does_not_count(self, controller: SolarController) -> None:
+        controller.set_surplus(Milliwatts(6_900_000), 0.0)
+        controller.claim_ma(0.0)
+        controller.suspend()
+        controller.set_surplus(Milliwatts(6_900_000), 100.0)
+        assert controller.claim_ma(100.0) == 0
+        assert controller.next_deadline() == 160.0
+
 
 @pytest.fixture
 def host() -> ChargerHost:
@@ -102,6 +135,21 @@ class TestSolarCharging:
         host.run(400)
         assert offered(host) == 0
         assert host.charger.state.state is State.PLUGGED_IN_DEMAND
+
+    def test_charging_pauses_below_commanded_minimum(self, host: ChargerHost) -> None:
+        command = EnableCharging(None, Milliamps(8_000), Milliamps(32_000))
+        host.charger.handle(command, host.now)
+        host.backend.set_surplus(1_500)
+        host.run(3600)
+        assert offered(host) == 0
+        host.backend.set_surplus(2_300)
+        host.run(70)
+        assert offered(host) == 10_000
+        host.backend.set_surplus(1_500)
+        host.run(60)
+        assert offered(host) == 8_000
+        host.run(400)
+        assert offered(host) == 0
 
     def test_manual_mode_ignores_surplus(self, host: ChargerHost) -> None:
         host.mode.change_to(MANUAL, host.now)

@@ -49,6 +49,7 @@ def test_each_setting_is_accepted_from_each_source(tmp_path: Path) -> None:
         "closings-per-minute": "3",
         "time-zone": "Europe/Berlin",
         "vehicles": "known",
+        "surplus-seconds": "30",
         "dem-features": "0x7C",
         "matter-version": "1.4.2",
         "enable-key": "00112233445566778899aabbccddeeff",

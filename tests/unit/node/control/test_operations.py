@@ -131,7 +131,7 @@ def test_every_number_of_a_request_has_both_limits() -> None:
         for schema in schemas.values()
         for member in schema["properties"].values()
         for number in member.get("anyOf", [member])
-        if number["type"] == "integer"
+        if number["type"] in ("integer", "number")
     ]
     assert len(numbers) == 7
     for number in numbers:
@@ -146,6 +146,8 @@ def test_every_number_of_a_request_has_both_limits() -> None:
         (b" \n", Derate()),
         (b'{"soc_percent": 100}', SetBattery(soc_percent=100)),
         (b'{"watts": 0, "seconds": 86400}', SetSurplus(watts=0, seconds=86_400)),
+        (b'{"watts": -500}', SetSurplus(watts=-500)),
+        (b'{"watts": 2999.6}', SetSurplus(watts=2_999.6)),
         (b'{"celsius": -40}', SetTemperature(-40)),
     ],
 )
@@ -169,7 +171,7 @@ def test_valid_body_is_decoded(body: bytes, request_: Request) -> None:
         (SetBattery, b'{"soc_percent": 101}', "soc_percent: 101 cannot be used: give 0 to 100"),
         (SetBattery, b'{"soc_percent": true}', "soc_percent: true cannot be used: give 0 to 100"),
         (SetBattery, b'{"soc_percent": 1.5}', "soc_percent: 1.5 cannot be used: give 0 to 100"),
-        (SetSurplus, b'{"watts": "1"}', 'watts: "1" cannot be used: give 0 to 1000000 W'),
+        (SetSurplus, b'{"watts": "1"}', 'watts: "1" cannot be used: give -1000000 to 1000000 W'),
         (Derate, b'{"current_ma": -1}', "current_ma: -1 cannot be used: give 0 to 80000 mA"),
         (FactoryReset, b'{"sure": true}', "sure: no such key"),
     ],

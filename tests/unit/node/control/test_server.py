@@ -92,7 +92,7 @@ async def test_every_operation_is_served(address: HostPort, node: JournalNode) -
         "factory_reset",
         "PlugIn {}",
         "Tap {'uid': '04A1'}",
-        "SetSurplus {'watts': 5, 'seconds': None}",
+        "SetSurplus {'watts': 5.0, 'seconds': None}",
         "clear_faults",
     ]
     document = await call(address, "GET", "/openapi.json")
