@@ -181,6 +181,7 @@ class Charger:
             self._monitor.hardware_limit_ma = event.current_ma
             self._process((), now)
             return
+        is_first_pilot = isinstance(event, PilotChanged) and self._hardware_view.pilot is None
         self._hardware_view.record(event)
         if self._re_reported is not None and isinstance(event, FaultRaised):
             self._re_reported.add(event.fault)
@@ -189,6 +190,9 @@ class Charger:
         elif self.is_test_mode:
             return
         self._process([event], now)
+        if is_first_pilot and not self.state.outputs.is_locked:
+            # An earlier run may have left the plug locked, and its vehicle may be gone.
+            self._process(self._real_hardware.execute(UnlockCable()), now)
 
     def next_deadline(self) -> float | None:
         """Return when to call `on_timer` (monotonic seconds), or None."""

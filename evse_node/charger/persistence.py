@@ -37,6 +37,8 @@ from evse_node.units import INT64, UINT32, UINT63, Milliamps, MilliwattHours
 _LOGGER: Final = logging.getLogger(__name__)
 
 _SESSION_SAVE_S: Final = 300.0
+_CARD_SAVE_S: Final = 60.0
+"""The length of an outage decides whether a card still counts, so its start must be known."""
 
 _PERMISSIONS: Final = "evse/permissions"
 _FAULTS: Final = "evse/faults"
@@ -167,7 +169,10 @@ class ChargerPersistence:
             meter=reading,
             session=session,
             vehicle=vehicle,
-            is_authorized=state.is_authorized and session is not None and session.is_active,
+            is_authorized=state.is_authorized
+            and session is not None
+            and session.is_active
+            and not self._was_long_outage(settings.card_outage_s),
             faults=faults,
             observed_causes=MONITORED_FAULTS.intersection(faults),
             retried_faults=frozenset(stored_faults.retried).intersection(faults),
@@ -245,6 +250,14 @@ class ChargerPersistence:
         )
         vehicle = Vehicle(stored.soc_percent, stored.capacity_mwh)
         return Session(stored.id, now - duration_s, start), shown, vehicle
+
+    def _was_long_outage(self, limit_s: float) -> bool:
+        """Return whether the session was last stored longer ago than that; False if unknown."""
+        stored, utc_ms = self._load(_SESSION, StoredSession), self._utc_ms()
+        if stored is None or stored.started_utc_ms is None or utc_ms is None:
+            return False
+        stored_at_ms = stored.started_utc_ms + stored.duration_s * 1000
+        return utc_ms - stored_at_ms > limit_s * 1000
 
     def load_targets(self) -> tuple[ChargingTargetSchedule, ...]:
         """Return the stored charging targets."""
@@ -343,7 +356,7 @@ class ChargerPersistence:
         """Return when to store a running session again, or None without one."""
         if state.session is None or not state.session.is_active:
             return None
-        return self._saved_at + _SESSION_SAVE_S
+        return self._saved_at + (_CARD_SAVE_S if state.is_authorized else _SESSION_SAVE_S)
 
     # The store
 

@@ -38,6 +38,7 @@ class ChargerSettings(Struct, frozen=True):
     `features` are codes of the Energy EVSE cluster, None for all that the backend supports. `zone`
     is the time zone of charging targets (None: the system's). `circuit_capacity_ma` is the rating
     of the installation, `user_maximum_ma` the user's limit until one is written.
+    After an outage of more than `card_outage_s`, a card must be presented again.
     `may_charge_when_new` enables charging without end until the first command.
     `are_vehicles_known`: only vehicles that charged here before are expected, so that a plan
     need not allow for a slower one.
@@ -48,6 +49,7 @@ class ChargerSettings(Struct, frozen=True):
     circuit_capacity_ma: Milliamps = Milliamps(32_000)
     user_maximum_ma: Milliamps = Milliamps(80_000)
     may_charge_when_new: bool = False
+    card_outage_s: float = 300.0
     are_vehicles_known: bool = False
     zone: tzinfo | None = None
     monitor: MonitorSettings = field(default_factory=MonitorSettings)

@@ -171,6 +171,15 @@ class NodeConfig(Struct, frozen=True, kw_only=True):
         Meta(ge=1, le=60, description="1 to 60"),
         Option("how often the contactor may close in one minute", "N"),
     ] = 6
+    card_outage_s: Annotated[
+        int,
+        Meta(ge=0, le=86_400, description="0 to 86400 seconds"),
+        Option(
+            "after a longer outage, in seconds, a card must be presented again",
+            "S",
+            key="card-outage",
+        ),
+    ] = 300
     time_zone: Annotated[
         str | None,
         Meta(description="a name like Europe/Berlin"),

@@ -98,6 +98,7 @@ def _charger_settings(
         circuit_capacity_ma=Milliamps(config.circuit_capacity_a * 1000),
         user_maximum_ma=Milliamps(config.user_maximum_a * 1000),
         may_charge_when_new=config.charging,
+        card_outage_s=config.card_outage_s,
         are_vehicles_known=config.vehicles == "known",
         zone=clock.zone,
         solar=SolarSettings(report_valid_s=config.surplus_seconds),

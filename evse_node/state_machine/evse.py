@@ -230,7 +230,10 @@ def _on_pilot(state: EvseState, pilot: PilotState, now: float, effects: list[Eff
 
 
 def _unplug(state: EvseState, now: float, effects: list[Effect]) -> EvseState:
-    state = apply_input(state, Input.UNPLUGGED, now, effects)
+    if state.session is not None and state.session.is_active:
+        state = apply_input(state, Input.UNPLUGGED, now, effects)
+    if FaultState.OTHER in state.retried_faults:
+        state = outputs.restate_unlocking(state)
     return on_unplugged(state, now, effects)
 
 
@@ -321,7 +324,7 @@ def _on_timer(state: EvseState, timer: Timer, now: float, effects: list[Effect])
         case Timer.CLOSING_PAUSE:
             return update_transfer(state, now, effects)
         case Timer.RETRY:
-            return on_retry(state, now, effects)
+            return outputs.restate_unlocking(on_retry(state, now, effects))
         case Timer.RETRY_RESET:
             return replace(state, retry_count=0)
         case Timer.WAKE_UP:

@@ -285,6 +285,13 @@ def _drive_discharge(state: EvseState, effects: list[Effect]) -> EvseState:
     return state.with_outputs(replace(state.outputs, discharge_ma=limit_ma))
 
 
+def restate_unlocking(state: EvseState) -> EvseState:
+    """Let the plug be unlocked again without a vehicle: the order may have failed."""
+    if state.pilot is not PilotState.A or state.outputs.pilot is PilotOutput.X2:
+        return state
+    return state.with_outputs(replace(state.outputs, is_locked=True))
+
+
 def _drive_lock(state: EvseState, effects: list[Effect]) -> EvseState:
     is_connected = state.pilot is not None and state.pilot.is_connected
     if not state.outputs.is_locked:

@@ -182,6 +182,11 @@ class EvseState(Struct, frozen=True):
         return self.pilot is PilotState.C
 
     @property
+    def is_below_minimum(self) -> bool:
+        """True while a limit is below the minimum of EnableCharging, so that charging pauses."""
+        return self.charge_limits.current_ma < self.minimum_charge_ma
+
+    @property
     def is_closing_limited(self) -> bool:
         """True while the contactor may not close, because it closed too often in a minute."""
         return Timer.CLOSING_PAUSE in self.timers
@@ -217,7 +222,7 @@ class EvseState(Struct, frozen=True):
 
         That requires: a permission, no fault, no self-test, a card and a cable where required, no
         pause of the contactor, no schedule that holds charging back, and a limit that has a duty
-        cycle.
+        cycle and is not below the minimum of the command.
         """
         permission = self.charging if direction is Direction.CHARGE else self.discharging
         return (
@@ -229,6 +234,7 @@ class EvseState(Struct, frozen=True):
             and not self.is_closing_limited
             and not (self.is_held and direction is Direction.CHARGE)
             and offer_ma(self.limits(direction).current_ma) is not None
+            and not (direction is Direction.CHARGE and self.is_below_minimum)
         )
 
     @property

@@ -9,13 +9,15 @@ from evse_node.errors import HalError
 from evse_node.hal.gpio.drivers import OutputLine
 
 _FLASH_S: Final = 0.3
+_ATTEMPTS: Final = 3
+_PAUSE_S: Final = 1.0
 
 
 class MotorLock:
     """A `CableLock`. A motor gets a pulse in its direction; a magnet is held.
 
     `read_locked` returns the feedback, None without one; `may_unlock` whether the contactor is
-    open.
+    open. A lock that does not reach its position is driven again twice.
     """
 
     def __init__(
@@ -35,20 +37,26 @@ class MotorLock:
         self._may_unlock = may_unlock
         self._clock = clock
         self._ends_at: float | None = None
+        self._repeats_at: float | None = None
+        self._attempts = 0
         self.is_ordered_locked = False
         self.has_failed = False
 
     def lock(self) -> None:
+        self._attempts = 0
         self._move(True)
 
     def unlock(self) -> None:
         """Release the plug. Raises HalError while the contactor is closed."""
         if not self._may_unlock():
             raise HalError("the plug stays locked while the contactor is closed")
+        self._attempts = 0
         self._move(False)
 
     def _move(self, is_locked: bool) -> None:
         self.is_ordered_locked = is_locked
+        self._attempts += 1
+        self._repeats_at = None
         try:
             if self._unlock_line is None:
                 self._lock_line.set(is_locked)
@@ -64,12 +72,20 @@ class MotorLock:
 
     def tick(self, now: float) -> None:
         """End the pulse when it is due, and check the feedback."""
+        if self._repeats_at is not None and now >= self._repeats_at:
+            self._repeats_at = None
+            if self.is_ordered_locked or self._may_unlock():
+                self._move(self.is_ordered_locked)
         if self._ends_at is None or now < self._ends_at:
             return
         self._ends_at = None
         self.release()
         is_locked = self._read_locked()
-        self.has_failed = is_locked is not None and is_locked is not self.is_ordered_locked
+        is_missed = is_locked is not None and is_locked is not self.is_ordered_locked
+        # A plug that is not locked must not be under power: a fault at once.
+        self.has_failed = is_missed and (self.is_ordered_locked or self._attempts >= _ATTEMPTS)
+        if is_missed and self._attempts < _ATTEMPTS:
+            self._repeats_at = now + _PAUSE_S
 
     def release(self) -> None:
         """Switch a motor off; a magnet keeps its state."""

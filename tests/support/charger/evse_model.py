@@ -81,6 +81,7 @@ class Model:
             and (not self.has_socket or "cable" in self.limits[direction])
             and not (direction == CHARGE and self.is_held)
             and self.maximum_ma(direction) >= MINIMUM_MA
+            and (direction == DISCHARGE or self.maximum_ma(CHARGE) >= self.minimum_ma)
         )
 
     @property

@@ -27,7 +27,7 @@ from evse_node.state_machine.session import MeterReading
 from evse_node.state_machine.state import ContactorState
 from evse_node.testing.memory_store import MemoryStore
 from evse_node.units import Milliamps, MilliwattHours
-from tests.support.charger.charger_host import ChargerHost, charge, restarted
+from tests.support.charger.charger_host import START_UTC_S, ChargerHost, charge, restarted
 
 ENABLE = EnableCharging(None, Milliamps(6_000), Milliamps(32_000))
 CARD = b"\x01\x02\x03\x04"
@@ -310,6 +310,23 @@ class TestCards:
         backend.plug_in()
         backend.demand()
         assert again.charger.state.state is State.PLUGGED_IN_DEMAND
+
+    @pytest.mark.parametrize(("outage_s", "is_kept"), [(10, True), (230, True), (310, False)])
+    def test_authorization_ends_with_long_outage(self, outage_s: int, is_kept: bool) -> None:
+        host = self.host()
+        host.charger.handle(ENABLE, host.now)
+        host.backend.plug_in()
+        host.backend.tap(CARD)
+        ran_s = 3_599
+        host.run(ran_s)
+        again = ChargerHost(
+            store=host.store,
+            backend=SimulatedBackend(clock=lambda: host.now, car=host.backend.car),
+            now=host.now,
+            allowed_cards=frozenset({CARD}),
+            unix_s=START_UTC_S + ran_s + outage_s,
+        )
+        assert again.charger.state.is_authorized is is_kept
 
     def test_authorization_without_vehicle_does_not_survive_restart(self) -> None:
         host = self.host()

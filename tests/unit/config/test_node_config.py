@@ -47,6 +47,7 @@ def test_each_setting_is_accepted_from_each_source(tmp_path: Path) -> None:
         "cards": "04:A1:B2:C3,0badcafe",
         "fault-retries": "5, 60",
         "closings-per-minute": "3",
+        "card-outage": "600",
         "time-zone": "Europe/Berlin",
         "vehicles": "known",
         "surplus-seconds": "30",
@@ -77,7 +78,7 @@ def test_each_setting_is_accepted_from_each_source(tmp_path: Path) -> None:
     assert (from_flags.circuit_capacity_a, from_flags.user_maximum_a) == (20, 16)
     assert from_flags.cards == (bytes.fromhex("04a1b2c3"), bytes.fromhex("0badcafe"))
     assert from_flags.fault_retries == (5.0, 60.0)
-    assert from_flags.closings_per_minute == 3
+    assert (from_flags.closings_per_minute, from_flags.card_outage_s) == (3, 600)
     assert from_flags.control == HostPort("::1", 8080)
     assert str(from_flags.control) == "[::1]:8080"
     assert (from_flags.clock, from_flags.log_level) == ("matter", "debug")

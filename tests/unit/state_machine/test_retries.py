@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from evse_node.state_machine import events as e
-from evse_node.state_machine.effects import FaultChanged, OpenContactor
+from evse_node.state_machine.effects import FaultChanged, OpenContactor, UnlockCable
 from evse_node.state_machine.enums import State
 from evse_node.state_machine.faults import FAULT_CLASSES, FaultClass, FaultState
 from evse_node.state_machine.state import ContactorState, EvseSettings
@@ -241,3 +241,16 @@ def test_every_fault_has_a_class() -> None:
         FaultState.EMERGENCY_STOP,
         FaultState.CONTACT_WET_FAILURE,
     }
+
+
+def test_unlocking_is_ordered_again_after_failed_order() -> None:
+    machine = Machine(EvseSettings()).charge()
+    machine.put(A)
+    machine.wait(0.5)
+    assert len(machine.find(UnlockCable)) == 1
+    for _ in range(3):
+        machine.put(e.FaultRaised(FaultState.OTHER, is_momentary=True))
+        machine.take()
+        machine.wait(61)
+        assert UnlockCable() in machine.orders()
+        assert machine.state.faults == ()
