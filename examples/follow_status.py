@@ -1,4 +1,4 @@
-"""Follow a running node through its control API, with nothing but the standard library.
+"""Follow a running node through its control API, with the standard library only.
 
     evse-node run &
     python examples/follow_status.py

@@ -1,4 +1,4 @@
-"""What outlives a restart: permissions, faults, user limit, session, targets, plan and draws.
+"""State that survives a restart: permissions, faults, user limit, session, targets, plan and draws.
 
 Each part is one JSON object in the store under "evse/", written only when it changes. Permissions,
 faults, the user's limit and a session's start and end are written at once; a running session's
@@ -269,7 +269,7 @@ class ChargerPersistence:
         return self._load(_COMMITMENT, Commitment)
 
     def load_draws(self) -> LearnedDraws | None:
-        """Return what was learned of the vehicles' draw."""
+        """Return the learned draws of vehicles."""
         stored = self._load(_DRAWS, StoredDraws)
         if stored is None:
             return None

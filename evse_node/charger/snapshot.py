@@ -6,12 +6,14 @@ monotonic time.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from datetime import tzinfo
 from operator import attrgetter
 from typing import Final, TypeAlias
 
 from msgspec import Struct, field
+from msgspec.structs import force_setattr
 
 from evse_node.charger.hardware_monitor import MonitorSettings
 from evse_node.charger.solar_controller import SolarSettings
@@ -41,7 +43,8 @@ class ChargerSettings(Struct, frozen=True):
     After an outage of more than `card_outage_s`, a card must be presented again.
     `may_charge_when_new` enables charging without end until the first command.
     `are_vehicles_known`: only vehicles that charged here before are expected, so that a plan
-    need not allow for a slower one.
+    need not allow for a slower one. `watch`, the name of `monitor` up to version 0.1, is accepted
+    with a DeprecationWarning, and always reads as None.
     """
 
     evse: EvseSettings = field(default_factory=EvseSettings)
@@ -54,6 +57,18 @@ class ChargerSettings(Struct, frozen=True):
     zone: tzinfo | None = None
     monitor: MonitorSettings = field(default_factory=MonitorSettings)
     solar: SolarSettings = field(default_factory=SolarSettings)
+    watch: MonitorSettings | None = None
+
+    def __post_init__(self) -> None:
+        """Take the monitor's settings under their former name."""
+        if self.watch is not None:
+            warnings.warn(
+                "ChargerSettings: watch is deprecated, use monitor",
+                DeprecationWarning,
+                stacklevel=2,
+            )
+            force_setattr(self, "monitor", self.watch)
+            force_setattr(self, "watch", None)
 
 
 class Snapshot(Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""Client for the control API of a running node, with nothing but the standard library."""
+"""Client for the control API of a running node, with the standard library only."""
 
 from __future__ import annotations
 

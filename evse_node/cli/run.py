@@ -46,7 +46,7 @@ def serve(config: NodeConfig) -> NoReturn:
 
 
 def _without_traceback(record: logging.LogRecord) -> bool:
-    """Shorten a log record to one line: the place where a library failed to send is no help."""
+    """Shorten a log record to one line, without a library's traceback."""
     record.exc_info = None
     return True
 

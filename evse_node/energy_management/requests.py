@@ -129,7 +129,7 @@ class ConditionsChanged(Struct, frozen=True):
 
 
 class TimePassed(Struct, frozen=True):
-    """Time has passed; what is due is executed."""
+    """Request to execute whatever is due."""
 
 
 class PowerOption(Struct, frozen=True):

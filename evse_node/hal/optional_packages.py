@@ -1,4 +1,4 @@
-"""Packages that only some boards need, imported when a board asks for them."""
+"""Packages that only some boards need, imported on demand."""
 
 from __future__ import annotations
 

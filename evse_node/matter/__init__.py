@@ -1,1 +1,1 @@
-"""Matter Core: the protocol stack, sans-IO. Knows only itself."""
+"""Matter Core: the protocol stack, sans-IO. Imports no other package but `units` and `errors`."""

@@ -32,7 +32,7 @@ class Privilege(IntEnum):
 
 
 class AuthMode(IntEnum):
-    """How the peer was authenticated. Spec: Matter Core 1.3 "AccessControlEntryAuthModeEnum"."""
+    """Authentication of the peer. Spec: Matter Core 1.3 "AccessControlEntryAuthModeEnum"."""
 
     PASE = 1
     CASE = 2

@@ -7,6 +7,8 @@ same turn, so that no reply confirms what a power cut could undo.
 
 from __future__ import annotations
 
+import importlib
+import warnings
 from collections.abc import Container
 from typing import Protocol
 
@@ -44,3 +46,16 @@ def items_by_fabric(store: Store, prefix: str, fabrics: Container[int]) -> list[
         else:
             store.delete(key)
     return records
+
+
+def __getattr__(name: str) -> object:
+    """Return the former `MemoryStore` with a warning."""
+    if name != "MemoryStore":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    warnings.warn(
+        "evse_node.matter.store.MemoryStore is deprecated, "
+        "use evse_node.testing.memory_store.MemoryStore",
+        DeprecationWarning,
+        stacklevel=2,
+    )
+    return getattr(importlib.import_module("evse_node.testing.memory_store"), name)

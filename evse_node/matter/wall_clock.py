@@ -86,7 +86,7 @@ class TimeZone(Struct, frozen=True):
 
 
 class DstOffset(Struct, frozen=True):
-    """What daylight saving adds, between two Matter times in microseconds; None is for ever."""
+    """Offset of daylight saving between two Matter times in microseconds; None has no end."""
 
     offset_s: int
     valid_starting: int

@@ -53,7 +53,7 @@ def make_distinct(subtype: ServiceInfo) -> None:
 
 
 def bind_to_interface(zeroconf: Zeroconf, interface: str) -> None:
-    """Bind the receiving sockets to the interface, so that they hear no other."""
+    """Bind the receiving sockets to the interface, so that they receive from no other."""
     name = interface.encode() + b"\0"
     for reader in zeroconf.engine.readers:
         udp = reader.transport.get_extra_info("socket")

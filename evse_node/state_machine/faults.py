@@ -37,7 +37,7 @@ class FaultState(Enum):
 
 
 class FaultClass(Enum):
-    """How a fault ends.
+    """Ways in which a fault ends.
 
     RETRIED: after a wait, which grows with each repetition, until the waits are used up and the
     fault latches (`retries`). Unplugging ends it in any case. One that the hardware reports as

@@ -52,7 +52,7 @@ class KeyPurpose(IntEnum):
 
 
 class BasicConstraints(Struct, frozen=True):
-    """Whether the key may sign certificates, and how many authorities may follow below."""
+    """Permission to sign certificates, and the number of authorities allowed below."""
 
     is_ca: bool
     path_length: int | None = None

@@ -90,7 +90,7 @@ def decode_sigma1(data: bytes) -> Sigma1:
 
 
 class Sigma2(Struct, frozen=True):
-    """The responder's key and, encrypted, who it is. Spec: Matter Core 1.3 "Sigma2"."""
+    """Ephemeral key of the responder and, encrypted, its identity. Spec: Matter Core 1.3 "Sigma2"."""
 
     responder_random: bytes
     responder_session_id: int
@@ -251,7 +251,7 @@ def _resume_key(
 
 
 def compute_resume1_mic(secret: bytes, initiator_random: bytes, resumption_id: bytes) -> bytes:
-    """Return the proof, 16 bytes, that the initiator knows the earlier session's secret."""
+    """Return the initiator's proof, 16 bytes, of the earlier session's secret."""
     key = _resume_key(secret, initiator_random, resumption_id, INFO_RESUME1)
     return key.encrypt(NONCE_RESUME1, b"", None)
 

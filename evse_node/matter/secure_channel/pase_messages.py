@@ -22,7 +22,7 @@ _MAX_DEPTH = 3
 
 
 class PBKDFParamRequest(Struct, frozen=True):
-    """The initiator opens: its nonce, its session id, and whether it knows the salt.
+    """First message: nonce and session id of the initiator, and whether it needs the salt.
 
     `parameters` is None when the initiator leaves the message timing to the defaults.
     Spec: Matter Core 1.3 "PBKDFParamRequest"
@@ -48,9 +48,9 @@ def decode_pbkdf_param_request(data: bytes) -> PBKDFParamRequest:
 
 
 class PBKDFParamResponse(Struct, frozen=True):
-    """The responder's nonce and session id, and what the passcode is stretched with.
+    """Nonce and session id of the responder, with iterations and salt for the passcode.
 
-    `iterations` and `salt` are 0 and empty when the initiator knows them already.
+    `iterations` and `salt` are 0 and empty when the initiator has them already.
     Spec: Matter Core 1.3 "PBKDFParamResponse"
     """
 

@@ -99,10 +99,13 @@ HARMLESS = {
 }
 
 
+# Importing them warns that their content has moved.
+FORMER_MODULES = ("hal.contract", "charger.watch", "hal.electric_car", "gpio.board_file")
+
+
 def all_records() -> set[type[Struct]]:
     for module in pkgutil.walk_packages(evse_node.__path__, "evse_node."):
-        # hal.contract only warns that its content has moved.
-        if not module.name.endswith(("__main__", "hal.contract")):
+        if not module.name.endswith(("__main__", *FORMER_MODULES)):
             importlib.import_module(module.name)
 
     def subclasses(record: type[Struct]) -> Iterator[type[Struct]]:
