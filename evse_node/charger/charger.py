@@ -207,7 +207,7 @@ class Charger:
         return min((each for each in deadlines if each is not None), default=None)
 
     def on_timer(self, now: float) -> None:
-        """Process what is due. May be called at any time."""
+        """Process due timers. May be called at any time."""
         due: list[Event] = [
             TimerExpired(timer)
             for timer, _ in sorted(self.state.timers.items(), key=lambda item: item[1])

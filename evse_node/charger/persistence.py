@@ -330,7 +330,7 @@ class ChargerPersistence:
     def save_changes(
         self, before: EvseState, state: EvseState, now: float, *, is_test_mode: bool
     ) -> None:
-        """Store what differs; in test mode only the session, because its id must not be reused."""
+        """Store changed parts; in test mode only the session, because its id must not be reused."""
         due_at = self.next_deadline(state)
         is_other_vehicle = state.vehicle is not before.vehicle and state.vehicle != before.vehicle
         is_changed = state.session is not before.session or is_other_vehicle

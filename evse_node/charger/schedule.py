@@ -247,7 +247,7 @@ class Schedule:
         return False
 
     def _is_holding_before(self, state: EvseState) -> bool:
-        """Return whether charging must wait although there is no plan yet.
+        """Return whether charging must wait for a plan.
 
         A vehicle might be offered energy the moment it connects, so charging is held before.
         """

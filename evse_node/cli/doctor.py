@@ -50,7 +50,7 @@ _BOOT_CONFIG: Final = Path("/boot/firmware/config.txt")
 
 
 class Check(NamedTuple):
-    """Result for one part: whether it is fine, and what was found or has to be done."""
+    """Result for one part: whether it passed, and the finding or remedy."""
 
     part: str
     is_fine: bool
@@ -236,7 +236,7 @@ def _boot(file: Path) -> Check:
 
 
 def wiring(board: Board) -> list[tuple[str, str, str]]:
-    """Return rows of what, where, and how."""
+    """Return rows of part, connection and settings, headings first."""
     rows = [("part", "connection", "settings")]
     for name, spec in board.outputs().items():
         how = ", ".join([_how(spec), *_pulses(board, name)])

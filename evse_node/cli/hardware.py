@@ -1,6 +1,6 @@
 """The commands `safe-off` and `doctor`.
 
-A kernel may keep a line driven after the death of its owner, and PWM by sysfs always goes on.
+A kernel may keep a line driven after its process has ended, and always keeps PWM of sysfs running.
 So the service runs `safe-off` after each stop.
 """
 
@@ -52,7 +52,7 @@ async def _start_and_stop(backend: EvseBackend) -> None:
 
 
 def _safe_off_board(board: Board) -> None:
-    """Switch off what can be reached, even where the rest of the board is broken."""
+    """Switch off every part that can be reached, even if others are broken."""
     steps = make_safe(board, LinuxDrivers())
     for part, problem in steps:
         print(f"{part}: {f'NOT SAFE: {problem}' if problem else 'off'}")

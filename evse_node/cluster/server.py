@@ -198,7 +198,7 @@ class ClusterServer(Cluster):
         self.attached()
 
     def attached(self) -> None:
-        """Override to initialize what needs the environment; called at the end of `attach`."""
+        """Hook for initialization that needs the environment; called at the end of `attach`."""
 
     def has_feature(self, code: str) -> bool:
         """Return whether the feature with this code ("PREF") is on."""

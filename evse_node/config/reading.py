@@ -50,7 +50,7 @@ class FieldError(ValueError):
 
 
 def unusable(key: str, value: object, right: str) -> FieldError:
-    """Return the error for a value, with what would be right."""
+    """Return the error for a value; `right` describes the valid ones."""
     return FieldError(key, f"{_show(value)} cannot be used: give {right}")
 
 
@@ -115,7 +115,7 @@ def explain(
 
 
 def expected(to: object) -> str:
-    """Return what a valid value of a type is, as in errors."""
+    """Describe the valid values of a type, as errors show them."""
     return _Explanation(msgspec.ValidationError(), None, to, "", False).expected()
 
 
@@ -167,7 +167,7 @@ class _Explanation:
         return ": ".join(filter(None, (self._at(), shown)))
 
     def expected(self) -> str:
-        """Return what would be right."""
+        """Describe the valid values."""
         return self._expected(self._type)
 
     def _at(self, key: str = "") -> str:
@@ -253,7 +253,7 @@ class _Explanation:
         return self._inspect.AnyType()
 
     def _expected(self, found: inspect.Type) -> str:
-        """Return what would be right: the description, or what the type allows."""
+        """Describe the valid values, by the description or the type."""
         described = self._description(found)
         if described:
             return described

@@ -73,7 +73,7 @@ def adjust_power(
 def end_adjustment(
     state: EnergyState, cause: EndCause, moment: Moment, notifications: list[Notification]
 ) -> EnergyState:
-    """End the power adjustment, if there is one.
+    """End the power adjustment, if any.
 
     With a script no real energy is drawn, so the requested energy is reported.
     """
@@ -137,7 +137,7 @@ def pause(
 def end_pause(
     state: EnergyState, cause: EndCause, moment: Moment, notifications: list[Notification]
 ) -> EnergyState:
-    """End the pause, if there is one, and correct the forecast by its real duration."""
+    """End the pause, if any, and correct the forecast by its real duration."""
     running = state.pause
     if running is None:
         return state

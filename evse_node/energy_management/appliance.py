@@ -107,7 +107,7 @@ class Appliance:
             self._process_events(now)
 
     def on_timer(self, now: float) -> None:
-        """Execute what is due, and process changed conditions. May be called at any time.
+        """Execute due actions, and process changed conditions. May be called at any time.
 
         Observers are called only if something was processed.
         """

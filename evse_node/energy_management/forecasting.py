@@ -124,7 +124,7 @@ def _altered(state: EnergyState, forecast: Forecast, cause: AdjustmentCause) -> 
 def adjust_start(
     state: EnergyState, request: StartTimeAdjustRequest, moment: Moment
 ) -> EnergyState:
-    """Move the forecast to another start time, except for what was drawn already."""
+    """Move the forecast to another start time, except for the energy already drawn."""
     forecast = _requestable_forecast(state, request.cause, moment)
     earliest = forecast.earliest_start_time
     if earliest is None:

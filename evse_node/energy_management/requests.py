@@ -129,7 +129,7 @@ class ConditionsChanged(Struct, frozen=True):
 
 
 class TimePassed(Struct, frozen=True):
-    """Request to execute whatever is due."""
+    """Passage of time, which executes due actions."""
 
 
 class PowerOption(Struct, frozen=True):

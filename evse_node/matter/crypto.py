@@ -193,7 +193,7 @@ def signature_to_der(signature: bytes) -> bytes:
 def signature_from_der(encoded: bytes) -> bytes:
     """Return the DER structure ECDSA-Sig-Value as a 64-byte signature.
 
-    Raises DecodeError for what is not DER or does not fit.
+    Raises DecodeError for invalid DER or values out of range.
     """
     reader = der.Reader(encoded)
     values = reader.enter()

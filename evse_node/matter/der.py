@@ -1,7 +1,7 @@
 """The part of ASN.1 DER that certificates, CSRs and certification declarations use.
 
 Encoders return the bytes of one element. `Reader` walks over elements and raises
-DecodeError for anything that is not DER; it copies nothing but what is returned.
+DecodeError for anything that is not DER; it copies only what it returns.
 
 Spec: ITU-T X.690 "Distinguished encoding rules"
 """

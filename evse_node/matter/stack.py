@@ -75,7 +75,7 @@ class StackSettings(Struct, frozen=True):
 
 
 class MatterStack:
-    """The protocol stack of one node. `clock` is the monotonic clock that `now` comes from.
+    """The protocol stack of one node. `clock` is the monotonic clock of `now`.
 
     `node` may be empty until `start` is called. `utc_ms` returns Unix time in milliseconds,
     or None while the wall clock is not set.

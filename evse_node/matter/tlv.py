@@ -51,7 +51,7 @@ class TlvList(list[tuple["TagKey | None", "TlvValue"]]):
     __slots__ = ()
 
     def first(self, tag: TagKey) -> TlvValue:
-        """Return the first member with `tag`, or None when there is none."""
+        """Return the first member with `tag`, or None."""
         for member_tag, value in self:
             if member_tag == tag:
                 return value

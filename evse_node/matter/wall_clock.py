@@ -23,7 +23,7 @@ MATTER_EPOCH_US: Final = MATTER_EPOCH_UNIX_S * _S
 """The Matter epoch, 2000-01-01, in microseconds since 1970."""
 MAX_EPOCH_US: Final = 0xFFFF_FFFF * _S
 """The last Matter time in microseconds that is representable in seconds."""
-# What `datetime` takes for the offset of a time zone.
+# The largest offset of a time zone in `datetime`.
 _MAX_OFFSET_S: Final = 86_399
 
 
@@ -110,7 +110,7 @@ class WallClock:
     the offset of the machine's time zone at a time in seconds since 1970.
 
     With the source SYSTEM the machine's clock counts, and a time from Matter only while
-    the machine has none. With the source MATTER the machine's clock is not looked at.
+    the machine has none. With the source MATTER the machine's clock is not used.
     The machine's time zone counts until one was set over Matter.
 
     `on_changed` observers are called with `now` when the time or the zone was set.
@@ -179,7 +179,7 @@ class WallClock:
         return TimeSource.NONE if self._setting is None else self._setting.source
 
     def accepts(self, granularity: Granularity, epoch_us: int = 0) -> bool:
-        """Return whether a time with this granularity is at least as good as the one there is."""
+        """Return whether a time with this granularity is at least as good as the present one."""
         return (
             granularity is not Granularity.NO_TIME
             and 0 <= epoch_us <= MAX_EPOCH_US
@@ -205,7 +205,7 @@ class WallClock:
     def set_local_time(
         self, time_zones: Sequence[TimeZone], dst_offsets: Sequence[DstOffset]
     ) -> None:
-        """Take one time zone, and perhaps another for later, and what daylight saving adds.
+        """Set one or two time zones, and the offsets of daylight saving.
 
         The offsets of daylight saving are in order and do not overlap.
         """
@@ -241,7 +241,7 @@ class WallClock:
         return min((moment for moment in moments if moment > epoch_us), default=None)
 
     def dst_offset_s(self, epoch_us: int) -> int:
-        """Return what daylight saving adds at a Matter time in microseconds."""
+        """Return the offset of daylight saving at a Matter time in microseconds."""
         for each in self.dst_offsets:
             if each.valid_starting <= epoch_us and (
                 each.valid_until is None or epoch_us < each.valid_until
@@ -290,7 +290,7 @@ class _LocalZone(tzinfo):
         return dt + timedelta(seconds=self._clock.offset_s(_utc_s(dt)))
 
     def utcoffset(self, dt: datetime | None) -> timedelta:
-        """Return the offset at a local time; of an hour that comes twice, either counts."""
+        """Return the offset at a local time; in an hour that repeats, either one is returned."""
         if dt is None:
             return timedelta(seconds=self._clock.time_zones[0].offset_s)
         local_s = _utc_s(dt)

@@ -118,7 +118,7 @@ class NodeClusters(Struct, frozen=True):
         self.network_commissioning.interfaces_changed()
 
     def stop(self) -> None:
-        """Store what is still to be stored, and record the event ShutDown."""
+        """Store pending values, and record the event ShutDown."""
         self.measurements.stop()
         if self.management is not None:
             self.management.stop()

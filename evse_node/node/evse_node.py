@@ -272,7 +272,7 @@ class EvseNode:
             watcher.on_change()
 
     def wake(self) -> None:
-        """Let the stack process soon what was changed from outside."""
+        """Have the stack process changes made from outside, without waiting for its timer."""
         if self._assembly is not None:
             self._assembly.runtime.wake()
 

@@ -75,7 +75,7 @@ class FactoryData(Struct, frozen=True):
 def load_factory_data(
     config: NodeConfig, store: Store, random_bytes: Callable[[int], bytes]
 ) -> FactoryData:
-    """Return the data of settings and store; create and store what is missing.
+    """Return the data of settings and store; generate and store missing values.
 
     Raises ConfigError for attestation files that do not match, or damaged data.
     """

@@ -124,7 +124,7 @@ class Runtime(Generic[Event]):
             self._finish_turn(time.monotonic())
 
     def close(self) -> None:
-        """Commit, send what is left, and close the socket. May be repeated."""
+        """Commit, send pending datagrams, and close the socket. May be repeated."""
         if self._is_closed:
             return
         self._loop.remove_reader(self._udp.fileno())

@@ -112,7 +112,7 @@ def test_pase_establishes_session(
     assert (ours.local_id, ours.peer_id) == (theirs.peer_id, theirs.local_id)
     assert ours.attestation_challenge == theirs.attestation_challenge
     assert len(ours.attestation_challenge) == 16
-    # Each side knows how the other wants to be talked to.
+    # Each side has the other's session parameters.
     assert theirs.parameters.idle_interval_ms == 900
     assert ours.parameters == commissioner.parameters
     assert commissioner.request(PROTOCOL_INTERACTION_MODEL, 2, b"hello") == (3, b"hello")

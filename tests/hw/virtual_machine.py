@@ -249,7 +249,7 @@ def _mirror() -> str:
             )
             if found:
                 return found[1]
-    raise MachineError("apt knows no Debian mirror to take the kernel from")
+    raise MachineError("no Debian mirror is configured for apt to download the kernel")
 
 
 def pwm_table() -> bytes:

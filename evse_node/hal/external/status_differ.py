@@ -29,7 +29,7 @@ LOST: Final = FaultState.OTHER
 
 
 class StatusDiffer:
-    """Events for the differences between a status and what was reported before.
+    """Events for the differences between a status and the reported one.
 
     The order matters: new faults, cable and limit come first, then the pilot, in response to
     which the machine may order to close, then the contactor, and last the cleared faults.
@@ -106,7 +106,7 @@ class StatusDiffer:
         self._report_cleared(self._report_new_faults())
 
     def _report_new_faults(self) -> frozenset[FaultState]:
-        """Report new faults, and return those that are gone."""
+        """Report new faults, and return those that have ended."""
         before = self.faults
         self.faults = self.own_faults | (frozenset() if self.status is None else self.status.faults)
         for fault in sorted(self.faults - before, key=lambda fault: fault.value):

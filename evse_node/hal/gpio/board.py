@@ -110,7 +110,7 @@ class Board(TomlStruct, frozen=True, kw_only=True):
         return self._placed({**lines, "LED": self.led})
 
     def inputs(self) -> dict[str, LineSpec]:
-        """Return all input lines by what they report."""
+        """Return all input lines by the name of their signal."""
         lines: dict[str, LineSpec | None] = {
             "contactor 1 mirror contact": self.contactor.feedback,
             "contactor 2 mirror contact": self.contactor.second_feedback,
@@ -126,7 +126,7 @@ class Board(TomlStruct, frozen=True, kw_only=True):
         return self._placed(lines)
 
     def _placed(self, lines: dict[str, LineSpec | None]) -> dict[str, LineSpec]:
-        """Return the lines that are there, each with its chip."""
+        """Return the present lines, each with its chip."""
         return {
             name: line if line.chip is not None else replace(line, chip=self.chip)
             for name, line in lines.items()

@@ -41,7 +41,7 @@ class Inputs(Protocol):
     """All input lines, by name."""
 
     def filenos(self) -> list[int]:
-        """Return descriptors that become readable when `read_edges` has something."""
+        """Return descriptors that become readable when `read_edges` has edges."""
 
     def read_edges(self) -> Iterable[Edge]:
         """Return pending edges without waiting."""

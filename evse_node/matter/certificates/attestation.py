@@ -85,7 +85,7 @@ class Attestation(Struct, frozen=True):
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Attestation:
-        """Restore what `to_bytes` gave; raises DecodeError or CryptoError."""
+        """Restore the output of `to_bytes`; raises DecodeError or CryptoError."""
         members = tlv.decode_struct(data)
         parts = [members.get(tag) for tag in (1, 2, 3, 4)]
         dac, pai, declaration, key = (part if isinstance(part, bytes) else b"" for part in parts)

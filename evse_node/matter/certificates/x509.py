@@ -105,7 +105,7 @@ class X509Certificate(Struct, frozen=True):
 def decode_x509(data: bytes) -> X509Certificate:
     """Decode a DER certificate.
 
-    Raises DecodeError for what is not a certificate of the kind that Matter allows.
+    Raises DecodeError for a certificate that Matter does not allow.
     """
     outer = der.Reader(data)
     certificate = outer.enter()

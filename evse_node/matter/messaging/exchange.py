@@ -192,7 +192,7 @@ class Exchange:
             self._arm(when)
 
     def close(self, now: float) -> None:
-        """Acknowledge what was received, then end once what was sent is acknowledged.
+        """Acknowledge the last message, then end once the peer has acknowledged ours.
 
         Closing twice has no effect.
         Spec: Matter Core 1.3 "Closing an Exchange"

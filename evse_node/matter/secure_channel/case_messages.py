@@ -90,7 +90,7 @@ def decode_sigma1(data: bytes) -> Sigma1:
 
 
 class Sigma2(Struct, frozen=True):
-    """Ephemeral key of the responder and, encrypted, its identity. Spec: Matter Core 1.3 "Sigma2"."""
+    """Responder's key and, encrypted, its identity. Spec: Matter Core 1.3 "Sigma2"."""
 
     responder_random: bytes
     responder_session_id: int
@@ -125,7 +125,7 @@ def decode_sigma2(data: bytes) -> Sigma2:
 
 
 class Sigma2Resume(Struct, frozen=True):
-    """The responder agrees to resume. Spec: Matter Core 1.3 "Sigma2_Resume"."""
+    """Responder's consent to resume. Spec: Matter Core 1.3 "Sigma2_Resume"."""
 
     resumption_id: bytes
     resume_mic: bytes
@@ -212,7 +212,7 @@ def decode_identity(data: bytes, *, is_responder: bool) -> Identity:
 
 
 def encode_signed(noc: bytes, icac: bytes | None, sender_key: bytes, receiver_key: bytes) -> bytes:
-    """Return what the sender of a certificate signs, with both ephemeral public keys.
+    """Return the data that the sender of a certificate signs, with both ephemeral public keys.
 
     Spec: Matter Core 1.3 "sigma-2-tbsdata and sigma-3-tbsdata"
     """

@@ -79,7 +79,7 @@ class ResumptionStore:
         return self._by_id.get(resumption_id)
 
     def find_by_peer(self, fabric_index: int, peer_node_id: int) -> ResumptionRecord | None:
-        """Return the record for a peer that is to be called, if there is one."""
+        """Return the record for a session to this peer, or None."""
         return self._by_peer.get(fabric_index, {}).get(peer_node_id)
 
     def save(self, record: ResumptionRecord, *, is_lasting: bool = True) -> None:

@@ -88,7 +88,7 @@ class _Connection(web.RequestHandler):
         self.set_deadline(_REQUEST_TIMEOUT_S)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Report the end to the stream, if there is one."""
+        """Report the end to the stream, if any."""
         self._tcp = None
         self.set_deadline(None)
         super().connection_lost(exc)
@@ -103,7 +103,7 @@ class _Connection(web.RequestHandler):
             self._deadline = asyncio.get_running_loop().call_later(seconds, self.abort)
 
     def abort(self) -> None:
-        """Disconnect without sending what is buffered."""
+        """Disconnect without sending the buffered data."""
         if isinstance(self._tcp, asyncio.WriteTransport):
             self._tcp.abort()
 
@@ -283,7 +283,7 @@ class HttpServer:
 
 
 def _check_form(request: web.BaseRequest) -> None:
-    """Raise ApiError for what the HTTP parser accepts, but this API does not."""
+    """Raise ApiError for requests that the HTTP parser accepts but this API does not."""
     if request.version < HttpVersion10:
         raise ApiError(HTTPStatus.BAD_REQUEST, "this is not an HTTP/1.1 request")
     names = [name.lower() for name, _ in request.raw_headers]

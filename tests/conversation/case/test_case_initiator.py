@@ -81,7 +81,7 @@ def test_initiator_fails_for_unknown_fabric_or_unreachable_peer(
 def test_initiator_rejects_another_node(
     network: Network, node: Node, controller: FakeController, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A member of the fabric that says it is somebody else."""
+    """A member of the fabric that claims another identity."""
     original = controller.fabrics.get(1)
     assert original is not None
     monkeypatch.setattr(

@@ -83,7 +83,7 @@ def test_rejected_initiator_cannot_set_intervals(
 
 
 def test_peer_outside_fabric_is_rejected(network: Network, node: Node) -> None:
-    """Someone who knows all the ids, and the key of the fabric, but has no certificate."""
+    """Attacker with all ids and the key of the fabric, but without a certificate."""
     controller = FakeController(
         network,
         CONTROLLER,

@@ -180,7 +180,7 @@ class TestPause:
         host.run(5)
         assert current(host) == 16_000
         assert any(isinstance(each, EnergyTransferStarted) for each in host.notifications)
-        # As far as one knows the car still needs the same, so it ends by the pause later.
+        # The expected energy is unchanged, so charging ends later by the length of the pause.
         assert host.read_forecast().end == pytest.approx(end + 300, abs=2)
 
     def test_resume_continues_charging(self, feature_map: str) -> None:

@@ -119,7 +119,7 @@ def test_power_adjustment_starts_limits_and_ends() -> None:
     assert bench.ask(HALF_ADJUSTMENT) is None
     assert bench.take() == [PowerAdjustStarted()]
     assert bench.orders == Orders(Milliamps(8_000), overrides_schedule=True)
-    # The forecast knows of it.
+    # The forecast includes it.
     first, *others = bench.forecast.slots
     assert (first.power_mw, first.duration_s) == (HALF, 600)
     assert others[0].power_mw == FULL

@@ -140,7 +140,7 @@ class ElectricalEnergyMeasurement(ClusterServer):
             self._show_all()
 
     def _report_due(self, now: float, *, has_changed: bool) -> None:
-        """Report and emit what is due; an edge that comes too early waits for the next reading."""
+        """Report and emit due values; an edge that is too early waits for the next reading."""
         length_ms = self._ledger.period_ms
         is_over = (self._is_edge and length_ms >= _SHORTEST_PERIOD_MS) or (
             self._is_flowing and length_ms >= self._period_ms

@@ -104,7 +104,7 @@ class ModeBase(ClusterServer):
         self._on_change(mode, now)
 
     def change_to_tag(self, tag: int, now: float) -> None:
-        """Select the first mode with this tag, if there is one."""
+        """Select the first mode with this tag, if any."""
         for mode in self._modes.values():
             if tag in mode.tags:
                 self.change_to(mode, now)

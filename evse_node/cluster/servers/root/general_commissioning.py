@@ -70,7 +70,7 @@ class GeneralCommissioningServer(ClusterServer):
     def arm_fail_safe(
         self, context: InteractionContext, *, expiry_length_seconds: int, breadcrumb: int
     ) -> Mapping[str, Value]:
-        """Arm the fail-safe, extend it, or let it expire at once (0 seconds)."""
+        """Arm the fail-safe, extend it, or expire it at once (0 seconds)."""
         fail_safe = self._fail_safe
         subject = context.subject
         if fail_safe.is_armed:

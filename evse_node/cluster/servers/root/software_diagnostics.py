@@ -25,7 +25,7 @@ class Thread(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """Memory in bytes: available, used, and the peak of what was used."""
+    """Memory in bytes: available, used, and the peak of use."""
 
     free: int
     used: int

@@ -275,7 +275,7 @@ class TimeSynchronizationServer(ClusterServer):
             self._update.source_changed(context.now)
 
     def _trusted_fabric(self) -> int | None:
-        """Return the fabric of the trusted time source, if there is one."""
+        """Return the fabric of the trusted time source, if any."""
         source = self.trusted_time_source
         return None if source is None else source["fabric_index"]
 

@@ -113,7 +113,7 @@ class PilotStates(TomlStruct, frozen=True, kw_only=True):
 
 
 class Status(TomlStruct, frozen=True, kw_only=True):
-    """Table `[status]`: what is read in each poll."""
+    """Table `[status]`: the registers read in each poll."""
 
     pilot: Register
     pilot_states: PilotStates
@@ -170,7 +170,7 @@ class Orders(TomlStruct, frozen=True, kw_only=True):
 
 
 class Fallback(TomlStruct, frozen=True, kw_only=True):
-    """Table `[fallback]`: what the controller does when it receives no requests.
+    """Table `[fallback]`: the controller's reaction to missing requests.
 
     `after_s` and `current_a` are fixed; `after` and `current` are registers for them, and
     `restart_current` that of the current after a restart. Such registers may be in memory that

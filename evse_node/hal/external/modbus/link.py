@@ -236,7 +236,7 @@ class ModbusEvseLink:
         await bus.broadcast(address.number, words, write.broadcast_unit)
 
     async def _answer_requests(self) -> None:
-        """Write what the controller's state calls for under the present orders."""
+        """Write the registers that orders and state of the controller require."""
         orders = self._orders
         if orders is None:
             return

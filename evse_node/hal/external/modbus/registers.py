@@ -94,7 +94,7 @@ class Scale(Register, frozen=True, kw_only=True):
         return round((self.bits(words) / self.steps(words) + self.offset) * 1000)
 
     def word(self, milli: int, words: Words) -> int:
-        """Return the word for a quantity, rounded down and limited to what the register holds."""
+        """Return the word for a quantity, rounded down and limited to the register's width."""
         steps = int((milli / 1000 - self.offset) * self.steps(words) + 1e-6)
         return min(max(steps, 0), self.mask)
 

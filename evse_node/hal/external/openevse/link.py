@@ -202,7 +202,7 @@ class OpenEvseLink:
     # Orders
 
     async def apply(self, orders: ControllerOrders) -> None:
-        """Disable first, or enable last; in between set the current and what a restart loses."""
+        """Disable first, or enable last; between them set the current and volatile settings."""
         if not orders.is_enabled:
             await self._disable(orders)
         if not self._is_set_up:

@@ -108,7 +108,7 @@ class SerialPort(Protocol):
         """Write bytes."""
 
     def reset_input_buffer(self) -> None:
-        """Drop what was received."""
+        """Drop received bytes."""
 
     def close(self) -> None:
         """Close the port."""

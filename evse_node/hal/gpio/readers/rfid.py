@@ -55,7 +55,7 @@ class SmbusTransfers:
 
 
 def open_card_source(spec: RfidSpec) -> CardSource:
-    """Open the reader's bus; each poll looks for the reader itself. Raises HalError."""
+    """Open the reader's bus; each poll detects the reader. Raises HalError."""
     match spec:
         case Mfrc522Spec():
             return Mfrc522(open_spi(spec.bus, spec.chip_select, _SPI_HZ, "an MFRC522"))

@@ -278,7 +278,7 @@ def test_stuck_latch_at_start_is_fault() -> None:
 
 
 def test_rcd_test_needs_alternating_current() -> None:
-    """A level does not make the hat's RCD trip, and so a wave that stands still is found."""
+    """A level does not make the hat's RCD trip, so a stopped wave is detected."""
     bench = Hat()
     bench.runs_waves = False
     bench.attach()

@@ -37,7 +37,7 @@ def bench() -> Hat:
 
 
 def trip_and_reset(bench: Hat) -> None:
-    """The RCD has tripped while charging, and the pulse that resets it has begun."""
+    """Trip the RCD while charging, and begin the pulse that resets it."""
     bench.charge()
     bench.electronics.inputs["RCD trip"] = True
     bench.wait(0.1)
@@ -46,7 +46,7 @@ def trip_and_reset(bench: Hat) -> None:
 
 
 def demand_in_test(bench: Hat) -> None:
-    """A vehicle wants to be charged, and the RCD is being tested."""
+    """Start charging demand during the test of the RCD."""
     bench.plug_in()
     bench.backend.control_pilot.offer(OFFER)
     bench.electronics.vehicle = PilotState.C
