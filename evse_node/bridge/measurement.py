@@ -189,7 +189,7 @@ class MeasurementBridge:
     def _poll_meter(self, now: float) -> None:
         if self.power is None or self.energy is None:
             return
-        values = self._charger.meter_values()
+        values = self._charger.meter_values(now)
         if values is None:
             self.power.update(None, now)
             self.power_source.assess(voltage_mv=None, current_ma=None)

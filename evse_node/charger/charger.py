@@ -27,8 +27,9 @@ from msgspec.structs import replace
 
 from evse_node.charger.charge_planner import ChargePlanner
 from evse_node.charger.hardware import DummyHardware, HardwareView, RealHardware
-from evse_node.charger.hardware_monitor import HardwareMonitor, first_reading
+from evse_node.charger.hardware_monitor import HardwareMonitor, first_reading, new_filter
 from evse_node.charger.machine_driver import MachineDriver
+from evse_node.charger.meter_filter import MeterCondition
 from evse_node.charger.persistence import ChargerPersistence
 from evse_node.charger.snapshot import ChargerSettings, Observer, Snapshot, differs_beyond_meter
 from evse_node.charger.vehicle_draw import VehicleDraw
@@ -106,7 +107,8 @@ class Charger:
         self._re_reported: set[FaultState] | None = None
         self._persistence = ChargerPersistence(store, utc_ms, now)
         ratings = backend.ratings
-        reading = first_reading(backend)
+        meter_filter = new_filter(backend, self._persistence.load_meter())
+        reading = first_reading(backend, meter_filter, now)
         state = self._persistence.load_state(self.settings, self.features, ratings, reading, now)
         self._driver = MachineDriver(self._real_hardware, state)
         session = state.session
@@ -115,6 +117,7 @@ class Charger:
             self.settings.monitor,
             state.observed_causes,
             is_counter_reset=reading is None and (session is None or not session.is_active),
+            meter_filter=meter_filter,
         )
         self._planner = ChargePlanner(
             backend,
@@ -154,9 +157,14 @@ class Charger:
         """The power that a plan can rely on, whichever vehicle is connected."""
         return self._planner.guaranteed_power(self.state)[0]
 
-    def meter_values(self) -> MeterValues | None:
-        """Read the meter; None without a meter, or when it does not answer."""
-        return self._monitor.read_meter()
+    def meter_values(self, now: float) -> MeterValues | None:
+        """Read the meter; None without a meter, or when it has no valid reading."""
+        return self._monitor.read_meter(now)
+
+    @property
+    def meter_condition(self) -> MeterCondition | None:
+        """What was noticed about the meter's readings; None without a meter."""
+        return self._monitor.meter_condition
 
     def refresh_meter(self, now: float) -> MeterReading:
         """Read the meter's totals now and return them."""
@@ -351,6 +359,7 @@ class Charger:
             self._is_busy = False
         state, is_test_mode = self._driver.state, self._is_test_mode
         self._persistence.save_changes(before, state, now, is_test_mode=is_test_mode)
+        self._persistence.save_meter(self._monitor.filter, now)
         if not is_test_mode:
             self._planner.save()
         self._deadline.set(self.next_deadline())
@@ -370,7 +379,7 @@ class Charger:
         last: Sequence[Event] = ()
         try:
             if self._is_test_mode:
-                first = monitor.poll_meter(state)
+                first = monitor.poll_meter(state, now)
             else:
                 is_command = len(received) == 1 and isinstance(received[0], _COMMANDS)
                 if not (is_command and monitor.is_up_to_date(state, now)):
@@ -406,3 +415,4 @@ class Charger:
         """Store the running session's values; called on shutdown."""
         self._process((), now)
         self._persistence.save_session(self.state, now)
+        self._persistence.save_meter(self._monitor.filter, now, is_last=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from typing import Final
 
+from evse_node.charger.meter_filter import is_grid_power
 from evse_node.charger.solar_controller import SolarController
 from evse_node.charger.surplus_estimator import SurplusEstimator
 from evse_node.errors import HalError
@@ -49,6 +50,8 @@ class GridSurplus:
         self._poll_at = now + _INTERVAL_S
         try:
             grid_mw = self._meter.read_grid_power_mw()
+            if not is_grid_power(grid_mw):
+                raise HalError(f"it reports {grid_mw} mW")
         except Exception as error:
             # No error of a meter, or of its driver, may interrupt the charger.
             self._lose(repr(error), None if isinstance(error, HalError) else error)

@@ -13,6 +13,7 @@ from typing import Final, Protocol
 
 from msgspec import Struct, field
 
+from evse_node.charger.meter_filter import find_error
 from evse_node.errors import HalError
 from evse_node.hal.interface import EvseBackend, Meter, Ratings
 from evse_node.state_machine.control_pilot import PilotState
@@ -141,6 +142,10 @@ def check_meter(meter: Meter, ratings: Ratings) -> list[Event]:
         values = meter.read()
     except HalError as error:
         _LOGGER.error("self-test: the meter does not answer: %s", error)
+        return [FaultRaised(FaultState.METER_FAILURE)]
+    defect = find_error(values, ratings)
+    if defect:
+        _LOGGER.error("self-test: the meter's reading is invalid: %s", defect)
         return [FaultRaised(FaultState.METER_FAILURE)]
     found: set[FaultState] = set()
     # A phase without voltage is not connected.

@@ -17,6 +17,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from msgspec.structs import replace
 
 from evse_node.charger.hardware_monitor import MONITORED_FAULTS
+from evse_node.charger.meter_filter import MeterFilter
 from evse_node.charger.schedule import Commitment
 from evse_node.charger.snapshot import ChargerSettings
 from evse_node.charger.vehicle_draw import LearnedDraws, VehicleDraw
@@ -47,6 +48,7 @@ _SESSION: Final = "evse/session"
 _TARGETS: Final = "evse/targets"
 _COMMITMENT: Final = "evse/commitment"
 _DRAWS: Final = "evse/intake"
+_METER: Final = "evse/meter"
 
 # Values outside these ranges were never written; calculations would not survive them.
 _Int64 = Annotated[int, INT64]
@@ -99,6 +101,13 @@ class StoredSession(Struct, frozen=True):
     capacity_mwh: _Energy | None = None
 
 
+class StoredMeter(Struct, frozen=True):
+    """Offset that continues the totals of a former meter."""
+
+    imported_mwh: _Energy
+    exported_mwh: _Energy
+
+
 class StoredTargets(Struct, frozen=True):
     """Charging targets of the week."""
 
@@ -138,6 +147,9 @@ class ChargerPersistence:
         self._saved_at = now
         self._has_unsaved_changes = False
         self._plan: tuple[Commitment | None, LearnedDraws] | None = None
+        self._meter = NO_READING
+        self._exchanges = 0
+        self._meter_saved_at = now
 
     # Start
 
@@ -281,7 +293,24 @@ class ChargerPersistence:
             recent = ((stored.session, stored.usual),)
         return LearnedDraws(stored.session, stored.present, recent)
 
+    def load_meter(self) -> MeterReading:
+        """Return the stored offset of the meter's totals."""
+        stored = self._load(_METER, StoredMeter)
+        if stored is not None:
+            self._meter = MeterReading(stored.imported_mwh, stored.exported_mwh)
+        return self._meter
+
     # Changes
+
+    def save_meter(self, meter: MeterFilter, now: float, *, is_last: bool = False) -> None:
+        """Store the offset of the meter's totals: at once after an exchange, else seldom."""
+        offset, exchanges = meter.offset, meter.condition.exchanges
+        if offset == self._meter:
+            return
+        is_new = exchanges != self._exchanges
+        if is_last or is_new or now - self._meter_saved_at >= _SESSION_SAVE_S:
+            self._meter, self._exchanges, self._meter_saved_at = offset, exchanges, now
+            self._save(_METER, StoredMeter(offset.imported_mwh, offset.exported_mwh))
 
     def save_targets(self, targets: Sequence[ChargingTargetSchedule]) -> None:
         """Store the charging targets."""

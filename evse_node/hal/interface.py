@@ -233,7 +233,7 @@ class Ratings(Struct, frozen=True):
 
     `contactor_timeout_s`: time from an order until the mirror contact must have followed, or
     else the contactor has failed. `opening_s`: time within which the contactor opens by itself
-    once the vehicle is no longer ready.
+    once the vehicle is no longer ready. `time_scale`: how much faster simulated energy is counted.
     """
 
     maximum_current_ma: Milliamps = Milliamps(32_000)
@@ -242,6 +242,7 @@ class Ratings(Struct, frozen=True):
     nominal_voltage_mv: Millivolts = Millivolts(230_000)
     contactor_timeout_s: float = 0.5
     opening_s: float = 0.1
+    time_scale: float = 1.0
 
 
 class EvseBackend(Protocol):

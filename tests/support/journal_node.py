@@ -98,6 +98,7 @@ def status(journal: list[str]) -> Status:
         vehicle=VehicleStatus(None, None, None),
         next_charge=NextChargeStatus(None, None, None, None, False),
         session=None,
+        meter=None,
     )
     node = NodeStatus("0", "simulated", "", 0, "", list(journal), "closed", [])
     return Status(charger, None, node)

@@ -31,10 +31,6 @@ class PolledMeter:
         except Exception as error:
             self._failure = str(error)
             return
-        before = self._answer
-        if before is not None and values.imported_mwh < before[0].imported_mwh:
-            self._failure = "its total decreased"
-            return
         self._answer = (values, self._clock())
 
     def is_lost(self, now: float) -> bool:

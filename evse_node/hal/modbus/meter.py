@@ -68,13 +68,15 @@ class RegisterMap(TomlStruct, frozen=True, kw_only=True):
     """Registers of a meter; each value takes two, high word first unless swapped.
 
     `function` is 4 for input registers and 3 for holding registers. Values that are at most
-    `max_gap` registers apart are read together.
+    `max_gap` registers apart are read together. The bits of `not_available`, high word first, mean
+    that the meter has no value.
     """
 
     function: Annotated[int, Meta(ge=3, le=4)]
     format: Literal["float32", "int32", "uint32"]
     is_word_swapped: bool = False
     max_gap: Annotated[int, Meta(ge=0, le=80)] = 0
+    not_available: tuple[Annotated[int, Meta(ge=0, le=0xFFFF_FFFF)], ...] = ()
     quantities: Quantities = field(name="values")
 
     def blocks(self) -> list[Block]:
@@ -110,6 +112,8 @@ class RegisterMap(TomlStruct, frozen=True, kw_only=True):
             high, low = words[register], words[register + 1]
             if self.is_word_swapped:
                 high, low = low, high
+            if (high << 16 | low) in self.not_available:
+                raise HalError(f"the meter has no value in register 0x{register:04X}")
             (value,) = struct.unpack(_FORMATS[self.format], struct.pack(">HH", high, low))
             if value != value or abs(value) > 1e12:
                 raise HalError(f"the meter reports {value} in register 0x{register:04X}")

@@ -20,6 +20,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Final, TypedDict
 
+from msgspec.structs import replace
+
 from evse_node.hal.interface import CurrentDerated, HalEvent, HalInbox, Ratings, SurplusReported
 from evse_node.hal.simulated.board import SimulatedBoard
 from evse_node.hal.simulated.electric_vehicle import ElectricCar
@@ -82,6 +84,7 @@ class SimulatedBackend:
         self.cable_ma = cable_ma
         self._clock = clock
         self._speed = speed
+        self.ratings = replace(self.ratings, time_scale=speed)
         self._anchor = clock()
         self._anchor_ms = self.car.now_ms
         self._is_advancing = False
@@ -151,6 +154,7 @@ class SimulatedBackend:
         self.advance()
         self._anchor, self._anchor_ms = self._clock(), self.car.now_ms
         self._speed = speed
+        self.ratings = replace(self.ratings, time_scale=speed)
         self.advance()
 
     def next_deadline(self) -> float | None:

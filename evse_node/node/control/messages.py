@@ -219,6 +219,17 @@ class SessionStatus(Struct, frozen=True):
     range_charged_km: int | None
 
 
+class MeterStatus(Struct, frozen=True):
+    """The charger's meter: readings that were dropped as impossible, exchanges for another one.
+
+    `is_reversed`: it is wired backwards, which shows on a charger that cannot discharge.
+    """
+
+    dropped_readings: int
+    exchanges: int
+    is_reversed: bool
+
+
 class ChargerStatus(Struct, frozen=True):
     """State of the charger. Of the limits, the lowest counts."""
 
@@ -245,6 +256,7 @@ class ChargerStatus(Struct, frozen=True):
     vehicle: VehicleStatus
     next_charge: NextChargeStatus
     session: SessionStatus | None
+    meter: MeterStatus | None
 
 
 class FabricStatus(Struct, frozen=True):

@@ -180,7 +180,15 @@ def charger_status(parts: Assembly) -> messages.ChargerStatus:
             is_met=plan.is_met,
         ),
         session=_session_status(parts),
+        meter=_meter_status(parts),
     )
+
+
+def _meter_status(parts: Assembly) -> messages.MeterStatus | None:
+    found = parts.charger.meter_condition
+    if found is None:
+        return None
+    return messages.MeterStatus(found.dropped_readings, found.exchanges, found.is_reversed)
 
 
 def _session_status(parts: Assembly) -> messages.SessionStatus | None:

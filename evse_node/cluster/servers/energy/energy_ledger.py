@@ -9,6 +9,7 @@ from msgspec import Struct
 from evse_node.cluster.servers.energy.measurement import Instant
 
 _MW_MS_PER_MWH: Final = 3_600_000
+_NEW_COUNT_MWH: Final = 1_000_000
 
 
 class PowerIntegrator:
@@ -43,7 +44,8 @@ class RegisterCounter(Struct):
         if register_mwh >= self.register_mwh:
             gained = register_mwh - self.register_mwh
         elif self.is_in_doubt:
-            gained = register_mwh
+            # One that shows more is not a count from zero, but another meter.
+            gained = register_mwh if register_mwh <= _NEW_COUNT_MWH else 0
         else:
             self.is_in_doubt = True
             return 0

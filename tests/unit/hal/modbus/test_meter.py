@@ -180,15 +180,24 @@ def test_polled_meter_is_lost_after_limit() -> None:
         meter.read()
 
 
-def test_decreasing_total_is_rejected() -> None:
+def test_decreasing_total_is_passed_on_to_the_charger() -> None:
+    """`charger.meter_filter` judges it; a meter that was exchanged is not lost."""
     now, source = [0.0], Source()
     meter = PolledMeter(source, 5, lambda: now[0])
     meter.poll()
     source.imported = 10
     now[0] = 6.0
     meter.poll()
-    with pytest.raises(HalError, match="total decreased"):
-        meter.read()
+    assert meter.read().imported_mwh == 10
+    assert not meter.is_lost(now[0])
+
+
+@pytest.mark.parametrize("word", [0x7FFFFFFF, 0xFFFFFFFF])
+def test_em340_word_of_unavailable_value_is_no_reading(word: int) -> None:
+    registers = Registers()
+    registers.put(0x0C, ">I", word, swapped=True)
+    with pytest.raises(HalError, match="no value in register 0x000C"):
+        ModbusMeter(registers, load_map("em340")).read()
 
 
 def test_pulse_meter_counts_energy_and_power() -> None:

@@ -92,6 +92,7 @@ CHARGER_MEMBERS = [
     "vehicle",
     "next_charge",
     "session",
+    "meter",
 ]
 NODE_MEMBERS = [
     "version",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -46,7 +47,7 @@ async def test_node_charges_and_disables_controller_on_stop(tmp_path: Path) -> N
         phoenix.turn_to("C")
         await until(lambda: charger.state.state is State.PLUGGED_IN_CHARGING and phoenix.is_closed)
         assert charger.state.faults == ()
-        values = charger.meter_values()
+        values = charger.meter_values(time.monotonic())
         assert values is not None
         assert values.imported_mwh == 5_000_000
     thread.run(peer.close())

@@ -222,7 +222,7 @@ async def test_charging_session_over_pseudo_terminal() -> None:
             await until(lambda: model.is_pwm)
             model.car = C
             await until(lambda: charger.state.state is State.PLUGGED_IN_CHARGING)
-            await until(lambda: charger.meter_values().power_mw > 0)  # type: ignore[union-attr]
+            await until(lambda: charger.meter_values(time.monotonic()).power_mw > 0)  # type: ignore[union-attr]
             model.car = B
             await until(lambda: charger.state.pilot is PilotState.B)
             assert not model.is_powered
