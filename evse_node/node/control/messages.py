@@ -152,7 +152,10 @@ class SetTemperature(CarRequest, frozen=True):
 class SetHouseSurplus(CarRequest, frozen=True):
     """Solar surplus of the simulated house."""
 
-    watts: Annotated[int, Meta(ge=0, le=1_000_000, description="0 to 1000000 W of surplus power")]
+    watts: Annotated[
+        float,
+        Meta(ge=-1_000_000, le=1_000_000, description="-1000000 to 1000000 W of surplus power"),
+    ]
 
 
 class Derate(CarRequest, frozen=True):

@@ -100,6 +100,47 @@ def test_lost_grid_meter_ends_solar_charging(
     assert len(logged) == 2
 
 
+def test_frozen_grid_meter_ends_solar_charging(
+    host: ChargerHost, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    frozen = Milliwatts(-4_000_000)
+    monkeypatch.setattr(host.backend.board, "read_grid_power_mw", lambda: frozen)
+    offers = []
+    for _ in range(600):
+        host.run(1)
+        offers.append(offered(host))
+    host.run(3600)
+    assert 17_000 < max(offers) < 17_400
+    assert offered(host) == 0
+    assert "its value does not move" in caplog.text
+    monkeypatch.undo()
+    host.backend.set_surplus(2 * SIX_AMPERES_W)
+    host.run(400)
+    assert offered(host) == 12_000
+
+
+@pytest.mark.parametrize("delay_s", [2, 5, 10])
+def test_late_grid_meter_does_not_make_offer_oscillate(
+    host: ChargerHost, monkeypatch: pytest.MonkeyPatch, delay_s: int
+) -> None:
+    board = host.backend.board
+    read_now = board.read_grid_power_mw
+    host.backend.set_surplus(4_000)
+    readings = [read_now()]
+
+    def read_late() -> Milliwatts:
+        return readings[max(0, len(readings) - 1 - delay_s)]
+
+    monkeypatch.setattr(board, "read_grid_power_mw", read_late)
+    offers = []
+    for _ in range(1800):
+        host.run(1)
+        readings.append(read_now())
+        offers.append(offered(host))
+    assert max(offers[600:]) - min(offers[600:]) < 100
+    assert 17_000 <= offers[-1] < 17_400
+
+
 def test_surplus_is_not_set_without_charger_meter(host: ChargerHost) -> None:
     host.backend.set_surplus(2 * SIX_AMPERES_W)
     host.backend.fault("MeterFailure")

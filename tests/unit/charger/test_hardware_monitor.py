@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from msgspec.structs import replace
 
@@ -147,6 +149,21 @@ class TestOverCurrent:
         host.run(3)
         assert host.charger.state.fault is FaultState.OVER_CURRENT
         assert not board.is_closed
+
+    def test_vehicle_that_follows_a_series_of_offers_in_time_is_allowed(
+        self, host: ChargerHost, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        board, read = host.backend.board, host.backend.board.read
+        offers = [16_000, 16_000, 12_000, 9_000, 6_000]
+        for before, offer in pairwise(offers):
+            host.charger.handle(replace(ENABLE, maximum_ma=Milliamps(offer)), host.now)
+            slow = replace(read(), currents_ma=(Milliamps(before),))
+            monkeypatch.setattr(board, "read", lambda slow=slow: slow)
+            host.run(5)
+        monkeypatch.undo()
+        host.run(60)
+        assert host.charger.state.fault is FaultState.NO_ERROR
+        assert board.is_closed
 
     def test_current_within_tolerance_is_allowed(self, host: ChargerHost) -> None:
         host.charger.handle(replace(ENABLE, maximum_ma=Milliamps(28_700)), host.now)

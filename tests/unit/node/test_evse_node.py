@@ -138,7 +138,9 @@ async def test_control_api_clears_faults_and_sets_surplus(
         )
         await call(tmp_path, "POST", "/surplus", {"watts": 2_300, "seconds": 60})
         await call(tmp_path, "POST", "/surplus", {"watts": 0})
-        assert reported == [(2_300_000, 60), (0, None)]
+        await call(tmp_path, "POST", "/surplus", {"watts": -500})
+        await call(tmp_path, "POST", "/surplus", {"watts": 2999.6})
+        assert reported == [(2_300_000, 60), (0, 60), (-500_000, 60), (2_999_600, 60)]
 
 
 async def test_factory_reset_keeps_only_factory_data(tmp_path: Path) -> None:
