@@ -46,7 +46,7 @@ from evse_node.cluster.definitions.definition import (
 )
 from evse_node.cluster.environment import ClusterEnvironment as ClusterEnvironment
 from evse_node.cluster.environment import EventSink as EventSink
-from evse_node.cluster.server_attribute import ServerAttribute, server_attribute
+from evse_node.cluster.server_attribute import FabricScopedList, ServerAttribute
 from evse_node.cluster.server_command import LaterReply as LaterReply
 from evse_node.cluster.server_command import bind_commands
 from evse_node.matter.data_model import (
@@ -163,12 +163,14 @@ class ClusterServer(Cluster):
             write = handlers.writers.get(key)
             if read and definition.write_privilege is not None and write is None:
                 raise TypeError(f"{type(self).__name__}: {key} has a reader but no writer")
-            attribute = server_attribute(
+            kind = FabricScopedList if definition.is_fabric_scoped else ServerAttribute
+            is_stored = definition.is_nonvolatile and key not in self.not_persisted
+            attribute = kind(
                 definition,
                 None if read is None else getattr(self, read),
                 None if write is None else getattr(self, write),
                 is_cached=key in handlers.cached_readers,
-                is_stored=definition.is_nonvolatile and key not in self.not_persisted,
+                is_stored=is_stored and read is None,
             )
             if read is None:
                 attribute.store(initial[key] if key in initial else definition.initial_value())
@@ -203,10 +205,6 @@ class ClusterServer(Cluster):
     def has_feature(self, code: str) -> bool:
         """Return whether the feature with this code ("PREF") is on."""
         return code in self.features
-
-    def has_attribute(self, name: str) -> bool:
-        """Return whether this instance has the attribute (snake_case)."""
-        return name in self.attributes_by_key
 
     def changes(self, *, is_reported: bool = True) -> Changes:
         """Apply the assignments of a `with` block at its end, as one step of the data version.

@@ -26,19 +26,6 @@ Reader = Callable[[InteractionContext], Value]
 AttributeWriter = Callable[[InteractionContext, Value], None]
 
 
-def server_attribute(
-    definition: AttributeDefinition,
-    reader: Reader | None,
-    writer: AttributeWriter | None,
-    *,
-    is_cached: bool,
-    is_stored: bool,
-) -> ServerAttribute:
-    """Return the attribute of an instance. `is_stored`: persisted under its `store_key`."""
-    kind = FabricScopedList if definition.is_fabric_scoped else ServerAttribute
-    return kind(definition, reader, writer, is_cached, is_stored and reader is None)
-
-
 class ServerAttribute:
     """One attribute. `entry` is the interaction model's view of it.
 

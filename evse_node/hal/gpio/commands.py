@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from contextlib import closing
 from typing import Final
 
 from evse_node.errors import ConfigError, HalError
@@ -194,15 +195,12 @@ class BoardOrders:
                 "the backend is not started, and the board has no meter that can be read"
             )
         try:
-            source = self._drivers.open_meter(spec)
+            with closing(self._drivers.open_meter(spec)) as source:
+                return source.read()
         except ConfigError as error:  # a missing package, which makes `start` fail
             raise HalError(str(error)) from None
-        try:
-            return source.read()
         except OSError as error:
             raise HalError(f"the meter does not answer: {error}") from error
-        finally:
-            source.close()
 
     def read_grid_power_mw(self) -> Milliwatts:
         parts = self._parts
@@ -218,13 +216,10 @@ class BoardOrders:
         if parts is not None or spec is None:
             raise HalError("the board has no thermometer")
         try:
-            source = self._drivers.open_temperature(spec)
+            with closing(self._drivers.open_temperature(spec)) as source:
+                return read_plausible(source)
         except ConfigError as error:
             raise HalError(str(error)) from None
-        try:
-            return read_plausible(source)
-        finally:
-            source.close()
 
     def acknowledge(self) -> None:
         """Flash the lamp for a card that was read."""

@@ -26,7 +26,7 @@ class ContactorDriver:
     def __init__(self, coils: Sequence[OutputLine], heartbeat: SquareWave | None = None) -> None:
         self._coils = tuple(coils)
         self._heartbeat = heartbeat
-        self._openings = 0
+        self.openings = 0  # so far, for `close`
         self._logged: set[str] = set()
         self.is_ordered_closed = False
         self.is_broken = False
@@ -37,7 +37,7 @@ class ContactorDriver:
         A line that cannot be driven is released, so that the pull-down may drop its coil, and
         `is_broken` prevents any further closing.
         """
-        self._openings += 1
+        self.openings += 1
         self.is_ordered_closed = False
         if self._heartbeat is not None:
             self._heartbeat.stop()
@@ -70,11 +70,6 @@ class ContactorDriver:
             self._logged.add(text)
             _LOGGER.error("%s", text)
 
-    @property
-    def openings(self) -> int:
-        """Number of openings so far, for `close`."""
-        return self._openings
-
     def close(self, openings: int) -> None:
         """Close, unless an opening came after `openings` was read.
 
@@ -86,12 +81,12 @@ class ContactorDriver:
             self._heartbeat.start()
         try:
             for coil in self._coils:
-                if self._openings == openings:
+                if self.openings == openings:
                     coil.set(True)
         except Exception as error:
             self.try_open()
             raise HalError(f"a contactor line cannot be driven: {error}") from error
         self.is_ordered_closed = True
-        if self._openings != openings:
+        if self.openings != openings:
             self.open()
             raise HalError("the contactor was opened during closing")

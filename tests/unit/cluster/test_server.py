@@ -142,8 +142,8 @@ class TestElements:
     def test_optional_elements_are_present_when_named(self) -> None:
         sample = Sample(optional=["Rare", "Broken"])
         assert RARE in sample.events
-        assert sample.has_attribute("broken")
-        assert not Sample().has_attribute("broken")
+        assert "broken" in sample.attributes_by_key
+        assert "broken" not in Sample().attributes_by_key
 
     def test_features_select_attributes(self) -> None:
         @serves("Power Topology")

@@ -69,7 +69,7 @@ class ElectricalEnergyMeasurement(ClusterServer):
 
     A measurement period ends when energy starts or stops flowing, and every `period_s`
     while it flows; both events are emitted then. Totals are reported every 10 s while
-    they rise.
+    they rise. `is_flowing`: energy flowed at the last reading.
     """
 
     accuracy: Attribute[Mapping[str, Value]]
@@ -91,7 +91,7 @@ class ElectricalEnergyMeasurement(ClusterServer):
         self._ledger = EnergyLedger()
         self._simulated: EnergyLedger | None = None
         self._reporting = QuietReporting(slowest_s=_REPORT_S)
-        self._is_flowing = False
+        self.is_flowing = False
         self._is_edge = False
         self._reset_epoch_s: int | None = None
         self._reset: _Struct | None = None
@@ -101,11 +101,6 @@ class ElectricalEnergyMeasurement(ClusterServer):
         self._saved_at = 0.0
 
     # Readings
-
-    @property
-    def is_flowing(self) -> bool:
-        """Whether energy flowed at the last reading."""
-        return self._is_flowing
 
     def update(self, reading: EnergyReading, now: float) -> None:
         """Process a reading of the meter."""
@@ -118,8 +113,8 @@ class ElectricalEnergyMeasurement(ClusterServer):
             ledger.start(self._imported.total_mwh, self._exported.total_mwh, at)
         else:
             ledger.add(imported_mwh, exported_mwh, at)
-            self._is_edge |= reading.is_flowing != self._is_flowing
-        self._is_flowing = reading.is_flowing
+            self._is_edge |= reading.is_flowing != self.is_flowing
+        self.is_flowing = reading.is_flowing
         # The timestamps of the totals advance even without energy.
         self.invalidate(*_CUMULATIVE)
         if self._simulated is None:
@@ -143,7 +138,7 @@ class ElectricalEnergyMeasurement(ClusterServer):
         """Report and emit due values; an edge that is too early waits for the next reading."""
         length_ms = self._ledger.period_ms
         is_over = (self._is_edge and length_ms >= _SHORTEST_PERIOD_MS) or (
-            self._is_flowing and length_ms >= self._period_ms
+            self.is_flowing and length_ms >= self._period_ms
         )
         if is_over and self._reporting.is_due(now, is_significant=True):
             self._is_edge = False

@@ -11,9 +11,9 @@ Spec: Matter Application Clusters 1.3 "Electrical Power Measurement Cluster"
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import isqrt
-from typing import Final
+from typing import Final, NamedTuple
 
 from msgspec import Struct
 
@@ -34,33 +34,8 @@ _FULL_FACTOR: Final = 10_000
 _RANGE_PERIOD_S: Final = 900.0
 _INSIGNIFICANT_S: Final = 60.0
 
-# Attributes by measurement type. Spec: "Accuracy Attribute"
-_NAMES: Final[Mapping[MeasurementType, str]] = {
-    MeasurementType.VOLTAGE: "Voltage",
-    MeasurementType.ACTIVE_CURRENT: "ActiveCurrent",
-    MeasurementType.ACTIVE_POWER: "ActivePower",
-    MeasurementType.REACTIVE_POWER: "ReactivePower",
-    MeasurementType.APPARENT_POWER: "ApparentPower",
-    MeasurementType.RMS_VOLTAGE: "RMSVoltage",
-    MeasurementType.RMS_CURRENT: "RMSCurrent",
-    MeasurementType.FREQUENCY: "Frequency",
-    MeasurementType.POWER_FACTOR: "PowerFactor",
-    MeasurementType.NEUTRAL_CURRENT: "NeutralCurrent",
-}
-# A significant change is at least 1/50 of the value, and at least this much.
+# A significant change is at least 1/50 of the value, and at least that of its `_Measurement`.
 _SIGNIFICANT_PART: Final = 50
-_SIGNIFICANT: Final[Mapping[MeasurementType, int]] = {
-    MeasurementType.VOLTAGE: 2_000,
-    MeasurementType.ACTIVE_CURRENT: 100,
-    MeasurementType.ACTIVE_POWER: 20_000,
-    MeasurementType.REACTIVE_POWER: 20_000,
-    MeasurementType.APPARENT_POWER: 20_000,
-    MeasurementType.RMS_VOLTAGE: 2_000,
-    MeasurementType.RMS_CURRENT: 100,
-    MeasurementType.FREQUENCY: 100,
-    MeasurementType.POWER_FACTOR: 500,
-    MeasurementType.NEUTRAL_CURRENT: 100,
-}
 _RANGED: Final = (
     MeasurementType.VOLTAGE,
     MeasurementType.ACTIVE_CURRENT,
@@ -121,29 +96,36 @@ class PowerReading(Struct, frozen=True):
         active = current * abs(factor) // _FULL_FACTOR
         return active if self.power_mw >= 0 else -active
 
-    def value(self, type_: MeasurementType) -> int | None:
-        """Return one measurement in the attribute's unit, or None if not measured."""
-        match type_:
-            case MeasurementType.VOLTAGE | MeasurementType.RMS_VOLTAGE:
-                return self.voltage_mv
-            case MeasurementType.ACTIVE_CURRENT:
-                return self.active_current_ma
-            case MeasurementType.RMS_CURRENT:
-                return self.current_ma
-            case MeasurementType.ACTIVE_POWER:
-                return self.power_mw
-            case MeasurementType.REACTIVE_POWER:
-                return self.reactive_power_mvar
-            case MeasurementType.APPARENT_POWER:
-                return self.apparent_power_mva
-            case MeasurementType.POWER_FACTOR:
-                return self.power_factor_100ths
-            case MeasurementType.FREQUENCY:
-                return self.frequency_millihertz
-            case MeasurementType.NEUTRAL_CURRENT:
-                return self.neutral_current_ma
-            case _:
-                return None
+
+class _Measurement(NamedTuple):
+    """A type of measurement: its attribute, its value, and the least significant change."""
+
+    attribute: str
+    value: Callable[[PowerReading], int | None]
+    significant: int
+
+
+# Spec: "Accuracy Attribute"
+_MEASUREMENTS: Final[Mapping[MeasurementType, _Measurement]] = {
+    MeasurementType.VOLTAGE: _Measurement("Voltage", lambda r: r.voltage_mv, 2_000),
+    MeasurementType.ACTIVE_CURRENT: _Measurement(
+        "ActiveCurrent", lambda r: r.active_current_ma, 100
+    ),
+    MeasurementType.ACTIVE_POWER: _Measurement("ActivePower", lambda r: r.power_mw, 20_000),
+    MeasurementType.REACTIVE_POWER: _Measurement(
+        "ReactivePower", lambda r: r.reactive_power_mvar, 20_000
+    ),
+    MeasurementType.APPARENT_POWER: _Measurement(
+        "ApparentPower", lambda r: r.apparent_power_mva, 20_000
+    ),
+    MeasurementType.RMS_VOLTAGE: _Measurement("RMSVoltage", lambda r: r.voltage_mv, 2_000),
+    MeasurementType.RMS_CURRENT: _Measurement("RMSCurrent", lambda r: r.current_ma, 100),
+    MeasurementType.FREQUENCY: _Measurement("Frequency", lambda r: r.frequency_millihertz, 100),
+    MeasurementType.POWER_FACTOR: _Measurement("PowerFactor", lambda r: r.power_factor_100ths, 500),
+    MeasurementType.NEUTRAL_CURRENT: _Measurement(
+        "NeutralCurrent", lambda r: r.neutral_current_ma, 100
+    ),
+}
 
 
 def ac_accuracies(
@@ -204,12 +186,14 @@ class ElectricalPowerMeasurement(ClusterServer):
         super().__init__(
             definition,
             features=["ALTC", "POLY"] if phases > 1 else ["ALTC"],
-            optional=["Ranges", *(_NAMES[type_] for type_ in self._types)],
+            optional=["Ranges", *(_MEASUREMENTS[type_].attribute for type_ in self._types)],
         )
         self.power_mode = _AC
         self.number_of_measurement_types = len(accuracies)
         self.accuracy = [item.to_struct() for item in accuracies]
-        self._keys = {type_: definition.attribute(_NAMES[type_]).key for type_ in self._types}
+        self._keys = {
+            type_: definition.attribute(_MEASUREMENTS[type_].attribute).key for type_ in self._types
+        }
         self._reporting = QuietReporting(slowest_s=_INSIGNIFICANT_S)
         self._reported: dict[MeasurementType, int | None] = dict.fromkeys(self._types)
         self._ranges = RangeTracker([t for t in _RANGED if t in self._types], range_period_s)
@@ -233,7 +217,10 @@ class ElectricalPowerMeasurement(ClusterServer):
         self._show(self._reading if reading is None else reading, now)
 
     def _show(self, reading: PowerReading | None, now: float) -> None:
-        values = {type_: None if reading is None else reading.value(type_) for type_ in self._keys}
+        values = {
+            type_: None if reading is None else _MEASUREMENTS[type_].value(reading)
+            for type_ in self._types
+        }
         with self.changes(is_reported=False):
             for type_, value in values.items():
                 setattr(self, self._keys[type_], value)
@@ -247,18 +234,18 @@ class ElectricalPowerMeasurement(ClusterServer):
             self._reported.update(values)
             self.report(*(self._keys[type_] for type_ in changed))
         if self._simulated is None:
-            self._track(values, now)
-
-    def _track(self, values: Mapping[MeasurementType, int | None], now: float) -> None:
-        at = Instant.at(self.environment.utc_ms(), now - self._start)
-        ranges = self._ranges.add(values, at, is_flowing=bool(values[MeasurementType.ACTIVE_POWER]))
-        if ranges is not None:
-            self.ranges = [item.to_struct() for item in ranges]
-            self.emit("MeasurementPeriodRanges", ranges=self.ranges)
+            at = Instant.at(self.environment.utc_ms(), now - self._start)
+            is_flowing = bool(values[MeasurementType.ACTIVE_POWER])
+            ranges = self._ranges.add(values, at, is_flowing=is_flowing)
+            if ranges is not None:
+                self.ranges = [item.to_struct() for item in ranges]
+                self.emit("MeasurementPeriodRanges", ranges=self.ranges)
 
 
 def is_significant(type_: MeasurementType, before: int | None, after: int | None) -> bool:
     """Return whether a change is large enough to be reported soon."""
     if before is None or after is None or (before == 0) != (after == 0):
         return before != after
-    return abs(after - before) >= max(_SIGNIFICANT[type_], abs(before) // _SIGNIFICANT_PART)
+    return abs(after - before) >= max(
+        _MEASUREMENTS[type_].significant, abs(before) // _SIGNIFICANT_PART
+    )

@@ -130,7 +130,7 @@ def test_definitions_of_a_revision_are_loaded_once() -> None:
 
 
 def present(server: ClusterServer, *names: str) -> list[bool]:
-    return [server.has_attribute(name) for name in names]
+    return [name in server.attributes_by_key for name in names]
 
 
 def newer(name: str) -> ClusterDefinition:

@@ -32,5 +32,5 @@ def test_first_mode_is_current_until_another_is_selected() -> None:
 @pytest.mark.parametrize("version", ["1.3", "1.4.2"])
 def test_start_up_and_on_mode_are_absent(version: str) -> None:
     server = Host(version=version).server
-    assert not server.has_attribute("start_up_mode")
-    assert not server.has_attribute("on_mode")
+    assert "start_up_mode" not in server.attributes_by_key
+    assert "on_mode" not in server.attributes_by_key
