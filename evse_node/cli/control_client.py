@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, TypeAlias, TypeGuard
 
+from msgspec import Struct
+
 from evse_node.config.values import HostPort
 from evse_node.errors import ConfigError, EvseNodeError
 from evse_node.platform.control_file import CONTROL_FILE, read_control_file
@@ -54,12 +56,11 @@ def _not_running(folder: Path) -> str:
     )
 
 
-class ControlClient:
+class ControlClient(Struct, eq=False):
     """Client of one node. `folder` appears only in the error for a node that is not running."""
 
-    def __init__(self, address: HostPort, folder: Path | None = None) -> None:
-        self._address = address
-        self._folder = folder
+    address: HostPort
+    folder: Path | None = None
 
     def call(self, method: str, path: str, parameters: JsonObject | None = None) -> JsonObject:
         """Send a request and return the JSON object of the response. Raises ControlError."""
@@ -67,9 +68,9 @@ class ControlClient:
         from http.client import BAD_REQUEST, OK, HTTPConnection, HTTPException, InvalidURL
 
         try:
-            connection = HTTPConnection(self._address.host, self._address.port, timeout=_TIMEOUT_S)
+            connection = HTTPConnection(self.address.host, self.address.port, timeout=_TIMEOUT_S)
         except InvalidURL:
-            raise ControlError(f"{self._address} is not an address") from None
+            raise ControlError(f"{self.address} is not an address") from None
         body = None if parameters is None else json.dumps(parameters)
         headers = {} if body is None else {"Content-Type": "application/json"}
         try:
@@ -77,19 +78,19 @@ class ControlClient:
             response = connection.getresponse()
             text = response.read()
         except ConnectionRefusedError:
-            if self._folder is not None:
-                raise ControlError(_not_running(self._folder)) from None
-            raise ControlError(f"no node listens on {self._address}") from None
+            if self.folder is not None:
+                raise ControlError(_not_running(self.folder)) from None
+            raise ControlError(f"no node listens on {self.address}") from None
         except UnicodeError:
-            raise ControlError(f"{self._address} is not an address") from None
+            raise ControlError(f"{self.address} is not an address") from None
         except (OSError, HTTPException) as error:
             # The message quotes a line that is not HTTP, with its line break.
-            raise ControlError(f"{self._address} does not answer: {str(error).strip()}") from None
+            raise ControlError(f"{self.address} does not answer: {str(error).strip()}") from None
         finally:
             connection.close()
         answer = _parse(text)
         if answer is None:
-            raise ControlError(f"{self._address} is not an evse-node (HTTP {response.status})")
+            raise ControlError(f"{self.address} is not an evse-node (HTTP {response.status})")
         if response.status == BAD_REQUEST:
             raise ParameterError(_message(answer))
         if response.status != OK:

@@ -17,6 +17,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from msgspec import Struct
+
 from evse_node.errors import HalError
 from evse_node.hal.capabilities import Actuators
 from evse_node.hal.external.link import ControllerStatus, Link, describe
@@ -261,20 +263,19 @@ class ExternalController:
         """Do nothing: the controller confirms cards itself."""
 
 
-class StatusBeforeStart:
+class StatusBeforeStart(Struct, eq=False):
     """Status of a controller before the backend starts, cached for some seconds."""
 
-    def __init__(self, link: Link, clock: Callable[[], float]) -> None:
-        self._link = link
-        self._clock = clock
-        self._result: tuple[ControllerStatus | HalError, float] | None = None
+    link: Link
+    clock: Callable[[], float]
+    _result: tuple[ControllerStatus | HalError, float] | None = None
 
     def status(self) -> ControllerStatus:
         """Return the cached status, or read it. Raises HalError."""
-        now = self._clock()
+        now = self.clock()
         if self._result is None or now - self._result[1] > _FRESH_S:
             try:
-                self._result = (read_before_start(self._link), now)
+                self._result = (read_before_start(self.link), now)
             except HalError as error:
                 self._result = (error, now)
         answer = self._result[0]

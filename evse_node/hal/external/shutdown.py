@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 from typing import Final
 
+from msgspec import Struct
+
 from evse_node.errors import HalError
 from evse_node.hal.external.link import ControllerOrders, Link
 
@@ -13,18 +15,17 @@ LAST_ORDERS: Final = ControllerOrders(must_open=True, is_final=True)
 """Orders sent to a controller on shutdown."""
 
 
-class ShutdownSequence:
+class ShutdownSequence(Struct, eq=False):
     """Disabling of a controller, repeated until the controller confirms it.
 
     `is_open`: the link is open. `failure`: why the last attempt failed.
     """
 
-    def __init__(self, link: Link, retry_s: float) -> None:
-        self.is_open = False
-        self.failure = "no answer in time"
-        self._prefix = ""
-        self._link = link
-        self._retry_s = retry_s
+    link: Link
+    retry_s: float
+    is_open: bool = False
+    failure: str = "no answer in time"
+    _prefix: str = ""
 
     async def run(self, *, repeats: bool = True) -> str:
         """Return "" once the controller is disabled and open; the caller limits the time.
@@ -34,7 +35,7 @@ class ShutdownSequence:
         while not await self._is_disabled():
             if not repeats:
                 return self.failure
-            await asyncio.sleep(self._retry_s)
+            await asyncio.sleep(self.retry_s)
         return ""
 
     async def _is_disabled(self) -> bool:
@@ -49,7 +50,7 @@ class ShutdownSequence:
         return False
 
     async def _try(self) -> bool:
-        link = self._link
+        link = self.link
         self._prefix = ""
         if not self.is_open:
             await self._close()
@@ -71,4 +72,4 @@ class ShutdownSequence:
     async def _close(self) -> None:
         self.is_open = False
         with contextlib.suppress(HalError, OSError):
-            await self._link.close()
+            await self.link.close()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from msgspec import Struct
+
 from evse_node.errors import HalError
 from evse_node.hal.gpio.drivers import MeterSource
 from evse_node.hal.interface import MeterValues, Ratings
@@ -52,41 +54,40 @@ class PolledMeter:
         self._source.close()
 
 
-class PulseMeter:
+class PulseMeter(Struct, eq=False):
     """A `Meter` that counts pulses. Voltage is nominal, current is derived from power.
 
     The total restarts at 0 with each start; the charger keeps sessions across that.
     """
 
-    def __init__(self, pulses_per_kwh: int, ratings: Ratings, clock: Callable[[], float]) -> None:
-        self._pulses_per_kwh = pulses_per_kwh
-        self._ratings = ratings
-        self._clock = clock
-        self._pulses = 0
-        self._last_ns: int | None = None
-        self._interval_ns: int | None = None
-        self._last_at = 0.0
+    pulses_per_kwh: int
+    ratings: Ratings
+    clock: Callable[[], float]
+    _pulses: int = 0
+    _last_ns: int | None = None
+    _interval_ns: int | None = None
+    _last_at: float = 0.0
 
     def on_pulse(self, timestamp_ns: int) -> None:
         """Count a pulse with the kernel's time of its edge."""
         if self._last_ns is not None and timestamp_ns > self._last_ns:
             self._interval_ns = timestamp_ns - self._last_ns
         self._pulses += 1
-        self._last_ns, self._last_at = timestamp_ns, self._clock()
+        self._last_ns, self._last_at = timestamp_ns, self.clock()
 
     def read(self) -> MeterValues:
         """Return the total, and the power from the interval between the last two pulses."""
         power_mw = 0
         if self._interval_ns is not None:
-            silent_ns = round((self._clock() - self._last_at) * 1e9)
+            silent_ns = round((self.clock() - self._last_at) * 1e9)
             interval_ns = max(self._interval_ns, silent_ns)
-            power_mw = 3_600_000_000_000_000_000 // (self._pulses_per_kwh * interval_ns)
+            power_mw = 3_600_000_000_000_000_000 // (self.pulses_per_kwh * interval_ns)
             if silent_ns > 20 * self._interval_ns:
                 power_mw = 0
-        ratings = self._ratings
+        ratings = self.ratings
         volts = ratings.nominal_voltage_mv * ratings.phases
         return MeterValues(
-            MilliwattHours(self._pulses * 1_000_000 // self._pulses_per_kwh),
+            MilliwattHours(self._pulses * 1_000_000 // self.pulses_per_kwh),
             MilliwattHours(0),
             Milliwatts(power_mw),
             (ratings.nominal_voltage_mv,) * ratings.phases,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from msgspec import Struct
+
 from evse_node.hal.gpio.drivers import OutputLine
 from evse_node.hal.gpio.square_wave import SquareWave
 
@@ -12,66 +14,57 @@ _SETTLE_S: Final = 0.1
 """Delay between the end of a test and the reset; also how long the trip must stay inactive."""
 
 
-class Rcd:
+class Rcd(Struct, eq=False):
     """Trip, test and reset lines of an RCD; `tick` advances a reset.
 
     `read_trip` may raise. A device without `reset` releases by itself. With `wave` the test
     uses a square wave, otherwise a level. Callers never reset while the contactor is closed.
     """
 
-    def __init__(
-        self,
-        read_trip: Callable[[], bool],
-        *,
-        test: OutputLine | None = None,
-        wave: SquareWave | None = None,
-        reset: OutputLine | None = None,
-        pulse_s: float = 0.1,
-    ) -> None:
-        self.read_trip = read_trip
-        self._test = test
-        self._wave = wave
-        self._reset = reset
-        self._pulse_s = pulse_s
-        self._begins_at: float | None = None
-        self._ends_at: float | None = None
-        self._quiet_since: float | None = None
+    read_trip: Callable[[], bool]
+    test: OutputLine | None = None
+    wave: SquareWave | None = None
+    reset: OutputLine | None = None
+    pulse_s: float = 0.1
+    _begins_at: float | None = None
+    _ends_at: float | None = None
+    _quiet_since: float | None = None
 
     @property
     def can_test(self) -> bool:
         """Whether the device has a test input."""
-        return self._test is not None
+        return self.test is not None
 
     @property
     def can_reset(self) -> bool:
         """Whether the trip is a latch."""
-        return self._reset is not None
+        return self.reset is not None
 
     def begin_test(self) -> None:
-        if self._wave is not None:
-            self._wave.start()
-        elif self._test is not None:
-            self._test.set(True)
+        if self.wave is not None:
+            self.wave.start()
+        elif self.test is not None:
+            self.test.set(True)
 
     def end_test(self) -> None:
-        if self._wave is not None:
-            self._wave.stop()
-        if self._test is not None:
-            self._test.set(False)
+        if self.wave is not None:
+            self.wave.stop()
+        if self.test is not None:
+            self.test.set(False)
 
     def begin_reset(self, now: float, *, after_test: bool = False) -> None:
         """Pulse the reset input, after a test with a delay."""
         self._quiet_since = None
-        if self._reset is not None:
-            self._reset.set(False)
+        if self.reset is not None:
+            self.reset.set(False)
             self._begins_at = now + (_SETTLE_S if after_test else 0.0)
             self._ends_at = None
 
     def end_reset(self) -> None:
         """Set the reset input inactive."""
         self._begins_at = self._ends_at = None
-        if self._reset is not None:
-            self._reset.set(False)
+        if self.reset is not None:
+            self.reset.set(False)
 
     @property
     def is_resetting(self) -> bool:
@@ -80,13 +73,13 @@ class Rcd:
 
     def tick(self, now: float) -> None:
         """Advance the pulse, which is never skipped, however late this is called. May raise."""
-        if self._reset is None:
+        if self.reset is None:
             return
         if self._begins_at is not None and now >= self._begins_at:
-            self._reset.set(True)
-            self._begins_at, self._ends_at = None, now + self._pulse_s
+            self.reset.set(True)
+            self._begins_at, self._ends_at = None, now + self.pulse_s
         elif self._ends_at is not None and now >= self._ends_at:
-            self._reset.set(False)
+            self.reset.set(False)
             self._ends_at = None
 
     def has_released(self, now: float) -> bool:
@@ -96,4 +89,4 @@ class Rcd:
             return False
         if self._quiet_since is None:
             self._quiet_since = now
-        return self._reset is None or now - self._quiet_since >= _SETTLE_S
+        return self.reset is None or now - self._quiet_since >= _SETTLE_S

@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from msgspec import Struct, field
+
 from evse_node.hal.gpio.drivers import OutputLine
 
 _LOGGER: Final = logging.getLogger(__name__)
@@ -19,35 +21,25 @@ _IDLE_S: Final = 0.1
 _WARNING_INTERVAL_S: Final = 60.0
 
 
-class SquareWave:
+class SquareWave(Struct, eq=False):
     """One line, toggled by `beat`, which a thread calls in `run`.
 
     The line is inactive while stopped, and unchanged while `may_run(now)` is false. `limit_s`
     is how long the hardware waits for an edge; a longer pause is logged.
     """
 
-    def __init__(
-        self,
-        name: str,
-        line: OutputLine,
-        interval_s: float,
-        *,
-        clock: Callable[[], float],
-        may_run: Callable[[float], bool] = lambda now: True,
-        limit_s: float | None = None,
-    ) -> None:
-        self.name = name
-        self.failure = ""
-        self._line = line
-        self._interval_s = interval_s
-        self._clock = clock
-        self._may_run = may_run
-        self._limit_s = limit_s
-        self._is_enabled = False
-        self._is_active = False
-        self._beat_at: float | None = None
-        self._warned_at: float | None = None
-        self._wake = threading.Event()
+    name: str
+    line: OutputLine
+    interval_s: float
+    clock: Callable[[], float]
+    may_run: Callable[[float], bool] = lambda now: True
+    limit_s: float | None = None
+    failure: str = ""
+    _is_enabled: bool = False
+    _is_active: bool = False
+    _beat_at: float | None = None
+    _warned_at: float | None = None
+    _wake: threading.Event = field(default_factory=threading.Event)
 
     def start(self) -> None:
         """Start at once. Callable from any thread, like `stop`."""
@@ -62,10 +54,10 @@ class SquareWave:
         """Toggle the line until `halt` is set, then leave it inactive."""
         while not halt.is_set():
             self._wake.clear()  # before the check, so that no start is missed
-            if self.beat(self._clock()):
-                time.sleep(self._interval_s)
+            if self.beat(self.clock()):
+                time.sleep(self.interval_s)
             else:
-                self._wake.wait(self._interval_s if self._is_enabled else _IDLE_S)
+                self._wake.wait(self.interval_s if self._is_enabled else _IDLE_S)
         self.stop()
         self._deactivate()
 
@@ -74,12 +66,12 @@ class SquareWave:
         if not self._is_enabled:
             self._deactivate()
             return False
-        if self.failure or not self._may_run(now):
+        if self.failure or not self.may_run(now):
             self._beat_at = None
             return False
         try:
             self._is_active = not self._is_active
-            self._line.set(self._is_active)
+            self.line.set(self._is_active)
         except Exception as error:
             self._fail(error)
             return False
@@ -91,7 +83,7 @@ class SquareWave:
         if self._is_active:
             self._is_active = False
             try:
-                self._line.set(False)
+                self.line.set(False)
             except Exception as error:
                 self._fail(error)
 
@@ -102,15 +94,15 @@ class SquareWave:
 
     def _check_pause(self, now: float) -> None:
         before, self._beat_at = self._beat_at, now
-        if before is None or self._limit_s is None:
+        if before is None or self.limit_s is None:
             return
         pause_s = now - before
-        if pause_s <= self._limit_s:
+        if pause_s <= self.limit_s:
             return
         if self._warned_at is None or now - self._warned_at >= _WARNING_INTERVAL_S:
             self._warned_at = now
             _LOGGER.warning(
                 "the %s paused for %.0f ms, where the board waits for %.0f: "
                 "it may have opened by itself, and report a residual current",
-                *(self.name, pause_s * 1000, self._limit_s * 1000),
+                *(self.name, pause_s * 1000, self.limit_s * 1000),
             )

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from msgspec import Struct
+
 from evse_node.errors import HalError
 from evse_node.hal.gpio.adc import I2cBus, open_i2c
 from evse_node.hal.gpio.drivers import TemperatureSource
@@ -131,32 +133,29 @@ def read_plausible(source: TemperatureSource) -> int:
     return temperature_mc
 
 
-class PolledThermometer:
+class PolledThermometer(Struct, eq=False):
     """A `TemperatureSensor` that returns the latest answer until it is too old."""
 
-    def __init__(
-        self, source: TemperatureSource, limit_s: float, clock: Callable[[], float]
-    ) -> None:
-        self._source = source
-        self._limit_s = limit_s
-        self._clock = clock
-        self._answer: tuple[int, float] | None = None
-        self._failure = "no answer yet"
+    source: TemperatureSource
+    limit_s: float
+    clock: Callable[[], float]
+    _answer: tuple[int, float] | None = None
+    _failure: str = "no answer yet"
 
     def poll(self) -> None:
         """Read the thermometer once. Never raises."""
         try:
-            temperature_mc = read_plausible(self._source)
+            temperature_mc = read_plausible(self.source)
         except Exception as error:
             self._failure = str(error)
             return
-        self._answer = (temperature_mc, self._clock())
+        self._answer = (temperature_mc, self.clock())
 
     def read_millicelsius(self) -> int:
         answer = self._answer
-        if answer is None or self._clock() - answer[1] > self._limit_s:
+        if answer is None or self.clock() - answer[1] > self.limit_s:
             raise HalError(f"the thermometer does not answer: {self._failure}")
         return answer[0]
 
     def close(self) -> None:
-        self._source.close()
+        self.source.close()

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from msgspec import Struct
+
 from evse_node.errors import HalError
 from evse_node.hal.interface import (
     HalEvent,
@@ -39,48 +41,40 @@ COOL_MC: Final = 25_000
 _HOT_MC: Final = 100_000
 
 
-class SimulatedBoard:
+class SimulatedBoard(Struct, eq=False, dict=True):
     """All capabilities of `hal.interface` in one object.
 
     `clock` returns monotonic seconds. `on_order` is called after each order, which may change
     the next deadline, and `on_read` before each reading of a meter.
     """
 
-    def __init__(
-        self,
-        car: ElectricCar,
-        ratings: Ratings,
-        clock: Callable[[], float],
-        on_order: Callable[[], None],
-        on_read: Callable[[], None],
-    ) -> None:
-        self.car = car
-        self.ratings = ratings
-        self.output = PilotOutput.X1
-        self.offered_ma = Milliamps(0)
-        self.is_closed = False
-        self.is_mirror_closed = False
-        self.is_locked = False
-        self.is_welded = False
-        self.is_stuck_open = False
-        self.is_pilot_shorted = False
-        self.is_meter_lost = False
-        self.cable_ma: Milliamps | None = None
-        self.temperature_mc = COOL_MC
-        self.house_mw: Milliwatts | None = Milliwatts(0)
-        self.cards_read = 0
-        self._discharge_ma: Milliamps | None = None
-        self._clock = clock
-        self._on_order = on_order
-        self._on_read = on_read
-        self._post: HalInbox | None = None
-        self._closes_at: float | None = None
-        self._mirror_at: float | None = None
-        self._self_test_until: float | None = None
-        self._reported_pilot: PilotState | None = None
-        self._reported_cable_ma: Milliamps | None = None
-        self._reported_battery: BatteryReported | None = None
-        self._reported_vehicle_id: str | None = None
+    car: ElectricCar
+    ratings: Ratings
+    clock: Callable[[], float]
+    on_order: Callable[[], None]
+    on_read: Callable[[], None]
+    output: PilotOutput = PilotOutput.X1
+    offered_ma: Milliamps = Milliamps(0)
+    is_closed: bool = False
+    is_mirror_closed: bool = False
+    is_locked: bool = False
+    is_welded: bool = False
+    is_stuck_open: bool = False
+    is_pilot_shorted: bool = False
+    is_meter_lost: bool = False
+    cable_ma: Milliamps | None = None
+    temperature_mc: int = COOL_MC
+    house_mw: Milliwatts | None = Milliwatts(0)
+    cards_read: int = 0
+    _discharge_ma: Milliamps | None = None
+    _post: HalInbox | None = None
+    _closes_at: float | None = None
+    _mirror_at: float | None = None
+    _self_test_until: float | None = None
+    _reported_pilot: PilotState | None = None
+    _reported_cable_ma: Milliamps | None = None
+    _reported_battery: BatteryReported | None = None
+    _reported_vehicle_id: str | None = None
 
     def connect(self, post: HalInbox | None) -> None:
         """Post events to this inbox from now on, beginning with the present state."""
@@ -97,28 +91,28 @@ class SimulatedBoard:
 
     def offer(self, current_ma: Milliamps) -> None:
         self.output, self.offered_ma = PilotOutput.X2, current_ma
-        self._on_order()
+        self.on_order()
 
     def withdraw(self) -> None:
         self.output, self.offered_ma = PilotOutput.X1, Milliamps(0)
-        self._on_order()
+        self.on_order()
 
     def signal_unavailable(self) -> None:
         self.output, self.offered_ma = PilotOutput.F, Milliamps(0)
-        self._on_order()
+        self.on_order()
 
     # Contactor
 
     def open(self) -> None:
         self._drop()
-        self._on_order()
+        self.on_order()
 
     def close(self) -> None:
         if self.pilot not in (PilotState.C, PilotState.D):
             raise HalError(f"the contactor stays open in state {self.pilot.value}")
         if not self.is_stuck_open and not self.is_closed:
-            self._closes_at = self._clock() + CONTACTOR_S
-        self._on_order()
+            self._closes_at = self.clock() + CONTACTOR_S
+        self.on_order()
 
     def finish_opening(self) -> None:
         """Finish a pending opening at once, without a report."""
@@ -130,7 +124,7 @@ class SimulatedBoard:
         self._closes_at = None
         if self.is_closed and not self.is_welded:
             self.is_closed = False
-            self._mirror_at = self._clock() + CONTACTOR_S
+            self._mirror_at = self.clock() + CONTACTOR_S
 
     # CableLock
 
@@ -146,7 +140,7 @@ class SimulatedBoard:
         """Return totals and the present power."""
         if self.is_meter_lost:
             raise HalError("the energy meter does not answer")
-        self._on_read()
+        self.on_read()
         car = self.car
         used = min(car.phases, self.ratings.phases)
         current_ma = car.current_ma
@@ -165,7 +159,7 @@ class SimulatedBoard:
         """Return the power of house (`house_mw`) and vehicle together."""
         if self.house_mw is None:
             raise HalError("the meter at the grid connection does not answer")
-        self._on_read()
+        self.on_read()
         return Milliwatts(self.house_mw + self.car.power_mw)
 
     # The other capabilities
@@ -181,12 +175,12 @@ class SimulatedBoard:
 
     def start_self_test(self) -> None:
         """Report completion after some seconds."""
-        self._self_test_until = self._clock() + SELF_TEST_S
-        self._on_order()
+        self._self_test_until = self.clock() + SELF_TEST_S
+        self.on_order()
 
     def set_discharge(self, current_ma: Milliamps | None) -> None:
         self._discharge_ma = current_ma
-        self._on_order()
+        self.on_order()
 
     def battery(self) -> BatteryReported:
         """Return the battery of the connected vehicle."""
@@ -218,7 +212,7 @@ class SimulatedBoard:
 
     def move(self) -> None:
         """Carry out the changes that are due."""
-        now = self._clock()
+        now = self.clock()
         if self._closes_at is not None and now >= self._closes_at:
             self._closes_at = None
             self.is_closed = self.is_mirror_closed = True

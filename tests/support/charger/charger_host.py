@@ -280,5 +280,5 @@ def restarted(host: ChargerHost, after: float = 10.0, *, keep_meter: bool = Fals
     host.now += after
     backend = SimulatedBackend(clock=lambda: host.now, car=car)
     new = ChargerHost(store=host.store, backend=backend, now=host.now)
-    backend._clock = backend.board._clock = lambda: new.now
+    backend._clock = backend.board.clock = lambda: new.now
     return new

@@ -208,7 +208,7 @@ class TestMeter:
         backend.car.charged.total_mwh = MilliwattHours(8_000_000)
         backend.board.is_meter_lost = True
         host = ChargerHost(backend=backend, now=now)
-        backend._clock = backend.board._clock = lambda: host.now
+        backend._clock = backend.board.clock = lambda: host.now
         backend.plug_in()
         backend.board.is_meter_lost = False
         host.run(5)

@@ -12,11 +12,10 @@ _MW_MS_PER_MWH: Final = 3_600_000
 _NEW_COUNT_MWH: Final = 1_000_000
 
 
-class PowerIntegrator:
+class PowerIntegrator(Struct, eq=False):
     """Integrates power to energy; fractions of a milliwatt-hour carry over."""
 
-    def __init__(self) -> None:
-        self._remainder_mw_ms = 0
+    _remainder_mw_ms: int = 0
 
     def add(self, power_mw: int, duration_ms: int) -> int:
         """Return the whole mWh completed by this. Raises ValueError for negative values."""
@@ -64,21 +63,20 @@ class EnergyPeriod(Struct, frozen=True):
     exported_mwh: int
 
 
-class EnergyLedger:
+class EnergyLedger(Struct, eq=False):
     """Totals that only rise, and the measurement periods that make them up.
 
     Periods follow each other without gaps, so their energies add up to the growth of the
     totals since `start`.
     """
 
-    def __init__(self) -> None:
-        self.imported_mwh = 0
-        self.exported_mwh = 0
-        self.measured_at: Instant | None = None
-        self.period: EnergyPeriod | None = None
-        self._start = Instant(None, 0)
-        self._start_imported_mwh = 0
-        self._start_exported_mwh = 0
+    imported_mwh: int = 0
+    exported_mwh: int = 0
+    measured_at: Instant | None = None
+    period: EnergyPeriod | None = None
+    _start: Instant = Instant(None, 0)
+    _start_imported_mwh: int = 0
+    _start_exported_mwh: int = 0
 
     def start(self, imported_mwh: int, exported_mwh: int, at: Instant) -> None:
         """Set the totals and start the first period."""

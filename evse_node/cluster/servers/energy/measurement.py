@@ -157,7 +157,7 @@ def has_wall_times(start: Instant, end: Instant) -> bool:
     return start.epoch_s is not None and end.epoch_s is not None and end.epoch_s > start.epoch_s
 
 
-class QuietReporting:
+class QuietReporting(Struct, eq=False):
     """Rate limit for reports of a value that changes continuously.
 
     A significant change is due `fastest_s` after the last report, any other one `slowest_s`
@@ -166,17 +166,16 @@ class QuietReporting:
     Spec: Matter Core 1.3 "Quieter Reporting Quality"
     """
 
-    def __init__(self, *, fastest_s: float = 1.0, slowest_s: float = 10.0) -> None:
-        self._fastest_s = fastest_s
-        self._slowest_s = slowest_s
-        self._reported_at: float | None = None
+    fastest_s: float = 1.0
+    slowest_s: float = 10.0
+    _reported_at: float | None = None
 
     def is_due(self, now: float, *, is_significant: bool) -> bool:
         """Return whether to report a change now, and if so restart the interval.
 
         Call again with the next reading if the change is not due.
         """
-        wait_s = self._fastest_s if is_significant else self._slowest_s
+        wait_s = self.fastest_s if is_significant else self.slowest_s
         if self._reported_at is not None and now < self._reported_at + wait_s:
             return False
         self._reported_at = now

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from evse_node.cluster.servers.energy.electrical_energy_measurement import (
     ElectricalEnergyMeasurement,
@@ -61,23 +61,18 @@ THREE_KILOWATT_GENERATOR: Final = Load(
 )
 
 
-class SimulatedLoad:
+class SimulatedLoad(Struct, eq=False):
     """Feeds both clusters with readings of a simulated load."""
 
-    def __init__(
-        self,
-        power: ElectricalPowerMeasurement,
-        energy: ElectricalEnergyMeasurement,
-        timers: Timers,
-        draw: Callable[[], float],
-    ) -> None:
-        self._power = power
-        self._energy = energy
-        self._timers = timers
-        self._draw = draw
-        self._timer: Timer | None = None
-        self._integrator = PowerIntegrator()
-        self._recent: deque[tuple[PowerReading, int]] = deque(maxlen=_DISTINCT_READINGS)
+    power: ElectricalPowerMeasurement
+    energy: ElectricalEnergyMeasurement
+    timers: Timers
+    draw: Callable[[], float]
+    _timer: Timer | None = None
+    _integrator: PowerIntegrator = field(default_factory=PowerIntegrator)
+    _recent: deque[tuple[PowerReading, int]] = field(
+        default_factory=lambda: deque(maxlen=_DISTINCT_READINGS)
+    )
 
     @property
     def is_active(self) -> bool:
@@ -99,7 +94,7 @@ class SimulatedLoad:
             self._timer.cancel()
         self._integrator = PowerIntegrator()
         self._recent.clear()
-        self._energy.start_simulation(now, load.interval_s)
+        self.energy.start_simulation(now, load.interval_s)
         self._measure(load, now, now)
 
     def stop(self, now: float) -> None:
@@ -108,18 +103,18 @@ class SimulatedLoad:
             return
         self._timer.cancel()
         self._timer = None
-        self._power.simulate(None, now)
-        self._energy.end_simulation()
+        self.power.simulate(None, now)
+        self.energy.end_simulation()
 
     def _measure(self, load: Load, due: float, now: float) -> None:
         reading = self._new_reading(load)
         energy_mwh = self._integrator.add(abs(reading.power_mw), load.interval_s * 1000)
         imported = energy_mwh if reading.power_mw > 0 else 0
-        self._power.simulate(reading, now)
-        self._energy.simulate(imported, energy_mwh - imported, now)
+        self.power.simulate(reading, now)
+        self.energy.simulate(imported, energy_mwh - imported, now)
         # From the due time, so that delays do not add up.
         following = due + load.interval_s
-        self._timer = self._timers.call_at(
+        self._timer = self.timers.call_at(
             following, lambda now: self._measure(load, following, now)
         )
 
@@ -127,9 +122,9 @@ class SimulatedLoad:
         """Draw a reading whose values all differ from the last few."""
         for _ in range(_DRAWS):
             reading = PowerReading(
-                load.power_mw.draw(self._draw),
-                (load.voltage_mv.draw(self._draw),),
-                (load.current_ma.draw(self._draw),),
+                load.power_mw.draw(self.draw),
+                (load.voltage_mv.draw(self.draw),),
+                (load.current_ma.draw(self.draw),),
             )
             energy_mwh = abs(reading.power_mw) * load.interval_s // 3600
             if not any(_resembles(reading, energy_mwh, *other) for other in self._recent):

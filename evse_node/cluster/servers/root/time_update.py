@@ -10,6 +10,8 @@ import re
 from collections.abc import Callable
 from typing import Final, Protocol, TypeAlias, TypedDict
 
+from msgspec import Struct, field
+
 from evse_node.matter.timers import Timer, Timers
 from evse_node.matter.wall_clock import (
     GivenTime,
@@ -67,53 +69,44 @@ class TimeSources(Protocol):
         """Record an event without fields."""
 
 
-class TimeUpdate:
+class TimeUpdate(Struct, eq=False):
     """Requests the time after start, daily, and more often while there is none.
 
     `sources` is the Time Synchronization cluster; its events report failures.
     """
 
-    def __init__(
-        self,
-        sources: TimeSources,
-        clock: WallClock,
-        timers: Timers,
-        *,
-        read_node: ReadNodeTime | None,
-        query_ntp: QueryNtp | None,
-    ) -> None:
-        self._sources = sources
-        self._clock = clock
-        self._timers = timers
-        self._read_node = read_node
-        self._query_ntp = query_ntp
-        self._timer: Timer | None = None
-        # Answers to earlier requests are ignored.
-        self._request = 0
-        self._recorded_at: dict[str, float] = {}
+    sources: TimeSources
+    clock: WallClock
+    timers: Timers
+    read_node: ReadNodeTime | None
+    query_ntp: QueryNtp | None
+    _timer: Timer | None = None
+    # Answers to earlier requests are ignored.
+    _request: int = 0
+    _recorded_at: dict[str, float] = field(default_factory=dict)
 
     def start(self, now: float) -> None:
         """Request the time soon, when the network is up."""
-        self._timer = self._timers.call_at(now + _FIRST_S, self._request_time)
+        self._timer = self.timers.call_at(now + _FIRST_S, self._request_time)
 
     def source_changed(self, now: float) -> None:
         """Request the time from the new source at once, unless the present time is good enough."""
-        if self._clock.accepts(Granularity.SECONDS) and self._timer is not None:
+        if self.clock.accepts(Granularity.SECONDS) and self._timer is not None:
             self._timer.cancel()
-            self._timer = self._timers.call_at(now, self._request_time)
+            self._timer = self.timers.call_at(now, self._request_time)
 
     def _request_time(self, now: float) -> None:
         self._request += 1
-        if not self._clock.accepts(Granularity.MILLISECONDS):
+        if not self.clock.accepts(Granularity.MILLISECONDS):
             # The host's clock is synchronized.
             self._retry(_RETRY_S, now)
             return
         # Scheduled first, in case no answer arrives.
         self._retry(_RETRY_S, now)
-        if self._read_node is None:
+        if self.read_node is None:
             self._request_ntp_time(now)
             return
-        source = self._sources.trusted_time_source
+        source = self.sources.trusted_time_source
         if source is None:
             self._record("MissingTrustedTimeSource", now)
             self._request_ntp_time(now)
@@ -124,7 +117,7 @@ class TimeUpdate:
             if request == self._request:
                 self._on_node_time(time, now)
 
-        self._read_node(source["fabric_index"], source["node_id"], source["endpoint"], on_time, now)
+        self.read_node(source["fabric_index"], source["node_id"], source["endpoint"], on_time, now)
 
     def _on_node_time(self, time: GivenTime | None, now: float) -> None:
         if time is not None and time.granularity is not Granularity.NO_TIME:
@@ -134,8 +127,8 @@ class TimeUpdate:
             self._request_ntp_time(now)
 
     def _request_ntp_time(self, now: float) -> None:
-        host = None if self._query_ntp is None else self._sources.default_ntp
-        if self._query_ntp is None or host is None:
+        host = None if self.query_ntp is None else self.sources.default_ntp
+        if self.query_ntp is None or host is None:
             self._fail(now)
             return
         request = self._request
@@ -148,27 +141,27 @@ class TimeUpdate:
             else:
                 self._take(time.epoch_us, time.granularity, TimeSource.NON_MATTER_SNTP, now)
 
-        self._query_ntp(host, on_time, now)
+        self.query_ntp(host, on_time, now)
 
     def _take(
         self, epoch_us: int, granularity: Granularity, source: TimeSource, now: float
     ) -> None:
-        if self._clock.accepts(granularity, epoch_us):
-            self._clock.set_epoch_us(epoch_us, granularity, source)
+        if self.clock.accepts(granularity, epoch_us):
+            self.clock.set_epoch_us(epoch_us, granularity, source)
         self._retry(_REPEAT_S, now)
 
     def _fail(self, now: float) -> None:
-        if self._clock.epoch_us() is None:
+        if self.clock.epoch_us() is None:
             self._record("TimeFailure", now)
 
     def _retry(self, wait_s: float, now: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._timers.call_at(now + wait_s, self._request_time)
+        self._timer = self.timers.call_at(now + wait_s, self._request_time)
 
     def _record(self, event: str, now: float) -> None:
         """Record an event, at most once per hour."""
         recorded_at = self._recorded_at.get(event)
         if recorded_at is None or now - recorded_at >= _EVENT_PAUSE_S:
             self._recorded_at[event] = now
-            self._sources.emit(event)
+            self.sources.emit(event)

@@ -95,7 +95,7 @@ def parse_state(words: tuple[str, ...]) -> OpenEvseState:
     return OpenEvseState(code, number(words[3], 16))
 
 
-class EnergyTotal:
+class EnergyTotal(Struct, eq=False):
     """Sum of finished sessions (watt-hours) and the present one (watt-seconds).
 
     When a session ends, the controller adds it to its total, rounded down, and keeps reporting
@@ -103,11 +103,10 @@ class EnergyTotal:
     does not.
     """
 
-    def __init__(self) -> None:
-        self._before: tuple[int, int] | None = None
-        self._is_in_total = False
-        self._offset_mwh = 0
-        self._highest_mwh = 0
+    _before: tuple[int, int] | None = None
+    _is_in_total: bool = False
+    _offset_mwh: int = 0
+    _highest_mwh: int = 0
 
     def update(self, session_ws: int, finished_wh: int, *, is_connected: bool) -> MilliwattHours:
         """Process the controller's counters, and return the total."""

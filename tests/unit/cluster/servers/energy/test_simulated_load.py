@@ -195,7 +195,7 @@ def test_quantity_includes_both_ends() -> None:
 
 def test_constant_random_source_does_not_hang() -> None:
     setup = Setup()
-    setup.load._draw = lambda: 0.5
+    setup.load.draw = lambda: 0.5
     setup.trigger(LOAD)
     setup.host.advance(10.0)
     assert setup.power_now()[0] == 1_000_000
