@@ -31,7 +31,6 @@ from evse_node.errors import CryptoError, DecodeError
 from evse_node.matter import der
 
 SYMMETRIC_KEY_SIZE: Final = 16
-NONCE_SIZE: Final = 13
 TAG_SIZE: Final = 16
 PRIVATE_KEY_SIZE: Final = 32
 PUBLIC_KEY_SIZE: Final = 65
@@ -40,8 +39,6 @@ HASH_SIZE: Final = 32
 # Order of the group that the base point of P-256 generates.
 P256_ORDER: Final = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
-# The largest message that AES-CCM takes with a 13-byte nonce.
-_MAX_AEAD_SIZE = 0xFFFF
 _CURVE = ec.SECP256R1()
 _SHA256 = SHA256()
 _ECDSA = ec.ECDSA(_SHA256)
@@ -141,18 +138,6 @@ class AeadKey:
             return self.try_decrypt(nonce, ciphertext, associated_data)
         except NOT_AUTHENTIC:
             raise CryptoError("message does not authenticate") from None
-
-
-def aes_ctr(key: bytes, nonce: bytes, data: bytes) -> bytes:
-    """Encrypt or decrypt `data` (up to 65535 bytes) with AES-128 in counter mode.
-
-    The counter blocks are those of AES-CCM, from counter 1, so that the ciphertext
-    of CCM without its tag is the result.
-    Spec: Matter Core 1.3 "Data privacy"
-    """
-    if len(key) != SYMMETRIC_KEY_SIZE or len(nonce) != NONCE_SIZE or len(data) > _MAX_AEAD_SIZE:
-        raise CryptoError("key, nonce or data has a wrong size")
-    return AESCCM(key).encrypt(nonce, data, None)[:-TAG_SIZE]
 
 
 def _load_public_key(public_key: bytes) -> ec.EllipticCurvePublicKey:

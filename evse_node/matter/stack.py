@@ -46,12 +46,6 @@ class ServicesChanged(Struct, frozen=True):
     services: tuple[Service, ...]
 
 
-class GroupAddressesChanged(Struct, frozen=True):
-    """The complete set of IPv6 multicast addresses to listen on has changed."""
-
-    addresses: frozenset[str]
-
-
 class Decommissioned(Struct, frozen=True):
     """The last fabric was removed, and its last messages have been sent.
 
@@ -60,7 +54,7 @@ class Decommissioned(Struct, frozen=True):
     """
 
 
-StackEvent: TypeAlias = ServicesChanged | GroupAddressesChanged | Decommissioned
+StackEvent: TypeAlias = ServicesChanged | Decommissioned
 
 
 class StackSettings(Struct, frozen=True):
@@ -113,7 +107,6 @@ class MatterStack:
         self.layer = MessageLayer(
             timers,
             random_bytes,
-            group_keys=self.group_keys,
             # Plus one for PASE, and one so that a full table can accept a new handshake.
             session_capacity=supported * SESSIONS_PER_FABRIC + 2,
         )
@@ -148,7 +141,6 @@ class MatterStack:
             self.event_log,
             store,
             random_bytes=random_bytes,
-            group_endpoints=self.group_keys.endpoints,
             supported_fabrics=supported,
             maximum_paths_per_invoke=settings.parameters.max_paths_per_invoke,
             revision=settings.parameters.interaction_model_revision,
@@ -158,7 +150,6 @@ class MatterStack:
         self._events: deque[StackEvent] = deque()
         self._has_changed = False
         self._services: tuple[Service, ...] = ()
-        self._group_addresses: frozenset[str] = frozenset()
         self._observe()
 
     def _observe(self) -> None:
@@ -169,7 +160,6 @@ class MatterStack:
         self.fabrics.on_added.append(self._mark_changed)
         self.fabrics.on_updated.append(self._mark_changed)
         self.fabrics.on_removed.append(self._on_fabric_removed)
-        self.group_keys.on_changed.append(self._mark_changed)
         self.window.on_changed.append(self._mark_changed)
 
     def start(self, now: float) -> None:
@@ -208,10 +198,6 @@ class MatterStack:
         if services != self._services:
             self._services = services
             self._events.append(ServicesChanged(services))
-        addresses = frozenset(self.group_keys.multicast_addresses())
-        if addresses != self._group_addresses:
-            self._group_addresses = addresses
-            self._events.append(GroupAddressesChanged(addresses))
 
     def _describe_services(self) -> tuple[Service, ...]:
         settings = self.settings
@@ -244,4 +230,3 @@ class MatterStack:
     def _on_fabric_removed(self, index: int) -> None:
         self._has_changed = True
         self.interaction.remove_fabric(index)
-        self.layer.group_peers.remove_fabric(index)

@@ -29,7 +29,6 @@ from evse_node.matter.fabrics.discovery import CommissionableIdentity
 from evse_node.matter.messaging.session import SessionParameters
 from evse_node.matter.stack import (
     Decommissioned,
-    GroupAddressesChanged,
     MatterStack,
     ServicesChanged,
     StackEvent,
@@ -47,7 +46,6 @@ from evse_node.platform.interfaces import (
     Interface,
     is_wireless,
     placeholder_address,
-    set_multicast,
 )
 from evse_node.platform.log_buffer import LogBuffer
 from evse_node.platform.node_finder import NodeFinder
@@ -137,7 +135,6 @@ class Assembly:
         self._on_changed = on_changed
         self._on_decommissioned = on_decommissioned
         self._thread = get_ident()
-        self._groups: frozenset[str] = frozenset()
         self._network_interfaces: tuple[Sequence[Interface], Sequence[NetworkInterface]] = ((), ())
         now = time.monotonic()
         node = Node()
@@ -282,19 +279,9 @@ class Assembly:
     def _on_event(self, event: StackEvent) -> None:
         if isinstance(event, ServicesChanged):
             self.mdns.update(event.services)
-        elif isinstance(event, GroupAddressesChanged):
-            self._join_groups(event.addresses)
         elif isinstance(event, Decommissioned):
             self._on_decommissioned()
         self._on_changed()
-
-    def _join_groups(self, addresses: frozenset[str]) -> None:
-        indexes = [interface.index for interface in self.mdns.interfaces]
-        for address in self._groups - addresses:
-            set_multicast(self._udp, address, indexes, is_member=False)
-        for address in addresses - self._groups:
-            set_multicast(self._udp, address, indexes, is_member=True)
-        self._groups = addresses
 
     def _describe_interfaces(self) -> Sequence[NetworkInterface]:
         chosen = self.mdns.chosen
@@ -304,9 +291,6 @@ class Assembly:
 
     def _on_interfaces_changed(self) -> None:
         self.clusters.interfaces_changed()
-        # An interface that was down has lost its memberships.
-        groups, self._groups = self._groups, frozenset()
-        self._join_groups(groups)
         self.runtime.wake()
 
 

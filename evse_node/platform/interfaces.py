@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import ipaddress
 import socket
 import struct
@@ -213,17 +212,3 @@ def _parse_address(body: bytes) -> tuple[int, bytes]:
 def is_link_local(address: bytes) -> bool:
     """Return whether a packed address is valid on its own link only."""
     return ipaddress.ip_address(address).is_link_local
-
-
-def set_multicast(
-    udp: socket.socket, group: str, indexes: Collection[int], is_member: bool
-) -> None:
-    """Join or leave a multicast group on these interfaces with an IPv6 socket.
-
-    Interfaces that cannot (removed, no IPv6) are left out.
-    """
-    option = socket.IPV6_JOIN_GROUP if is_member else socket.IPV6_LEAVE_GROUP
-    packed = socket.inet_pton(socket.AF_INET6, group)
-    for index in indexes:
-        with contextlib.suppress(OSError):
-            udp.setsockopt(socket.IPPROTO_IPV6, option, packed + struct.pack("@I", index))

@@ -4,41 +4,23 @@ from __future__ import annotations
 
 import pytest
 
-from evse_node.cluster.server import ClusterEnvironment
-from evse_node.matter.crypto import AeadKey
-from evse_node.matter.data_model import AuthMode, Endpoint, EventPath, EventPriority, Privilege
-from evse_node.matter.fabrics.access_control import AccessControlEntry
+from evse_node.matter.data_model import EventPath, EventPriority
 from evse_node.matter.fabrics.commissioning import Opener
 from evse_node.matter.fabrics.fabric_identity import Fabric
-from evse_node.matter.fabrics.group import GroupKeyMapping
-from evse_node.matter.fabrics.group_key import (
-    EpochKey,
-    GroupKeySet,
-    derive_operational_key,
-    derive_session_id,
-    group_multicast_address,
-)
 from evse_node.matter.interaction.messages import Opcode
 from evse_node.matter.messaging.message import (
-    EXCHANGE_INITIATOR,
     PROTOCOL_INTERACTION_MODEL,
-    MessageHeader,
-    encode_message,
-    encode_nonce,
 )
 from evse_node.matter.messaging.session import SecureSession
 from evse_node.matter.stack import (
-    GroupAddressesChanged,
     MatterStack,
     ServicesChanged,
 )
 from evse_node.testing.memory_store import MemoryStore
-from tests.support.fakes import Network, address, seeded_bytes
+from tests.support.fakes import Network, address
 from tests.support.matter.fake_controller import FakeController, RefusedError
 from tests.support.matter.fake_fabric import IPK_EPOCH_KEY, NODE_ID, add_fabric, add_pending
 from tests.support.matter.fake_node import DISCRIMINATOR, PASSCODE, VERIFIER, events, make_stack
-from tests.support.matter.interaction_client import Invoke, invoke_request
-from tests.support.matter.sample_cluster import CLUSTER, SCOPED, Sample
 
 NODE, CONTROLLER, OTHER = address(1), address(2), address(3)
 
@@ -260,65 +242,6 @@ def test_restarted_node_resumes_only_persisted_sessions(
     assert set(again.dropped) == {"no session"}
     controller.case(NODE_ID)
     assert read_nothing(controller) == Opcode.REPORT_DATA
-
-
-GROUP = 0x0101
-EPOCH_KEY = bytes(range(32, 48))
-
-
-def add_sample(network: Network, stack: MatterStack) -> Sample:
-    """Give the node an endpoint 1 with the sample cluster."""
-    sample = Sample()
-    environment = ClusterEnvironment(
-        stack.node,
-        stack.store,
-        stack.event_log,
-        lambda: network.now,
-        lambda: None,
-        seeded_bytes(8),
-    )
-    sample.attach(1, environment)
-    stack.node.endpoints[1] = Endpoint(1, ((0x0016, 1),), {sample.id: sample})
-    return sample
-
-
-def test_group_message_reaches_the_interaction_model(
-    network: Network, stack: MatterStack, controller: FakeController
-) -> None:
-    fabric = join(stack, controller)
-    events(stack)
-    stack.group_keys.set_key_set(fabric.index, GroupKeySet(5, 0, (EpochKey(EPOCH_KEY, 1),)))
-    stack.group_keys.set_key_map(fabric.index, [GroupKeyMapping(GROUP, 5)])
-    stack.group_keys.add_endpoint(fabric.index, GROUP, 1, "lights")
-    expected = group_multicast_address(fabric.fabric_id, GROUP)
-    assert events(stack) == [GroupAddressesChanged(frozenset({expected}))]
-
-    sample = add_sample(network, stack)
-    stack.access_control.set_entries(
-        fabric.index,
-        [AccessControlEntry(Privilege.OPERATE, AuthMode.GROUP, (GROUP,), None)],
-    )
-    key = derive_operational_key(EPOCH_KEY, fabric.compressed_fabric_id)
-
-    invoke = invoke_request(Invoke((None, CLUSTER, SCOPED)))
-
-    def receive(counter: int) -> None:
-        header = MessageHeader(derive_session_id(key), 1, counter, 0x77, None, GROUP).encode()
-        plain = encode_message(EXCHANGE_INITIATOR, Opcode.INVOKE_REQUEST, 1, 1, invoke)
-        sealed = AeadKey(key).encrypt(encode_nonce(1, counter, 0x77), plain, header)
-        stack.receive_datagram(header + sealed, OTHER, network.now)
-
-    receive(1000)
-    receive(1000)
-    assert sample.calls == [("scoped", fabric.index)]
-    assert len(stack.layer.group_peers) == 1
-    assert stack.datagrams_to_send(network.now) == []
-
-    stack.administration.remove_fabric(fabric.index, network.now)
-    assert GroupAddressesChanged(frozenset()) in events(stack)
-    assert len(stack.layer.group_peers) == 0
-    receive(2000)
-    assert len(sample.calls) == 1
 
 
 def test_error_in_timer_does_not_leave_handle_timer(

@@ -13,7 +13,7 @@ from evse_node.matter.data_model import AuthMode, Subject
 from evse_node.matter.messaging.exchange import Exchange
 from evse_node.matter.messaging.exchange_manager import ExchangeManager
 from evse_node.matter.messaging.message import Message
-from evse_node.matter.messaging.message_layer import GroupKeySource, MessageLayer
+from evse_node.matter.messaging.message_layer import MessageLayer
 from evse_node.matter.messaging.session import Address, SecureSession, SessionParameters
 from evse_node.matter.timers import Timers
 
@@ -130,7 +130,6 @@ class MessageHost:
         self,
         seed: int,
         *,
-        group_keys: GroupKeySource | None = None,
         session_capacity: int | None = None,
     ) -> None:
         self.timers = Timers()
@@ -138,7 +137,6 @@ class MessageHost:
         self.layer = MessageLayer(
             self.timers,
             self.random_bytes,
-            group_keys=group_keys,
             session_capacity=session_capacity,
         )
         self.exchanges: ExchangeManager = self.layer.exchanges

@@ -32,10 +32,3 @@ OPERATIONAL_KEYS = [
         "a6f5306baf6d050af23ba4bd6b9dd960",
     ),
 ]
-
-# Operational key, group session id, privacy key.
-GROUP_SESSIONS = [
-    ("1f19ed3cef8a211baf306faeeee7aac6", 0x6C80, "b8279f89621ed327a9c39f6a27247358"),
-    ("aa979a48bd8cdf293a0709b9c1eb1930", 0x0C48, "f72570c3c089a0fe28758357afffb8d2"),
-    ("a6f5306baf6d050af23ba4bd6b9dd960", None, "01f8d1927126f194082572d49b1fdc73"),
-]

@@ -21,13 +21,8 @@ PASE_MESSAGES = [
 
 PASE_MESSAGE_WITH_PRIVACY = "00b80b8087beef06aa26a0f901efce9f9a67c8137917d15b81d15d313308319758ea3f"
 
-GROUP_KEY = "ca92d7a0942d1a511a0e26ad074f4c2f"
-GROUP_PRIVACY_KEY = "bfe9da016a765365f2dd97a9f939e425"
-GROUP_ID = 2
-GROUP_SESSION_ID = 0xDB7D
-GROUP_SOURCE_NODE = 1
-
-# (name, clear header, protocol header, encrypted message, the same with privacy applied)
+# (name, clear header, protocol header, encrypted message, the same with privacy applied); the
+# key is ca92d7a0942d1a511a0e26ad074f4c2f.
 GROUP_MESSAGES = [
     (
         "no privacy",
@@ -43,9 +38,4 @@ GROUP_MESSAGES = [
         "067ddb8179563412010000000000000002002b2f915a66c9596290ebe4408217b3c0c921a2fca4e1",
         "067ddb81d926afce24c8a0981bdd44f4e7302b2f915a66c9596290ebe4408217b3c0c921a2fca4e1",
     ),
-]
-
-# (session id, integrity code, privacy nonce)
-PRIVACY_NONCES = [
-    (0x002A, "c5a0063ad5d2518191400dd68c5c163b", "002ad2518191400dd68c5c163b"),
 ]

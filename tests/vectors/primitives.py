@@ -146,22 +146,6 @@ AES_CCM = [
     ),
 ]
 
-# (key, nonce, plaintext, ciphertext)
-AES_CTR = [
-    (
-        "ae6852f8121067cc4bf7a5765577f39e",
-        "00000030000000000000000000",
-        "53696e676c6520626c6f636b206d7367",
-        "0d0a6b6dc1f69b4d14ca4c15422242c4",
-    ),
-    (
-        "7e24067817fae0d743d6ce1f32539163",
-        "006cb6dbc0543b59da48d90b00",
-        "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f",
-        "4f3df94915884de0dc0e30950de7a6e95a917e1d064222db2f6ec73d994ad95f",
-    ),
-]
-
 # (input key, salt, info, output)
 HKDF = [
     (

@@ -1,6 +1,6 @@
-"""Group key sets, the group key map and the group table of each fabric.
+"""Group key sets and the group key map of each fabric.
 
-Spec: Matter Core 1.3 "Group Key Management", "Group Table"
+Spec: Matter Core 1.3 "Group Key Management"
 """
 
 from __future__ import annotations
@@ -11,22 +11,12 @@ from typing import Final, NamedTuple
 from msgspec import Struct, field
 
 from evse_node.errors import ConfigError, DecodeError, StatusError
-from evse_node.matter.crypto import AeadKey
 from evse_node.matter.fabrics.fabric import FabricTable
-from evse_node.matter.fabrics.fabric_identity import Fabric
-from evse_node.matter.fabrics.group_key import (
-    IPK_KEY_SET_ID,
-    GroupKeySet,
-    derive_operational_key,
-    derive_privacy_key,
-    derive_session_id,
-    group_multicast_address,
-)
+from evse_node.matter.fabrics.group_key import IPK_KEY_SET_ID, GroupKeySet
 from evse_node.matter.interaction.status import Status
-from evse_node.matter.messaging.message_layer import GroupKeyCandidate
 from evse_node.matter.store import Store, items_by_fabric
 from evse_node.matter.tlv import TlvValue, decode_struct, encode
-from evse_node.matter.tlv_fields import expect_array, expect_integer, expect_structure, expect_text
+from evse_node.matter.tlv_fields import expect_array, expect_integer, expect_structure
 
 _PREFIX: Final = "groupkeys/"
 
@@ -38,28 +28,17 @@ class GroupKeyMapping(NamedTuple):
     key_set_id: int
 
 
-class Group(Struct):
-    """A group and its endpoints. Spec: Matter Core 1.3 "GroupInfoMapStruct"."""
-
-    id: int
-    name: str
-    endpoints: list[int]
-
-
 class _FabricGroups(Struct):
     key_sets: dict[int, GroupKeySet] = field(default_factory=dict)
     key_map: tuple[GroupKeyMapping, ...] = ()
-    groups: dict[int, Group] = field(default_factory=dict)
-    # Session id and candidate key of each epoch key.
-    candidates: list[tuple[int, GroupKeyCandidate]] = field(default_factory=list)
 
 
 class GroupKeys:
-    """Group key sets, the key map and the group table of all fabrics.
+    """Group key sets and the key map of all fabrics.
 
     Key set 0, the identity protection key, is stored with its fabric and counts as one of
-    `keys_per_fabric`. `on_changed` observers receive the index of a fabric whose groups,
-    and possibly multicast addresses, changed.
+    `keys_per_fabric`. `on_changed` observers receive the index of a fabric whose keys changed.
+    No endpoint can be a member of a group.
 
     Raises ConfigError for stored groups that cannot be read.
     """
@@ -78,14 +57,11 @@ class GroupKeys:
         self.keys_per_fabric = keys_per_fabric
         self.on_changed: list[Callable[[int], None]] = []
         self._by_fabric: dict[int, _FabricGroups] = {}
-        self._by_session_id: dict[int, list[GroupKeyCandidate]] = {}
         for index, value in items_by_fabric(store, _PREFIX, fabrics):
             try:
                 self._by_fabric[index] = _decode(value)
             except DecodeError as error:
                 raise ConfigError(f"storage: {_PREFIX}{index} cannot be read ({error})") from None
-            self._derive(index)
-        self._index_sessions()
         fabrics.on_committed.append(self._persist)
         fabrics.on_removed.append(self._on_fabric_removed)
 
@@ -154,60 +130,6 @@ class GroupKeys:
         self._own(fabric_index).key_map = tuple(key_map)
         self._changed(fabric_index)
 
-    # Group table
-
-    def groups(self, fabric_index: int) -> list[Group]:
-        """Return the groups of a fabric that have endpoints, in order of id."""
-        return [group for _, group in sorted(self._groups(fabric_index).groups.items())]
-
-    def add_endpoint(self, fabric_index: int, group_id: int, endpoint: int, name: str = "") -> None:
-        """Add an endpoint to a group, and set the group's name.
-
-        Raises StatusError RESOURCE_EXHAUSTED when the fabric has too many groups.
-        """
-        groups = self._own(fabric_index).groups
-        group = groups.get(group_id)
-        if group is None:
-            if len(groups) >= self.groups_per_fabric:
-                raise StatusError(Status.RESOURCE_EXHAUSTED, reason="too many groups")
-            group = groups[group_id] = Group(group_id, name, [])
-        group.name = name
-        if endpoint not in group.endpoints:
-            group.endpoints = sorted([*group.endpoints, endpoint])
-        self._changed(fabric_index)
-
-    def remove_endpoint(self, fabric_index: int, group_id: int, endpoint: int) -> None:
-        """Remove an endpoint from a group; a group without endpoints is removed."""
-        groups = self._groups(fabric_index).groups
-        group = groups.get(group_id)
-        if group is None or endpoint not in group.endpoints:
-            return
-        group.endpoints.remove(endpoint)
-        if not group.endpoints:
-            del groups[group_id]
-        self._changed(fabric_index)
-
-    def endpoints(self, fabric_index: int, group_id: int) -> tuple[int, ...]:
-        """Return the endpoints of a group."""
-        group = self._groups(fabric_index).groups.get(group_id)
-        return () if group is None else tuple(group.endpoints)
-
-    # Messages
-
-    def candidates(self, session_id: int) -> Sequence[GroupKeyCandidate]:
-        """Return the keys of all fabrics with this group session id."""
-        return self._by_session_id.get(session_id, ())
-
-    def multicast_addresses(self) -> set[str]:
-        """Return the IPv6 addresses of all groups that have a key set and endpoints."""
-        return {
-            group_multicast_address(fabric.fabric_id, mapping.group_id)
-            for fabric in self._fabrics
-            for own in (self._groups(fabric.index),)
-            for mapping in own.key_map
-            if mapping.group_id in own.groups and mapping.key_set_id in own.key_sets
-        }
-
     def _groups(self, fabric_index: int) -> _FabricGroups:
         """Return the data of a fabric for reading, without adding the fabric."""
         return self._by_fabric.get(fabric_index) or _FabricGroups()
@@ -216,24 +138,10 @@ class GroupKeys:
         return self._by_fabric.setdefault(fabric_index, _FabricGroups())
 
     def _changed(self, fabric_index: int) -> None:
-        self._derive(fabric_index)
-        self._index_sessions()
         if not self._fabrics.is_pending(fabric_index):
             self._persist(fabric_index)
         for observer in list(self.on_changed):
             observer(fabric_index)
-
-    def _derive(self, fabric_index: int) -> None:
-        fabric = self._fabrics.get(fabric_index)
-        groups = self._by_fabric.get(fabric_index)
-        if groups is not None and fabric is not None:
-            groups.candidates = _derive_candidates(fabric, groups)
-
-    def _index_sessions(self) -> None:
-        self._by_session_id = {}
-        for groups in self._by_fabric.values():
-            for session_id, candidate in groups.candidates:
-                self._by_session_id.setdefault(session_id, []).append(candidate)
 
     def _persist(self, fabric_index: int) -> None:
         groups = self._by_fabric.get(fabric_index)
@@ -243,26 +151,8 @@ class GroupKeys:
     def _on_fabric_removed(self, fabric_index: int) -> None:
         self._store.delete(f"{_PREFIX}{fabric_index}")
         if self._by_fabric.pop(fabric_index, None) is not None:
-            self._index_sessions()
             for observer in list(self.on_changed):
                 observer(fabric_index)
-
-
-def _derive_candidates(
-    fabric: Fabric, groups: _FabricGroups
-) -> list[tuple[int, GroupKeyCandidate]]:
-    found: list[tuple[int, GroupKeyCandidate]] = []
-    for key_set in groups.key_sets.values():
-        group_ids = frozenset(
-            mapping.group_id for mapping in groups.key_map if mapping.key_set_id == key_set.id
-        )
-        for epoch_key in key_set.epoch_keys:
-            key = derive_operational_key(epoch_key.key, fabric.compressed_fabric_id)
-            candidate = GroupKeyCandidate(
-                fabric.index, group_ids, AeadKey(key), derive_privacy_key(key)
-            )
-            found.append((derive_session_id(key), candidate))
-    return found
 
 
 def _encode(groups: _FabricGroups) -> bytes:
@@ -270,7 +160,7 @@ def _encode(groups: _FabricGroups) -> bytes:
         {
             0: [key_set.to_tlv() for key_set in groups.key_sets.values()],
             1: [{0: mapping.group_id, 1: mapping.key_set_id} for mapping in groups.key_map],
-            2: [{0: g.id, 1: g.name, 2: list(g.endpoints)} for g in groups.groups.values()],
+            2: [],  # members of groups
         }
     )
 
@@ -278,20 +168,12 @@ def _encode(groups: _FabricGroups) -> bytes:
 def _decode(data: bytes) -> _FabricGroups:
     members = decode_struct(data)
     key_sets = [GroupKeySet.from_tlv(item) for item in expect_array(members.get(0))]
-    groups = [_decode_group(item) for item in expect_array(members.get(2))]
     return _FabricGroups(
         {key_set.id: key_set for key_set in key_sets},
         tuple(_decode_mapping(item) for item in expect_array(members.get(1))),
-        {group.id: group for group in groups},
     )
 
 
 def _decode_mapping(value: TlvValue) -> GroupKeyMapping:
     members = expect_structure(value)
     return GroupKeyMapping(expect_integer(members.get(0)), expect_integer(members.get(1)))
-
-
-def _decode_group(value: TlvValue) -> Group:
-    members = expect_structure(value)
-    endpoints = [expect_integer(item) for item in expect_array(members.get(2))]
-    return Group(expect_integer(members.get(0)), expect_text(members.get(1)), endpoints)

@@ -115,29 +115,3 @@ def derive_operational_key(epoch_key: bytes, compressed_fabric_id: bytes) -> byt
     Spec: Matter Core 1.3 "Operational Group Key Derivation"
     """
     return hkdf_sha256(epoch_key, compressed_fabric_id, b"GroupKey v1.0", SYMMETRIC_KEY_SIZE)
-
-
-def derive_session_id(operational_key: bytes) -> int:
-    """Return the group session id of an operational group key.
-
-    Spec: Matter Core 1.3 "Group Session ID"
-    """
-    return int.from_bytes(hkdf_sha256(operational_key, b"", b"GroupKeyHash", 2), "big")
-
-
-def derive_privacy_key(operational_key: bytes) -> bytes:
-    """Return the privacy key (16 bytes) of an encryption key.
-
-    Spec: Matter Core 1.3 "Privacy Key"
-    """
-    return hkdf_sha256(operational_key, b"", b"PrivacyKey", SYMMETRIC_KEY_SIZE)
-
-
-def group_multicast_address(fabric_id: int, group_id: int) -> str:
-    """Return the IPv6 multicast address of a group.
-
-    Spec: Matter Core 1.3 "IPv6 Multicast Addresses"
-    """
-    raw = bytes.fromhex("ff350040fd") + fabric_id.to_bytes(8, "big") + b"\0"
-    raw += group_id.to_bytes(2, "big")
-    return ":".join(raw[i : i + 2].hex() for i in range(0, 16, 2))

@@ -1,16 +1,14 @@
-"""Invoke interactions, by unicast or to a group.
+"""Invoke interactions.
 
 Spec: Matter Core 1.3 "Invoke Interaction"
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import NamedTuple
 
 from evse_node.errors import DecodeError, StatusError
 from evse_node.matter.data_model import (
-    Cluster,
     CommandReply,
     DeferredReply,
     InteractionContext,
@@ -39,7 +37,7 @@ from evse_node.matter.interaction.transaction import (
 )
 from evse_node.matter.messaging.exchange import Exchange
 from evse_node.matter.messaging.message import MAX_PAYLOAD, Message
-from evse_node.matter.messaging.session import GroupSession, SecureSession
+from evse_node.matter.messaging.session import SecureSession
 
 _START = b"\x15\x28\x00\x36\x01"
 _END = b"\x18"
@@ -128,27 +126,6 @@ def on_invoke_request(
         InvokeTransaction([outcome.encode() for outcome in outcomes]).send_next(exchange, now)
 
 
-def on_group_invoke_request(
-    access: Access,
-    session: GroupSession,
-    endpoints: Iterable[int],
-    payload: bytes,
-    now: float,
-) -> None:
-    """Execute an InvokeRequestMessage that was sent to a group, without a response."""
-    request = decode_invoke_request(payload)
-    if request.is_timed or len(request.items) != 1:
-        raise DecodeError("timed or repeated invoke to a group")
-    context = InteractionContext(session.subject, now, session=session)
-    item = request.items[0]
-    for endpoint_id in list(endpoints):
-        if item.endpoint in (None, endpoint_id):
-            try:
-                _invoke(access, session, endpoint_id, item, context)
-            except Exception as error:
-                response_status(error)
-
-
 def _check_items(request: InvokeRequest, maximum_paths: int) -> None:
     """Raise DecodeError for commands that must not be in one request.
 
@@ -157,8 +134,6 @@ def _check_items(request: InvokeRequest, maximum_paths: int) -> None:
     items = request.items
     if not 0 < len(items) <= maximum_paths:
         raise DecodeError(f"{len(items)} commands in one request")
-    if any(item.endpoint is None for item in items):
-        raise DecodeError("wildcard endpoint in a command that is not for a group")
     if len(items) > 1:
         references = {item.reference for item in items}
         if None in references or len(references) != len(items):
@@ -182,17 +157,16 @@ class _Outcome(NamedTuple):
     def encode(self) -> bytes:
         """Return the InvokeResponseIB."""
         item, status = self.item, self.status
-        endpoint_id = item.endpoint or 0
         reply = self.reply.reply if isinstance(self.reply, DeferredReply) else self.reply
         if reply is not None:
             response = command_data_response(
-                endpoint_id, item.cluster, reply.command_id, reply.payload, item.reference
+                item.endpoint, item.cluster, reply.command_id, reply.payload, item.reference
             )
             if len(response) <= CAPACITY:
                 return response
             status = Status.RESOURCE_EXHAUSTED
         return command_status_response(
-            endpoint_id,
+            item.endpoint,
             item.cluster,
             item.command,
             Status.SUCCESS if status is None else status,
@@ -206,7 +180,7 @@ def _execute(
 ) -> _Outcome:
     """Execute one command."""
     try:
-        reply = _invoke(access, session, item.endpoint or 0, item, context)
+        reply = _invoke(access, session, item, context)
     except Exception as error:
         log_outcome("command", *item[:3], context.subject, error)
         return _Outcome(item, None, *response_status(error))
@@ -216,13 +190,11 @@ def _execute(
 
 def _invoke(
     access: Access,
-    session: SecureSession | GroupSession,
-    endpoint_id: int,
+    session: SecureSession,
     item: CommandItem,
     context: InteractionContext,
 ) -> CommandReply | DeferredReply | None:
-    cluster: Cluster
-    cluster, mask = access.find(session, endpoint_id, item.cluster)
+    cluster, mask = access.find(session, item.endpoint, item.cluster)
     command = cluster.commands.get(item.command)
     if command is None:
         raise StatusError(Status.UNSUPPORTED_COMMAND)

@@ -97,13 +97,13 @@ class SubscribeRequest(Struct, frozen=True):
 
 
 class WriteItem(NamedTuple):
-    """An attribute value to write; `endpoint` None means every endpoint of the group.
+    """An attribute value to write.
 
     With `is_append` the data is an item to append to a list. `has_list_index` is set for
     the index of an item to replace, which is not supported.
     """
 
-    endpoint: int | None
+    endpoint: int
     cluster: int
     attribute: int
     data: TlvValue
@@ -122,9 +122,9 @@ class WriteRequest(Struct):
 
 
 class CommandItem(NamedTuple):
-    """A command; `endpoint` None means every endpoint of the group, `fields` None is absent."""
+    """A command; `fields` None is absent."""
 
-    endpoint: int | None
+    endpoint: int
     cluster: int
     command: int
     fields: TlvValue
@@ -285,8 +285,8 @@ def decode_subscribe_request(payload: bytes) -> SubscribeRequest:
 def _write_item(value: TlvValue) -> WriteItem:
     members = _structure(value, "attribute data")
     path, path_members = _attribute_path(members.get(1))
-    if path.cluster is None or path.attribute is None:
-        raise DecodeError("wildcard cluster or attribute in a write")
+    if path.endpoint is None or path.cluster is None or path.attribute is None:
+        raise DecodeError("wildcard in the path of a write")
     if 2 not in members:
         raise DecodeError("attribute data without Data")
     has_list_index = False
@@ -322,7 +322,7 @@ def _command_item(value: TlvValue) -> CommandItem:
     members = _structure(value, "command data")
     path = _path(members.get(0), "command path")
     return CommandItem(
-        _optional_unsigned(path, 0, MAX_U16, "endpoint"),
+        _unsigned(path.get(0), MAX_U16, "endpoint"),
         _unsigned(path.get(1), MAX_U32, "cluster"),
         _unsigned(path.get(2), MAX_U32, "command"),
         members.get(1),

@@ -5,15 +5,13 @@ Spec: Matter Core 1.3, chapter 8 "Interaction Model Specification"
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Collection, Container
-from typing import Final
+from collections.abc import Callable, Container
 
-from evse_node.errors import DecodeError, StatusError
+from evse_node.errors import StatusError
 from evse_node.matter.data_model import Node
 from evse_node.matter.interaction.encoding import message_end
 from evse_node.matter.interaction.event_log import EventLog
-from evse_node.matter.interaction.invoke import on_group_invoke_request, on_invoke_request
+from evse_node.matter.interaction.invoke import on_invoke_request
 from evse_node.matter.interaction.messages import Opcode, decode_timed_request
 from evse_node.matter.interaction.paths import Access, AccessGrants
 from evse_node.matter.interaction.read import on_read_request
@@ -24,25 +22,21 @@ from evse_node.matter.interaction.transaction import (
     RESPONSE_TIMEOUT_S,
     Transaction,
     refuse,
-    response_status,
     send_status,
 )
 from evse_node.matter.interaction.write import WriteTransaction
 from evse_node.matter.messaging.exchange import Exchange
 from evse_node.matter.messaging.exchange_manager import ExchangeManager
 from evse_node.matter.messaging.message import PROTOCOL_INTERACTION_MODEL, Message
-from evse_node.matter.messaging.session import GroupSession, SecureSession
+from evse_node.matter.messaging.session import SecureSession
 from evse_node.matter.store import Store
 from evse_node.matter.timers import Timers
-
-_LOGGER: Final = logging.getLogger(__name__)
 
 
 class InteractionModel:
     """Handler for reads, writes, invokes and subscriptions of a node.
 
-    `group_endpoints(fabric_index, group_id)` returns the endpoints of a group. Call
-    `remove_fabric` for each removed fabric. `revision` is part of every message.
+    Call `remove_fabric` for each removed fabric. `revision` is part of every message.
     """
 
     def __init__(
@@ -55,7 +49,6 @@ class InteractionModel:
         store: Store,
         *,
         random_bytes: Callable[[int], bytes],
-        group_endpoints: Callable[[int, int], Collection[int]] = lambda fabric, group: (),
         supported_fabrics: int = 16,
         subscriptions_per_fabric: int = SUBSCRIPTIONS_PER_FABRIC,
         maximum_paths_per_invoke: int = 1,
@@ -75,7 +68,6 @@ class InteractionModel:
         )
         self._timers = timers
         self._store = store
-        self._group_endpoints = group_endpoints
         self._maximum_paths_per_invoke = maximum_paths_per_invoke
         exchanges.register(PROTOCOL_INTERACTION_MODEL, self.on_message, message_end(revision))
 
@@ -93,19 +85,10 @@ class InteractionModel:
 
     def on_message(self, exchange: Exchange, message: Message, now: float) -> None:
         """Handle a message that opens an exchange. Never raises for invalid messages."""
-        session = exchange.session
-        if isinstance(session, SecureSession):
-            try:
-                self._on_request(exchange, message, False, now)
-            except Exception as error:
-                refuse(exchange, now, error)
-        elif isinstance(session, GroupSession):
-            try:
-                self._on_group_request(session, message, now)
-            except DecodeError as error:
-                _LOGGER.debug("group message dropped: %s", error)
-            except Exception as error:
-                response_status(error)
+        try:
+            self._on_request(exchange, message, False, now)
+        except Exception as error:
+            refuse(exchange, now, error)
 
     def _on_request(self, exchange: Exchange, message: Message, is_timed: bool, now: float) -> None:
         opcode = message.opcode
@@ -133,15 +116,6 @@ class InteractionModel:
             exchange.close(now)
         else:
             raise StatusError(Status.INVALID_ACTION)
-
-    def _on_group_request(self, session: GroupSession, message: Message, now: float) -> None:
-        subject = session.subject
-        endpoints = self._group_endpoints(subject.fabric_index, subject.node_id)
-        if message.opcode == Opcode.INVOKE_REQUEST:
-            on_group_invoke_request(self.access, session, endpoints, message.payload, now)
-        elif message.opcode == Opcode.WRITE_REQUEST:
-            transaction = WriteTransaction(self.access, session, is_timed=False)
-            transaction.on_group_request(endpoints, message.payload, now)
 
 
 class _TimedTransaction(Transaction):

@@ -26,7 +26,7 @@ from evse_node.matter.data_model import (
 from evse_node.matter.interaction.encoding import attribute_status_report, event_status_report
 from evse_node.matter.interaction.messages import AttributeRequest, EventRequest
 from evse_node.matter.interaction.status import Status
-from evse_node.matter.messaging.session import GroupSession, SecureSession
+from evse_node.matter.messaging.session import SecureSession
 
 _VIEW = 1 << Privilege.VIEW
 
@@ -83,17 +83,16 @@ class Access:
         # Shared by all requesters with the same privileges: (endpoint, cluster, mask).
         self._views: dict[tuple[int, int, int], ClusterView] = {}
 
-    def mask(self, session: SecureSession | GroupSession, endpoint_id: int, cluster_id: int) -> int:
+    def mask(self, session: SecureSession, endpoint_id: int, cluster_id: int) -> int:
         """Return the privilege mask of a session; the cluster need not exist."""
-        if isinstance(session, GroupSession):
-            return self._granted(session.subject, endpoint_id, cluster_id)
         masks = self.cache(session).masks
         key = (endpoint_id, cluster_id)
         mask = masks.get(key)
         if mask is None:
-            mask = self._granted(session.subject, endpoint_id, cluster_id)
-            # Only for existing clusters, or a peer could fill the memory.
             endpoint = self.node.endpoints.get(endpoint_id)
+            types = () if endpoint is None else tuple(each for each, _ in endpoint.device_types)
+            mask = self.grants.granted(session.subject, endpoint_id, cluster_id, types)
+            # Only for existing clusters, or a peer could fill the memory.
             if endpoint is not None and cluster_id in endpoint.clusters:
                 masks[key] = mask
         return mask
@@ -106,17 +105,8 @@ class Access:
             cache = session.interaction_cache = SessionCache(generation)
         return cache
 
-    def _granted(self, subject: Subject, endpoint_id: int, cluster_id: int) -> int:
-        endpoint = self.node.endpoints.get(endpoint_id)
-        device_types = (
-            ()
-            if endpoint is None
-            else tuple(device_type for device_type, _ in endpoint.device_types)
-        )
-        return self.grants.granted(subject, endpoint_id, cluster_id, device_types)
-
     def find(
-        self, session: SecureSession | GroupSession, endpoint_id: int, cluster_id: int
+        self, session: SecureSession, endpoint_id: int, cluster_id: int
     ) -> tuple[Cluster, int]:
         """Return the cluster of a concrete path and the privilege mask on it.
 

@@ -1,11 +1,9 @@
-"""Write interactions, in one message or several, by unicast or to a group.
+"""Write interactions, in one message or several.
 
 Spec: Matter Core 1.3 "Write Interaction"
 """
 
 from __future__ import annotations
-
-from collections.abc import Iterable
 
 from evse_node.errors import DecodeError, StatusError
 from evse_node.matter.data_model import (
@@ -32,7 +30,7 @@ from evse_node.matter.interaction.transaction import (
 )
 from evse_node.matter.messaging.exchange import Exchange
 from evse_node.matter.messaging.message import MAX_PAYLOAD, Message
-from evse_node.matter.messaging.session import GroupSession, SecureSession
+from evse_node.matter.messaging.session import SecureSession
 
 _CAPACITY = MAX_PAYLOAD - MESSAGE_END_SIZE
 # Number of statuses that always fit into a message.
@@ -48,7 +46,7 @@ class WriteTransaction(Transaction):
     item changes the version.
     """
 
-    def __init__(self, access: Access, session: SecureSession | GroupSession, is_timed: bool):
+    def __init__(self, access: Access, session: SecureSession, is_timed: bool):
         self._access = access
         self._session = session
         self._is_timed = is_timed
@@ -68,14 +66,12 @@ class WriteTransaction(Transaction):
             raise StatusError(Status.TIMED_REQUEST_MISMATCH)
         if request.more_chunks and request.suppress_response:
             raise DecodeError("chunked write without responses")
-        if any(item.endpoint is None for item in request.items):
-            raise DecodeError("wildcard endpoint in a write that is not for a group")
         if len(request.items) > _FEW_ITEMS and _is_response_too_long(request):
             raise StatusError(Status.RESOURCE_EXHAUSTED, reason="response exceeds a message")
         context = InteractionContext(
             self._session.subject, now, is_timed=self._is_timed, session=self._session
         )
-        statuses = [self._status(item.endpoint or 0, item, context) for item in request.items]
+        statuses = [self._status(item, context) for item in request.items]
         if not request.suppress_response:
             send(exchange, Opcode.WRITE_RESPONSE, _encode_response(request, statuses), now)
         if request.more_chunks:
@@ -84,22 +80,8 @@ class WriteTransaction(Transaction):
         else:
             exchange.close(now)
 
-    def on_group_request(self, endpoints: Iterable[int], payload: bytes, now: float) -> None:
-        """Execute a WriteRequestMessage that was sent to a group, without a response."""
-        request = decode_write_request(payload)
-        if request.is_timed or request.more_chunks:
-            raise DecodeError("timed or chunked write to a group")
-        context = InteractionContext(self._session.subject, now, session=self._session)
-        endpoints = list(endpoints)
-        for item in request.items:
-            for endpoint_id in endpoints:
-                if item.endpoint in (None, endpoint_id):
-                    self._status(endpoint_id, item, context)
-
-    def _status(
-        self, endpoint_id: int, item: WriteItem, context: InteractionContext
-    ) -> tuple[int, int | None]:
-        path = AttributePath(endpoint_id, item.cluster, item.attribute)
+    def _status(self, item: WriteItem, context: InteractionContext) -> tuple[int, int | None]:
+        path = AttributePath(item.endpoint, item.cluster, item.attribute)
         is_continued = item.is_append and path == self._written
         self._written = None
         try:
@@ -183,7 +165,7 @@ def _encode_response(request: WriteRequest, statuses: list[tuple[int, int | None
 def _join(items: list[WriteItem], statuses: list[tuple[int, int | None]]) -> bytes:
     parts = [
         attribute_status_ib(
-            item.endpoint or 0, item.cluster, item.attribute, *status, is_append=item.is_append
+            item.endpoint, item.cluster, item.attribute, *status, is_append=item.is_append
         )
         for item, status in zip(items, statuses, strict=True)
     ]

@@ -5,7 +5,6 @@ Spec: Matter Core 1.3 "Message Counters"
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
 
 WINDOW_SIZE = 32
@@ -59,17 +58,6 @@ class ReceiveWindow:
             return True
         return self._accept(counter, ahead)
 
-    def accept_group(self, counter: int) -> bool:
-        """Record an authenticated counter of a group sender, modulo 2**32; False for a duplicate.
-
-        The first counter is trusted.
-        """
-        if self._maximum < 0:
-            self._trust(counter)
-            return True
-        ahead = (counter - self._maximum) & MAX_COUNTER
-        return self._accept(counter, ahead if ahead < _HALF else ahead - MAX_COUNTER - 1)
-
     def accept_unencrypted(self, counter: int) -> bool:
         """Record an unauthenticated counter; False only for a duplicate within the window.
 
@@ -106,35 +94,3 @@ class ReceiveWindow:
             return False
         self._bitmap |= bit
         return True
-
-
-class GroupPeers:
-    """Receive windows of group senders by fabric and node. The first message is trusted.
-
-    Beyond `capacity`, the least recently heard sender is evicted, which bounds the table. A
-    replayed message of an evicted sender would be trusted, so the capacity is generous.
-    Spec: Matter Core 1.3 "Group Peer State"
-    """
-
-    def __init__(self, capacity: int = 1024) -> None:
-        self._capacity = capacity
-        self._windows: OrderedDict[tuple[int, int], ReceiveWindow] = OrderedDict()
-
-    def accept(self, fabric_index: int, node_id: int, counter: int) -> bool:
-        """Record an authenticated counter; False for a duplicate."""
-        key = (fabric_index, node_id)
-        window = self._windows.get(key)
-        if window is None:
-            if len(self._windows) >= self._capacity:
-                self._windows.popitem(last=False)
-            window = self._windows[key] = ReceiveWindow(is_synchronized=False)
-        self._windows.move_to_end(key)
-        return window.accept_group(counter)
-
-    def remove_fabric(self, fabric_index: int) -> None:
-        """Remove the senders of a removed fabric."""
-        for key in [key for key in self._windows if key[0] == fabric_index]:
-            del self._windows[key]
-
-    def __len__(self) -> int:
-        return len(self._windows)

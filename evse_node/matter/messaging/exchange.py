@@ -337,27 +337,3 @@ class Exchange:
             self._timer = None
             self._timer_at = inf
         self._manager.remove(self, now)
-
-
-class GroupExchange(Exchange):
-    """The exchange of a group message, which has no response.
-
-    Spec: Matter Core 1.3 "Groupcast"
-    """
-
-    __slots__ = ()
-
-    def send(
-        self,
-        protocol_id: int,
-        opcode: int,
-        payload: bytes,
-        *,
-        reliable: bool = True,
-        response_timeout_s: float | None = None,
-        now: float,
-    ) -> None:
-        """Do nothing, since responses to group messages are suppressed."""
-
-    def expect_response(self, timeout_s: float, now: float) -> None:
-        """Do nothing, since there is no response."""

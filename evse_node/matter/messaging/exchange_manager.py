@@ -13,7 +13,6 @@ from evse_node.errors import SessionError
 from evse_node.matter.messaging.exchange import (
     Exchange,
     ExchangeHandler,
-    GroupExchange,
     Responder,
     Transmit,
 )
@@ -27,7 +26,6 @@ from evse_node.matter.messaging.message import (
 from evse_node.matter.messaging.mrp import backoff_s
 from evse_node.matter.messaging.session import (
     UNSECURED_PARTY,
-    GroupSession,
     SecureSession,
     Session,
 )
@@ -122,17 +120,6 @@ class ExchangeManager:
                 not message.flags & EXCHANGE_INITIATOR,
                 message.counter,
             )
-
-    def receive_group(self, session: GroupSession, message: Message, now: float) -> None:
-        """Process an authenticated group message."""
-        responder = self._responders.get(message.protocol_id)
-        if responder is None or not message.flags & EXCHANGE_INITIATOR:
-            return
-        self._count += 1
-        exchange = GroupExchange(self, session, message.exchange_id, False, None)
-        session.exchanges[message.exchange_id << 1] = exchange
-        exchange.deliver_first(responder, message, now)
-        exchange.close(now)
 
     def send_ack(
         self, session: Session, exchange_id: int, is_initiator: bool, counter: int

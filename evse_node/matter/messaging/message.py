@@ -20,7 +20,6 @@ from evse_node.errors import DecodeError
 FLAG_SOURCE = 0x04
 DESTINATION_MASK = 0x03
 DESTINATION_NODE = 0x01
-DESTINATION_GROUP = 0x02
 _VERSION_MASK = 0xF0
 
 # Security flags.
@@ -67,7 +66,6 @@ Spec: Matter Core 1.3 "Nonce"
 class MessageHeader(Struct, frozen=True):
     """The unencrypted message header. `size` is its length in bytes.
 
-    At most one of `destination_node` and `destination_group` is present.
     Spec: Matter Core 1.3 "Message Header Field Descriptions"
     """
 
@@ -76,13 +74,7 @@ class MessageHeader(Struct, frozen=True):
     counter: int
     source_node: int | None = None
     destination_node: int | None = None
-    destination_group: int | None = None
     size: int = 8
-
-    @property
-    def is_group(self) -> bool:
-        """True when the session id is that of a group key."""
-        return self.security_flags & SESSION_TYPE_MASK == SESSION_TYPE_GROUP
 
     def encode(self) -> bytes:
         """Return the header's bytes, without extensions."""
@@ -94,9 +86,6 @@ class MessageHeader(Struct, frozen=True):
         if self.destination_node is not None:
             flags |= DESTINATION_NODE
             tail += _UINT64.pack(self.destination_node)
-        elif self.destination_group is not None:
-            flags |= DESTINATION_GROUP
-            tail += _UINT16.pack(self.destination_group)
         head = SECURED_HEADER.pack(flags, self.session_id, self.security_flags, self.counter)
         return head + tail
 
@@ -104,20 +93,23 @@ class MessageHeader(Struct, frozen=True):
 def decode_header(data: bytes) -> MessageHeader:
     """Decode the message header at the start of `data`; extensions are skipped.
 
-    Raises DecodeError for an unknown version, a reserved session type or destination
-    form, a group destination in a unicast message, and truncation.
+    Raises DecodeError for an unknown version, a session type or destination that is not
+    unicast, a control message, privacy (which only group messages may have) and truncation.
     """
     try:
         flags, session_id, security, counter = SECURED_HEADER.unpack_from(data)
         if flags & _VERSION_MASK:
             raise DecodeError(f"message version {flags >> 4}")
         session_type = security & SESSION_TYPE_MASK
-        if session_type > SESSION_TYPE_GROUP:
+        if session_type:
             raise DecodeError(f"session type {session_type}")
+        if security & SECURITY_CONTROL:
+            raise DecodeError("control message")
+        if security & SECURITY_PRIVACY:
+            raise DecodeError("unicast message with privacy")
         position = 8
         source: int | None = None
         node: int | None = None
-        group: int | None = None
         if flags & FLAG_SOURCE:
             source = _UINT64.unpack_from(data, position)[0]
             position += 8
@@ -125,18 +117,13 @@ def decode_header(data: bytes) -> MessageHeader:
         if destination == DESTINATION_NODE:
             node = _UINT64.unpack_from(data, position)[0]
             position += 8
-        elif destination == DESTINATION_GROUP:
-            if session_type != SESSION_TYPE_GROUP:
-                raise DecodeError("unicast message to a group")
-            group = _UINT16.unpack_from(data, position)[0]
-            position += 2
         elif destination:
-            raise DecodeError("reserved destination form")
+            raise DecodeError("destination is not a node")
         if security & SECURITY_EXTENSIONS:
             position = _skip_extensions(data, position)
     except struct.error:
         raise DecodeError("message header is truncated") from None
-    return MessageHeader(session_id, security, counter, source, node, group, position)
+    return MessageHeader(session_id, security, counter, source, node, position)
 
 
 def _skip_extensions(data: bytes, position: int) -> int:
@@ -144,39 +131,6 @@ def _skip_extensions(data: bytes, position: int) -> int:
     if position > len(data):
         raise DecodeError("extensions run past the end")
     return position
-
-
-def privacy_span(data: bytes) -> tuple[int, int]:
-    """Return start and end of the header fields that privacy obfuscates.
-
-    These are the counter and the node or group ids that follow it.
-    Spec: Matter Core 1.3 "Privacy Processing of Outgoing Messages"
-    """
-    flags = data[0]
-    end = 16 if flags & FLAG_SOURCE else 8
-    destination = flags & DESTINATION_MASK
-    if destination == DESTINATION_NODE:
-        end += 8
-    elif destination == DESTINATION_GROUP:
-        end += 2
-    return 4, end
-
-
-def apply_privacy(data: bytes, key: bytes, ctr: Callable[[bytes, bytes, bytes], bytes]) -> bytes:
-    """Obfuscate or restore the header of an encrypted message.
-
-    `key` is the 16-byte privacy key and `ctr` AES-CTR of (key, nonce, data). The nonce
-    is the session id, big-endian, and the last eleven bytes of the integrity code.
-    Raises DecodeError for a message too short to have both.
-    Spec: Matter Core 1.3 "Privacy Processing of Encrypted Messages"
-    """
-    if len(data) < 8:
-        raise DecodeError("message header is truncated")
-    start, end = privacy_span(data)
-    if len(data) < end + MIC_SIZE:
-        raise DecodeError("message is truncated")
-    nonce = bytes((data[2], data[1])) + data[-11:]
-    return data[:start] + ctr(key, nonce, data[start:end]) + data[end:]
 
 
 class Message(Struct):

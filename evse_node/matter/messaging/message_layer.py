@@ -1,7 +1,6 @@
 """From datagram to exchange and back: decode, decrypt, check for duplicates, dispatch.
 
-Not implemented: Message Counter Synchronization Protocol (MCSP); group senders are
-trusted on first use, as the specification allows.
+Group messages are dropped, since no endpoint can be a member of a group.
 
 Spec: Matter Core 1.3 "Message Processing" (incoming and outgoing)
 """
@@ -9,32 +8,22 @@ Spec: Matter Core 1.3 "Message Processing" (incoming and outgoing)
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
-from typing import Final, Protocol
-
-from msgspec import Struct
+from collections.abc import Callable
+from typing import Final
 
 from evse_node.errors import CryptoError, DecodeError, EvseNodeError, SessionError
-from evse_node.matter.crypto import AeadKey, aes_ctr, repr_without
-from evse_node.matter.data_model import AuthMode, Subject
-from evse_node.matter.messaging.counter import GroupPeers
 from evse_node.matter.messaging.exchange_manager import ExchangeManager
 from evse_node.matter.messaging.message import (
     EXCHANGE_INITIATOR,
-    EXCHANGE_RELIABLE,
-    MIC_SIZE,
     PROTOCOL_SECURE_CHANNEL,
     SECURED_HEADER,
-    SECURITY_CONTROL,
-    SECURITY_PRIVACY,
     SESSION_TYPE_GROUP,
+    SESSION_TYPE_MASK,
     MessageHeader,
-    apply_privacy,
     decode_header,
     decode_message,
-    encode_nonce,
 )
-from evse_node.matter.messaging.session import Address, GroupSession, UnsecuredSession
+from evse_node.matter.messaging.session import Address, UnsecuredSession
 from evse_node.matter.messaging.session_table import SessionTable
 from evse_node.matter.messaging.status_report import Opcode
 from evse_node.matter.timers import Timers
@@ -59,28 +48,6 @@ _UNSECURED_OPCODES = _OPENING_OPCODES | {
 }
 
 
-class GroupKeyCandidate(Struct, frozen=True):
-    """A group key with the session id of a received message.
-
-    `group_ids` are the fabric's groups that use the key.
-    """
-
-    fabric_index: int
-    group_ids: frozenset[int]
-    key: AeadKey
-    privacy_key: bytes
-
-    def __repr__(self) -> str:
-        return repr_without(self, "key", "privacy_key")
-
-
-class GroupKeySource(Protocol):
-    """Lookup of keys for received group messages."""
-
-    def candidates(self, session_id: int) -> Iterable[GroupKeyCandidate]:
-        """Return the keys of all fabrics with this group session id."""
-
-
 class MessageLayer:
     """Sessions and exchanges over datagrams. `dropped` counts dropped datagrams by reason."""
 
@@ -89,7 +56,6 @@ class MessageLayer:
         timers: Timers,
         random_bytes: Callable[[int], bytes],
         *,
-        group_keys: GroupKeySource | None = None,
         session_capacity: int | None = None,
     ) -> None:
         self.timers = timers
@@ -100,9 +66,7 @@ class MessageLayer:
         )
         self._outbox: list[tuple[bytes, Address]] = []
         self.exchanges = ExchangeManager(self.sessions, timers, random_bytes, self._outbox.append)
-        self.group_peers = GroupPeers()
         self.dropped: dict[str, int] = {}
-        self._group_keys = group_keys
 
     def datagrams_to_send(self, now: float) -> list[tuple[bytes, Address]]:
         """Return the datagrams to send, in order, and clear them."""
@@ -119,10 +83,10 @@ class MessageLayer:
                 raise DecodeError("message header is truncated")
             flags, session_id, security, counter = SECURED_HEADER.unpack_from(data)
             if flags or security or not session_id:
-                header = _decode_header(data, security)
-                if header.is_group:
-                    self._receive_group(data, header, address, now)
+                if security & SESSION_TYPE_MASK == SESSION_TYPE_GROUP:
+                    self._drop("group message", address, None)
                     return
+                header = decode_header(data)
                 if not session_id:
                     self._receive_unsecured(data, header, address, now)
                     return
@@ -182,55 +146,3 @@ class MessageLayer:
         if is_new:
             session.active_at = session.used_at = now
         self.exchanges.receive(session, message, not is_new, now)
-
-    def _receive_group(
-        self, data: bytes, header: MessageHeader, address: Address, now: float
-    ) -> None:
-        if header.source_node is None or header.destination_group is None:
-            raise DecodeError("group message without source or group")
-        if self._group_keys is None or len(data) < header.size + MIC_SIZE:
-            raise SessionError("no group keys")
-        for candidate in self._group_keys.candidates(header.session_id):
-            opened = _open_group(candidate, data, header)
-            if opened is not None:
-                break
-        else:
-            raise CryptoError("no key decrypts the group message")
-        header, plaintext = opened
-        assert header.source_node is not None
-        assert header.destination_group is not None
-        message = decode_message(plaintext, header.counter)
-        if message.flags & EXCHANGE_RELIABLE:
-            raise DecodeError("group message requests an acknowledgement")
-        if not self.group_peers.accept(candidate.fabric_index, header.source_node, header.counter):
-            raise SessionError("group message is a duplicate")
-        subject = Subject(AuthMode.GROUP, candidate.fabric_index, header.destination_group)
-        session = GroupSession(subject, header.source_node, address, now)
-        self.exchanges.receive_group(session, message, now)
-
-
-def _decode_header(data: bytes, security: int) -> MessageHeader:
-    """Decode a header of any supported kind. Raises DecodeError."""
-    if security & SECURITY_CONTROL:
-        raise DecodeError("control message")
-    if security & SECURITY_PRIVACY and not security & SESSION_TYPE_GROUP:
-        raise DecodeError("unicast message with privacy")
-    return decode_header(data)
-
-
-def _open_group(
-    candidate: GroupKeyCandidate, data: bytes, header: MessageHeader
-) -> tuple[MessageHeader, bytes] | None:
-    """Return header and plaintext of a group message, or None for the wrong key."""
-    if header.security_flags & SECURITY_PRIVACY:
-        data = apply_privacy(data, candidate.privacy_key, aes_ctr)
-        header = decode_header(data)
-    source, group = header.source_node, header.destination_group
-    if source is None or group not in candidate.group_ids:
-        return None
-    nonce = encode_nonce(header.security_flags, header.counter, source)
-    try:
-        plaintext = candidate.key.decrypt(nonce, data[header.size :], data[: header.size])
-    except CryptoError:
-        return None
-    return header, plaintext

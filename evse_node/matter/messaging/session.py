@@ -294,14 +294,3 @@ class UnsecuredSession(Session):
         else:
             header = MessageHeader(0, 0, counter, destination_node=self.ephemeral_node_id)
         return counter, header.encode() + plaintext
-
-
-class GroupSession(Session):
-    """The session of one received group message, which never sends."""
-
-    __slots__ = ("source_node_id", "subject")
-
-    def __init__(self, subject: Subject, source_node_id: int, address: Address, now: float) -> None:
-        super().__init__(address, _DEFAULT_PARAMETERS, ReceiveWindow(), now)
-        self.subject = subject
-        self.source_node_id = source_node_id

@@ -285,33 +285,3 @@ def test_duplicate_datagram_does_not_repeat_the_command() -> None:
     InteractionClient(Client(host)).invoke(path(MANAGE))
     network.run(1)
     assert host.samples[1].calls == ["manage"]
-
-
-class TestGroups:
-    def receive(self, host: InteractionHost, payload: bytes, group: int = 0x4444) -> None:
-        host.receive_group_message(Opcode.INVOKE_REQUEST, payload, group)
-
-    def test_command_is_executed_on_endpoints_of_group(self, host: InteractionHost) -> None:
-        self.receive(host, invoke_request(Invoke((None, CLUSTER, ADD), {0: 1})))
-        assert [sample.calls for sample in host.samples] == [[], [(1, None, 3)]]
-        assert host.network.log == []
-
-    @pytest.mark.parametrize(
-        "payload",
-        [
-            invoke_request(Invoke((None, CLUSTER, LOCK))),
-            invoke_request(Invoke((None, CLUSTER, MANAGE)), timed=True),
-            invoke_request(Invoke((0, CLUSTER, MANAGE))),
-            invoke_request(Invoke((None, CLUSTER, MANAGE)), Invoke((None, CLUSTER, ADD))),
-            invoke_request(Invoke((None, CLUSTER, FAIL), {0: 2})),
-            b"\x15",
-        ],
-    )
-    def test_invalid_group_command_is_dropped(self, host: InteractionHost, payload: bytes) -> None:
-        self.receive(host, payload)
-        assert [sample.calls for sample in host.samples] == [[], []]
-        assert host.network.log == []
-
-    def test_other_group_or_opcode_is_ignored(self, host: InteractionHost) -> None:
-        self.receive(host, invoke_request(Invoke((None, CLUSTER, MANAGE))), group=0x5555)
-        assert host.samples[1].calls == []

@@ -319,6 +319,7 @@ def test_suppressed_response_is_not_sent(host: InteractionHost) -> None:
         encode({0: False, 1: False, 2: [{1: TlvList([(2, 1), (4, 1)]), 2: 1}]}),
         encode({0: False, 1: False, 2: [{1: TlvList([(2, 1), (3, 1)]), 2: 1}]}),
         encode({0: False, 1: False, 2: [{1: attribute_path((1, 1, 1))}]}),
+        write_request(Write((None, CLUSTER, LEVEL), 33)),
         encode({0: False, 1: False, 2: [{1: attribute_path((1, 1, 1), (5, "x")), 2: 1}]}),
         encode({0: False, 1: False, 2: [{0: SignedInt(1), 1: attribute_path((1, 1, 1)), 2: 1}]}),
         encode({0: 1, 1: False, 2: []}),
@@ -332,36 +333,6 @@ def test_malformed_request_is_invalid(
         client.request(Opcode.WRITE_REQUEST, payload)
     assert info.value.status is Status.INVALID_ACTION
     assert host.samples[1].level == 7
-
-
-class TestGroups:
-    def receive(self, host: InteractionHost, payload: bytes, group: int = 0x4444) -> None:
-        host.receive_group_message(Opcode.WRITE_REQUEST, payload, group)
-
-    def test_value_is_written_on_endpoints_of_group(self, host: InteractionHost) -> None:
-        self.receive(host, write_request(Write((None, CLUSTER, LEVEL), 33)))
-        assert [sample.level for sample in host.samples] == [7, 33]
-        assert host.network.log == []
-
-    def test_other_group_is_ignored(self, host: InteractionHost) -> None:
-        self.receive(host, write_request(Write((None, CLUSTER, LEVEL), 33)), group=0x5555)
-        assert [sample.level for sample in host.samples] == [7, 7]
-
-    @pytest.mark.parametrize("options", [{"timed": True}, {"more": True}])
-    def test_timed_or_chunked_write_is_dropped(
-        self, host: InteractionHost, options: dict[str, bool]
-    ) -> None:
-        self.receive(host, write_request(Write((None, CLUSTER, LEVEL), 33), **options))
-        assert host.samples[1].level == 7
-
-    def test_malformed_write_is_dropped(self, host: InteractionHost) -> None:
-        self.receive(host, b"\x15\x18\x18")
-        assert host.samples[1].level == 7
-
-    def test_privilege_of_the_group_is_required(self, host: InteractionHost) -> None:
-        host.grants.masks[0x4444] = VIEW
-        self.receive(host, write_request(Write((None, CLUSTER, LEVEL), 33)))
-        assert host.samples[1].level == 7
 
 
 def test_written_values_are_restored_after_restart(

@@ -16,11 +16,6 @@ from evse_node.cluster.server import ClusterEnvironment
 from evse_node.matter.crypto import KeyPair
 from evse_node.matter.data_model import AuthMode, Endpoint, EventRecord, Node, Privilege, Subject
 from evse_node.matter.fabrics.access_control import AccessControlEntry
-from evse_node.matter.fabrics.group import GroupKeyMapping
-from evse_node.matter.fabrics.group_key import (
-    EpochKey,
-    GroupKeySet,
-)
 from evse_node.matter.messaging.session import SessionParameters
 from evse_node.matter.messaging.status_report import Opcode
 from evse_node.matter.secure_channel.case_messages import Sigma1
@@ -29,9 +24,6 @@ from evse_node.matter.stack import MatterStack
 from evse_node.testing.memory_store import MemoryStore
 from tests.support.fakes import address, seeded_bytes
 from tests.support.fuzz.fuzz_peers import (
-    GROUP_KEYS,
-    IDLE_GROUP,
-    OPERATING_GROUP,
     GroupPeer,
     Outsider,
     Peer,
@@ -132,12 +124,11 @@ class Fuzzer:
             SessionPeer(
                 self, address(11), False, Subject(case, self.fabric.index, OUTSIDER), node_id
             ),
-            GroupPeer(self, address(12), False, IDLE_GROUP),
+            GroupPeer(self, address(12), False),
             SessionPeer(
                 self, address(13), True, Subject(case, self.fabric.index, ADMINISTRATOR), node_id
             ),
             SessionPeer(self, address(14), True, Subject(AuthMode.PASE), 0),
-            GroupPeer(self, address(15), True, OPERATING_GROUP),
         ]
         self._by_address = {peer.address: peer for peer in self.peers}
 
@@ -155,23 +146,17 @@ class Fuzzer:
         ).encode()
 
     def _restore_privileges(self) -> None:
-        """Restore the access control entries and group keys of privileged peers."""
+        """Restore the access control entries of privileged peers, and remove group keys."""
         stack, index = self.stack, self.fabric.index
         stack.access_control.set_entries(
             index,
             [
                 AccessControlEntry(Privilege.ADMINISTER, AuthMode.CASE, (ADMINISTRATOR,)),
-                AccessControlEntry(Privilege.MANAGE, AuthMode.GROUP, (OPERATING_GROUP,)),
             ],
         )
         for number in stack.group_keys.key_set_ids(index):
             if number:
                 stack.group_keys.remove_key_set(index, number)
-        for number, (group, key) in enumerate(GROUP_KEYS.items(), 1):
-            stack.group_keys.set_key_set(index, GroupKeySet(number, 0, (EpochKey(key, 1),)))
-            stack.group_keys.add_endpoint(index, group, 1)
-        mappings = [GroupKeyMapping(group, number) for number, group in enumerate(GROUP_KEYS, 1)]
-        stack.group_keys.set_key_map(index, mappings)
 
     # Sending.
 
@@ -288,7 +273,6 @@ class Fuzzer:
             "timers": len(stack.timers._heap),
             "handshakes": len(stack.secure_channel.case) + stack.secure_channel.pase.is_busy,
             "resumption": len(stack.secure_channel.resumption),
-            "group peers": len(stack.layer.group_peers),
             "subscriptions": len(stack.interaction.subscriptions),
             "events": len(stack.event_log),
             "stored": sum(len(key) + len(value) for key, value in self.store.items("")),
@@ -303,7 +287,6 @@ class Fuzzer:
         "timers": 4000,
         "handshakes": 9,
         "resumption": 64,
-        "group peers": 1024,
         "subscriptions": 64,
         "events": 4096,
         "stored": 200_000,

@@ -10,11 +10,10 @@ from evse_node.matter.interaction.messages import Opcode
 from evse_node.matter.interaction.model import InteractionModel
 from evse_node.matter.messaging.exchange import Exchange
 from evse_node.matter.messaging.message import (
-    EXCHANGE_INITIATOR,
     PROTOCOL_INTERACTION_MODEL,
     Message,
 )
-from evse_node.matter.messaging.session import GroupSession, SecureSession
+from evse_node.matter.messaging.session import SecureSession
 from evse_node.testing.memory_store import MemoryStore
 from tests.support.fakes import MessageHost, Network, RecordingHandler, address, secure_pair
 from tests.support.matter.fake_controller import Conversation
@@ -82,7 +81,6 @@ class InteractionHost(MessageHost):
             self.node.endpoints[endpoint_id] = Endpoint(
                 endpoint_id, ((0x0016, 1),), {sample.id: sample}
             )
-        self.group_endpoints = {(1, 0x4444): (1,)}
         self.model = InteractionModel(
             self.node,
             self.exchanges,
@@ -91,19 +89,9 @@ class InteractionHost(MessageHost):
             self.event_log,
             self.store,
             random_bytes=self.random_bytes,
-            group_endpoints=lambda fabric, group: self.group_endpoints.get((fabric, group), ()),
             **options,
         )
         network.attach(self.address, self)
-
-    def receive_group_message(self, opcode: int, payload: bytes, group: int) -> None:
-        """Handle a message to a group of fabric 1."""
-        session = GroupSession(
-            Subject(AuthMode.GROUP, 1, group), 0x2222, address(2), self.network.now
-        )
-        message = Message(EXCHANGE_INITIATOR, opcode, 7, PROTOCOL_INTERACTION_MODEL, payload)
-        self.exchanges.receive_group(session, message, self.network.now)
-        self.network.run(1)
 
 
 class Client(MessageHost):

@@ -57,19 +57,6 @@ def test_aead_key_of_wrong_size_is_rejected(size: int) -> None:
         AeadKey(bytes(size))
 
 
-@pytest.mark.parametrize(("key", "nonce", "plaintext", "ciphertext"), primitives.AES_CTR)
-def test_counter_mode_vectors(key: str, nonce: str, plaintext: str, ciphertext: str) -> None:
-    raw_key, raw_nonce = bytes.fromhex(key), bytes.fromhex(nonce)
-    assert crypto.aes_ctr(raw_key, raw_nonce, bytes.fromhex(plaintext)).hex() == ciphertext
-    assert crypto.aes_ctr(raw_key, raw_nonce, bytes.fromhex(ciphertext)).hex() == plaintext
-
-
-def test_counter_mode_rejects_wrong_sizes() -> None:
-    for key, nonce, data in ((15, 13, 4), (16, 12, 4), (16, 13, 65536)):
-        with pytest.raises(CryptoError):
-            crypto.aes_ctr(bytes(key), bytes(nonce), bytes(data))
-
-
 @pytest.mark.parametrize(("ikm", "salt", "info", "output"), primitives.HKDF)
 def test_key_derivation_vectors(ikm: str, salt: str, info: str, output: str) -> None:
     raw = (bytes.fromhex(ikm), bytes.fromhex(salt), bytes.fromhex(info))

@@ -17,13 +17,12 @@ from msgspec import Struct
 import evse_node
 from evse_node.config import NodeConfig
 from evse_node.matter.certificates.attestation import Attestation
-from evse_node.matter.crypto import AeadKey, KeyPair
+from evse_node.matter.crypto import KeyPair
 from evse_node.matter.fabrics.commissioning import PasscodeVerifier
 from evse_node.matter.fabrics.fabric_identity import Fabric
 from evse_node.matter.fabrics.group import _FabricGroups
 from evse_node.matter.fabrics.group_key import EpochKey, GroupKeySet
 from evse_node.matter.fabrics.onboarding import OnboardingPayload
-from evse_node.matter.messaging.message_layer import GroupKeyCandidate
 from evse_node.matter.messaging.session_keys import SessionKeys
 from evse_node.matter.secure_channel.session_resumption import ResumptionRecord
 from evse_node.matter.stack import StackSettings
@@ -38,7 +37,6 @@ VERIFIER = PasscodeVerifier(SECRET_32, SECRET_65, b"public salt 0016", 1000)
 EPOCH_KEY = EpochKey(SECRET_16, 1)
 KEY_SET = GroupKeySet(0, 0, (EPOCH_KEY,))
 ATTESTATION = Attestation(b"dac", b"pai", b"cd", KEY_PAIR)
-CANDIDATE = GroupKeyCandidate(1, frozenset({2}), AeadKey(SECRET_16), SECRET_16)
 
 
 def sample(record: type[Struct], **secrets: object) -> Struct:
@@ -51,7 +49,6 @@ def sample(record: type[Struct], **secrets: object) -> Struct:
 
 SAMPLES: tuple[Struct, ...] = (
     ATTESTATION,
-    CANDIDATE,
     EPOCH_KEY,
     KEY_SET,
     VERIFIER,
@@ -60,7 +57,7 @@ SAMPLES: tuple[Struct, ...] = (
     OnboardingPayload(0xFFF1, 0x8000, 1, PASSCODE),
     ResumptionRecord(b"resumption id 16", SECRET_32, 1, 2),
     SessionKeys(SECRET_16, SECRET_16, SECRET_16),
-    _FabricGroups(key_sets={0: KEY_SET}, candidates=[(1, CANDIDATE)]),
+    _FabricGroups(key_sets={0: KEY_SET}),
     sample(FactoryData, passcode=PASSCODE, verifier=VERIFIER, attestation=ATTESTATION),
     sample(NodeParts, enable_key=SECRET_16),
     sample(Onboarding, passcode=PASSCODE),

@@ -105,9 +105,3 @@ def test_monitor_reports_no_change_while_nothing_changes() -> None:
     assert monitor.fileno() >= 0
     assert monitor.has_changed() is False
     monitor.close()
-
-
-def test_membership_on_a_removed_interface_is_ignored() -> None:
-    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as udp:
-        for is_member in (True, False):
-            network.set_multicast(udp, "ff35:40:fd00::1", [9999], is_member)

@@ -1,4 +1,4 @@
-"""Group Key Management: key sets and which group uses which.
+"""Group Key Management: key sets and which group uses which. No endpoint is in a group.
 
 Not implemented: Cache and Sync (feature CS, key distribution by other means).
 
@@ -63,7 +63,7 @@ class GroupKeyManagementServer(ClusterServer):
         self.max_group_keys_per_fabric = group_keys.keys_per_fabric
         self._group_keys = group_keys
         self._fabrics = fabrics
-        group_keys.on_changed.append(lambda index: self.report("group_key_map", "group_table"))
+        group_keys.on_changed.append(lambda index: self.report("group_key_map"))
 
     @reader
     def group_key_map(self, context: InteractionContext) -> Sequence[Mapping[str, Value]]:
@@ -87,16 +87,7 @@ class GroupKeyManagementServer(ClusterServer):
 
     @reader
     def group_table(self, context: InteractionContext) -> Sequence[Mapping[str, Value]]:
-        return [
-            {
-                "group_id": group.id,
-                "endpoints": list(group.endpoints),
-                "group_name": group.name,
-                "fabric_index": fabric.index,
-            }
-            for fabric in self._fabrics
-            for group in self._group_keys.groups(fabric.index)
-        ]
+        return []
 
     @command
     def key_set_write(

@@ -1,19 +1,16 @@
 import pytest
 
 from evse_node.errors import ConfigError, StatusError
-from evse_node.matter.crypto import AeadKey
 from evse_node.matter.fabrics.fabric import FabricTable
 from evse_node.matter.fabrics.group import GroupKeyMapping, GroupKeys
 from evse_node.matter.fabrics.group_key import (
     EpochKey,
     GroupKeySet,
     derive_operational_key,
-    derive_privacy_key,
-    derive_session_id,
-    group_multicast_address,
     make_key_set,
 )
 from evse_node.matter.interaction.status import Status
+from evse_node.matter.tlv import TlvValue, decode_struct, encode
 from evse_node.testing.memory_store import MemoryStore
 from tests.support.matter.fake_fabric import IPK_EPOCH_KEY, add_pending
 from tests.vectors import fabric as vectors
@@ -37,23 +34,6 @@ def key_set(key_set_id: int = 0x1A, *keys: EpochKey) -> GroupKeySet:
 def test_operational_key_matches_vector(epoch: str, compressed: str, operational: str) -> None:
     derived = derive_operational_key(bytes.fromhex(epoch), bytes.fromhex(compressed))
     assert derived.hex() == operational
-
-
-@pytest.mark.parametrize(("operational", "session_id", "privacy"), vectors.GROUP_SESSIONS)
-def test_session_id_and_privacy_key_match_vectors(
-    operational: str, session_id: int | None, privacy: str
-) -> None:
-    key = bytes.fromhex(operational)
-    if session_id is not None:
-        assert derive_session_id(key) == session_id
-    assert derive_privacy_key(key).hex() == privacy
-
-
-def test_multicast_address_matches_vector() -> None:
-    assert (
-        group_multicast_address(0x1122334455667788, 0xABCD)
-        == "ff35:0040:fd11:2233:4455:6677:8800:abcd"
-    )
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
@@ -137,21 +117,10 @@ def test_key_sets_are_restored_after_restart(
 ) -> None:
     groups.set_key_set(1, key_set(7, EpochKey(K0, 1), EpochKey(K1, LATE)))
     groups.set_key_map(1, [GroupKeyMapping(1, 7), GroupKeyMapping(2, 9)])
-    groups.add_endpoint(1, 1, 5, "Garage")
     again = GroupKeys(store, fabrics)
     assert again.key_set(1, 7) == groups.key_set(1, 7)
     assert again.key_map(1) == ((1, 7), (2, 9))
-    assert [(group.id, group.name, group.endpoints) for group in again.groups(1)] == [
-        (1, "Garage", [5])
-    ]
     assert again.key_set_ids(2) == [0]
-    assert len(again.candidates(_session_id(fabrics, K0))) == 1
-
-
-def _session_id(fabrics: FabricTable, epoch_key: bytes, index: int = 1) -> int:
-    fabric = fabrics.get(index)
-    assert fabric is not None
-    return derive_session_id(derive_operational_key(epoch_key, fabric.compressed_fabric_id))
 
 
 def test_key_set_beyond_limit_is_refused(groups: GroupKeys) -> None:
@@ -165,33 +134,14 @@ def test_key_set_beyond_limit_is_refused(groups: GroupKeys) -> None:
     groups.set_key_set(2, key_set(99))
 
 
-def test_removed_key_set_is_removed_from_key_map(groups: GroupKeys, fabrics: FabricTable) -> None:
+def test_removed_key_set_is_removed_from_key_map(groups: GroupKeys) -> None:
     groups.set_key_set(1, key_set(7))
     groups.set_key_map(1, [GroupKeyMapping(1, 7), GroupKeyMapping(2, 8)])
     groups.remove_key_set(1, 7)
     assert groups.key_map(1) == ((2, 8),)
-    assert not groups.candidates(_session_id(fabrics, K0))
     with pytest.raises(StatusError) as error:
         groups.remove_key_set(1, 7)
     assert error.value.status == Status.NOT_FOUND
-
-
-def test_candidates_decrypt_messages_of_their_groups(
-    groups: GroupKeys, fabrics: FabricTable
-) -> None:
-    groups.set_key_set(1, key_set(7, EpochKey(K0, 1), EpochKey(K1, 2)))
-    groups.set_key_map(1, [GroupKeyMapping(1, 7), GroupKeyMapping(3, 7), GroupKeyMapping(2, 8)])
-    for key in (K0, K1):
-        (candidate,) = groups.candidates(_session_id(fabrics, key))
-        assert candidate.fabric_index == 1
-        assert candidate.group_ids == {1, 3}
-        fabric = fabrics.get(1)
-        assert fabric is not None
-        operational = derive_operational_key(key, fabric.compressed_fabric_id)
-        sealed = AeadKey(operational).encrypt(bytes(13), b"hello", b"")
-        assert candidate.key.decrypt(bytes(13), sealed, b"") == b"hello"
-        assert candidate.privacy_key == derive_privacy_key(operational)
-    assert groups.candidates(0) == ()
 
 
 def test_invalid_key_map_is_refused_and_unchanged(groups: GroupKeys) -> None:
@@ -209,31 +159,18 @@ def test_invalid_key_map_is_refused_and_unchanged(groups: GroupKeys) -> None:
         assert groups.key_map(1) == ((1, 7),)
 
 
-def test_group_table_is_updated_and_restored_after_restart(
-    groups: GroupKeys, fabrics: FabricTable
+def test_membership_stored_by_earlier_version_is_ignored(
+    groups: GroupKeys, fabrics: FabricTable, store: MemoryStore
 ) -> None:
-    seen: list[int] = []
-    groups.on_changed.append(seen.append)
-    groups.add_endpoint(1, 5, 2, "A")
-    groups.add_endpoint(1, 5, 1, "B")
-    groups.add_endpoint(1, 5, 1, "B")
-    assert groups.endpoints(1, 5) == (1, 2)
-    assert groups.endpoints(1, 6) == ()
-    assert groups.multicast_addresses() == set()
     groups.set_key_map(1, [GroupKeyMapping(5, 7)])
-    assert groups.multicast_addresses() == set()
-    groups.set_key_set(1, key_set(7))
-    assert groups.multicast_addresses() == {group_multicast_address(1, 5)}
-    groups.remove_endpoint(1, 5, 1)
-    groups.remove_endpoint(1, 5, 2)
-    groups.remove_endpoint(1, 5, 2)
-    assert groups.groups(1) == []
-    assert seen == [1] * 7
-    for number in range(groups.groups_per_fabric):
-        groups.add_endpoint(1, number + 1, 1)
-    with pytest.raises(StatusError) as error:
-        groups.add_endpoint(1, 99, 1)
-    assert error.value.status == Status.RESOURCE_EXHAUSTED
+    stored = store.get("groupkeys/1")
+    assert stored is not None
+    membership: TlvValue = [{0: 5, 1: "Garage", 2: [1]}]
+    store.set("groupkeys/1", encode({**decode_struct(stored), 2: membership}))
+    again = GroupKeys(store, fabrics)
+    assert again.key_map(1) == ((5, 7),)
+    again.set_key_map(1, [GroupKeyMapping(5, 7)])
+    assert store.get("groupkeys/1") == stored
 
 
 def test_groups_of_pending_fabric_are_not_stored(
@@ -249,11 +186,9 @@ def test_groups_of_pending_fabric_are_not_stored(
 def test_groups_of_removed_fabric_are_deleted(
     groups: GroupKeys, fabrics: FabricTable, store: MemoryStore
 ) -> None:
-    session_id = _session_id(fabrics, K0)
     groups.set_key_set(1, key_set())
     fabrics.remove(1)
     assert groups.key_map(1) == ()
-    assert not groups.candidates(session_id)
     assert store.items("groupkeys/") == []
     store.set("groupkeys/9", b"\x15\x18")
     GroupKeys(store, fabrics)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evse_node.errors import DecodeError
-from evse_node.matter.crypto import AeadKey, aes_ctr
+from evse_node.matter.crypto import AeadKey
 from evse_node.matter.messaging.message import (
     EXCHANGE_INITIATOR,
     EXCHANGE_RELIABLE,
@@ -13,7 +13,6 @@ from evse_node.matter.messaging.message import (
     MIC_SIZE,
     SECURED_HEADER,
     MessageHeader,
-    apply_privacy,
     decode_header,
     decode_message,
     encode_message,
@@ -45,44 +44,6 @@ def test_pase_vectors(name: str, header: str, plain: str, datagram: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("name", "header", "plain", "encrypted", "private"),
-    messages.GROUP_MESSAGES,
-    ids=[row[0] for row in messages.GROUP_MESSAGES],
-)
-def test_group_vectors(
-    name: str, header: str, plain: str, encrypted: str, private: str | None
-) -> None:
-    raw = bytes.fromhex(encrypted)
-    if private is not None:
-        privacy_key = bytes.fromhex(messages.GROUP_PRIVACY_KEY)
-        assert apply_privacy(raw, privacy_key, aes_ctr).hex() == private
-        assert apply_privacy(bytes.fromhex(private), privacy_key, aes_ctr) == raw
-    decoded = decode_header(raw)
-    assert decoded.is_group
-    assert decoded.session_id == messages.GROUP_SESSION_ID
-    assert decoded.source_node == messages.GROUP_SOURCE_NODE
-    assert decoded.destination_group == messages.GROUP_ID
-    assert decoded.encode().hex() == header
-    assert decoded.source_node is not None
-    nonce = encode_nonce(decoded.security_flags, decoded.counter, decoded.source_node)
-    key = AeadKey(bytes.fromhex(messages.GROUP_KEY))
-    assert key.decrypt(nonce, raw[decoded.size :], raw[: decoded.size]).hex() == plain
-
-
-@pytest.mark.parametrize(("session_id", "mic", "nonce"), messages.PRIVACY_NONCES)
-def test_privacy_nonce_is_session_id_and_mic(session_id: int, mic: str, nonce: str) -> None:
-    seen: list[bytes] = []
-
-    def ctr(key: bytes, nonce: bytes, data: bytes) -> bytes:
-        seen.append(nonce)
-        return data
-
-    header = SECURED_HEADER.pack(0, session_id, 0x81, 1)
-    apply_privacy(header + bytes.fromhex(mic), bytes(16), ctr)
-    assert seen[0].hex() == nonce
-
-
-@pytest.mark.parametrize(
     ("raw", "reason"),
     [
         ("00b80b00393000", "truncated"),
@@ -91,9 +52,11 @@ def test_privacy_nonce_is_session_id_and_mic(session_id: int, mic: str, nonce: s
         ("00b80b0339300000", "session type 3"),
         ("04b80b003930000001020304050607", "truncated"),
         ("01b80b003930000001020304050607", "truncated"),
-        ("02b80b00393000000102", "unicast message to a group"),
-        ("02b80b013930000001", "truncated"),
-        ("03b80b01393000000102", "reserved destination"),
+        ("00b80b0139300000", "session type 1"),
+        ("02b80b00393000000102", "destination is not a node"),
+        ("03b80b00393000000102", "destination is not a node"),
+        ("00b80b4039300000", "control message"),
+        ("00b80b8039300000", "privacy"),
         ("00b80b20393000000300aabb", "past the end"),
         ("00b80b203930000003", "truncated"),
     ],
@@ -144,7 +107,6 @@ uint64 = st.integers(0, 2**64 - 1)
     counter=uint32,
     source=st.none() | uint64,
     destination=st.none() | uint64,
-    group=st.none() | uint16,
     rest=st.binary(max_size=20),
 )
 def test_header_round_trip(
@@ -152,14 +114,10 @@ def test_header_round_trip(
     counter: int,
     source: int | None,
     destination: int | None,
-    group: int | None,
     rest: bytes,
 ) -> None:
-    if destination is not None:
-        group = None
-    security = 0 if group is None else 1
-    size = 8 + 8 * (source is not None) + 8 * (destination is not None) + 2 * (group is not None)
-    header = MessageHeader(session_id, security, counter, source, destination, group, size)
+    size = 8 + 8 * (source is not None) + 8 * (destination is not None)
+    header = MessageHeader(session_id, 0, counter, source, destination, size)
     raw = header.encode()
     assert len(raw) == size
     assert decode_header(raw + rest) == header
@@ -201,5 +159,3 @@ def test_decoders_raise_only_decode_error(raw: bytes) -> None:
     for decode in (decode_header, decode_message):
         with contextlib.suppress(DecodeError):
             decode(raw)
-    with contextlib.suppress(DecodeError):
-        apply_privacy(raw, bytes(16), aes_ctr)

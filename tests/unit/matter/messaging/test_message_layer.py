@@ -1,11 +1,7 @@
-from collections.abc import Iterable
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evse_node.matter.crypto import AeadKey
-from evse_node.matter.data_model import AuthMode, Subject
 from evse_node.matter.messaging.exchange import Exchange
 from evse_node.matter.messaging.message import (
     EXCHANGE_INITIATOR,
@@ -17,120 +13,27 @@ from evse_node.matter.messaging.message import (
     encode_message,
     encode_nonce,
 )
-from evse_node.matter.messaging.message_layer import GroupKeyCandidate
-from evse_node.matter.messaging.session import GroupSession, SessionParameters, UnsecuredSession
+from evse_node.matter.messaging.session import SessionParameters, UnsecuredSession
 from evse_node.matter.messaging.status_report import Opcode
 from tests.support.fakes import MessageHost, Network, RecordingHandler, address, secure_pair
 from tests.vectors import messages
 
 HERE, THERE = address(1), address(2)
-GROUP_PROTOCOL = 0x7D20
-
-
-class GroupKeyRing:
-    def __init__(self, *candidates: GroupKeyCandidate) -> None:
-        self.entries = candidates
-
-    def candidates(self, session_id: int) -> Iterable[GroupKeyCandidate]:
-        return self.entries if session_id == messages.GROUP_SESSION_ID else ()
-
-
-def candidate(fabric_index: int, key: str, groups: set[int]) -> GroupKeyCandidate:
-    return GroupKeyCandidate(
-        fabric_index,
-        frozenset(groups),
-        AeadKey(bytes.fromhex(key)),
-        bytes.fromhex(messages.GROUP_PRIVACY_KEY),
-    )
-
-
-class GroupHost(MessageHost):
-    def __init__(self, *candidates: GroupKeyCandidate) -> None:
-        super().__init__(1, group_keys=GroupKeyRing(*candidates))
-        self.received: list[tuple[Message, Subject]] = []
-        self.exchanges.register(GROUP_PROTOCOL, self.respond)
-
-    def respond(self, exchange: Exchange, message: Message, now: float) -> None:
-        session = exchange.session
-        assert isinstance(session, GroupSession)
-        self.received.append((message, session.subject))
-        exchange.handler = RecordingHandler()
-        exchange.send(GROUP_PROTOCOL, 9, b"never", now=now)
-        exchange.expect_response(1.0, now)
-
-
-RIGHT = candidate(3, messages.GROUP_KEY, {1, messages.GROUP_ID})
 
 
 @pytest.mark.parametrize("row", messages.GROUP_MESSAGES, ids=lambda row: str(row[0]))
-def test_group_message_is_delivered_once_and_not_answered(row: tuple[str, ...]) -> None:
-    host = GroupHost(
-        candidate(1, "00" * 16, {messages.GROUP_ID}),
-        candidate(2, messages.GROUP_KEY, {7}),
-        RIGHT,
-    )
-    datagram = bytes.fromhex(row[4] or row[3])
-    host.receive_datagram(datagram, HERE, 5.0)
-    ((message, subject),) = host.received
-    assert message.opcode == 0x64
-    assert subject == Subject(AuthMode.GROUP, 3, messages.GROUP_ID)
-    host.receive_datagram(datagram, HERE, 5.0)
-    assert len(host.received) == 1
-    assert host.layer.dropped == {"no session": 1}
+@pytest.mark.parametrize("size", [None, 8, 20])
+def test_group_message_is_dropped_without_effect(row: tuple[str, ...], size: int | None) -> None:
+    host = MessageHost(1)
+    for protocol_id in (0, 1, 0x7D20):
+        host.exchanges.register(protocol_id, lambda *_: pytest.fail("delivered"))
+    for _ in range(2):
+        host.receive_datagram(bytes.fromhex(row[4] or row[3])[:size], HERE, 5.0)
+    assert host.layer.dropped == {"group message": 2}
     assert host.datagrams_to_send(5.0) == []
     assert host.get_timer() is None
-    assert len(host.exchanges) == 0
-
-
-@pytest.mark.parametrize("row", messages.GROUP_MESSAGES, ids=lambda row: str(row[0]))
-def test_unauthentic_group_message_is_dropped(row: tuple[str, ...]) -> None:
-    datagram = bytearray.fromhex(row[4] or row[3])
-    datagram[-1] ^= 0x0F
-    host = GroupHost(RIGHT)
-    host.receive_datagram(bytes(datagram), HERE, 5.0)
-    assert host.received == []
-    assert host.layer.dropped == {"not authentic": 1}
-    assert len(host.layer.group_peers) == 0
-
-
-def group_datagram(
-    flags: int = EXCHANGE_INITIATOR,
-    *,
-    counter: int = 9,
-    source: int | None = 5,
-    group: int | None = messages.GROUP_ID,
-    security: int = 1,
-) -> bytes:
-    header = MessageHeader(messages.GROUP_SESSION_ID, security, counter, source, None, group)
-    raw = header.encode()
-    nonce = encode_nonce(security, counter, source or 0)
-    plain = encode_message(flags, 8, 1, GROUP_PROTOCOL, b"")
-    return raw + AeadKey(bytes.fromhex(messages.GROUP_KEY)).encrypt(nonce, plain, raw)
-
-
-@pytest.mark.parametrize(
-    ("datagram", "reason"),
-    [
-        (group_datagram(EXCHANGE_INITIATOR | EXCHANGE_RELIABLE), "malformed"),
-        (group_datagram(source=None), "malformed"),
-        (group_datagram(group=None), "malformed"),
-        (group_datagram(security=0x41), "malformed"),
-        (group_datagram(group=99), "not authentic"),
-        (group_datagram()[:20], "no session"),
-    ],
-)
-def test_invalid_group_message_is_dropped(datagram: bytes, reason: str) -> None:
-    host = GroupHost(RIGHT)
-    host.receive_datagram(datagram, HERE, 0.0)
-    assert host.received == []
-    assert host.layer.dropped == {reason: 1}
-
-
-def test_group_message_from_responder_is_ignored() -> None:
-    host = GroupHost(RIGHT)
-    host.receive_datagram(group_datagram(0), HERE, 0.0)
-    assert host.received == []
-    assert len(host.exchanges) == 0
+    assert len(host.exchanges) == len(host.sessions) == 0
+    assert not list(host.sessions.unsecured())
 
 
 def unsecured(
@@ -269,7 +172,7 @@ def test_secured_header_with_node_ids_is_accepted() -> None:
 @given(st.binary(max_size=80))
 @settings(max_examples=300)
 def test_random_datagrams_never_raise(raw: bytes) -> None:
-    host = GroupHost(RIGHT)
+    host = MessageHost(1)
     host.receive_datagram(raw, HERE, 0.0)
     assert "internal error" not in host.layer.dropped
 

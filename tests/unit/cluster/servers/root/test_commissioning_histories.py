@@ -42,7 +42,6 @@ def lasting(root: RootNode) -> dict[int, tuple[object, ...]]:
                 root.access_control.extension(index),
                 root.group_keys.key_map(index),
                 root.group_keys.key_set_ids(index),
-                [(group.id, group.endpoints) for group in root.group_keys.groups(index)],
                 "" if root.fabrics.has_pending_change(index) else fabric.noc,
             )
     return found
@@ -185,7 +184,6 @@ class History:
         key_set = GroupKeySet(number, 0, (EpochKey(self.random.randbytes(16), 1),))
         self.root.group_keys.set_key_set(index, key_set)
         self.root.group_keys.set_key_map(index, [GroupKeyMapping(5, 1)])
-        self.root.group_keys.add_endpoint(index, number + 1, 1)
 
 
 def test_power_cuts_lose_and_leave_nothing() -> None:
