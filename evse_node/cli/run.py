@@ -1,4 +1,4 @@
-"""The command `evse-node run`: a node in the foreground until SIGINT or SIGTERM."""
+"""The command `evse-node run`: a node in the foreground until a signal ends it."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from evse_node.cli.output import (
 from evse_node.config.node_config import NodeConfig
 from evse_node.node.evse_node import EvseNode
 
-_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 # One line for a burst of changes.
 _SETTLING_S: Final = 0.2
 _LOG_FORMAT: Final = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 
 
 def serve(config: NodeConfig) -> NoReturn:
-    """Run a node until SIGINT or SIGTERM, then exit with status 0.
+    """Run a node until SIGINT, SIGTERM, SIGHUP or SIGQUIT, then exit with status 0.
 
     Raises ConfigError or HalError if it cannot start, or ends for another reason.
     """
@@ -55,13 +55,15 @@ async def _serve(config: NodeConfig) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
 
+    signals = _ending_signals()
+
     def on_signal() -> None:
         stop.set()
         # A second signal ends the process at once.
-        for number in _SIGNALS:
+        for number in signals:
             loop.remove_signal_handler(number)
 
-    for number in _SIGNALS:
+    for number in signals:
         loop.add_signal_handler(number, on_signal)
     node = EvseNode(config)
     if not await _start(node, stop):
@@ -87,7 +89,16 @@ async def _serve(config: NodeConfig) -> None:
         gc.freeze()
         await _wait(node, stop)
         unwatch()
-        show("Stopping: opening the contactor.")
+    # Not before: writing to a terminal that is gone fails, and to a full pipe it blocks.
+    with contextlib.suppress(OSError):
+        show("Stopped: the contactor is open.")
+
+
+def _ending_signals() -> tuple[signal.Signals, ...]:
+    """Return the signals that end the node: not a SIGHUP that `nohup` set to be ignored."""
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        return tuple(number for number in _SIGNALS if number is not signal.SIGHUP)
+    return _SIGNALS
 
 
 async def _start(node: EvseNode, stop: asyncio.Event) -> bool:

@@ -150,7 +150,7 @@ def node(folder: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], l
         process.stdout.close()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
 def test_node_prints_codes_accepts_commands_and_stops_on_signal(
     tmp_path: Path, number: signal.Signals
 ) -> None:
@@ -188,7 +188,7 @@ def test_node_prints_codes_accepts_commands_and_stops_on_signal(
         process.send_signal(number)
         assert process.wait(10) == 0
         assert process.stdout is not None
-        assert process.stdout.read().endswith("Stopping: opening the contactor.\n")
+        assert process.stdout.read().endswith("Stopped: the contactor is open.\n")
     assert not (tmp_path / "control.json").exists()
 
 

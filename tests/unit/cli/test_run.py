@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import signal
 import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from evse_node.cli.run import _Changes, _draw, _start, _wait
+from evse_node.cli.run import _Changes, _draw, _ending_signals, _start, _wait
 from evse_node.errors import ConfigError, HalError
 from evse_node.hal.interface import HalInbox
 from evse_node.hal.simulated.backend import SimulatedBackend
@@ -143,3 +144,13 @@ async def test_node_about_to_restart_does_not_ask_for_restart(
         node.stack.window.close(time.monotonic())
         changes.show()
         assert "restart the node" not in capsys.readouterr().out
+
+
+def test_hangup_ends_node_unless_inherited_as_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        assert signal.SIGHUP in _ending_signals()
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        assert _ending_signals() == (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT)
+    finally:
+        signal.signal(signal.SIGHUP, before)
