@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Final
 
@@ -16,8 +17,11 @@ def write_control_file(folder: Path, address: HostPort) -> None:
     file = folder / CONTROL_FILE
     text = json.dumps({"host": address.host, "port": address.port}) + "\n"
     new = file.with_suffix(".new")
-    new.touch(mode=0o600)
-    new.write_text(text, encoding="utf-8")
+    # A left-over file or a link is removed, never written to.
+    new.unlink(missing_ok=True)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with open(os.open(new, flags, 0o600), "w", encoding="utf-8") as output:
+        output.write(text)
     new.replace(file)
 
 

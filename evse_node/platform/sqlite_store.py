@@ -125,10 +125,23 @@ def _make_folder(folder: Path) -> None:
         ) from None
 
 
+def _open_private(path: Path, flags: int) -> int:
+    """Open a file that only its owner may use; narrow a wider mode. Raises OSError for a link."""
+    flags |= os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+    descriptor = os.open(path, flags, 0o600)
+    try:
+        if os.fstat(descriptor).st_mode & 0o077:
+            os.fchmod(descriptor, 0o600)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
 def _lock(path: Path) -> int:
     """Return a locked file descriptor; the kernel releases the lock when the process ends."""
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = _open_private(path, os.O_CREAT)
     except OSError as error:
         raise ConfigError(
             f"storage {path.parent}: cannot be written ({error.strerror}); "
@@ -147,7 +160,9 @@ def _lock(path: Path) -> int:
 def _open(path: Path) -> sqlite3.Connection:
     try:
         # SQLite gives its write-ahead log the mode of the database.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        os.close(_open_private(path, os.O_CREAT))
+        with contextlib.suppress(FileNotFoundError):
+            os.close(_open_private(path.with_name(f"{path.name}-wal"), 0))
         connection = sqlite3.connect(path, isolation_level=None)
     except (OSError, sqlite3.Error) as error:
         reason = error.strerror if isinstance(error, OSError) else error
