@@ -1,7 +1,5 @@
 """One charger at run time: the state machine with its hardware, storage, plans and deadlines.
 
-Example:
-
     backend = create_backend("simulated", {})
     charger = Charger(backend, store, now=monotonic(), utc_ms=utc_clock, timers=stack_timers)
     charger.observers.append(on_change)  # called with (Snapshot, notifications, now)
@@ -33,34 +31,13 @@ from evse_node.charger.meter_filter import MeterCondition
 from evse_node.charger.persistence import ChargerPersistence
 from evse_node.charger.snapshot import ChargerSettings, Observer, Snapshot, differs_beyond_meter
 from evse_node.charger.vehicle_draw import VehicleDraw
-from evse_node.hal.interface import (
-    CurrentDerated,
-    EvseBackend,
-    HalEvent,
-    MeterValues,
-    SurplusReported,
-    capabilities,
-)
+from evse_node.hal import interface as hal
 from evse_node.matter.store import Store
 from evse_node.matter.timers import Deadline, Timers
+from evse_node.state_machine import events
 from evse_node.state_machine.control_pilot import PilotState
 from evse_node.state_machine.effects import BaseNotification, Notification, Refused, UnlockCable
-from evse_node.state_machine.events import (
-    CableChanged,
-    ContactorReported,
-    Direction,
-    Disable,
-    EnableCharging,
-    EnableDischarging,
-    Event,
-    FaultCleared,
-    FaultRaised,
-    LimitClaimed,
-    PilotChanged,
-    Reset,
-    RfidTapped,
-    TimerExpired,
-)
+from evse_node.state_machine.events import Direction, Event
 from evse_node.state_machine.faults import FaultState
 from evse_node.state_machine.limits import LimitSource
 from evse_node.state_machine.session import MeterReading
@@ -70,7 +47,7 @@ from evse_node.units import Milliwatts
 
 _LOGGER: Final = logging.getLogger(__name__)
 
-_COMMANDS: Final = (EnableCharging, EnableDischarging, Disable)
+_COMMANDS: Final = (events.EnableCharging, events.EnableDischarging, events.Disable)
 
 
 class Charger:
@@ -82,7 +59,7 @@ class Charger:
 
     def __init__(
         self,
-        backend: EvseBackend,
+        backend: hal.EvseBackend,
         store: Store,
         *,
         now: float,
@@ -92,14 +69,14 @@ class Charger:
         draw: Callable[[], float] = random.random,
     ) -> None:
         self.settings = settings or ChargerSettings()
-        possible = capabilities(backend)
+        possible = hal.capabilities(backend)
         chosen = self.settings.features
         self.features = possible if chosen is None else possible & chosen
         self.observers: list[Observer] = []
         self.randomization_window_s = 0
         self._real_hardware = RealHardware(backend)
         self._hardware_view = HardwareView()
-        self._saved_claims: list[LimitClaimed] = []
+        self._saved_claims: list[events.LimitClaimed] = []
         self._deadline = Deadline(timers, self.on_timer)
         self._is_busy = False
         self._last_error = ""
@@ -157,7 +134,7 @@ class Charger:
         """The power that a plan can rely on, whichever vehicle is connected."""
         return self._planner.guaranteed_power(self.state)[0]
 
-    def meter_values(self, now: float) -> MeterValues | None:
+    def meter_values(self, now: float) -> hal.MeterValues | None:
         """Read the meter; None without a meter, or when it has no valid reading."""
         return self._monitor.read_meter(now)
 
@@ -180,20 +157,22 @@ class Charger:
         """
         return self._process([event], now)
 
-    def receive(self, event: HalEvent, now: float) -> None:
+    def receive(self, event: hal.HalEvent, now: float) -> None:
         """Process an event of the hardware."""
-        if isinstance(event, SurplusReported):
+        if isinstance(event, hal.SurplusReported):
             self.set_surplus(event.surplus_mw, now)
             return
-        if isinstance(event, CurrentDerated):
+        if isinstance(event, hal.CurrentDerated):
             self._monitor.hardware_limit_ma = event.current_ma
             self._process((), now)
             return
-        is_first_pilot = isinstance(event, PilotChanged) and self._hardware_view.pilot is None
+        is_first_pilot = (
+            isinstance(event, events.PilotChanged) and self._hardware_view.pilot is None
+        )
         self._hardware_view.record(event)
-        if self._re_reported is not None and isinstance(event, FaultRaised):
+        if self._re_reported is not None and isinstance(event, events.FaultRaised):
             self._re_reported.add(event.fault)
-        if isinstance(event, RfidTapped):
+        if isinstance(event, events.RfidTapped):
             self._real_hardware.acknowledge_card()
         elif self.is_test_mode:
             return
@@ -205,9 +184,9 @@ class Charger:
     def next_deadline(self) -> float | None:
         """Return when to call `on_timer` (monotonic seconds), or None."""
         state = self._driver.state
-        machine = next_deadline(state)
+        machine_deadline = next_deadline(state)
         deadlines = (
-            None if machine is None else machine[0],
+            None if machine_deadline is None else machine_deadline[0],
             self._planner.next_deadline(),
             None if self._is_test_mode else self._monitor.next_deadline(state),
             self._persistence.next_deadline(state),
@@ -217,7 +196,7 @@ class Charger:
     def on_timer(self, now: float) -> None:
         """Process due timers. May be called at any time."""
         due: list[Event] = [
-            TimerExpired(timer)
+            events.TimerExpired(timer)
             for timer, _ in sorted(self.state.timers.items(), key=lambda item: item[1])
         ]
         self._process(due, now)
@@ -231,7 +210,9 @@ class Charger:
         finally:
             self._re_reported = None
         # Faults that the hardware reports during its reset are new.
-        cleared = [FaultCleared(each) for each in self.state.faults if each not in re_reported]
+        cleared = [
+            events.FaultCleared(each) for each in self.state.faults if each not in re_reported
+        ]
         self._process(cleared, now)
 
     # Targets and solar surplus
@@ -296,20 +277,22 @@ class Charger:
         """
         if not self.is_test_mode:
             self._saved_claims = [
-                LimitClaimed(source, self.state.limits(direction).claim(source), (direction,))
+                events.LimitClaimed(
+                    source, self.state.limits(direction).claim(source), (direction,)
+                )
                 for source in (LimitSource.HARDWARE, LimitSource.CIRCUIT, LimitSource.USER)
                 for direction in Direction
             ]
             self._hardware_view.faults = list(self.state.faults)
             self._hardware_view.retried = self.state.retried_faults
             self._is_test_mode = True
-            self._process([Reset()], now)
+            self._process([events.Reset()], now)
             self._driver.hardware = DummyHardware()
-            self._replace_settings(allowed_cards=None, unplugged_after_s=0.0)
+            self._replace_settings(cards=None, unplugged_after_s=0.0)
         self._monitor.invalidate()
         others = (LimitSource.TEMPERATURE, LimitSource.SOLAR)
-        claims = [LimitClaimed(source, None) for source in others]
-        self._process([Reset(), ContactorReported(False), *claims], now)
+        claims = [events.LimitClaimed(source, None) for source in others]
+        self._process([events.Reset(), events.ContactorReported(False), *claims], now)
 
     def leave_test_mode(self, now: float) -> None:
         """Return to the real hardware and its limits.
@@ -319,8 +302,8 @@ class Charger:
         if not self.is_test_mode:
             return
         # The cable follows with `replay`, if the hardware reported one.
-        unplugged = (PilotChanged(PilotState.A), CableChanged(None))
-        self._process([FaultCleared(), Disable(), *unplugged], now)
+        unplugged = (events.PilotChanged(PilotState.A), events.CableChanged(None))
+        self._process([events.FaultCleared(), events.Disable(), *unplugged], now)
         self._driver.hardware, self._is_test_mode = self._real_hardware, False
         evse = self.settings.evse
         self._replace_settings(evse.allowed_cards, evse.unplugged_after_s)
@@ -328,12 +311,9 @@ class Charger:
             self._hardware_view.record(event)
         self._process([*self._saved_claims, *self._hardware_view.replay()], now)
 
-    def _replace_settings(
-        self, allowed_cards: frozenset[bytes] | None, unplugged_after_s: float
-    ) -> None:
-        settings = replace(
-            self.state.settings, allowed_cards=allowed_cards, unplugged_after_s=unplugged_after_s
-        )
+    def _replace_settings(self, cards: frozenset[bytes] | None, unplugged_after_s: float) -> None:
+        settings = self.state.settings
+        settings = replace(settings, allowed_cards=cards, unplugged_after_s=unplugged_after_s)
         self._driver.state = replace(self.state, settings=settings)
 
     # Processing
@@ -409,7 +389,7 @@ class Charger:
             self._last_error = repr(error)
             _LOGGER.exception("invalid reading, or error in planning")
         is_present = FaultState.OTHER in self._driver.state.faults
-        return None if is_present else FaultRaised(FaultState.OTHER, is_momentary=True)
+        return None if is_present else events.FaultRaised(FaultState.OTHER, is_momentary=True)
 
     def save(self, now: float) -> None:
         """Store the running session's values; called on shutdown."""

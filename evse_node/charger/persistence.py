@@ -10,16 +10,26 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Annotated, Final, TypeVar
+from typing import Final, TypeVar
 
 import msgspec
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import Struct
 from msgspec.structs import replace
 
 from evse_node.charger.hardware_monitor import MONITORED_FAULTS
 from evse_node.charger.meter_filter import MeterFilter
 from evse_node.charger.schedule import Commitment
 from evse_node.charger.snapshot import ChargerSettings
+from evse_node.charger.stored_records import (
+    StoredDraw,
+    StoredDraws,
+    StoredFaults,
+    StoredMeter,
+    StoredPermissions,
+    StoredSession,
+    StoredTargets,
+    StoredUserLimit,
+)
 from evse_node.charger.vehicle_draw import LearnedDraws, VehicleDraw
 from evse_node.hal.interface import Ratings
 from evse_node.matter.store import Store
@@ -33,7 +43,7 @@ from evse_node.state_machine.retries import restart_wait
 from evse_node.state_machine.session import NO_READING, MeterReading, Session
 from evse_node.state_machine.state import UNKNOWN_VEHICLE, EvseState, Permission, Vehicle
 from evse_node.state_machine.targets import ChargingTargetSchedule
-from evse_node.units import INT64, UINT32, UINT63, Milliamps, MilliwattHours
+from evse_node.units import Milliamps, MilliwattHours
 
 _LOGGER: Final = logging.getLogger(__name__)
 
@@ -49,91 +59,6 @@ _TARGETS: Final = "evse/targets"
 _COMMITMENT: Final = "evse/commitment"
 _DRAWS: Final = "evse/intake"
 _METER: Final = "evse/meter"
-
-# Values outside these ranges were never written; calculations would not survive them.
-_Int64 = Annotated[int, INT64]
-_Uint32 = Annotated[int, UINT32]
-_Current = Annotated[Milliamps, UINT63]
-_Energy = Annotated[MilliwattHours, Meta(ge=-(1 << 53), lt=1 << 53)]
-_Percent = Annotated[int, Meta(ge=0, lt=256)]
-
-
-class StoredPermissions(Struct, frozen=True):
-    """Enabled directions with their end, and the currents of the commands."""
-
-    charging: Permission | None
-    discharging: Permission | None
-    minimum_ma: _Current
-    charge_ma: _Current
-    discharge_ma: _Current
-    is_authorized: bool = False
-
-
-class StoredFaults(Struct, frozen=True, omit_defaults=True):
-    """Present faults, the oldest first; those that are retried, and the retries so far."""
-
-    faults: tuple[FaultState, ...]
-    retried: tuple[FaultState, ...] = ()
-    retry_count: Annotated[int, Meta(ge=0)] = 0
-
-
-class StoredUserLimit(Struct, frozen=True):
-    """UserMaximumChargeCurrent; None when no limit was written."""
-
-    current_ma: _Current | None
-
-
-class StoredSession(Struct, frozen=True):
-    """The running or last session, with its values and the battery's at the time of writing.
-
-    `imported_mwh` and `exported_mwh` are the meter's totals at the start of the session.
-    """
-
-    id: _Uint32
-    is_active: bool
-    started_utc_ms: _Int64 | None
-    duration_s: _Uint32
-    imported_mwh: _Energy
-    exported_mwh: _Energy
-    charged_mwh: _Energy
-    discharged_mwh: _Energy
-    soc_percent: _Percent | None = None
-    capacity_mwh: _Energy | None = None
-
-
-class StoredMeter(Struct, frozen=True):
-    """Offset that continues the totals of a former meter."""
-
-    imported_mwh: _Energy
-    exported_mwh: _Energy
-
-
-class StoredTargets(Struct, frozen=True):
-    """Charging targets of the week."""
-
-    schedules: tuple[ChargingTargetSchedule, ...]
-
-
-class StoredDraw(Struct, frozen=True):
-    """The draw of one earlier session's vehicle."""
-
-    session: _Int64
-    phases: Annotated[int, Meta(ge=1)]
-    current_ma: _Current
-    is_own_limit: bool
-
-
-class StoredDraws(Struct, frozen=True):
-    """What was learned of the vehicles' draw.
-
-    Early versions stored one `usual` vehicle, without its session, in place of the recent ones.
-    """
-
-    session: _Int64
-    present: VehicleDraw | None
-    recent: tuple[StoredDraw, ...] = ()
-    usual: VehicleDraw | UnsetType | None = UNSET
-
 
 _Part = TypeVar("_Part", bound=Struct)
 
