@@ -45,7 +45,12 @@ class Guest:
         self.drivers = self.electronics.drivers()
         self.backend = GpioBackend(guest_board(folder), self.drivers)
         config = NodeConfig(
-            storage=folder / "node", port=0, interfaces=("lo",), control=None, backend="gpio"
+            storage=folder / "node",
+            port=0,
+            interfaces=("lo",),
+            control=None,
+            backend="gpio",
+            closings_per_minute=60,  # many rounds to measure
         )
         self.node = EvseNode(config, backend=self.backend)
 
