@@ -179,7 +179,7 @@ def find_error(values: MeterValues, ratings: Ratings) -> str:
             if not (isfinite(value) and lowest <= value <= highest):
                 return f"{name} is {value}"
     except (AttributeError, TypeError, ValueError, OverflowError) as error:
-        return f"{error}"
+        return repr(error)
     return ""
 
 
@@ -192,9 +192,7 @@ def is_grid_power(value: float) -> bool:
 
 
 def _ranges(values: MeterValues, ratings: Ratings) -> Iterator[tuple[str, float, float, float]]:
-    rated_ma = max(
-        MINIMUM_OFFER_MA, ratings.maximum_current_ma, ratings.maximum_discharge_current_ma
-    )
+    rated_ma = _rated_ma(ratings)
     highest_mw = _MARGIN * _rated_mw(values, ratings)
     yield "imported_mwh", values.imported_mwh, 0, _HIGHEST_TOTAL_MWH
     yield "exported_mwh", values.exported_mwh, 0, _HIGHEST_TOTAL_MWH
@@ -205,12 +203,13 @@ def _ranges(values: MeterValues, ratings: Ratings) -> Iterator[tuple[str, float,
         yield "current_ma", current_ma, -rated_ma * _MARGIN, rated_ma * _MARGIN
 
 
+def _rated_ma(ratings: Ratings) -> int:
+    return max(MINIMUM_OFFER_MA, ratings.maximum_current_ma, ratings.maximum_discharge_current_ma)
+
+
 def _rated_mw(values: MeterValues, ratings: Ratings) -> int:
-    rated_ma = max(
-        MINIMUM_OFFER_MA, ratings.maximum_current_ma, ratings.maximum_discharge_current_ma
-    )
     phases = max(ratings.phases, len(values.currents_ma))
-    return power_mw(ratings.nominal_voltage_mv, rated_ma, phases)
+    return power_mw(ratings.nominal_voltage_mv, _rated_ma(ratings), phases)
 
 
 def _find_jump(

@@ -160,7 +160,7 @@ class Appliance:
     def _process(self, event: Event, now: float, notifications: list[Notification]) -> None:
         events: list[Event] = []
         if not isinstance(event, ConditionsChanged):
-            # Changed conditions and what is due come before the event itself.
+            # Changed conditions and expired deadlines are processed before the event itself.
             conditions = self._plant.conditions()
             if conditions != self._state.conditions:
                 events.append(ConditionsChanged(conditions))

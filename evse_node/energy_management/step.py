@@ -61,7 +61,7 @@ def step(
 ) -> tuple[EnergyState, tuple[Notification, ...]]:
     """Process one event; return the new state and the notifications.
 
-    What is due by time must have been processed before, by `TimePassed`. Raises
+    Expired deadlines must have been processed before, by `TimePassed`. Raises
     RequestRefusedError for a request that is refused.
     """
     notifications: list[Notification] = []

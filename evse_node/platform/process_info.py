@@ -118,7 +118,7 @@ class Process:
         return Memory(available, _size(status, b"VmRSS:"), _size(status, b"VmHWM:"))
 
     def reset_peak(self) -> None:
-        """Reset the peak to what is resident now."""
+        """Reset the peak to the present resident size."""
         self._memory_now.invalidate()
         with contextlib.suppress(OSError), open(f"{self._process}/clear_refs", "wb") as file:
             file.write(_RESET_PEAK)

@@ -1,7 +1,7 @@
 """Create the controllers' environments: `python tests/interop/environment.py`.
 
 Each controller gets its own folder below `.interop/`, separate from the node's
-packages. Running it again only adds what is missing.
+packages. Running it again adds only missing parts.
 """
 
 from __future__ import annotations

@@ -106,7 +106,7 @@ class OpenEvseModel:
     # Time
 
     def update(self) -> bytes:
-        """Carry out what is due. Return notifications."""
+        """Process expired deadlines; return the notifications."""
         now = self.clock()
         if self._booting_until is not None:
             if now < self._booting_until:
